@@ -1,0 +1,54 @@
+"""Can generated pictures stand in for the photographs you do not have, and how do you make them help?
+
+Names are loaded when first used, so that ``import figment`` stays light.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_WHERE = {
+    "Recipe": "recipe",
+    "load_recipe": "recipe",
+    "run_recipe": "run",
+    "Outcome": "run",
+    "Task": "task",
+    "load_task": "task",
+    "Prompt": "types",
+    "Sample": "types",
+    "Verdict": "types",
+    "Result": "types",
+    "Templates": "prompts.templates",
+    "Attributes": "prompts.attributes",
+    "DiffusersGenerator": "generate.diffusers",
+    "generate_images": "generate.stage",
+    "Blank": "filters.blank",
+    "Clip": "filters.clip",
+    "select": "filters.selection",
+    "ClipEncoder": "encoders",
+    "Features": "encoders",
+    "class_prototypes": "encoders",
+    "open_pictures": "pictures",
+    "Head": "classify.head",
+    "TuneSettings": "classify.settings",
+    "tune": "classify.tune",
+    "accuracy": "evaluate.accuracy",
+    "paired_difference": "evaluate.accuracy",
+    "verdict": "evaluate.accuracy",
+    "exchange_rate": "evaluate.exchange_rate",
+    "real_curve": "evaluate.exchange_rate",
+    "FigmentError": "errors",
+}
+
+__all__ = list(_WHERE)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'figment' has no attribute {name!r}")
+    return getattr(import_module(f"figment.{_WHERE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,170 @@
+"""The command line: parse, call, print."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from importlib import resources
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from figment.errors import FigmentError
+from figment.progress import console
+
+app = typer.Typer(
+    help="Can generated pictures stand in for the photographs you do not have? Class names in; labelled images, a tested classifier and an honest report out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Out = Annotated[Path | None, typer.Option("--out", help="folder of the run; default: runs/<recipe file>")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="change a field of the recipe, such as generate.guidance_scale=3; may be repeated")]
+
+
+@app.command()
+def demo(out: Annotated[Path, typer.Option("--out", help="folder of the run")] = Path("runs/demo")) -> None:
+    """Run the whole path on the embedded starter models: a few minutes on two CPU cores, no network."""
+    from figment.recipe import load_recipe
+
+    console.print("The starter is a scale model trained on Fashion-MNIST: it shows the method, not what large models reach.\n")
+    _run(load_recipe(Path(str(resources.files("figment") / "starter" / "demo.yaml"))), out)
+
+
+@app.command()
+def init(path: Annotated[Path, typer.Argument(help="the recipe to write")] = Path("recipe.yaml")) -> None:
+    """Write a commented recipe to start from."""
+    from figment import store
+
+    if path.exists():
+        raise FigmentError(f"{path} exists already and is left as it is. Choose another name: figment init other.yaml")
+    template = (resources.files("figment") / "init_template.yaml").read_text(encoding="utf-8")
+    name = "".join(c if c.isalnum() else "-" for c in path.stem) or "recipe"
+    store.write_atomic(path, template.replace("{file}", str(path)).replace("{name}", name).encode())
+    console.print(f"Wrote {path}. Put in your class names, then: figment run {path}", markup=False)
+
+
+@app.command()
+def run(
+    recipe: Annotated[Path, typer.Argument(help="a YAML recipe, or the folder of an earlier run")],
+    out: Out = None,
+    set: Set = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what it would make and cost, and stop")] = False,
+) -> None:
+    """Run a recipe. The same command again finishes what was interrupted."""
+    from figment.recipe import load_recipe
+
+    loaded = load_recipe(recipe, set or [])
+    folder = out or Path("runs") / (recipe.stem if recipe.is_file() else recipe.name)
+    if dry_run:
+        _print_forecast(loaded, folder)
+    else:
+        _run(loaded, folder)
+
+
+@app.command()
+def status(folder: Annotated[Path, typer.Argument(help="folder of a run")]) -> None:
+    """Say how far a run is."""
+    from figment.status import stages_of
+
+    table = Table("stage", "state", "what", box=None, pad_edge=False)
+    for stage in stages_of(folder):
+        table.add_row(stage.name, stage.state, stage.text)
+    console.print(table)
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(help="folder of a finished run")]) -> None:
+    """Write report.html again and print the results."""
+    from figment.report.folder import report_of
+    from figment.report.page import write
+
+    write(report_of(folder), folder / "report.html")
+    _print_results(folder)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this machine can do and what is missing."""
+    from figment.doctor import examine
+
+    table = Table.grid(padding=(0, 2))
+    findings = examine()
+    for finding in findings:
+        colour = {"ok": "green", "note": "yellow", "missing": "red"}[finding.state]
+        table.add_row(finding.subject, f"[{colour}]{finding.state}[/{colour}]", finding.text)
+    console.print(table)
+    if any(f.state == "missing" for f in findings):
+        raise typer.Exit(1)
+
+
+def _run(recipe, folder: Path) -> None:
+    from figment.studies.arms import run_arms
+
+    started = time.monotonic()
+    run_arms(recipe, folder)
+    console.print()
+    _print_results(folder)
+    console.print(f"Took {time.monotonic() - started:.0f} s.")
+
+
+def _print_results(folder: Path) -> None:
+    """The table of arms, the verdict, and where the rest is."""
+    from figment.report.folder import report_of
+    from figment.report.text import interval, points_interval
+
+    page = report_of(folder)
+    if page.arms:
+        table = Table(title=f"{page.arms[0].result.n:,} real test pictures, 95 % intervals", title_justify="left")
+        table.add_column("classifier", overflow="fold")
+        table.add_column("top-1", justify="right", no_wrap=True)
+        table.add_column("gain in points", justify="right", no_wrap=True)
+        for arm in page.arms:
+            gain = "" if arm.difference is None else points_interval(arm.difference).replace(" points", "")
+            table.add_row(arm.name, interval(arm.result), gain)
+        console.print(table)
+    console.print(f"\nVerdict: {page.verdict.word}. {page.verdict.sentence}", markup=False)
+    for line in (page.verdict.exchange, page.missing.get("exchange", ""), page.missing.get("arms", "")):
+        if line:
+            console.print(line, markup=False)
+    console.print(f"\nReport: {folder / 'report.html'}\nImages: {folder / 'images'}  (datasets.load_dataset opens it)", markup=False, soft_wrap=True)
+
+
+def _print_forecast(recipe, folder: Path) -> None:
+    from figment.forecast import forecast
+
+    for name, arm in {**{n: recipe.changed({"arms": {}, **c}) for n, c in recipe.arms.items()}, recipe.name: recipe}.items():
+        f = forecast(arm, folder)
+        console.print(f"{name}", style="bold", markup=False)
+        console.print(f"  {f.prompts:,} prompts, {f.images:,} images in {f.shards:,} shards; {f.done:,} are there already")
+        if f.seconds is None or f.bytes is None:
+            console.print(f"  time and disk are not known: {f.note}", markup=False)
+        else:
+            console.print(f"  about {_duration(f.seconds)} of generation on this machine (measured on a trial batch), {f.bytes / 2**20:,.0f} MiB of disk; {f.free_bytes / 2**30:,.0f} GiB are free")
+    console.print("Nothing was written.")
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
+
+
+def main() -> None:
+    """Entry point: a user's mistake prints one paragraph and exits with 2; an interrupted run can be gone on with."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        app()
+    except FigmentError as error:
+        console.print(f"Error: {error}", markup=False, style="red", soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        console.print("\nInterrupted. What was finished is safe; the same command goes on from there.")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""What this machine can do and what is missing: ``figment doctor``."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from figment import machine
+from figment.errors import FigmentError
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line: a subject, how it stands, and what that means."""
+
+    subject: str
+    state: Literal["ok", "note", "missing"]
+    text: str
+
+
+def examine() -> list[Finding]:
+    """Look at packages, processor, accelerator, memory, disk, the starter, the model cache and the network."""
+    return [*_packages(), _torch(), _memory(), _disk(), _starter(), _cache(), _network()]
+
+
+def _packages() -> list[Finding]:
+    found = machine.versions()
+    core = ", ".join(f"{name} {version}" for name, version in found.items())
+    missing = [name for name in ("torch", "diffusers", "transformers", "pyarrow") if importlib.util.find_spec(name) is None]
+    if missing:
+        return [Finding("packages", "missing", f"{', '.join(missing)}: run pip install figment-vision")]
+    return [Finding("packages", "ok", core)]
+
+
+def _torch() -> Finding:
+    import torch
+
+    if torch.cuda.is_available():
+        free, total = torch.cuda.mem_get_info()
+        kind = "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+        return Finding("device", "ok", f"{torch.cuda.get_device_name()}, {free / 2**30:.0f} of {total / 2**30:.0f} GiB free; dtype auto is {kind}")
+    if torch.backends.mps.is_available():
+        return Finding("device", "note", "Apple GPU (set generate.device: mps)")
+    half = any(torch.cpu.get_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16"))
+    text = f"no GPU; {machine.device()}; {'bfloat16 in hardware' if half else 'no bfloat16 in hardware, float32 is used'}"
+    return Finding("device", "note", f"{text}. Enough for the starter; Stable Diffusion takes about a minute an image here.")
+
+
+def _memory() -> Finding:
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return Finding("memory", "ok" if total >= 8 else "note", f"{total:.0f} GiB" + ("" if total >= 8 else "; Stable Diffusion wants 8 or more"))
+
+
+def _disk() -> Finding:
+    free = shutil.disk_usage(Path.cwd()).free / 2**30
+    return Finding("disk", "ok" if free > 5 else "note", f"{free:.0f} GiB free here; 10,000 images at 512 pixels take about 4 GiB")
+
+
+def _starter() -> Finding:
+    from figment import starter
+
+    try:
+        for part in starter.PARTS:
+            starter.folder(part)
+    except FigmentError as error:
+        return Finding("starter", "missing", str(error))
+    return Finding("starter", "ok", "models and pictures are in the package: figment demo needs no network")
+
+
+def _cache() -> Finding:
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    models = sorted(p.name.removeprefix("models--").replace("--", "/") for p in Path(HF_HUB_CACHE).glob("models--*"))
+    return Finding("model cache", "ok" if models else "note", f"{HF_HUB_CACHE}: {', '.join(models) or 'empty'}")
+
+
+def _network() -> Finding:
+    if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0"):
+        return Finding("network", "note", "HF_HUB_OFFLINE is set: models come from folders and the cache alone")
+    try:
+        socket.create_connection(("huggingface.co", 443), timeout=3).close()
+    except OSError as error:
+        return Finding("network", "note", f"huggingface.co cannot be reached ({error}): use the starter, a model folder, or a model of the cache")
+    return Finding("network", "ok", "huggingface.co answers")

@@ -1,0 +1,202 @@
+"""How often a classifier is right, whether two differ, and how sure one can be of either.
+
+Two things are left to chance: which pictures are in the test set, and the seed of the training. Every interval here
+adds the variances of both. The few seeds one can afford say little about their own spread, so the normal quantile gives
+way to Student's with Satterthwaite's degrees of freedom: they are few where the seeds make up most of the variance, and
+infinite where there is one seed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from scipy.special import stdtrit
+
+from figment.errors import FigmentError
+from figment.types import Result
+
+Logits = np.ndarray | Sequence[np.ndarray]
+
+
+def correctness(logits: Logits, labels: np.ndarray) -> np.ndarray:
+    """Which test pictures each training seed got right: bool (S, n).
+
+    Args:
+        logits: float (n, N), or one such array for each of S seeds.
+        labels: int (n,) in [0, N).
+
+    Raises:
+        FigmentError: for arrays that do not fit, labels out of range, no pictures, or logits that are not finite.
+    """
+    return _stack(logits, labels).argmax(axis=-1) == np.asarray(labels)
+
+
+def accuracy(
+    logits: Logits, labels: np.ndarray, class_names: Sequence[str], metric: str = "accuracy", seeds: Sequence[int] = ()
+) -> Result:
+    """Top-1 accuracy, the mean over seeds, with a 95 % interval.
+
+    The interval is Wilson's over the n test pictures. With S seeds of standard deviation s it is widened: s^2 / S is
+    added to the variance p (1 - p) / n by way of a smaller effective n. It is never narrower than one run's.
+
+    Args:
+        logits: float (n, N), or one such array for each of S seeds.
+        labels: int (n,) in [0, N).
+        class_names: N names.
+        metric: the name the result goes by.
+        seeds: the S seeds, for the record.
+
+    Returns:
+        ``per_class`` holds the accuracy within each class that has test pictures. ``details`` holds ``per_seed`` (S
+        numbers), ``confusion`` (N rows of true classes, N columns of predicted ones; counts of pictures, the mean over
+        seeds) and ``classes`` (for each name ``n`` and ``ci``, the interval as above, None without pictures).
+
+    Raises:
+        FigmentError: as `correctness` does, and for names or seeds that do not match the logits in number.
+    """
+    scores, labels = _stack(logits, labels), np.asarray(labels)
+    n_seeds, n, n_classes = scores.shape
+    if len(class_names) != n_classes:
+        raise FigmentError(
+            f"The logits have {n_classes} classes, but there are {len(class_names)} class names: they are of two tasks."
+        )
+    if seeds and len(seeds) != n_seeds:
+        raise FigmentError(
+            f"There are {len(seeds)} seeds ({list(seeds)}) for the logits of {n_seeds} runs: give one seed for each."
+        )
+    confusion = np.stack(
+        [_confusion(predicted, labels, n_classes) for predicted in scores.argmax(axis=-1)]
+    )  # (S, N, N)
+    hits = confusion.diagonal(axis1=1, axis2=2)  # (S, N)
+    counts = confusion[0].sum(axis=1)  # (N,)
+    per_seed = hits.sum(axis=1) / n
+    per_class: dict[str, float] = {}
+    classes: dict[str, Any] = {name: {"n": 0, "ci": None} for name in class_names}
+    for c in np.flatnonzero(counts).tolist():
+        shares = hits[:, c] / counts[c]
+        per_class[class_names[c]] = float(shares.mean())
+        classes[class_names[c]] = {"n": int(counts[c]), "ci": list(interval(shares, int(counts[c])))}
+    details = {"per_seed": per_seed.tolist(), "confusion": confusion.mean(axis=0).tolist(), "classes": classes}
+    return Result(metric, float(per_seed.mean()), n, interval(per_seed, n), per_class, tuple(seeds), details=details)
+
+
+def paired_difference(
+    correct_a: np.ndarray, correct_b: np.ndarray, metric: str = "accuracy difference", seeds: Sequence[int] = ()
+) -> Result:
+    """By how much b is more often right than a on the same pictures: ``mean(b) - mean(a)``, with a 95 % interval.
+
+    The interval is the adjusted Wald interval for paired proportions (Bonett and Price 2012), which adds one picture to
+    each of the two ways to disagree: one that only a gets right and one that only b does. It is written on the
+    differences d = b - a in [-1, 1], where those are the values -1 and +1, and so holds for means over seeds too. With
+    S seeds the variance of the S differences over S is added; the i-th seed of a is paired with the i-th of b, which is
+    right whether or not they have anything (such as the draw of the real pictures) in common.
+
+    Args:
+        correct_a, correct_b: bool or float in [0, 1], (n,) for one run or a mean over seeds, or (S, n); one of them may
+            have a single seed where the other has S, as the untuned classifier has.
+        metric: the name the result goes by.
+        seeds: the S seeds, for the record.
+
+    Returns:
+        ``value`` and ``ci`` in [-1, 1]. ``details`` holds ``per_seed`` (S differences), ``only_a`` and ``only_b`` (the
+        share of pictures that just one gets right, the mean over seeds), ``picture_se`` and ``seed_se`` (the two parts
+        of the standard error).
+
+    Raises:
+        FigmentError: for arrays that do not fit, are empty, or leave [0, 1].
+    """
+    a, b = (np.atleast_2d(np.asarray(correct, dtype=np.float64)) for correct in (correct_a, correct_b))
+    if (
+        a.ndim != 2
+        or b.ndim != 2
+        or a.shape[1] != b.shape[1]
+        or not a.shape[1]
+        or (len(a) != len(b) and 1 not in (len(a), len(b)))
+    ):
+        raise FigmentError(
+            "A paired difference needs the same pictures in the same order, and as many seeds on both sides or one on "
+            f"one: arrays of shape (n,) or (S, n). It was given {np.shape(correct_a)} and {np.shape(correct_b)}."
+        )
+    if not all(((x >= 0) & (x <= 1)).all() for x in (a, b)):
+        raise FigmentError(
+            "A paired difference takes how often each picture was right, between 0 and 1, and was given other values."
+        )
+    differences = b - a  # (S, n)
+    per_seed, n = differences.mean(axis=1), differences.shape[1]
+    d = differences.mean(axis=0)  # (n,)
+    centre = d.sum() / (n + 2)
+    picture_variance = ((np.square(d).sum() + 2) / (n + 2) - centre**2) / (n + 2)
+    seed_variance = _variance_of_mean(per_seed)
+    half = _quantile(picture_variance, seed_variance, len(per_seed)) * math.sqrt(picture_variance + seed_variance)
+    details = {
+        "per_seed": per_seed.tolist(),
+        "only_a": float(np.maximum(-differences, 0).mean()),
+        "only_b": float(np.maximum(differences, 0).mean()),
+        "picture_se": math.sqrt(picture_variance),
+        "seed_se": math.sqrt(seed_variance),
+    }
+    ci = (max(-1.0, float(centre - half)), min(1.0, float(centre + half)))
+    return Result(metric, float(d.mean()), n, ci, seeds=tuple(seeds), details=details)
+
+
+def verdict(difference: Result) -> Literal["helps", "hurts", "no evidence"]:
+    """What a paired difference allows one to say: a side is taken only where the interval excludes zero."""
+    low, high = difference.ci
+    return "helps" if low > 0 else "hurts" if high < 0 else "no evidence"
+
+
+def wilson(share: float, n: float, quantile: float) -> tuple[float, float]:
+    """Wilson's score interval for a proportion ``share`` of ``n``, not always whole; ``quantile`` is 1.96 for 95 %."""
+    z2 = quantile**2 / n
+    centre = (share + z2 / 2) / (1 + z2)
+    half = math.sqrt(share * (1 - share) * z2 + z2**2 / 4) / (1 + z2)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def interval(shares: np.ndarray, n: int) -> tuple[float, float]:
+    """The 95 % interval that `accuracy` describes. ``shares`` (S,) in [0, 1], each of the same ``n`` pictures."""
+    share = float(np.mean(shares))
+    picture_variance, seed_variance = share * (1 - share) / n, _variance_of_mean(shares)
+    # Seeds that agree leave n as it is, also where all shares are 0 or 1 and both variances are nought.
+    effective_n = n * picture_variance / (picture_variance + seed_variance) if seed_variance else n
+    return wilson(share, effective_n, _quantile(picture_variance, seed_variance, len(shares)))
+
+
+def _variance_of_mean(values: np.ndarray) -> float:
+    return float(np.var(values, ddof=1)) / len(values) if len(values) > 1 else 0.0
+
+
+def _quantile(picture_variance: float, seed_variance: float, n_seeds: int) -> float:
+    """Student's 97.5 % quantile at Satterthwaite's degrees of freedom: only the seeds' variance has an error itself."""
+    if not seed_variance:
+        return float(stdtrit(np.inf, 0.975))
+    freedom = (n_seeds - 1) * ((picture_variance + seed_variance) / seed_variance) ** 2
+    return float(stdtrit(freedom, 0.975))
+
+
+def _confusion(predicted: np.ndarray, labels: np.ndarray, n_classes: int) -> np.ndarray:
+    """Counts, int (N, N): a row for each true class, a column for each predicted one."""
+    return np.bincount(labels * n_classes + predicted, minlength=n_classes**2).reshape(n_classes, n_classes)
+
+
+def _stack(logits: Logits, labels: np.ndarray) -> np.ndarray:
+    """One array (S, n, N) that fits ``labels`` (n,)."""
+    shapes = {np.shape(one) for one in logits} if not isinstance(logits, np.ndarray) else set()
+    scores = np.asarray(logits) if len(shapes) <= 1 else np.empty(0)
+    scores = scores[None] if scores.ndim == 2 else scores
+    labels = np.asarray(labels)
+    if scores.ndim != 3 or not scores.size or labels.shape != (scores.shape[1],):
+        raise FigmentError(
+            f"Accuracy needs logits of shape (n, N), the same for every seed, and n labels, n at least 1. "
+            f"It was given logits of {shapes or np.shape(logits)} and labels of {labels.shape}."
+        )
+    if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0 or labels.max() >= scores.shape[2]:
+        raise FigmentError(
+            f"Test labels must be whole numbers from 0 to {scores.shape[2] - 1}, the classes of the logits."
+        )
+    if not np.isfinite(scores).all():
+        raise FigmentError("Some logits are NaN or infinite: no class can be read from them. Check the test features.")
+    return scores

@@ -1,0 +1,264 @@
+"""The exchange rate: how many real photographs a class a synthetic set is worth.
+
+Real pictures alone are learnt from at growing numbers of shots; where the synthetic set's accuracy meets that curve is
+its worth.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import numpy as np
+
+from figment.errors import FigmentError
+from figment.types import Result
+
+SHOTS = (1, 2, 4, 8, 16, 32, 64)
+ROUNDING = 1e-9  # accuracies closer than this are the same
+REPLICATES_AT_ONCE = 250  # of the bootstrap: bounds its memory at 250 counts for each test picture
+
+
+class Predictor(Protocol):
+    """Anything that gives logits, float (n, N), for features, float (n, D)."""
+
+    def predict(self, features: np.ndarray) -> np.ndarray: ...
+
+
+P = TypeVar("P", bound=Predictor)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Which test pictures are right after learning from real pictures alone, at each number of shots.
+
+    ``correct`` is bool (draws, shots, n); ``zero_shot`` is bool (n,), before any learning; ``note`` says why shots are
+    missing.
+    """
+
+    shots: tuple[int, ...]
+    correct: np.ndarray
+    zero_shot: np.ndarray
+    note: str = ""
+
+
+def real_curve(
+    head: P,
+    features: np.ndarray,
+    labels: np.ndarray,
+    test_features: np.ndarray,
+    test_labels: np.ndarray,
+    *,
+    learn: Callable[[P, np.ndarray, np.ndarray, int], Predictor],
+    shots: Sequence[int] = SHOTS,
+    draws: int = 5,
+    seed: int = 0,
+) -> Curve:
+    """Learn from 1, 2, 4... real pictures a class and mark the test pictures each time.
+
+    A draw shuffles every class once and takes its first k pictures, so within a draw each set holds the smaller ones.
+    Where the largest k is most of a class, the draws share most of their pictures and their spread understates that of
+    new photographs.
+
+    Args:
+        head: where every learning starts, the zero-shot classifier; it must not be changed by ``learn``.
+        features, labels: of the real pictures, float (n, D) and int (n,).
+        test_features, test_labels: of the test pictures, float (m, D) and int (m,).
+        learn: ``learn(head, features, labels, seed)`` gives the trained classifier;
+            `figment.classify.tune.tune_few_shot` is one.
+        shots: pictures a class. Those above the size of the smallest class are left out, and ``note`` says so.
+        draws: how many times to choose the pictures; each has its own training seed too.
+        seed: of the choice and, plus the number of the draw, of the training.
+
+    Raises:
+        FigmentError: where no number of shots is left, or ``draws`` is not positive.
+    """
+    sizes = np.bincount(labels, minlength=int(np.max(test_labels)) + 1)
+    wanted = sorted({int(k) for k in shots})
+    kept = tuple(k for k in wanted if k <= sizes.min())
+    if not kept or kept[0] < 1 or draws < 1:
+        raise FigmentError(
+            f"The curve of real pictures needs at least 1 draw (given: {draws}) and shots from 1 to {sizes.min()}, the "
+            f"size of the smallest class of real pictures (given: {wanted}). Give more pictures a class, or fewer shots."
+        )
+    left_out = [str(k) for k in wanted if k not in kept]
+    note = (
+        f"Left out {', '.join(left_out)} shots: the smallest class has {sizes.min()} real pictures." if left_out else ""
+    )
+    correct = np.empty((draws, len(kept), len(test_labels)), dtype=bool)
+    for draw in range(draws):
+        ranks = _ranks_within_class(labels, np.random.default_rng([seed, draw]))
+        for i, k in enumerate(kept):
+            chosen = np.flatnonzero(ranks < k)
+            learner = learn(head, features[chosen], labels[chosen], seed + draw)
+            correct[draw, i] = learner.predict(test_features).argmax(axis=1) == test_labels
+    return Curve(kept, correct, head.predict(test_features).argmax(axis=1) == test_labels, note)
+
+
+def _ranks_within_class(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The place of each picture in a random order of its class: int (n,), from 0."""
+    ranks = np.empty(len(labels), dtype=np.int64)
+    for c in np.unique(labels):
+        members = np.flatnonzero(labels == c)
+        ranks[rng.permutation(members)] = np.arange(len(members))
+    return ranks
+
+
+def exchange_rate(curve: Curve, correct_synthetic: np.ndarray, n_bootstrap: int = 2000, seed: int = 0) -> Result:
+    """The number of real pictures a class at which real pictures alone do as well as the synthetic set.
+
+    The accuracies of the draws are averaged, made to rise (isotonic regression; the true curve does, the measured one
+    may not), and joined by straight lines over log2(shots). The answer is the smallest number of shots whose accuracy
+    is that of the synthetic set. The untuned classifier counts as no pictures at all: a set that does not beat it is
+    worth nothing.
+
+    The 95 % interval is a bootstrap of everything that chance decided: the test pictures, the draws and the synthetic
+    seeds are each resampled (Owen's pigeonhole bootstrap, slightly wide by intent). Of D draws D - 1 are taken: taking
+    D makes the spread of a mean of few too small by (D - 1) / D. One draw or seed alone shows no spread, and the
+    interval then lacks it.
+
+    Args:
+        curve: from `real_curve`.
+        correct_synthetic: bool (n,) or (S, n), the same test pictures after learning from the synthetic set, for each
+            seed.
+        n_bootstrap: number of resamplings.
+        seed: of the resampling.
+
+    Returns:
+        ``value`` and ``ci`` in pictures a class: 0 means "less than the smallest number of shots", infinity "more than
+        the largest". ``details`` is finite throughout: ``text`` is the answer in words, such as "about 11 (6 to 19)";
+        ``synthetic`` and ``zero_shot`` are accuracies; ``curve`` has for each number of ``shots`` the mean
+        ``accuracy``, its ``ci`` and ``per_draw``; ``below`` and ``beyond`` are the shares of resamplings that fell off
+        either end; ``note`` is the curve's.
+
+    Raises:
+        FigmentError: where the test pictures differ in number.
+    """
+    synthetic = np.atleast_2d(np.asarray(correct_synthetic, dtype=bool))
+    n = curve.correct.shape[2]
+    if synthetic.ndim != 2 or synthetic.shape[1] != n:
+        raise FigmentError(
+            f"The curve was measured on {n} test pictures and the synthetic set on {synthetic.shape[-1]}. "
+            "Both must be tested on the same ones."
+        )
+    per_draw = curve.correct.mean(axis=2)  # (draws, shots)
+    zero_shot, made = float(curve.zero_shot.mean()), float(synthetic.mean())
+    measured = per_draw.mean(axis=0)
+    value = float(crossing(curve.shots, measured[None], np.array([zero_shot]), np.array([made]))[0])
+
+    curves, zeros, mades = _resample(curve, synthetic, n_bootstrap, np.random.default_rng(seed))
+    values = np.sort(crossing(curve.shots, curves, zeros, mades))
+    low, high = _percentiles(values)
+    ci = (min(float(low), value), max(float(high), value))
+    bands = np.stack(_percentiles(np.sort(curves, axis=0)), axis=1)  # (shots, 2)
+    points = [
+        {"shots": k, "accuracy": float(measured[i]), "ci": bands[i].tolist(), "per_draw": per_draw[:, i].tolist()}
+        for i, k in enumerate(curve.shots)
+    ]
+    details = {
+        "text": _text(value, ci, curve.shots) + _warning(made, zero_shot),
+        "synthetic": made,
+        "zero_shot": zero_shot,
+        "curve": points,
+        "below": float((values == 0).mean()),
+        "beyond": float(np.isinf(values).mean()),
+        "note": curve.note,
+    }
+    return Result("exchange rate", value, n, ci, details=details)
+
+
+def crossing(shots: Sequence[int], curves: np.ndarray, zero_shot: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """The smallest number of shots at which each of B curves reaches its target.
+
+    Args:
+        shots: K rising numbers.
+        curves: accuracies, float (B, K); made to rise here.
+        zero_shot: float (B,), the accuracy at no shots.
+        target: float (B,).
+
+    Returns:
+        float (B,): 0 where the target is below the first point or not above ``zero_shot``, infinity where it is above
+        the last one.
+    """
+    risen = _isotonic(curves)
+    above = (risen < target[:, None] - ROUNDING).sum(axis=1)  # (B,) index of the first point that reaches the target
+    rows, right = np.arange(len(risen)), np.clip(above, 1, max(len(shots) - 1, 1))
+    answer = np.full(len(risen), float(shots[0]))
+    if len(shots) > 1:
+        x, left = np.log2(np.asarray(shots, dtype=np.float64)), right - 1
+        rise = risen[rows, right] - risen[rows, left]
+        share = (target - risen[rows, left]) / np.where(rise > 0, rise, 1.0)
+        answer = np.exp2(x[left] + np.clip(share, 0.0, 1.0) * (x[right] - x[left]))
+    answer[above == len(shots)] = np.inf
+    answer[(target < risen[:, 0] - ROUNDING) | (target <= zero_shot + ROUNDING)] = 0.0
+    return answer
+
+
+def _isotonic(curves: np.ndarray) -> np.ndarray:
+    """The nearest non-decreasing curves in least squares, float (B, K), by the min-max formula: no loop over B."""
+    n_points = curves.shape[1]
+    sums = np.concatenate([np.zeros((len(curves), 1)), np.cumsum(curves, axis=1)], axis=1)
+    first, last = np.arange(n_points)[:, None], np.arange(n_points)[None, :]
+    means = (sums[:, None, 1:] - sums[:, :-1, None]) / np.maximum(
+        last - first + 1, 1
+    )  # (B, K, K): of the points first..last
+    fitted = [means[:, : j + 1, j:].min(axis=2).max(axis=1) for j in range(n_points)]
+    return np.stack(fitted, axis=1)
+
+
+def _resample(
+    curve: Curve, synthetic: np.ndarray, n_bootstrap: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Bootstrap accuracies: of the curve (B, shots), of the untuned classifier (B,) and of the synthetic set (B,)."""
+    n_draws, n_shots, n = curve.correct.shape
+    runs = np.concatenate([curve.correct.reshape(-1, n), curve.zero_shot[None], synthetic]).astype(np.float32)  # (R, n)
+    shares = []
+    for start in range(0, n_bootstrap, REPLICATES_AT_ONCE):
+        counts = _picture_counts(min(REPLICATES_AT_ONCE, n_bootstrap - start), n, rng)
+        shares.append(counts @ runs.T / n)
+    drawn = np.concatenate(shares).astype(np.float64)  # (B, R)
+    per_draw = drawn[:, : n_draws * n_shots].reshape(n_bootstrap, n_draws, n_shots)
+    curves = np.einsum("bd,bdk->bk", _weights(n_draws, n_bootstrap, rng), per_draw)
+    made = (_weights(len(synthetic), n_bootstrap, rng) * drawn[:, n_draws * n_shots + 1 :]).sum(axis=1)
+    return curves, drawn[:, n_draws * n_shots], made
+
+
+def _picture_counts(n_rows: int, n: int, rng: np.random.Generator) -> np.ndarray:
+    """How often each of n pictures is drawn in n draws with replacement: float32 (n_rows, n)."""
+    cells = rng.integers(n, size=(n_rows, n)) + n * np.arange(n_rows)[:, None]
+    return np.bincount(cells.ravel(), minlength=n_rows * n).reshape(n_rows, n).astype(np.float32)
+
+
+def _weights(n_items: int, n_bootstrap: int, rng: np.random.Generator) -> np.ndarray:
+    """The share of each item when ``n_items - 1`` (at least 1) are taken with replacement: float (B, n_items)."""
+    taken = max(n_items - 1, 1)
+    return rng.multinomial(taken, np.full(n_items, 1 / n_items), size=n_bootstrap) / taken
+
+
+def _percentiles(ordered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The 2.5th and 97.5th of values sorted along axis 0, without interpolating: there may be infinities among them."""
+    return ordered[math.floor(0.025 * (len(ordered) - 1))], ordered[math.ceil(0.975 * (len(ordered) - 1))]
+
+
+def _text(value: float, ci: tuple[float, float], shots: Sequence[int]) -> str:
+    """The answer in words. Off the ends of the curve there are no numbers, and so the answer is a range, or one end."""
+    low, high = (_words(end, shots) for end in ci)
+    if 0 < value < math.inf:
+        return f"about {_words(value, shots)} ({low} to {high})"
+    return low if low == high else f"between {low} and {high}"
+
+
+def _words(value: float, shots: Sequence[int]) -> str:
+    if value == 0:
+        return f"less than {shots[0]}"
+    if value == math.inf:
+        return f"more than {shots[-1]}"
+    return f"{value:.1f}".removesuffix(".0") if value < 10 else f"{value:.0f}"
+
+
+def _warning(made: float, zero_shot: float) -> str:
+    if made >= zero_shot:
+        return ""
+    return f"; its accuracy of {made:.1%} is below the untuned classifier's {zero_shot:.1%}"

@@ -1,0 +1,82 @@
+"""The CLIP filter: keep an image that CLIP, asked without help, would rather call by its own class than at random.
+
+He et al. 2023, section 3.2 and their released script: keep when the softmax probability of the image's own class, over all
+class names, is strictly above 1/N.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from figment.encoders import Features, class_prototypes
+from figment.types import Pictures, Verdict
+
+Rule = Literal["threshold", "top_k", "threshold_else_top_k"]
+
+
+class Clip:
+    """Judges by p(own class) = softmax over the N classes of ``logit_scale * cosine(image, class text)``.
+
+    Rules, each decided within a class:
+
+    - ``threshold``: p > ``threshold`` (default 1/N), strictly. A class may end with few images or none.
+    - ``top_k``: the ``k`` highest p, threshold or not.
+    - ``threshold_else_top_k``: what the authors' script does. ``k`` random ones of those that pass, or, where fewer than
+      ``k`` pass, the ``k`` highest p with the threshold ignored: a bad class is filled up with bad images.
+    """
+
+    name = "clip"
+
+    def __init__(
+        self,
+        features: Features,
+        class_names: Sequence[str],
+        templates: Sequence[str] = ("a photo of a {}.",),
+        rule: Rule = "threshold",
+        threshold: float | None = None,
+        k: int | None = None,
+        seed: int = 0,
+    ):
+        if rule != "threshold" and not k:
+            raise ValueError(f"rule {rule!r} needs k, the number of images to keep of each class")
+        self.features, self.class_names, self.templates = features, list(class_names), list(templates)
+        self.rule, self.k, self.seed = rule, k, seed
+        self.threshold = 1 / len(class_names) if threshold is None else threshold
+
+    def __call__(self, pictures: Pictures) -> list[Verdict]:
+        p = self.probabilities(pictures)[np.arange(len(pictures)), pictures.labels]  # (B,)
+        keep = self.decide(p, pictures.labels)
+        low = p <= self.threshold
+        reasons = np.where(low, f"clip: p(own class) <= {self.threshold:.3g}", "clip: not among the class's best")
+        if self.rule == "threshold_else_top_k":
+            reasons = np.where(low, reasons, "clip: more passed than wanted")
+        return [
+            Verdict(bool(kept), "" if kept else str(reason), {"clip_p": float(x)}) for kept, reason, x in zip(keep, reasons, p, strict=True)
+        ]
+
+    def probabilities(self, pictures: Pictures) -> np.ndarray:
+        """Zero-shot class probabilities, ``float64 (B, N)``."""
+        prototypes = class_prototypes(self.features.encoder, self.class_names, self.templates)  # (N, D)
+        logits = self.features.encoder.logit_scale * self.features(pictures).astype(np.float64) @ prototypes.T
+        p = np.exp(logits - logits.max(1, keepdims=True))
+        return p / p.sum(1, keepdims=True)
+
+    def decide(self, p: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Which to keep, ``bool (B,)``, given each image's probability of its own class."""
+        passed = p > self.threshold
+        if self.rule == "threshold":
+            return passed
+        keep = np.zeros(len(p), bool)
+        rng = np.random.default_rng(self.seed)
+        for label in np.unique(labels):
+            own = np.flatnonzero(labels == label)
+            good = own[passed[own]]
+            assert self.k is not None
+            if self.rule == "threshold_else_top_k" and len(good) >= self.k:
+                keep[rng.choice(good, self.k, replace=False)] = True
+            else:
+                keep[own[np.argsort(-p[own], kind="stable")[: self.k]]] = True
+        return keep

@@ -1,0 +1,48 @@
+"""The README of a folder of images: a dataset card, which also tells ``datasets.load_dataset`` what to open."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from figment import store
+
+
+def dataset_card(recipe: Any, folder: Path) -> str:
+    """Markdown for ``<folder>/README.md``; ``recipe`` is a :class:`figment.recipe.Recipe`."""
+    stage = store.read_json(folder / "stage.json")
+    counts, made_by = stage["counts"], stage.get("generator", {})
+    task, g = recipe.task, recipe.generate
+    failed = sum(counts["failed"].values())
+    # JSON is YAML, and quotes whatever a class may be called.
+    front = {
+        "configs": [{"config_name": "default", "data_files": "train-*.parquet"}],
+        "task_categories": ["image-classification"],
+        "tags": ["synthetic", "figment"],
+        "pretty_name": f"{recipe.name}: generated images",
+    }
+    names = ", ".join(" ".join(n.split())[:60].replace("`", "'") for n in task.class_names[:50])
+    return "\n".join(
+        [
+            "---",
+            *(f"{key}: {json.dumps(value, ensure_ascii=True)}" for key, value in front.items()),
+            "---",
+            "",
+            "# Generated images",
+            "",
+            f"{counts['attempted']:,} attempts at images of {len(task.class_names)} classes, {counts['made']:,} made and {failed:,} failed. "
+            "All of them are synthetic. One row is one attempt; a failed one has no image and says why in `error`.",
+            "",
+            f"- Classes: {names}",
+            f"- Generator: `{g.model}` ({made_by.get('pipeline', 'diffusers pipeline')}), licence: {made_by.get('licence') or 'see the model'}",
+            f"- Sampler: {made_by.get('scheduler', g.scheduler or 'the pipeline default')}, {g.num_inference_steps} steps, guidance {g.guidance_scale}",
+            f"- Prompts: {recipe.prompts.kind}, in the column `prompt`",
+            f"- Filters run after generation (verdicts lie beside this folder, in `scores/`): {', '.join(f.kind for f in recipe.filters) or 'none'}",
+            "- Intended use: training and judging image recognisers. Generated pictures carry the biases and errors of the generator; "
+            "test on real ones.",
+            "",
+            "Made with figment; `recipe.yaml` in the folder above reproduces it.",
+            "",
+        ]
+    )

@@ -1,0 +1,400 @@
+"""Images from prompts with any diffusers text-to-image pipeline."""
+
+from __future__ import annotations
+
+import gc
+import inspect
+import json
+import warnings
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+import diffusers
+import numpy as np
+import torch
+import transformers
+
+from figment import store
+from figment.errors import FigmentError, nearest
+from figment.generate.families import FAMILIES, Encoded, Family, encode, encode_negative, stop_guidance
+from figment.models import license_of, resolve
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+CACHE_BYTES = 256 * 2**20  # of encoded prompts: two thousand of SD's, sixty of Flux's
+CPU_LATENT_PIXELS = 8192  # a batch's; more no longer helps a CPU
+CUDA_BYTES_PER_PIXEL = 2048  # of one image's output pixels and one byte of dtype: the decoder's peak, generously
+CUDA_LARGEST_BATCH = 512
+
+
+class DiffusersGenerator:
+    """Any text-to-image pipeline that diffusers opens: the starter's, Stable Diffusion, SDXL, SD3, Flux, PixArt...
+
+    Arguments carry diffusers' names. ``guidance_scale`` <= 1 means no guidance and half the work; ``guidance_stop`` is
+    the share of the steps, in (0, 1], after which guidance ends. ``scheduler`` is a diffusers class, ``height`` and
+    ``width`` are in pixels; None = the pipeline's own. ``batch_size`` is halved, for good, when memory runs out.
+
+    An image depends on its prompt, its seed and the settings alone. What else is in its batch changes it by rounding
+    only: a grey level in float32 on one machine, more in half precision, where kernels may differ with the batch.
+
+    The pipeline is opened at the first use of ``pipe``, so a fingerprint costs no memory. Raises FigmentError for a
+    model that cannot be had or opened, and for settings that it cannot honour.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: str = "starter",
+        guidance_scale: float = 2.0,
+        guidance_stop: float = 1.0,
+        num_inference_steps: int = 20,
+        scheduler: str | None = None,
+        negative_prompt: str = "",
+        height: int | None = None,
+        width: int | None = None,
+        dtype: str = "auto",
+        device: str = "auto",
+        batch_size: int | str = "auto",
+        allow_pickle: bool = False,
+    ):
+        if (height is None) != (width is None):
+            raise FigmentError(
+                f"height is {height} and width is {width}: give both, in pixels, or neither for the model's own size."
+            )
+        if not 0 < guidance_stop <= 1:
+            raise FigmentError(f"guidance_stop is {guidance_stop}; it is a share of the steps, above 0 and up to 1.")
+        if scheduler is not None:
+            _scheduler_class(scheduler)
+        self.folder = resolve(model, allow_pickle=allow_pickle)
+        self.guidance_scale, self.guidance_stop, self.num_inference_steps = (
+            float(guidance_scale),
+            float(guidance_stop),
+            num_inference_steps,
+        )
+        self.scheduler, self.negative_prompt, self.height, self.width = scheduler, negative_prompt, height, width
+        self.device = choose_device(device)
+        self.dtype = choose_dtype(dtype, self.device)
+        self.batch_size = 0 if batch_size == "auto" else int(batch_size)  # 0 = not chosen yet
+        self._allow_pickle = allow_pickle
+        self._encoded: OrderedDict[str, Encoded] = OrderedDict()  # by prompt, the least recently used first
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Everything that changes a pixel, JSON-able. The device and the batch do not."""
+        names = (
+            "guidance_scale",
+            "guidance_stop",
+            "num_inference_steps",
+            "scheduler",
+            "negative_prompt",
+            "height",
+            "width",
+        )
+        return {**{name: getattr(self, name) for name in names}, "dtype": str(self.dtype).removeprefix("torch.")}
+
+    @property
+    def fingerprint(self) -> str:
+        return store.fingerprint(["diffusers", self.folder.fingerprint, self.settings])
+
+    @cached_property
+    def pipe(self) -> Any:
+        """The diffusers pipeline, opened, checked and placed. Raises FigmentError."""
+        with _quiet():
+            pipe = _open(self.folder.path, self.folder.name, self.dtype, self._allow_pickle)
+            if self.scheduler is not None:
+                pipe.scheduler = _changed_scheduler(pipe.scheduler, self.scheduler)
+            self._check(pipe)
+            pipe.to(self.device)
+        pipe.set_progress_bar_config(disable=True)
+        if hasattr(pipe, "unet"):  # convolutions are faster so; transformers have none to speak of
+            pipe.unet.to(memory_format=torch.channels_last)
+            pipe.vae.to(memory_format=torch.channels_last)
+        return pipe
+
+    def _check(self, pipe: Any) -> None:
+        name = type(pipe).__name__
+        arguments = inspect.signature(pipe.__call__).parameters
+        if "prompt" not in arguments or "generator" not in arguments:
+            raise FigmentError(
+                f"The model {self.folder.name} is a {name}, which makes no images from text."
+                " Choose a text-to-image model."
+            )
+        family = FAMILIES.get(name)
+        if self.guidance_stop < 1 and not (family and family.doubled):
+            allowed = ", ".join(n for n, f in FAMILIES.items() if f.doubled)
+            raise FigmentError(
+                f"guidance_stop below 1 works with {allowed}, not with the {name} of {self.folder.name}."
+                " Set guidance_stop: 1."
+            )
+        if self.negative_prompt and not (family.guided if family else "negative_prompt" in arguments):
+            raise FigmentError(
+                f"The {name} of {self.folder.name} takes no negative prompt. Leave negative_prompt empty."
+            )
+
+    @property
+    def _family(self) -> Family | None:
+        return FAMILIES.get(type(self.pipe).__name__)
+
+    def __call__(
+        self, prompts: Sequence[str], seeds: Sequence[int], init: np.ndarray | None = None
+    ) -> list[np.ndarray | None]:
+        """One ``uint8 (H, W, 3)`` image for each prompt and seed, in order; None where the model gave NaN or infinity.
+
+        Seeds lie in [0, 2**63). Raises FigmentError for ``init``, for what the pipeline refuses, and when not even one
+        image fits into memory.
+        """
+        if init is not None:
+            raise FigmentError("A text-to-image pipeline takes no start pictures (init). Leave them out.")
+        if len(prompts) != len(seeds):
+            raise ValueError(f"{len(prompts)} prompts but {len(seeds)} seeds")
+        self.batch_size = self.batch_size or auto_batch_size(self.pipe, *self._size())
+        images: list[np.ndarray | None] = []
+        while len(images) < len(prompts):
+            part = slice(len(images), len(images) + self.batch_size)
+            made = self._attempt(prompts[part], seeds[part])
+            if made is None:
+                self._halve_batch(len(prompts[part]))
+            else:
+                images += made
+        return images
+
+    def _attempt(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[np.ndarray | None] | None:
+        """The images of one batch, or None when memory ran out."""
+        try:
+            with torch.inference_mode(), _quiet():
+                output = self.pipe(
+                    **self._arguments(prompts), generator=[torch.Generator().manual_seed(int(seed)) for seed in seeds]
+                )
+        except ValueError as error:
+            raise FigmentError(
+                f"The {type(self.pipe).__name__} of {self.folder.name} refused these settings: {error}"
+            ) from error
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            return None  # the pipeline's tensors live in the error's traceback, and go with it
+        return [_picture(image) for image in np.asarray(output.images)]
+
+    def _halve_batch(self, tried: int) -> None:
+        if tried == 1:
+            height, width = self._size()
+            raise FigmentError(
+                f"Out of memory for a single image of {width}x{height} pixels in {self.settings['dtype']} on"
+                f" {self.device}. Lower generate.height and generate.width, set generate.dtype to bfloat16 or float16,"
+                " or choose a smaller model."
+            )
+        self.batch_size = tried // 2
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _arguments(self, prompts: Sequence[str]) -> dict[str, Any]:
+        """What the pipeline is called with, besides the noise."""
+        size = {"height": self.height, "width": self.width} if self.height else {}
+        shared = {"num_inference_steps": self.num_inference_steps, "output_type": "np", **size}
+        if self._family is None:
+            return {**shared, **self._plain_text(prompts)}
+        return {**shared, "guidance_scale": self.guidance_scale, **self._encoded_text(self._family, prompts)}
+
+    def _encoded_text(self, family: Family, prompts: Sequence[str]) -> dict[str, Any]:
+        """Texts as tensors, each distinct one encoded once."""
+        encoded = self._remembered(family, prompts)
+        if family.guided and self.guidance_scale > 1:
+            encoded = [{**one, **self._negative} for one in encoded]
+        tensors = {name: torch.cat([one[name] for one in encoded]) for name in encoded[0]}
+        if self.guidance_stop == 1:
+            return {**tensors, "negative_prompt": None}
+        stop = {
+            "callback_on_step_end": stop_guidance(self.guidance_stop),
+            "callback_on_step_end_tensor_inputs": list(family.doubled),
+        }
+        return {**tensors, "negative_prompt": None, **stop}
+
+    def _remembered(self, family: Family, prompts: Sequence[str]) -> list[Encoded]:
+        new = [text for text in dict.fromkeys(prompts) if text not in self._encoded]
+        if new:
+            self._encoded.update(zip(new, encode(self.pipe, family, new), strict=True))
+        for text in prompts:
+            self._encoded.move_to_end(text)
+        encoded = [self._encoded[text] for text in prompts]
+        most = max(1, CACHE_BYTES // sum(t.nbytes for t in encoded[0].values()))
+        while len(self._encoded) > most:
+            self._encoded.popitem(last=False)
+        return encoded
+
+    @cached_property
+    def _negative(self) -> Encoded:
+        assert self._family is not None
+        return encode_negative(self.pipe, self._family, self.negative_prompt)
+
+    def _plain_text(self, prompts: Sequence[str]) -> dict[str, Any]:
+        """For pipelines of families we do not know: texts as they are, and of our settings those that they have."""
+        known = inspect.signature(self.pipe.__call__).parameters
+        # Where both exist, guidance_scale is a number that the model is told, true_cfg_scale is guidance (Qwen-Image).
+        guidance = "true_cfg_scale" if "true_cfg_scale" in known else "guidance_scale"
+        arguments = {"prompt": list(prompts), guidance: self.guidance_scale}
+        if self.guidance_scale > 1 and (self.negative_prompt or guidance == "true_cfg_scale"):
+            arguments["negative_prompt"] = [self.negative_prompt] * len(prompts)
+        return {name: value for name, value in arguments.items() if name in known}
+
+    def _size(self) -> tuple[int, int]:
+        """Height and width of the images, in pixels."""
+        if self.height and self.width:
+            return self.height, self.width
+        pipe = self.pipe
+        denoiser = getattr(pipe, "unet", None) or getattr(pipe, "transformer", None)
+        side = (
+            getattr(pipe, "default_sample_size", None)
+            or getattr(getattr(denoiser, "config", None), "sample_size", None)
+            or 128
+        )
+        height, width = (side, side) if isinstance(side, int) else side
+        scale = getattr(pipe, "vae_scale_factor", 8)
+        return height * scale, width * scale
+
+    def describe(self) -> dict[str, Any]:
+        """Where the images come from, for the dataset card: JSON-able. Opens the pipeline."""
+        height, width = self._size()
+        return {
+            "model": self.folder.name,
+            "model_fingerprint": self.folder.fingerprint,
+            "licence": license_of(self.folder.path),
+            "pipeline": type(self.pipe).__name__,
+            **self.settings,
+            "scheduler": type(self.pipe.scheduler).__name__,
+            "scheduler_config": json.loads(self.pipe.scheduler.to_json_string()),
+            "height": height,
+            "width": width,
+            "device": str(self.device),
+            "batch_size": self.batch_size or auto_batch_size(self.pipe, height, width),
+            "versions": {
+                "diffusers": diffusers.__version__,
+                "transformers": transformers.__version__,
+                "torch": torch.__version__,
+            },
+        }
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto``: the GPU where there is one. Raises FigmentError."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise FigmentError(f"The device {name!r} is unknown. Allowed: auto, cpu, cuda, cuda:1, mps...") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise FigmentError(
+            f"The device is {name}, but torch {torch.__version__} finds no CUDA GPU here. Set device: auto or cpu."
+        )
+    return device
+
+
+def choose_dtype(name: str, device: torch.device) -> torch.dtype:
+    """``auto``: half precision where the chip computes in it, else float32. Raises FigmentError."""
+    if name not in DTYPES:
+        raise FigmentError(f"The dtype {name!r} is unknown.{nearest(name, DTYPES)} Allowed: {', '.join(DTYPES)}.")
+    if name != "auto":
+        return getattr(torch, name)
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    chip = torch.cpu.get_capabilities() if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities") else {}
+    return torch.bfloat16 if chip.get("avx512_bf16") or chip.get("amx_bf16") else torch.float32
+
+
+def auto_batch_size(pipe: Any, height: int, width: int) -> int:
+    """Images a batch. On a CPU about 8,192 latent pixels: 128 images of 8x8 latents, 2 of 64x64.
+
+    On a GPU what is free once the weights are there, at 4 KB an output pixel in half precision and 8 KB in float32 (a
+    published SDXL-Turbo measurement comes to 3.6 KB in half precision), 512 at most. Too much is halved by itself.
+    """
+    if pipe.device.type != "cuda":
+        scale = getattr(pipe, "vae_scale_factor", 8)
+        return max(1, CPU_LATENT_PIXELS // ((height // scale) * (width // scale)))
+    free, _ = torch.cuda.mem_get_info(pipe.device)
+    image = height * width * CUDA_BYTES_PER_PIXEL * pipe.dtype.itemsize
+    return int(min(max(1, free // image), CUDA_LARGEST_BATCH))
+
+
+def _open(folder: Any, name: str, dtype: torch.dtype, allow_pickle: bool) -> Any:
+    index = folder / "model_index.json"
+    if not index.is_file():
+        raise FigmentError(
+            f"The model {name} is no diffusers pipeline: {index} is missing."
+            " Name the folder of a pipeline saved by diffusers."
+        )
+    text = index.read_text(encoding="utf-8")
+    # Pictures are judged by filters, which give a reason; the built-in checker would paint them black instead.
+    without = {"safety_checker": None, "requires_safety_checker": False} if "safety_checker" in text else {}
+    if "StableDiffusionXLPipeline" in text:  # else pixels would depend on whether a watermarking package is installed
+        without["add_watermarker"] = False
+    try:
+        return diffusers.DiffusionPipeline.from_pretrained(
+            folder, dtype=dtype, use_safetensors=None if allow_pickle else True, local_files_only=True, **without
+        )
+    except (
+        Exception
+    ) as error:  # damaged files, missing parts, classes this diffusers lacks: each library has its own errors
+        raise FigmentError(
+            f"The model {name} cannot be opened by diffusers {diffusers.__version__}: {' '.join(str(error).split())}"
+        ) from error
+
+
+def _scheduler_class(name: str) -> type:
+    if not name.endswith("Scheduler") or not hasattr(diffusers, name):
+        names = [n for n in dir(diffusers) if n.endswith("Scheduler")]
+        raise FigmentError(
+            f"diffusers has no scheduler {name!r}.{nearest(name, names)}"
+            " Allowed are its class names, such as DDIMScheduler, EulerDiscreteScheduler, DPMSolverMultistepScheduler,"
+            " UniPCMultistepScheduler."
+        )
+    return getattr(diffusers, name)
+
+
+def _changed_scheduler(own: Any, name: str) -> Any:
+    """Another scheduler with the noise schedule of the pipeline's own."""
+    # Of all compatible ones, this one alone draws its noise for the batch as a whole, from no seed of ours.
+    allowed = sorted({c.__name__ for c in own.compatibles} - {"DPMSolverSDEScheduler"})
+    if name not in allowed:
+        raise FigmentError(
+            f"The scheduler {name} does not go with this model's {type(own).__name__}. Allowed: {', '.join(allowed)}."
+        )
+    return _scheduler_class(name).from_config(own.config)  # type: ignore[attr-defined]
+
+
+def _picture(image: np.ndarray) -> np.ndarray | None:
+    """``float32 (H, W, C)`` in [0, 1] to ``uint8 (H, W, 3)``; None where it is not finite."""
+    if not np.isfinite(image).all():
+        return None
+    pixels = (image * 255).round().astype(np.uint8)
+    return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    text = str(error).lower()
+    return (
+        isinstance(error, torch.OutOfMemoryError | MemoryError)
+        or "out of memory" in text
+        or "can't allocate memory" in text
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No loading bars, and errors only: a run of a million images has its own progress bar."""
+    logs = (diffusers.utils.logging, transformers.utils.logging)
+    before = [(log.get_verbosity(), log.is_progress_bar_enabled()) for log in logs]
+    for log in logs:
+        log.set_verbosity_error()
+        log.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # what diffusers will rename is no concern of the user's
+            yield
+    finally:
+        for log, (verbosity, bar) in zip(logs, before, strict=True):
+            log.set_verbosity(verbosity)
+            if bar:
+                log.enable_progress_bar()

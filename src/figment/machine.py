@@ -1,0 +1,58 @@
+"""What this machine is and what a stage took on it: provenance for markers, facts for ``figment doctor``."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import resource
+import sys
+import time
+from typing import Any
+
+PACKAGES = ("figment-vision", "torch", "diffusers", "transformers", "numpy", "pyarrow", "pillow")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and the packages that decide what comes out."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def processor() -> str:
+    """The CPU's own name, where the system tells it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def device() -> str:
+    """The accelerator's name, or the CPU's with its number of cores."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{processor()}, {cores} cores"
+
+
+class Meter:
+    """Measures from its making: seconds, peak memory, and where and with what it ran."""
+
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+
+    def record(self) -> dict[str, Any]:
+        """``seconds``, ``peak_memory_mb`` of the process so far, ``device`` and ``versions``."""
+        # Linux counts in KiB, macOS in bytes.
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**10 if sys.platform != "darwin" else 2**20)
+        return {"seconds": round(time.monotonic() - self.started, 2), "peak_memory_mb": round(peak), "device": device(), "versions": versions()}

@@ -1,0 +1,179 @@
+"""How a model's name becomes a folder on this machine, and what keeps that safe: no pickles, no code of others."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from figment import store
+from figment.errors import FigmentError, nearest
+
+STARTER = {"starter": "pipeline", "starter/clip": "clip"}
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+HUB_ID = re.compile(r"([\w-][\w.-]*/[\w-][\w.-]*)(?:@((?!.*\.\.)[\w./-]+))?", re.ASCII)
+
+# What a model is made of. A repository's root often holds the same weights again as one file, and flax or ONNX
+# twins: none of them matches. Half-precision twins and the safety checker (several GB together) are left there too.
+WANTED = ["*.json", "*.txt", "*.model", "README.md", "model.safetensors", "model-*.safetensors", "*/*.safetensors"]
+UNWANTED = ["*.fp16*", "*.bf16*", "*.non_ema*", "safety_checker/*", "onnx/*", "openvino/*"]
+WANTED_PICKLES = ["pytorch_model*.bin", "*/*.bin"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFolder:
+    """A model that lies on this machine. ``fingerprint`` changes with any byte of its weights or configuration."""
+
+    path: Path
+    name: str  # as the user wrote it
+    fingerprint: str
+
+
+def resolve(name: str, *, allow_pickle: bool = False) -> ModelFolder:
+    """The folder of a model: ``starter``, ``starter/clip``, a folder's path, or a Hub id ``owner/name[@revision]``.
+
+    A Hub model is downloaded once, without pickles unless ``allow_pickle``. Raises FigmentError where the model cannot
+    be had, has only pickled weights, or would need code of its own to be run.
+    """
+    if name in STARTER:
+        from figment.starter import folder
+
+        path = folder(STARTER[name])
+        return ModelFolder(path, name, _hash_files(path, pickles=False))
+    path = Path(name).expanduser()
+    if name and path.is_dir():
+        if not any(path.glob("*.json")):  # looked at first: what follows reads every file below
+            raise FigmentError(
+                f"The folder {path} holds no model: it has neither a model_index.json nor a config.json."
+            )
+        _refuse_code(path, name)
+        _refuse_pickles(path, name, allow_pickle)
+        return ModelFolder(path.resolve(), name, _hash_files(path, pickles=allow_pickle))
+    if match := HUB_ID.fullmatch(name):
+        path = _download(match[1], match[2], allow_pickle)
+        _refuse_code(path, name)
+        _refuse_pickles(path, name, allow_pickle)
+        # The Hub names a snapshot's folder after its commit, which stands for every byte in it.
+        return ModelFolder(path, name, store.fingerprint([match[1], path.name, allow_pickle]))
+    raise _missing(path, name)
+
+
+def license_of(folder: Path) -> str | None:
+    """What the model card in the folder says of its licence (``openrail++``), or None."""
+    try:
+        card = (folder / "README.md").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    front = re.match(r"---\n(.*?)\n---", card, re.DOTALL)
+    found = (
+        dict(re.findall(r"^(license(?:_name)?):[ \t]*['\"]?([^'\"\n]+?)['\"]?[ \t]*$", front[1], re.MULTILINE))
+        if front
+        else {}
+    )
+    return found.get("license_name") or found.get("license")
+
+
+def _missing(path: Path, name: str) -> FigmentError:
+    if path.is_file():
+        return FigmentError(
+            f"The model {name} is a file. Name the folder of a model in the diffusers or transformers layout."
+        )
+    near = [str(path.parent / p.name) for p in path.parent.iterdir() if p.is_dir()] if path.parent.is_dir() else []
+    return FigmentError(
+        f"There is no model folder {path}.{nearest(name, [*STARTER, *near])}"
+        " A model is 'starter', 'starter/clip', an existing folder, or a Hub id: owner/name or owner/name@revision."
+    )
+
+
+def _download(repo: str, revision: str | None, allow_pickle: bool) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    wanted = WANTED + WANTED_PICKLES if allow_pickle else WANTED
+    try:
+        return Path(snapshot_download(repo, revision=revision, allow_patterns=wanted, ignore_patterns=UNWANTED))
+    except GatedRepoError as error:
+        raise FigmentError(
+            f"The model {repo} asks its users to accept its licence."
+            f" Do so on https://huggingface.co/{repo}, then run: hf auth login"
+        ) from error
+    except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
+        at = f" at revision {revision!r}" if revision else ""
+        raise FigmentError(
+            f"There is neither a folder {repo} nor a model of that name on the Hugging Face Hub{at}."
+            " Check the spelling; a private model needs: hf auth login"
+        ) from error
+    except (LocalEntryNotFoundError, HfHubHTTPError) as error:
+        version = f" --revision {revision}" if revision else ""
+        raise FigmentError(
+            f"The model {repo} is not on this machine, and the Hugging Face Hub cannot be reached (no network, or"
+            f" HF_HUB_OFFLINE is set). On a machine with a network run: hf download {repo}{version}"
+            " and copy its cache here, or give the path of a folder that holds the model,"
+            " or use 'starter', which needs no network."
+        ) from error
+    except OSError as error:
+        raise FigmentError(f"The model {repo} could not be stored on this machine: {error}.") from error
+
+
+def _refuse_code(folder: Path, name: str) -> None:
+    """No model may bring Python of its own: neither a pipeline, nor a component, nor a transformers class."""
+    index = _read_json(folder / "model_index.json")
+    custom = [] if isinstance(index.get("_class_name", ""), str) else ["model_index.json"]
+    for part, entry in index.items():
+        module = entry[0] if isinstance(entry, list) and entry else None
+        if isinstance(module, str) and (folder / part / f"{module}.py").is_file():
+            custom.append(f"{part}/{module}.py")
+    custom += [str(p.relative_to(folder)) for p in sorted(folder.rglob("*config.json")) if "auto_map" in _read_json(p)]
+    if custom:
+        raise FigmentError(
+            f"The model {name} needs Python code of its own ({', '.join(custom)}), and figment runs no code that comes"
+            " with a model. Choose one whose classes are part of diffusers or transformers."
+        )
+
+
+def _refuse_pickles(folder: Path, name: str, allow_pickle: bool) -> None:
+    safe = {p.parent for p in folder.rglob("*.safetensors")}
+    pickled = {p.parent for p in folder.rglob("*") if p.suffix in PICKLES}
+    # Beside a config.json lie a model's weights; elsewhere a stray checkpoint is never opened.
+    unsafe = {p for p in pickled - safe if (p / "config.json").is_file() and p.name != "safety_checker"}
+    if (allow_pickle and pickled) or (safe and not unsafe):
+        return
+    where = ", ".join(sorted(p.relative_to(folder).as_posix() for p in unsafe)) if safe else "."
+    raise FigmentError(
+        f"The model {name} has no weights in the safetensors format{'' if where == '.' else f' in {where}'}."
+        " Pickled weights (.bin, .pt, .ckpt) can run any code when they are opened, so they are used only where you say"
+        " allow_pickle: true. Better: choose a revision with .safetensors files, or save the model again with"
+        " safe_serialization=True."
+    )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}  # whoever needs the file says what is wrong with it
+    return value if isinstance(value, dict) else {}
+
+
+def _hash_files(folder: Path, pickles: bool) -> str:
+    """Names and bytes of what the model is loaded from; the card and hidden files do not count."""
+    suffixes = {".json", ".txt", ".model", ".safetensors", *(PICKLES if pickles else ())}
+    files: Iterable[Path] = (p for p in folder.rglob("*") if p.suffix in suffixes and p.is_file())
+    digest = hashlib.sha256()
+    for name, path in sorted((p.relative_to(folder).as_posix(), p) for p in files):
+        if any(part.startswith(".") for part in name.split("/")):
+            continue
+        with path.open("rb") as file:
+            digest.update(f"{name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,11 @@
+"""Readable prompt ids that are safe as paths, whatever a class is called."""
+
+from __future__ import annotations
+
+import re
+
+
+def prompt_id(label: int, class_name: str, number: int) -> str:
+    """``004-ankle-boot/00017``. The label's number keeps names apart that differ only in what a path cannot hold."""
+    slug = re.sub(r"[^a-z0-9]+", "-", class_name.lower()).strip("-")[:40] or "class"
+    return f"{label:03d}-{slug}/{number:05d}"

@@ -1,0 +1,303 @@
+"""Charts as inline SVG: pure functions from numbers to markup.
+
+Positions are percentages of the plot, so a chart is as wide as the page while its text keeps its size; colours are CSS classes, so
+dark mode and print need nothing here. Markup is only ever built by ``Markup.format``, which escapes every value put into it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from figment.report.text import interval, loss, percent, points_interval, shorten, width
+from figment.types import Result
+
+Span = tuple[float, float]
+SERIES = (
+    "after",
+    "real",
+    "bad",
+    "before",
+)  # CSS classes of the lines of a history, told apart by dashes as well as by colour
+MAX_HEATMAP_CLASSES = 20
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Values to positions: 0 at ``low``, 100 at ``high``, clipped to these; linear, or base-2 logarithmic where ``log``."""
+
+    low: float
+    high: float
+    ticks: tuple[float, ...]
+    log: bool = False
+
+    def __call__(self, value: float) -> float:
+        if self.log:
+            share = math.log2(max(value, self.low) / self.low) / math.log2(self.high / self.low)
+        else:
+            share = (value - self.low) / (self.high - self.low)
+        return round(100 * min(1.0, max(0.0, share)), 3)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A dot with a whisker: ``kind`` is a CSS class, ``y`` its height in the row in percent, ``draws`` the values behind a mean."""
+
+    value: float
+    ci: Span | None
+    kind: str
+    y: float = 50.0
+    draws: Sequence[float] = ()
+
+
+def linear_axis(values: Iterable[float], min_step: float = 0.0, max_ticks: int = 7) -> Axis:
+    """An axis around the finite values whose ends and ticks are round numbers (steps of 1, 2 or 5 times a power of ten)."""
+    finite = [v for v in values if math.isfinite(v)] or [0.0, 1.0]
+    low, high = min(finite), max(finite)
+    step = _round_step(max((high - low) / (max_ticks - 2), min_step, 1e-9))
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    if first == last:
+        first, last = first - 1, last + 1
+    ticks = tuple(round(k * step, 10) for k in range(first, last + 1))
+    return Axis(ticks[0], ticks[-1], ticks)
+
+
+def accuracy_axis(results: Iterable[Result]) -> Axis:
+    """An axis that holds these accuracies and their intervals, in whole per cents."""
+    return marks_axis([Mark(r.value, r.ci, "") for r in results])
+
+
+def marks_axis(marks: Iterable[Mark]) -> Axis:
+    """``accuracy_axis`` of dots with whiskers."""
+    return linear_axis((min(1.0, max(0.0, v)) for m in marks for v in (m.value, *(m.ci or ()))), min_step=0.01)
+
+
+def shots_axis(shots: Iterable[float]) -> Axis:
+    """A base-2 logarithmic axis with a tick at each number of shots and a little room on both sides."""
+    ticks = tuple(sorted(shots))
+    return Axis(ticks[0] / 1.25, ticks[-1] * 1.25, ticks, log=True)
+
+
+def whiskers(axis: Axis, marks: Sequence[Mark], title: str) -> Markup:
+    """One row of a dot-and-whisker chart; stacked in a table, the rows share the axis that ``ticks`` writes below them."""
+    grid = _join(_line("grid", axis(t), 0, axis(t), 100) for t in axis.ticks)
+    return _svg("row", title, grid + _join(_mark(axis, mark) for mark in marks))
+
+
+def difference(result: Result) -> Markup:
+    """A difference with its interval, beside the line of no difference."""
+    axis = linear_axis((0.0, result.value, *result.ci))
+    title = f"Difference: {points_interval(result)}"
+    zero = _line("zero", axis(0.0), 0, axis(0.0), 100)
+    return _svg("row", title, zero + _mark(axis, Mark(result.value, result.ci, "plain")))
+
+
+def ticks(axis: Axis) -> Markup:
+    """The tick labels below a column of ``whiskers``, in per cent."""
+    texts = (_text("tick", axis(t), 50, f"{100 * t:.0f}", "middle") for t in axis.ticks)
+    return Markup('<svg class="scale" aria-hidden="true">{}</svg>').format(_join(texts))
+
+
+def learning_curve(
+    real: Mapping[int, Result],
+    synthetic: Result | None = None,
+    worth: float | None = None,
+    worth_ci: Span | None = None,
+) -> Markup:
+    """Accuracy of real pictures alone over shots, the synthetic accuracy as a level line, and where the two cross.
+
+    Args:
+        real: accuracy (mean and interval over draws) at each number of real pictures a class.
+        synthetic: the accuracy that the synthetic pictures reach.
+        worth: the crossing, in real pictures a class; ``worth_ci`` its interval, whose end may be infinite.
+    """
+    shots = sorted(real)
+    x, y = shots_axis(shots), accuracy_axis([*real.values(), *([synthetic] if synthetic else [])])
+    body = [_y_grid(y, "{:.0f} %", 100), *(_text("tick", x(s), 100, f"{s:g}", "middle", dy=20) for s in shots)]
+    if synthetic:
+        body += [_level(y, synthetic)]
+    band = [(x(s), 100 - y(real[s].ci[1])) for s in shots] + [(x(s), 100 - y(real[s].ci[0])) for s in reversed(shots)]
+    body += [_stretched(_polygon("real", band) + _polyline("real", [(x(s), 100 - y(real[s].value)) for s in shots]))]
+    body += [_dot("draw real", x(s), 100 - y(v), 2) for s in shots for v in real[s].details.get("per_seed", ())]
+    body += [_dot("dot real", x(s), 100 - y(real[s].value), 4.5) for s in shots]
+    if synthetic and worth is not None:
+        body += [_crossing(x, y, synthetic.value, worth, worth_ci)]
+    title = "Real pictures alone: " + ", ".join(f"{interval(real[s])} at {s} a class" for s in shots)
+    return _svg("plane", title + (f"; synthetic pictures: {interval(synthetic)}" if synthetic else ""), _join(body))
+
+
+def history(losses: Mapping[str, Sequence[float]]) -> Markup:
+    """Loss at each epoch, one line a name. Epochs whose loss is not finite leave a gap."""
+    epochs = max(map(len, losses.values()))
+    x = linear_axis((1, epochs), min_step=1)
+    x = Axis(1, max(epochs, 2), tuple(t for t in x.ticks if 1 <= t <= epochs))
+    y = linear_axis(v for values in losses.values() for v in values)
+    body = [_y_grid(y, "{:g}"), *(_text("tick", x(t), 100, f"{t:g}", "middle", dy=20) for t in x.ticks)]
+    for k, values in enumerate(losses.values()):
+        runs = _finite_runs([(x(e), v) for e, v in enumerate(values, start=1)])
+        lines = _join(_polyline(f"{SERIES[k % 4]} dash{k % 4}", [(at, 100 - y(v)) for at, v in run]) for run in runs)
+        body += [
+            _stretched(lines),
+            *(_dot(f"dot {SERIES[k % 4]}", run[0][0], 100 - y(run[0][1]), 3) for run in runs if len(run) == 1),
+        ]
+    ends = ", ".join(f"{shorten(name)} from {loss(v[0])} to {loss(v[-1])}" for name, v in losses.items() if len(v))
+    return _svg("plane small", f"Loss over {epochs} epochs: {ends}", _join(body))
+
+
+def heatmap(confusion: Sequence[Sequence[int]], class_names: Sequence[str]) -> Markup:
+    """The confusion matrix, each row as shares of its true class: right answers in one colour, wrong ones in another."""
+    names = [shorten(name, 22) for name in class_names]
+    cell = min(52, max(34, 640 // len(names)))
+    left = 12 + round(7.2 * max(map(width, names)))
+    top = 24 + round(5.2 * max(map(width, names)))
+    size = cell * len(names)
+    body = []
+    for i, row in enumerate(confusion):
+        body += [
+            Markup('<text x="{}" y="{}" text-anchor="end">{}</text>').format(
+                left - 8, top + (i + 0.5) * cell + 4, names[i]
+            )
+        ]
+        body += [_column_name(left + (i + 0.5) * cell, top - 8, names[i])]
+        body += [_cell(left + j * cell, top + i * cell, cell, row, i, j, names) for j in range(len(names))]
+    # room at the right for the last slanted name
+    shape = Markup(
+        '<svg class="heatmap" role="img" width="{0}" height="{1}" viewBox="0 0 {0} {1}"><title>{2}</title>{3}</svg>'
+    )
+    title = f"Confusion matrix of {len(names)} classes: rows are true classes, columns predicted ones, in per cent of the row"
+    return shape.format(left + size + round(0.75 * top), top + size + 2, title, _join(body))
+
+
+def shares(parts: Sequence[tuple[str, int, str]]) -> Markup:
+    """One stacked bar of (name, count, CSS class) parts."""
+    total = max(1, sum(count for _, count, _ in parts))
+    body, start = [], 0.0
+    for name, count, kind in parts:
+        share = 100 * count / total
+        rect = Markup('<rect class="{}" x="{:.3f}%" width="{:.3f}%" height="100%"><title>{}: {}</title></rect>')
+        body += [rect.format(kind, start, share, shorten(name), count)]
+        start += share
+    return _svg("shares", ", ".join(f"{shorten(name)}: {count}" for name, count, _ in parts), _join(body))
+
+
+def bar(count: int, most: int) -> Markup:
+    """A horizontal bar of ``count`` where ``most`` fills the cell."""
+    share = 100 * count / max(1, most)
+    return Markup(
+        '<svg class="bar" aria-hidden="true"><rect class="kept" width="{:.3f}%" height="100%" rx="2"/></svg>'
+    ).format(share)
+
+
+def _svg(kind: str, title: str, body: Markup) -> Markup:
+    return Markup('<svg class="{}" role="img"><title>{}</title>{}</svg>').format(kind, title, body)
+
+
+def _join(parts: Iterable[Markup]) -> Markup:
+    return Markup("").join(parts)
+
+
+def _line(kind: str, x1: float, y1: float, x2: float, y2: float) -> Markup:
+    return Markup('<line class="{}" x1="{}%" y1="{}%" x2="{}%" y2="{}%"/>').format(kind, x1, y1, x2, y2)
+
+
+def _dot(kind: str, x: float, y: float, radius: float) -> Markup:
+    return Markup('<circle class="{}" cx="{}%" cy="{}%" r="{}"/>').format(kind, x, _tidy(y), radius)
+
+
+def _text(kind: str, x: float, y: float, text: str, anchor: str, dx: int = 0, dy: int = 4) -> Markup:
+    shape = Markup('<text class="{}" x="{}%" y="{}%" dx="{}" dy="{}" text-anchor="{}">{}</text>')
+    return shape.format(kind, x, _tidy(y), dx, dy, anchor, text)
+
+
+def _mark(axis: Axis, mark: Mark) -> Markup:
+    if not math.isfinite(mark.value):
+        return Markup("")
+    parts = [_dot(f"draw {mark.kind}", axis(v), mark.y, 2) for v in mark.draws]
+    if mark.ci and all(map(math.isfinite, mark.ci)):
+        parts += [_line(f"whisker {mark.kind}", axis(mark.ci[0]), mark.y, axis(mark.ci[1]), mark.y)]
+    return _join([*parts, _dot(f"dot {mark.kind}", axis(mark.value), mark.y, 5)])
+
+
+def _y_grid(axis: Axis, label: str, factor: float = 1) -> Markup:
+    lines = (_line("grid", 0, 100 - axis(t), 100, 100 - axis(t)) for t in axis.ticks)
+    texts = (_text("tick", 0, 100 - axis(t), label.format(factor * t), "end", dx=-8) for t in axis.ticks)
+    return _join([*lines, *texts])
+
+
+def _level(y: Axis, result: Result) -> Markup:
+    top, bottom = 100 - y(result.ci[1]), 100 - y(result.ci[0])
+    band = Markup('<rect class="band after" x="0" width="100%" y="{}%" height="{}%"/>').format(
+        _tidy(top), _tidy(bottom - top)
+    )
+    return band + _line("level", 0, _tidy(100 - y(result.value)), 100, _tidy(100 - y(result.value)))
+
+
+def _crossing(x: Axis, y: Axis, accuracy: float, worth: float, worth_ci: Span | None) -> Markup:
+    at, height = x(worth), _tidy(100 - y(accuracy))
+    parts = [_line("drop", at, height, at, 100)]
+    if worth_ci:
+        parts += [_line("reach", x(worth_ci[0]), 100, x(worth_ci[1]), 100)]
+    side, dx = ("end", -10) if at > 50 else ("start", 10)
+    label = f"worth {worth:.0f} a class" if worth >= 10 else f"worth {worth:.1f} a class"
+    return _join([*parts, _dot("cross", at, height, 7), _text("callout", at, 100, label, side, dx=dx, dy=-12)])
+
+
+def _stretched(shapes: Markup) -> Markup:
+    """Lines and areas in a 100 x 100 box that is stretched over the plot (their points cannot be percentages)."""
+    return Markup('<svg viewBox="0 0 100 100" preserveAspectRatio="none" width="100%" height="100%">{}</svg>').format(
+        shapes
+    )
+
+
+def _polyline(kind: str, points: Sequence[Span]) -> Markup:
+    return Markup('<polyline class="line {}" points="{}"/>').format(kind, _points(points))
+
+
+def _polygon(kind: str, points: Sequence[Span]) -> Markup:
+    return Markup('<polygon class="band {}" points="{}"/>').format(kind, _points(points))
+
+
+def _points(points: Sequence[Span]) -> str:
+    return " ".join(f"{_tidy(x)},{_tidy(y)}" for x, y in points)
+
+
+def _column_name(x: float, y: float, name: str) -> Markup:
+    return Markup('<text transform="translate({} {}) rotate(-45)">{}</text>').format(x, y, name)
+
+
+def _cell(x: float, y: float, size: int, row: Sequence[int], i: int, j: int, names: Sequence[str]) -> Markup:
+    share = row[j] / max(1, sum(row))
+    kind = "right" if i == j else "wrong"
+    # the square root lets rare confusions be seen beside a strong diagonal
+    rect = Markup(
+        '<rect class="{}" x="{}" y="{}" width="{}" height="{}" rx="3" fill-opacity="{:.3f}"><title>{}</title></rect>'
+    )
+    title = f"{names[i]} taken for {names[j]}: {row[j]} of {sum(row)} ({percent(share)})"
+    drawn = rect.format(kind, x + 1, y + 1, size - 2, size - 2, max(0.03, math.sqrt(share)), title)
+    if round(100 * share) == 0:
+        return drawn
+    text = Markup('<text class="value {}" x="{}" y="{}" text-anchor="middle">{:.0f}</text>')
+    strong = "strong" if kind == "right" and share > 0.75 else ""
+    return drawn + text.format(strong, x + size / 2, y + size / 2 + 4, 100 * share)
+
+
+def _finite_runs(points: Sequence[Span]) -> list[list[Span]]:
+    runs: list[list[Span]] = [[]]
+    for point in points:
+        if math.isfinite(point[1]):
+            runs[-1].append(point)
+        elif runs[-1]:
+            runs.append([])
+    return [run for run in runs if run]
+
+
+def _round_step(at_least: float) -> float:
+    power = 10.0 ** math.floor(math.log10(at_least))
+    return next(k * power for k in (1, 2, 5, 10) if k * power >= at_least * (1 - 1e-9))
+
+
+def _tidy(value: float) -> float:
+    return round(value, 3)

@@ -1,0 +1,282 @@
+"""A run folder to its report: everything the page shows is read from disk, so it can be made again at any time."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import yaml
+
+from figment import store
+from figment.errors import FigmentError
+from figment.pictures import ShardPictures, open_shards
+from figment.report.page import NOT_MEASURED, Arm, Comparison, Conclusion, Counts, Curve, Model, Report, Tile, thumbnail
+from figment.types import Result
+
+KEPT_TILES, REJECTED_TILES = 80, 40
+
+SENTENCES = {
+    "helps": "Tuning on the generated images makes the classifier better on real pictures than it is from words alone.",
+    "hurts": "Tuning on the generated images makes the classifier worse on real pictures than it is from words alone.",
+    "no evidence": "The test pictures do not show whether the generated images help or hurt: the interval includes zero.",
+}
+
+
+def read_results(folder: Path) -> list[Result]:
+    """All lines of ``results.jsonl``, oldest first; none where there is no such file."""
+    path = folder / "results.jsonl"
+    if not path.is_file():
+        return []
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [Result(**{**row, "ci": tuple(row["ci"]), "seeds": tuple(row["seeds"])}) for row in rows]
+
+
+def latest_results(folder: Path) -> dict[str, Result]:
+    """Metric -> result, of the run that ended last in this folder."""
+    marker = folder / "model" / "stage.json"
+    own = store.read_json(marker)["fingerprint"] if marker.is_file() else None
+    return {r.metric: r for r in read_results(folder) if r.fingerprint == own}
+
+
+def arm_folders(folder: Path) -> list[Path]:
+    """The folders of the arms that were run beside this run, in their order."""
+    order = folder / "arms" / "arms.json"
+    return [folder / "arms" / name for name in json.loads(order.read_text())] if order.is_file() else []
+
+
+def report_of(folder: Path) -> Report:
+    """Read a run folder. Raises FigmentError where it holds no finished run."""
+    if not (folder / "model" / "stage.json").is_file():
+        raise FigmentError(
+            f"{folder} holds no finished run. See how far it is with: figment status {folder}. Run its recipe again to finish it."
+        )
+    recipe = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
+    images, class_names = open_shards(folder / "images")
+    reasons = read_reasons(folder, images)
+    results = {name: _with_class_intervals(r) for name, r in latest_results(folder).items()}
+    arms = _arms(folder, recipe, results)
+    own = next((a for a in arms if a.result is results.get("top1/synthetic")), None)
+    missing = _missing(recipe, results)
+    return Report(
+        title=f"{recipe['name']}: can generated pictures stand in?",
+        question=_question(recipe, images, class_names),
+        verdict=_conclusion(results),
+        arms=arms,
+        baseline="zero-shot",
+        curve=_curve(results),
+        caveats=_caveats(recipe, results),
+        comparison=Comparison(arms[0], own, class_names) if own else None,
+        kept=_tiles(images, reasons, class_names, recipe, folder, kept=True),
+        rejected=_tiles(images, reasons, class_names, recipe, folder, kept=False),
+        counts=_counts(folder, images, reasons, class_names),
+        history=_history(folder),
+        command=f"figment run {folder / 'recipe.yaml'} --out {folder}-again",
+        python=f"import figment\n\nfigment.run_recipe(figment.load_recipe({str(folder / 'recipe.yaml')!r}), out={str(folder) + '-again'!r})",
+        settings=yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=120),
+        provenance=_provenance(folder),
+        models=_models(folder, recipe),
+        missing=missing,
+    )
+
+
+def read_reasons(folder: Path, images: ShardPictures) -> list[tuple[str, str, dict[str, float]]]:
+    """For each image, in order: the filter that rejected it and its reason (both empty when kept), and all its scores."""
+    found: dict[str, tuple[str, str, dict[str, float]]] = {}
+    for path in sorted((folder / "scores").glob("*/train-*.parquet")):
+        name = path.parent.name.partition("-")[2]
+        table = pq.read_table(path)
+        scores = [c for c in table.column_names if c not in ("id", "label", "keep", "reason")]
+        for row in table.to_pylist():
+            earlier = found.get(row["id"], ("", "", {}))[2]
+            own = {s: row[s] for s in scores if row[s] is not None}
+            found[row["id"]] = ("" if row["keep"] else name, row["reason"], {**earlier, **own})
+    return [found.get(i, ("", "", {})) for i in images.ids]
+
+
+def _with_class_intervals(result: Result) -> Result:
+    """The page wants the per-class intervals by name."""
+    classes = result.details.get("classes")
+    if not classes:
+        return result
+    return replace(
+        result, details={**result.details, "per_class_ci": {n: c["ci"] for n, c in classes.items() if c["ci"]}}
+    )
+
+
+def _what(recipe: dict[str, Any]) -> str:
+    prompts, train, filters = (
+        recipe["prompts"],
+        recipe["train"],
+        [f["kind"] for f in recipe["filters"] if f["kind"] != "blank"],
+    )
+    parts = [f"{recipe['generate']['images_per_class']:,} images a class", f"{prompts['kind']} prompts"]
+    parts.append(f"{' + '.join(filters)} filter" if filters else "no filter")
+    soft = train["soft_weight"]
+    parts.append("cross-entropy" if soft == 0 else f"soft targets (weight {soft:g}, T {train['temperature']:g})")
+    return ", ".join(parts)
+
+
+def _arms(folder: Path, recipe: dict[str, Any], results: dict[str, Result]) -> list[Arm]:
+    if "top1/zero_shot" not in results:
+        return []
+    arms = [Arm("zero-shot", "the class names' text features, no pictures", results["top1/zero_shot"])]
+    for other in arm_folders(folder):
+        theirs = {k: _with_class_intervals(r) for k, r in latest_results(other).items()}
+        if "top1/synthetic" in theirs:
+            settings = yaml.safe_load((other / "recipe.yaml").read_text(encoding="utf-8"))
+            arms.append(Arm(settings["name"], _what(settings), theirs["top1/synthetic"], theirs["gain/synthetic"]))
+    arms.append(Arm(recipe["name"], _what(recipe), results["top1/synthetic"], results["gain/synthetic"]))
+    if "top1/real_all" in results:
+        n = results["top1/real_all"].details["pictures"]
+        arms.append(
+            Arm(
+                "all real pictures",
+                f"the ceiling: {n:,} real training pictures",
+                results["top1/real_all"],
+                results["gain/real_all"],
+            )
+        )
+    return arms
+
+
+def _conclusion(results: dict[str, Result]) -> Conclusion:
+    gain = results.get("gain/synthetic")
+    if gain is None:
+        return NOT_MEASURED
+    word = "helps" if gain.ci[0] > 0 else "hurts" if gain.ci[1] < 0 else "no evidence"
+    rate = results.get("exchange_rate")
+    exchange = f"The synthetic set is worth {rate.details['text']} real photographs a class." if rate else ""
+    return Conclusion(word, SENTENCES[word], gain, exchange)  # type: ignore[arg-type]
+
+
+def _curve(results: dict[str, Result]) -> Curve | None:
+    shots = {
+        int(k.removeprefix("top1/real_")): r
+        for k, r in results.items()
+        if k.startswith("top1/real_") and k != "top1/real_all"
+    }
+    rate = results.get("exchange_rate")
+    if not shots or rate is None:
+        return None
+    inside = min(shots) <= rate.value <= max(shots)
+    return Curve(
+        dict(sorted(shots.items())),
+        results["top1/synthetic"],
+        rate.value if inside else None,
+        rate.ci if inside else None,
+    )
+
+
+def _question(recipe: dict[str, Any], images: ShardPictures, class_names: list[str]) -> list[tuple[str, str]]:
+    g, task = recipe["generate"], recipe["task"]
+    real = task["real"]
+    return [
+        ("Classes", f"{len(class_names)}: {', '.join(class_names)}"),
+        (
+            "Prompts",
+            f"{recipe['prompts']['kind']}, {len(set(images.prompts)):,} different ones, such as “{images.prompts[len(images) // 2]}”",
+        ),
+        ("Generator", f"{g['model']}, {g['num_inference_steps']} steps, guidance {g['guidance_scale']:g}"),
+        ("Images", f"{len(images):,} ({g['images_per_class']:,} a class)"),
+        ("Filters", ", ".join(f["kind"] for f in recipe["filters"]) or "none"),
+        ("Classifier", f"{recipe['train']['encoder']} with a tuned head, {recipe['train']['seeds']} seeds"),
+        ("Real pictures", "; ".join(f"{split}: {where}" for split, where in real.items() if where) or "none"),
+    ]
+
+
+def _caveats(recipe: dict[str, Any], results: dict[str, Result]) -> list[str]:
+    caveats = []
+    if "starter" in (recipe["generate"]["model"], recipe["train"]["encoder"].split("/")[0]):
+        caveats.append(
+            "The starter is a scale model: it shows that the method and the machinery work, not what large models reach."
+        )
+    if results:
+        caveats.append(
+            "The intervals cover the choice of test pictures and the training seeds; the synthetic set itself is one draw of the generator."
+        )
+    if recipe["train"]["select"] == "test_best":
+        caveats.append("The epoch was chosen on the test pictures: the numbers are too good.")
+    if "exchange_rate" in results:
+        caveats.append(
+            "The exchange rate holds for this encoder, this way of tuning and photographs like those of the training folder."
+        )
+    return caveats
+
+
+def _missing(recipe: dict[str, Any], results: dict[str, Result]) -> dict[str, str]:
+    missing = {}
+    real = recipe["task"]["real"]
+    if not results:
+        missing["arms"] = "No real test pictures were given (task.real.test), so nothing was measured."
+    elif "exchange_rate" not in results:
+        why = (
+            "it was switched off (evaluate.exchange_rate)"
+            if real["train"]
+            else "no real training pictures were given (task.real.train)"
+        )
+        missing["exchange"] = f"The exchange rate was not measured: {why}."
+    if not recipe["filters"]:
+        missing["rejected"] = "There were no filters."
+    return missing
+
+
+def _tiles(
+    images: ShardPictures, reasons: list, class_names: list[str], recipe: dict[str, Any], folder: Path, kept: bool
+) -> list[Tile]:
+    """A few pictures a class, spread over the data set."""
+    chosen: list[int] = []
+    rows = np.array([i for i, (filter, _, _) in enumerate(reasons) if (not filter) == kept], np.int64)
+    a_class = max(1, (KEPT_TILES if kept else REJECTED_TILES) // max(1, min(len(class_names), 20)))
+    for label in range(min(len(class_names), 20)):
+        own = rows[images.labels[rows] == label]
+        chosen += own[np.linspace(0, len(own) - 1, min(a_class, len(own))).astype(int)].tolist()
+    return [
+        Tile(thumbnail(image), class_names[images.labels[i]], images.prompts[i], reasons[i][1], reasons[i][2])
+        for i, image in zip(chosen, images.load(chosen), strict=True)
+    ]
+
+
+def _counts(folder: Path, images: ShardPictures, reasons: list, class_names: list[str]) -> Counts:
+    stage = store.read_json(folder / "images" / "stage.json")["counts"]
+    rejected = Counter((filter, reason) for filter, reason, _ in reasons if filter)
+    kept = [i for i, (filter, _, _) in enumerate(reasons) if not filter]
+    by_class = Counter(class_names[images.labels[i]] for i in kept)
+    rows = [(filter, reason, n) for (filter, reason), n in rejected.most_common()]
+    return Counts(
+        stage["attempted"], sum(stage["failed"].values()), rows, len(kept), {n: by_class[n] for n in class_names}
+    )
+
+
+def _history(folder: Path) -> dict[str, list[float]]:
+    loss = store.read_json(folder / "model" / "stage.json")["history"]["loss"]
+    return {"loss": [x for x in loss if math.isfinite(x)]}
+
+
+def _provenance(folder: Path) -> list[tuple[str, str]]:
+    images, model = (store.read_json(folder / stage / "stage.json") for stage in ("images", "model"))
+    rows = [
+        ("Made on", images["device"]),
+        ("Generation", f"{images['seconds']:,.0f} s, {images['peak_memory_mb']:,} MB at most"),
+    ]
+    rows.append(("Training and evaluation", f"{model['seconds']:,.0f} s, {model['peak_memory_mb']:,} MB at most"))
+    rows += [
+        (f"Fingerprint of {stage}", store.read_json(folder / stage / "stage.json")["fingerprint"])
+        for stage in ("prompts", "images", "model")
+    ]
+    return [*rows, ("Versions", ", ".join(f"{k} {v}" for k, v in model["versions"].items()))]
+
+
+def _models(folder: Path, recipe: dict[str, Any]) -> list[Model]:
+    stage = store.read_json(folder / "images" / "stage.json")
+    head = json.loads((folder / "model" / "head.json").read_text(encoding="utf-8"))
+    licence = stage.get("generator", {}).get("licence") or "see the model's card"
+    return [
+        Model("generator", recipe["generate"]["model"], licence, stage["inputs"].get("generator", "")),
+        Model("classifier and filter", head["encoder"], "see the model's card", head["encoder_fingerprint"]),
+    ]

@@ -1,0 +1,79 @@
+"""How numbers and names are written on the page."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Iterator
+
+from figment.types import Result
+
+NOTHING = "–"  # what stands where a number is missing or not finite
+
+
+def number(value: float) -> str:
+    """A share of one as a percentage without its unit: 0.784 -> ``78.4``."""
+    return f"{100 * value:.1f}" if math.isfinite(value) else NOTHING
+
+
+def percent(value: float) -> str:
+    """0.784 -> ``78.4 %``."""
+    return f"{number(value)} %" if math.isfinite(value) else NOTHING
+
+
+def interval(result: Result) -> str:
+    """An accuracy and its 95 % interval: ``78.4 % (77.6 to 79.2)``."""
+    low, high = result.ci
+    return f"{percent(result.value)} ({number(low)} to {number(high)})"
+
+
+def signed(value: float) -> str:
+    """A difference of two shares, in percentage points, always with its sign: 0.043 -> ``+4.3``."""
+    if not math.isfinite(value):
+        return NOTHING
+    tenths = round(100 * value, 1)
+    return f"{tenths:+.1f}".replace("-", "−") if tenths else "0.0"
+
+
+def points(value: float) -> str:
+    """0.043 -> ``+4.3 points``."""
+    return f"{signed(value)} points"
+
+
+def points_interval(result: Result) -> str:
+    """A difference and its 95 % interval: ``+4.3 points (+2.9 to +5.7)``."""
+    low, high = result.ci
+    return f"{points(result.value)} ({signed(low)} to {signed(high)})"
+
+
+def loss(value: float) -> str:
+    """A loss, or any other plain number, with three significant digits: 0.98765 -> ``0.988``."""
+    return f"{value:.3g}".replace("-", "−") if math.isfinite(value) else NOTHING
+
+
+def printable(text: str) -> str:
+    """The text without what no page may hold: control characters and halves of surrogate pairs (from undecodable file names)."""
+    return "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Cs") and c not in "\n\t" else c for c in text)
+
+
+def shorten(text: object, cells: int = 40) -> str:
+    """One line of at most ``cells`` columns, cut with an ellipsis. A wide character (CJK, most emoji) takes two columns."""
+    line = " ".join(printable(str(text)[: 20 * cells]).split())
+    return line if width(line) <= cells else "".join(_fitting(line, cells - 1)).rstrip() + "…"
+
+
+def width(text: str) -> int:
+    """How many columns the text takes in a fixed-width font."""
+    return sum(_columns(c) for c in text)
+
+
+def _columns(character: str) -> int:
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def _fitting(text: str, cells: int) -> Iterator[str]:
+    for character in text:
+        cells -= _columns(character)
+        if cells < 0:
+            return
+        yield character

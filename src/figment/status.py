@@ -1,0 +1,42 @@
+"""How far a run folder is, read from its shards and markers alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from figment import store
+from figment.errors import FigmentError
+
+
+@dataclass(frozen=True)
+class StageStatus:
+    """``text`` counts what there is."""
+
+    name: str
+    state: Literal["done", "partial", "to do"]
+    text: str
+
+
+def stages_of(folder: Path) -> list[StageStatus]:
+    """Every stage of a run, in order. Raises FigmentError where ``folder`` is no run folder."""
+    if not (folder / "prompts").is_dir() and not (folder / "recipe.yaml").is_file():
+        raise FigmentError(f"{folder} is not the folder of a run: it has neither recipe.yaml nor prompts.")
+    scores = sorted(p for p in (folder / "scores").glob("*") if p.is_dir()) or [folder / "scores"]
+    stages = [_of(folder, p) for p in (folder / "prompts", folder / "images", *scores, folder / "model")]
+    reported = (folder / "report.html").is_file()
+    return [*stages, StageStatus("report", "done" if reported else "to do", "report.html" if reported else "")]
+
+
+def _of(run: Path, folder: Path) -> StageStatus:
+    name = str(folder.relative_to(run))
+    if (folder / "stage.json").is_file():
+        stage = store.read_json(folder / "stage.json")
+        counts = stage.get("counts", {"kept": stage.get("kept")})
+        said = ", ".join(f"{k} {sum(v.values()) if isinstance(v, dict) else v:,}" for k, v in counts.items())
+        return StageStatus(name, "done", said + (f" in {stage['seconds']:.0f} s" if "seconds" in stage else ""))
+    shards = sorted(folder.glob("train-*-of-*.parquet"))
+    if shards:
+        return StageStatus(name, "partial", f"{len(shards)} of {int(shards[0].stem.rsplit('-', 1)[1])} shards")
+    return StageStatus(name, "to do", "")

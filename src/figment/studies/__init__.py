@@ -1,0 +1,1 @@
+"""Many runs of one recipe, and what they say together."""

@@ -1,0 +1,130 @@
+"""The few types that everything agrees on: what flows from one stage to the next.
+
+Images are ``uint8 (H, W, 3)`` RGB arrays in [0, 255] everywhere; labels are indices into a task's class names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A text that asks for one picture of one class.
+
+    ``id`` is readable and unique in a run (``coat/0007``); ``group`` ties the prompts (and so the images) of one caption together.
+    """
+
+    id: str
+    text: str
+    label: int
+    group: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One attempt at an image. ``image`` is None where it failed, and ``error`` then says why.
+
+    ``id`` is ``<prompt_id>/<k>``: the k-th image of its prompt.
+    """
+
+    id: str
+    prompt_id: str
+    prompt: str
+    label: int
+    seed: int
+    group: str
+    image: np.ndarray | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a filter thinks of one picture. A rejected one is kept on disk, with its reason."""
+
+    keep: bool
+    reason: str = ""  # empty when kept; otherwise a short phrase that groups with others of its kind in a table
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Result:
+    """A measured number and how sure it is.
+
+    ``value`` and ``ci`` share a unit (accuracies lie in [0, 1]); ``n`` counts the test pictures; ``ci`` is the 95 % interval;
+    ``seeds`` are the training seeds the value is the mean of; ``details`` is JSON-able.
+    """
+
+    metric: str
+    value: float
+    n: int
+    ci: tuple[float, float]
+    per_class: Mapping[str, float] = field(default_factory=dict)
+    seeds: tuple[int, ...] = ()
+    fingerprint: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Pictures(Protocol):
+    """Labelled pictures, wherever they lie, decoded only when asked for."""
+
+    labels: np.ndarray  # int64 (N,)
+    ids: Sequence[str]  # unique, readable
+    digests: Sequence[str]  # content hash of each picture's stored bytes: the key of every cache
+
+    def __len__(self) -> int: ...
+
+    def load(self, indices: Sequence[int]) -> list[np.ndarray]:
+        """Decode these pictures: ``uint8 (H, W, 3)`` each."""
+        ...
+
+    def take(self, indices: Sequence[int]) -> Pictures:
+        """The same kind of object with only these pictures, in this order."""
+        ...
+
+
+class Writer(Protocol):
+    """Writes prompts for a task: ``n`` for each class."""
+
+    def __call__(self, task: Any, n: int, rng: np.random.Generator) -> list[Prompt]: ...
+
+
+class Generator(Protocol):
+    """Turns prompts into images."""
+
+    fingerprint: str  # of the weights and every setting that changes a pixel
+
+    def __call__(self, prompts: Sequence[str], seeds: Sequence[int], init: np.ndarray | None = None) -> list[np.ndarray | None]:
+        """One ``uint8 (H, W, 3)`` image for each prompt and seed, in order; None where the model gave NaN or infinity.
+
+        An image depends on its prompt and seed alone, not on what else is in the batch. ``init`` ``uint8 (B, H, W, 3)``
+        holds the pictures to start from, for generators that can.
+        """
+        ...
+
+
+class Encoder(Protocol):
+    """Images and texts to one space of L2-normalised features."""
+
+    fingerprint: str  # of the weights and the preprocessing
+    logit_scale: float  # what cosines are multiplied by before a softmax (CLIP: about 100)
+
+    def images(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """``float32 (B, D)`` of ``uint8 (H, W, 3)`` images of any sizes."""
+        ...
+
+    def texts(self, texts: Sequence[str]) -> np.ndarray:
+        """``float32 (N, D)``."""
+        ...
+
+
+class Filter(Protocol):
+    """Judges pictures. Sees the whole set, since some rules (the best k of a class) need it."""
+
+    name: str
+
+    def __call__(self, pictures: Pictures) -> list[Verdict]: ...

@@ -1,0 +1,265 @@
+from __future__ import annotations
+
+import functools
+import json
+import math
+import time
+
+import numpy as np
+import pytest
+from sklearn.isotonic import IsotonicRegression
+
+from figment.classify.head import Head
+from figment.classify.tune import tune_few_shot
+from figment.errors import FigmentError
+from figment.evaluate.exchange_rate import Curve, crossing, exchange_rate, real_curve
+
+SHOTS = (1, 2, 4, 8, 16, 32, 64)
+
+
+def planted(
+    accuracies,
+    zero_shot: float,
+    synthetic: float,
+    n: int = 1000,
+    draws: int = 5,
+    seeds: int = 3,
+    seed: int = 0,
+    wobble: float = 0.0,
+):
+    """A curve and synthetic runs of these true accuracies. A picture's difficulty is shared by all runs; draws and seeds wobble."""
+    rng = np.random.default_rng(seed)
+    hardness = rng.random(n)
+
+    def run(accuracy) -> np.ndarray:
+        own = np.where(rng.random(n) < 0.3, rng.random(n), hardness)  # uniform, and correlated over runs
+        return own < accuracy
+
+    offsets = wobble * rng.normal(size=draws)
+    correct = np.stack([np.stack([run(a + offset) for a in accuracies]) for offset in offsets])
+    made = np.stack([run(synthetic + wobble * rng.normal()) for _ in range(seeds)])
+    return Curve(SHOTS[: len(accuracies)], correct, run(zero_shot)), made
+
+
+RISING = [0.60 + 0.05 * k for k in range(7)]  # 0.60 at 1 shot, 0.90 at 64
+
+
+def exact(accuracies, zero_shot: float, synthetic: float, n: int = 1000) -> tuple[Curve, np.ndarray]:
+    """The same without chance: exactly these shares of the pictures are right."""
+    rows = [np.arange(n) < round(a * n) for a in accuracies]
+    return Curve(SHOTS[: len(rows)], np.stack([rows] * 3), np.arange(n) < round(zero_shot * n)), np.arange(n) < round(
+        synthetic * n
+    )
+
+
+@pytest.mark.parametrize(
+    ("synthetic", "worth"),
+    [
+        (0.60, 1),
+        (0.65, 2),
+        (0.675, 2 * math.sqrt(2)),
+        (0.80, 16),
+        (0.85, 32),
+        (0.90, 64),
+        (0.901, math.inf),
+        (0.599, 0),
+        (0.5, 0),
+    ],
+)
+def test_meets_the_curve_where_it_should(synthetic, worth):
+    result = exchange_rate(*exact(RISING, 0.55, synthetic), n_bootstrap=50)
+    assert result.value == pytest.approx(worth)
+    assert result.ci[0] <= result.value <= result.ci[1] and result.n == 1000
+
+
+def test_text_of_an_ordinary_answer():
+    result = exchange_rate(*exact(RISING, 0.55, 0.775), n_bootstrap=500)
+    low, high = result.ci
+    assert result.value == pytest.approx(8 * math.sqrt(2)) and 1 < low < 11 < high < 64
+    assert result.details["text"].startswith("about 11 (")
+    assert result.details["text"] == f"about 11 ({low:.1f} to {high:.0f})".replace(".0 ", " ") or low >= 10
+
+
+def test_text_beyond_the_largest_number_of_shots():
+    result = exchange_rate(*exact(RISING, 0.55, 0.99), n_bootstrap=200)
+    assert result.value == math.inf and result.ci == (math.inf, math.inf)
+    assert result.details["text"] == "more than 64" and result.details["beyond"] == 1
+
+
+def test_text_below_one_shot():
+    result = exchange_rate(*exact([0.7, 0.8, 0.9], 0.3, 0.5), n_bootstrap=200)
+    assert result.value == 0 and result.ci == (0, 0)
+    assert result.details["text"] == "less than 1" and result.details["below"] == 1
+
+
+def test_text_at_the_edges_of_the_curve():
+    low = exchange_rate(*planted(RISING, 0.55, 0.59, n=300), n_bootstrap=300)
+    assert low.value == 0 and low.ci[1] > 1
+    assert low.details["text"].startswith("between less than 1 and ")
+    high = exchange_rate(*planted(RISING, 0.55, 0.93, n=300), n_bootstrap=300)
+    assert high.value == math.inf and high.ci[0] < 64
+    assert high.details["text"].startswith("between ") and high.details["text"].endswith(" and more than 64")
+    flat = exchange_rate(*planted([0.7] * 7, 0.7, 0.7, n=300), n_bootstrap=300)
+    assert flat.ci == (0, math.inf)
+    inside = exchange_rate(*planted([0.70, 0.71, 0.72], 0.6, 0.71, n=200), n_bootstrap=300)
+    assert "less than 1 to more than 4" in inside.details["text"] or inside.ci == (0, math.inf)
+
+
+def test_below_the_untuned_classifier_is_worth_nothing_and_says_so():
+    curve, made = exact([0.60, 0.65, 0.75], 0.70, 0.68)  # the first shots hurt, so that 0.68 does lie on the curve
+    result = exchange_rate(curve, made, n_bootstrap=300)
+    assert result.value == 0
+    assert result.details["text"].endswith("; its accuracy of 68.0% is below the untuned classifier's 70.0%")
+    assert "untuned" not in exchange_rate(*exact(RISING, 0.55, 0.7), n_bootstrap=20).details["text"]
+
+
+def test_equal_to_the_untuned_classifier_is_worth_nothing():
+    assert exchange_rate(*exact(RISING, 0.62, 0.62), n_bootstrap=20).value == 0
+
+
+def test_isotonic_step_is_that_of_scikit_learn():
+    rng = np.random.default_rng(1)
+    curves, targets = rng.random((50, 7)), rng.random(50)
+    got = crossing(SHOTS, curves, np.zeros(50), targets)
+    for curve, target, answer in zip(curves, targets, got, strict=True):
+        risen = IsotonicRegression().fit_transform(np.arange(7), curve)
+        if target < risen[0]:
+            assert answer == 0
+        elif target > risen[-1]:
+            assert answer == math.inf
+        else:
+            assert np.interp(np.log2(answer), np.arange(7), risen) == pytest.approx(target)
+            assert (
+                answer == 1 or np.interp(np.log2(answer) - 1e-6, np.arange(7), risen) < target
+            )  # the first such point
+
+
+def test_a_single_number_of_shots():
+    assert crossing((5,), np.full((3, 1), 0.5), np.zeros(3), np.array([0.4, 0.5, 0.6])).tolist() == [0, 5, math.inf]
+
+
+def test_interval_covers_the_planted_crossing():
+    """Pictures, draws and seeds all vary; the planted answer is 8."""
+    runs = 120
+    cis = [
+        exchange_rate(*planted(RISING, 0.5, 0.75, n=800, wobble=0.01, seed=s), n_bootstrap=200, seed=s).ci
+        for s in range(runs)
+    ]
+    assert np.mean([low <= 8 <= high for low, high in cis]) >= 0.9
+    assert np.median([math.log2(high / low) for low, high in cis]) < 2  # and says something: less than a factor 4
+
+
+def test_draws_and_seeds_are_part_of_the_interval():
+    steady = exchange_rate(*planted(RISING, 0.5, 0.75, n=2000, seed=3), n_bootstrap=400)
+    shaky = exchange_rate(*planted(RISING, 0.5, 0.75, n=2000, wobble=0.03, seed=3), n_bootstrap=400)
+    assert math.log2(shaky.ci[1] / shaky.ci[0]) > 1.5 * math.log2(steady.ci[1] / steady.ci[0])
+
+
+def test_bootstrap_has_the_spread_of_the_binomial():
+    curve, made = exact([0.6, 0.7], 0.5, 0.65, n=400)
+    points = exchange_rate(curve, made, n_bootstrap=4000).details["curve"]
+    half = 1.96 * math.sqrt(0.6 * 0.4 / 400)
+    assert points[0]["ci"] == pytest.approx([0.6 - half, 0.6 + half], abs=0.006)
+    assert points[0]["shots"] == 1 and points[0]["per_draw"] == pytest.approx([0.6] * 3)
+
+
+def test_details_are_json_and_the_seed_decides():
+    arms = planted(RISING, 0.55, 0.95, n=300)
+    a, b = (exchange_rate(*arms, n_bootstrap=260, seed=4) for _ in range(2))
+    assert a == b
+    json.dumps(a.details, allow_nan=False)
+    assert a.details["synthetic"] == pytest.approx(arms[1].mean())
+
+
+def test_full_size_is_quick():
+    arms = planted(RISING, 0.55, 0.78, n=10_000)
+    start = time.process_time()
+    exchange_rate(*arms)
+    assert time.process_time() - start < 4  # about 1 s on one core; the margin is for busy machines
+
+
+def test_other_test_pictures_are_refused():
+    curve, made = exact(RISING, 0.5, 0.7)
+    with pytest.raises(FigmentError, match="1000 test pictures"):
+        exchange_rate(curve, made[:-1])
+
+
+# ---- the curve of real pictures --------------------------------------------------------------------------------------
+
+
+def real_task(per_class: int = 70, n_test: int = 600):
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(4, 16))
+
+    def pictures(labels):
+        return (centres[labels] + 1.3 * rng.normal(size=(len(labels), 16))).astype(np.float32), labels
+
+    head = Head.from_texts(centres + 1.5 * rng.normal(size=centres.shape), logit_scale=10.0)
+    return head, *pictures(rng.permutation(np.repeat(np.arange(4), per_class))), *pictures(rng.integers(4, size=n_test))
+
+
+class Recorder:
+    """A learner that learns nothing and remembers what it was shown."""
+
+    def __init__(self):
+        self.calls = []
+
+    def __call__(self, head, features, labels, seed):
+        self.calls.append((features, labels, seed))
+        return head
+
+
+def test_draws_are_nested_balanced_and_differ():
+    arms, learner = real_task(), Recorder()
+    curve = real_curve(*arms, learn=learner, shots=(4, 1, 2), draws=3, seed=9)
+    assert curve.shots == (1, 2, 4) and curve.correct.shape == (3, 3, 600) and curve.correct.dtype == bool
+    assert len(learner.calls) == 9 and not curve.note
+    sets = [{row.tobytes() for row in features} for features, _, _ in learner.calls]
+    for draw in range(3):
+        one, two, four = sets[3 * draw : 3 * draw + 3]
+        assert one < two < four
+    assert sets[2] != sets[5] != sets[8]
+    for (_, labels, _), k in zip(learner.calls, [1, 2, 4] * 3, strict=True):
+        assert np.bincount(labels).tolist() == [k] * 4
+    assert [seed for *_, seed in learner.calls] == [9] * 3 + [10] * 3 + [11] * 3
+
+
+def test_a_draw_does_not_depend_on_the_other_shots():
+    arms, a, b = real_task(), Recorder(), Recorder()
+    real_curve(*arms, learn=a, shots=(2,), draws=1)
+    real_curve(*arms, learn=b, shots=(1, 2, 8), draws=2)
+    np.testing.assert_array_equal(a.calls[0][0], b.calls[1][0])
+
+
+def test_shots_stop_at_the_smallest_class_and_the_curve_says_so():
+    head, features, labels, *test = real_task(per_class=20)
+    keep = np.flatnonzero((labels != 2) | (np.cumsum(labels == 2) <= 9))  # 9 pictures of class 2
+    curve = real_curve(head, features[keep], labels[keep], *test, learn=Recorder(), draws=1)
+    assert curve.shots == (1, 2, 4, 8)
+    assert curve.note == "Left out 16, 32, 64 shots: the smallest class has 9 real pictures."
+    result = exchange_rate(curve, np.ones(600, bool), n_bootstrap=10)
+    assert result.details["text"] == "more than 8" and result.details["note"] == curve.note
+
+
+@pytest.mark.parametrize("wrong", [{"shots": (100,)}, {"shots": (0, 1)}, {"shots": ()}, {"draws": 0}])
+def test_impossible_curves_are_refused(wrong):
+    with pytest.raises(FigmentError, match="smallest class"):
+        real_curve(*real_task(), learn=Recorder(), **wrong)
+
+
+def test_a_class_without_real_pictures_is_refused():
+    head, features, labels, *test = real_task()
+    with pytest.raises(FigmentError, match="shots from 1 to 0"):
+        real_curve(head, features[labels != 3], labels[labels != 3], *test, learn=Recorder())
+
+
+def test_real_learning_rises_and_its_own_accuracy_comes_back():
+    """The synthetic arm is 16 real pictures a class of a draw the curve does not hold: worth about 16."""
+    head, features, labels, *test = real_task(n_test=1500)
+    learn = functools.partial(tune_few_shot)
+    curve = real_curve(head, features, labels, *test, learn=learn, shots=(1, 4, 16, 64), draws=3)
+    accuracies = curve.correct.mean(axis=(0, 2))
+    assert (np.diff(accuracies) > 0).all() and accuracies[-1] > curve.zero_shot.mean() + 0.05
+    stand_in = real_curve(head, features, labels, *test, learn=learn, shots=(16,), draws=3, seed=50).correct[:, 0]
+    result = exchange_rate(curve, stand_in, n_bootstrap=300)
+    assert result.ci[0] <= 16 <= result.ci[1] and 4 < result.value < 64

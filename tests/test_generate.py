@@ -1,0 +1,361 @@
+"""Images from prompts: equal to plain diffusers, independent of the batch, robust to what goes wrong in long runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+
+import tiny
+from figment.errors import FigmentError
+from figment.generate import families
+from figment.generate.diffusers import DiffusersGenerator, auto_batch_size, choose_dtype
+from figment.generate.seeds import sample_seed
+
+PROMPTS = ["a photo of a dog", "a drawing of a cat", "a photo of a dog", "tree", "a red bird on a wire"]
+SEEDS = [3, 1, 4, 1, 2**63 - 1]
+BUILDERS = ("sd15", "sdxl", "sd3", "flux", "pixart")
+GUIDED = ("sd15", "sdxl", "sd3")  # those whose guidance can be switched off on the way
+SIZE = {"flux": {"height": 64, "width": 64}}  # Flux's own size is fixed at 1024 pixels
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("pipelines")
+    return {name: getattr(tiny, name)(root / name) for name in BUILDERS}
+
+
+def make(folder: Path, **settings) -> DiffusersGenerator:
+    return DiffusersGenerator(
+        **{"model": str(folder), "num_inference_steps": 3, "dtype": "float32", **SIZE.get(folder.name, {}), **settings}
+    )
+
+
+def plain(folder: Path, prompt: str, seed: int, **arguments) -> np.ndarray:
+    """What a user of diffusers gets, one image at a time."""
+    pipe = diffusers.DiffusionPipeline.from_pretrained(folder)
+    arguments = {"num_inference_steps": 3, "guidance_scale": 2.0, **SIZE.get(folder.name, {}), **arguments}
+    return np.asarray(pipe(prompt, generator=torch.Generator().manual_seed(seed), **arguments).images[0])
+
+
+def distance(a, b) -> int:
+    return int(np.abs(np.stack(a).astype(int) - np.stack(b)).max())
+
+
+class Counter:
+    """Wraps a module's forward and records the batch size of each call."""
+
+    def __init__(self, module: torch.nn.Module, largest: int = 10**9):
+        self.batches: list[int] = []
+        self.tried: list[int] = []
+        forward = module.forward
+
+        def counted(first, *args, **kwargs):
+            self.tried.append(len(first))
+            if len(first) > largest:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+            self.batches.append(len(first))
+            return forward(first, *args, **kwargs)
+
+        module.forward = counted
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_equals_a_plain_diffusers_call(folders, name):
+    images = make(folders[name])(PROMPTS[:3], SEEDS[:3])
+    assert all(i.dtype == np.uint8 and i.shape[2] == 3 and i.std() > 5 for i in images)
+    for image, prompt, seed in zip(images, PROMPTS, SEEDS, strict=False):
+        # PixArt's own default cleans captions only where two more packages are installed
+        extra = {"clean_caption": False} if name == "pixart" else {}
+        assert distance([image], [plain(folders[name], prompt, seed, **extra)]) <= 1
+
+
+@pytest.mark.parametrize("name", ["sd15", "sdxl", "sd3", "pixart"])
+def test_equals_a_plain_call_with_a_negative_prompt(folders, name):
+    extra = {"clean_caption": False} if name == "pixart" else {}
+    images = make(folders[name], negative_prompt="blurry", guidance_scale=5.0)(PROMPTS[:2], SEEDS[:2])
+    expected = [
+        plain(folders[name], p, s, negative_prompt="blurry", guidance_scale=5.0, **extra)
+        for p, s in zip(PROMPTS[:2], SEEDS, strict=False)
+    ]
+    assert distance(images, expected) <= 1
+    assert distance(images, make(folders[name], guidance_scale=5.0)(PROMPTS[:2], SEEDS[:2])) > 1
+
+
+def test_a_pipeline_of_no_known_family_is_given_texts(folders, monkeypatch):
+    monkeypatch.delitem(families.FAMILIES, "StableDiffusionPipeline")
+    images = make(folders["sd15"], negative_prompt="blurry")(PROMPTS[:2], SEEDS[:2])
+    monkeypatch.undo()
+    assert distance(images, make(folders["sd15"], negative_prompt="blurry")(PROMPTS[:2], SEEDS[:2])) <= 1
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_an_image_does_not_depend_on_its_batch(folders, name):
+    generator = make(folders[name], scheduler="EulerAncestralDiscreteScheduler" if name in ("sd15", "sdxl") else None)
+    together = generator(PROMPTS, SEEDS)
+    alone = [generator([p], [s])[0] for p, s in zip(PROMPTS, SEEDS, strict=True)]
+    assert distance(together, alone) <= 1
+    backwards = generator(PROMPTS[::-1], SEEDS[::-1])[::-1]
+    assert distance(together, backwards) <= 1
+    assert distance(together[:1], together[2:3]) > 1  # the same prompt, another seed
+    assert distance(together[1:2], together[3:4]) > 1  # the same seed, another prompt
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("name", BUILDERS)
+def test_half_precision_stays_close(folders, name, dtype):
+    exact = np.stack(make(folders[name])(PROMPTS[:2], SEEDS[:2])).astype(float)
+    half = np.stack(make(folders[name], dtype=dtype)(PROMPTS[:2], SEEDS[:2]))
+    assert np.abs(exact - half).mean() < 2  # grey levels
+
+
+def test_every_prompt_is_encoded_once(folders):
+    generator = make(folders["sd15"], batch_size=2)
+    texts = Counter(generator.pipe.text_encoder)
+    generator(PROMPTS, SEEDS)
+    assert sum(texts.batches) == 4 + 2  # four distinct prompts; once the negative one, beside an empty prompt
+    generator(PROMPTS[::-1], SEEDS)
+    assert sum(texts.batches) == 4 + 2
+
+
+def test_the_prompt_cache_is_bounded(folders, monkeypatch):
+    generator = make(folders["sd15"], guidance_scale=1.0)
+    texts = Counter(generator.pipe.text_encoder)
+    one = tiny.LENGTH * 32 * 4  # bytes
+    monkeypatch.setattr("figment.generate.diffusers.CACHE_BYTES", 2 * one)
+    generator(["a", "b", "c"], [1, 2, 3])
+    generator(["b", "c"], [1, 2])
+    assert sum(texts.batches) == 3
+    generator(["a"], [1])
+    assert sum(texts.batches) == 4
+
+
+def test_no_guidance_is_one_pass_and_no_negative_prompt(folders):
+    generator = make(folders["sd15"], guidance_scale=1.0, negative_prompt="blurry")
+    texts, denoiser = Counter(generator.pipe.text_encoder), Counter(generator.pipe.unet)
+    images = generator(PROMPTS[:2], SEEDS[:2])
+    assert texts.batches == [2] and denoiser.batches == [2, 2, 2]
+    assert distance(images[:1], [plain(folders["sd15"], PROMPTS[0], SEEDS[0], guidance_scale=1.0)]) <= 1
+
+
+@pytest.mark.parametrize("name", GUIDED)
+def test_guidance_stops_on_the_way(folders, name):
+    images, widths = {}, {}
+    for stop in (1.0, 0.5, 0.25):
+        generator = make(folders[name], guidance_scale=6.0, guidance_stop=stop, num_inference_steps=4)
+        denoiser = getattr(generator.pipe, "unet", None) or generator.pipe.transformer
+        batches = _width_of_each_step(denoiser)
+        images[stop] = generator(PROMPTS[:2], SEEDS[:2])
+        widths[stop] = batches
+    assert widths == {1.0: [4, 4, 4, 4], 0.5: [4, 4, 2, 2], 0.25: [4, 2, 2, 2]}
+    assert distance(images[1.0], images[0.5]) > 1 and distance(images[0.5], images[0.25]) > 1
+
+
+def _width_of_each_step(module: torch.nn.Module) -> list[int]:
+    widths: list[int] = []
+    module.register_forward_hook(lambda module, args, output: widths.append(len(output[0])))
+    return widths
+
+
+def test_guidance_stop_equals_the_sum_done_by_hand(folders):
+    """Two guided steps of four, then two without: DDIM written as a loop over the parts of the pipeline."""
+    generator = make(folders["sd15"], guidance_scale=6.0, guidance_stop=0.5, num_inference_steps=4)
+    image = generator(PROMPTS[:1], SEEDS[:1])
+    pipe = diffusers.DiffusionPipeline.from_pretrained(folders["sd15"])
+    with torch.no_grad():
+        text, empty = pipe.encode_prompt(PROMPTS[0], "cpu", 1, True)
+        x = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(SEEDS[0]))
+        pipe.scheduler.set_timesteps(4)
+        for step, t in enumerate(pipe.scheduler.timesteps):
+            noise = pipe.unet(x, t, encoder_hidden_states=text).sample
+            if step < 2:
+                without = pipe.unet(x, t, encoder_hidden_states=empty).sample
+                noise = without + 6.0 * (noise - without)
+            x = pipe.scheduler.step(noise, t, x).prev_sample
+        expected = (
+            (pipe.vae.decode(x / pipe.vae.config.scaling_factor).sample[0] / 2 + 0.5).clamp(0, 1).permute(1, 2, 0)
+        )
+    assert distance(image, [(expected.numpy() * 255).round().astype(np.uint8)]) <= 1
+
+
+@pytest.mark.parametrize("name", ["flux", "pixart"])
+def test_guidance_stop_is_refused_where_it_cannot_be(folders, name):
+    with pytest.raises(FigmentError, match=r"guidance_stop.*StableDiffusionPipeline"):
+        make(folders[name], guidance_stop=0.5)(PROMPTS[:1], SEEDS[:1])
+
+
+def test_out_of_memory_halves_the_batch(folders):
+    generator = make(folders["sd15"], batch_size=8, guidance_scale=1.0)
+    expected = generator(PROMPTS, SEEDS)
+    denoiser = Counter(generator.pipe.unet, largest=2)
+    assert distance(generator(PROMPTS, SEEDS), expected) <= 1
+    assert generator.batch_size == 2
+    assert denoiser.tried == [5] + [2] * 6 + [1] * 3  # nothing that was done is done again
+    generator(PROMPTS[:3], SEEDS[:3])
+    assert max(denoiser.tried[10:]) == 2  # and it is remembered
+
+
+def test_out_of_memory_for_one_image_says_what_to_lower(folders):
+    generator = make(folders["sd15"], batch_size=4)
+    Counter(generator.pipe.unet, largest=0)
+    with pytest.raises(FigmentError, match=r"single image of 64x64 pixels in float32.*Lower"):
+        generator(PROMPTS, SEEDS)
+
+
+def test_other_runtime_errors_are_not_taken_for_memory(folders):
+    generator = make(folders["sd15"])
+    generator.pipe.unet.forward = lambda *args, **kwargs: (_ for _ in ()).throw(
+        RuntimeError("shapes cannot be multiplied")
+    )
+    with pytest.raises(RuntimeError, match="multiplied"):
+        generator(PROMPTS[:1], SEEDS[:1])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_nan_is_none_and_spares_the_others(folders, value):
+    generator = make(folders["sd15"], guidance_scale=1.0)
+    expected = generator(PROMPTS[:3], SEEDS[:3])
+
+    def poison(module, args, output):
+        output[0][1] = value
+
+    generator.pipe.unet.register_forward_hook(poison)
+    images = generator(PROMPTS[:3], SEEDS[:3])
+    assert images[1] is None
+    assert distance([images[0], images[2]], [expected[0], expected[2]]) <= 1
+
+
+def test_grey_is_repeated(tmp_path):
+    image = make(tiny.sd15(tmp_path / "grey", channels=1))(PROMPTS[:1], SEEDS[:1])[0]
+    assert image.shape == (64, 64, 3) and image.std() > 1
+    assert (image[..., 0] == image[..., 2]).all()
+
+
+def test_scheduler_by_name(folders):
+    generator = make(folders["sd15"], scheduler="DPMSolverMultistepScheduler")
+    image = generator(PROMPTS[:1], SEEDS[:1])
+    pipe = diffusers.DiffusionPipeline.from_pretrained(folders["sd15"])
+    pipe.scheduler = diffusers.DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)
+    expected = pipe(
+        PROMPTS[0], guidance_scale=2.0, num_inference_steps=3, generator=torch.Generator().manual_seed(SEEDS[0])
+    ).images[0]
+    assert distance(image, [np.asarray(expected)]) <= 1
+    assert generator.describe()["scheduler"] == "DPMSolverMultistepScheduler"
+
+
+def test_scheduler_mistakes(folders):
+    with pytest.raises(FigmentError, match="Did you mean 'EulerDiscreteScheduler'"):
+        make(folders["sd15"], scheduler="EulerDiscretScheduler")
+    with pytest.raises(FigmentError, match=r"does not go with.*DDIMScheduler"):
+        make(folders["sd15"], scheduler="DPMSolverSDEScheduler")(PROMPTS[:1], SEEDS[:1])
+    with pytest.raises(FigmentError, match="does not go with"):
+        make(folders["sd15"], scheduler="VQDiffusionScheduler")(PROMPTS[:1], SEEDS[:1])
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"height": 64}, "give both"),
+        ({"guidance_stop": 0.0}, "guidance_stop"),
+        ({"dtype": "flaot16"}, "Did you mean 'float16'"),
+        ({"device": "gpu"}, "Allowed: auto, cpu"),
+    ],
+)
+def test_setting_mistakes(folders, settings, message):
+    with pytest.raises(FigmentError, match=message):
+        make(folders["sd15"], **settings)
+
+
+def test_call_mistakes(folders):
+    generator = make(folders["sd15"])
+    with pytest.raises(FigmentError, match="no start pictures"):
+        generator(PROMPTS[:1], SEEDS[:1], init=np.zeros((1, 64, 64, 3), np.uint8))
+    with pytest.raises(FigmentError, match="divisible by 8"):
+        make(folders["sd15"], height=65, width=64)(PROMPTS[:1], SEEDS[:1])
+    with pytest.raises(FigmentError, match="takes no negative prompt"):
+        make(folders["flux"], negative_prompt="blurry")(PROMPTS[:1], SEEDS[:1])
+    assert generator([], []) == []
+
+
+def test_not_a_pipeline(tmp_path, folders):
+    with pytest.raises(FigmentError, match=r"model_index.json is missing"):
+        make(tiny.clip(tmp_path / "clip"))(PROMPTS[:1], SEEDS[:1])
+    weights = tiny.sd15(tmp_path / "damaged") / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(FigmentError, match="cannot be opened by diffusers"):
+        make(tmp_path / "damaged")(PROMPTS[:1], SEEDS[:1])
+
+
+def test_size_and_automatic_batch(folders):
+    generator = make(folders["sd15"], height=32, width=128)
+    assert generator(PROMPTS[:1], SEEDS[:1])[0].shape == (32, 128, 3)
+    assert generator.batch_size == 128  # 4x16 latents
+    assert auto_batch_size(generator.pipe, 64, 64) == 128
+    assert auto_batch_size(generator.pipe, 512, 512) == 2
+    assert auto_batch_size(generator.pipe, 2048, 2048) == 1
+
+
+def test_fingerprint_is_of_what_changes_a_pixel(folders):
+    base = make(folders["sd15"]).fingerprint
+    assert make(folders["sd15"], batch_size=3, device="cpu", guidance_scale=2).fingerprint == base
+    changes = [
+        {"guidance_scale": 3.0},
+        {"guidance_stop": 0.5},
+        {"num_inference_steps": 4},
+        {"scheduler": "DDIMScheduler"},
+    ]
+    changes += [{"negative_prompt": "x"}, {"height": 64, "width": 64}, {"dtype": "bfloat16"}]
+    prints = [make(folders["sd15"], **change).fingerprint for change in changes] + [make(folders["sdxl"]).fingerprint]
+    assert len({base, *prints}) == len(prints) + 1
+
+
+def test_describe_is_json_able(folders, tmp_path):
+    import json
+
+    folder = tiny.sd15(tmp_path / "carded")
+    (folder / "README.md").write_text("---\nlicense: openrail++\ntags:\n- x\n---\n# A model\nlicense: other\n")
+    told = json.loads(json.dumps(make(folder).describe()))
+    assert told["licence"] == "openrail++"
+    assert told["pipeline"] == "StableDiffusionPipeline" and told["scheduler"] == "DDIMScheduler"
+    assert (told["height"], told["width"], told["dtype"], told["device"], told["batch_size"]) == (
+        64,
+        64,
+        "float32",
+        "cpu",
+        128,
+    )
+    assert told["scheduler_config"]["beta_schedule"] == "scaled_linear"
+
+
+def test_nothing_is_printed(folders, capfd):
+    verbosity = diffusers.utils.logging.get_verbosity()
+    make(folders["sdxl"], dtype="float16")(["word " * 100], [1])
+    assert capfd.readouterr() == ("", "")
+    assert diffusers.utils.logging.get_verbosity() == verbosity
+
+
+def test_automatic_dtype(monkeypatch):
+    for chip, expected in [
+        ({"avx512_bf16": True}, torch.bfloat16),
+        ({"amx_bf16": True}, torch.bfloat16),
+        ({"avx2": True}, torch.float32),
+    ]:
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda chip=chip: chip)
+        assert choose_dtype("auto", torch.device("cpu")) == expected
+
+
+def test_seeds():
+    seeds = [
+        sample_seed(run, prompt, k)
+        for run in range(3)
+        for prompt in ("coat/0001", "coat/000", "dog/0001")
+        for k in range(100)
+    ]
+    assert len(set(seeds)) == 900
+    assert all(0 <= s < 2**63 for s in seeds) and max(seeds) > 2**62
+    assert (
+        sample_seed(0, "coat/0001", 0) == 7473072133680286171
+    )  # the same for ever: published seeds are reproduced by it

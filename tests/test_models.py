@@ -1,0 +1,157 @@
+"""Model names to folders: where models are found, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+import tiny
+from figment.errors import FigmentError
+from figment.models import license_of, resolve
+
+
+@pytest.fixture
+def offline(tmp_path, monkeypatch) -> Path:
+    """An empty Hub cache, and no network."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_a_folder(tmp_path):
+    folder = tiny.clip(tmp_path / "clip")
+    model = resolve(str(folder))
+    assert model.path == folder.resolve() and model.name == str(folder)
+    assert resolve(str(folder)).fingerprint == model.fingerprint
+
+
+def test_the_fingerprint_follows_weights_and_configuration_only(tmp_path):
+    folder = tiny.clip(tmp_path / "clip")
+    before = resolve(str(folder)).fingerprint
+    (folder / "README.md").write_text("a card")
+    (folder / ".cache").mkdir()
+    (folder / ".cache" / "download.json").write_text("{}")
+    folder = folder.rename(tmp_path / "elsewhere")
+    assert resolve(str(folder)).fingerprint == before
+    config = folder / "preprocessor_config.json"
+    config.write_text(config.read_text() + " ")
+    after = resolve(str(folder)).fingerprint
+    assert after != before
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\1")
+    assert resolve(str(folder)).fingerprint not in (before, after)
+
+
+def test_a_missing_folder(tmp_path):
+    tiny.clip(tmp_path / "pipeline")
+    with pytest.raises(FigmentError, match=r"no model folder .*pipelin.*Did you mean '.*pipeline'"):
+        resolve(str(tmp_path / "pipelin"))
+    with pytest.raises(FigmentError, match="Did you mean 'starter'"):
+        resolve("startr")
+    with pytest.raises(FigmentError, match="no model folder"):
+        resolve("")
+    with pytest.raises(FigmentError, match="holds no model"):
+        resolve(str(tmp_path))
+    with pytest.raises(FigmentError, match="no model folder"):
+        resolve("owner/name@../../escape")
+    with pytest.raises(FigmentError, match="is a file"):
+        resolve(str(tmp_path / "pipeline" / "model.safetensors"))
+
+
+@pytest.mark.parametrize("name", ["owner/name", "owner/name@v1.0", "stable-diffusion-v1-5/stable-diffusion-v1-5"])
+def test_a_hub_id_without_a_network(offline, name):
+    with pytest.raises(FigmentError, match="hf download") as caught:
+        resolve(name)
+    assert "\n" not in str(caught.value) and ("--revision v1.0" in str(caught.value)) == ("@" in name)
+
+
+def test_a_hub_id_from_the_cache(offline):
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repo = offline / "models--owner--name"
+    tiny.clip(repo / "snapshots" / commit)
+    (repo / "refs").mkdir()
+    (repo / "refs" / "main").write_text(commit)
+    model = resolve("owner/name")
+    assert model.path.name == commit
+    assert resolve(f"owner/name@{commit}").fingerprint == model.fingerprint
+    assert model.fingerprint.isalnum()  # it names folders
+
+
+def pickled(folder: Path) -> Path:
+    tiny.sd15(folder)
+    (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    torch.save({}, folder / "unet" / "diffusion_pytorch_model.bin")
+    return folder
+
+
+def test_pickles_are_refused(tmp_path):
+    folder = pickled(tmp_path / "pipeline")
+    with pytest.raises(FigmentError, match=r"in unet.*allow_pickle"):
+        resolve(str(folder))
+    trusted = resolve(str(folder), allow_pickle=True)
+    (folder / "unet" / "diffusion_pytorch_model.bin").write_bytes(b"other")
+    assert resolve(str(folder), allow_pickle=True).fingerprint != trusted.fingerprint
+
+
+def test_a_folder_of_pickles_alone_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    torch.save({}, tmp_path / "model.ckpt")
+    with pytest.raises(FigmentError, match="safetensors"):
+        resolve(str(tmp_path))
+
+
+def test_stray_pickles_do_no_harm(tmp_path):
+    folder = tiny.sd15(tmp_path / "pipeline")
+    for stray in ("v1-5-pruned.ckpt", "unet/diffusion_pytorch_model.bin", "optimizer.pt"):
+        torch.save({}, folder / stray)
+    (folder / "safety_checker").mkdir()  # never opened
+    (folder / "safety_checker" / "config.json").write_text("{}")
+    torch.save({}, folder / "safety_checker" / "pytorch_model.bin")
+    assert resolve(str(folder)).path == folder.resolve()
+
+
+def test_pickles_open_where_they_are_trusted(tmp_path):
+    from figment.generate.diffusers import DiffusersGenerator
+
+    folder = tiny.sd15(tmp_path / "pipeline")
+    expected = DiffusersGenerator(model=str(folder), num_inference_steps=1, dtype="float32")(["x"], [1])
+    _pickle_the_unet(folder)
+    made = DiffusersGenerator(model=str(folder), num_inference_steps=1, dtype="float32", allow_pickle=True)(["x"], [1])
+    assert (made[0] == expected[0]).all()
+
+
+def _pickle_the_unet(folder: Path) -> None:
+    from safetensors.torch import load_file
+
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    torch.save(load_file(weights), weights.with_suffix(".bin"))
+    weights.unlink()
+
+
+@pytest.mark.parametrize("where", ["pipeline", "component", "auto_map"])
+def test_code_of_others_is_refused(tmp_path, where):
+    folder = tiny.sd15(tmp_path / "pipeline")
+    index = json.loads((folder / "model_index.json").read_text())
+    if where == "pipeline":
+        index["_class_name"] = ["my_pipeline", "MyPipeline"]
+    if where == "component":
+        index["unet"] = ["my_unet", "MyUNet"]
+        (folder / "unet" / "my_unet.py").write_text("raise SystemExit('this must never run')")
+    if where == "auto_map":
+        config = folder / "text_encoder" / "config.json"
+        config.write_text(json.dumps({**json.loads(config.read_text()), "auto_map": {"AutoModel": "mine.Model"}}))
+    (folder / "model_index.json").write_text(json.dumps(index))
+    with pytest.raises(FigmentError, match="Python code of its own"):
+        resolve(str(folder))
+
+
+def test_license(tmp_path):
+    assert license_of(tmp_path) is None
+    card = tmp_path / "README.md"
+    card.write_text("# no front matter\nlicense: mit")
+    assert license_of(tmp_path) is None
+    card.write_text("---\nlicense: other\nlicense_name: 'stability-community'\n---\n")
+    assert license_of(tmp_path) == "stability-community"

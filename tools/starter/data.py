@@ -1,0 +1,38 @@
+"""Fashion-MNIST, read and split as the starter card says."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+
+CLASS_NAMES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+
+#: Where Debian's package ``dataset-fashion-mnist`` puts the four IDX files.
+DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
+
+
+def _read_idx(path: Path, header: int) -> np.ndarray:
+    with gzip.open(path) as file:
+        return np.frombuffer(file.read(), np.uint8, offset=header)
+
+
+def load(split: str, folder: Path = DEBIAN_FOLDER) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures ``uint8 (N, 28, 28)`` and labels ``uint8 (N,)`` of one of the starter's splits.
+
+    ``web`` is the first 50,000 training pictures (what the generator and CLIP learn from), ``pool`` the last 10,000
+    (a user's own photographs), ``test`` the official 10,000.
+    """
+    if not folder.is_dir():
+        raise SystemExit(f"{folder} is missing. Install Debian's dataset-fashion-mnist, or pass --data with the IDX files.")
+    stem = "t10k" if split == "test" else "train"
+    images = _read_idx(folder / f"{stem}-images-idx3-ubyte.gz", 16).reshape(-1, 28, 28)
+    labels = _read_idx(folder / f"{stem}-labels-idx1-ubyte.gz", 8)
+    part = {"web": slice(0, 50_000), "pool": slice(50_000, 60_000), "test": slice(None)}[split]
+    return images[part], labels[part]
+
+
+def pad(images: np.ndarray) -> np.ndarray:
+    """``(N, 28, 28)`` to ``(N, 32, 32)``: sides that halve evenly, the black background continued."""
+    return np.pad(images, ((0, 0), (2, 2), (2, 2)))

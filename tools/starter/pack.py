@@ -1,0 +1,58 @@
+"""Put what was trained into the package: half precision, the folders of diffusers and transformers, the real pictures."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from PIL import Image
+from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
+
+from figment.store import with_features
+
+from . import clip, data, unet
+
+
+def pack(out: Path, data_folder: Path, package: Path) -> None:
+    """Fill ``package`` (``src/figment/starter``) with ``pipeline``, ``clip``, ``pool`` and ``test``."""
+    half = torch.float16
+    for part in ("pipeline", "clip", "pool", "test"):
+        shutil.rmtree(package / part, ignore_errors=True)
+
+    tokenizer = CLIPTokenizer.from_pretrained(out / "clip")
+    CLIPModel.from_pretrained(out / "clip").to(half).save_pretrained(package / "clip")
+    tokenizer.save_pretrained(package / "clip")
+    clip.image_processor().save_pretrained(package / "clip")
+
+    pipeline = StableDiffusionPipeline(
+        vae=AutoencoderKL.from_pretrained(out / "pipeline" / "vae"),
+        text_encoder=CLIPTextModel.from_pretrained(out / "clip"),
+        tokenizer=tokenizer,
+        unet=UNet2DConditionModel.from_pretrained(out / "pipeline" / "unet"),
+        scheduler=unet.sampler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.to(dtype=half).save_pretrained(package / "pipeline")
+    for split in ("pool", "test"):
+        images, labels = data.load(split, data_folder)
+        write_pictures(package / split, data.pad(images), labels)
+
+
+def write_pictures(folder: Path, images, labels) -> None:
+    """32x32 grey pictures as a Parquet data set of PNGs, as the ``datasets`` library lays one out."""
+    schema = pa.schema([("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])), ("label", pa.int64()), ("id", pa.string())])
+    rows = []
+    for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+        buffer = io.BytesIO()
+        Image.fromarray(image).save(buffer, "PNG", optimize=True)
+        rows.append({"image": {"bytes": buffer.getvalue(), "path": f"{i:05d}.png"}, "label": int(label), "id": f"{folder.name}/{i:05d}"})
+    folder.mkdir(parents=True)
+    table = pa.Table.from_pylist(rows, with_features(schema, data.CLASS_NAMES))
+    pq.write_table(table, folder / "train-00000-of-00001.parquet", compression="zstd", row_group_size=1000)

@@ -63,7 +63,8 @@ def test_seeds_that_agree_leave_the_interval_and_others_widen_it():
     assert interval(np.array([0.8]), 500) == pytest.approx(wilson(0.8, 500, z))
     assert interval(np.array([0.8, 0.8, 0.8]), 500) == pytest.approx(wilson(0.8, 500, z))
     little, much = interval(np.array([0.79, 0.80, 0.81]), 500), interval(np.array([0.7, 0.8, 0.9]), 500)
-    assert much[0] < little[0] < wilson(0.8, 500, z)[0] and wilson(0.8, 500, z)[1] < little[1] < much[1]
+    low, high = wilson(0.8, 500, z)
+    assert much[0] < little[0] < low and high < little[1] < much[1]
 
 
 def test_where_seeds_are_all_the_variance_it_is_students_interval():
@@ -80,7 +81,7 @@ def test_interval_covers_the_mean_over_seeds_and_pictures(rng):
         right = hardness[None] + rng.normal(size=(3, n)) < skill[:, None]
         low, high = interval(right.mean(axis=1), n)
         hit += low <= stats.norm.cdf(1.0 / math.sqrt(2 + 0.15**2)) <= high
-    assert 0.93 <= hit / runs
+    assert hit / runs >= 0.93
 
 
 @pytest.mark.parametrize(
@@ -128,7 +129,7 @@ def test_one_seed_has_the_interval_of_bonett_and_price(cells):
 
 def test_covers_at_95_percent_with_one_seed(rng):
     for p_a, p_b in ((0.05, 0.10), (0.01, 0.01), (0.2, 0.35)):
-        counts = rng.multinomial(150, [0.5, p_a, p_b, 0.5 - p_a - p_b], size=1000)
+        counts = rng.multinomial(150, [0.4, p_a, p_b, 0.6 - p_a - p_b], size=1000)
         hits = [low <= p_b - p_a <= high for low, high in (paired_difference(*pairs(*c)).ci for c in counts)]
         assert np.mean(hits) >= 0.935
 

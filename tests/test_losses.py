@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from figment.classify.losses import cross_entropy_to, soft_target_cross_entropy, soft_targets
+from figment.classify.losses import cross_entropy_and_gradient, soft_target_cross_entropy, soft_targets
 
 
 def naive(
@@ -43,12 +43,18 @@ def test_at_temperature_one_both_forms_agree():
     assert torch.equal(a, b)
 
 
-def test_gradient_is_the_difference_of_the_probabilities():
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_closed_form_is_what_autograd_finds(symmetric):
+    torch.manual_seed(0)
     student = torch.randn(6, 5, dtype=torch.float64, requires_grad=True)
-    targets = soft_targets(torch.randn(6, 5, dtype=torch.float64), 2.0)
-    cross_entropy_to(targets, student).backward()
-    assert student.grad is not None
-    torch.testing.assert_close(student.grad, (torch.softmax(student.detach(), -1) - targets) / 6)
+    teacher = torch.randn(6, 5, dtype=torch.float64)
+    expected = soft_target_cross_entropy(student, teacher, 3.0, symmetric=symmetric)
+    expected.backward()
+    before = student.detach().clone()
+    loss, gradient = cross_entropy_and_gradient(student.detach(), soft_targets(teacher, 3.0), 3.0 if symmetric else 1.0)
+    torch.testing.assert_close(loss, expected.detach())
+    torch.testing.assert_close(gradient, student.grad)
+    assert torch.equal(student.detach(), before)
 
 
 def test_survives_logits_of_clip_size():

@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 
 import torch
+
 from starter import clip, data, pack, unet, vae
 
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "figment" / "starter"

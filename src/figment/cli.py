@@ -24,7 +24,14 @@ app = typer.Typer(
 )
 
 Out = Annotated[Path | None, typer.Option("--out", help="folder of the run; default: runs/<recipe file>")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="change a field of the recipe, such as generate.guidance_scale=3; may be repeated")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="FIELD=VALUE",
+        help="change a field of the recipe, such as generate.guidance_scale=3; may be repeated",
+    ),
+]
 
 
 @app.command()
@@ -32,7 +39,9 @@ def demo(out: Annotated[Path, typer.Option("--out", help="folder of the run")] =
     """Run the whole path on the embedded starter models: a few minutes on two CPU cores, no network."""
     from figment.recipe import load_recipe
 
-    console.print("The starter is a scale model trained on Fashion-MNIST: it shows the method, not what large models reach.\n")
+    console.print(
+        "The starter is a scale model trained on Fashion-MNIST: it shows the method, not what large models reach.\n"
+    )
     _run(load_recipe(Path(str(resources.files("figment") / "starter" / "demo.yaml"))), out)
 
 
@@ -132,25 +141,42 @@ def _print_results(folder: Path) -> None:
     for line in (page.verdict.exchange, page.missing.get("exchange", ""), page.missing.get("arms", "")):
         if line:
             console.print(line, markup=False)
-    console.print(f"\nReport: {folder / 'report.html'}\nImages: {folder / 'images'}  (datasets.load_dataset opens it)", markup=False, soft_wrap=True)
+    console.print(
+        f"\nReport: {folder / 'report.html'}\nImages: {folder / 'images'}  (datasets.load_dataset opens it)",
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 def _print_forecast(recipe, folder: Path) -> None:
     from figment.forecast import forecast
 
-    for name, arm in {**{n: recipe.changed({"arms": {}, **c}) for n, c in recipe.arms.items()}, recipe.name: recipe}.items():
+    for name, arm in {
+        **{n: recipe.changed({"arms": {}, **c}) for n, c in recipe.arms.items()},
+        recipe.name: recipe,
+    }.items():
         f = forecast(arm, folder)
         console.print(f"{name}", style="bold", markup=False)
-        console.print(f"  {f.prompts:,} prompts, {f.images:,} images in {f.shards:,} shards; {f.done:,} are there already")
+        console.print(
+            f"  {f.prompts:,} prompts, {f.images:,} images in {f.shards:,} shards; {f.done:,} are there already"
+        )
         if f.seconds is None or f.bytes is None:
             console.print(f"  time and disk are not known: {f.note}", markup=False)
         else:
-            console.print(f"  about {_duration(f.seconds)} of generation on this machine (measured on a trial batch), {f.bytes / 2**20:,.0f} MiB of disk; {f.free_bytes / 2**30:,.0f} GiB are free")
+            console.print(
+                f"  about {_duration(f.seconds)} of generation on this machine (measured on a trial batch), {f.bytes / 2**20:,.0f} MiB of disk; {f.free_bytes / 2**30:,.0f} GiB are free"
+            )
     console.print("Nothing was written.")
 
 
 def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 120
+        else f"{seconds / 60:.0f} minutes"
+        if seconds < 7200
+        else f"{seconds / 3600:.1f} hours"
+    )
 
 
 def main() -> None:

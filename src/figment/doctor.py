@@ -31,7 +31,9 @@ def examine() -> list[Finding]:
 def _packages() -> list[Finding]:
     found = machine.versions()
     core = ", ".join(f"{name} {version}" for name, version in found.items())
-    missing = [name for name in ("torch", "diffusers", "transformers", "pyarrow") if importlib.util.find_spec(name) is None]
+    missing = [
+        name for name in ("torch", "diffusers", "transformers", "pyarrow") if importlib.util.find_spec(name) is None
+    ]
     if missing:
         return [Finding("packages", "missing", f"{', '.join(missing)}: run pip install figment-vision")]
     return [Finding("packages", "ok", core)]
@@ -43,22 +45,36 @@ def _torch() -> Finding:
     if torch.cuda.is_available():
         free, total = torch.cuda.mem_get_info()
         kind = "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
-        return Finding("device", "ok", f"{torch.cuda.get_device_name()}, {free / 2**30:.0f} of {total / 2**30:.0f} GiB free; dtype auto is {kind}")
+        return Finding(
+            "device",
+            "ok",
+            f"{torch.cuda.get_device_name()}, {free / 2**30:.0f} of {total / 2**30:.0f} GiB free; dtype auto is {kind}",
+        )
     if torch.backends.mps.is_available():
         return Finding("device", "note", "Apple GPU (set generate.device: mps)")
     half = any(torch.cpu.get_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16"))
-    text = f"no GPU; {machine.device()}; {'bfloat16 in hardware' if half else 'no bfloat16 in hardware, float32 is used'}"
-    return Finding("device", "note", f"{text}. Enough for the starter; Stable Diffusion takes about a minute an image here.")
+    text = (
+        f"no GPU; {machine.device()}; {'bfloat16 in hardware' if half else 'no bfloat16 in hardware, float32 is used'}"
+    )
+    return Finding(
+        "device", "note", f"{text}. Enough for the starter; Stable Diffusion takes about a minute an image here."
+    )
 
 
 def _memory() -> Finding:
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return Finding("memory", "ok" if total >= 8 else "note", f"{total:.0f} GiB" + ("" if total >= 8 else "; Stable Diffusion wants 8 or more"))
+    return Finding(
+        "memory",
+        "ok" if total >= 8 else "note",
+        f"{total:.0f} GiB" + ("" if total >= 8 else "; Stable Diffusion wants 8 or more"),
+    )
 
 
 def _disk() -> Finding:
     free = shutil.disk_usage(Path.cwd()).free / 2**30
-    return Finding("disk", "ok" if free > 5 else "note", f"{free:.0f} GiB free here; 10,000 images at 512 pixels take about 4 GiB")
+    return Finding(
+        "disk", "ok" if free > 5 else "note", f"{free:.0f} GiB free here; 10,000 images at 512 pixels take about 4 GiB"
+    )
 
 
 def _starter() -> Finding:
@@ -85,5 +101,9 @@ def _network() -> Finding:
     try:
         socket.create_connection(("huggingface.co", 443), timeout=3).close()
     except OSError as error:
-        return Finding("network", "note", f"huggingface.co cannot be reached ({error}): use the starter, a model folder, or a model of the cache")
+        return Finding(
+            "network",
+            "note",
+            f"huggingface.co cannot be reached ({error}): use the starter, a model folder, or a model of the cache",
+        )
     return Finding("network", "ok", "huggingface.co answers")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,18 +26,28 @@ class ClipEncoder:
     Raises FigmentError where the model cannot be had or is not a CLIP.
     """
 
-    def __init__(self, model: str = "starter/clip", device: str = "auto", dtype: str = "auto", batch_size: int = 128, allow_pickle: bool = False):
+    def __init__(
+        self,
+        model: str = "starter/clip",
+        device: str = "auto",
+        dtype: str = "auto",
+        batch_size: int = 128,
+        allow_pickle: bool = False,
+    ):
         from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel
 
         folder = resolve(model, allow_pickle=allow_pickle)
         self.name, self.fingerprint, self.batch_size = folder.name, folder.fingerprint, batch_size
         kind = _model_type(folder.path)
         if kind != "clip":
-            raise FigmentError(f"{model} is a {kind or 'model of no known type'}, not a CLIP. Name a folder or Hub id whose config.json says model_type: clip.")
+            raise FigmentError(
+                f"{model} is a {kind or 'model of no known type'}, not a CLIP. Name a folder or Hub id whose config.json says model_type: clip."
+            )
         self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
         # Half precision is kept for the GPU: on a CPU it changes verdicts near a threshold and saves little here.
         chosen = ("float16" if self.device.type == "cuda" else "float32") if dtype == "auto" else dtype
-        self.model = CLIPModel.from_pretrained(folder.path, dtype=getattr(torch, chosen), local_files_only=True).to(self.device).eval()
+        self.model: Any = CLIPModel.from_pretrained(folder.path, dtype=getattr(torch, chosen), local_files_only=True)
+        self.model.to(self.device).eval()
         self.tokenizer = AutoTokenizer.from_pretrained(folder.path, local_files_only=True)
         self.processor = AutoImageProcessor.from_pretrained(folder.path, local_files_only=True)
         self.logit_scale = float(self.model.logit_scale.detach().exp())
@@ -47,7 +58,9 @@ class ClipEncoder:
         parts = []
         for start in range(0, len(images), self.batch_size):
             chunk = [np.ascontiguousarray(i) for i in images[start : start + self.batch_size]]
-            pixels = self.processor(images=chunk, return_tensors="pt", input_data_format="channels_last")["pixel_values"]
+            pixels = self.processor(images=chunk, return_tensors="pt", input_data_format="channels_last")[
+                "pixel_values"
+            ]
             output = self.model.vision_model(pixel_values=pixels.to(self.device, self.model.dtype))
             parts.append(_unit(self.model.visual_projection(output.pooler_output)))
         return np.concatenate(parts) if parts else np.zeros((0, self.model.config.projection_dim), np.float32)
@@ -59,7 +72,9 @@ class ClipEncoder:
         for start in range(0, len(texts), self.batch_size):
             chunk = list(texts[start : start + self.batch_size])
             length = self.model.config.text_config.max_position_embeddings
-            tokens = self.tokenizer(chunk, padding=True, truncation=True, max_length=length, return_tensors="pt").to(self.device)
+            tokens = self.tokenizer(chunk, padding=True, truncation=True, max_length=length, return_tensors="pt").to(
+                self.device
+            )
             output = self.model.text_model(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask)
             parts.append(_unit(self.model.text_projection(output.pooler_output)))
         return np.concatenate(parts)
@@ -90,7 +105,11 @@ class Features:
 
     def __init__(self, encoder: Encoder, folder: Path | None = None, chunk: int = 1024):
         self.encoder, self.chunk = encoder, chunk
-        self.folder = None if folder is None else folder / f"{_slug(getattr(encoder, 'name', 'encoder'))}-{encoder.fingerprint[:12]}"
+        self.folder = (
+            None
+            if folder is None
+            else folder / f"{_slug(getattr(encoder, 'name', 'encoder'))}-{encoder.fingerprint[:12]}"
+        )
         self._known: dict[str, np.ndarray] = {}
         for path in sorted(self.folder.glob("*.parquet")) if self.folder else []:
             self._remember(pq.read_table(path))

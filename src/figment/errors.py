@@ -15,7 +15,9 @@ class FigmentError(Exception):
 
 def missing_extra(package: str, extra: str) -> FigmentError:
     """The error for an optional dependency that is not installed."""
-    return FigmentError(f"This needs the package {package!r}, which is not installed. Run: pip install 'figment-vision[{extra}]'")
+    return FigmentError(
+        f"This needs the package {package!r}, which is not installed. Run: pip install 'figment-vision[{extra}]'"
+    )
 
 
 def nearest(word: str, allowed: Iterable[str]) -> str:

@@ -55,4 +55,9 @@ class Meter:
         """``seconds``, ``peak_memory_mb`` of the process so far, ``device`` and ``versions``."""
         # Linux counts in KiB, macOS in bytes.
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**10 if sys.platform != "darwin" else 2**20)
-        return {"seconds": round(time.monotonic() - self.started, 2), "peak_memory_mb": round(peak), "device": device(), "versions": versions()}
+        return {
+            "seconds": round(time.monotonic() - self.started, 2),
+            "peak_memory_mb": round(peak),
+            "device": device(),
+            "versions": versions(),
+        }

@@ -47,9 +47,7 @@ def resolve(name: str, *, allow_pickle: bool = False) -> ModelFolder:
     path = Path(name).expanduser()
     if name and path.is_dir():
         if not any(path.glob("*.json")):  # looked at first: what follows reads every file below
-            raise FigmentError(
-                f"The folder {path} holds no model: it has neither a model_index.json nor a config.json."
-            )
+            raise FigmentError(f"The folder {path} holds no model: neither a model_index.json nor a config.json.")
         _refuse_code(path, name)
         _refuse_pickles(path, name, allow_pickle)
         return ModelFolder(path.resolve(), name, _hash_files(path, pickles=allow_pickle))

@@ -20,7 +20,7 @@ from PIL import Image, ImageOps
 
 from figment.errors import FigmentError, nearest
 from figment.store import digest
-from figment.types import Pictures
+from figment.types import Indices, Pictures
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 
@@ -41,7 +41,9 @@ def decode(data: bytes, where: str) -> np.ndarray:
                 image = Image.fromarray((np.asarray(image, np.float64) / 257).clip(0, 255).astype(np.uint8))
             return np.array(image.convert("RGB"))  # a copy: torch wants arrays it may write to
     except Exception as error:  # PIL raises a different type for every way a file can be broken
-        raise FigmentError(f"{where} is not an image that can be read ({type(error).__name__}: {error}). Mend it or take it out.") from error
+        raise FigmentError(
+            f"{where} is not an image that can be read ({type(error).__name__}: {error}). Mend it or take it out."
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -62,12 +64,14 @@ class FilePictures:
             self._digests.extend(digest(p.read_bytes()) for p in self.paths)
         return self._digests
 
-    def load(self, indices: Sequence[int]) -> list[np.ndarray]:
+    def load(self, indices: Indices) -> list[np.ndarray]:
         return [decode(self.paths[i].read_bytes(), str(self.paths[i])) for i in indices]
 
-    def take(self, indices: Sequence[int]) -> FilePictures:
+    def take(self, indices: Indices) -> FilePictures:
         known = [self._digests[i] for i in indices] if self._digests else []
-        return FilePictures([self.paths[i] for i in indices], self.labels[list(indices)], [self.ids[i] for i in indices], known)
+        return FilePictures(
+            [self.paths[i] for i in indices], self.labels[list(indices)], [self.ids[i] for i in indices], known
+        )
 
 
 @lru_cache(maxsize=4)
@@ -96,10 +100,10 @@ class ShardPictures:
         stat = path.stat()
         return _images_of(path, stat.st_size, stat.st_mtime_ns)[int(row)]["bytes"].as_py()
 
-    def load(self, indices: Sequence[int]) -> list[np.ndarray]:
+    def load(self, indices: Indices) -> list[np.ndarray]:
         return [decode(self.png(i), self.ids[i]) for i in indices]
 
-    def take(self, indices: Sequence[int]) -> ShardPictures:
+    def take(self, indices: Indices) -> ShardPictures:
         index = np.asarray(indices, np.int64)
         prompts = [self.prompts[i] for i in index] if self.prompts else []
         return replace(
@@ -116,12 +120,16 @@ def open_shards(folder: Path) -> tuple[ShardPictures, list[str]]:
     """The pictures of a folder of Parquet shards, and its class names (empty if the files do not say)."""
     files = sorted(folder.glob("*.parquet"))
     if not files:
-        raise FigmentError(f"{folder} holds no Parquet shards. Name a folder with one sub-folder of pictures a class, or a Parquet data set.")
+        raise FigmentError(
+            f"{folder} holds no Parquet shards. Name a folder with one sub-folder of pictures a class, or a Parquet data set."
+        )
     ids, labels, digests, prompts, places = [], [], [], [], []
     for number, path in enumerate(files):
         schema = pq.read_schema(path)
         if not {"image", "label"} <= set(schema.names):
-            raise FigmentError(f"{path} lacks a column: a data set of pictures needs 'image' and 'label', this has {', '.join(schema.names)}.")
+            raise FigmentError(
+                f"{path} lacks a column: a data set of pictures needs 'image' and 'label', this has {', '.join(schema.names)}."
+            )
         wanted = [c for c in ("label", "id", "digest", "prompt") if c in schema.names]
         table = pq.read_table(path, columns=wanted)
         known = table["digest"].to_pylist() if "digest" in wanted else _hash_rows(path)
@@ -181,11 +189,15 @@ def open_pictures(folder: Path, class_names: Sequence[str]) -> Pictures:
     Raises FigmentError where the folder is missing, empty, or holds other classes than ``class_names``.
     """
     if not folder.is_dir():
-        raise FigmentError(f"The folder of real pictures {folder} does not exist. Give one with one sub-folder of pictures a class.")
+        raise FigmentError(
+            f"The folder of real pictures {folder} does not exist. Give one with one sub-folder of pictures a class."
+        )
     if any(folder.glob("*.parquet")):
         shards, names = open_shards(folder)
         if names:
-            shards = replace(shards, labels=np.array(_match_classes(names, class_names, folder), np.int64)[shards.labels])
+            shards = replace(
+                shards, labels=np.array(_match_classes(names, class_names, folder), np.int64)[shards.labels]
+            )
         return shards
     classes = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
     labels_of = _match_classes(classes, class_names, folder)

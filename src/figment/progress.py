@@ -37,14 +37,22 @@ class Advance:
             self.last_line = time.monotonic()
             rate = self.done / (self.last_line - self.started)
             left = (self.total - self.done) / max(rate, 1e-9)
-            console.print(f"  {self.description}: {self.done:,} of {self.total:,}, {rate:.1f} {self.unit}/s, {left:.0f} s left")
+            console.print(
+                f"  {self.description}: {self.done:,} of {self.total:,}, {rate:.1f} {self.unit}/s, {left:.0f} s left"
+            )
 
 
 @contextmanager
 def progress(description: str, total: int, unit: str = "images") -> Iterator[Advance]:
     """``with progress("generate", 2000) as advance: ... advance(64)``."""
     if console.is_terminal:
-        columns = (TextColumn("  {task.description:<18}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
+        columns = (
+            TextColumn("  {task.description:<18}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            _Rate(),
+            TimeRemainingColumn(),
+        )
         with Progress(*columns, console=console, transient=True) as bar:
             advance = Advance(description, total, unit, bar)
             yield advance

@@ -41,7 +41,9 @@ class Generate(Strict):
     """A diffusers text-to-image pipeline and how it samples. Names are those of diffusers."""
 
     kind: Literal["diffusers"] = "diffusers"
-    model: str = Field("starter", description="'starter', a pipeline folder, or a Hub id (owner/name, owner/name@revision)")
+    model: str = Field(
+        "starter", description="'starter', a pipeline folder, or a Hub id (owner/name, owner/name@revision)"
+    )
     images_per_class: int = Field(200, ge=1, description="attempts for each class, spread evenly over its prompts")
     guidance_scale: float = Field(2.0, ge=0, description="1 = no guidance; training gains from less than looks do")
     guidance_stop: float = Field(1.0, gt=0, le=1, description="share of the steps after which guidance ends")
@@ -70,7 +72,9 @@ class ClipFilter(Strict):
     kind: Literal["clip"] = "clip"
     model: str | None = Field(None, description="a CLIP folder or Hub id; None = train.encoder")
     rule: Literal["threshold", "top_k", "threshold_else_top_k"] = "threshold"
-    threshold: float | None = Field(None, ge=0, lt=1, description="on the softmax probability of the own class; None = 1/N")
+    threshold: float | None = Field(
+        None, ge=0, lt=1, description="on the softmax probability of the own class; None = 1/N"
+    )
     k: int | None = Field(None, ge=1, description="images to keep of each class, for the top_k rules")
     templates: list[Template] | None = Field(None, description="None = the task's")
 
@@ -87,7 +91,9 @@ class Evaluate(Strict):
     """Real pictures decide. The test pictures are read here and nowhere else."""
 
     real_all: bool = Field(True, description="also tune on all real training pictures: the ceiling")
-    exchange_rate: bool = Field(True, description="also tune on 1, 2, 4 ... real pictures a class: what is the synthetic set worth?")
+    exchange_rate: bool = Field(
+        True, description="also tune on 1, 2, 4 ... real pictures a class: what is the synthetic set worth?"
+    )
     shots: list[int] = Field([1, 2, 4, 8, 16, 32, 64], min_length=1)
     draws: int = Field(5, ge=2, description="random choices of the real pictures at each number of shots")
 
@@ -98,9 +104,15 @@ def _kind_of(value: Any) -> str:
 
 
 Prompts = Annotated[
-    Annotated[Templates, Tag("templates")] | Annotated[Attributes, Tag("attributes")] | Annotated[Plugin, Tag("plugin")], Discriminator(_kind_of)
+    Annotated[Templates, Tag("templates")]
+    | Annotated[Attributes, Tag("attributes")]
+    | Annotated[Plugin, Tag("plugin")],
+    Discriminator(_kind_of),
 ]
-Filter = Annotated[Annotated[BlankFilter, Tag("blank")] | Annotated[ClipFilter, Tag("clip")] | Annotated[Plugin, Tag("plugin")], Discriminator(_kind_of)]
+Filter = Annotated[
+    Annotated[BlankFilter, Tag("blank")] | Annotated[ClipFilter, Tag("clip")] | Annotated[Plugin, Tag("plugin")],
+    Discriminator(_kind_of),
+]
 
 
 class Recipe(Strict):
@@ -114,7 +126,9 @@ class Recipe(Strict):
     filters: list[Filter] = [BlankFilter(), ClipFilter()]
     train: Train = Train()
     evaluate: Evaluate = Evaluate()
-    arms: dict[str, dict[str, Any]] = Field({}, description="name -> {field: value}: runs of this recipe with other settings, to compare with")
+    arms: dict[str, dict[str, Any]] = Field(
+        {}, description="name -> {field: value}: runs of this recipe with other settings, to compare with"
+    )
 
     @field_validator("task", mode="before")
     @classmethod
@@ -156,7 +170,9 @@ def load_recipe(path: str | Path, changes: Sequence[str] = ()) -> Recipe:
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise FigmentError(f"The recipe {path} is not YAML: {' '.join(str(error).split())}.") from error
     if not isinstance(data, dict):
-        raise FigmentError(f"The recipe {path} must be a mapping with fields such as task, prompts, generate; see figment init.")
+        raise FigmentError(
+            f"The recipe {path} must be a mapping with fields such as task, prompts, generate; see figment init."
+        )
     for change in changes:
         field, equals, value = change.partition("=")
         if not equals:
@@ -202,7 +218,9 @@ def _put(data: Any, field: str, value: Any) -> None:
 
 def _item(data: list, index: str, field: str) -> Any:
     if not index.isdecimal() or int(index) >= len(data):
-        raise FigmentError(f"{field!r} cannot be set: {index!r} is no place in a list of {len(data)}; counting starts at 0.")
+        raise FigmentError(
+            f"{field!r} cannot be set: {index!r} is no place in a list of {len(data)}; counting starts at 0."
+        )
     return data[int(index)]
 
 
@@ -225,7 +243,7 @@ def _mistake(error: Any) -> str:
 
 
 def _is_tag(loc: tuple, i: int) -> bool:
-    return loc[0] == "prompts" and i == 1 or loc[0] == "filters" and i == 2
+    return (loc[0] == "prompts" and i == 1) or (loc[0] == "filters" and i == 2)
 
 
 _PARTS: dict[tuple[str, ...], type[Strict] | type[TuneSettings]] = {
@@ -258,7 +276,9 @@ def _with_absolute_paths(recipe: Recipe, base: Path) -> Recipe:
         if where and not where.startswith("starter/"):
             changes[f"task.real.{split}"] = str((base / Path(where).expanduser()).resolve())
     models = {"generate.model": recipe.generate.model, "train.encoder": recipe.train.encoder}
-    models |= {f"filters.{i}.model": f.model for i, f in enumerate(recipe.filters) if isinstance(f, ClipFilter) and f.model}
+    models |= {
+        f"filters.{i}.model": f.model for i, f in enumerate(recipe.filters) if isinstance(f, ClipFilter) and f.model
+    }
     for field, name in models.items():
         if name not in ("starter", "starter/clip") and (name.startswith((".", "/", "~")) or (base / name).is_dir()):
             changes[field] = str((base / Path(name).expanduser()).resolve())

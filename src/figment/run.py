@@ -49,11 +49,13 @@ class Outcome:
 
     @property
     def verdict(self) -> str:
-        """"helps", "hurts", "no evidence", or "not measured" without real test pictures."""
+        """ "helps", "hurts", "no evidence", or "not measured" without real test pictures."""
         return verdict(self.results["gain/synthetic"]) if "gain/synthetic" in self.results else "not measured"
 
 
-def run_recipe(recipe: Recipe, out: Path | str, *, generator: Generator | None = None, features_folder: Path | None = None) -> Outcome:
+def run_recipe(
+    recipe: Recipe, out: Path | str, *, generator: Generator | None = None, features_folder: Path | None = None
+) -> Outcome:
     """Do what is missing of a recipe in the folder ``out`` and write its report.
 
     Call it again after an interruption and it goes on. ``generator`` replaces the recipe's own. Raises FigmentError, before
@@ -92,19 +94,27 @@ class _Walk:
     def real(self) -> dict[str, Pictures]:
         """Split -> its pictures, for the splits the task has."""
         given = self.task.real.model_dump()
-        return {split: open_pictures(real_folder(where), self.task.class_names) for split, where in given.items() if where}
+        return {
+            split: open_pictures(real_folder(where), self.task.class_names) for split, where in given.items() if where
+        }
 
     def check(self) -> None:
         """Find out now what would otherwise fail after hours: real folders, models, settings that contradict one another."""
         _ = self.real
         if self.recipe.train.select == "validation" and "val" not in self.real:
-            raise FigmentError("train.select is 'validation', and there are no validation pictures. Set task.real.val, or train.select: last.")
+            raise FigmentError(
+                "train.select is 'validation', and there are no validation pictures. Set task.real.val, or train.select: last."
+            )
         _ = self.features, self.generator
 
     # ---- words to images ---------------------------------------------------------------------------------------------
 
     def prompts(self) -> list[Prompt]:
-        settings = {"task": self.task.model_dump(exclude={"real", "name"}), "prompts": self.recipe.prompts.model_dump(), "seed": self.recipe.seed}
+        settings = {
+            "task": self.task.model_dump(exclude={"real", "name"}),
+            "prompts": self.recipe.prompts.model_dump(),
+            "seed": self.recipe.seed,
+        }
         stage = store.Stage(self.out / "prompts", 1, settings, {})
         stage.check_not_stale()
         if not stage.is_complete():
@@ -118,7 +128,10 @@ class _Walk:
     def images(self, prompts: list[Prompt]) -> ShardPictures:
         r = self.recipe
         settings = {"generate": r.generate.model_dump(exclude={"device", "batch_size", "allow_pickle"}), "seed": r.seed}
-        inputs = {"prompts": store.read_json(self.out / "prompts" / "stage.json")["fingerprint"], "generator": self.generator.fingerprint}
+        inputs = {
+            "prompts": store.read_json(self.out / "prompts" / "stage.json")["fingerprint"],
+            "generator": self.generator.fingerprint,
+        }
         images = generate_images(
             prompts,
             self.generator,
@@ -149,10 +162,15 @@ class _Walk:
             stage.write(0, store.score_table(ids, images.labels[index], verdicts, self.task.class_names))
             stage.finish(counts={"seen": len(index), "kept": sum(v.keep for v in verdicts)})
         kept = int(selection.keep.sum())
-        console.print(f"  filter: {kept:,} of {len(images):,} kept" + "".join(f"; {n:,} {reason}" for reason, n in selection.counts().items()))
+        console.print(
+            f"  filter: {kept:,} of {len(images):,} kept"
+            + "".join(f"; {n:,} {reason}" for reason, n in selection.counts().items())
+        )
         empty = [name for i, name in enumerate(self.task.class_names) if not (images.labels[selection.keep] == i).any()]
         if not kept:
-            raise FigmentError(f"The filters rejected every image: {selection.counts()}. Look at {self.out / 'images'}, or loosen the filters.")
+            raise FigmentError(
+                f"The filters rejected every image: {selection.counts()}. Look at {self.out / 'images'}, or loosen the filters."
+            )
         if empty:
             console.print(f"  [yellow]no image was kept of: {', '.join(n[:40] for n in empty)}[/yellow]")
         return selection
@@ -161,7 +179,7 @@ class _Walk:
 
     def fingerprint(self, selection: Selection) -> str:
         """Of everything the results depend on."""
-        kept = [selection.pictures.digests[i] for i in np.flatnonzero(selection.keep)]
+        kept = list(selection.kept.digests)
         r = self.recipe
         real = {split: store.fingerprint(list(p.digests)) for split, p in self.real.items()}
         settings = [r.task.model_dump(exclude={"real"}), r.train.model_dump(), r.evaluate.model_dump(), r.seed]
@@ -179,16 +197,27 @@ class _Walk:
         started = machine.Meter()
         own = self.fingerprint(selection)
         train = self.recipe.train
-        head = Head.from_texts(class_prototypes(self.features.encoder, self.task.class_names, self.task.templates), self.features.encoder.logit_scale)
+        head = Head.from_texts(
+            class_prototypes(self.features.encoder, self.task.class_names, self.task.templates),
+            self.features.encoder.logit_scale,
+        )
         kept = selection.kept
         tuned = self._tune(head, self.features(kept), kept.labels)
-        card = HeadCard(tuple(self.task.class_names), tuple(self.task.templates), train.encoder, self.features.encoder.fingerprint)
+        card = HeadCard(
+            tuple(self.task.class_names), tuple(self.task.templates), train.encoder, self.features.encoder.fingerprint
+        )
         tuned[0].head.save(self.out / "model", card)
         results = self._evaluate(head, [t.head for t in tuned]) if "test" in self.real else []
         results = [replace(r, fingerprint=own) for r in results]
         _append_results(self.out, results)
-        history = {"loss": [h["loss"] for h in tuned[0].history], "val_accuracy": [h["val_accuracy"] for h in tuned[0].history]}
-        store.write_json(self.out / "model" / "stage.json", {"fingerprint": own, "kept": len(kept), "history": history, **started.record()})
+        history = {
+            "loss": [h["loss"] for h in tuned[0].history],
+            "val_accuracy": [h["val_accuracy"] for h in tuned[0].history],
+        }
+        store.write_json(
+            self.out / "model" / "stage.json",
+            {"fingerprint": own, "kept": len(kept), "history": history, **started.record()},
+        )
         return results
 
     def _tune(self, head: Head, x: np.ndarray, y: np.ndarray) -> list[Tuned]:
@@ -226,9 +255,19 @@ class _Walk:
             results.append(replace(all_real, details={**all_real.details, "pictures": len(real)}))
             results.append(paired_difference(right_before, correctness(logits, y), "gain/real_all", seeds))
         if settings.exchange_rate:
-            console.print(f"  exchange rate: tune on {', '.join(map(str, settings.shots))} real pictures a class, {settings.draws} draws each")
+            console.print(
+                f"  exchange rate: tune on {', '.join(map(str, settings.shots))} real pictures a class, {settings.draws} draws each"
+            )
             curve = real_curve(
-                zero_shot, real_x, real.labels, x, y, learn=tune_few_shot, shots=settings.shots, draws=settings.draws, seed=self.recipe.seed
+                zero_shot,
+                real_x,
+                real.labels,
+                x,
+                y,
+                learn=tune_few_shot,
+                shots=settings.shots,
+                draws=settings.draws,
+                seed=self.recipe.seed,
             )
             results += [shot_accuracy(curve.correct[:, i], k) for i, k in enumerate(curve.shots)]
             results.append(replace(exchange_rate(curve, right_after, seed=self.recipe.seed), metric="exchange_rate"))
@@ -240,7 +279,13 @@ def shot_accuracy(correct: np.ndarray, shots: int) -> Result:
     from figment.evaluate.accuracy import interval
 
     per_draw = correct.mean(1)
-    return Result(f"top1/real_{shots}", float(per_draw.mean()), correct.shape[1], interval(per_draw, correct.shape[1]), details={"per_seed": per_draw.tolist()})
+    return Result(
+        f"top1/real_{shots}",
+        float(per_draw.mean()),
+        correct.shape[1],
+        interval(per_draw, correct.shape[1]),
+        details={"per_seed": per_draw.tolist()},
+    )
 
 
 def make_generator(recipe: Recipe) -> DiffusersGenerator:
@@ -271,7 +316,11 @@ def make_filters(recipe: Recipe, features: Features, features_folder: Path) -> l
             if settings.model and settings.model != recipe.train.encoder:
                 own = Features(ClipEncoder(settings.model, allow_pickle=recipe.train.allow_pickle), features_folder)
             templates = settings.templates or recipe.task.templates
-            made.append(Clip(own, recipe.task.class_names, templates, settings.rule, settings.threshold, settings.k, recipe.seed))
+            made.append(
+                Clip(
+                    own, recipe.task.class_names, templates, settings.rule, settings.threshold, settings.k, recipe.seed
+                )
+            )
     return made
 
 
@@ -282,11 +331,15 @@ def load_plugin(settings: Plugin) -> Any:
         factory: Callable[..., Any] = getattr(import_module(module), name)
         return factory(**settings.options)
     except (ImportError, AttributeError, TypeError) as error:
-        raise FigmentError(f"kind: {settings.kind} cannot be loaded ({error}). It must name something importable, called with options.") from error
+        raise FigmentError(
+            f"kind: {settings.kind} cannot be loaded ({error}). It must name something importable, called with options."
+        ) from error
 
 
 def _append_results(out: Path, results: list[Result]) -> None:
     """Add to results.jsonl, in place of earlier lines of the same run."""
     own = {r.fingerprint for r in results}
     lines = [r for r in read_results(out) if r.fingerprint not in own] + results
-    store.write_atomic(out / "results.jsonl", "".join(json.dumps(asdict(r), ensure_ascii=False) + "\n" for r in lines).encode())
+    store.write_atomic(
+        out / "results.jsonl", "".join(json.dumps(asdict(r), ensure_ascii=False) + "\n" for r in lines).encode()
+    )

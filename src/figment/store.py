@@ -63,10 +63,14 @@ def _explained(path: Path) -> Iterator[None]:
     except OSError as error:
         again = "What was finished before is safe; run the same command again and it goes on from there."
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise FigmentError(f"No space left on the disk of {path.parent} while writing {path.name}. Free some space. {again}") from error
+            raise FigmentError(
+                f"No space left on the disk of {path.parent} while writing {path.name}. Free some space. {again}"
+            ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
             reason = os.strerror(error.errno).lower()
-            raise FigmentError(f"Cannot write to {path.parent}: {reason}. Choose another folder with --out, or change its permissions.") from error
+            raise FigmentError(
+                f"Cannot write to {path.parent}: {reason}. Choose another folder with --out, or change its permissions."
+            ) from error
         raise
 
 
@@ -101,7 +105,9 @@ def lock(folder: Path) -> Iterator[None]:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        raise FigmentError(f"Another figment is working in {folder}. Wait for it to end, or choose another folder with --out.") from error
+        raise FigmentError(
+            f"Another figment is working in {folder}. Wait for it to end, or choose another folder with --out."
+        ) from error
     try:
         yield
     finally:
@@ -129,7 +135,9 @@ class Stage:
         return fingerprint({"format": FORMAT_VERSION, **self._identity()})
 
     def _identity(self) -> dict[str, Any]:
-        return json.loads(json.dumps({"settings": self.settings, "inputs": self.inputs, "shards": self.n_shards}, default=str))
+        return json.loads(
+            json.dumps({"settings": self.settings, "inputs": self.inputs, "shards": self.n_shards}, default=str)
+        )
 
     def shard(self, index: int) -> Path:
         return self.folder / f"train-{index:05d}-of-{self.n_shards:05d}.parquet"
@@ -161,14 +169,25 @@ class Stage:
     def write(self, index: int, table: pa.Table) -> None:
         """Write one shard atomically, with the stage's identity in its metadata."""
         own = {"figment.fingerprint": self.fingerprint, "figment.identity": json.dumps(self._identity())}
-        table = table.replace_schema_metadata({**(table.schema.metadata or {}), **{k.encode(): v.encode() for k, v in own.items()}})
+        table = table.replace_schema_metadata(
+            {**(table.schema.metadata or {}), **{k.encode(): v.encode() for k, v in own.items()}}
+        )
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, compression="zstd", row_group_size=256)
         write_atomic(self.shard(index), sink.getvalue().to_pybytes())
 
     def finish(self, **record: Any) -> None:
         """Write the marker: fingerprint, identity and whatever the stage has to report (counts, seconds, versions ...)."""
-        write_json(self.marker, {"format": FORMAT_VERSION, "fingerprint": self.fingerprint, **self._identity(), **record, "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
+        write_json(
+            self.marker,
+            {
+                "format": FORMAT_VERSION,
+                "fingerprint": self.fingerprint,
+                **self._identity(),
+                **record,
+                "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            },
+        )
 
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
         """All rows of all shards, in order."""
@@ -182,7 +201,11 @@ def read_json(path: Path) -> dict[str, Any]:
 def _what_changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """``generate.guidance_scale was 2.0 and is now 3.0; ...``."""
     old, new = _flat(before), _flat(now)
-    changes = [f"{key} was {old.get(key)!r} and is now {new.get(key)!r}" for key in sorted(old | new) if old.get(key) != new.get(key)]
+    changes = [
+        f"{key} was {old.get(key)!r} and is now {new.get(key)!r}"
+        for key in sorted(old | new)
+        if old.get(key) != new.get(key)
+    ]
     return "; ".join(changes[:5]) or "its format version"
 
 
@@ -257,7 +280,9 @@ def sample_table(samples: Sequence[Sample], class_names: Sequence[str]) -> pa.Ta
     return pa.Table.from_pylist(rows, with_features(_IMAGES, class_names))
 
 
-def score_table(ids: Sequence[str], labels: Sequence[int], verdicts: Sequence[Verdict], class_names: Sequence[str]) -> pa.Table:
+def score_table(
+    ids: Sequence[str], labels: Sequence[int], verdicts: Sequence[Verdict], class_names: Sequence[str]
+) -> pa.Table:
     """A filter's verdicts, one column for each score; rows the filter never saw have no verdict row."""
     names = sorted({name for v in verdicts for name in v.scores})
     schema = pa.schema([*_SCORES, *((name, pa.float64()) for name in names)])

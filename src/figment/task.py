@@ -41,8 +41,12 @@ class Task(Strict):
     name: str = "task"
     class_names: list[str] = Field(description="in label order; two or more, no two alike")
     synonyms: dict[str, list[str]] = Field({}, description="class name -> other words for it, for prompts")
-    templates: list[Template] = Field(["a photo of a {}."], description="sentences for zero-shot and basic prompts; {} is the class name")
-    attributes: dict[str, list[str]] = Field({}, description="kind of attribute -> words that may stand before a class name")
+    templates: list[Template] = Field(
+        ["a photo of a {}."], description="sentences for zero-shot and basic prompts; {} is the class name"
+    )
+    attributes: dict[str, list[str]] = Field(
+        {}, description="kind of attribute -> words that may stand before a class name"
+    )
     contexts: list[str] = Field([], description="phrases that may follow a class name, such as 'on a table'")
     real: RealPictures = RealPictures()
 
@@ -56,11 +60,15 @@ class Task(Strict):
             if not key:
                 raise ValueError("a class name is empty")
             if key in seen:
-                raise ValueError(f"class_names holds {seen[key][:60]!r} and {name[:60]!r}: each class once (case and spaces do not matter)")
+                raise ValueError(
+                    f"class_names holds {seen[key][:60]!r} and {name[:60]!r}: each class once (case and spaces do not matter)"
+                )
             seen[key] = name
         for name in self.synonyms:
             if name not in self.class_names:
-                raise ValueError(f"synonyms names {name!r}, which is not in class_names.{nearest(name, self.class_names)}")
+                raise ValueError(
+                    f"synonyms names {name!r}, which is not in class_names.{nearest(name, self.class_names)}"
+                )
         if not self.templates:
             raise ValueError("templates is empty; leave it out for 'a photo of a {}.'")
         return self
@@ -68,13 +76,19 @@ class Task(Strict):
 
 def builtin_names() -> list[str]:
     """The tasks that ship with figment."""
-    return sorted(p.name.removesuffix(".yaml") for p in (resources.files("figment") / "tasks").iterdir() if p.name.endswith(".yaml"))
+    return sorted(
+        p.name.removesuffix(".yaml")
+        for p in (resources.files("figment") / "tasks").iterdir()
+        if p.name.endswith(".yaml")
+    )
 
 
 def builtin(name: str) -> dict:
     """The fields of a built-in task, such as ``fashion``. Raises FigmentError for an unknown name."""
     if name not in builtin_names():
-        raise FigmentError(f"There is no built-in task {name!r}.{nearest(name, builtin_names())} Built in: {', '.join(builtin_names())}. Or give class_names.")
+        raise FigmentError(
+            f"There is no built-in task {name!r}.{nearest(name, builtin_names())} Built in: {', '.join(builtin_names())}. Or give class_names."
+        )
     return yaml.safe_load((resources.files("figment") / "tasks" / f"{name}.yaml").read_text(encoding="utf-8"))
 
 

@@ -11,6 +11,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+#: Positions in a set of pictures, in any order.
+Indices = Sequence[int] | np.ndarray
+
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
@@ -72,17 +75,28 @@ class Result:
 class Pictures(Protocol):
     """Labelled pictures, wherever they lie, decoded only when asked for."""
 
-    labels: np.ndarray  # int64 (N,)
-    ids: Sequence[str]  # unique, readable
-    digests: Sequence[str]  # content hash of each picture's stored bytes: the key of every cache
+    @property
+    def labels(self) -> np.ndarray:
+        """``int64 (N,)``."""
+        ...
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """Unique and readable."""
+        ...
+
+    @property
+    def digests(self) -> Sequence[str]:
+        """The content hash of each picture's stored bytes: the key of every cache."""
+        ...
 
     def __len__(self) -> int: ...
 
-    def load(self, indices: Sequence[int]) -> list[np.ndarray]:
+    def load(self, indices: Indices) -> list[np.ndarray]:
         """Decode these pictures: ``uint8 (H, W, 3)`` each."""
         ...
 
-    def take(self, indices: Sequence[int]) -> Pictures:
+    def take(self, indices: Indices) -> Pictures:
         """The same kind of object with only these pictures, in this order."""
         ...
 
@@ -96,9 +110,14 @@ class Writer(Protocol):
 class Generator(Protocol):
     """Turns prompts into images."""
 
-    fingerprint: str  # of the weights and every setting that changes a pixel
+    @property
+    def fingerprint(self) -> str:
+        """Of the weights and every setting that changes a pixel."""
+        ...
 
-    def __call__(self, prompts: Sequence[str], seeds: Sequence[int], init: np.ndarray | None = None) -> list[np.ndarray | None]:
+    def __call__(
+        self, prompts: Sequence[str], seeds: Sequence[int], init: np.ndarray | None = None
+    ) -> list[np.ndarray | None]:
         """One ``uint8 (H, W, 3)`` image for each prompt and seed, in order; None where the model gave NaN or infinity.
 
         An image depends on its prompt and seed alone, not on what else is in the batch. ``init`` ``uint8 (B, H, W, 3)``

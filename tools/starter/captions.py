@@ -32,7 +32,21 @@ WORDS: dict[str, dict[int, tuple[str, ...]]] = {
     "sleeves": {1: ("sleeveless", "short-sleeved"), 2: ("long-sleeved",)},
 }
 
-OPENINGS = ("a photo of {}.", "a photo of {}", "a picture of {}", "{}", "{}", "product photo of {}", "an image of {}", "{} for sale", "{} in the shop", "new {}", "{} on a black background", "a {} by a designer", "{} from the catalogue")
+OPENINGS = (
+    "a photo of {}.",
+    "a photo of {}",
+    "a picture of {}",
+    "{}",
+    "{}",
+    "product photo of {}",
+    "an image of {}",
+    "{} for sale",
+    "{} in the shop",
+    "new {}",
+    "{} on a black background",
+    "a {} by a designer",
+    "{} from the catalogue",
+)
 FILLERS = ("for women", "for men", "for kids", "this season", "on sale", "in good condition", "brand new")
 
 WRONG_NOUN = 0.06  # the share of captions whose noun belongs to a random class

@@ -33,13 +33,23 @@ def _vocabulary_and_merges(tokenizer) -> tuple[dict[str, int], list[tuple[str, s
     from tokenizers.pre_tokenizers import ByteLevel
 
     alphabet = sorted(ByteLevel.alphabet())
-    words = [*alphabet, *(a + "</w>" for a in alphabet), *("".join(m) for m in merges), "<|startoftext|>", "<|endoftext|>"]
+    words = [
+        *alphabet,
+        *(a + "</w>" for a in alphabet),
+        *("".join(m) for m in merges),
+        "<|startoftext|>",
+        "<|endoftext|>",
+    ]
     return {word: i for i, word in enumerate(dict.fromkeys(words))}, merges
 
 
 def make_model(tokenizer: CLIPTokenizer) -> CLIPModel:
     shared = {"hidden_size": 192, "intermediate_size": 768, "num_attention_heads": 3, "projection_dim": 128}
-    ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.eos_token_id}
+    ids = {
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.eos_token_id,
+    }
     text = {**shared, "num_hidden_layers": 4, "vocab_size": len(tokenizer), "max_position_embeddings": CONTEXT, **ids}
     vision = {**shared, "num_hidden_layers": 6, "image_size": 32, "patch_size": 8}
     return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=128))
@@ -77,7 +87,16 @@ def train(out: Path, data_folder: Path, device: torch.device, *, steps=2_400, ba
         return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 
     average = training.train(
-        "clip", model, loss_of_step, steps=steps, lr=1e-3, warmup=200, weight_decay=0.1, betas=(0.9, 0.98), out=out, minutes=minutes
+        "clip",
+        model,
+        loss_of_step,
+        steps=steps,
+        lr=1e-3,
+        warmup=200,
+        weight_decay=0.1,
+        betas=(0.9, 0.98),
+        out=out,
+        minutes=minutes,
     )
     average.save_pretrained(out / "clip")
     tokenizer.save_pretrained(out / "clip")

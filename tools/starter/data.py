@@ -25,7 +25,9 @@ def load(split: str, folder: Path = DEBIAN_FOLDER) -> tuple[np.ndarray, np.ndarr
     (a user's own photographs), ``test`` the official 10,000.
     """
     if not folder.is_dir():
-        raise SystemExit(f"{folder} is missing. Install Debian's dataset-fashion-mnist, or pass --data with the IDX files.")
+        raise SystemExit(
+            f"{folder} is missing. Install Debian's dataset-fashion-mnist, or pass --data with the IDX files."
+        )
     stem = "t10k" if split == "test" else "train"
     images = _read_idx(folder / f"{stem}-images-idx3-ubyte.gz", 16).reshape(-1, 28, 28)
     labels = _read_idx(folder / f"{stem}-labels-idx1-ubyte.gz", 8)

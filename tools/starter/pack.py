@@ -47,12 +47,24 @@ def pack(out: Path, data_folder: Path, package: Path) -> None:
 
 def write_pictures(folder: Path, images, labels) -> None:
     """32x32 grey pictures as a Parquet data set of PNGs, as the ``datasets`` library lays one out."""
-    schema = pa.schema([("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])), ("label", pa.int64()), ("id", pa.string())])
+    schema = pa.schema(
+        [
+            ("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+            ("label", pa.int64()),
+            ("id", pa.string()),
+        ]
+    )
     rows = []
     for i, (image, label) in enumerate(zip(images, labels, strict=True)):
         buffer = io.BytesIO()
         Image.fromarray(image).save(buffer, "PNG", optimize=True)
-        rows.append({"image": {"bytes": buffer.getvalue(), "path": f"{i:05d}.png"}, "label": int(label), "id": f"{folder.name}/{i:05d}"})
+        rows.append(
+            {
+                "image": {"bytes": buffer.getvalue(), "path": f"{i:05d}.png"},
+                "label": int(label),
+                "id": f"{folder.name}/{i:05d}",
+            }
+        )
     folder.mkdir(parents=True)
     table = pa.Table.from_pylist(rows, with_features(schema, data.CLASS_NAMES))
     pq.write_table(table, folder / "train-00000-of-00001.parquet", compression="zstd", row_group_size=1000)

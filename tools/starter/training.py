@@ -21,7 +21,21 @@ def to_input(images: torch.Tensor, device: torch.device) -> torch.Tensor:
     return x[:, None].expand(-1, 3, -1, -1)
 
 
-def train(name, model, loss_of_step, *, steps, lr, warmup, weight_decay, betas, out: Path, minutes=math.inf, ema_decay=0.999, save_every=60.0):
+def train(
+    name,
+    model,
+    loss_of_step,
+    *,
+    steps,
+    lr,
+    warmup,
+    weight_decay,
+    betas,
+    out: Path,
+    minutes=math.inf,
+    ema_decay=0.999,
+    save_every=60.0,
+):
     """Train ``model`` for ``steps`` steps of ``loss_of_step(step) -> scalar``; returns its exponential moving average.
 
     A checkpoint is written to ``out/<name>.pt`` every ``save_every`` seconds and gone on from when it is there. When
@@ -32,7 +46,9 @@ def train(name, model, loss_of_step, *, steps, lr, warmup, weight_decay, betas, 
     plain = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=lr, betas=betas)
-    average = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(ema_decay))
+    average = torch.optim.swa_utils.AveragedModel(
+        model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(ema_decay)
+    )
     step, spent = 0, 0.0
     if checkpoint.is_file():
         state = torch.load(checkpoint, weights_only=True)
@@ -73,5 +89,8 @@ def train(name, model, loss_of_step, *, steps, lr, warmup, weight_decay, betas, 
             save()
             last_save = time.time()
     save()
-    print(f"{name}: done, step {step}, loss {running if running is None else round(running, 4)}, {spent:.0f} s", flush=True)
+    print(
+        f"{name}: done, step {step}, loss {running if running is None else round(running, 4)}, {spent:.0f} s",
+        flush=True,
+    )
     return average.module.eval()

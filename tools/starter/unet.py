@@ -31,11 +31,15 @@ def make_model() -> UNet2DConditionModel:
 
 
 def sampler() -> DPMSolverMultistepScheduler:
-    return DPMSolverMultistepScheduler(**SCHEDULE, algorithm_type="dpmsolver++", solver_order=2, timestep_spacing="trailing")
+    return DPMSolverMultistepScheduler(
+        **SCHEDULE, algorithm_type="dpmsolver++", solver_order=2, timestep_spacing="trailing"
+    )
 
 
 @torch.inference_mode()
-def encode_pictures(vae: AutoencoderKL, pixels: torch.Tensor, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+def encode_pictures(
+    vae: AutoencoderKL, pixels: torch.Tensor, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and standard deviation of every picture's latent, each ``(N, 4, 8, 8)``, in the denoiser's scale."""
     parts = []
     for chunk in pixels.split(500):
@@ -77,6 +81,15 @@ def train(out: Path, data_folder: Path, device: torch.device, *, steps=12_000, b
         return (weight * (predicted.float() - velocity).square().mean((1, 2, 3))).mean()
 
     average = training.train(
-        "unet", model, loss_of_step, steps=steps, lr=7e-4, warmup=200, weight_decay=0.01, betas=(0.9, 0.99), out=out, minutes=minutes
+        "unet",
+        model,
+        loss_of_step,
+        steps=steps,
+        lr=7e-4,
+        warmup=200,
+        weight_decay=0.01,
+        betas=(0.9, 0.99),
+        out=out,
+        minutes=minutes,
     )
     average.save_pretrained(out / "pipeline" / "unet")

@@ -44,7 +44,17 @@ def train(out: Path, data_folder: Path, device: torch.device, *, steps=4_000, ba
         return F.l1_loss(y, x) + F.mse_loss(y, x) + edges + 1e-4 * posterior.kl().float().mean() / 256
 
     average = training.train(
-        "vae", model, loss_of_step, steps=steps, lr=2e-3, warmup=100, weight_decay=0.0, betas=(0.9, 0.99), out=out, minutes=minutes, ema_decay=0.998
+        "vae",
+        model,
+        loss_of_step,
+        steps=steps,
+        lr=2e-3,
+        warmup=100,
+        weight_decay=0.0,
+        betas=(0.9, 0.99),
+        out=out,
+        minutes=minutes,
+        ema_decay=0.998,
     )
     standardise(average, pixels, device)
     average.save_pretrained(out / "pipeline" / "vae")

@@ -16,22 +16,6 @@ def soft_targets(teacher_logits: Tensor, temperature: float) -> Tensor:
     return torch.softmax(teacher_logits / temperature, dim=-1)
 
 
-def cross_entropy_to(targets: Tensor, student_logits: Tensor, temperature: float = 1.0) -> Tensor:
-    """``T^2 * mean_b -sum_c targets_bc * log_softmax(student_logits / T)_bc``.
-
-    The factor ``T^2`` keeps the size of the gradient where a temperature above 1 would shrink it (Hinton et al. 2015).
-
-    Args:
-        targets: float (B, N), rows summing to 1.
-        student_logits: float (B, N).
-        temperature: T, above 0.
-
-    Returns:
-        A scalar, in nats.
-    """
-    return temperature**2 * F.cross_entropy(student_logits / temperature, targets)
-
-
 def soft_target_cross_entropy(
     student_logits: Tensor, teacher_logits: Tensor, temperature: float, symmetric: bool = False
 ) -> Tensor:
@@ -41,11 +25,29 @@ def soft_target_cross_entropy(
         student_logits: float (B, N).
         teacher_logits: float (B, N); gradients are not blocked here.
         temperature: above 0. He et al. soften the teacher alone and scale by nothing.
-        symmetric: soften the student as well and multiply by ``temperature ** 2``, as Hinton et al. 2015 do.
+        symmetric: soften the student as well and multiply by ``temperature ** 2``, as Hinton et al. 2015 do, so that
+            the gradient keeps its size.
 
     Returns:
         A scalar, in nats.
     """
-    return cross_entropy_to(
-        soft_targets(teacher_logits, temperature), student_logits, temperature if symmetric else 1.0
-    )
+    targets = soft_targets(teacher_logits, temperature)
+    if symmetric:
+        return temperature**2 * F.cross_entropy(student_logits / temperature, targets)
+    return F.cross_entropy(student_logits, targets)
+
+
+def cross_entropy_and_gradient(logits: Tensor, targets: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+    """``T^2 * mean_b -sum_c targets_bc * log_softmax(logits / T)_bc``, and its gradient by the logits in closed form.
+
+    Args:
+        logits: float (B, N).
+        targets: float (B, N), rows summing to 1.
+        temperature: T, above 0.
+
+    Returns:
+        The scalar loss in nats, and float (B, N): ``T / B * (softmax(logits / T) - targets)``.
+    """
+    log_p = torch.log_softmax(logits / temperature if temperature != 1 else logits, dim=-1)
+    loss = -(temperature**2) / len(logits) * torch.sum(targets * log_p)
+    return loss, (log_p.exp_() - targets).mul_(temperature / len(logits))

@@ -37,7 +37,3 @@ class TuneSettings(BaseModel):
     select: Literal["last", "validation"] = Field(
         default="last", description="keep the last epoch, or the best one on the validation pictures"
     )
-
-
-FEW_SHOT = TuneSettings(learning_rate=1e-3, batch_size=32, soft_weight=0.0)
-"""He et al.'s settings for few real pictures: half the step size, batches of 32, and the labels as they are."""

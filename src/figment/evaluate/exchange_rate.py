@@ -81,7 +81,7 @@ def real_curve(
     if not kept or kept[0] < 1 or draws < 1:
         raise FigmentError(
             f"The curve of real pictures needs at least 1 draw (given: {draws}) and shots from 1 to {sizes.min()}, the "
-            f"size of the smallest class of real pictures (given: {wanted}). Give more pictures a class, or fewer shots."
+            f"size of the smallest class of real pictures (given: {wanted}). Give more pictures or fewer shots."
         )
     left_out = [str(k) for k in wanted if k not in kept]
     note = (

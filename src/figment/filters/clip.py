@@ -54,7 +54,8 @@ class Clip:
         if self.rule == "threshold_else_top_k":
             reasons = np.where(low, reasons, "clip: more passed than wanted")
         return [
-            Verdict(bool(kept), "" if kept else str(reason), {"clip_p": float(x)}) for kept, reason, x in zip(keep, reasons, p, strict=True)
+            Verdict(bool(kept), "" if kept else str(reason), {"clip_p": float(x)})
+            for kept, reason, x in zip(keep, reasons, p, strict=True)
         ]
 
     def probabilities(self, pictures: Pictures) -> np.ndarray:

@@ -62,7 +62,7 @@ class Attributes:
         # Half the prompts say the class name itself; the rest share out the other words for it.
         noun = nouns[0] if len(nouns) == 1 or rng.random() < 0.5 else nouns[1 + rng.integers(len(nouns) - 1)]
         words = [str(rng.choice(words)) for words in task.attributes.values() if words and rng.random() < MENTION]
-        text = self.templates[rng.integers(len(self.templates))].replace("{}", " ".join([*words, noun]))
+        text = self.templates[int(rng.integers(len(self.templates)))].replace("{}", " ".join([*words, noun]))
         if task.contexts and rng.random() < MENTION:
             text = f"{text.rstrip('.')} {rng.choice(task.contexts)}"
         return re.sub(r"\ba (?=[aeiou])", "an ", text)

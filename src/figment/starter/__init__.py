@@ -22,5 +22,7 @@ def folder(part: str) -> Path:
         raise FigmentError(f"The starter has no part {part!r}; it has {', '.join(PARTS)}.")
     path = Path(str(resources.files("figment") / "starter" / part))
     if not path.is_dir():
-        raise FigmentError(f"The starter's {part} is not in this installation ({path} is missing). Install figment-vision again.")
+        raise FigmentError(
+            f"The starter's {part} is not in this installation ({path} is missing). Install figment-vision again."
+        )
     return path

@@ -28,7 +28,7 @@ def planted(
     seed: int = 0,
     wobble: float = 0.0,
 ):
-    """A curve and synthetic runs of these true accuracies. Runs agree on which pictures are hard; draws and seeds wobble."""
+    """A curve and synthetic runs of these true accuracies. Runs agree on hard pictures; draws, seeds wobble."""
     rng = np.random.default_rng(seed)
     hardness = rng.random(n)
 

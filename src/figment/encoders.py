@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -46,8 +46,8 @@ class ClipEncoder:
         self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
         # Half precision is kept for the GPU: on a CPU it changes verdicts near a threshold and saves little here.
         chosen = ("float16" if self.device.type == "cuda" else "float32") if dtype == "auto" else dtype
-        self.model: Any = CLIPModel.from_pretrained(folder.path, dtype=getattr(torch, chosen), local_files_only=True)
-        self.model.to(self.device).eval()
+        clip = CLIPModel.from_pretrained(folder.path, dtype=getattr(torch, chosen), local_files_only=True)
+        self.model = cast(Any, clip).to(self.device).eval()  # transformers' annotations hide Module.to
         self.tokenizer = AutoTokenizer.from_pretrained(folder.path, local_files_only=True)
         self.processor = AutoImageProcessor.from_pretrained(folder.path, local_files_only=True)
         self.logit_scale = float(self.model.logit_scale.detach().exp())

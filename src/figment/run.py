@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -248,9 +248,10 @@ class _Walk:
             return results
         real = self.real["train"]
         real_x = self.features(real, "encode real train")
+        learn = partial(tune_few_shot, settings=self.recipe.train)  # the same learner at any number of real pictures
         if settings.real_all:
             console.print(f"  tune on real: {len(real):,} pictures, {len(seeds)} seeds")
-            logits = [tune_few_shot(zero_shot, real_x, real.labels, seed).predict(x) for seed in seeds]
+            logits = [learn(zero_shot, real_x, real.labels, seed).predict(x) for seed in seeds]
             all_real = accuracy(logits, y, names, "top1/real_all", seeds)
             results.append(replace(all_real, details={**all_real.details, "pictures": len(real)}))
             results.append(paired_difference(right_before, correctness(logits, y), "gain/real_all", seeds))
@@ -264,7 +265,7 @@ class _Walk:
                 real.labels,
                 x,
                 y,
-                learn=tune_few_shot,
+                learn=learn,
                 shots=settings.shots,
                 draws=settings.draws,
                 seed=self.recipe.seed,

@@ -115,9 +115,9 @@ def exchange_rate(curve: Curve, correct_synthetic: np.ndarray, n_bootstrap: int 
     worth nothing.
 
     The 95 % interval is a bootstrap of everything that chance decided: the test pictures, the draws and the synthetic
-    seeds are each resampled (Owen's pigeonhole bootstrap, slightly wide by intent). Of D draws D - 1 are taken: taking
-    D makes the spread of a mean of few too small by (D - 1) / D. One draw or seed alone shows no spread, and the
-    interval then lacks it.
+    seeds are each resampled, and what each of them moves is added up. What draws disagree on picture by picture is thus
+    counted twice, so the interval errs on the wide side. Of D draws D - 1 are taken, since taking D makes the
+    variance of their mean too small by (D - 1) / D. One draw or seed alone shows no spread: the interval then lacks it.
 
     Args:
         curve: from `real_curve`.
@@ -152,7 +152,7 @@ def exchange_rate(curve: Curve, correct_synthetic: np.ndarray, n_bootstrap: int 
     values = np.sort(crossing(curve.shots, curves, zeros, mades))
     low, high = _percentiles(values)
     ci = (min(float(low), value), max(float(high), value))
-    bands = np.stack(_percentiles(np.sort(curves, axis=0)), axis=1)  # (shots, 2)
+    bands = np.clip(np.stack(_percentiles(np.sort(curves, axis=0)), axis=1), 0.0, 1.0)  # (shots, 2)
     points = [
         {"shots": k, "accuracy": float(measured[i]), "ci": bands[i].tolist(), "per_draw": per_draw[:, i].tolist()}
         for i, k in enumerate(curve.shots)
@@ -212,17 +212,15 @@ def _resample(
     curve: Curve, synthetic: np.ndarray, n_bootstrap: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Bootstrap accuracies: of the curve (B, shots), of the untuned classifier (B,) and of the synthetic set (B,)."""
-    n_draws, n_shots, n = curve.correct.shape
-    runs = np.concatenate([curve.correct.reshape(-1, n), curve.zero_shot[None], synthetic]).astype(np.float32)  # (R, n)
-    shares = []
-    for start in range(0, n_bootstrap, REPLICATES_AT_ONCE):
-        counts = _picture_counts(min(REPLICATES_AT_ONCE, n_bootstrap - start), n, rng)
-        shares.append(counts @ runs.T / n)
-    drawn = np.concatenate(shares).astype(np.float64)  # (B, R)
-    per_draw = drawn[:, : n_draws * n_shots].reshape(n_bootstrap, n_draws, n_shots)
-    curves = np.einsum("bd,bdk->bk", _weights(n_draws, n_bootstrap, rng), per_draw)
-    made = (_weights(len(synthetic), n_bootstrap, rng) * drawn[:, n_draws * n_shots + 1 :]).sum(axis=1)
-    return curves, drawn[:, n_draws * n_shots], made
+    n_draws, _, n = curve.correct.shape
+    # Counts over draws and over seeds, not means: whole numbers, which float32 adds up without error.
+    hits = np.concatenate([curve.correct.sum(axis=0), curve.zero_shot[None], synthetic.sum(axis=0, keepdims=True)])
+    runs = np.array([n_draws] * len(curve.shots) + [1, len(synthetic)])
+    rows = hits.T.astype(np.float32)  # (n, shots + 2)
+    sizes = [min(REPLICATES_AT_ONCE, n_bootstrap - start) for start in range(0, n_bootstrap, REPLICATES_AT_ONCE)]
+    drawn = np.concatenate([_picture_counts(size, n, rng) @ rows for size in sizes]) / np.float64(n * runs)
+    curves = drawn[:, :-2] + _deviations(curve.correct.mean(axis=2), n_bootstrap, rng)
+    return curves, drawn[:, -2], drawn[:, -1] + _deviations(synthetic.mean(axis=1)[:, None], n_bootstrap, rng)[:, 0]
 
 
 def _picture_counts(n_rows: int, n: int, rng: np.random.Generator) -> np.ndarray:
@@ -231,10 +229,11 @@ def _picture_counts(n_rows: int, n: int, rng: np.random.Generator) -> np.ndarray
     return np.bincount(cells.ravel(), minlength=n_rows * n).reshape(n_rows, n).astype(np.float32)
 
 
-def _weights(n_items: int, n_bootstrap: int, rng: np.random.Generator) -> np.ndarray:
-    """The share of each item when ``n_items - 1`` (at least 1) are taken with replacement: float (B, n_items)."""
-    taken = max(n_items - 1, 1)
-    return rng.multinomial(taken, np.full(n_items, 1 / n_items), size=n_bootstrap) / taken
+def _deviations(values: np.ndarray, n_bootstrap: int, rng: np.random.Generator) -> np.ndarray:
+    """How far the mean of M rows moves when M - 1 of them are taken with replacement: (M, K) to (B, K); 0 for one row."""
+    taken = max(len(values) - 1, 1)
+    counts = rng.multinomial(taken, np.full(len(values), 1 / len(values)), size=n_bootstrap)  # (B, M)
+    return counts @ (values - values.mean(axis=0)) / taken
 
 
 def _percentiles(ordered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

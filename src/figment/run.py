@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from figment import machine, store
-from figment.classify.head import Head, HeadCard
+from figment.classify.head import Head, HeadCard, zero_shot_head
 from figment.classify.tune import Tuned, tune, tune_few_shot
-from figment.encoders import ClipEncoder, Features, class_prototypes
+from figment.encoders import ClipEncoder, Features
 from figment.errors import FigmentError
 from figment.evaluate.accuracy import accuracy, correctness, paired_difference, verdict
 from figment.evaluate.exchange_rate import exchange_rate, real_curve
@@ -197,10 +197,7 @@ class _Walk:
         started = machine.Meter()
         own = self.fingerprint(selection)
         train = self.recipe.train
-        head = Head.from_texts(
-            class_prototypes(self.features.encoder, self.task.class_names, self.task.templates),
-            self.features.encoder.logit_scale,
-        )
+        head = zero_shot_head(self.features.encoder, self.task.class_names, self.task.templates)
         kept = selection.kept
         tuned = self._tune(head, self.features(kept), kept.labels)
         card = HeadCard(

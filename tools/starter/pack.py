@@ -30,7 +30,7 @@ def pack(out: Path, data_folder: Path, package: Path) -> None:
     clip.image_processor().save_pretrained(package / "clip")
 
     pipeline = StableDiffusionPipeline(
-        vae=AutoencoderKL.from_pretrained(out / "pipeline" / "vae"),
+        vae=AutoencoderKL.from_pretrained(out / "pipeline" / "vae_refined"),
         text_encoder=CLIPTextModel.from_pretrained(out / "clip"),
         tokenizer=tokenizer,
         unet=UNet2DConditionModel.from_pretrained(out / "pipeline" / "unet"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from figment.encoders import class_prototypes
 from figment.errors import FigmentError
 from figment.store import write_atomic, write_json
+from figment.types import Encoder
 
 ROWS_AT_ONCE = 65_536  # in `predict`: bounds the memory of a large feature set
 
@@ -96,3 +99,8 @@ class Head(nn.Module):
                 f"that were saved together ({error}). Copy the folder again, or tune the classifier anew."
             ) from error
         return head, card
+
+
+def zero_shot_head(encoder: Encoder, class_names: Sequence[str], templates: Sequence[str]) -> Head:
+    """The classifier that needs no pictures: CLIP's own zero-shot classifier, and where every tuning starts."""
+    return Head.from_texts(class_prototypes(encoder, class_names, templates), encoder.logit_scale)

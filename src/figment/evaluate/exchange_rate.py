@@ -114,10 +114,10 @@ def exchange_rate(curve: Curve, correct_synthetic: np.ndarray, n_bootstrap: int 
     is that of the synthetic set. The untuned classifier counts as no pictures at all: a set that does not beat it is
     worth nothing.
 
-    The 95 % interval is a bootstrap of everything that chance decided: the test pictures, the draws and the synthetic
-    seeds are each resampled, and what each of them moves is added up. What draws disagree on picture by picture is thus
-    counted twice, so the interval errs on the wide side. Of D draws D - 1 are taken, since taking D makes the
-    variance of their mean too small by (D - 1) / D. One draw or seed alone shows no spread: the interval then lacks it.
+    The 95 % interval is a bootstrap of everything that chance decided. The test pictures are resampled. Of draws and of
+    synthetic seeds there are too few for that, so they are given Student's t instead; what each moves is added up. What
+    draws disagree on picture by picture is counted in both, so the interval errs on the wide side. One draw or seed
+    alone shows no spread, and the interval then lacks it.
 
     Args:
         curve: from `real_curve`.
@@ -230,10 +230,15 @@ def _picture_counts(n_rows: int, n: int, rng: np.random.Generator) -> np.ndarray
 
 
 def _deviations(values: np.ndarray, n_bootstrap: int, rng: np.random.Generator) -> np.ndarray:
-    """How far the mean of M rows moves when M - 1 of them are taken with replacement: (M, K) to (B, K); 0 for one row."""
-    taken = max(len(values) - 1, 1)
-    counts = rng.multinomial(taken, np.full(len(values), 1 / len(values)), size=n_bootstrap)  # (B, M)
-    return counts @ (values - values.mean(axis=0)) / taken
+    """How far the mean of M rows may be off: (M, K) to (B, K), Student's t times each column's standard error.
+
+    Normal multipliers on the rows keep the columns' correlation; 0 where there is one row.
+    """
+    freedom = len(values) - 1
+    if not freedom:
+        return np.zeros((n_bootstrap, values.shape[1]))
+    student = rng.normal(size=(n_bootstrap, len(values))) * np.sqrt(freedom / rng.chisquare(freedom, (n_bootstrap, 1)))
+    return student @ (values - values.mean(axis=0)) / math.sqrt(len(values) * freedom)
 
 
 def _percentiles(ordered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,47 @@
+"""What several test files share: tiny real models, made once, and class folders of small real pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+COLOURS = {"red thing": (220, 30, 30), "green thing": (30, 200, 40), "blue thing": (40, 40, 230)}
+
+
+@pytest.fixture(scope="session")
+def sd15(tmp_path_factory) -> Path:
+    import tiny
+
+    return tiny.sd15(tmp_path_factory.mktemp("models") / "sd15")
+
+
+@pytest.fixture(scope="session")
+def sdxl(tmp_path_factory) -> Path:
+    import tiny
+
+    return tiny.sdxl(tmp_path_factory.mktemp("models") / "sdxl")
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory) -> Path:
+    import tiny
+
+    return tiny.clip(tmp_path_factory.mktemp("models") / "clip")
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory) -> Path:
+    """``train``, ``val`` and ``test``: noisy pictures of one colour a class, 6, 4 and 12 of each."""
+    root = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(0)
+    for split, n in {"train": 6, "val": 4, "test": 12}.items():
+        for name, colour in COLOURS.items():
+            folder = root / split / name.replace(" ", "_")
+            folder.mkdir(parents=True)
+            for i in range(n):
+                pixels = (rng.normal(colour, 40, (24, 20, 3))).clip(0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / f"{i}.png")
+    return root

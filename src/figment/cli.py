@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from figment.errors import FigmentError
 from figment.progress import console
@@ -23,7 +24,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Out = Annotated[Path | None, typer.Option("--out", help="folder of the run; default: runs/<recipe file>")]
+Out = Annotated[Path | None, typer.Option("--out", help="folder of the run; default: runs/<name of the recipe file>")]
 Set = Annotated[
     list[str] | None,
     typer.Option(
@@ -55,7 +56,7 @@ def init(path: Annotated[Path, typer.Argument(help="the recipe to write")] = Pat
     template = (resources.files("figment") / "init_template.yaml").read_text(encoding="utf-8")
     name = "".join(c if c.isalnum() else "-" for c in path.stem) or "recipe"
     store.write_atomic(path, template.replace("{file}", str(path)).replace("{name}", name).encode())
-    console.print(f"Wrote {path}. Put in your class names, then: figment run {path}", markup=False)
+    console.print(f"Wrote {path}. Put in your class names, then: figment run {path}")
 
 
 @app.command()
@@ -69,7 +70,7 @@ def run(
     from figment.recipe import load_recipe
 
     loaded = load_recipe(recipe, set or [])
-    folder = out or Path("runs") / (recipe.stem if recipe.is_file() else recipe.name)
+    folder = out or _default_out(recipe)
     if dry_run:
         _print_forecast(loaded, folder)
     else:
@@ -106,10 +107,19 @@ def doctor() -> None:
     findings = examine()
     for finding in findings:
         colour = {"ok": "green", "note": "yellow", "missing": "red"}[finding.state]
-        table.add_row(finding.subject, f"[{colour}]{finding.state}[/{colour}]", finding.text)
+        table.add_row(finding.subject, Text(finding.state, style=colour), finding.text)
     console.print(table)
     if any(f.state == "missing" for f in findings):
         raise typer.Exit(1)
+
+
+def _default_out(recipe: Path) -> Path:
+    """``runs/<recipe>``; the recipe of an earlier run goes on in that run's folder."""
+    if recipe.is_dir():
+        return recipe
+    if recipe.name == "recipe.yaml" and (recipe.parent / "prompts").is_dir():
+        return recipe.parent
+    return Path("runs") / recipe.stem
 
 
 def _run(recipe, folder: Path) -> None:
@@ -137,10 +147,10 @@ def _print_results(folder: Path) -> None:
             gain = "" if arm.difference is None else points_interval(arm.difference).replace(" points", "")
             table.add_row(arm.name, interval(arm.result), gain)
         console.print(table)
-    console.print(f"\nVerdict: {page.verdict.word}. {page.verdict.sentence}", markup=False)
+    console.print(f"\nVerdict: {page.verdict.word}. {page.verdict.sentence}")
     for line in (page.verdict.exchange, page.missing.get("exchange", ""), page.missing.get("arms", "")):
         if line:
-            console.print(line, markup=False)
+            console.print(line)
     console.print(
         f"\nReport: {folder / 'report.html'}\nImages: {folder / 'images'}  (datasets.load_dataset opens it)",
         markup=False,
@@ -156,12 +166,12 @@ def _print_forecast(recipe, folder: Path) -> None:
         recipe.name: recipe,
     }.items():
         f = forecast(arm, folder)
-        console.print(f"{name}", style="bold", markup=False)
+        console.print(f"{name}", style="bold")
         console.print(
             f"  {f.prompts:,} prompts, {f.images:,} images in {f.shards:,} shards; {f.done:,} are there already"
         )
         if f.seconds is None or f.bytes is None:
-            console.print(f"  time and disk are not known: {f.note}", markup=False)
+            console.print(f"  time and disk are not known: {f.note}")
         else:
             console.print(
                 f"  about {_duration(f.seconds)} of generation on this machine (measured on a trial batch), {f.bytes / 2**20:,.0f} MiB of disk; {f.free_bytes / 2**30:,.0f} GiB are free"
@@ -185,7 +195,7 @@ def main() -> None:
     try:
         app()
     except FigmentError as error:
-        console.print(f"Error: {error}", markup=False, style="red", soft_wrap=True)
+        console.print(f"Error: {error}", style="red", soft_wrap=True)
         sys.exit(2)
     except KeyboardInterrupt:
         console.print("\nInterrupted. What was finished is safe; the same command goes on from there.")

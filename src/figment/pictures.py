@@ -125,18 +125,14 @@ def open_shards(folder: Path) -> tuple[ShardPictures, list[str]]:
         )
     ids, labels, digests, prompts, places = [], [], [], [], []
     for number, path in enumerate(files):
-        schema = pq.read_schema(path)
-        if not {"image", "label"} <= set(schema.names):
-            raise FigmentError(
-                f"{path} lacks a column: a data set of pictures needs 'image' and 'label', this has {', '.join(schema.names)}."
-            )
+        schema = _schema(path)
         wanted = [c for c in ("label", "id", "digest", "prompt") if c in schema.names]
         table = pq.read_table(path, columns=wanted)
         known = table["digest"].to_pylist() if "digest" in wanted else _hash_rows(path)
         rows = [i for i, d in enumerate(known) if d]
         own_ids = table["id"].to_pylist() if "id" in wanted else [f"{path.stem}/{i}" for i in range(len(known))]
         texts = table["prompt"].to_pylist() if "prompt" in wanted else []
-        label = table["label"].to_numpy()
+        label = np.array([-1 if y is None else y for y in table["label"].to_pylist()], np.int64)
         ids += [own_ids[i] for i in rows]
         digests += [known[i] for i in rows]
         prompts += [texts[i] for i in rows] if texts else []
@@ -144,7 +140,26 @@ def open_shards(folder: Path) -> tuple[ShardPictures, list[str]]:
         places += [(number, i) for i in rows]
     names = _class_names(pq.read_schema(files[0]))
     where = np.array(places, np.int64).reshape(-1, 2)
-    return ShardPictures(files, np.concatenate(labels).astype(np.int64), ids, digests, where, prompts), names
+    return ShardPictures(files, np.concatenate(labels), ids, digests, where, prompts), names
+
+
+def _schema(path: Path) -> pa.Schema:
+    """The columns of a shard. Raises FigmentError where they are not those of labelled pictures."""
+    try:
+        schema = pq.read_schema(path)
+    except (OSError, pa.ArrowException) as error:
+        raise FigmentError(f"{path} is not a Parquet file that can be read ({error}). Copy it again.") from error
+    if not {"image", "label"} <= set(schema.names):
+        raise FigmentError(
+            f"{path} lacks a column: a data set of pictures needs 'image' and 'label', this has {', '.join(schema.names)}."
+        )
+    image, label = schema.field("image").type, schema.field("label").type
+    if not (pa.types.is_struct(image) and image.get_field_index("bytes") >= 0 and pa.types.is_integer(label)):
+        raise FigmentError(
+            f"{path} does not hold pictures with labels: 'image' must be a struct with 'bytes', and 'label' whole numbers;"
+            f" here they are {image} and {label}. Save it with the datasets library, or use class folders of files."
+        )
+    return schema
 
 
 def _hash_rows(path: Path) -> list[str]:
@@ -163,10 +178,11 @@ def _normalised(name: str) -> str:
 
 def _match_classes(found: Sequence[str], class_names: Sequence[str], folder: Path) -> list[int]:
     """The task's label of each class found on disk. Raises FigmentError where the two sets differ."""
+    exact = {n: i for i, n in enumerate(class_names)}  # wins where two names differ by a hyphen alone
     wanted = {_normalised(n): i for i, n in enumerate(class_names)}
-    here = [_normalised(n) for n in found]
-    missing = [n for n in class_names if _normalised(n) not in here]
-    strange = [n for n, key in zip(found, here, strict=True) if key not in wanted]
+    labels = [exact.get(n, wanted.get(_normalised(n), -1)) for n in found]
+    missing = [n for i, n in enumerate(class_names) if i not in labels]
+    strange = [n for n, label in zip(found, labels, strict=True) if label < 0]
     if missing or strange:
         hint = nearest(_normalised(strange[0]), wanted) if strange else ""
         raise FigmentError(
@@ -175,7 +191,7 @@ def _match_classes(found: Sequence[str], class_names: Sequence[str], folder: Pat
             + (f" Not in the task: {_listed(strange)}.{hint}" if strange else "")
             + " Rename the class folders, or change task.class_names (case, spaces, hyphens and underscores do not matter)."
         )
-    return [wanted[n] for n in here]
+    return labels
 
 
 def _listed(names: Sequence[str], most: int = 8) -> str:
@@ -193,19 +209,31 @@ def open_pictures(folder: Path, class_names: Sequence[str]) -> Pictures:
             f"The folder of real pictures {folder} does not exist. Give one with one sub-folder of pictures a class."
         )
     if any(folder.glob("*.parquet")):
-        shards, names = open_shards(folder)
-        if names:
-            shards = replace(
-                shards, labels=np.array(_match_classes(names, class_names, folder), np.int64)[shards.labels]
-            )
-        return shards
+        return _open_labelled_shards(folder, class_names)
     classes = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
     labels_of = _match_classes(classes, class_names, folder)
     paths, labels = [], []
     for name, label in zip(classes, labels_of, strict=True):
-        files = sorted(p for p in (folder / name).rglob("*") if p.suffix.lower() in SUFFIXES)
+        files = sorted(p for p in (folder / name).rglob("[!.]*") if p.suffix.lower() in SUFFIXES and p.is_file())
         if not files:
             raise FigmentError(f"{folder / name} holds no pictures. Allowed file names end in {', '.join(SUFFIXES)}.")
         paths += files
         labels += [label] * len(files)
     return FilePictures(paths, np.array(labels, np.int64), [str(p.relative_to(folder)) for p in paths])
+
+
+def _open_labelled_shards(folder: Path, class_names: Sequence[str]) -> ShardPictures:
+    """Shards whose labels are those of the task: by the names they bring along, else taken as they are."""
+    shards, names = open_shards(folder)
+    if not len(shards):
+        raise FigmentError(f"{folder} holds no pictures: the image column of its Parquet shards is empty.")
+    known = names or list(class_names)
+    outside = sorted(set(shards.labels.tolist()) - set(range(len(known))))
+    if outside:
+        raise FigmentError(
+            f"{folder} holds the label {outside[0]}, which none of its {len(known)} classes has (-1 means unlabelled)."
+            f" Labels run from 0 to {len(known) - 1}. Take those rows out."
+        )
+    if not names:
+        return shards
+    return replace(shards, labels=np.array(_match_classes(names, class_names, folder), np.int64)[shards.labels])

@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-console = Console(highlight=False)
+#: Class names and paths are printed, so nothing printed is read as markup.
+console = Console(highlight=False, markup=False)
 
 
 class _Rate(ProgressColumn):

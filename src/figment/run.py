@@ -153,14 +153,12 @@ class _Walk:
         filters = make_filters(self.recipe, self.features, self.features_folder)
         selection = select(images, filters)
         inputs = {"images": store.read_json(self.out / "images" / "stage.json")["fingerprint"]}
-        for i, (settings, filter) in enumerate(zip(self.recipe.filters, filters, strict=True)):
-            index, verdicts = selection.by_filter[filter.name]
-            stage = store.Stage(self.out / "scores" / f"{i}-{filter.name}", 1, settings.model_dump(), inputs)
-            if stage.is_complete():
-                continue
-            ids = [images.ids[j] for j in index]
-            stage.write(0, store.score_table(ids, images.labels[index], verdicts, self.task.class_names))
-            stage.finish(counts={"seen": len(index), "kept": sum(v.keep for v in verdicts)})
+        for settings, step, name in zip(self.recipe.filters, selection.steps, _score_folders(selection), strict=True):
+            stage = store.Stage(self.out / "scores" / name, 1, settings.model_dump(), inputs)
+            ids = [images.ids[j] for j in step.index]
+            table = store.score_table(ids, images.labels[step.index], step.verdicts, self.task.class_names)
+            stage.write(0, table)
+            stage.finish(counts={"seen": len(ids), "kept": sum(v.keep for v in step.verdicts)})
         kept = int(selection.keep.sum())
         console.print(
             f"  filter: {kept:,} of {len(images):,} kept"
@@ -172,7 +170,7 @@ class _Walk:
                 f"The filters rejected every image: {selection.counts()}. Look at {self.out / 'images'}, or loosen the filters."
             )
         if empty:
-            console.print(f"  [yellow]no image was kept of: {', '.join(n[:40] for n in empty)}[/yellow]")
+            console.print(f"  no image was kept of: {', '.join(n[:40] for n in empty)}", style="yellow")
         return selection
 
     # ---- images to numbers -------------------------------------------------------------------------------------------
@@ -182,7 +180,7 @@ class _Walk:
         kept = list(selection.kept.digests)
         r = self.recipe
         real = {split: store.fingerprint(list(p.digests)) for split, p in self.real.items()}
-        settings = [r.task.model_dump(exclude={"real"}), r.train.model_dump(), r.evaluate.model_dump(), r.seed]
+        settings = [r.model_dump(include={"filters", "train", "evaluate", "seed"}), r.task.model_dump(exclude={"real"})]
         return store.fingerprint([store.FORMAT_VERSION, kept, self.features.encoder.fingerprint, real, settings])
 
     def finished(self, selection: Selection) -> list[Result] | None:
@@ -213,7 +211,13 @@ class _Walk:
         }
         store.write_json(
             self.out / "model" / "stage.json",
-            {"fingerprint": own, "kept": len(kept), "history": history, **started.record()},
+            {
+                "fingerprint": own,
+                "kept": len(kept),
+                "scores": _score_folders(selection),
+                "history": history,
+                **started.record(),
+            },
         )
         return results
 
@@ -284,6 +288,11 @@ def shot_accuracy(correct: np.ndarray, shots: int) -> Result:
         interval(per_draw, correct.shape[1]),
         details={"per_seed": per_draw.tolist()},
     )
+
+
+def _score_folders(selection: Selection) -> list[str]:
+    """Where each filter's verdicts lie, below ``scores``."""
+    return [f"{i}-{step.filter}" for i, step in enumerate(selection.steps)]
 
 
 def make_generator(recipe: Recipe) -> DiffusersGenerator:

@@ -66,7 +66,7 @@ def _explained(path: Path) -> Iterator[None]:
             raise FigmentError(
                 f"No space left on the disk of {path.parent} while writing {path.name}. Free some space. {again}"
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG):
             reason = os.strerror(error.errno).lower()
             raise FigmentError(
                 f"Cannot write to {path.parent}: {reason}. Choose another folder with --out, or change its permissions."
@@ -105,6 +105,7 @@ def lock(folder: Path) -> Iterator[None]:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
+        file.close()
         raise FigmentError(
             f"Another figment is working in {folder}. Wait for it to end, or choose another folder with --out."
         ) from error
@@ -202,11 +203,16 @@ def _what_changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """``generate.guidance_scale was 2.0 and is now 3.0; ...``."""
     old, new = _flat(before), _flat(now)
     changes = [
-        f"{key} was {old.get(key)!r} and is now {new.get(key)!r}"
+        f"{key} was {_short(old.get(key))} and is now {_short(new.get(key))}"
         for key in sorted(old | new)
         if old.get(key) != new.get(key)
     ]
     return "; ".join(changes[:5]) or "its format version"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:60]}..."
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

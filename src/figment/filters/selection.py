@@ -12,13 +12,22 @@ from figment.types import Filter, Pictures, Verdict
 
 
 @dataclass(frozen=True)
+class Step:
+    """One filter's part: the positions of the pictures that reached it, and what it said of each."""
+
+    filter: str
+    index: np.ndarray  # int64 (n,)
+    verdicts: list[Verdict]  # (n,)
+
+
+@dataclass(frozen=True)
 class Selection:
-    """Verdicts on one set of pictures. ``by_filter`` maps each filter to what it said of the pictures that reached it."""
+    """Verdicts on one set of pictures."""
 
     pictures: Pictures
     keep: np.ndarray  # bool (N,)
     reasons: list[str]  # (N,), empty where kept
-    by_filter: dict[str, tuple[np.ndarray, list[Verdict]]]  # name -> (indices it saw, its verdicts)
+    steps: list[Step]  # in the order of the filters
 
     @property
     def kept(self) -> Pictures:
@@ -33,12 +42,12 @@ def select(pictures: Pictures, filters: Sequence[Filter]) -> Selection:
     """Run ``filters`` in order, each on what those before it kept. Nothing is deleted; no filters keep everything."""
     keep = np.ones(len(pictures), bool)
     reasons = [""] * len(pictures)
-    by_filter: dict[str, tuple[np.ndarray, list[Verdict]]] = {}
+    steps = []
     for filter in filters:
         index = np.flatnonzero(keep)
         verdicts = filter(pictures.take(index)) if len(index) else []
-        by_filter[filter.name] = (index, verdicts)
+        steps.append(Step(filter.name, index, verdicts))
         for i, verdict in zip(index, verdicts, strict=True):
             keep[i] = verdict.keep
             reasons[i] = verdict.reason
-    return Selection(pictures, keep, reasons, by_filter)
+    return Selection(pictures, keep, reasons, steps)

@@ -64,7 +64,7 @@ def report_of(folder: Path) -> Report:
     own = next((a for a in arms if a.result is results.get("top1/synthetic")), None)
     missing = _missing(recipe, results)
     return Report(
-        title=f"{recipe['name']}: can generated pictures stand in?",
+        title=f"{folder.resolve().name}: can generated pictures stand in?",
         question=_question(recipe, images, class_names),
         verdict=_conclusion(results),
         arms=arms,
@@ -88,9 +88,10 @@ def report_of(folder: Path) -> Report:
 def read_reasons(folder: Path, images: ShardPictures) -> list[tuple[str, str, dict[str, float]]]:
     """For each image, in order: the filter that rejected it and its reason (both empty when kept), and all its scores."""
     found: dict[str, tuple[str, str, dict[str, float]]] = {}
-    for path in sorted((folder / "scores").glob("*/train-*.parquet")):
-        name = path.parent.name.partition("-")[2]
-        table = pq.read_table(path)
+    # Only those of the run that ended last: filters that have since been taken out of the recipe leave theirs behind.
+    for step in store.read_json(folder / "model" / "stage.json")["scores"]:
+        name = step.partition("-")[2]
+        table = pq.read_table(folder / "scores" / step / "train-00000-of-00001.parquet")
         scores = [c for c in table.column_names if c not in ("id", "label", "keep", "reason")]
         for row in table.to_pylist():
             earlier = found.get(row["id"], ("", "", {}))[2]

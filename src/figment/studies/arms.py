@@ -23,11 +23,11 @@ def run_arms(recipe: Recipe, out: Path | str) -> dict[str, Outcome]:
     folders = {name: _folder_name(i, name) for i, name in enumerate(arms)}
     outcomes = {}
     for name, arm in arms.items():
-        console.print(name, style="bold", markup=False)
+        console.print(name, style="bold")
         outcomes[name] = run_recipe(arm, out / "arms" / folders[name], features_folder=out / "features")
     if arms:
         store.write_json(out / "arms" / "arms.json", list(folders.values()))
-        console.print(recipe.name, style="bold", markup=False)
+        console.print(recipe.name, style="bold")
     outcomes[recipe.name] = run_recipe(recipe, out)
     return outcomes
 

@@ -146,7 +146,7 @@ def test_a_single_number_of_shots():
 
 @pytest.mark.parametrize(("n", "wobble", "factor"), [(800, 0.01, 4), (2000, 0.03, 30)])
 def test_interval_covers_the_planted_crossing(n, wobble, factor):
-    """Pictures, draws and seeds all vary, in the second case mostly the few draws and seeds; the planted answer is 8."""
+    """Pictures, draws and seeds vary, in the second case mostly the few draws and seeds; the planted answer is 8."""
     cis = []
     for seed in range(150):
         arms = planted(RISING, 0.5, 0.75, n=n, wobble=wobble, seed=seed)

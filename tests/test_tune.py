@@ -34,7 +34,7 @@ def softmax(z: np.ndarray) -> np.ndarray:
 
 
 def naive_tune(head: Head, features: np.ndarray, labels: np.ndarray, s: TuneSettings, seed: int) -> list[np.ndarray]:
-    """The loop of METHODS, slowly: gradients, clipping and AdamW by hand, in float64, one picture at a time."""
+    """The training loop, slowly: gradients, clipping and AdamW by hand, in float64, one picture at a time."""
     w, b = (p.astype(np.float64) for p in weights(head))
     x = features / np.linalg.norm(features, axis=1, keepdims=True)
     teacher_w, teacher_b = w.copy(), b.copy()

@@ -7,18 +7,27 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Discriminator, Field, Tag, ValidationError, field_validator
+from pydantic import (
+    ConfigDict,
+    Discriminator,
+    Field,
+    JsonValue,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from figment.classify.settings import TuneSettings
 from figment.errors import FigmentError, nearest
-from figment.task import RealPictures, Strict, Task, Template, builtin
+from figment.task import PathText, RealPictures, Strict, Task, Template, builtin
 
 
 class Plugin(Strict):
     """Your own object: ``kind: package.module:Name``, called with ``options``."""
 
     kind: str = Field(pattern=r"^[\w.]+:\w+$")
-    options: dict[str, Any] = {}
+    options: dict[str, JsonValue] = {}
 
 
 class Templates(Strict):
@@ -41,7 +50,7 @@ class Generate(Strict):
     """A diffusers text-to-image pipeline and how it samples. Names are those of diffusers."""
 
     kind: Literal["diffusers"] = "diffusers"
-    model: str = Field(
+    model: PathText = Field(
         "starter", description="'starter', a pipeline folder, or a Hub id (owner/name, owner/name@revision)"
     )
     images_per_class: int = Field(200, ge=1, description="attempts for each class, spread evenly over its prompts")
@@ -70,7 +79,7 @@ class ClipFilter(Strict):
     """Drops pictures that CLIP does not take for their own class."""
 
     kind: Literal["clip"] = "clip"
-    model: str | None = Field(None, description="a CLIP folder or Hub id; None = train.encoder")
+    model: PathText | None = Field(None, description="a CLIP folder or Hub id; None = train.encoder")
     rule: Literal["threshold", "top_k", "threshold_else_top_k"] = "threshold"
     threshold: float | None = Field(
         None, ge=0, lt=1, description="on the softmax probability of the own class; None = 1/N"
@@ -78,11 +87,19 @@ class ClipFilter(Strict):
     k: int | None = Field(None, ge=1, description="images to keep of each class, for the top_k rules")
     templates: list[Template] | None = Field(None, description="None = the task's")
 
+    @model_validator(mode="after")
+    def _needs_k(self) -> ClipFilter:
+        if self.rule != "threshold" and self.k is None:
+            raise ValueError(f"rule {self.rule!r} needs k, the number of images to keep of each class")
+        return self
+
 
 class Train(TuneSettings):
     """The CLIP classifier: a head that starts as the class names' text features, tuned on the kept pictures."""
 
-    encoder: str = Field("starter/clip", description="'starter/clip', a CLIP folder, or a Hub id")
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    encoder: PathText = Field("starter/clip", description="'starter/clip', a CLIP folder, or a Hub id")
     seeds: int = Field(3, ge=1, description="tunings, averaged in the result")
     allow_pickle: bool = Field(False, description="load weights stored as pickles, which can run code")
 
@@ -100,17 +117,18 @@ class Evaluate(Strict):
 
 def _kind_of(value: Any) -> str:
     kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
-    return "plugin" if isinstance(kind, str) and ":" in kind else str(kind)
+    return PLUGIN if isinstance(kind, str) and ":" in kind else str(kind)
 
 
+PLUGIN = "package.module:Name"  # how messages name the kind of a plug-in
 Prompts = Annotated[
     Annotated[Templates, Tag("templates")]
     | Annotated[Attributes, Tag("attributes")]
-    | Annotated[Plugin, Tag("plugin")],
+    | Annotated[Plugin, Tag(PLUGIN)],
     Discriminator(_kind_of),
 ]
 Filter = Annotated[
-    Annotated[BlankFilter, Tag("blank")] | Annotated[ClipFilter, Tag("clip")] | Annotated[Plugin, Tag("plugin")],
+    Annotated[BlankFilter, Tag("blank")] | Annotated[ClipFilter, Tag("clip")] | Annotated[Plugin, Tag(PLUGIN)],
     Discriminator(_kind_of),
 ]
 
@@ -126,7 +144,7 @@ class Recipe(Strict):
     filters: list[Filter] = [BlankFilter(), ClipFilter()]
     train: Train = Train()
     evaluate: Evaluate = Evaluate()
-    arms: dict[str, dict[str, Any]] = Field(
+    arms: dict[str, dict[str, JsonValue]] = Field(
         {}, description="name -> {field: value}: runs of this recipe with other settings, to compare with"
     )
 
@@ -145,12 +163,12 @@ class Recipe(Strict):
         """The resolved recipe: every default written out. Running it again reproduces the run."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
 
-    def changed(self, changes: dict[str, Any]) -> Recipe:
+    def changed(self, changes: dict[str, Any], where: str = "the changed recipe") -> Recipe:
         """A copy with dotted fields replaced: ``recipe.changed({"generate.guidance_scale": 3.0})``. Raises FigmentError."""
         data = self.model_dump(mode="json")
         for field, value in changes.items():
             _put(data, field, value)
-        return validate(data, "the changed recipe")
+        return validate(data, where)
 
 
 def load_recipe(path: str | Path, changes: Sequence[str] = ()) -> Recipe:
@@ -162,13 +180,12 @@ def load_recipe(path: str | Path, changes: Sequence[str] = ()) -> Recipe:
     if path.is_dir() and (path / "recipe.yaml").is_file():
         path = path / "recipe.yaml"
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise FigmentError(f"There is no recipe {path}. Write a first one with: figment init {path}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise FigmentError(f"The recipe {path} cannot be read: {error}.") from error
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise FigmentError(f"The recipe {path} is not YAML: {' '.join(str(error).split())}.") from error
+    data = _yaml(text, f"The recipe {path}")
     if not isinstance(data, dict):
         raise FigmentError(
             f"The recipe {path} must be a mapping with fields such as task, prompts, generate; see figment init."
@@ -177,12 +194,29 @@ def load_recipe(path: str | Path, changes: Sequence[str] = ()) -> Recipe:
         field, equals, value = change.partition("=")
         if not equals:
             raise FigmentError(f"--set takes field=value, such as generate.guidance_scale=3; {change!r} has no '='.")
-        try:
-            _put(data, field.strip(), yaml.safe_load(value))
-        except yaml.YAMLError as error:
-            raise FigmentError(f"--set {change!r}: the value is not YAML.") from error
+        field = field.strip()
+        part = field.partition(".")[0]
+        if part != field and part in Recipe.model_fields and part != "task" and data.get(part) is None:
+            data[part] = _default(part)
+        _put(data, field, _yaml(value, f"--set {change!r}: the value"))
     recipe = validate(data, str(path))
     return _with_absolute_paths(recipe, path.parent)
+
+
+def _yaml(text: str, what: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except Exception as error:  # PyYAML lets KeyError, IndexError and AttributeError of its constructors through
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise FigmentError(f"{what} is not YAML: {reason}.") from error
+
+
+def _default(part: str) -> Any:
+    """A part of a recipe whose every field is left out, as plain data."""
+    value = Recipe.model_fields[part].get_default()
+    if isinstance(value, list):
+        return [item.model_dump(mode="json") for item in value]
+    return value if isinstance(value, dict | str | int) else value.model_dump(mode="json")
 
 
 def validate(data: Any, where: str) -> Recipe:
@@ -209,6 +243,8 @@ def _put(data: Any, field: str, value: Any) -> None:
         data = data.setdefault(name, {})
         if not isinstance(data, dict | list):
             raise FigmentError(f"{field!r} cannot be set: {'.'.join(parents[: i + 1])!r} is a single value.")
+    if not isinstance(data, dict | list):
+        raise FigmentError(f"{field!r} cannot be set: {'.'.join(parents)!r} is a single value.")
     if isinstance(data, list):
         _item(data, last, field)
         data[int(last)] = value
@@ -217,7 +253,7 @@ def _put(data: Any, field: str, value: Any) -> None:
 
 
 def _item(data: list, index: str, field: str) -> Any:
-    if not index.isdecimal() or int(index) >= len(data):
+    if not (index.isascii() and index.isdecimal()) or int(index) >= len(data):
         raise FigmentError(
             f"{field!r} cannot be set: {index!r} is no place in a list of {len(data)}; counting starts at 0."
         )
@@ -226,7 +262,7 @@ def _item(data: list, index: str, field: str) -> Any:
 
 def _mistake(error: Any) -> str:
     """One line for one pydantic error: where, what, and what would be right."""
-    tags = {"templates", "attributes", "plugin", "blank", "clip"}
+    tags = {"templates", "attributes", PLUGIN, "blank", "clip"}
     loc = [str(p) for i, p in enumerate(error["loc"]) if not (str(p) in tags and i > 0 and _is_tag(error["loc"], i))]
     where = ".".join(loc) or "the recipe"
     kind = error["type"]
@@ -234,7 +270,8 @@ def _mistake(error: Any) -> str:
         allowed = _fields_at(error["loc"][:-1])
         return f"{where}: there is no such field.{nearest(loc[-1], allowed)} Allowed here: {', '.join(allowed)}."
     if kind == "union_tag_invalid":
-        return f"{where}: kind must be one of {error['ctx']['expected_tags']} or package.module:Name; got {error['ctx']['tag']!r}."
+        given = f"got {error['ctx']['tag']!r}" if "kind" in error["input"] else "none is given"
+        return f"{where}: kind must be one of {error['ctx']['expected_tags']}; {given}."
     if kind == "missing":
         return f"{where}: this field is needed."
     message = error["msg"].removeprefix("Value error, ")
@@ -252,11 +289,11 @@ _PARTS: dict[tuple[str, ...], type[Strict] | type[TuneSettings]] = {
     ("task", "real"): RealPictures,
     ("prompts", "templates"): Templates,
     ("prompts", "attributes"): Attributes,
-    ("prompts", "plugin"): Plugin,
+    ("prompts", PLUGIN): Plugin,
     ("generate",): Generate,
     ("filters", "blank"): BlankFilter,
     ("filters", "clip"): ClipFilter,
-    ("filters", "plugin"): Plugin,
+    ("filters", PLUGIN): Plugin,
     ("train",): Train,
     ("evaluate",): Evaluate,
 }
@@ -269,17 +306,23 @@ def _fields_at(loc: Sequence[Any]) -> list[str]:
 
 def _with_absolute_paths(recipe: Recipe, base: Path) -> Recipe:
     """Folders named relative to the recipe file, made absolute, so that the resolved recipe works from anywhere."""
-    changes = {}
     real = recipe.task.real
-    for split in ("train", "val", "test"):
-        where = getattr(real, split)
-        if where and not where.startswith("starter/"):
-            changes[f"task.real.{split}"] = str((base / Path(where).expanduser()).resolve())
-    models = {"generate.model": recipe.generate.model, "train.encoder": recipe.train.encoder}
-    models |= {
-        f"filters.{i}.model": f.model for i, f in enumerate(recipe.filters) if isinstance(f, ClipFilter) and f.model
+    fields: dict[str, Any] = {f"task.real.{split}": getattr(real, split) for split in ("train", "val", "test")}
+    fields |= {"generate.model": recipe.generate.model, "train.encoder": recipe.train.encoder}
+    fields |= {f"filters.{i}.model": f.model for i, f in enumerate(recipe.filters) if isinstance(f, ClipFilter)}
+    changes: dict[str, Any] = {field: _absolute(field, where, base) for field, where in fields.items()}
+    changes["arms"] = {
+        name: {field: _absolute(field, value, base) for field, value in arm.items()} for name, arm in recipe.arms.items()
     }
-    for field, name in models.items():
-        if name not in ("starter", "starter/clip") and (name.startswith((".", "/", "~")) or (base / name).is_dir()):
-            changes[field] = str((base / Path(name).expanduser()).resolve())
-    return recipe.changed(changes) if changes else recipe
+    return recipe.changed(changes)
+
+
+def _absolute(field: str, value: Any, base: Path) -> Any:
+    """The value of a field, made absolute where it is a relative folder; Hub ids and built-in names stay."""
+    is_real, is_model = field.startswith("task.real."), field.rpartition(".")[2] in ("model", "encoder")
+    if not isinstance(value, str) or not value or not (is_real or is_model) or value.startswith("starter/"):
+        return value
+    folder = (base / Path(value).expanduser()).resolve()
+    if is_real or value.startswith((".", "/", "~")) or (value != "starter" and folder.is_dir()):
+        return str(folder)
+    return value

@@ -15,7 +15,7 @@ from figment.errors import FigmentError, nearest
 class Strict(BaseModel):
     """A part of a recipe: unknown fields are errors, values are not guessed at."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def _template(text: str) -> str:
@@ -27,12 +27,25 @@ def _template(text: str) -> str:
 Template = Annotated[str, AfterValidator(_template)]
 
 
+def _path(text: str) -> str:
+    if "\0" in text or len(text) > 1024 or any(len(part.encode()) > 255 for part in Path(text).parts):
+        raise ValueError("no folder can have this name: it is too long or holds a zero byte")
+    try:
+        Path(text).expanduser()
+    except RuntimeError as error:
+        raise ValueError("there is no home folder of that name") from error
+    return text
+
+
+PathText = Annotated[str, AfterValidator(_path)]
+
+
 class RealPictures(Strict):
     """Folders of real pictures: one sub-folder a class, or Parquet shards. ``starter/pool`` and ``starter/test`` are built in."""
 
-    train: str | None = Field(None, description="photographs one has: few-shot, the exchange rate; never tested on")
-    val: str | None = Field(None, description="chooses the epoch where train.select is 'validation'")
-    test: str | None = Field(None, description="read for the final evaluation only")
+    train: PathText | None = Field(None, description="photographs one has: few-shot, the exchange rate; never tested on")
+    val: PathText | None = Field(None, description="chooses the epoch where train.select is 'validation'")
+    test: PathText | None = Field(None, description="read for the final evaluation only")
 
 
 class Task(Strict):

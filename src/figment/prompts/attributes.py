@@ -65,4 +65,4 @@ class Attributes:
         text = self.templates[int(rng.integers(len(self.templates)))].replace("{}", " ".join([*words, noun]))
         if task.contexts and rng.random() < MENTION:
             text = f"{text.rstrip('.')} {rng.choice(task.contexts)}"
-        return re.sub(r"\ba (?=[aeiou])", "an ", text)
+        return re.sub(r"\ba (?=[aeiouAEIOU])", "an ", text)

@@ -1,0 +1,33 @@
+"""What the README shows is run as it stands."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import yaml
+
+import figment
+from figment.recipe import validate
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_python_of_the_readme_runs_and_is_short(tmp_path, monkeypatch, capsys):
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len([line for line in code.splitlines() if line.strip()]) <= 15
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "README.md", "exec"), {})
+    answer = capsys.readouterr().out.splitlines()[-1]
+    assert re.match(r"(helps|hurts|no evidence): [+-]0\.\d{3}, 95 % interval \(-?0\.\d+, -?0\.\d+\)$", answer)
+
+
+def test_the_recipe_of_the_readme_is_valid():
+    (text,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    recipe = validate(yaml.safe_load(text), "README")
+    assert recipe.task.class_names == ["golden retriever", "tabby cat", "budgerigar"]
+
+
+def test_every_public_name_can_be_had():
+    for name in figment.__all__:
+        assert getattr(figment, name) is not None

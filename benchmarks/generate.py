@@ -43,9 +43,9 @@ def batched(pipe, texts: list[str], steps: int = 50) -> list[np.ndarray]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few images")
-    parser.add_argument("--images", type=int, default=0, help="images of each way; default 2000, quick 100")
+    parser.add_argument("--images", type=int, default=0, help="images of each way; default 1000, quick 100")
     args = parser.parse_args()
-    n = args.images or (100 if args.quick else 2000)
+    n = args.images or (100 if args.quick else 1000)
 
     task = load_task("fashion")
     prompts = Attributes()(task, max(1, n // 10), np.random.default_rng(0))
@@ -80,8 +80,8 @@ def main() -> None:
             test_x,
             test.labels,
             task.class_names,
-            seeds=(0,) if args.quick else (0, 1, 2),
-            steps=100 if args.quick else 1000,
+            seeds=(0,) if args.quick else (0, 1),
+            steps=100 if args.quick else 800,
         )
         figures[name.split(":")[0]] = {
             "images_per_second": round(rate, 3),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # huggingface_hub reads it when it is imported, which is later
 
 COLOURS = {"red thing": (220, 30, 30), "green thing": (30, 200, 40), "blue thing": (40, 40, 230)}
 

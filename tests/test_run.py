@@ -158,3 +158,128 @@ def test_killed_at_three_moments_it_ends_as_if_it_never_was(models, tmp_path):
     assert rows(tmp_path / "killed") == rows(tmp_path / "whole")
     assert len(list((tmp_path / "killed" / "images").glob("*.parquet"))) == shards
     assert json.loads((tmp_path / "killed" / "images" / "stage.json").read_text())["counts"]["attempted"] == 40
+
+
+# ---- what must not be found out after hours ---------------------------------------------------------------------------
+
+
+class Counted:
+    """A generator that paints noise and counts what it is asked for."""
+
+    fingerprint, batch_size = "counted", 4
+
+    def __init__(self, fails=()):
+        self.made, self.fails = 0, fails
+
+    def __call__(self, prompts, seeds, init=None):
+        self.made += len(prompts)
+        return [
+            None if any(f in p for f in self.fails) else np.random.default_rng(s).integers(0, 256, (32, 32, 3), np.uint8)
+            for p, s in zip(prompts, seeds, strict=True)
+        ]
+
+
+def test_a_refused_change_leaves_the_folder_as_it_was(models, photos, tmp_path):
+    run_recipe(recipe(models, photos), tmp_path, generator=Counted())
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    for changes in ({"generate.guidance_scale": 3.0}, {"generate.images_per_class": 9}, {"seed": 1}):
+        with pytest.raises(FigmentError, match=next(iter(changes))):
+            run_recipe(recipe(models, photos, **changes), tmp_path, generator=Counted())
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
+def test_a_second_call_makes_and_trains_nothing(models, photos, tmp_path):
+    for name, real in (("measured", photos), ("not measured", None)):
+        run_recipe(recipe(models, real), tmp_path / name, generator=Counted())
+        head = (tmp_path / name / "model" / "head.safetensors").stat().st_mtime_ns
+        again = Counted()
+        run_recipe(recipe(models, real), tmp_path / name, generator=again)
+        assert again.made == 0
+        assert (tmp_path / name / "model" / "head.safetensors").stat().st_mtime_ns == head
+
+
+def test_a_run_that_stopped_while_training_trains_again(models, photos, tmp_path, monkeypatch):
+    import figment.run
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(figment.run, "_append_results", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run_recipe(recipe(models, photos), tmp_path, generator=Counted())
+    with pytest.raises(FigmentError, match=f"{tmp_path} holds no finished run.*figment status"):
+        report_of(tmp_path)
+    assert run_recipe(recipe(models, photos), tmp_path, generator=Counted()).results["top1/synthetic"].n == 12
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"filters": [{"kind": "clip", "model": "./no-such-folder"}]},
+        {"filters": [{"kind": "no.such.module:Filter"}]},
+        {"prompts": {"kind": "figment.errors:no_such_name"}},
+        {"train.encoder": "./no-such-folder"},
+        {"generate.scheduler": "NoScheduler"},
+        {"task.real.train": "./no-such-folder"},
+    ],
+)
+def test_what_is_missing_is_found_before_anything_is_made(models, photos, tmp_path, changes):
+    generator = None if "generate.scheduler" in changes else Counted()
+    with pytest.raises(FigmentError, match="no-such-folder|no.such.module|no_such_name|NoScheduler"):
+        run_recipe(recipe(models, photos, **changes), tmp_path, generator=generator)
+    assert not (tmp_path / "images").exists()
+
+
+def test_a_filter_that_rejects_everything_says_why(models, photos, tmp_path):
+    with pytest.raises(FigmentError, match=r"rejected every image.*constant.*loosen"):
+        run_recipe(
+            recipe(models, photos, filters=[{"kind": "blank", "minimum_std": 255}]), tmp_path, generator=Counted()
+        )
+    # ... and can be loosened without making the images again
+    again = Counted()
+    run_recipe(recipe(models, photos, filters=[{"kind": "blank"}]), tmp_path, generator=again)
+    assert again.made == 0
+
+
+def test_a_class_of_failures_alone_does_not_stop_the_others(models, tmp_path, capsys):
+    names = ["red square", "[/bold] <b>"]
+    own = recipe(models, None, **{"task.class_names": names, "filters": []})
+    run_recipe(own, tmp_path, generator=Counted(fails=["<b>"]))
+    assert "no image was kept of: [/bold] <b>" in capsys.readouterr().out
+    counts = report_of(tmp_path).counts
+    assert (counts.attempted, counts.failed, counts.kept) == (12, 6, 6)
+    run_recipe(own, tmp_path, generator=Counted())
+    assert report_of(tmp_path).counts.kept == 12
+
+
+def test_a_test_class_without_pictures_is_measured_on_the_others(models, photos, tmp_path):
+    """A Parquet test set may know a class and hold no picture of it."""
+    from figment import store
+    from figment.types import Sample
+
+    rng = np.random.default_rng(1)
+    some = [Sample(f"{i}", "", "", 0, 0, "", rng.integers(0, 256, (8, 8, 3), np.uint8)) for i in range(5)]
+    store.Stage(tmp_path / "test", 1, {}, {}).write(0, store.sample_table(some, NAMES))
+    own = recipe(models, photos, **{"task.real.test": str(tmp_path / "test")})
+    assert run_recipe(own, tmp_path / "run", generator=Counted()).results["top1/synthetic"].n == 5
+
+
+def test_validation_pictures_choose_the_epoch(models, photos, tmp_path):
+    own = recipe(models, photos, **{"train.select": "validation", "task.real.val": str(photos / "train")})
+    assert "top1/synthetic" in run_recipe(own, tmp_path, generator=Counted()).results
+    assert len(json.loads((tmp_path / "model" / "stage.json").read_text())["history"]["val_accuracy"]) == 2
+
+
+def test_a_wrong_arm_is_named_before_any_runs(models, photos, tmp_path):
+    arms = {"good": {"filters": []}, "bad one": {"generate.guidence_scale": 3}}
+    with pytest.raises(FigmentError, match=r"arm 'bad one' has 1 mistake:(.|\n)*Did you mean 'guidance_scale'"):
+        run_arms(recipe(models, photos, arms=arms), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_status_tells_of_arms_before_the_recipe_itself_has_begun(models, photos, tmp_path):
+    run_recipe(recipe(models, photos), tmp_path / "arms" / "00-first", generator=Counted())
+    states = {s.name: s.state for s in stages_of(tmp_path)}
+    assert states["arms/00-first/images"] == states["arms/00-first/report"] == "done"
+    assert states["images"] == states["report"] == "to do"

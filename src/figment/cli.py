@@ -162,7 +162,7 @@ def _print_forecast(recipe, folder: Path) -> None:
     from figment.forecast import forecast
 
     for name, arm in {
-        **{n: recipe.changed({"arms": {}, **c}) for n, c in recipe.arms.items()},
+        **{n: recipe.changed({"arms": {}, **c}, f"arm {n[:60]!r}") for n, c in recipe.arms.items()},
         recipe.name: recipe,
     }.items():
         f = forecast(arm, folder)

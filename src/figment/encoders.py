@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -46,7 +47,8 @@ class ClipEncoder:
         self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
         # Half precision is kept for the GPU: on a CPU it changes verdicts near a threshold and saves little here.
         chosen = ("float16" if self.device.type == "cuda" else "float32") if dtype == "auto" else dtype
-        clip = CLIPModel.from_pretrained(folder.path, dtype=getattr(torch, chosen), local_files_only=True)
+        with _no_bars():
+            clip = CLIPModel.from_pretrained(folder.path, dtype=getattr(torch, chosen), local_files_only=True)
         self.model = cast(Any, clip).to(self.device).eval()  # transformers' annotations hide Module.to
         self.tokenizer = AutoTokenizer.from_pretrained(folder.path, local_files_only=True)
         self.processor = AutoImageProcessor.from_pretrained(folder.path, local_files_only=True)
@@ -78,6 +80,20 @@ class ClipEncoder:
             output = self.model.text_model(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask)
             parts.append(_unit(self.model.text_projection(output.pooler_output)))
         return np.concatenate(parts)
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """Loading takes a second; its bar would stand in the middle of the run's own lines."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _unit(x: torch.Tensor) -> np.ndarray:

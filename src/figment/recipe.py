@@ -270,7 +270,8 @@ def _mistake(error: Any) -> str:
         allowed = _fields_at(error["loc"][:-1])
         return f"{where}: there is no such field.{nearest(loc[-1], allowed)} Allowed here: {', '.join(allowed)}."
     if kind == "union_tag_invalid":
-        given = f"got {error['ctx']['tag']!r}" if "kind" in error["input"] else "none is given"
+        own = error["input"]
+        given = "none is given" if isinstance(own, dict) and "kind" not in own else f"got {error['ctx']['tag']!r}"
         return f"{where}: kind must be one of {error['ctx']['expected_tags']}; {given}."
     if kind == "missing":
         return f"{where}: this field is needed."

@@ -24,7 +24,7 @@ from figment.filters.clip import Clip
 from figment.filters.selection import Selection, select
 from figment.generate.card import dataset_card
 from figment.generate.diffusers import DiffusersGenerator
-from figment.generate.stage import generate_images
+from figment.generate.stage import generate_images, images_stage
 from figment.pictures import ShardPictures, open_pictures
 from figment.progress import console
 from figment.prompts.attributes import Attributes
@@ -66,10 +66,11 @@ def run_recipe(
         walk = _Walk(recipe, out, generator, features_folder or out / "features")
         walk.check()
         prompts = walk.prompts()
-        store.write_atomic(out / "recipe.yaml", recipe.to_yaml().encode())
         images = walk.images(prompts)
         selection = walk.select(images)
-        results = walk.finished(selection) or walk.train_and_evaluate(selection)
+        results = walk.finished(selection)
+        if results is None:
+            results = walk.train_and_evaluate(selection)
         write_report(report_of(out), out / "report.html")
     return Outcome(out, {r.metric: r for r in results})
 
@@ -91,6 +92,10 @@ class _Walk:
         return Features(ClipEncoder(train.encoder, allow_pickle=train.allow_pickle), self.features_folder)
 
     @cached_property
+    def filters(self) -> list[Filter]:
+        return make_filters(self.recipe, self.features, self.features_folder)
+
+    @cached_property
     def real(self) -> dict[str, Pictures]:
         """Split -> its pictures, for the splits the task has."""
         given = self.task.real.model_dump()
@@ -105,7 +110,8 @@ class _Walk:
             raise FigmentError(
                 "train.select is 'validation', and there are no validation pictures. Set task.real.val, or train.select: last."
             )
-        _ = self.features, self.generator
+        make_writer(self.recipe)
+        _ = self.features, self.filters, self.generator
 
     # ---- words to images ---------------------------------------------------------------------------------------------
 
@@ -132,26 +138,29 @@ class _Walk:
             "prompts": store.read_json(self.out / "prompts" / "stage.json")["fingerprint"],
             "generator": self.generator.fingerprint,
         }
+        n, size, folder = r.generate.images_per_class, r.generate.shard_size, self.out / "images"
+        # A recipe that is refused must not take the place of the one that made the images.
+        images_stage(folder, prompts, n, size, settings, inputs).check_not_stale()
+        store.write_atomic(self.out / "recipe.yaml", r.to_yaml().encode())
         images = generate_images(
             prompts,
             self.generator,
-            self.out / "images",
+            folder,
             self.task.class_names,
-            images_per_class=r.generate.images_per_class,
+            images_per_class=n,
             seed=r.seed,
-            shard_size=r.generate.shard_size,
+            shard_size=size,
             settings=settings,
             inputs=inputs,
         )
         if not len(images):
-            raise FigmentError(f"No image was made; {self.out / 'images'} holds the reasons in its error column.")
-        store.write_atomic(self.out / "images" / "README.md", dataset_card(r, self.out / "images").encode())
+            raise FigmentError(f"No image was made; {folder} holds the reasons in its error column.")
+        store.write_atomic(folder / "README.md", dataset_card(r, folder).encode())
         return images
 
     def select(self, images: ShardPictures) -> Selection:
         """Run the filters and keep what they said, one folder of verdicts each."""
-        filters = make_filters(self.recipe, self.features, self.features_folder)
-        selection = select(images, filters)
+        selection = select(images, self.filters)
         inputs = {"images": store.read_json(self.out / "images" / "stage.json")["fingerprint"]}
         for settings, step, name in zip(self.recipe.filters, selection.steps, _score_folders(selection), strict=True):
             stage = store.Stage(self.out / "scores" / name, 1, settings.model_dump(), inputs)
@@ -188,7 +197,8 @@ class _Walk:
         marker = self.out / "model" / "stage.json"
         own = self.fingerprint(selection)
         if marker.is_file() and store.read_json(marker).get("fingerprint") == own:
-            return [r for r in read_results(self.out) if r.fingerprint == own]
+            results = [r for r in read_results(self.out) if r.fingerprint == own]
+            return results if results or "test" not in self.real else None
         return None
 
     def train_and_evaluate(self, selection: Selection) -> list[Result]:

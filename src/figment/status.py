@@ -20,13 +20,19 @@ class StageStatus:
 
 
 def stages_of(folder: Path) -> list[StageStatus]:
-    """Every stage of a run, in order. Raises FigmentError where ``folder`` is no run folder."""
-    if not (folder / "prompts").is_dir() and not (folder / "recipe.yaml").is_file():
+    """Every stage of a run, in order, its arms' first. Raises FigmentError where ``folder`` is no run folder."""
+    arms = sorted(p for p in (folder / "arms").glob("*") if p.is_dir())
+    if not arms and not (folder / "prompts").is_dir() and not (folder / "recipe.yaml").is_file():
         raise FigmentError(f"{folder} is not the folder of a run: it has neither recipe.yaml nor prompts.")
-    scores = sorted(p for p in (folder / "scores").glob("*") if p.is_dir()) or [folder / "scores"]
-    stages = [_of(folder, p) for p in (folder / "prompts", folder / "images", *scores, folder / "model")]
-    reported = (folder / "report.html").is_file()
-    return [*stages, StageStatus("report", "done" if reported else "to do", "report.html" if reported else "")]
+    return [stage for run in (*arms, folder) for stage in _stages_of_one(folder, run)]
+
+
+def _stages_of_one(top: Path, run: Path) -> list[StageStatus]:
+    scores = sorted(p for p in (run / "scores").glob("*") if p.is_dir()) or [run / "scores"]
+    stages = [_of(top, p) for p in (run / "prompts", run / "images", *scores, run / "model")]
+    page = run / "report.html"
+    state: Literal["done", "to do"] = "done" if page.is_file() else "to do"
+    return [*stages, StageStatus(str((run / "report").relative_to(top)), state, page.name if page.is_file() else "")]
 
 
 def _of(run: Path, folder: Path) -> StageStatus:

@@ -64,14 +64,16 @@ def generate_images(
 
     Finished shards are kept; rows that failed before are tried again. ``settings`` and ``inputs`` identify the images (see
     :class:`figment.store.Stage`) and default to the prompts and the generator's fingerprint. Raises FigmentError where
-    ``folder`` holds images made otherwise.
+    ``folder`` holds images made otherwise, and where nothing can be made at all.
     """
     samples = plan(prompts, images_per_class, seed)
-    stage = Stage(
-        Path(folder),
-        n_shards=-(-len(samples) // shard_size),
-        settings=settings or {"images_per_class": images_per_class, "shard_size": shard_size, "seed": seed},
-        inputs=inputs or {"prompts": _prompts_fingerprint(prompts), "generator": generator.fingerprint},
+    stage = images_stage(
+        folder,
+        prompts,
+        images_per_class,
+        shard_size,
+        settings or {"images_per_class": images_per_class, "shard_size": shard_size, "seed": seed},
+        inputs or {"prompts": _prompts_fingerprint(prompts), "generator": generator.fingerprint},
     )
     stage.check_not_stale()
     shards = [samples[i * shard_size : (i + 1) * shard_size] for i in range(stage.n_shards)]
@@ -80,8 +82,13 @@ def generate_images(
     if work or retry or not stage.is_complete():
         started = machine.Meter()
         with progress("generate", sum(len(shards[i]) for i in work) + sum(map(len, retry.values()))) as advance:
+            hopeful = len(work) < stage.n_shards  # what was written before holds images
             for i in work:
-                stage.write(i, sample_table(make_shard(shards[i], generator, advance), class_names))
+                done = make_shard(shards[i], generator, advance)
+                if not hopeful:
+                    _check_some_succeed(done)
+                    hopeful = True
+                stage.write(i, sample_table(done, class_names))
             for i, rows in retry.items():
                 _retry(stage, i, rows, shards[i], generator, class_names, advance)
         describe: Callable[[], dict[str, Any]] = getattr(generator, "describe", dict)
@@ -89,13 +96,23 @@ def generate_images(
     return open_shards(stage.folder)[0]
 
 
+def images_stage(
+    folder: Path | str,
+    prompts: Sequence[Prompt],
+    images_per_class: int,
+    shard_size: int,
+    settings: Mapping[str, Any],
+    inputs: Mapping[str, str],
+) -> Stage:
+    """The stage that :func:`generate_images` fills, to look at before anything is made."""
+    attempts = images_per_class * len({p.label for p in prompts})
+    return Stage(Path(folder), -(-attempts // shard_size), settings, inputs)
+
+
 def make_shard(
     samples: Sequence[Sample], generator: Generator, advance: Callable[[int], None] | Advance = lambda n: None
 ) -> list[Sample]:
-    """The same samples with their images, or with the reason there is none. One that fails does not take others with it.
-
-    Raises FigmentError where not a single one succeeds: then it is not the samples that are wrong.
-    """
+    """The same samples with their images, or with the reason there is none. One that fails does not take others with it."""
     done: list[Sample] = []
     batch = getattr(generator, "batch_size", 0) or len(samples)  # 0: the generator has not chosen yet
     for start in range(0, len(samples), batch):
@@ -107,13 +124,17 @@ def make_shard(
         except Exception:
             done += [_attempt_one(sample, generator) for sample in chunk]
         advance(len(chunk))
+    return done
+
+
+def _check_some_succeed(done: Sequence[Sample]) -> None:
+    """Raise FigmentError where the first shard holds not a single image: then it is not the samples that are wrong."""
     errors = Counter(s.error for s in done if s.error)
-    if errors and all(s.error for s in done):
+    if errors.total() == len(done):
         raise FigmentError(
             f"None of {len(done)} images could be made: {errors.most_common(1)[0][0]}. "
             "With NaN pixels, generate.dtype: float32 often helps; otherwise check generate.model and its settings."
         )
-    return done
 
 
 def _attempt(samples: Sequence[Sample], generator: Generator) -> list[Sample]:

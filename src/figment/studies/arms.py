@@ -19,7 +19,10 @@ def run_arms(recipe: Recipe, out: Path | str) -> dict[str, Outcome]:
     out = Path(out)
     # All arms are checked before the first one costs anything.
     shared = {"arms": {}, "evaluate.real_all": False, "evaluate.exchange_rate": False}
-    arms = {name: recipe.changed({**shared, "name": name, **changes}) for name, changes in recipe.arms.items()}
+    arms = {
+        name: recipe.changed({**shared, "name": name, **changes}, f"arm {name[:60]!r}")
+        for name, changes in recipe.arms.items()
+    }
     folders = {name: _folder_name(i, name) for i, name in enumerate(arms)}
     outcomes = {}
     for name, arm in arms.items():

@@ -1,0 +1,218 @@
+"""The command line as a user meets it: help, errors of one paragraph, nothing lost."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import traceback
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+
+import pytest
+import yaml
+
+from figment.cli import main
+from figment.recipe import load_recipe
+
+REPO = Path(__file__).parents[1]
+
+
+def figment(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """What the command prints and returns. In this process, which has torch loaded already; a traceback is printed as such."""
+    command, out, err = ["figment", *map(str, arguments)], io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "argv", command)
+        try:
+            code = main()
+        except SystemExit as stop:
+            code = stop.code
+        except BaseException:
+            traceback.print_exc()
+            code = 1
+    return subprocess.CompletedProcess(command, code or 0, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture
+def recipe(tmp_path, sd15, clip):
+    """Writes a recipe with tiny models and some fields changed; returns its path."""
+
+    def write(**changes) -> Path:
+        data = {
+            "task": {"class_names": ["red thing", "green thing", "blue thing"]},
+            "prompts": {"kind": "templates"},
+            "generate": {"model": str(sd15), "images_per_class": 2, "num_inference_steps": 1},
+            "filters": [{"kind": "blank"}],
+            "train": {"encoder": str(clip), "epochs": 1, "seeds": 1},
+        }
+        for field, value in changes.items():
+            *parents, last = field.split("__")
+            part = data
+            for name in parents:
+                part = part.setdefault(name, {})
+            part[last] = value
+        path = tmp_path / "recipe.yaml"
+        path.write_text(yaml.safe_dump(data))
+        return path
+
+    return write
+
+
+def error_of(result: subprocess.CompletedProcess[str]) -> str:
+    """The message of a command that failed as it should."""
+    said = result.stdout + result.stderr
+    assert result.returncode == 2, said
+    assert "Traceback" not in said
+    start = said.index("Error: ")
+    assert "\n\n" not in said[start:].strip()
+    return said[start:]
+
+
+def test_unknown_fields_are_shown_all_at_once_with_the_nearest_names(recipe):
+    path = recipe(generate__guidance_scal=3, train__epoch=3, filter=[])
+    said = error_of(figment("run", path))
+    for hint in ("3 mistakes", "Did you mean 'guidance_scale'", "Did you mean 'epochs'", "Did you mean 'filters'"):
+        assert hint in said
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"generate__model": "no/such/folder"}, "There is no model folder no/such/folder"),
+        ({"generate__model": "owner/name"}, "is not on this machine, and the Hugging Face Hub cannot be reached"),
+        ({"task__class_names": []}, "two classes or more"),
+        ({"task__class_names": ["cat", "dog", "Cat"]}, "each class once"),
+        ({"task__real": {"test": "no-such-folder"}}, "does not exist"),
+        ({"prompts": {"kind": "attributes", "per_class": 9}}, "only 1 different prompts"),
+    ],
+)
+def test_mistakes_get_one_paragraph(recipe, tmp_path, changes, message):
+    assert message in error_of(figment("run", recipe(**changes), "--out", tmp_path / "run"))
+    assert not (tmp_path / "run" / "images").exists()
+
+
+def test_real_folders_of_other_classes(recipe, tmp_path):
+    (tmp_path / "photos" / "red_thing").mkdir(parents=True)
+    (tmp_path / "photos" / "gren thing").mkdir()
+    said = error_of(figment("run", recipe(task__real={"test": "photos"}), "--out", tmp_path / "run"))
+    assert "Missing there: 'green thing', 'blue thing'" in said
+    assert "Did you mean 'green thing'" in said
+
+
+def test_pickled_weights_are_refused(recipe, sd15, tmp_path):
+    import diffusers
+
+    diffusers.DiffusionPipeline.from_pretrained(sd15).save_pretrained(tmp_path / "pickled", safe_serialization=False)
+    assert "allow_pickle" in error_of(figment("run", recipe(generate__model=str(tmp_path / "pickled"))))
+
+
+def test_output_that_cannot_be_written(recipe, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    assert "Choose another folder with --out" in error_of(figment("run", recipe(), "--out", tmp_path / "file" / "run"))
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_recipes_that_are_none(tmp_path):
+    assert "figment init" in error_of(figment("run", tmp_path / "missing.yaml"))
+    (tmp_path / "bad.yaml").write_text("task: [unclosed")
+    assert "is not YAML" in error_of(figment("run", tmp_path / "bad.yaml"))
+    assert "has no '='" in error_of(figment("run", REPO / "src/figment/starter/demo.yaml", "--set", "seed"))
+
+
+def test_init_writes_a_recipe_that_loads_and_overwrites_nothing(tmp_path):
+    assert figment("init", tmp_path / "pets.yaml").returncode == 0
+    assert load_recipe(tmp_path / "pets.yaml").name == "pets"
+    assert "left as it is" in error_of(figment("init", tmp_path / "pets.yaml"))
+
+
+def test_a_run_its_status_its_report_and_its_forecast(recipe, tmp_path):
+    path, out = recipe(), tmp_path / "run"
+    forecast = figment("run", path, "--out", out, "--dry-run")
+    assert forecast.returncode == 0, forecast.stderr
+    assert "3 prompts, 6 images in 1 shards" in forecast.stdout
+    assert not out.exists()
+    assert "not the folder of a run" in error_of(figment("status", out))
+    done = figment("run", path, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert "Verdict: not measured" in done.stdout
+    assert "images" in figment("status", out).stdout
+    (out / "report.html").unlink()
+    assert figment("report", out).returncode == 0
+    assert (out / "report.html").is_file()
+
+
+def test_help_and_doctor():
+    said = figment("--help").stdout
+    for command in ("demo", "init", "run", "status", "report", "doctor"):
+        assert command in said
+    doctor = figment("doctor")
+    assert doctor.returncode == 0, doctor.stdout + doctor.stderr
+    assert "starter" in doctor.stdout
+
+
+def test_a_mistake_ends_the_real_process_with_2_and_no_traceback(tmp_path):
+    command = [sys.executable, "-m", "figment.cli", "run", str(tmp_path / "missing.yaml")]
+    assert "figment init" in error_of(subprocess.run(command, capture_output=True, text=True, check=False))
+
+
+def test_help_and_import_are_light():
+    code = """
+import sys, figment, figment.cli
+sys.argv = ["figment", "--help"]
+try:
+    figment.cli.main()
+except SystemExit:
+    print([m for m in ('torch', 'diffusers', 'transformers') if m in sys.modules])
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.splitlines()[-1] == "[]"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
+def test_a_full_disk_costs_nothing_that_was_finished(recipe, tmp_path):
+    """The second of three shards meets a disk that is full."""
+    path, out = recipe(generate__shard_size=2), tmp_path / "run"
+    (out / "images").mkdir(parents=True)
+    full = out / "images" / ".train-00001-of-00003.parquet.tmp"
+    full.symlink_to("/dev/full")
+    assert "No space left" in error_of(figment("run", path, "--out", out))
+    assert [p.name for p in (out / "images").glob("train-*")] == ["train-00000-of-00003.parquet"]
+    assert "1 of 3 shards" in figment("status", out).stdout
+    assert "status" in error_of(figment("report", out))
+    full.unlink()
+    assert figment("run", out).returncode == 0  # the folder of an interrupted run is enough
+    assert "made 6" in figment("status", out).stdout
+
+
+def test_init_with_a_name_that_yaml_reads_as_something_else(tmp_path):
+    for name in ("123", "yes", "null", "1e3"):
+        assert figment("init", tmp_path / f"{name}.yaml").returncode == 0
+        assert load_recipe(tmp_path / f"{name}.yaml").name == name
+
+
+def test_hostile_names_are_printed_as_they_are(recipe, tmp_path, photos):
+    names = ["[/red] thing", "green [thing]", "blue thing"]
+    real = tmp_path / "real"
+    for own, folder in zip(names, ("red_thing", "green_thing", "blue_thing"), strict=True):
+        (real / own.replace("/", "_")).parent.mkdir(exist_ok=True)
+        (real / own.replace("/", "_")).symlink_to(photos / "test" / folder)
+    path = recipe(
+        name="[/bold]$(id)",
+        task__class_names=[n.replace("/", "_") for n in names],
+        task__real={"test": str(real)},
+        arms={"[/] {x}": {"filters": []}},
+    )
+    done = figment("run", path, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "[/] {x}" in done.stdout
+    assert "[/bold]$(id)" in done.stdout
+    again = figment("report", tmp_path / "run")
+    assert "Verdict: " in again.stdout
+    assert "36 real test pictures" in again.stdout
+
+
+@pytest.mark.parametrize("command", ["demo", "init", "run", "status", "report", "doctor"])
+def test_every_command_explains_itself(command):
+    done = figment(command, "--help")
+    assert done.returncode == 0
+    assert "Usage:" in done.stdout

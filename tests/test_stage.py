@@ -1,0 +1,175 @@
+"""The generation stage with a procedural generator: interruption, failures, retries, stale settings."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from figment.errors import FigmentError
+from figment.generate.stage import NOT_FINITE, generate_images, plan
+from figment.types import Prompt
+
+NAMES = ["ankle boot", "bag"]
+PROMPTS = [Prompt(f"{label:03d}-x/{i:05d}", f"text {label} {i}", label, f"g{label}{i}") for label in (0, 1) for i in range(3)]
+
+
+class Noise:
+    """Pixels from the seed; fails where it is told to."""
+
+    fingerprint = "noise"
+    batch_size = 4
+
+    def __init__(self, broken: tuple[str, ...] = (), nan: tuple[str, ...] = (), stop_after: int = 10**9):
+        self.broken, self.nan, self.stop_after, self.calls = broken, nan, stop_after, 0
+
+    def __call__(self, prompts, seeds, init=None):
+        self.calls += 1
+        if self.calls > self.stop_after:
+            raise KeyboardInterrupt
+        for prompt in prompts:
+            if prompt in self.broken:
+                raise RuntimeError(f"cannot draw {prompt}")
+        images = [np.random.default_rng(seed).integers(0, 255, (8, 8, 3), dtype=np.uint8) for seed in seeds]
+        return [None if p in self.nan else image for p, image in zip(prompts, images, strict=True)]
+
+
+def make(folder, generator, n: int = 10, **changes):
+    return generate_images(PROMPTS, generator, folder, NAMES, images_per_class=n, shard_size=6, **changes)
+
+
+def rows(folder) -> list[dict]:
+    return [row for path in sorted(folder.glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
+
+
+def test_the_plan_is_balanced_at_every_point_and_more_images_come_at_the_end():
+    short, long = plan(PROMPTS, 7, seed=0), plan(PROMPTS, 9, seed=0)
+    assert long[: len(short)] == short
+    assert [s.label for s in short] == [0, 1] * 7
+    assert [s.id for s in short if s.label == 0][:4] == ["000-x/00000/0", "000-x/00001/0", "000-x/00002/0", "000-x/00000/1"]
+    assert len({s.seed for s in long}) == len({s.id for s in long}) == 18
+    assert {s.seed for s in plan(PROMPTS, 7, seed=1)}.isdisjoint(s.seed for s in short)
+
+
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path):
+    whole = make(tmp_path / "whole", Noise())
+    for stop in (1, 3):
+        with pytest.raises(KeyboardInterrupt):
+            make(tmp_path / "cut", Noise(stop_after=stop))
+        assert not (tmp_path / "cut" / "stage.json").exists()
+    cut = make(tmp_path / "cut", Noise())
+    assert rows(tmp_path / "cut") == rows(tmp_path / "whole")
+    assert cut.ids == whole.ids
+    nothing_left = Noise()
+    make(tmp_path / "cut", nothing_left)
+    assert nothing_left.calls == 0
+
+
+def test_one_that_fails_is_a_row_with_a_reason_takes_no_other_with_it_and_is_tried_again(tmp_path):
+    good = make(tmp_path / "good", Noise())
+    made = make(tmp_path / "run", Noise(broken=("text 0 1",), nan=("text 1 2",)))
+    failed = {r["prompt"]: r for r in rows(tmp_path / "run") if r["error"]}
+    assert failed["text 0 1"]["error"] == "RuntimeError: cannot draw text 0 1"
+    assert failed["text 1 2"]["error"] == NOT_FINITE
+    assert all(r["image"] is None and r["digest"] == "" for r in failed.values())
+    assert set(made.ids) == {r["id"] for r in rows(tmp_path / "good") if r["prompt"] not in failed}
+    assert make(tmp_path / "run", Noise()).ids == good.ids
+    assert rows(tmp_path / "run") == rows(tmp_path / "good")
+
+
+def test_when_none_succeeds_the_run_stops_and_says_why(tmp_path):
+    with pytest.raises(FigmentError, match="None of 6 images could be made: the model gave NaN"):
+        make(tmp_path, Noise(nan=tuple(p.text for p in PROMPTS)))
+    assert not list(tmp_path.glob("*.parquet"))
+
+
+def test_images_of_other_settings_are_never_reused(tmp_path):
+    make(tmp_path, Noise())
+    with pytest.raises(FigmentError, match="images_per_class was 10 and is now 12"):
+        make(tmp_path, Noise(), n=12)
+    with pytest.raises(FigmentError, match="seed was 0 and is now 1"):
+        make(tmp_path, Noise(), seed=1)
+
+
+def test_the_datasets_library_opens_it(tmp_path, monkeypatch):
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    images = make(tmp_path / "images", Noise(broken=("text 0 1",)))
+    opened = datasets.load_dataset(str(tmp_path / "images"), split="train", cache_dir=str(tmp_path / "cache"))
+    assert opened.features["label"].names == NAMES
+    assert len(opened) == 20
+    pictures = [row for row in opened if row["image"] is not None]
+    assert [row["id"] for row in pictures] == images.ids
+    np.testing.assert_array_equal(np.asarray(pictures[5]["image"]), images.load([5])[0])
+
+
+def test_going_on_touches_no_finished_shard_and_makes_a_lost_one_again(tmp_path):
+    make(tmp_path, Noise())
+    whole = rows(tmp_path)
+    (tmp_path / "train-00001-of-00004.parquet").unlink()
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.glob("*.parquet")}
+    again = Noise()
+    make(tmp_path, again)
+    assert rows(tmp_path) == whole
+    assert again.calls == 2  # six images, four at a time
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 0])
+def test_the_batch_changes_nothing(tmp_path, batch_size):
+    other = Noise()
+    other.batch_size = batch_size
+    make(tmp_path / "one", other)
+    make(tmp_path / "two", Noise())
+    assert rows(tmp_path / "one") == rows(tmp_path / "two")
+
+
+def test_a_last_shard_of_nothing_but_failures_harms_no_one(tmp_path):
+    """19 and 20 stand alone in the last shard: that both fail does not mean that the generator is broken."""
+    lost = {s.seed for s in plan(PROMPTS, 10, 0)[18:]}
+
+    class Unlucky(Noise):
+        def __call__(self, prompts, seeds, init=None):
+            images = super().__call__(prompts, seeds)
+            return [None if seed in lost else image for seed, image in zip(seeds, images, strict=True)]
+
+    assert len(make(tmp_path, Unlucky())) == 18
+    assert [bool(r["error"]) for r in rows(tmp_path)] == [False] * 18 + [True] * 2
+    assert len(make(tmp_path, Noise())) == 20
+
+
+def test_a_generator_that_returns_too_few_images_fails_for_that_batch_alone(tmp_path):
+    class Short(Noise):
+        def __call__(self, prompts, seeds, init=None):
+            images = super().__call__(prompts, seeds)
+            return images if len(images) == 1 else images[:-1]
+
+    make(tmp_path / "short", Short())
+    make(tmp_path / "good", Noise())
+    assert rows(tmp_path / "short") == rows(tmp_path / "good")
+
+
+def test_another_generator_and_other_prompts_are_refused(tmp_path):
+    make(tmp_path, Noise())
+    other = Noise()
+    other.fingerprint = "other"
+    with pytest.raises(FigmentError, match="generator was 'noise' and is now 'other'"):
+        make(tmp_path, other)
+    with pytest.raises(FigmentError, match="prompts was"):
+        generate_images(PROMPTS[:2], Noise(), tmp_path, NAMES, images_per_class=10, shard_size=6)
+
+
+def test_the_dataset_card_of_hostile_names_still_opens(tmp_path):
+    import datasets
+
+    from figment.generate.card import dataset_card
+    from figment.recipe import validate
+
+    names = ["a: `b` # c", "<script>\n---"]
+    generate_images(PROMPTS, Noise(), tmp_path / "images", names, images_per_class=2, shard_size=6)
+    recipe = validate({"name": 'x: "y"\n---', "task": {"class_names": names}}, "it")
+    (tmp_path / "images" / "README.md").write_text(dataset_card(recipe, tmp_path / "images"), encoding="utf-8")
+    opened = datasets.load_dataset(str(tmp_path / "images"), split="train", cache_dir=str(tmp_path / "cache"))
+    assert opened.features["label"].names == names
+    assert len(opened) == 4

@@ -34,7 +34,12 @@ def test_templates_say_the_class_name_and_nothing_else():
     prompts = Templates(["a photo of a {}.", "{}"])(SMALL, 10, rng())
     assert [p.text for p in prompts] == ["a photo of a shoe.", "shoe", "a photo of a ankle boot.", "ankle boot"]
     assert [p.label for p in prompts] == [0, 0, 1, 1]
-    assert [p.id for p in prompts] == ["000-shoe/00000", "000-shoe/00001", "001-ankle-boot/00000", "001-ankle-boot/00001"]
+    assert [p.id for p in prompts] == [
+        "000-shoe/00000",
+        "000-shoe/00001",
+        "001-ankle-boot/00000",
+        "001-ankle-boot/00001",
+    ]
     assert [p.group for p in prompts] == [p.id for p in prompts]
 
 
@@ -139,7 +144,22 @@ def test_empty_lists_of_words_are_no_words():
 
 # ---- ids -------------------------------------------------------------------------------------------------------------
 
-HOSTILE = ["../../etc/passwd", "a/b", "a b", "a\0b", "$(rm -rf /)", "猫", "犬", "-", "C", "C++", "x" * 500, "<b>", "con", ".."]
+HOSTILE = [
+    "../../etc/passwd",
+    "a/b",
+    "a b",
+    "a\0b",
+    "$(rm -rf /)",
+    "猫",
+    "犬",
+    "-",
+    "C",
+    "C++",
+    "x" * 500,
+    "<b>",
+    "con",
+    "..",
+]
 
 
 @pytest.mark.parametrize("writer", [Templates(["a {}"]), Attributes(["a {}"])])
@@ -149,7 +169,9 @@ def test_hostile_class_names_give_safe_unique_ids(writer):
     assert len(set(ids)) == len(HOSTILE)
     for id in ids:
         assert re.fullmatch(r"\d{3,}-[a-z0-9-]{1,40}/\d{5}", id) and len(PurePosixPath(id).parts) == 2
-    assert all(p.text in (f"a {name}", f"an {name}") for p, name in zip(prompts, HOSTILE, strict=True))  # as the user wrote it
+    assert all(
+        p.text in (f"a {name}", f"an {name}") for p, name in zip(prompts, HOSTILE, strict=True)
+    )  # as the user wrote it
 
 
 def test_ids_of_many_classes_and_prompts_stay_unique():

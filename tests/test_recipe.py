@@ -138,7 +138,11 @@ def test_an_unknown_kind_gets_the_list():
 
 def test_plugin_is_no_kind_that_can_be_written():
     text = mistake({"task": TASK, "prompts": {"kind": "plugin"}})
-    assert "package.module:Name" in text and "'plugin'" in text.partition("got")[2] and "'plugin'" not in text.partition("got")[0]
+    assert (
+        "package.module:Name" in text
+        and "'plugin'" in text.partition("got")[2]
+        and "'plugin'" not in text.partition("got")[0]
+    )
 
 
 def test_a_kind_that_is_not_given_is_asked_for():
@@ -159,7 +163,10 @@ def test_a_kind_that_is_not_given_is_asked_for():
         ({**TASK, "templates": ["a photo"]}, "task.templates.0: a template holds {} once"),
         ({**TASK, "templates": ["{} and {}"]}, "task.templates.0: a template holds {} once"),
         ({**TASK, "templates": []}, "templates is empty"),
-        ({**TASK, "synonyms": {"cot": ["bed"]}}, "synonyms names 'cot', which is not in class_names. Did you mean 'cat'?"),
+        (
+            {**TASK, "synonyms": {"cot": ["bed"]}},
+            "synonyms names 'cot', which is not in class_names. Did you mean 'cat'?",
+        ),
         ({**TASK, "real": {"tst": "x"}}, "task.real.tst: there is no such field. Did you mean 'test'?"),
     ],
 )
@@ -397,7 +404,9 @@ def test_any_text_is_a_recipe_or_a_clear_error(tmp_path, text):
 
 def test_data_that_holds_itself(tmp_path):
     refused(load_recipe, written(tmp_path, "task: &t {class_names: *t, real: *t}"))
-    refused(load_recipe, written(tmp_path, "task: {class_names: [a, b]}\nfilters: &f [{kind: 'a:b', options: {x: *f}}]"))
+    refused(
+        load_recipe, written(tmp_path, "task: {class_names: [a, b]}\nfilters: &f [{kind: 'a:b', options: {x: *f}}]")
+    )
     refused(load_recipe, written(tmp_path, "a: " + "[" * 5000))
 
 

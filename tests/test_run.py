@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import tiny
 import yaml
 from PIL import Image
 
+import tiny
 from figment.errors import FigmentError
 from figment.recipe import Recipe, validate
 from figment.report.folder import report_of
@@ -51,7 +51,12 @@ def photos(tmp_path_factory) -> Path:
 def recipe(models: dict[str, str], photos: Path | None, pipeline: str = "sd15", **changes) -> Recipe:
     real = {"train": str(photos / "train"), "test": str(photos / "test")} if photos else {}
     data = {
-        "task": {"class_names": NAMES, "attributes": {"size": ["small", "large"]}, "contexts": ["outside"], "real": real},
+        "task": {
+            "class_names": NAMES,
+            "attributes": {"size": ["small", "large"]},
+            "contexts": ["outside"],
+            "real": real,
+        },
         "prompts": {"kind": "attributes", "per_class": 3},
         "generate": {"model": models[pipeline], "images_per_class": 6, "num_inference_steps": 2, "shard_size": 4},
         "filters": [{"kind": "blank"}, {"kind": "clip", "rule": "top_k", "k": 4}],
@@ -127,7 +132,13 @@ def test_arms_are_whole_runs_and_stand_in_one_report(models, photos, tmp_path):
     arms = {"no filter": {"filters": []}, "templates <b>": {"prompts": {"kind": "templates"}}}
     outcomes = run_arms(recipe(models, photos, name="main", arms=arms), tmp_path)
     assert list(outcomes) == ["no filter", "templates <b>", "main"]
-    assert [a.name for a in report_of(tmp_path).arms] == ["zero-shot", "no filter", "templates <b>", "main", "all real pictures"]
+    assert [a.name for a in report_of(tmp_path).arms] == [
+        "zero-shot",
+        "no filter",
+        "templates <b>",
+        "main",
+        "all real pictures",
+    ]
     assert "templates <b>" not in (tmp_path / "report.html").read_text(encoding="utf-8")
     # The real pictures were encoded once, for all of them.
     assert not (tmp_path / "arms" / "00-no-filter" / "features").exists()
@@ -146,7 +157,9 @@ def test_killed_at_three_moments_it_ends_as_if_it_never_was(models, tmp_path):
     command = [sys.executable, "-m", "figment.cli", "run", str(path), "--out", str(tmp_path / "killed")]
     shards = 14  # 40 images, 3 a shard
     for until in (1, 5, 9):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
         while len(list((tmp_path / "killed" / "images").glob("train-*"))) < until:
             assert process.poll() is None, "the run ended before it could be killed"
             time.sleep(0.005)
@@ -174,7 +187,9 @@ class Counted:
     def __call__(self, prompts, seeds, init=None):
         self.made += len(prompts)
         return [
-            None if any(f in p for f in self.fails) else np.random.default_rng(s).integers(0, 256, (32, 32, 3), np.uint8)
+            None
+            if any(f in p for f in self.fails)
+            else np.random.default_rng(s).integers(0, 256, (32, 32, 3), np.uint8)
             for p, s in zip(prompts, seeds, strict=True)
         ]
 

@@ -11,7 +11,9 @@ from figment.generate.stage import NOT_FINITE, generate_images, plan
 from figment.types import Prompt
 
 NAMES = ["ankle boot", "bag"]
-PROMPTS = [Prompt(f"{label:03d}-x/{i:05d}", f"text {label} {i}", label, f"g{label}{i}") for label in (0, 1) for i in range(3)]
+PROMPTS = [
+    Prompt(f"{label:03d}-x/{i:05d}", f"text {label} {i}", label, f"g{label}{i}") for label in (0, 1) for i in range(3)
+]
 
 
 class Noise:
@@ -46,7 +48,12 @@ def test_the_plan_is_balanced_at_every_point_and_more_images_come_at_the_end():
     short, long = plan(PROMPTS, 7, seed=0), plan(PROMPTS, 9, seed=0)
     assert long[: len(short)] == short
     assert [s.label for s in short] == [0, 1] * 7
-    assert [s.id for s in short if s.label == 0][:4] == ["000-x/00000/0", "000-x/00001/0", "000-x/00002/0", "000-x/00000/1"]
+    assert [s.id for s in short if s.label == 0][:4] == [
+        "000-x/00000/0",
+        "000-x/00001/0",
+        "000-x/00002/0",
+        "000-x/00000/1",
+    ]
     assert len({s.seed for s in long}) == len({s.id for s in long}) == 18
     assert {s.seed for s in plan(PROMPTS, 7, seed=1)}.isdisjoint(s.seed for s in short)
 

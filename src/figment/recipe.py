@@ -122,9 +122,7 @@ def _kind_of(value: Any) -> str:
 
 PLUGIN = "package.module:Name"  # how messages name the kind of a plug-in
 Prompts = Annotated[
-    Annotated[Templates, Tag("templates")]
-    | Annotated[Attributes, Tag("attributes")]
-    | Annotated[Plugin, Tag(PLUGIN)],
+    Annotated[Templates, Tag("templates")] | Annotated[Attributes, Tag("attributes")] | Annotated[Plugin, Tag(PLUGIN)],
     Discriminator(_kind_of),
 ]
 Filter = Annotated[
@@ -313,7 +311,8 @@ def _with_absolute_paths(recipe: Recipe, base: Path) -> Recipe:
     fields |= {f"filters.{i}.model": f.model for i, f in enumerate(recipe.filters) if isinstance(f, ClipFilter)}
     changes: dict[str, Any] = {field: _absolute(field, where, base) for field, where in fields.items()}
     changes["arms"] = {
-        name: {field: _absolute(field, value, base) for field, value in arm.items()} for name, arm in recipe.arms.items()
+        name: {field: _absolute(field, value, base) for field, value in arm.items()}
+        for name, arm in recipe.arms.items()
     }
     return recipe.changed(changes)
 

@@ -43,7 +43,9 @@ PathText = Annotated[str, AfterValidator(_path)]
 class RealPictures(Strict):
     """Folders of real pictures: one sub-folder a class, or Parquet shards. ``starter/pool`` and ``starter/test`` are built in."""
 
-    train: PathText | None = Field(None, description="photographs one has: few-shot, the exchange rate; never tested on")
+    train: PathText | None = Field(
+        None, description="photographs one has: few-shot, the exchange rate; never tested on"
+    )
     val: PathText | None = Field(None, description="chooses the epoch where train.select is 'validation'")
     test: PathText | None = Field(None, description="read for the final evaluation only")
 

@@ -24,14 +24,13 @@ from figment.types import Result
 
 from . import data
 
-GUIDANCES = (1.0, 2.0)
+IMAGES = {1.0: 10_000, 2.0: 3_000}  # guidance -> images generated to measure it
 STEPS = 12
 CNN_STEPS = 800
-IMAGES = 10_000
 WORDS = ("", "dark", "light", "slim", "wide", "short", "long", "striped")
 
 
-def write_card(package: Path, work: Path, data_folder: Path, images: int = IMAGES) -> None:
+def write_card(package: Path, work: Path, data_folder: Path) -> None:
     """Fill ``package`` with the card; ``work`` keeps what was measured so far, so a killed run goes on."""
     task = load_task("fashion")
     test = open_pictures(package / "test", task.class_names)
@@ -58,7 +57,7 @@ def write_card(package: Path, work: Path, data_folder: Path, images: int = IMAGE
             )
             note(f"real {n}", cas=cas)
     judge = None
-    for guidance in GUIDANCES:
+    for guidance, images in IMAGES.items():
         name = f"guidance {guidance:g}"
         if name not in found:
             judge = judge or train_cnn(web, web_labels, len(task.class_names), steps=CNN_STEPS)

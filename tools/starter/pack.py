@@ -40,9 +40,17 @@ def pack(out: Path, data_folder: Path, package: Path) -> None:
         requires_safety_checker=False,
     )
     pipeline.to(dtype=half).save_pretrained(package / "pipeline")
+    for part in ("clip", "pipeline/text_encoder"):
+        load_as_float32(package / part / "config.json")
     for split in ("pool", "test"):
         images, labels = data.load(split, data_folder)
         write_pictures(package / split, data.pad(images), labels)
+
+
+def load_as_float32(config: Path) -> None:
+    """Half precision is for the disk: without this, plain diffusers code gets a float16 text encoder and a float32 UNet."""
+    text = config.read_text(encoding="utf-8").replace('"dtype": "float16"', '"dtype": "float32"')
+    config.write_text(text, encoding="utf-8")
 
 
 def write_pictures(folder: Path, images, labels) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -298,3 +299,17 @@ def test_status_tells_of_arms_before_the_recipe_itself_has_begun(models, photos,
     states = {s.name: s.state for s in stages_of(tmp_path)}
     assert states["arms/00-first/images"] == states["arms/00-first/report"] == "done"
     assert states["images"] == states["report"] == "to do"
+
+
+def test_a_real_picture_that_cannot_be_read_is_found_before_anything_is_made(models, photos, tmp_path):
+    shutil.copytree(photos, tmp_path / "photos")
+    broken = next((tmp_path / "photos" / "test").rglob("*.png"))
+    broken.write_bytes(broken.read_bytes()[:60])
+    with pytest.raises(FigmentError, match=broken.name):
+        run_recipe(recipe(models, tmp_path / "photos"), tmp_path / "run")
+    assert not (tmp_path / "run" / "images").exists()
+
+
+def test_an_arm_needs_a_name_of_its_own(models, tmp_path):
+    with pytest.raises(FigmentError, match="both called 'main'"):
+        run_arms(recipe(models, None, name="main", arms={"main": {"seed": 1}}), tmp_path)

@@ -111,7 +111,16 @@ class _Walk:
                 "train.select is 'validation', and there are no validation pictures. Set task.real.val, or train.select: last."
             )
         make_writer(self.recipe)
-        _ = self.features, self.filters, self.generator
+        _ = self.filters, self.generator
+        for split in self._splits_needed():  # a picture that cannot be read is found here; the features are kept
+            self.features(self.real[split], f"encode real {split}")
+
+    def _splits_needed(self) -> list[str]:
+        """The splits that the run will read, of those there are."""
+        evaluate = self.recipe.evaluate
+        train = "test" in self.real and (evaluate.real_all or evaluate.exchange_rate)
+        wanted = {"test": True, "train": train, "val": True}
+        return [split for split in self.real if wanted[split]]
 
     # ---- words to images ---------------------------------------------------------------------------------------------
 
@@ -234,7 +243,7 @@ class _Walk:
     def _tune(self, head: Head, x: np.ndarray, y: np.ndarray) -> list[Tuned]:
         """The recipe's tuning on the kept images, once a seed."""
         val = self.real.get("val")
-        seen = None if val is None else (self.features(val, "encode real val"), val.labels)
+        seen = None if val is None else (self.features(val), val.labels)
         console.print(f"  tune on synthetic: {len(x):,} pictures, {len(self._seeds)} seeds")
         return [tune(head, x, y, self.recipe.train, seed, val=seen) for seed in self._seeds]
 
@@ -246,7 +255,7 @@ class _Walk:
         """Read the test pictures, once for each reported model."""
         names, seeds = self.task.class_names, self._seeds
         test = self.real["test"]
-        x, y = self.features(test, "encode real test"), test.labels
+        x, y = self.features(test), test.labels
         before, after = zero_shot.predict(x), [head.predict(x) for head in tuned]
         right_before, right_after = correctness(before, y), correctness(after, y)  # bool (1, n), (S, n)
         results = [
@@ -258,7 +267,7 @@ class _Walk:
         if "train" not in self.real or not (settings.real_all or settings.exchange_rate):
             return results
         real = self.real["train"]
-        real_x = self.features(real, "encode real train")
+        real_x = self.features(real)
         learn = partial(tune_few_shot, settings=self.recipe.train)  # the same learner at any number of real pictures
         if settings.real_all:
             console.print(f"  tune on real: {len(real):,} pictures, {len(seeds)} seeds")

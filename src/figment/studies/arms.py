@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from figment import store
+from figment.errors import FigmentError
 from figment.progress import console
 from figment.recipe import Recipe
 from figment.run import Outcome, run_recipe
@@ -17,6 +18,8 @@ def run_arms(recipe: Recipe, out: Path | str) -> dict[str, Outcome]:
     Real pictures are encoded once for all arms. Only the recipe itself measures the ceiling and the exchange rate.
     """
     out = Path(out)
+    if recipe.name in recipe.arms:
+        raise FigmentError(f"The recipe and one of its arms are both called {recipe.name[:60]!r}. Rename one of them.")
     # All arms are checked before the first one costs anything.
     shared = {"arms": {}, "evaluate.real_all": False, "evaluate.exchange_rate": False}
     arms = {

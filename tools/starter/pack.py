@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import shutil
 from pathlib import Path
 
@@ -42,6 +43,9 @@ def pack(out: Path, data_folder: Path, package: Path) -> None:
     pipeline.to(dtype=half).save_pretrained(package / "pipeline")
     for part in ("clip", "pipeline/text_encoder"):
         load_as_float32(package / part / "config.json")
+    for config in package.rglob("config.json"):  # diffusers notes the folder that it loaded from
+        text = re.sub(r'\n *"_name_or_path": ".*",', "", config.read_text(encoding="utf-8"))
+        config.write_text(text, encoding="utf-8")
     for split in ("pool", "test"):
         images, labels = data.load(split, data_folder)
         write_pictures(package / split, data.pad(images), labels)

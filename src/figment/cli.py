@@ -153,19 +153,16 @@ def _print_results(folder: Path) -> None:
             console.print(line)
     console.print(
         f"\nReport: {folder / 'report.html'}\nImages: {folder / 'images'}  (datasets.load_dataset opens it)",
-        markup=False,
         soft_wrap=True,
     )
 
 
 def _print_forecast(recipe, folder: Path) -> None:
     from figment.forecast import forecast
+    from figment.studies.arms import arm_runs
 
-    for name, arm in {
-        **{n: recipe.changed({"arms": {}, **c}, f"arm {n[:60]!r}") for n, c in recipe.arms.items()},
-        recipe.name: recipe,
-    }.items():
-        f = forecast(arm, folder)
+    for name, (arm, arm_folder) in {**arm_runs(recipe, folder), recipe.name: (recipe, folder)}.items():
+        f = forecast(arm, arm_folder)
         console.print(f"{name}", style="bold")
         console.print(
             f"  {f.prompts:,} prompts, {f.images:,} images in {f.shards:,} shards; {f.done:,} are there already"

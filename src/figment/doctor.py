@@ -57,7 +57,7 @@ def _torch() -> Finding:
         f"no GPU; {machine.device()}; {'bfloat16 in hardware' if half else 'no bfloat16 in hardware, float32 is used'}"
     )
     return Finding(
-        "device", "note", f"{text}. Enough for the starter; Stable Diffusion takes about a minute an image here."
+        "device", "note", f"{text}. Enough for the starter; for larger models ask figment run --dry-run first."
     )
 
 
@@ -73,7 +73,9 @@ def _memory() -> Finding:
 def _disk() -> Finding:
     free = shutil.disk_usage(Path.cwd()).free / 2**30
     return Finding(
-        "disk", "ok" if free > 5 else "note", f"{free:.0f} GiB free here; 10,000 images at 512 pixels take about 4 GiB"
+        "disk",
+        "ok" if free > 5 else "note",
+        f"{free:.0f} GiB free here; figment run --dry-run says what a recipe takes",
     )
 
 

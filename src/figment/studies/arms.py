@@ -18,24 +18,30 @@ def run_arms(recipe: Recipe, out: Path | str) -> dict[str, Outcome]:
     Real pictures are encoded once for all arms. Only the recipe itself measures the ceiling and the exchange rate.
     """
     out = Path(out)
-    if recipe.name in recipe.arms:
-        raise FigmentError(f"The recipe and one of its arms are both called {recipe.name[:60]!r}. Rename one of them.")
-    # All arms are checked before the first one costs anything.
-    shared = {"arms": {}, "evaluate.real_all": False, "evaluate.exchange_rate": False}
-    arms = {
-        name: recipe.changed({**shared, "name": name, **changes}, f"arm {name[:60]!r}")
-        for name, changes in recipe.arms.items()
-    }
-    folders = {name: _folder_name(i, name) for i, name in enumerate(arms)}
+    arms = arm_runs(recipe, out)  # all are checked before the first one costs anything
     outcomes = {}
-    for name, arm in arms.items():
+    for name, (arm, folder) in arms.items():
         console.print(name, style="bold")
-        outcomes[name] = run_recipe(arm, out / "arms" / folders[name], features_folder=out / "features")
+        outcomes[name] = run_recipe(arm, folder, features_folder=out / "features")
     if arms:
-        store.write_json(out / "arms" / "arms.json", list(folders.values()))
+        store.write_json(out / "arms" / "arms.json", [folder.name for _, folder in arms.values()])
         console.print(recipe.name, style="bold")
     outcomes[recipe.name] = run_recipe(recipe, out)
     return outcomes
+
+
+def arm_runs(recipe: Recipe, out: Path) -> dict[str, tuple[Recipe, Path]]:
+    """Name -> the recipe of that arm and its folder. Raises FigmentError, naming the arm, for settings that do not hold."""
+    if recipe.name in recipe.arms:
+        raise FigmentError(f"The recipe and one of its arms are both called {recipe.name[:60]!r}. Rename one of them.")
+    shared = {"arms": {}, "evaluate.real_all": False, "evaluate.exchange_rate": False}
+    return {
+        name: (
+            recipe.changed({**shared, "name": name, **changes}, f"arm {name[:60]!r}"),
+            out / "arms" / _folder_name(number, name),
+        )
+        for number, (name, changes) in enumerate(recipe.arms.items())
+    }
 
 
 def _folder_name(number: int, name: str) -> str:

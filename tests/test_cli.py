@@ -169,21 +169,6 @@ except SystemExit:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
-def test_a_full_disk_costs_nothing_that_was_finished(recipe, tmp_path):
-    """The second of three shards meets a disk that is full."""
-    path, out = recipe(generate__shard_size=2), tmp_path / "run"
-    (out / "images").mkdir(parents=True)
-    full = out / "images" / ".train-00001-of-00003.parquet.tmp"
-    full.symlink_to("/dev/full")
-    assert "No space left" in error_of(figment("run", path, "--out", out))
-    assert [p.name for p in (out / "images").glob("train-*")] == ["train-00000-of-00003.parquet"]
-    assert "1 of 3 shards" in figment("status", out).stdout
-    assert "status" in error_of(figment("report", out))
-    full.unlink()
-    assert figment("run", out).returncode == 0  # the folder of an interrupted run is enough
-    assert "made 6" in figment("status", out).stdout
-
-
 def test_init_with_a_name_that_yaml_reads_as_something_else(tmp_path):
     for name in ("123", "yes", "null", "1e3"):
         assert figment("init", tmp_path / f"{name}.yaml").returncode == 0

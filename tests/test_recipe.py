@@ -53,6 +53,7 @@ def test_only_documented_fields_are_needed():
         ("", "task"),
         ("task", "class_names"),
         ("prompts.package.module:Name", "kind"),
+        ("generate.package.module:Name", "kind"),
         ("filters.package.module:Name", "kind"),
     }
 

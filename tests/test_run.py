@@ -276,7 +276,7 @@ def test_a_test_class_without_pictures_is_measured_on_the_others(models, photos,
 
     rng = np.random.default_rng(1)
     some = [Sample(f"{i}", "", "", 0, 0, "", rng.integers(0, 256, (8, 8, 3), np.uint8)) for i in range(5)]
-    store.Stage(tmp_path / "test", 1, {}, {}).write(0, store.sample_table(some, NAMES))
+    store.Stage(tmp_path / "test", 1, {}, {}).write(0, store.sample_table(store.sample_rows(some), NAMES))
     own = recipe(models, photos, **{"task.real.test": str(tmp_path / "test")})
     assert run_recipe(own, tmp_path / "run", generator=Counted()).results["top1/synthetic"].n == 5
 

@@ -7,7 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from figment.errors import FigmentError
-from figment.generate.stage import NOT_FINITE, generate_images, plan
+from figment.generate.plan import Plan
+from figment.generate.stage import NOT_FINITE, generate_images
 from figment.types import Prompt
 
 NAMES = ["ankle boot", "bag"]
@@ -45,7 +46,7 @@ def rows(folder) -> list[dict]:
 
 
 def test_the_plan_is_balanced_at_every_point_and_more_images_come_at_the_end():
-    short, long = plan(PROMPTS, 7, seed=0), plan(PROMPTS, 9, seed=0)
+    short, long = list(Plan(PROMPTS, 7, seed=0)), list(Plan(PROMPTS, 9, seed=0))
     assert long[: len(short)] == short
     assert [s.label for s in short] == [0, 1] * 7
     assert [s.id for s in short if s.label == 0][:4] == [
@@ -55,7 +56,7 @@ def test_the_plan_is_balanced_at_every_point_and_more_images_come_at_the_end():
         "000-x/00000/1",
     ]
     assert len({s.seed for s in long}) == len({s.id for s in long}) == 18
-    assert {s.seed for s in plan(PROMPTS, 7, seed=1)}.isdisjoint(s.seed for s in short)
+    assert {s.seed for s in Plan(PROMPTS, 7, seed=1)}.isdisjoint(s.seed for s in short)
 
 
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path):
@@ -134,7 +135,7 @@ def test_the_batch_changes_nothing(tmp_path, batch_size):
 
 def test_a_last_shard_of_nothing_but_failures_harms_no_one(tmp_path):
     """19 and 20 stand alone in the last shard: that both fail does not mean that the generator is broken."""
-    lost = {s.seed for s in plan(PROMPTS, 10, 0)[18:]}
+    lost = {s.seed for s in list(Plan(PROMPTS, 10, 0))[18:]}
 
     class Unlucky(Noise):
         def __call__(self, prompts, seeds, init=None):

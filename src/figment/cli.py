@@ -7,14 +7,18 @@ import sys
 import time
 from importlib import resources
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
-from figment.errors import FigmentError
+from figment.errors import FigmentError, nearest
 from figment.progress import console
+
+if TYPE_CHECKING:
+    from figment.engines import Engine
+    from figment.recipe import Recipe
 
 app = typer.Typer(
     help="Can generated pictures stand in for the photographs you do not have? Class names in; labelled images, a tested classifier and an honest report out.",
@@ -24,7 +28,33 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Out = Annotated[Path | None, typer.Option("--out", help="folder of the run; default: runs/<name of the recipe file>")]
+
+def _folder(text: str) -> Path:
+    from figment.files import as_path
+
+    return as_path(text)
+
+
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        parser=_folder,
+        metavar="DIR",
+        help="folder of the run, local or such as s3://bucket/run; default: runs/<name of the recipe file>",
+    ),
+]
+Folder = Annotated[Path, typer.Argument(parser=_folder, metavar="DIR", help="folder of a run")]
+EngineName = Annotated[str, typer.Option("--engine", help="where images are made: local or ray")]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers", min=1, help="processes that make images, one a GPU; default: one, or all of a Ray cluster"
+    ),
+]
+Address = Annotated[
+    str | None, typer.Option("--address", help="of a Ray cluster; default: the one this machine is in, else a new one")
+]
 Set = Annotated[
     list[str] | None,
     typer.Option(
@@ -36,7 +66,11 @@ Set = Annotated[
 
 
 @app.command()
-def demo(out: Annotated[Path, typer.Option("--out", help="folder of the run")] = Path("runs/demo")) -> None:
+def demo(
+    out: Annotated[Path, typer.Option("--out", parser=_folder, metavar="DIR", help="folder of the run")] = Path(
+        "runs/demo"
+    ),
+) -> None:
     """Run the whole path on the embedded starter models: a few minutes on two CPU cores, no network."""
     from figment.recipe import load_recipe
 
@@ -49,13 +83,13 @@ def demo(out: Annotated[Path, typer.Option("--out", help="folder of the run")] =
 @app.command()
 def init(path: Annotated[Path, typer.Argument(help="the recipe to write")] = Path("recipe.yaml")) -> None:
     """Write a commented recipe to start from."""
-    from figment import store
+    from figment import files
 
     if path.exists():
         raise FigmentError(f"{path} exists already and is left as it is. Choose another name: figment init other.yaml")
     template = (resources.files("figment") / "init_template.yaml").read_text(encoding="utf-8")
     name = "".join(c if c.isalnum() else "-" for c in path.stem) or "recipe"
-    store.write_atomic(path, template.replace("{file}", str(path)).replace("{name}", name).encode())
+    files.write_atomic(path, template.replace("{file}", str(path)).replace("{name}", name).encode())
     console.print(f"Wrote {path}. Put in your class names, then: figment run {path}")
 
 
@@ -65,6 +99,9 @@ def run(
     out: Out = None,
     set: Set = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what it would make and cost, and stop")] = False,
+    engine: EngineName = "local",
+    workers: Workers = None,
+    address: Address = None,
 ) -> None:
     """Run a recipe. The same command again finishes what was interrupted."""
     from figment.recipe import load_recipe
@@ -74,11 +111,60 @@ def run(
     if dry_run:
         _print_forecast(loaded, folder)
     else:
-        _run(loaded, folder)
+        _run(loaded, folder, make_engine(engine, workers, address))
 
 
 @app.command()
-def status(folder: Annotated[Path, typer.Argument(help="folder of a run")]) -> None:
+def generate(
+    recipe: Annotated[Path, typer.Argument(help="a YAML recipe, or the folder of an earlier run")],
+    out: Out = None,
+    set: Set = None,
+    part: Annotated[
+        str | None,
+        typer.Option("--part", metavar="I/N", help="make only part I of N, counted from 0, for job arrays"),
+    ] = None,
+    engine: EngineName = "local",
+    workers: Workers = None,
+    address: Address = None,
+) -> None:
+    """Make the images of a recipe and nothing else. figment run goes on from there."""
+    from figment.recipe import load_recipe
+    from figment.run import make_images
+
+    loaded = load_recipe(recipe, set or [])
+    folder = make_images(
+        loaded,
+        out or _default_out(recipe),
+        engine=make_engine(engine, workers, address),
+        part=None if part is None else _part(part),
+    )
+    console.print(f"Images: {folder}", soft_wrap=True)
+
+
+def make_engine(name: str, workers: int | None, address: str | None) -> Engine:
+    """The engine behind the options. Raises FigmentError."""
+    from figment.engines import Local
+
+    if name == "local":
+        if address:
+            raise FigmentError("--address is that of a Ray cluster; give --engine ray with it, or leave it out.")
+        return Local(workers or 1)
+    if name == "ray":
+        from figment.engines.ray import Ray
+
+        return Ray(workers, address)
+    raise FigmentError(f"There is no engine {name!r}.{nearest(name, ['local', 'ray'])} Allowed: local, ray.")
+
+
+def _part(text: str) -> tuple[int, int]:
+    own, slash, of = text.partition("/")
+    if not (slash and own.isdecimal() and of.isdecimal() and int(own) < int(of)):
+        raise FigmentError(f"--part takes I/N with I from 0 to N - 1, such as 3/16; this is {text!r}.")
+    return int(own), int(of)
+
+
+@app.command()
+def status(folder: Folder) -> None:
     """Say how far a run is."""
     from figment.status import stages_of
 
@@ -89,7 +175,7 @@ def status(folder: Annotated[Path, typer.Argument(help="folder of a run")]) -> N
 
 
 @app.command()
-def report(folder: Annotated[Path, typer.Argument(help="folder of a finished run")]) -> None:
+def report(folder: Folder) -> None:
     """Write report.html again and print the results."""
     from figment.report.folder import report_of
     from figment.report.page import write
@@ -122,11 +208,11 @@ def _default_out(recipe: Path) -> Path:
     return Path("runs") / recipe.stem
 
 
-def _run(recipe, folder: Path) -> None:
+def _run(recipe: Recipe, folder: Path, engine: Engine | None = None) -> None:
     from figment.studies.arms import run_arms
 
     started = time.monotonic()
-    run_arms(recipe, folder)
+    run_arms(recipe, folder, engine)
     console.print()
     _print_results(folder)
     console.print(f"Took {time.monotonic() - started:.0f} s.")
@@ -157,7 +243,7 @@ def _print_results(folder: Path) -> None:
     )
 
 
-def _print_forecast(recipe, folder: Path) -> None:
+def _print_forecast(recipe: Recipe, folder: Path) -> None:
     from figment.forecast import forecast
     from figment.studies.arms import arm_runs
 
@@ -171,7 +257,8 @@ def _print_forecast(recipe, folder: Path) -> None:
             console.print(f"  time and disk are not known: {f.note}")
         else:
             console.print(
-                f"  about {_duration(f.seconds)} of generation on this machine (measured on a trial batch), {f.bytes / 2**20:,.0f} MiB of disk; {f.free_bytes / 2**30:,.0f} GiB are free"
+                f"  about {_duration(f.seconds)} of generation on this machine (measured on a trial batch), {f.bytes / 2**20:,.0f} MiB of disk"
+                + ("" if f.free_bytes is None else f"; {f.free_bytes / 2**30:,.0f} GiB are free")
             )
     console.print("Nothing was written.")
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from figment import store
+from figment import files, store
 from figment.errors import FigmentError
 from figment.models import resolve
 from figment.progress import progress
@@ -128,7 +128,7 @@ class Features:
         )
         self._known: dict[str, np.ndarray] = {}
         for path in sorted(self.folder.glob("*.parquet")) if self.folder else []:
-            self._remember(pq.read_table(path))
+            self._remember(files.open_parquet(path).read())
 
     def __call__(self, pictures: Pictures, description: str = "encode") -> np.ndarray:
         """``float32 (N, D)``, in the order of ``pictures``."""
@@ -151,7 +151,7 @@ class Features:
         if self.folder is not None:
             sink = pa.BufferOutputStream()
             pq.write_table(table, sink, compression="zstd")
-            store.write_atomic(self.folder / f"{store.fingerprint(digests)}.parquet", sink.getvalue().to_pybytes())
+            files.write_atomic(self.folder / f"{store.fingerprint(digests)}.parquet", sink.getvalue().to_pybytes())
 
     def _remember(self, table: pa.Table) -> None:
         column = table["feature"].combine_chunks()

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from figment import store
+from figment import files, png, store
 from figment.errors import FigmentError
-from figment.recipe import Recipe
+from figment.recipe import Diffusers, Recipe
 from figment.run import make_generator, make_writer
+from figment.types import Generator
 
 TRIAL_STEPS = (2, 6)  # two short trials tell the cost of a step from the cost of an image
 
@@ -27,7 +28,7 @@ class Forecast:
     done: int  # images that are there already
     seconds: float | None
     bytes: int | None
-    free_bytes: int
+    free_bytes: int | None  # None: remote
     note: str = ""
 
 
@@ -38,30 +39,37 @@ def forecast(recipe: Recipe, out: Path) -> Forecast:
     g = recipe.generate
     images = g.images_per_class * len({p.label for p in prompts})
     shards = -(-images // g.shard_size)
-    done = sum(g.shard_size for i in range(shards) if store.Stage(out / "images", shards, {}, {}).shard(i).is_file())
-    left = max(0, images - done)
-    disk = next(p for p in [out.absolute(), *out.absolute().parents] if p.exists())
-    free = shutil.disk_usage(disk).free
+    there = min(images, g.shard_size * (shards - len(store.Stage(out / "images", shards, {}, {}).missing())))
+    free = None if files.is_remote(out) else _free_bytes(out)
     try:
         per_image, size = _trial(recipe, [p.text for p in prompts])
     except FigmentError as error:
-        return Forecast(len(prompts), images, shards, min(done, images), None, None, free, str(error))
-    return Forecast(len(prompts), images, shards, min(done, images), left * per_image, int(left * size), free)
+        return Forecast(len(prompts), images, shards, there, None, None, free, str(error))
+    left = images - there
+    return Forecast(len(prompts), images, shards, there, left * per_image, int(left * size), free)
+
+
+def _free_bytes(out: Path) -> int:
+    return shutil.disk_usage(next(p for p in [out.absolute(), *out.absolute().parents] if p.exists())).free
 
 
 def _trial(recipe: Recipe, texts: list[str]) -> tuple[float, float]:
     """Seconds and bytes an image."""
-    seconds, size = [], 0.0
-    few = [s for s in TRIAL_STEPS if s < recipe.generate.num_inference_steps] or [recipe.generate.num_inference_steps]
-    for steps in few:
-        generator = make_generator(recipe.changed({"generate.num_inference_steps": steps}))
-        generator(texts[:1], [0])  # loading and warming up are not what is measured
-        batch = min(generator.batch_size or 1, len(texts), 64)
-        started = time.perf_counter()
-        made = [image for image in generator(texts[:batch], list(range(batch))) if image is not None]
-        seconds.append((time.perf_counter() - started) / batch)
-        size = float(np.mean([len(store.encode_png(i)) for i in made])) if made else size
-    if len(few) == 1:
-        return seconds[0], size
-    a_step = max(0.0, (seconds[1] - seconds[0]) / (few[1] - few[0]))
-    return seconds[1] + a_step * (recipe.generate.num_inference_steps - few[1]), size
+    if not isinstance(recipe.generate, Diffusers):
+        return _time(make_generator(recipe), texts)
+    steps = recipe.generate.num_inference_steps
+    few = [s for s in TRIAL_STEPS if s < steps] or [steps]
+    timed = [_time(make_generator(recipe.changed({"generate.num_inference_steps": s})), texts) for s in few]
+    seconds, size = timed[-1]
+    if len(few) > 1:
+        seconds += max(0.0, (timed[1][0] - timed[0][0]) / (few[1] - few[0])) * (steps - few[1])
+    return seconds, size
+
+
+def _time(generator: Generator, texts: list[str]) -> tuple[float, float]:
+    generator(texts[:1], [0])  # loading and warming up are not what is measured
+    batch = min(getattr(generator, "batch_size", 0) or 1, len(texts), 64)
+    started = time.perf_counter()
+    made = [image for image in generator(texts[:batch], list(range(batch))) if image is not None]
+    seconds = (time.perf_counter() - started) / batch
+    return seconds, float(np.mean([len(png.encode(i)) for i in made])) if made else 0.0

@@ -46,7 +46,7 @@ class Attributes(Strict):
     synonyms: bool = Field(True, description="also use the task's other words for a class")
 
 
-class Generate(Strict):
+class Diffusers(Strict):
     """A diffusers text-to-image pipeline and how it samples. Names are those of diffusers."""
 
     kind: Literal["diffusers"] = "diffusers"
@@ -66,6 +66,24 @@ class Generate(Strict):
     batch_size: int | Literal["auto"] = Field("auto", description="halved by itself when memory runs out")
     shard_size: int = Field(256, ge=1, description="images a file; an interrupted run loses at most the one it is at")
     allow_pickle: bool = Field(False, description="load weights stored as pickles, which can run code")
+
+
+class Procedural(Strict):
+    """Pictures drawn by arithmetic: the whole path without a model."""
+
+    kind: Literal["procedural"] = "procedural"
+    images_per_class: int = Field(200, ge=1, description="attempts for each class, spread evenly over its prompts")
+    height: int = Field(32, ge=1, description="in pixels")
+    width: int = Field(32, ge=1, description="in pixels")
+    noise: float = Field(8.0, ge=0, description="standard deviation, in grey levels")
+    shard_size: int = Field(256, ge=1, description="images a file; an interrupted run loses at most the one it is at")
+
+
+class GeneratorPlugin(Plugin):
+    """Your own generator: ``kind: package.module:Name``, called with ``options``."""
+
+    images_per_class: int = Field(200, ge=1, description="attempts for each class, spread evenly over its prompts")
+    shard_size: int = Field(256, ge=1, description="images a file; an interrupted run loses at most the one it is at")
 
 
 class BlankFilter(Strict):
@@ -120,10 +138,21 @@ def _kind_of(value: Any) -> str:
     return PLUGIN if isinstance(kind, str) and ":" in kind else str(kind)
 
 
+def _generator_kind(value: Any) -> str:
+    """Most recipes name a diffusers model and no kind."""
+    return "diffusers" if isinstance(value, dict) and "kind" not in value else _kind_of(value)
+
+
 PLUGIN = "package.module:Name"  # how messages name the kind of a plug-in
 Prompts = Annotated[
     Annotated[Templates, Tag("templates")] | Annotated[Attributes, Tag("attributes")] | Annotated[Plugin, Tag(PLUGIN)],
     Discriminator(_kind_of),
+]
+Generate = Annotated[
+    Annotated[Diffusers, Tag("diffusers")]
+    | Annotated[Procedural, Tag("procedural")]
+    | Annotated[GeneratorPlugin, Tag(PLUGIN)],
+    Discriminator(_generator_kind),
 ]
 Filter = Annotated[
     Annotated[BlankFilter, Tag("blank")] | Annotated[ClipFilter, Tag("clip")] | Annotated[Plugin, Tag(PLUGIN)],
@@ -138,7 +167,7 @@ class Recipe(Strict):
     seed: int = Field(0, ge=0, lt=2**32)
     task: Task
     prompts: Prompts = Attributes()
-    generate: Generate = Generate()
+    generate: Generate = Diffusers()
     filters: list[Filter] = [BlankFilter(), ClipFilter()]
     train: Train = Train()
     evaluate: Evaluate = Evaluate()
@@ -260,7 +289,7 @@ def _item(data: list, index: str, field: str) -> Any:
 
 def _mistake(error: Any) -> str:
     """One line for one pydantic error: where, what, and what would be right."""
-    tags = {"templates", "attributes", PLUGIN, "blank", "clip"}
+    tags = {"templates", "attributes", "diffusers", "procedural", PLUGIN, "blank", "clip"}
     loc = [str(p) for i, p in enumerate(error["loc"]) if not (str(p) in tags and i > 0 and _is_tag(error["loc"], i))]
     where = ".".join(loc) or "the recipe"
     kind = error["type"]
@@ -279,7 +308,7 @@ def _mistake(error: Any) -> str:
 
 
 def _is_tag(loc: tuple, i: int) -> bool:
-    return (loc[0] == "prompts" and i == 1) or (loc[0] == "filters" and i == 2)
+    return (loc[0] in ("prompts", "generate") and i == 1) or (loc[0] == "filters" and i == 2)
 
 
 _PARTS: dict[tuple[str, ...], type[Strict] | type[TuneSettings]] = {
@@ -289,7 +318,9 @@ _PARTS: dict[tuple[str, ...], type[Strict] | type[TuneSettings]] = {
     ("prompts", "templates"): Templates,
     ("prompts", "attributes"): Attributes,
     ("prompts", PLUGIN): Plugin,
-    ("generate",): Generate,
+    ("generate", "diffusers"): Diffusers,
+    ("generate", "procedural"): Procedural,
+    ("generate", PLUGIN): GeneratorPlugin,
     ("filters", "blank"): BlankFilter,
     ("filters", "clip"): ClipFilter,
     ("filters", PLUGIN): Plugin,
@@ -307,7 +338,9 @@ def _with_absolute_paths(recipe: Recipe, base: Path) -> Recipe:
     """Folders named relative to the recipe file, made absolute, so that the resolved recipe works from anywhere."""
     real = recipe.task.real
     fields: dict[str, Any] = {f"task.real.{split}": getattr(real, split) for split in ("train", "val", "test")}
-    fields |= {"generate.model": recipe.generate.model, "train.encoder": recipe.train.encoder}
+    fields |= {"train.encoder": recipe.train.encoder}
+    if isinstance(recipe.generate, Diffusers):
+        fields |= {"generate.model": recipe.generate.model}
     fields |= {f"filters.{i}.model": f.model for i, f in enumerate(recipe.filters) if isinstance(f, ClipFilter)}
     changes: dict[str, Any] = {field: _absolute(field, where, base) for field, where in fields.items()}
     changes["arms"] = {

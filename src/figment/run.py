@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from figment import machine, store
+from figment import files, machine, store
 from figment.classify.head import Head, HeadCard, zero_shot_head
 from figment.classify.tune import Tuned, tune, tune_few_shot
 from figment.encoders import ClipEncoder, Features
+from figment.engines import Engine
 from figment.errors import FigmentError
 from figment.evaluate.accuracy import accuracy, correctness, paired_difference, verdict
 from figment.evaluate.exchange_rate import exchange_rate, real_curve
@@ -24,12 +25,14 @@ from figment.filters.clip import Clip
 from figment.filters.selection import Selection, select
 from figment.generate.card import dataset_card
 from figment.generate.diffusers import DiffusersGenerator
-from figment.generate.stage import generate_images, images_stage
-from figment.pictures import ShardPictures, open_pictures
+from figment.generate.plan import Plan
+from figment.generate.procedural import ProceduralGenerator
+from figment.generate.stage import fill, images_stage
+from figment.pictures import ShardPictures, open_pictures, open_shards
 from figment.progress import console
 from figment.prompts.attributes import Attributes
 from figment.prompts.templates import Templates
-from figment.recipe import BlankFilter, ClipFilter, Plugin, Recipe
+from figment.recipe import BlankFilter, ClipFilter, Diffusers, Plugin, Procedural, Recipe
 from figment.report.folder import read_results, report_of
 from figment.report.page import write as write_report
 from figment.task import real_folder
@@ -54,25 +57,51 @@ class Outcome:
 
 
 def run_recipe(
-    recipe: Recipe, out: Path | str, *, generator: Generator | None = None, features_folder: Path | None = None
+    recipe: Recipe,
+    out: Path | str,
+    *,
+    generator: Generator | None = None,
+    engine: Engine | None = None,
+    features_folder: Path | None = None,
 ) -> Outcome:
     """Do what is missing of a recipe in the folder ``out`` and write its report.
 
-    Call it again after an interruption and it goes on. ``generator`` replaces the recipe's own. Raises FigmentError, before
-    anything is spent where possible.
+    Call it again after an interruption and it goes on. ``out`` may be remote (``s3://...``). ``generator`` replaces the
+    recipe's own; ``engine`` says where images are made. Raises FigmentError, before anything is spent where possible.
     """
-    out = Path(out)
-    with store.lock(out):
+    out = files.as_path(out)
+    with files.lock(out):
         walk = _Walk(recipe, out, generator, features_folder or out / "features")
         walk.check()
         prompts = walk.prompts()
-        images = walk.images(prompts)
+        walk.make_images(prompts, engine)
+        images = walk.images()
         selection = walk.select(images)
         results = walk.finished(selection)
         if results is None:
             results = walk.train_and_evaluate(selection)
         write_report(report_of(out), out / "report.html")
     return Outcome(out, {r.metric: r for r in results})
+
+
+def make_images(
+    recipe: Recipe,
+    out: Path | str,
+    *,
+    generator: Generator | None = None,
+    engine: Engine | None = None,
+    part: tuple[int, int] | None = None,
+) -> Path:
+    """Only the prompts and images of a recipe, or the ``part`` ``(i, n)`` of the images, as a job array makes them.
+
+    Parts may be made at the same time, on machines that share ``out``; :func:`run_recipe` then goes on from there. Returns
+    the folder of the images.
+    """
+    out = files.as_path(out)
+    with files.lock(out, "" if part is None else f"{part[0]}-of-{part[1]}"):
+        walk = _Walk(recipe, out, generator, out / "features")
+        walk.make_images(walk.prompts(), engine, part)
+    return out / "images"
 
 
 class _Walk:
@@ -133,44 +162,47 @@ class _Walk:
         stage = store.Stage(self.out / "prompts", 1, settings, {})
         stage.check_not_stale()
         if not stage.is_complete():
-            started = machine.Meter()
-            writer, n = make_writer(self.recipe)
-            prompts = writer(self.task, n, np.random.default_rng([self.recipe.seed, 1]))
-            stage.write(0, store.prompt_table(prompts, self.task.class_names))
-            stage.finish(counts={"prompts": len(prompts)}, **started.record())
+            with files.lock(stage.folder, wait=True):  # parts of a job array start together; one of them writes
+                if not stage.is_complete():
+                    self._write_prompts(stage)
         return store.read_prompts(stage.read())
 
-    def images(self, prompts: list[Prompt]) -> ShardPictures:
+    def _write_prompts(self, stage: store.Stage) -> None:
+        started = machine.Meter()
+        writer, n = make_writer(self.recipe)
+        prompts = writer(self.task, n, np.random.default_rng([self.recipe.seed, 1]))
+        stage.write(0, store.prompt_table(prompts, self.task.class_names))
+        stage.finish(counts={"prompts": len(prompts)}, **started.record())
+
+    def make_images(
+        self, prompts: list[Prompt], engine: Engine | None = None, part: tuple[int, int] | None = None
+    ) -> None:
         r = self.recipe
+        folder = self.out / "images"
         settings = {"generate": r.generate.model_dump(exclude={"device", "batch_size", "allow_pickle"}), "seed": r.seed}
         inputs = {
-            "prompts": store.read_json(self.out / "prompts" / "stage.json")["fingerprint"],
+            "prompts": files.read_json(self.out / "prompts" / "stage.json")["fingerprint"],
             "generator": self.generator.fingerprint,
         }
-        n, size, folder = r.generate.images_per_class, r.generate.shard_size, self.out / "images"
+        plan = Plan(prompts, r.generate.images_per_class, r.seed, r.generate.shard_size)
+        stage = images_stage(folder, plan, settings, inputs)
         # A recipe that is refused must not take the place of the one that made the images.
-        images_stage(folder, prompts, n, size, settings, inputs).check_not_stale()
-        store.write_atomic(self.out / "recipe.yaml", r.to_yaml().encode())
-        images = generate_images(
-            prompts,
-            self.generator,
-            folder,
-            self.task.class_names,
-            images_per_class=n,
-            seed=r.seed,
-            shard_size=size,
-            settings=settings,
-            inputs=inputs,
-        )
+        stage.check_not_stale()
+        files.write_atomic(self.out / "recipe.yaml", r.to_yaml().encode())
+        fill(stage, plan, self.generator, self.task.class_names, engine=engine, part=part)
+        if stage.is_complete():
+            files.write_atomic(folder / "README.md", dataset_card(r, folder).encode())
+
+    def images(self) -> ShardPictures:
+        images = open_shards(self.out / "images")[0]
         if not len(images):
-            raise FigmentError(f"No image was made; {folder} holds the reasons in its error column.")
-        store.write_atomic(folder / "README.md", dataset_card(r, folder).encode())
+            raise FigmentError(f"No image was made; {self.out / 'images'} holds the reasons in its error column.")
         return images
 
     def select(self, images: ShardPictures) -> Selection:
         """Run the filters and keep what they said, one folder of verdicts each."""
         selection = select(images, self.filters)
-        inputs = {"images": store.read_json(self.out / "images" / "stage.json")["fingerprint"]}
+        inputs = {"images": files.read_json(self.out / "images" / "stage.json")["fingerprint"]}
         for settings, step, name in zip(self.recipe.filters, selection.steps, _score_folders(selection), strict=True):
             stage = store.Stage(self.out / "scores" / name, 1, settings.model_dump(), inputs)
             ids = [images.ids[j] for j in step.index]
@@ -205,7 +237,7 @@ class _Walk:
         """The results of this very run, if it got to its end before."""
         marker = self.out / "model" / "stage.json"
         own = self.fingerprint(selection)
-        if marker.is_file() and store.read_json(marker).get("fingerprint") == own:
+        if marker.is_file() and files.read_json(marker).get("fingerprint") == own:
             results = [r for r in read_results(self.out) if r.fingerprint == own]
             return results if results or "test" not in self.real else None
         return None
@@ -228,7 +260,7 @@ class _Walk:
             "loss": [h["loss"] for h in tuned[0].history],
             "val_accuracy": [h["val_accuracy"] for h in tuned[0].history],
         }
-        store.write_json(
+        files.write_json(
             self.out / "model" / "stage.json",
             {
                 "fingerprint": own,
@@ -314,9 +346,13 @@ def _score_folders(selection: Selection) -> list[str]:
     return [f"{i}-{step.filter}" for i, step in enumerate(selection.steps)]
 
 
-def make_generator(recipe: Recipe) -> DiffusersGenerator:
-    settings = recipe.generate.model_dump(exclude={"kind", "images_per_class", "shard_size"})
-    return DiffusersGenerator(**settings)
+def make_generator(recipe: Recipe) -> Generator:
+    settings = recipe.generate
+    if isinstance(settings, Diffusers):
+        return DiffusersGenerator(**settings.model_dump(exclude={"kind", "images_per_class", "shard_size"}))
+    if isinstance(settings, Procedural):
+        return ProceduralGenerator(height=settings.height, width=settings.width, noise=settings.noise)
+    return load_plugin(settings)
 
 
 def make_writer(recipe: Recipe) -> tuple[Writer, int]:
@@ -366,6 +402,6 @@ def _append_results(out: Path, results: list[Result]) -> None:
     """Add to results.jsonl, in place of earlier lines of the same run."""
     own = {r.fingerprint for r in results}
     lines = [r for r in read_results(out) if r.fingerprint not in own] + results
-    store.write_atomic(
+    files.write_atomic(
         out / "results.jsonl", "".join(json.dumps(asdict(r), ensure_ascii=False) + "\n" for r in lines).encode()
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from figment import store
+from figment import files
 from figment.errors import FigmentError
 
 
@@ -38,7 +38,7 @@ def _stages_of_one(top: Path, run: Path) -> list[StageStatus]:
 def _of(run: Path, folder: Path) -> StageStatus:
     name = str(folder.relative_to(run))
     if (folder / "stage.json").is_file():
-        stage = store.read_json(folder / "stage.json")
+        stage = files.read_json(folder / "stage.json")
         counts = stage.get("counts", {"kept": stage.get("kept")})
         said = ", ".join(f"{k} {sum(v.values()) if isinstance(v, dict) else v:,}" for k, v in counts.items())
         return StageStatus(name, "done", said + (f" in {stage['seconds']:.0f} s" if "seconds" in stage else ""))

@@ -7,28 +7,28 @@ interrupted stage is recognised as well as a finished one. See ``docs/format.md`
 
 from __future__ import annotations
 
-import errno
-import fcntl
+import base64
 import hashlib
 import io
 import json
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
 
+from figment import png
 from figment.errors import FigmentError
+from figment.files import open_parquet, read_json, write_atomic, write_json
 from figment.types import Prompt, Sample, Verdict
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+FINGERPRINT, IDENTITY, IMAGES = b"figment.fingerprint", b"figment.identity", b"figment.images"
+ROW_GROUP = 256
 
 
 # ---- content and its hashes ------------------------------------------------------------------------------------------
@@ -43,76 +43,6 @@ def fingerprint(value: Any) -> str:
 def digest(data: bytes) -> str:
     """The content hash of one picture's stored bytes."""
     return hashlib.sha256(data).hexdigest()[:32]
-
-
-def encode_png(image: np.ndarray) -> bytes:
-    """``uint8 (H, W, 3)`` to PNG. Lossless: what a filter or classifier sees later is what the generator made."""
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG", compress_level=4)
-    return buffer.getvalue()
-
-
-# ---- writing that survives -------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusals into one paragraph that says what is safe and what to do."""
-    try:
-        yield
-    except OSError as error:
-        again = "What was finished before is safe; run the same command again and it goes on from there."
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise FigmentError(
-                f"No space left on the disk of {path.parent} while writing {path.name}. Free some space. {again}"
-            ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG):
-            reason = os.strerror(error.errno).lower()
-            raise FigmentError(
-                f"Cannot write to {path.parent}: {reason}. Choose another folder with --out, or change its permissions."
-            ) from error
-        raise
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file so that it is either the old one or the whole new one: temporary name, sync, rename."""
-    with _explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.tmp")
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # the rename itself must survive a power cut
-        finally:
-            os.close(folder)
-
-
-def write_json(path: Path, value: Any) -> None:
-    write_atomic(path, (json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n").encode())
-
-
-@contextmanager
-def lock(folder: Path) -> Iterator[None]:
-    """Hold a run folder: a second run on it is told so instead of harming the first. Freed when the process ends."""
-    path = folder / ".lock"
-    with _explained(path):
-        folder.mkdir(parents=True, exist_ok=True)
-        file = open(path, "w")  # noqa: SIM115 - closed below
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.close()
-        raise FigmentError(
-            f"Another figment is working in {folder}. Wait for it to end, or choose another folder with --out."
-        ) from error
-    try:
-        yield
-    finally:
-        file.close()
 
 
 # ---- a stage ---------------------------------------------------------------------------------------------------------
@@ -158,27 +88,29 @@ class Stage:
     def check_not_stale(self) -> None:
         """Raise FigmentError, naming the fields that changed, where the folder holds shards of other settings."""
         for path in sorted(self.folder.glob("train-*.parquet")):
-            metadata = pq.read_schema(path).metadata or {}
-            if metadata.get(b"figment.fingerprint", b"").decode() == self.fingerprint:
+            metadata = shard_metadata(path)
+            if metadata.get(FINGERPRINT, b"").decode() == self.fingerprint:
                 continue
-            before = json.loads(metadata.get(b"figment.identity", b"{}"))
+            before = json.loads(metadata.get(IDENTITY, b"{}"))
             raise FigmentError(
                 f"{self.folder} was made with other settings: {_what_changed(before, self._identity())}. Old images are never mixed with new ones. "
                 f"Write to another folder with --out, put the old setting back, or move {self.folder} away yourself."
             )
 
-    def write(self, index: int, table: pa.Table) -> None:
+    def write(self, index: int, table: pa.Table) -> Written:
         """Write one shard atomically, with the stage's identity in its metadata."""
-        own = {"figment.fingerprint": self.fingerprint, "figment.identity": json.dumps(self._identity())}
-        table = table.replace_schema_metadata(
-            {**(table.schema.metadata or {}), **{k.encode(): v.encode() for k, v in own.items()}}
-        )
-        sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="zstd", row_group_size=256)
-        write_atomic(self.shard(index), sink.getvalue().to_pybytes())
+        own = {FINGERPRINT: self.fingerprint.encode(), IDENTITY: json.dumps(self._identity()).encode()}
+        data = parquet(table.replace_schema_metadata({**(table.schema.metadata or {}), **own}))
+        write_atomic(self.shard(index), data)
+        return Written(len(table), len(data), hashlib.sha256(data).hexdigest())
 
-    def finish(self, **record: Any) -> None:
-        """Write the marker: fingerprint, identity and whatever the stage has to report (counts, seconds, versions ...)."""
+    def finish(self, written: Mapping[int, Written] | None = None, **record: Any) -> None:
+        """Write the marker: fingerprint, identity, the checksum of every file, and what the stage has to report.
+
+        ``written`` are the shards whose checksums are known; the others are read for theirs.
+        """
+        known = written or {}
+        files = {self.shard(i).name: asdict(known.get(i) or checksum(self.shard(i))) for i in range(self.n_shards)}
         write_json(
             self.marker,
             {
@@ -186,17 +118,95 @@ class Stage:
                 "fingerprint": self.fingerprint,
                 **self._identity(),
                 **record,
+                "files": files,
                 "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             },
         )
 
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
         """All rows of all shards, in order."""
-        return pa.concat_tables([pq.read_table(self.shard(i), columns=columns) for i in range(self.n_shards)])
+        return pa.concat_tables(list(self.tables(columns)))
+
+    def tables(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """One shard after another: the memory of one of them, however many there are."""
+        for i in range(self.n_shards):
+            yield open_parquet(self.shard(i)).read(columns=columns)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"))
+@dataclass(frozen=True)
+class Written:
+    """What a shard's file was when it was written: rows, bytes, and the SHA-256 of all of it."""
+
+    rows: int
+    bytes: int
+    sha256: str
+
+
+def checksum(path: Path) -> Written:
+    """Read a shard's file for its :class:`Written`."""
+    data = path.read_bytes()
+    return Written(pq.read_metadata(io.BytesIO(data)).num_rows, len(data), hashlib.sha256(data).hexdigest())
+
+
+# ---- Parquet ---------------------------------------------------------------------------------------------------------
+
+
+def shard_metadata(path: Path) -> dict[bytes, bytes]:
+    """The key-value metadata of a shard's footer."""
+    return open_parquet(path).metadata.metadata or {}
+
+
+def parquet(table: pa.Table) -> bytes:
+    """A Parquet file. Pictures are stored as they are, and where each of them starts is said in the footer.
+
+    They are compressed already; stored plainly, one of them can be read from the middle of the file with a single seek,
+    by :func:`image_places`. Everything else about the file is ordinary.
+    """
+    sink = io.BytesIO()
+    leaves = [path for field in table.schema for path in _leaves(field)]
+    others = [path for path in leaves if path != "image.bytes"]
+    with pq.ParquetWriter(
+        sink,
+        table.schema,
+        compression={path: "zstd" if path in others else "none" for path in leaves},
+        use_dictionary=others,
+        write_statistics=others,
+        write_page_checksum=True,
+    ) as writer:
+        writer.write_table(table, row_group_size=ROW_GROUP)
+        if "image" in table.schema.names:
+            images = [None if i is None else i["bytes"] for i in table["image"].to_pylist()]
+            places = _find(images, sink.getvalue())
+            writer.add_key_value_metadata({IMAGES: base64.b64encode(places.astype("<i8").tobytes())})
+    return sink.getvalue()
+
+
+def _leaves(field: pa.Field) -> list[str]:
+    if pa.types.is_struct(field.type):
+        return [f"{field.name}.{inner.name}" for inner in field.type]
+    return [field.name]
+
+
+def _find(images: Sequence[bytes | None], data: bytes) -> np.ndarray:
+    """Offset and length of each picture in a file that holds them in this order: ``int64 (n, 2)``; length 0 for None."""
+    places = np.zeros((len(images), 2), np.int64)
+    position = 0
+    for row, image in enumerate(images):
+        if image is not None:
+            position = data.index(image, position)
+            places[row] = position, len(image)
+            position += len(image)
+    return places
+
+
+def image_places(metadata: Mapping[bytes, bytes]) -> np.ndarray | None:
+    """Offset and length in the file of each row's picture, ``int64 (rows, 2)``; None for files that do not say.
+
+    A row without a picture has length 0.
+    """
+    if IMAGES not in metadata:
+        return None
+    return np.frombuffer(base64.b64decode(metadata[IMAGES]), "<i8").reshape(-1, 2)
 
 
 def _what_changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
@@ -265,25 +275,30 @@ def read_prompts(table: pa.Table) -> list[Prompt]:
     return [Prompt(r["id"], r["text"], r["label"], r["group"]) for r in table.to_pylist()]
 
 
-def sample_table(samples: Sequence[Sample], class_names: Sequence[str]) -> pa.Table:
-    """One row for each attempt; a failed one has no image and says why."""
+def sample_rows(samples: Sequence[Sample]) -> list[dict[str, Any]]:
+    """One row for each attempt, its image as PNG; a failed one has no image and says why."""
     rows = []
     for s in samples:
-        png = None if s.image is None else encode_png(s.image)
+        data = None if s.image is None else png.encode(s.image)
         rows.append(
             {
-                "image": None if png is None else {"bytes": png, "path": f"{s.id}.png"},
+                "image": None if data is None else {"bytes": data, "path": f"{s.id}.png"},
                 "label": s.label,
                 "prompt": s.prompt,
                 "id": s.id,
                 "prompt_id": s.prompt_id,
                 "seed": s.seed,
                 "group": s.group,
-                "digest": "" if png is None else digest(png),
+                "digest": "" if data is None else digest(data),
                 "error": s.error or "",
             }
         )
-    return pa.Table.from_pylist(rows, with_features(_IMAGES, class_names))
+    return rows
+
+
+def sample_table(rows: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> pa.Table:
+    """The table of a shard from the rows of :func:`sample_rows`."""
+    return pa.Table.from_pylist(list(rows), with_features(_IMAGES, class_names))
 
 
 def score_table(

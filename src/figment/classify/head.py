@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from figment.encoders import class_prototypes
 from figment.errors import FigmentError
-from figment.store import write_atomic, write_json
+from figment.files import write_atomic, write_json
 from figment.types import Encoder
 
 ROWS_AT_ONCE = 65_536  # in `predict`: bounds the memory of a large feature set

@@ -6,14 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from figment import store
+from figment import files
 
 
 def dataset_card(recipe: Any, folder: Path) -> str:
     """Markdown for ``<folder>/README.md``; ``recipe`` is a :class:`figment.recipe.Recipe`."""
-    stage = store.read_json(folder / "stage.json")
+    stage = files.read_json(folder / "stage.json")
     counts, made_by = stage["counts"], stage.get("generator", {})
-    task, g = recipe.task, recipe.generate
+    task = recipe.task
     failed = sum(counts["failed"].values())
     # JSON is YAML, and quotes whatever a class may be called.
     front = {
@@ -35,8 +35,8 @@ def dataset_card(recipe: Any, folder: Path) -> str:
             "All of them are synthetic. One row is one attempt; a failed one has no image and says why in `error`.",
             "",
             f"- Classes: {names}",
-            f"- Generator: `{g.model}` ({made_by.get('pipeline', 'diffusers pipeline')}), licence: {made_by.get('licence') or 'see the model'}",
-            f"- Sampler: {made_by.get('scheduler', g.scheduler or 'the pipeline default')}, {g.num_inference_steps} steps, guidance {g.guidance_scale}",
+            f"- Generator: `{made_by.get('model', recipe.generate.kind)}`, licence: {made_by.get('licence') or 'see the model'}",
+            f"- Sampler: {made_by.get('sampler', 'its own')}",
             f"- Prompts: {recipe.prompts.kind}, in the column `prompt`",
             f"- Filters run after generation (verdicts lie beside this folder, in `scores/`): {', '.join(f.kind for f in recipe.filters) or 'none'}",
             "- Intended use: training and judging image recognisers. Generated pictures carry the biases and errors of the generator; "

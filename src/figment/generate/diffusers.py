@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import inspect
 import json
+import platform
 import warnings
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -74,15 +75,17 @@ class DiffusersGenerator:
             num_inference_steps,
         )
         self.scheduler, self.negative_prompt, self.height, self.width = scheduler, negative_prompt, height, width
-        self.device = choose_device(device)
-        self.dtype = choose_dtype(dtype, self.device)
+        self._device_name, self._dtype_name = check_device(device), check_dtype(dtype)
         self.batch_size = 0 if batch_size == "auto" else int(batch_size)  # 0 = not chosen yet
-        self._allow_pickle = allow_pickle
+        self._model, self._allow_pickle = model, allow_pickle
         self._encoded: OrderedDict[str, Encoded] = OrderedDict()  # by prompt, the least recently used first
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Everything that changes a pixel, JSON-able. The device and the batch do not."""
+        """Everything that changes what a picture shows, JSON-able. The device and the batch do not.
+
+        With dtype "auto" two machines may round differently; name the dtype where that matters.
+        """
         names = (
             "guidance_scale",
             "guidance_stop",
@@ -92,11 +95,37 @@ class DiffusersGenerator:
             "height",
             "width",
         )
-        return {**{name: getattr(self, name) for name in names}, "dtype": str(self.dtype).removeprefix("torch.")}
+        return {**{name: getattr(self, name) for name in names}, "dtype": self._dtype_name}
 
     @property
     def fingerprint(self) -> str:
         return store.fingerprint(["diffusers", self.folder.fingerprint, self.settings])
+
+    # Chosen where the images are made, which may be another machine than the one that plans them.
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Raises FigmentError where it is not there."""
+        return choose_device(self._device_name)
+
+    @cached_property
+    def dtype(self) -> torch.dtype:
+        return choose_dtype(self._dtype_name, self.device)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What travels to a worker: settings. It opens the model by itself."""
+        opened = ("pipe", "device", "dtype", "_negative")
+        return {**{k: v for k, v in self.__dict__.items() if k not in opened}, "_encoded": OrderedDict()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if not self.folder.path.is_dir():  # another machine, with folders of its own
+            here = resolve(self._model, allow_pickle=self._allow_pickle)
+            if here.fingerprint != self.folder.fingerprint:
+                raise FigmentError(
+                    f"The model {self._model} is another one on {platform.node()}. Copy the same weights there."
+                )
+            self.folder = here
 
     @cached_property
     def pipe(self) -> Any:
@@ -181,7 +210,7 @@ class DiffusersGenerator:
         if tried == 1:
             height, width = self._size()
             raise FigmentError(
-                f"Out of memory for a single image of {width}x{height} pixels in {self.settings['dtype']} on"
+                f"Out of memory for a single image of {width}x{height} pixels in {str(self.dtype).removeprefix('torch.')} on"
                 f" {self.device}. Lower generate.height and generate.width, set generate.dtype to bfloat16 or float16,"
                 " or choose a smaller model."
             )
@@ -261,8 +290,10 @@ class DiffusersGenerator:
             "model": self.folder.name,
             "model_fingerprint": self.folder.fingerprint,
             "licence": license_of(self.folder.path),
+            "sampler": f"{type(self.pipe.scheduler).__name__}, {self.num_inference_steps} steps, guidance {self.guidance_scale:g}",
             "pipeline": type(self.pipe).__name__,
             **self.settings,
+            "dtype": str(self.dtype).removeprefix("torch."),
             "scheduler": type(self.pipe.scheduler).__name__,
             "scheduler_config": json.loads(self.pipe.scheduler.to_json_string()),
             "height": height,
@@ -277,14 +308,21 @@ class DiffusersGenerator:
         }
 
 
+def check_device(name: str) -> str:
+    """The name, if a device can be called so. Raises FigmentError."""
+    if name != "auto":
+        try:
+            torch.device(name)
+        except RuntimeError as error:
+            raise FigmentError(f"The device {name!r} is unknown. Allowed: auto, cpu, cuda, cuda:1, mps...") from error
+    return name
+
+
 def choose_device(name: str) -> torch.device:
-    """``auto``: the GPU where there is one. Raises FigmentError."""
+    """``auto``: the GPU where there is one. Raises FigmentError where the device is not there."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise FigmentError(f"The device {name!r} is unknown. Allowed: auto, cpu, cuda, cuda:1, mps...") from error
+    device = torch.device(check_device(name))
     if device.type == "cuda" and not torch.cuda.is_available():
         raise FigmentError(
             f"The device is {name}, but torch {torch.__version__} finds no CUDA GPU here. Set device: auto or cpu."
@@ -292,11 +330,16 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def choose_dtype(name: str, device: torch.device) -> torch.dtype:
-    """``auto``: half precision where the chip computes in it, else float32. Raises FigmentError."""
+def check_dtype(name: str) -> str:
+    """The name, if it is one of :data:`DTYPES`. Raises FigmentError."""
     if name not in DTYPES:
         raise FigmentError(f"The dtype {name!r} is unknown.{nearest(name, DTYPES)} Allowed: {', '.join(DTYPES)}.")
-    if name != "auto":
+    return name
+
+
+def choose_dtype(name: str, device: torch.device) -> torch.dtype:
+    """``auto``: half precision where the chip computes in it, else float32. Raises FigmentError."""
+    if check_dtype(name) != "auto":
         return getattr(torch, name)
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16

@@ -4,48 +4,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from figment import machine
+from figment.engines import Engine, Local
 from figment.errors import FigmentError
-from figment.generate.seeds import sample_seed
+from figment.files import as_path, leftovers, open_parquet
+from figment.generate.plan import Plan
 from figment.pictures import ShardPictures, open_shards
-from figment.progress import Advance, progress
-from figment.store import Stage, fingerprint, sample_table
+from figment.progress import progress
+from figment.store import Stage, Written, fingerprint, sample_rows, sample_table
 from figment.types import Generator, Prompt, Sample
 
 NOT_FINITE = "the model gave NaN or infinite pixels"
-
-
-def plan(prompts: Sequence[Prompt], images_per_class: int, seed: int) -> list[Sample]:
-    """The attempts to make, in order: ``images_per_class`` for each class, spread evenly over its prompts.
-
-    Classes take turns, so that a part of the data set is already a balanced one. Which prompts and seeds there are does
-    not depend on ``images_per_class``: asking for more adds to the end.
-    """
-    by_class: dict[int, list[Prompt]] = {}
-    for prompt in prompts:
-        by_class.setdefault(prompt.label, []).append(prompt)
-    samples = []
-    for j in range(images_per_class):
-        for own in by_class.values():
-            prompt, k = own[j % len(own)], j // len(own)
-            samples.append(
-                Sample(
-                    f"{prompt.id}/{k}",
-                    prompt.id,
-                    prompt.text,
-                    prompt.label,
-                    sample_seed(seed, prompt.id, k),
-                    prompt.group,
-                )
-            )
-    return samples
+ENCODERS = 4  # threads that compress pictures while the next ones are made
 
 
 def generate_images(
@@ -57,94 +34,203 @@ def generate_images(
     images_per_class: int,
     seed: int = 0,
     shard_size: int = 256,
-    settings: Mapping[str, Any] | None = None,
-    inputs: Mapping[str, str] | None = None,
+    engine: Engine | None = None,
 ) -> ShardPictures:
-    """Make every image that is not there yet and return them all.
+    """Make every image that is not there yet and return them all; see :func:`fill`.
 
-    Finished shards are kept; rows that failed before are tried again. ``settings`` and ``inputs`` identify the images (see
-    :class:`figment.store.Stage`) and default to the prompts and the generator's fingerprint. Raises FigmentError where
-    ``folder`` holds images made otherwise, and where nothing can be made at all.
+    Raises FigmentError where ``folder`` holds images of other prompts, another generator or other numbers.
     """
-    samples = plan(prompts, images_per_class, seed)
-    stage = images_stage(
-        folder,
-        prompts,
-        images_per_class,
-        shard_size,
-        settings or {"images_per_class": images_per_class, "shard_size": shard_size, "seed": seed},
-        inputs or {"prompts": _prompts_fingerprint(prompts), "generator": generator.fingerprint},
-    )
-    stage.check_not_stale()
-    shards = [samples[i * shard_size : (i + 1) * shard_size] for i in range(stage.n_shards)]
-    work = [i for i, shard in enumerate(shards) if not stage.shard(i).is_file()]
-    retry = {i: rows for i in range(stage.n_shards) if i not in work and (rows := _failed_rows(stage.shard(i)))}
-    if work or retry or not stage.is_complete():
-        started = machine.Meter()
-        with progress("generate", sum(len(shards[i]) for i in work) + sum(map(len, retry.values()))) as advance:
-            hopeful = len(work) < stage.n_shards  # what was written before holds images
-            for i in work:
-                done = make_shard(shards[i], generator, advance)
-                if not hopeful:
-                    _check_some_succeed(done)
-                    hopeful = True
-                stage.write(i, sample_table(done, class_names))
-            for i, rows in retry.items():
-                _retry(stage, i, rows, shards[i], generator, class_names, advance)
-        describe: Callable[[], dict[str, Any]] = getattr(generator, "describe", dict)
-        stage.finish(counts=_counts(stage), generator=describe(), **started.record())
+    plan = Plan(prompts, images_per_class, seed, shard_size)
+    settings = {"images_per_class": images_per_class, "shard_size": shard_size, "seed": seed}
+    inputs = {"prompts": _prompts_fingerprint(prompts), "generator": generator.fingerprint}
+    stage = images_stage(folder, plan, settings, inputs)
+    fill(stage, plan, generator, class_names, engine=engine)
     return open_shards(stage.folder)[0]
 
 
-def images_stage(
-    folder: Path | str,
-    prompts: Sequence[Prompt],
-    images_per_class: int,
-    shard_size: int,
-    settings: Mapping[str, Any],
-    inputs: Mapping[str, str],
-) -> Stage:
-    """The stage that :func:`generate_images` fills, to look at before anything is made."""
-    attempts = images_per_class * len({p.label for p in prompts})
-    return Stage(Path(folder), -(-attempts // shard_size), settings, inputs)
+def images_stage(folder: Path | str, plan: Plan, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> Stage:
+    """The stage that :func:`fill` fills, to look at before anything is made."""
+    return Stage(as_path(folder), plan.n_shards, settings, inputs)
 
 
-def make_shard(
-    samples: Sequence[Sample], generator: Generator, advance: Callable[[int], None] | Advance = lambda n: None
-) -> list[Sample]:
-    """The same samples with their images, or with the reason there is none. One that fails does not take others with it."""
-    done: list[Sample] = []
-    batch = getattr(generator, "batch_size", 0) or len(samples)  # 0: the generator has not chosen yet
-    for start in range(0, len(samples), batch):
-        chunk = samples[start : start + batch]
-        try:
-            done += _attempt(chunk, generator)
-        except FigmentError:
-            raise
-        except Exception:
-            done += [_attempt_one(sample, generator) for sample in chunk]
-        advance(len(chunk))
-    return done
+def fill(
+    stage: Stage,
+    plan: Plan,
+    generator: Generator,
+    class_names: Sequence[str],
+    *,
+    engine: Engine | None = None,
+    part: tuple[int, int] | None = None,
+) -> None:
+    """Make what a stage lacks: shards that are not there, and rows that failed before. Finished shards are kept.
+
+    ``engine`` says where shards are worked on, by default in this process; for other processes ``generator`` must survive
+    pickling. ``part`` ``(i, n)`` makes every n-th shard from the i-th, counted from 0; whoever then finds nothing missing
+    closes the stage. The rows are the same whatever engine makes them, in whatever parts. Memory is that of the shards
+    being worked on.
+
+    Raises FigmentError where the folder holds images of another stage, and where nothing can be made at all.
+    """
+    stage.check_not_stale()
+    started = machine.Meter()
+    tally = _Tally()
+    description: Mapping[str, Any] = {}
+    work = _missing_work(stage, part, tally)
+    if work:
+        n = sum(len(plan.positions(w.shard) if w.rows is None else w.rows) for w in work)
+        with progress("generate", n) as advance:
+            job = ShardJob(stage, plan, generator, tuple(class_names))
+            for w, done in (engine or Local())(job, work, advance):
+                tally.add(w.shard, done)
+                description = done.generator
+    if stage.missing() or not (work or not stage.is_complete()):
+        return
+    if part is None:
+        for path in leftovers(stage.folder):
+            path.unlink(missing_ok=True)
+    else:
+        tally = _Tally()  # of the other parts too
+        _missing_work(stage, None, tally)
+    description = description or _description(generator)
+    stage.finish(tally.written, counts=tally.counts(), generator=description, **started.record())
 
 
-def _check_some_succeed(done: Sequence[Sample]) -> None:
-    """Raise FigmentError where the first shard holds not a single image: then it is not the samples that are wrong."""
-    errors = Counter(s.error for s in done if s.error)
-    if errors.total() == len(done):
-        raise FigmentError(
-            f"None of {len(done)} images could be made: {errors.most_common(1)[0][0]}. "
-            "With NaN pixels, generate.dtype: float32 often helps; otherwise check generate.model and its settings."
-        )
+# ---- what there is to do ---------------------------------------------------------------------------------------------
 
 
-def _attempt(samples: Sequence[Sample], generator: Generator) -> list[Sample]:
-    images = generator([s.prompt for s in samples], [s.seed for s in samples])
-    return [_finished(s, image) for s, image in zip(samples, images, strict=True)]
+@dataclass(frozen=True)
+class Work:
+    """A shard to make, or (``rows``) some rows of one that is there to make again."""
+
+    shard: int
+    rows: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a worker reports of a shard: its file, and how many rows failed, by reason."""
+
+    written: Written
+    failed: Mapping[str, int]
+    generator: Mapping[str, Any]  # how it describes itself, where it was
+
+
+class _Tally:
+    """Counts of shards as they are found or made; their pictures are never in one memory."""
+
+    def __init__(self) -> None:
+        self.written: dict[int, Written] = {}  # by shard; those found on disk are not in it
+        self.failed: dict[int, Mapping[str, int]] = {}
+        self.rows: dict[int, int] = {}
+
+    def add(self, shard: int, done: Done) -> None:
+        self.written[shard] = done.written
+        self.found(shard, done.written.rows, done.failed)
+
+    def found(self, shard: int, rows: int, failed: Mapping[str, int]) -> None:
+        self.rows[shard], self.failed[shard] = rows, failed
+
+    def counts(self) -> dict[str, Any]:
+        attempted, failed = sum(self.rows.values()), Counter[str]()
+        for reasons in self.failed.values():
+            failed.update(reasons)
+        return {"attempted": attempted, "made": attempted - failed.total(), "failed": dict(failed)}
+
+
+def _missing_work(stage: Stage, part: tuple[int, int] | None, tally: _Tally) -> list[Work]:
+    """The shards that are not there and the rows that failed; what is there is counted."""
+    first, step = part or (0, 1)
+    work = []
+    for shard in range(first, stage.n_shards, step):
+        if not stage.shard(shard).is_file():
+            work.append(Work(shard))
+            continue
+        errors = open_parquet(stage.shard(shard)).read(columns=["error"])["error"].to_pylist()
+        tally.found(shard, len(errors), Counter(e for e in errors if e))
+        if any(errors):
+            work.append(Work(shard, tuple(i for i, error in enumerate(errors) if error)))
+    return work
+
+
+# ---- one shard -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """Makes a shard and writes it: the function that engines map over the work. Survives pickling if its generator does."""
+
+    stage: Stage
+    plan: Plan
+    generator: Generator
+    class_names: tuple[str, ...]
+
+    def __call__(self, work: Work, advance: Callable[[int], None] = lambda n: None) -> Done:
+        samples = self.plan.shard(work.shard)
+        rows = make_rows(samples, self.generator, work.rows, advance)
+        if work.rows is None:
+            self._check_some_succeed(rows)
+            table = sample_table(rows, self.class_names)
+        else:
+            before = open_parquet(self.stage.shard(work.shard)).read().to_pylist()
+            for row, new in zip(work.rows, rows, strict=True):
+                before[row] = new
+            table = sample_table(before, self.class_names)
+        written = self.stage.write(work.shard, table)
+        return Done(written, Counter(e for e in table["error"].to_pylist() if e), _description(self.generator))
+
+    def _check_some_succeed(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Raise FigmentError where the first shard holds not a single image: then it is not the samples that are wrong."""
+        errors = Counter(row["error"] for row in rows if row["error"])
+        if errors.total() == len(rows) and not any(self.stage.folder.glob("train-*.parquet")):
+            raise FigmentError(
+                f"None of {len(rows)} images could be made: {errors.most_common(1)[0][0]}. "
+                "With NaN pixels, generate.dtype: float32 often helps; otherwise check generate.model and its settings."
+            )
+
+
+def make_rows(
+    samples: Sequence[Sample],
+    generator: Generator,
+    wanted: Sequence[int] | None = None,
+    advance: Callable[[int], None] = lambda n: None,
+) -> list[dict[str, Any]]:
+    """The rows of a shard, or the ``wanted`` ones of them: each with its image, or with the reason there is none.
+
+    A sample is always made in the batch in which the whole shard has it, so that a row made again is the row that would
+    have been, to the last bit. A sample that fails does not take others with it.
+    """
+    chosen = range(len(samples)) if wanted is None else wanted
+    futures: list[Future[list[dict[str, Any]]]] = []
+    start = 0
+    with ThreadPoolExecutor(ENCODERS) as pool:
+        while start < len(samples):
+            # 0: the generator has not chosen yet. It may also take less at a time from now on, if memory ran out.
+            batch = samples[start : start + (getattr(generator, "batch_size", 0) or len(samples))]
+            own = [i - start for i in chosen if start <= i < start + len(batch)]
+            start += len(batch)
+            if own:
+                done = _attempt_batch(batch, own, generator)
+                futures.append(pool.submit(sample_rows, done))
+                advance(len(own))
+                if len(futures) > ENCODERS:
+                    futures[-ENCODERS - 1].result()  # pixels do not pile up where encoding is the slower part
+        return [row for future in futures for row in future.result()]
+
+
+def _attempt_batch(batch: Sequence[Sample], wanted: Sequence[int], generator: Generator) -> list[Sample]:
+    try:
+        images = generator([s.prompt for s in batch], [s.seed for s in batch])
+        made = [_finished(s, image) for s, image in zip(batch, images, strict=True)]
+        return [made[i] for i in wanted]
+    except FigmentError:
+        raise
+    except Exception:
+        return [_attempt_one(batch[i], generator) for i in wanted]
 
 
 def _attempt_one(sample: Sample, generator: Generator) -> Sample:
     try:
-        return _attempt([sample], generator)[0]
+        return _finished(sample, generator([sample.prompt], [sample.seed])[0])
     except FigmentError:
         raise
     except Exception as error:
@@ -155,32 +241,9 @@ def _finished(s: Sample, image: np.ndarray | None, error: str = NOT_FINITE) -> S
     return Sample(s.id, s.prompt_id, s.prompt, s.label, s.seed, s.group, image, None if image is not None else error)
 
 
-def _failed_rows(shard: Path) -> list[int]:
-    return [i for i, error in enumerate(pq.read_table(shard, columns=["error"])["error"].to_pylist()) if error]
-
-
-def _retry(
-    stage: Stage,
-    index: int,
-    rows: list[int],
-    samples: list[Sample],
-    generator: Generator,
-    class_names: Sequence[str],
-    advance: Advance,
-) -> None:
-    """Attempt a shard's failed rows again and put them in their places; the good ones stay as they are."""
-    table = pq.read_table(stage.shard(index)).to_pylist()
-    schema = pq.read_schema(stage.shard(index))
-    new = sample_table([_attempt_one(samples[i], generator) for i in rows], class_names).to_pylist()
-    for i, row in zip(rows, new, strict=True):
-        table[i] = row
-    stage.write(index, pa.Table.from_pylist(table, schema))
-    advance(len(rows))
-
-
-def _counts(stage: Stage) -> dict[str, Any]:
-    errors = stage.read(["error"])["error"].to_pylist()
-    return {"attempted": len(errors), "made": errors.count(""), "failed": dict(Counter(e for e in errors if e))}
+def _description(generator: Generator) -> dict[str, Any]:
+    describe: Callable[[], dict[str, Any]] = getattr(generator, "describe", dict)
+    return describe()
 
 
 def _prompts_fingerprint(prompts: Sequence[Prompt]) -> str:

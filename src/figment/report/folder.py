@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import yaml
 
-from figment import store
+from figment import files
 from figment.errors import FigmentError
 from figment.pictures import ShardPictures, open_shards
 from figment.report.page import NOT_MEASURED, Arm, Comparison, Conclusion, Counts, Curve, Model, Report, Tile, thumbnail
@@ -40,7 +39,7 @@ def read_results(folder: Path) -> list[Result]:
 def latest_results(folder: Path) -> dict[str, Result]:
     """Metric -> result, of the run that ended last in this folder."""
     marker = folder / "model" / "stage.json"
-    own = store.read_json(marker)["fingerprint"] if marker.is_file() else None
+    own = files.read_json(marker)["fingerprint"] if marker.is_file() else None
     return {r.metric: r for r in read_results(folder) if r.fingerprint == own}
 
 
@@ -58,6 +57,7 @@ def report_of(folder: Path) -> Report:
         )
     recipe = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
     images, class_names = open_shards(folder / "images")
+    generator = files.read_json(folder / "images" / "stage.json").get("generator", {})
     reasons = read_reasons(folder, images)
     results = {name: _with_class_intervals(r) for name, r in latest_results(folder).items()}
     arms = _arms(folder, recipe, results)
@@ -65,7 +65,7 @@ def report_of(folder: Path) -> Report:
     missing = _missing(recipe, results)
     return Report(
         title=f"{folder.resolve().name}: can generated pictures stand in?",
-        question=_question(recipe, images, class_names),
+        question=_question(recipe, generator, images, class_names),
         verdict=_conclusion(results),
         arms=arms,
         baseline="zero-shot",
@@ -89,9 +89,9 @@ def read_reasons(folder: Path, images: ShardPictures) -> list[tuple[str, str, di
     """For each image, in order: the filter that rejected it and its reason (both empty when kept), and all its scores."""
     found: dict[str, tuple[str, str, dict[str, float]]] = {}
     # Only those of the run that ended last: filters that have since been taken out of the recipe leave theirs behind.
-    for step in store.read_json(folder / "model" / "stage.json")["scores"]:
+    for step in files.read_json(folder / "model" / "stage.json")["scores"]:
         name = step.partition("-")[2]
-        table = pq.read_table(folder / "scores" / step / "train-00000-of-00001.parquet")
+        table = files.open_parquet(folder / "scores" / step / "train-00000-of-00001.parquet").read()
         scores = [c for c in table.column_names if c not in ("id", "label", "keep", "reason")]
         for row in table.to_pylist():
             earlier = found.get(row["id"], ("", "", {}))[2]
@@ -174,7 +174,9 @@ def _curve(results: dict[str, Result]) -> Curve | None:
     )
 
 
-def _question(recipe: dict[str, Any], images: ShardPictures, class_names: list[str]) -> list[tuple[str, str]]:
+def _question(
+    recipe: dict[str, Any], generator: dict[str, Any], images: ShardPictures, class_names: list[str]
+) -> list[tuple[str, str]]:
     g, task = recipe["generate"], recipe["task"]
     real = task["real"]
     return [
@@ -183,7 +185,7 @@ def _question(recipe: dict[str, Any], images: ShardPictures, class_names: list[s
             "Prompts",
             f"{recipe['prompts']['kind']}, {len(set(images.prompts)):,} different ones, such as “{images.prompts[len(images) // 2]}”",
         ),
-        ("Generator", f"{g['model']}, {g['num_inference_steps']} steps, guidance {g['guidance_scale']:g}"),
+        ("Generator", f"{generator.get('model', g['kind'])}, {generator.get('sampler', 'its own settings')}"),
         ("Images", f"{len(images):,} ({g['images_per_class']:,} a class)"),
         ("Filters", ", ".join(f["kind"] for f in recipe["filters"]) or "none"),
         ("Classifier", f"{recipe['train']['encoder']} with a tuned head, {recipe['train']['seeds']} seeds"),
@@ -193,7 +195,7 @@ def _question(recipe: dict[str, Any], images: ShardPictures, class_names: list[s
 
 def _caveats(recipe: dict[str, Any], results: dict[str, Result]) -> list[str]:
     caveats = []
-    if "starter" in (recipe["generate"]["model"], recipe["train"]["encoder"].split("/")[0]):
+    if "starter" in (recipe["generate"].get("model"), recipe["train"]["encoder"].split("/")[0]):
         caveats.append(
             "The starter is a scale model: it shows that the method and the machinery work, not what large models reach."
         )
@@ -244,7 +246,7 @@ def _tiles(
 
 
 def _counts(folder: Path, images: ShardPictures, reasons: list, class_names: list[str]) -> Counts:
-    stage = store.read_json(folder / "images" / "stage.json")["counts"]
+    stage = files.read_json(folder / "images" / "stage.json")["counts"]
     rejected = Counter((filter, reason) for filter, reason, _ in reasons if filter)
     kept = [i for i, (filter, _, _) in enumerate(reasons) if not filter]
     by_class = Counter(class_names[images.labels[i]] for i in kept)
@@ -255,29 +257,34 @@ def _counts(folder: Path, images: ShardPictures, reasons: list, class_names: lis
 
 
 def _history(folder: Path) -> dict[str, list[float]]:
-    loss = store.read_json(folder / "model" / "stage.json")["history"]["loss"]
+    loss = files.read_json(folder / "model" / "stage.json")["history"]["loss"]
     return {"loss": [x for x in loss if math.isfinite(x)]}
 
 
 def _provenance(folder: Path) -> list[tuple[str, str]]:
-    images, model = (store.read_json(folder / stage / "stage.json") for stage in ("images", "model"))
+    images, model = (files.read_json(folder / stage / "stage.json") for stage in ("images", "model"))
     rows = [
         ("Made on", images["device"]),
         ("Generation", f"{images['seconds']:,.0f} s, {images['peak_memory_mb']:,} MB at most"),
     ]
     rows.append(("Training and evaluation", f"{model['seconds']:,.0f} s, {model['peak_memory_mb']:,} MB at most"))
     rows += [
-        (f"Fingerprint of {stage}", store.read_json(folder / stage / "stage.json")["fingerprint"])
+        (f"Fingerprint of {stage}", files.read_json(folder / stage / "stage.json")["fingerprint"])
         for stage in ("prompts", "images", "model")
     ]
     return [*rows, ("Versions", ", ".join(f"{k} {v}" for k, v in model["versions"].items()))]
 
 
 def _models(folder: Path, recipe: dict[str, Any]) -> list[Model]:
-    stage = store.read_json(folder / "images" / "stage.json")
+    stage = files.read_json(folder / "images" / "stage.json")
     head = json.loads((folder / "model" / "head.json").read_text(encoding="utf-8"))
     licence = stage.get("generator", {}).get("licence") or "see the model's card"
     return [
-        Model("generator", recipe["generate"]["model"], licence, stage["inputs"].get("generator", "")),
+        Model(
+            "generator",
+            stage.get("generator", {}).get("model", recipe["generate"]["kind"]),
+            licence,
+            stage["inputs"].get("generator", ""),
+        ),
         Model("classifier and filter", head["encoder"], "see the model's card", head["encoder_fingerprint"]),
     ]

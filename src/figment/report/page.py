@@ -19,7 +19,7 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
-from figment import store
+from figment import files, png
 from figment.report import charts, text
 from figment.types import Result
 
@@ -182,7 +182,7 @@ def thumbnail(image: np.ndarray, max_side: int = 128) -> bytes:
     """PNG bytes of ``uint8 (H, W, 3)``, scaled down so that no side is longer than ``max_side`` pixels; never scaled up."""
     small = Image.fromarray(image)
     small.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
-    return store.encode_png(np.asarray(small))
+    return png.encode(np.asarray(small))
 
 
 def render(report: Report) -> str:
@@ -218,7 +218,7 @@ def render(report: Report) -> str:
 
 def write(report: Report, path: Path) -> None:
     """Render to ``path``; a page that was there stays whole until the new one is."""
-    store.write_atomic(path, render(report).encode())
+    files.write_atomic(path, render(report).encode())
 
 
 def class_rows(comparison: Comparison) -> list[ClassRow]:

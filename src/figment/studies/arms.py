@@ -5,28 +5,29 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from figment import store
+from figment import files
+from figment.engines import Engine
 from figment.errors import FigmentError
 from figment.progress import console
 from figment.recipe import Recipe
 from figment.run import Outcome, run_recipe
 
 
-def run_arms(recipe: Recipe, out: Path | str) -> dict[str, Outcome]:
+def run_arms(recipe: Recipe, out: Path | str, engine: Engine | None = None) -> dict[str, Outcome]:
     """Run every arm of ``recipe.arms``, then the recipe itself; name -> outcome, the recipe's own last.
 
     Real pictures are encoded once for all arms. Only the recipe itself measures the ceiling and the exchange rate.
     """
-    out = Path(out)
+    out = files.as_path(out)
     arms = arm_runs(recipe, out)  # all are checked before the first one costs anything
     outcomes = {}
     for name, (arm, folder) in arms.items():
         console.print(name, style="bold")
-        outcomes[name] = run_recipe(arm, folder, features_folder=out / "features")
+        outcomes[name] = run_recipe(arm, folder, engine=engine, features_folder=out / "features")
     if arms:
-        store.write_json(out / "arms" / "arms.json", [folder.name for _, folder in arms.values()])
+        files.write_json(out / "arms" / "arms.json", [folder.name for _, folder in arms.values()])
         console.print(recipe.name, style="bold")
-    outcomes[recipe.name] = run_recipe(recipe, out)
+    outcomes[recipe.name] = run_recipe(recipe, out, engine=engine)
     return outcomes
 
 

@@ -1,0 +1,32 @@
+"""Where shards are worked on: in this process, in one process a device, or on a Ray cluster.
+
+An engine maps a function over independent pieces of work and hands back what comes of each, in whatever order they end.
+It knows nothing of images. What is made does not depend on the engine; only the time does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol, TypeVar
+
+from figment.engines.local import Local
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Engine(Protocol):
+    """Maps ``job(work, advance)`` over pieces of work."""
+
+    def __call__(
+        self, job: Callable[[T, Callable[[int], None]], R], work: Sequence[T], advance: Callable[[int], Any]
+    ) -> Iterator[tuple[T, R]]:
+        """Each piece with its result, as they end. ``advance`` is told the units of progress that jobs report.
+
+        A worker that dies costs the piece it was at, which is given to another. Raises FigmentError as soon as a job does,
+        and where one piece of work kills one worker after another.
+        """
+        ...
+
+
+__all__ = ["Engine", "Local"]

@@ -1,0 +1,233 @@
+"""Files, on a local disk or anywhere fsspec reaches (``s3://``, ``gs://``, ``hf://`` ...), written so that they are never half.
+
+A remote path is a :class:`upath.UPath`, which has the methods of a :class:`pathlib.Path`; both are called Path here.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import pyarrow.parquet as pq
+
+from figment.errors import FigmentError
+
+LEASE_BEAT = 5.0  # seconds between two signs of life of a run on a remote folder
+AGAIN = "What was finished before is safe; run the same command again and it goes on from there."
+
+
+# ---- where ----------------------------------------------------------------------------------------------------------
+
+
+def as_path(where: str | Path) -> Path:
+    """A local path, or a remote one for ``protocol://...``. Raises FigmentError for a protocol that cannot be spoken here."""
+    text = str(where)
+    if "://" not in text or text.startswith("file://"):
+        return Path(text.removeprefix("file://")).expanduser()
+    from upath import UPath
+
+    try:
+        # Other machines write into the same folder, so what was listed a minute ago says nothing.
+        path = UPath(text, use_listings_cache=False)
+        _ = path.fs
+    except (ImportError, ValueError) as error:
+        raise FigmentError(
+            f"{text} cannot be reached: {str(error).rstrip('.')}. Storage like this is spoken by packages of its own:"
+            " pip install s3fs for s3://, gcsfs for gs://, adlfs for az://. Or give a local folder."
+        ) from error
+    return cast(Path, path)
+
+
+def is_remote(path: Path) -> bool:
+    return hasattr(path, "fs")
+
+
+def read_range(path: Path, start: int, length: int) -> bytes:
+    """``length`` bytes of a remote file from ``start``."""
+    return cast(Any, path).fs.cat_file(cast(Any, path).path, start=start, end=start + length)
+
+
+def open_parquet(path: Path) -> pq.ParquetFile:
+    """The footer is read, the rows are not. Raises what pyarrow raises for a damaged file."""
+    if is_remote(path):
+        remote = cast(Any, path)
+        return pq.ParquetFile(remote.path, filesystem=remote.fs, page_checksum_verification=True)
+    return pq.ParquetFile(path, page_checksum_verification=True)
+
+
+# ---- writing that survives -------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusals into one paragraph that says what is safe and what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise FigmentError(
+                f"No space left on the disk of {path.parent} while writing {path.name}. Free some space. {AGAIN}"
+            ) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG):
+            reason = os.strerror(error.errno).lower()
+            raise FigmentError(
+                f"Cannot write to {path.parent}: {reason}. Choose another folder with --out, or change its permissions."
+            ) from error
+        if is_remote(path):
+            raise FigmentError(
+                f"Cannot write to {path.parent} ({type(error).__name__}: {error}). Check that the bucket exists and the keys are right. {AGAIN}"
+            ) from error
+        raise
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file so that it is either the old one or the whole new one.
+
+    On a disk: a temporary name, sync, rename. In an object store putting an object is atomic by itself.
+    """
+    with explained(path):
+        if is_remote(path):
+            path.write_bytes(data)
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # A name of its own: a worker that was given up for lost may still be writing the same file.
+        temporary = path.with_name(f".{path.name[-200:]}.{uuid.uuid4().hex[:8]}.tmp")
+        try:
+            with open(temporary, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)  # a full disk needs the room
+            raise
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # the rename itself must survive a power cut
+        finally:
+            os.close(folder)
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_atomic(path, (json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n").encode())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """Temporary files of writers that were killed."""
+    return sorted(folder.glob(".*.tmp"))
+
+
+# ---- one run at a time -----------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def lock(folder: Path, part: str = "", wait: bool = False) -> Iterator[None]:
+    """Hold a folder: a second run on it is told so instead of harming the first. Freed when the process ends.
+
+    With a ``part``, such as ``"3-of-16"``, several processes may hold one folder, each another part; none of them while
+    a whole run holds it (in object stores a part and a whole run do not see each other; what they write is the same).
+    With ``wait``, one who comes second waits for the first.
+    """
+    if is_remote(folder):
+        with _lease(folder / (f".lock-{part}" if part else ".lock"), folder, wait):
+            yield
+        return
+    import fcntl
+
+    files = []
+    try:
+        with explained(folder / ".lock"):
+            folder.mkdir(parents=True, exist_ok=True)
+            files.append(open(folder / ".lock", "w"))  # noqa: SIM115 - closed below
+            if part:
+                files.append(open(folder / f".lock-{part}", "w"))  # noqa: SIM115
+        try:
+            now = 0 if wait else fcntl.LOCK_NB
+            fcntl.flock(files[0], (fcntl.LOCK_SH if part else fcntl.LOCK_EX) | now)
+            if part:
+                fcntl.flock(files[1], fcntl.LOCK_EX | now)
+        except OSError as error:
+            raise _held(folder) from error
+        yield
+    finally:
+        for file in files:
+            file.close()
+
+
+def _held(folder: Path) -> FigmentError:
+    return FigmentError(
+        f"Another figment is working in {folder}. Wait for it to end, or choose another folder with --out."
+    )
+
+
+@contextmanager
+def _lease(path: Path, folder: Path, wait: bool) -> Iterator[None]:
+    """A lock for object stores, which have none: an object that only one can create, rewritten as a sign of life.
+
+    One that does not change for three beats belongs to the dead and is taken over. No clock is compared with another's.
+    """
+    name, ended = uuid.uuid4().hex, threading.Event()
+    with explained(path):
+        while not _create(path, f"{name} 0".encode()):
+            if _is_alive(path):
+                if not wait:
+                    raise _held(folder)
+            else:
+                path.unlink(missing_ok=True)
+
+    def beat() -> None:
+        count = 0
+        while not ended.wait(LEASE_BEAT):
+            count += 1
+            try:
+                path.write_bytes(f"{name} {count}".encode())
+            except OSError:
+                continue  # the next beat may get through
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        path.unlink(missing_ok=True)
+
+
+def _create(path: Path, data: bytes) -> bool:
+    """Make an object; False where it is there already."""
+    try:
+        cast(Any, path).fs.pipe_file(cast(Any, path).path, data, mode="create")
+    except FileExistsError:
+        return False
+    return True
+
+
+def _is_alive(path: Path) -> bool:
+    """Whether a lease changes within three beats."""
+    before = _content(path)
+    for _ in range(6):
+        time.sleep(LEASE_BEAT / 2)
+        now = _content(path)
+        if now != before:
+            return bool(now)  # nothing is left of one that was given back
+    return False
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""

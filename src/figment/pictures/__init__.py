@@ -1,0 +1,8 @@
+"""Labelled pictures from where they lie: labels and content hashes at once, pixels only when asked for."""
+
+from figment.pictures.decode import decode
+from figment.pictures.folder import FilePictures
+from figment.pictures.open import open_pictures
+from figment.pictures.shards import ShardPictures, open_shards
+
+__all__ = ["FilePictures", "ShardPictures", "decode", "open_pictures", "open_shards"]

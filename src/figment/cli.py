@@ -44,6 +44,9 @@ Out = Annotated[
         help="folder of the run, local or such as s3://bucket/run; default: runs/<name of the recipe file>",
     ),
 ]
+RecipePath = Annotated[
+    Path, typer.Argument(parser=_folder, metavar="RECIPE", help="a YAML recipe, or the folder of an earlier run")
+]
 Folder = Annotated[Path, typer.Argument(parser=_folder, metavar="DIR", help="folder of a run")]
 EngineName = Annotated[str, typer.Option("--engine", help="where images are made: local or ray")]
 Workers = Annotated[
@@ -95,7 +98,7 @@ def init(path: Annotated[Path, typer.Argument(help="the recipe to write")] = Pat
 
 @app.command()
 def run(
-    recipe: Annotated[Path, typer.Argument(help="a YAML recipe, or the folder of an earlier run")],
+    recipe: RecipePath,
     out: Out = None,
     set: Set = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what it would make and cost, and stop")] = False,
@@ -116,7 +119,7 @@ def run(
 
 @app.command()
 def generate(
-    recipe: Annotated[Path, typer.Argument(help="a YAML recipe, or the folder of an earlier run")],
+    recipe: RecipePath,
     out: Out = None,
     set: Set = None,
     part: Annotated[

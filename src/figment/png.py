@@ -36,13 +36,15 @@ def decode(data: bytes) -> np.ndarray | None:
     if data[:8] != SIGNATURE or data[24:29] != RGB8 or data[37:41] != b"IDAT" or data[-8:-4] != b"IEND":
         return None
     width, height, size = (int.from_bytes(data[i : i + 4], "big") for i in (16, 20, 33))
-    if len(data) != 57 + size:  # signature, header and IEND are 8 + 25 + 12 bytes, the chunk of pixels 12 more
+    whole = height * (1 + 3 * width)
+    # Signature, header and IEND are 8 + 25 + 12 bytes, the chunk of pixels 12 more. Deflate packs 1:1032 at best.
+    if len(data) != 57 + size or not 0 < whole <= 1032 * size:
         return None
     try:
-        raw = zlib.decompress(memoryview(data)[41 : 41 + size], bufsize=height * (1 + 3 * width))
-    except (zlib.error, ValueError, MemoryError, OverflowError):
+        raw = zlib.decompress(memoryview(data)[41 : 41 + size], bufsize=whole)
+    except zlib.error:
         return None
-    if not raw or len(raw) != height * (1 + 3 * width):
+    if len(raw) != whole:
         return None
     rows = np.frombuffer(raw, np.uint8).reshape(height, 1 + 3 * width)
     if not (rows[:, 0] == UP).all():

@@ -20,6 +20,7 @@ from pydantic import (
 
 from figment.classify.settings import TuneSettings
 from figment.errors import FigmentError, nearest
+from figment.files import as_path
 from figment.task import PathText, RealPictures, Strict, Task, Template, builtin
 
 
@@ -203,7 +204,7 @@ def load_recipe(path: str | Path, changes: Sequence[str] = ()) -> Recipe:
 
     Paths in the file are relative to the file. Raises FigmentError with every mistake at once.
     """
-    path = Path(path)
+    path = as_path(path)
     if path.is_dir() and (path / "recipe.yaml").is_file():
         path = path / "recipe.yaml"
     try:

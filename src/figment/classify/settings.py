@@ -37,3 +37,15 @@ class TuneSettings(BaseModel):
     select: Literal["last", "validation"] = Field(
         default="last", description="keep the last epoch, or the best one on the validation pictures"
     )
+
+
+class MixSettings(TuneSettings):
+    """He et al. 2023 for a few real pictures and many generated ones (section 4.2): both in every step."""
+
+    learning_rate: float = Field(default=1e-3, gt=0, description="AdamW's step size at its highest")
+    order: Literal["mix", "synthetic_then_real", "real_then_synthetic"] = Field(
+        default="mix", description="a batch of each kind a step, or one kind after the other"
+    )
+    real_batch_size: int = Field(default=32, ge=1, description="real pictures a step; batch_size counts generated ones")
+    real_weight: float = Field(default=1.0, ge=0, description="of the loss on real pictures, where they are mixed")
+    synthetic_weight: float = Field(default=1.0, ge=0, description="of the loss on generated pictures, where mixed")

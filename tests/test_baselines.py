@@ -1,0 +1,143 @@
+"""The baselines a reader expects: Tip-Adapter, CoOp, a linear probe, and weight-space ensembles."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from figment.classify.coop import _Texts, coop, epochs_for
+from figment.classify.head import Head, zero_shot_head
+from figment.classify.linear_probe import linear_probe
+from figment.classify.tip_adapter import tip_adapter, tip_adapter_f
+from figment.classify.wise_ft import interpolate
+from figment.encoders import ClipEncoder
+
+N, D = 3, 8
+
+
+def clusters(per_class: int, seed: int, spread: float = 0.6) -> tuple[np.ndarray, np.ndarray]:
+    centres = np.random.default_rng(0).normal(size=(N, D))
+    rng = np.random.default_rng(seed)
+    y = np.repeat(np.arange(N), per_class)
+    return (centres[y] + spread * rng.normal(size=(len(y), D))).astype(np.float32), y
+
+
+def poor_head() -> Head:
+    """Words that know a little."""
+    centres = np.random.default_rng(0).normal(size=(N, D))
+    return Head.from_texts(centres + 1.5 * np.random.default_rng(1).normal(size=(N, D)), 5.0)
+
+
+def accuracy(model, data) -> float:
+    return float((model.predict(data[0]).argmax(1) == data[1]).mean())
+
+
+def test_tip_adapter_is_its_formula():
+    head, (x, y) = poor_head(), clusters(4, 1)
+    adapter = tip_adapter(head, x, y)
+    probe = clusters(2, 2)[0]
+    unit = lambda v: v / math.sqrt(sum(float(a) ** 2 for a in v))
+    for i, row in enumerate(probe):
+        expected = head.predict(probe[i : i + 1])[0].copy()
+        for key, label in zip(x, y, strict=True):
+            cosine = float(np.dot(unit(row), unit(key)))
+            expected[label] += adapter.alpha * math.exp(-adapter.beta * (1 - cosine))
+        assert adapter.predict(probe)[i] == pytest.approx(expected, rel=1e-4)
+
+
+def test_alpha_and_beta_are_chosen_by_leaving_one_out():
+    """The naive twin builds a new cache for every shot."""
+    head, (x, y) = poor_head(), clusters(3, 1)
+    grid = {"alphas": (0.0, 0.5, 2.0), "betas": (1.0, 6.0)}
+    losses = {}
+    for beta in grid["betas"]:
+        for alpha in grid["alphas"]:
+            total = 0.0
+            for i in range(len(x)):
+                rest = [j for j in range(len(x)) if j != i]
+                part = tip_adapter(head, x[rest], y[rest], alphas=(alpha,), betas=(beta,))
+                logits = torch.tensor(part.predict(x[i : i + 1]))
+                total += torch.nn.functional.cross_entropy(logits, torch.tensor(y[i : i + 1])).item()
+            losses[alpha, beta] = total
+    best = tip_adapter(head, x, y, **grid)
+    assert (best.alpha, best.beta) == min(losses, key=losses.__getitem__)
+
+
+def test_one_shot_a_class_takes_the_published_start():
+    x, y = clusters(1, 1)
+    assert (tip_adapter(poor_head(), x, y).alpha, tip_adapter(poor_head(), x, y).beta) == (1.0, 5.5)
+
+
+def test_shots_help_and_tuned_keys_help_more_on_the_shots():
+    head, shots, test = poor_head(), clusters(8, 1, spread=1.5), clusters(200, 2, spread=1.5)
+    free, tuned = tip_adapter(head, *shots), tip_adapter_f(head, *shots, seed=0)
+    assert accuracy(free, test) > accuracy(head, test) + 0.05
+    loss = lambda m: torch.nn.functional.cross_entropy(torch.tensor(m.predict(shots[0])), torch.tensor(shots[1])).item()
+    assert loss(tuned) < loss(free)
+    again = tip_adapter_f(head, *shots, seed=0)
+    assert torch.equal(again.keys, tuned.keys) and not torch.equal(tuned.keys, free.keys)
+
+
+@pytest.mark.parametrize("l2", [0.1, 1.0, 10.0])
+def test_the_linear_probe_is_scikit_learns(l2):
+    x, y = clusters(20, 3)
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+    theirs = LogisticRegression(C=1 / l2, tol=1e-10, max_iter=5000).fit(unit, y)
+    ours = linear_probe(x, y, N, l2=l2)
+    assert ours.linear.weight.detach().numpy() == pytest.approx(theirs.coef_, abs=1e-3)
+    probe = clusters(5, 4)[0]
+    p = torch.tensor(ours.predict(probe)).softmax(-1).numpy()
+    assert p == pytest.approx(theirs.predict_proba(probe / np.linalg.norm(probe, axis=1, keepdims=True)), abs=1e-4)
+
+
+def test_interpolation_goes_from_one_end_to_the_other():
+    before, after = poor_head(), linear_probe(*clusters(5, 1), N)
+    assert torch.equal(interpolate(before, after, 0.0).linear.weight, before.linear.weight)
+    assert torch.equal(interpolate(before, after, 1.0).linear.weight, after.linear.weight)
+    middle = interpolate(before, after, 0.25).linear.weight
+    assert torch.allclose(middle, 0.75 * before.linear.weight + 0.25 * after.linear.weight)
+
+
+# ---- CoOp, with a tiny CLIP ------------------------------------------------------------------------------------------
+
+NAMES = ["red thing", "green thing", "blue thing"]
+
+
+@pytest.fixture(scope="module")
+def encoder(clip) -> ClipEncoder:
+    return ClipEncoder(str(clip))
+
+
+def test_vectors_that_are_the_words_give_the_words_features(encoder):
+    """With the filler's own embedding in its places, the learnt prompt is an ordinary text."""
+    texts = _Texts(encoder, NAMES, 2)
+    embedding = encoder.model.text_model.embeddings.token_embedding
+    filler = texts.tokens.input_ids[0, 1:3]
+    with torch.no_grad():
+        own = texts(embedding(filler)).numpy()
+    assert own == pytest.approx(encoder.texts([f"x x {name}." for name in NAMES]), abs=1e-5)
+    assert not embedding._forward_hooks  # nothing is left behind
+
+
+def test_coop_learns_from_shots_and_leaves_the_encoder_as_it_was(encoder):
+    rng = np.random.default_rng(0)
+    width = encoder.model.config.projection_dim
+    y = np.repeat(np.arange(3), 4)
+    x = (np.eye(3, width)[y] + 0.1 * rng.normal(size=(12, width))).astype(np.float32)
+    before = {k: v.clone() for k, v in encoder.model.state_dict().items()}
+    zero_shot = zero_shot_head(encoder, NAMES, ["a {}."])
+    head = coop(encoder, NAMES, x, y, seed=0, n_context=4, epochs=30, learning_rate=0.05)
+    loss = lambda h: torch.nn.functional.cross_entropy(torch.tensor(h.predict(x)), torch.tensor(y)).item()
+    assert loss(head) < loss(zero_shot)
+    assert all(torch.equal(v, before[k]) for k, v in encoder.model.state_dict().items())
+    assert all(p.grad is None for p in encoder.model.parameters())
+    again = coop(encoder, NAMES, x, y, seed=0, n_context=4, epochs=30, learning_rate=0.05)
+    assert torch.equal(again.linear.weight, head.linear.weight)
+
+
+def test_coops_training_length():
+    assert [epochs_for(k) for k in (1, 2, 4, 8, 16)] == [50, 100, 100, 200, 200]

@@ -262,7 +262,7 @@ def test_a_rewritten_shard_is_read_anew(tmp_path):
 def test_real_shards_in_another_label_order(tmp_path):
     """Somebody's Parquet data set, with class names in another order and another spelling, and nothing but two columns."""
     rows = [{"image": {"bytes": data_of(solid(50 * i, 0, 0)), "path": None}, "label": i} for i in (0, 1, 2, 0)]
-    schema = store.with_features(store._IMAGES, ["Ankle_Boot", "zebra", "T-Shirt"])
+    schema = store.with_features(store.IMAGE_COLUMNS, ["Ankle_Boot", "zebra", "T-Shirt"])
     schema = pa.schema([schema.field("image"), schema.field("label")], schema.metadata)
     pq.write_table(pa.Table.from_pylist(rows, schema), tmp_path / "part.parquet")
     pictures = open_pictures(tmp_path, NAMES)
@@ -302,7 +302,7 @@ def test_labels_outside_the_class_names_are_refused(tmp_path, labels):
 
 
 def test_a_data_set_of_no_pictures_is_refused(tmp_path):
-    empty = pa.table({"image": pa.array([], store._IMAGES.field("image").type), "label": pa.array([], pa.int64())})
+    empty = pa.table({"image": pa.array([], store.IMAGE_COLUMNS.field("image").type), "label": pa.array([], pa.int64())})
     pq.write_table(empty, tmp_path / "data.parquet")
     with pytest.raises(FigmentError, match="no pictures"):
         open_pictures(tmp_path, NAMES)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
-from pathlib import PurePosixPath
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
+import yaml
 
+from figment import store
 from figment.errors import FigmentError
 from figment.prompts.attributes import Attributes
 from figment.prompts.ids import prompt_id
 from figment.prompts.templates import Templates
+from figment.recipe import validate
 from figment.task import Task, load_task
 
 
@@ -148,7 +152,7 @@ HOSTILE = [
     "../../etc/passwd",
     "a/b",
     "a b",
-    "a\0b",
+    "a&b",
     "$(rm -rf /)",
     "猫",
     "犬",
@@ -176,3 +180,31 @@ def test_hostile_class_names_give_safe_unique_ids(writer):
 
 def test_ids_of_many_classes_and_prompts_stay_unique():
     assert len({prompt_id(c, "x", i) for c in (0, 1, 10, 999, 1000, 21_000) for i in (0, 9, 99_999, 100_000)}) == 24
+
+
+# ---- the page about them ---------------------------------------------------------------------------------------------
+
+
+def test_the_recipes_of_the_page_hold():
+    page = (Path(__file__).parents[1] / "docs" / "prompts.md").read_text(encoding="utf-8")
+    kinds = []
+    for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL):
+        recipe = validate({"task": {"class_names": ["cat", "dog"]}, **yaml.safe_load(block)}, "docs/prompts.md")
+        kinds.append(recipe.prompts.kind)
+    assert kinds == ["templates", "attributes", "seq2seq", "chat", "captions"]
+
+
+# ---- where the words come from ---------------------------------------------------------------------------------------
+
+
+def test_writers_say_where_their_words_come_from():
+    assert [p.source for p in Templates(["a {}", "the {}"])(SMALL, 2, rng())] == ["template 0", "template 1"] * 2
+    assert {p.source for p in Attributes()(SMALL, 3, rng())} == {"attributes"}
+
+
+def test_the_source_is_kept_and_shards_without_one_still_open():
+    prompts = Attributes()(SMALL, 3, rng())
+    table = store.prompt_table(prompts, SMALL.class_names)
+    assert store.read_prompts(table) == prompts
+    before = store.read_prompts(table.drop_columns(["source"]))
+    assert before == [replace(p, source="") for p in prompts]

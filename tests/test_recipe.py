@@ -52,6 +52,8 @@ def test_only_documented_fields_are_needed():
     assert needed == {
         ("", "task"),
         ("task", "class_names"),
+        ("prompts.chat", "base_url"),
+        ("prompts.chat", "model"),
         ("prompts.package.module:Name", "kind"),
         ("generate.package.module:Name", "kind"),
         ("filters.package.module:Name", "kind"),
@@ -78,7 +80,7 @@ def test_plugins_are_taken_for_prompts_and_filters():
     [
         {"task": TASK},
         {"task": "fashion", "arms": {"a, b: [c]": {"prompts": {"kind": "templates"}, "filters": []}}},
-        {"task": {"class_names": ["null", "yes", "1.5", "a: b", "#x", " é🐱", "line\nbreak", "<b>", "{x}", "{}"]}},
+        {"task": {"class_names": ["null", "yes", "1.5", "a: b", "#x", " é🐱", "`x` |", "<b>", "{x}", "{}"]}},
         {"task": TASK, "filters": [{"kind": "m:f", "options": {"date": "2020-01-01", "on": "off", "x": 1e-7}}]},
         {"task": TASK, "generate": {"model": "/a b/c", "batch_size": 3, "negative_prompt": "\x85\u2028 '\"\\"}},
     ],
@@ -208,7 +210,7 @@ def test_what_is_no_recipe_at_all(tmp_path, text):
 def test_files_that_cannot_be_read(tmp_path):
     with pytest.raises(FigmentError, match=r"There is no recipe .*none\.yaml.*figment init"):
         load_recipe(tmp_path / "none.yaml")
-    with pytest.raises(FigmentError, match="cannot be read"):
+    with pytest.raises(FigmentError, match="a folder without a recipe.yaml"):
         load_recipe(tmp_path)
     (tmp_path / "recipe.yaml").write_bytes(b"\xff\xfe\x00a: b")
     with pytest.raises(FigmentError, match="cannot be read"):

@@ -301,11 +301,39 @@ def test_status_tells_of_arms_before_the_recipe_itself_has_begun(models, photos,
     assert states["images"] == states["report"] == "to do"
 
 
-def test_a_real_picture_that_cannot_be_read_is_found_before_anything_is_made(models, photos, tmp_path):
+def test_a_real_picture_that_cannot_be_read_is_left_out_and_said(models, photos, tmp_path, capsys):
     shutil.copytree(photos, tmp_path / "photos")
-    broken = next((tmp_path / "photos" / "test").rglob("*.png"))
-    broken.write_bytes(broken.read_bytes()[:60])
-    with pytest.raises(FigmentError, match=broken.name):
+    pictures = sorted((tmp_path / "photos" / "test").rglob("*.png"))
+    pictures[0].write_bytes(pictures[0].read_bytes()[:60])
+    own, run = recipe(models, tmp_path / "photos"), tmp_path / "run"
+    first = run_recipe(own, run)
+    left_out = f"{pictures[0].parent.name}/{pictures[0].name} (cut off or damaged)"
+    said = capsys.readouterr().out
+    assert f"1 of the 12 pictures in task.real.test cannot be read and are left out: {left_out}" in said
+    assert first.results["top1/synthetic"].n == first.results["top1/zero_shot"].n == 11
+    assert any(left_out in caveat for caveat in report_of(run).caveats)
+    assert json.loads((run / "model" / "stage.json").read_text())["unreadable"]["test"].keys() == {
+        f"{pictures[0].parent.name}/{pictures[0].name}"
+    }
+    again = run_recipe(own, run)
+    assert again.results == first.results
+    pictures[0].unlink()  # what was measured is the same, what is said of it is not
+    mended = run_recipe(own, run)
+    assert mended.results["top1/synthetic"].value == first.results["top1/synthetic"].value
+    assert mended.results["top1/synthetic"].fingerprint != first.results["top1/synthetic"].fingerprint
+    assert not any("left out" in caveat for caveat in report_of(run).caveats)
+
+
+def test_too_many_real_pictures_that_cannot_be_read_are_named_before_anything_is_made(models, photos, tmp_path):
+    shutil.copytree(photos, tmp_path / "photos")
+    pictures = sorted((tmp_path / "photos" / "test").rglob("*.png"))
+    for broken in pictures[:2]:
+        broken.write_bytes(b"")
+    with pytest.raises(FigmentError, match=r"2 of the 12 pictures in task.real.test .*3?\.png \(an empty file\)"):
+        run_recipe(recipe(models, tmp_path / "photos"), tmp_path / "run")
+    for broken in pictures[:6]:  # one class
+        broken.write_bytes(b"")
+    with pytest.raises(FigmentError, match=f"Not one of the 6 pictures of {pictures[0].parent.name!r}"):
         run_recipe(recipe(models, tmp_path / "photos"), tmp_path / "run")
     assert not (tmp_path / "run" / "images").exists()
 

@@ -174,7 +174,7 @@ def test_the_dataset_card_of_hostile_names_still_opens(tmp_path):
     from figment.generate.card import dataset_card
     from figment.recipe import validate
 
-    names = ["a: `b` # c", "<script>\n---"]
+    names = ["a: `b` # c", "---<script>"]
     generate_images(PROMPTS, Noise(), tmp_path / "images", names, images_per_class=2, shard_size=6)
     recipe = validate({"name": 'x: "y"\n---', "task": {"class_names": names}}, "it")
     (tmp_path / "images" / "README.md").write_text(dataset_card(recipe, tmp_path / "images"), encoding="utf-8")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
+import shlex
 import sys
 import time
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,10 +18,13 @@ from rich.text import Text
 
 from figment.errors import FigmentError, nearest
 from figment.progress import console
+from figment.words import printable
 
 if TYPE_CHECKING:
     from figment.engines import Engine
     from figment.recipe import Recipe
+
+MOST_FINDINGS = 40  # shown by verify
 
 app = typer.Typer(
     help="Can generated pictures stand in for the photographs you do not have? Class names in; labelled images, a tested classifier and an honest report out.",
@@ -88,12 +94,16 @@ def init(path: Annotated[Path, typer.Argument(help="the recipe to write")] = Pat
     """Write a commented recipe to start from."""
     from figment import files
 
-    if path.exists():
-        raise FigmentError(f"{path} exists already and is left as it is. Choose another name: figment init other.yaml")
+    with files.explained(path):
+        if os.path.lexists(path):
+            raise FigmentError(
+                f"{path} exists already and is left as it is. Choose another name: figment init other.yaml"
+            )
     template = (resources.files("figment") / "init_template.yaml").read_text(encoding="utf-8")
     name = "".join(c if c.isalnum() else "-" for c in path.stem) or "recipe"
-    files.write_atomic(path, template.replace("{file}", str(path)).replace("{name}", name).encode())
-    console.print(f"Wrote {path}. Put in your class names, then: figment run {path}")
+    shown = shlex.quote(" ".join(printable(str(path)).split()))
+    files.write_atomic(path, template.replace("{file}", shown).replace("{name}", name).encode())
+    console.print(f"Wrote {path}. Put in your class names, then: figment run {shlex.quote(str(path))}")
 
 
 @app.command()
@@ -178,6 +188,43 @@ def status(folder: Folder) -> None:
 
 
 @app.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(parser=_folder, metavar="DIR", help="folder of a run, or of images alone")],
+    fast: Annotated[
+        bool, typer.Option("--fast", help="decode no picture whose file has the right checksum: as fast as the disk")
+    ] = False,
+) -> None:
+    """Check every file of a run: checksums, columns, pictures, counts, duplicates, balance. Changes nothing."""
+    from figment.verify import verify as verify_folder
+
+    found = verify_folder(folder, fast=fast)
+    table = Table("stage", "", "what", box=None, pad_edge=False)
+    for stage, text in found.checked.items():
+        table.add_row(stage, Text("looked at", style="green"), Text(printable(text)))
+    colours = {"broken": "red", "missing": "red", "note": "yellow"}
+    for finding in sorted(found.findings, key=lambda f: list(colours).index(f.severity))[:MOST_FINDINGS]:
+        state = Text(finding.severity, style=colours[finding.severity])
+        table.add_row(Text(printable(finding.stage)), state, Text(printable(finding.text)))
+    console.print(table)
+    if len(found.findings) > MOST_FINDINGS:
+        console.print(f"... and {len(found.findings) - MOST_FINDINGS:,} more like these")
+    console.print(found.advice, soft_wrap=True)
+    if not found.ok:
+        raise typer.Exit(1)
+
+
+@app.command()
+def repair(folder: Folder, engine: EngineName = "local", workers: Workers = None, address: Address = None) -> None:
+    """Make again exactly what is missing or broken in a run; everything that is right stays as it is."""
+    from figment.repair import repair as repair_folder
+
+    done = repair_folder(folder, engine=make_engine(engine, workers, address))
+    for line in done:
+        console.print(printable(line), soft_wrap=True)
+    console.print("Repaired." if done else "Nothing is broken or missing.")
+
+
+@app.command()
 def report(folder: Folder) -> None:
     """Write report.html again and print the results."""
     from figment.report.folder import report_of
@@ -185,6 +232,47 @@ def report(folder: Folder) -> None:
 
     write(report_of(folder), folder / "report.html")
     _print_results(folder)
+
+
+@app.command()
+def export(
+    folder: Folder,
+    to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="imagefolder, webdataset, csv, parquet or hub")],
+    out: Annotated[
+        str, typer.Option("--out", metavar="WHERE", help="a new folder; for hub the data set's name, owner/name")
+    ],
+    all: Annotated[bool, typer.Option("--all", help="the pictures that the filters rejected, too")] = False,
+    public: Annotated[bool, typer.Option("--public", help="on the hub, for everybody to see")] = False,
+) -> None:
+    """Write the kept pictures of a run in a format of others. The same command again finishes what was interrupted."""
+    from figment.exports.export import export as export_pictures
+    from figment.words import printable
+
+    done = export_pictures(folder, to, out, rejected=all, public=public)
+    table = Table("class", "pictures", box=None, pad_edge=False)
+    for name, n in list(done.counts.items())[:20]:
+        table.add_row(Text(" ".join(printable(name).split())[:60]), f"{n:,}")
+    if len(done.counts) > 20:
+        table.add_row(f"... and {len(done.counts) - 20:,} more classes", "")
+    console.print(table)
+    rest = f"; {done.left_out:,} rejected ones left out (--all takes them along)" if done.left_out else ""
+    console.print(f"{sum(done.counts.values()):,} pictures{rest}")
+    console.print(f"{'Exported to' if done.written else 'All of it was there already:'} {done.where}", soft_wrap=True)
+
+
+@app.command()
+def tasks() -> None:
+    """List the built-in tasks: how many classes, and the sentence that names one."""
+    from figment.task import builtin_names, load_task
+
+    table = Table("task", "classes", "sentence", box=None, pad_edge=False)
+    for name in builtin_names():
+        task = load_task(name)
+        table.add_row(name, f"{len(task.class_names):,}", task.templates[0])
+    console.print(table)
+    console.print(
+        "\nUse one by its name, task: pets, and say where its pictures are: --set task.real.test=DIR", soft_wrap=True
+    )
 
 
 @app.command()
@@ -256,6 +344,10 @@ def _print_forecast(recipe: Recipe, folder: Path) -> None:
         console.print(
             f"  {f.prompts:,} prompts, {f.images:,} images in {f.shards:,} shards; {f.done:,} are there already"
         )
+        if f.tuning_steps:
+            console.print(
+                f"  {f.tuning_steps:,} steps of tuning the generator on real pictures come first; their time is not forecast"
+            )
         if f.seconds is None or f.bytes is None:
             console.print(f"  time and disk are not known: {f.note}")
         else:
@@ -279,6 +371,22 @@ def _duration(seconds: float) -> str:
 def main() -> None:
     """Entry point: a user's mistake prints one paragraph and exits with 2; an interrupted run can be gone on with."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # not every terminal has every character of a class name
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        _call_app()
+    except OSError as error:  # the system's refusal of something nobody foresaw, such as a full disk behind stdout
+        where = "" if error.filename is None else f" ({printable(str(error.filename))[:300]})"
+        with suppress(OSError):
+            print(f"Error: {error.strerror or error}{where}. What was finished is safe.", file=sys.stderr, flush=True)
+        if not where:  # what could not be printed is still in the buffer, and would be tried once more
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(2)
+
+
+def _call_app() -> None:
     try:
         app()
     except FigmentError as error:

@@ -16,8 +16,11 @@ import torch
 from figment import files, store
 from figment.errors import FigmentError
 from figment.models import resolve
+from figment.pictures import Unreadable
 from figment.progress import progress
 from figment.types import Encoder, Pictures
+
+PORTION_BYTES = 2**28  # of decoded pictures at a time: a thousand photographs of 12 megapixels would be 36 GB
 
 
 class ClipEncoder:
@@ -73,13 +76,20 @@ class ClipEncoder:
         parts = []
         for start in range(0, len(texts), self.batch_size):
             chunk = list(texts[start : start + self.batch_size])
-            length = self.model.config.text_config.max_position_embeddings
-            tokens = self.tokenizer(chunk, padding=True, truncation=True, max_length=length, return_tensors="pt").to(
-                self.device
-            )
+            tokens = self.tokenizer(
+                chunk, padding=True, truncation=True, max_length=self._most_tokens, return_tensors="pt"
+            ).to(self.device)
             output = self.model.text_model(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask)
             parts.append(_unit(self.model.text_projection(output.pooler_output)))
         return np.concatenate(parts)
+
+    @property
+    def _most_tokens(self) -> int:
+        return self.model.config.text_config.max_position_embeddings
+
+    def count_cut(self, texts: Sequence[str]) -> int:
+        """How many of the texts :meth:`texts` does not read to the end."""
+        return sum(len(ids) > self._most_tokens for ids in self.tokenizer(list(texts), verbose=False).input_ids)
 
 
 @contextmanager
@@ -128,21 +138,35 @@ class Features:
         )
         self._known: dict[str, np.ndarray] = {}
         for path in sorted(self.folder.glob("*.parquet")) if self.folder else []:
-            self._remember(files.open_parquet(path).read())
+            self._remember(store.read_shard(path))
 
     def __call__(self, pictures: Pictures, description: str = "encode") -> np.ndarray:
-        """``float32 (N, D)``, in the order of ``pictures``."""
+        """``float32 (N, D)``, in the order of ``pictures``. Raises :class:`figment.pictures.Unreadable` where one cannot be read."""
+        for error in self._encode(pictures, description).values():
+            raise error
+        if not len(pictures):
+            return np.zeros((0, 1), np.float32)
+        return np.stack([self._known[d] for d in pictures.digests])
+
+    def readable(self, pictures: Pictures, description: str = "encode") -> tuple[Pictures, dict[str, str]]:
+        """The pictures that can be read, which are encoded then, and of the others id -> reason."""
+        failed = self._encode(pictures, description)
+        if not failed:
+            return pictures, {}
+        good = [i for i in range(len(pictures)) if i not in failed]
+        return pictures.take(good), {pictures.ids[i]: error.reason for i, error in failed.items()}
+
+    def _encode(self, pictures: Pictures, description: str) -> dict[int, Unreadable]:
+        """Encode those that are not known yet, each decoded once. Returns position -> error of those that cannot be read."""
         digests = pictures.digests
         new = [i for i, d in enumerate(digests) if d not in self._known]
+        failed: dict[int, Unreadable] = {}
         if new:
             with progress(description, len(new)) as advance:
-                for start in range(0, len(new), self.chunk):
-                    index = new[start : start + self.chunk]
-                    self._add([digests[i] for i in index], self.encoder.images(pictures.load(index)))
+                for index, images in _loaded(pictures, new, self.chunk, failed):
+                    self._add([digests[i] for i in index], self.encoder.images(images))
                     advance(len(index))
-        if not digests:
-            return np.zeros((0, 1), np.float32)
-        return np.stack([self._known[d] for d in digests])
+        return failed
 
     def _add(self, digests: list[str], features: np.ndarray) -> None:
         values = pa.FixedSizeListArray.from_arrays(pa.array(features.ravel(), pa.float32()), features.shape[1])
@@ -150,13 +174,36 @@ class Features:
         self._remember(table)
         if self.folder is not None:
             sink = pa.BufferOutputStream()
-            pq.write_table(table, sink, compression="zstd")
+            pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
             files.write_atomic(self.folder / f"{store.fingerprint(digests)}.parquet", sink.getvalue().to_pybytes())
 
     def _remember(self, table: pa.Table) -> None:
         column = table["feature"].combine_chunks()
         values = column.flatten().to_numpy().reshape(len(table), -1)
         self._known.update(zip(table["digest"].to_pylist(), values, strict=True))
+
+
+def _loaded(
+    pictures: Pictures, wanted: Sequence[int], most: int, failed: dict[int, Unreadable]
+) -> Iterator[tuple[list[int], list[np.ndarray]]]:
+    """Positions and pixels in portions of ``most`` pictures or about ``PORTION_BYTES``; what cannot be read goes to ``failed``."""
+    index, images, size = [], [], 0
+    for i in wanted:
+        try:
+            (image,) = pictures.load([i])
+            if not pictures.digests[i]:
+                raise Unreadable(pictures.ids[i], "it came while the others were being read")
+        except Unreadable as error:
+            failed[i] = error
+            continue
+        index.append(i)
+        images.append(image)
+        size += image.nbytes
+        if len(index) == most or size > PORTION_BYTES:
+            yield index, images
+            index, images, size = [], [], 0
+    if index:
+        yield index, images
 
 
 def _slug(name: str) -> str:

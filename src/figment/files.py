@@ -12,15 +12,18 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from figment.errors import FigmentError
 
 LEASE_BEAT = 5.0  # seconds between two signs of life of a run on a remote folder
+REFUSALS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP}
+REFUSALS |= {errno.ENAMETOOLONG}
 AGAIN = "What was finished before is safe; run the same command again and it goes on from there."
 
 
@@ -31,7 +34,10 @@ def as_path(where: str | Path) -> Path:
     """A local path, or a remote one for ``protocol://...``. Raises FigmentError for a protocol that cannot be spoken here."""
     text = str(where)
     if "://" not in text or text.startswith("file://"):
-        return Path(text.removeprefix("file://")).expanduser()
+        try:
+            return Path(text.removeprefix("file://")).expanduser()
+        except RuntimeError as error:
+            raise FigmentError(f"{text} cannot be reached: there is no home folder of that name here.") from error
     from upath import UPath
 
     try:
@@ -50,17 +56,39 @@ def is_remote(path: Path) -> bool:
     return hasattr(path, "fs")
 
 
+def read_bytes(path: Path) -> bytes:
+    """The whole of a file, in one request where it is remote: old or new, while another process writes it."""
+    return cast(Any, path).fs.cat_file(cast(Any, path).path) if is_remote(path) else path.read_bytes()
+
+
 def read_range(path: Path, start: int, length: int) -> bytes:
     """``length`` bytes of a remote file from ``start``."""
     return cast(Any, path).fs.cat_file(cast(Any, path).path, start=start, end=start + length)
 
 
 def open_parquet(path: Path) -> pq.ParquetFile:
-    """The footer is read, the rows are not. Raises what pyarrow raises for a damaged file."""
+    """The footer is read, the rows are not. Raises what pyarrow raises for a damaged file: see :func:`legible`."""
     if is_remote(path):
         remote = cast(Any, path)
         return pq.ParquetFile(remote.path, filesystem=remote.fs, page_checksum_verification=True)
     return pq.ParquetFile(path, page_checksum_verification=True)
+
+
+@contextmanager
+def legible(path: Path) -> Iterator[None]:
+    """Turn what is raised on reading a damaged file of ours into one paragraph that says how to mend it."""
+    try:
+        yield
+    except FigmentError:
+        raise
+    except Exception as error:
+        if not (is_remote(path) or isinstance(error, OSError | pa.ArrowException | ValueError)):
+            raise  # object stores have errors of their own
+        reason = " ".join(str(error).split())[:200]
+        raise FigmentError(
+            f"{path} cannot be read: {reason.rstrip('.')}. Look for more with: figment verify DIR, where DIR is the folder"
+            " of the run. Then figment repair DIR makes again what is broken, and nothing else."
+        ) from error
 
 
 # ---- writing that survives -------------------------------------------------------------------------------------------
@@ -71,19 +99,24 @@ def explained(path: Path) -> Iterator[None]:
     """Turn the operating system's refusals into one paragraph that says what is safe and what to do."""
     try:
         yield
-    except OSError as error:
+    except FigmentError:
+        raise
+    except Exception as error:
+        if is_remote(path):  # object stores have errors of their own
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            raise FigmentError(
+                f"Cannot write to {path.parent} ({reason.rstrip('.')}). Check that the bucket exists, that it can be reached and that the keys are right. {AGAIN}"
+            ) from error
+        if not isinstance(error, OSError):
+            raise
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise FigmentError(
                 f"No space left on the disk of {path.parent} while writing {path.name}. Free some space. {AGAIN}"
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG):
+        if error.errno in REFUSALS:
             reason = os.strerror(error.errno).lower()
             raise FigmentError(
                 f"Cannot write to {path.parent}: {reason}. Choose another folder with --out, or change its permissions."
-            ) from error
-        if is_remote(path):
-            raise FigmentError(
-                f"Cannot write to {path.parent} ({type(error).__name__}: {error}). Check that the bucket exists and the keys are right. {AGAIN}"
             ) from error
         raise
 
@@ -95,7 +128,7 @@ def write_atomic(path: Path, data: bytes) -> None:
     """
     with explained(path):
         if is_remote(path):
-            path.write_bytes(data)
+            cast(Any, path).fs.pipe_file(cast(Any, path).path, data)
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         # A name of its own: a worker that was given up for lost may still be writing the same file.
@@ -117,11 +150,14 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    write_atomic(path, (json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n").encode())
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n"
+    write_atomic(path, text.encode(errors="backslashreplace"))  # half a surrogate pair becomes JSON's own escape of it
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Raises FigmentError for a file that is not there or damaged."""
+    with legible(path):
+        return json.loads(path.read_text(encoding="utf-8"))
 
 
 def leftovers(folder: Path) -> list[Path]:
@@ -153,12 +189,12 @@ def lock(folder: Path, part: str = "", wait: bool = False) -> Iterator[None]:
             files.append(open(folder / ".lock", "w"))  # noqa: SIM115 - closed below
             if part:
                 files.append(open(folder / f".lock-{part}", "w"))  # noqa: SIM115
+        now = 0 if wait else fcntl.LOCK_NB
         try:
-            now = 0 if wait else fcntl.LOCK_NB
             fcntl.flock(files[0], (fcntl.LOCK_SH if part else fcntl.LOCK_EX) | now)
             if part:
                 fcntl.flock(files[1], fcntl.LOCK_EX | now)
-        except OSError as error:
+        except BlockingIOError as error:
             raise _held(folder) from error
         yield
     finally:
@@ -178,23 +214,18 @@ def _lease(path: Path, folder: Path, wait: bool) -> Iterator[None]:
 
     One that does not change for three beats belongs to the dead and is taken over. No clock is compared with another's.
     """
-    name, ended = uuid.uuid4().hex, threading.Event()
+    name, ended = uuid.uuid4().hex.encode(), threading.Event()
     with explained(path):
-        while not _create(path, f"{name} 0".encode()):
-            if _is_alive(path):
-                if not wait:
-                    raise _held(folder)
-            else:
-                path.unlink(missing_ok=True)
+        _take(path, name, folder, wait)
 
     def beat() -> None:
         count = 0
         while not ended.wait(LEASE_BEAT):
             count += 1
-            try:
-                path.write_bytes(f"{name} {count}".encode())
-            except OSError:
-                continue  # the next beat may get through
+            with suppress(Exception):  # the next beat may get through
+                if not _content(path).startswith(name):
+                    return  # taken over, after a sleep of this machine say: it is another's now
+                write_atomic(path, b"%s %d" % (name, count))
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
@@ -203,7 +234,28 @@ def _lease(path: Path, folder: Path, wait: bool) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
-        path.unlink(missing_ok=True)
+        with suppress(Exception):  # it is found dead in a while
+            if _content(path).startswith(name):
+                path.unlink(missing_ok=True)
+
+
+def _take(path: Path, name: bytes, folder: Path, wait: bool) -> None:
+    """Create a lease, where there is one already in place of it if its owner is dead."""
+    took_over = False
+    while True:
+        if _create(path, name + b" 0"):
+            if not took_over:
+                return
+            time.sleep(LEASE_BEAT)  # who found the same owner dead may have removed ours in the same moment
+            if _content(path).startswith(name):
+                return
+        dead = _unchanged(path)
+        if dead is None:
+            if not wait:
+                raise _held(folder)
+        elif dead and _content(path) == dead:
+            path.unlink(missing_ok=True)
+            took_over = True
 
 
 def _create(path: Path, data: bytes) -> bool:
@@ -215,19 +267,19 @@ def _create(path: Path, data: bytes) -> bool:
     return True
 
 
-def _is_alive(path: Path) -> bool:
-    """Whether a lease changes within three beats."""
+def _unchanged(path: Path) -> bytes | None:
+    """What a lease holds if that does not change for three beats; None of one that lives, nothing of one given back."""
     before = _content(path)
     for _ in range(6):
         time.sleep(LEASE_BEAT / 2)
         now = _content(path)
-        if now != before:
-            return bool(now)  # nothing is left of one that was given back
-    return False
+        if not now or now != before:
+            return None if now else b""
+    return before
 
 
 def _content(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_bytes(path)
     except FileNotFoundError:
         return b""

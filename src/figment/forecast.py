@@ -11,9 +11,9 @@ import numpy as np
 
 from figment import files, png, store
 from figment.errors import FigmentError
-from figment.recipe import Diffusers, Recipe
-from figment.run import make_generator, make_writer
-from figment.types import Generator
+from figment.recipe import Captions, Chat, Diffusers, Recipe, Seq2Seq
+from figment.run import Walk, make_generator, make_writer
+from figment.types import Generator, Prompt
 
 TRIAL_STEPS = (2, 6)  # two short trials tell the cost of a step from the cost of an image
 
@@ -30,23 +30,46 @@ class Forecast:
     bytes: int | None
     free_bytes: int | None  # None: remote
     note: str = ""
+    tuning_steps: int = 0  # of training the generator on real pictures, which comes first; not in the seconds
 
 
 def forecast(recipe: Recipe, out: Path) -> Forecast:
-    """Write the prompts (in memory), time two trial batches with few steps, and count. Writes nothing to disk."""
-    writer, n = make_writer(recipe)
-    prompts = writer(recipe.task, n, np.random.default_rng([recipe.seed, 1]))
+    """Write the prompts (in memory; those of a model are only counted), time two trial batches with few steps, and count. Writes nothing to disk."""
+    prompts = _prompts(recipe)
     g = recipe.generate
     images = g.images_per_class * len({p.label for p in prompts})
     shards = -(-images // g.shard_size)
     there = min(images, g.shard_size * (shards - len(store.Stage(out / "images", shards, {}, {}).missing())))
     free = None if files.is_remote(out) else _free_bytes(out)
     try:
+        tuning = _tuning_steps(recipe, out)
         per_image, size = _trial(recipe, [p.text for p in prompts])
     except FigmentError as error:
         return Forecast(len(prompts), images, shards, there, None, None, free, str(error))
     left = images - there
-    return Forecast(len(prompts), images, shards, there, left * per_image, int(left * size), free)
+    return Forecast(
+        len(prompts), images, shards, there, left * per_image, int(left * size), free, tuning_steps=tuning
+    )
+
+
+def _tuning_steps(recipe: Recipe, out: Path) -> int:
+    """Steps of training that the recipe's adapt takes, 0 without one. Raises FigmentError where it cannot be done."""
+    adaptation = Walk(recipe, out, None, out / "features").planned_adaptation()
+    if adaptation is None or adaptation.is_complete():
+        return 0
+    adaptation.check()
+    return adaptation.total_steps
+
+
+def _prompts(recipe: Recipe) -> list[Prompt]:
+    """The recipe's prompts. Where a model would write them, as many that look like them: a forecast asks no model."""
+    settings = recipe.prompts
+    if isinstance(settings, Seq2Seq | Chat | Captions):
+        n = min(settings.per_class, recipe.generate.images_per_class)
+        stand_ins = [f"a photo of {{}} in a scene that is described in about so many words, {i}" for i in range(n)]
+        recipe = recipe.changed({"prompts": {"kind": "templates", "templates": stand_ins}})
+    writer, n = make_writer(recipe)
+    return writer(recipe.task, n, np.random.default_rng([recipe.seed, 1]))
 
 
 def _free_bytes(out: Path) -> int:

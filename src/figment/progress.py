@@ -5,13 +5,24 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from figment.words import printable
+
+
+class _PlainConsole(Console):
+    """Prints names from outside as text: neither markup nor a terminal's control sequences."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(printable(text), **options)
+
+
 #: Class names and paths are printed, so nothing printed is read as markup.
-console = Console(highlight=False, markup=False)
+console = _PlainConsole(highlight=False, markup=False, emoji=False)
 
 
 class _Rate(ProgressColumn):

@@ -29,7 +29,8 @@ def stages_of(folder: Path) -> list[StageStatus]:
 
 def _stages_of_one(top: Path, run: Path) -> list[StageStatus]:
     scores = sorted(p for p in (run / "scores").glob("*") if p.is_dir()) or [run / "scores"]
-    stages = [_of(top, p) for p in (run / "prompts", run / "images", *scores, run / "model")]
+    tuned = sorted(p for p in (run / "adapt").glob("*") if p.is_dir())
+    stages = [_of(top, p) for p in (*tuned, run / "prompts", run / "images", *scores, run / "model")]
     page = run / "report.html"
     state: Literal["done", "to do"] = "done" if page.is_file() else "to do"
     return [*stages, StageStatus(str((run / "report").relative_to(top)), state, page.name if page.is_file() else "")]
@@ -45,4 +46,6 @@ def _of(run: Path, folder: Path) -> StageStatus:
     shards = sorted(folder.glob("train-*-of-*.parquet"))
     if shards:
         return StageStatus(name, "partial", f"{len(shards)} of {int(shards[0].stem.rsplit('-', 1)[1])} shards")
+    if any(folder.rglob("*.safetensors")):  # a LoRA that is being trained
+        return StageStatus(name, "partial", f"{len(list(folder.rglob('pytorch_lora_weights.safetensors')))} LoRAs finished")
     return StageStatus(name, "to do", "")

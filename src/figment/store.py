@@ -13,6 +13,7 @@ import io
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,13 @@ import pyarrow.parquet as pq
 
 from figment import png
 from figment.errors import FigmentError
-from figment.files import open_parquet, read_json, write_atomic, write_json
+from figment.files import legible, open_parquet, read_bytes, read_json, write_atomic, write_json
 from figment.types import Prompt, Sample, Verdict
 
 FORMAT_VERSION = 2
 FINGERPRINT, IDENTITY, IMAGES = b"figment.fingerprint", b"figment.identity", b"figment.images"
 ROW_GROUP = 256
+OPENERS = 8  # footers read at a time: waiting, mostly, where they are remote
 
 
 # ---- content and its hashes ------------------------------------------------------------------------------------------
@@ -63,9 +65,10 @@ class Stage:
 
     @property
     def fingerprint(self) -> str:
-        return fingerprint({"format": FORMAT_VERSION, **self._identity()})
+        return fingerprint({"format": FORMAT_VERSION, **self.identity()})
 
-    def _identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
+        """Settings, inputs and number of shards as plain data: what the fingerprint is of."""
         return json.loads(
             json.dumps({"settings": self.settings, "inputs": self.inputs, "shards": self.n_shards}, default=str)
         )
@@ -83,23 +86,27 @@ class Stage:
 
     def missing(self) -> list[int]:
         """Shards that still have to be made."""
-        return [i for i in range(self.n_shards) if not self.shard(i).is_file()]
+        there = {path.name for path in self.folder.glob("train-*.parquet")}
+        return [i for i in range(self.n_shards) if self.shard(i).name not in there]
 
     def check_not_stale(self) -> None:
         """Raise FigmentError, naming the fields that changed, where the folder holds shards of other settings."""
-        for path in sorted(self.folder.glob("train-*.parquet")):
-            metadata = shard_metadata(path)
-            if metadata.get(FINGERPRINT, b"").decode() == self.fingerprint:
+        paths = sorted(self.folder.glob("train-*.parquet"))
+        with ThreadPoolExecutor(OPENERS) as pool:
+            footers = list(pool.map(shard_metadata, paths))
+        own = self.fingerprint
+        for metadata in footers:
+            if metadata.get(FINGERPRINT, b"").decode() == own:
                 continue
             before = json.loads(metadata.get(IDENTITY, b"{}"))
             raise FigmentError(
-                f"{self.folder} was made with other settings: {_what_changed(before, self._identity())}. Old images are never mixed with new ones. "
+                f"{self.folder} was made with other settings: {what_changed(before, self.identity())}. Old images are never mixed with new ones. "
                 f"Write to another folder with --out, put the old setting back, or move {self.folder} away yourself."
             )
 
     def write(self, index: int, table: pa.Table) -> Written:
         """Write one shard atomically, with the stage's identity in its metadata."""
-        own = {FINGERPRINT: self.fingerprint.encode(), IDENTITY: json.dumps(self._identity()).encode()}
+        own = {FINGERPRINT: self.fingerprint.encode(), IDENTITY: json.dumps(self.identity()).encode()}
         data = parquet(table.replace_schema_metadata({**(table.schema.metadata or {}), **own}))
         write_atomic(self.shard(index), data)
         return Written(len(table), len(data), hashlib.sha256(data).hexdigest())
@@ -107,21 +114,35 @@ class Stage:
     def finish(self, written: Mapping[int, Written] | None = None, **record: Any) -> None:
         """Write the marker: fingerprint, identity, the checksum of every file, and what the stage has to report.
 
-        ``written`` are the shards whose checksums are known; the others are read for theirs.
+        ``written`` are the shards whose checksums are known. A marker that is there already knows those of the others;
+        what it does not know is read from the disk.
         """
-        known = written or {}
-        files = {self.shard(i).name: asdict(known.get(i) or checksum(self.shard(i))) for i in range(self.n_shards)}
+        known, before = dict(written or {}), self._recorded()
+        for i in set(range(self.n_shards)) - set(known):
+            # One of another size was written anew, by a run that ended before it could say so. Damage that changes the
+            # size of a file keeps it from being opened.
+            size = self.shard(i).stat().st_size
+            known[i] = before[i] if i in before and before[i].bytes == size else checksum(self.shard(i))
+        files = {self.shard(i).name: asdict(known[i]) for i in range(self.n_shards)}
         write_json(
             self.marker,
             {
                 "format": FORMAT_VERSION,
                 "fingerprint": self.fingerprint,
-                **self._identity(),
+                **self.identity(),
                 **record,
                 "files": files,
                 "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             },
         )
+
+    def _recorded(self) -> dict[int, Written]:
+        """Shards as the marker has them: a file that was damaged since must not get a new checksum that hides it."""
+        if not self.is_complete():
+            return {}
+        files = read_json(self.marker).get("files", {})
+        names = {i: self.shard(i).name for i in range(self.n_shards)}
+        return {i: Written(**files[name]) for i, name in names.items() if name in files}
 
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
         """All rows of all shards, in order."""
@@ -130,7 +151,7 @@ class Stage:
     def tables(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """One shard after another: the memory of one of them, however many there are."""
         for i in range(self.n_shards):
-            yield open_parquet(self.shard(i)).read(columns=columns)
+            yield read_shard(self.shard(i), columns)
 
 
 @dataclass(frozen=True)
@@ -143,8 +164,13 @@ class Written:
 
 
 def checksum(path: Path) -> Written:
-    """Read a shard's file for its :class:`Written`."""
-    data = path.read_bytes()
+    """Read a shard's file for its :class:`Written`. Raises FigmentError for a damaged one."""
+    with legible(path):
+        return written(read_bytes(path))
+
+
+def written(data: bytes) -> Written:
+    """What is recorded of a shard's file. Raises what pyarrow raises for a damaged one."""
     return Written(pq.read_metadata(io.BytesIO(data)).num_rows, len(data), hashlib.sha256(data).hexdigest())
 
 
@@ -152,8 +178,15 @@ def checksum(path: Path) -> Written:
 
 
 def shard_metadata(path: Path) -> dict[bytes, bytes]:
-    """The key-value metadata of a shard's footer."""
-    return open_parquet(path).metadata.metadata or {}
+    """The key-value metadata of a shard's footer. Raises FigmentError for a damaged one."""
+    with legible(path):
+        return open_parquet(path).metadata.metadata or {}
+
+
+def read_shard(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """The rows of a shard. Raises FigmentError for a damaged one."""
+    with legible(path):
+        return open_parquet(path).read(columns=columns)
 
 
 def parquet(table: pa.Table) -> bytes:
@@ -162,6 +195,7 @@ def parquet(table: pa.Table) -> bytes:
     They are compressed already; stored plainly, one of them can be read from the middle of the file with a single seek,
     by :func:`image_places`. Everything else about the file is ordinary.
     """
+    table = table.replace_schema_metadata({k: v for k, v in (table.schema.metadata or {}).items() if k != IMAGES})
     sink = io.BytesIO()
     leaves = [path for field in table.schema for path in _leaves(field)]
     others = [path for path in leaves if path != "image.bytes"]
@@ -209,7 +243,7 @@ def image_places(metadata: Mapping[bytes, bytes]) -> np.ndarray | None:
     return np.frombuffer(base64.b64decode(metadata[IMAGES]), "<i8").reshape(-1, 2)
 
 
-def _what_changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+def what_changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """``generate.guidance_scale was 2.0 and is now 3.0; ...``."""
     old, new = _flat(before), _flat(now)
     changes = [
@@ -249,8 +283,16 @@ def with_features(schema: pa.Schema, class_names: Sequence[str]) -> pa.Schema:
     return schema.with_metadata({"huggingface": json.dumps({"info": {"features": features}})})
 
 
-_PROMPTS = pa.schema([("text", pa.string()), ("label", pa.int64()), ("id", pa.string()), ("group", pa.string())])
-_IMAGES = pa.schema(
+PROMPT_COLUMNS = pa.schema(
+    [
+        ("text", pa.string()),
+        ("label", pa.int64()),
+        ("id", pa.string()),
+        ("group", pa.string()),
+        ("source", pa.string()),
+    ]
+)
+IMAGE_COLUMNS = pa.schema(
     [
         ("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
         ("label", pa.int64()),
@@ -263,16 +305,17 @@ _IMAGES = pa.schema(
         ("error", pa.string()),
     ]
 )
-_SCORES = pa.schema([("id", pa.string()), ("label", pa.int64()), ("keep", pa.bool_()), ("reason", pa.string())])
+SCORE_COLUMNS = pa.schema([("id", pa.string()), ("label", pa.int64()), ("keep", pa.bool_()), ("reason", pa.string())])
 
 
 def prompt_table(prompts: Sequence[Prompt], class_names: Sequence[str]) -> pa.Table:
-    rows = [{"text": p.text, "label": p.label, "id": p.id, "group": p.group} for p in prompts]
-    return pa.Table.from_pylist(rows, with_features(_PROMPTS, class_names))
+    rows = [{"text": p.text, "label": p.label, "id": p.id, "group": p.group, "source": p.source} for p in prompts]
+    return pa.Table.from_pylist(rows, with_features(PROMPT_COLUMNS, class_names))
 
 
 def read_prompts(table: pa.Table) -> list[Prompt]:
-    return [Prompt(r["id"], r["text"], r["label"], r["group"]) for r in table.to_pylist()]
+    """``source`` is empty in shards that were written before there was one."""
+    return [Prompt(r["id"], r["text"], r["label"], r["group"], r.get("source") or "") for r in table.to_pylist()]
 
 
 def sample_rows(samples: Sequence[Sample]) -> list[dict[str, Any]]:
@@ -298,7 +341,7 @@ def sample_rows(samples: Sequence[Sample]) -> list[dict[str, Any]]:
 
 def sample_table(rows: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> pa.Table:
     """The table of a shard from the rows of :func:`sample_rows`."""
-    return pa.Table.from_pylist(list(rows), with_features(_IMAGES, class_names))
+    return pa.Table.from_pylist(list(rows), with_features(IMAGE_COLUMNS, class_names))
 
 
 def score_table(
@@ -306,7 +349,7 @@ def score_table(
 ) -> pa.Table:
     """A filter's verdicts, one column for each score; rows the filter never saw have no verdict row."""
     names = sorted({name for v in verdicts for name in v.scores})
-    schema = pa.schema([*_SCORES, *((name, pa.float64()) for name in names)])
+    schema = pa.schema([*SCORE_COLUMNS, *((name, pa.float64()) for name in names)])
     rows = [
         {"id": i, "label": int(y), "keep": v.keep, "reason": v.reason, **{n: v.scores.get(n) for n in names}}
         for i, y, v in zip(ids, labels, verdicts, strict=True)

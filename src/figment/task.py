@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import resources
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,8 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from figment.errors import FigmentError, nearest
+from figment.files import as_path
+from figment.words import OVERRIDES, comparable, is_control
 
 
 class Strict(BaseModel):
@@ -18,17 +21,42 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+def _text(text: str) -> str:
+    wrong = next((c for c in text if c == "\0" or "\ud800" <= c <= "\udfff"), None)
+    if wrong:
+        raise ValueError(f"no text can hold the character {wrong!r}; it stands in {text[:60]!r}. Take it out")
+    return text
+
+
+#: Any words at all. NUL and halves of surrogate pairs are none: no file and no tokenizer takes them.
+Text = Annotated[str, AfterValidator(_text)]
+
+
+def _class_name(text: str) -> str:
+    wrong = next((c for c in text if is_control(c) or c in OVERRIDES), None)
+    if wrong:
+        raise ValueError(
+            f"a class name is one line of text, and {text[:60]!r} holds the control character {wrong!r}. Take it out"
+        )
+    if not comparable(text):
+        raise ValueError("a class name is empty" + (f", or nothing of it can be seen: {text[:60]!r}" if text else ""))
+    return text
+
+
+ClassName = Annotated[str, AfterValidator(_class_name)]
+
+
 def _template(text: str) -> str:
     if text.count("{}") != 1:
         raise ValueError(f"a template holds {{}} once, where the class name goes; {text[:80]!r} does not")
     return text
 
 
-Template = Annotated[str, AfterValidator(_template)]
+Template = Annotated[Text, AfterValidator(_template)]
 
 
 def _path(text: str) -> str:
-    if "\0" in text or len(text) > 1024 or any(len(part.encode()) > 255 for part in Path(text).parts):
+    if "\0" in text or len(text) > 1024 or any(len(os.fsencode(part)) > 255 for part in Path(text).parts):
         raise ValueError("no folder can have this name: it is too long or holds a zero byte")
     try:
         Path(text).expanduser()
@@ -41,28 +69,42 @@ PathText = Annotated[str, AfterValidator(_path)]
 
 
 class RealPictures(Strict):
-    """Folders of real pictures: one sub-folder a class, or Parquet shards. ``starter/pool`` and ``starter/test`` are built in."""
+    """Where the real pictures of each split are; ``starter/pool`` and ``starter/test`` are built in.
+
+    A folder with one sub-folder a class, or with a ``metadata.jsonl``, Parquet shards, WebDataset tars or a saved data set;
+    a ``.csv`` of paths and classes; one ``.tar``; or ``datasets:NAME:SPLIT`` for what ``datasets.load_dataset`` opens.
+    """
 
     train: PathText | None = Field(
         None, description="photographs one has: few-shot, the exchange rate; never tested on"
     )
     val: PathText | None = Field(None, description="chooses the epoch where train.select is 'validation'")
-    test: PathText | None = Field(None, description="read for the final evaluation only")
+    test: PathText | None = Field(
+        None, description="read for the final evaluation, and by the filter memorised, which takes copies of them out"
+    )
 
 
 class Task(Strict):
     """A label space. Labels are indices into ``class_names``."""
 
-    name: str = "task"
-    class_names: list[str] = Field(description="in label order; two or more, no two alike")
-    synonyms: dict[str, list[str]] = Field({}, description="class name -> other words for it, for prompts")
+    name: Text = "task"
+    class_names: list[ClassName] = Field(description="in label order; two or more, no two alike")
+    own_names: list[ClassName] = Field(
+        [],
+        description="what the data set itself calls the classes, in label order, where that is something else: n01440764, "
+        "AnnualCrop. Real pictures may name their classes by either",
+    )
+    synonyms: dict[str, list[Text]] = Field({}, description="class name -> other words for it, for prompts")
     templates: list[Template] = Field(
         ["a photo of a {}."], description="sentences for zero-shot and basic prompts; {} is the class name"
     )
-    attributes: dict[str, list[str]] = Field(
+    ensemble: list[Template] = Field(
+        [], description="more sentences, whose mean the classifier starts from where train.ensemble is set"
+    )
+    attributes: dict[Text, list[Text]] = Field(
         {}, description="kind of attribute -> words that may stand before a class name"
     )
-    contexts: list[str] = Field([], description="phrases that may follow a class name, such as 'on a table'")
+    contexts: list[Text] = Field([], description="phrases that may follow a class name, such as 'on a table'")
     real: RealPictures = RealPictures()
 
     @model_validator(mode="after")
@@ -71,18 +113,22 @@ class Task(Strict):
             raise ValueError(f"a recogniser needs two classes or more; class_names has {len(self.class_names)}")
         seen: dict[str, str] = {}
         for name in self.class_names:
-            key = " ".join(name.lower().split())
-            if not key:
-                raise ValueError("a class name is empty")
+            key = comparable(name)
             if key in seen:
                 raise ValueError(
-                    f"class_names holds {seen[key][:60]!r} and {name[:60]!r}: each class once (case and spaces do not matter)"
+                    f"class_names holds {seen[key][:60]!r} and {name[:60]!r}: each class once (case, spaces and ways of"
+                    " writing the same letter do not matter)"
                 )
             seen[key] = name
+        if self.own_names and not (len(set(self.own_names)) == len(self.own_names) == len(self.class_names)):
+            raise ValueError(
+                f"own_names needs a different name for each of the {len(self.class_names)} class_names; it holds "
+                f"{len(set(self.own_names))} different ones in {len(self.own_names)}"
+            )
         for name in self.synonyms:
             if name not in self.class_names:
                 raise ValueError(
-                    f"synonyms names {name!r}, which is not in class_names.{nearest(name, self.class_names)}"
+                    f"synonyms names {name[:60]!r}, which is not in class_names.{nearest(name, self.class_names)}"
                 )
         if not self.templates:
             raise ValueError("templates is empty; leave it out for 'a photo of a {}.'")
@@ -112,10 +158,10 @@ def load_task(name: str) -> Task:
     return Task.model_validate(builtin(name))
 
 
-def real_folder(where: str) -> Path:
-    """The folder behind a path of :class:`RealPictures`."""
+def real_folder(where: str) -> Path | str:
+    """What :func:`figment.pictures.open_pictures` takes for a place in :class:`RealPictures`: a path, or ``datasets:NAME`` as it is."""
     if where in ("starter/pool", "starter/test"):
         from figment import starter
 
         return starter.folder(where.removeprefix("starter/"))
-    return Path(where).expanduser()
+    return where if where.startswith("datasets:") else as_path(where)

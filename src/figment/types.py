@@ -20,12 +20,14 @@ class Prompt:
     """A text that asks for one picture of one class.
 
     ``id`` is readable and unique in a run (``coat/0007``); ``group`` ties the prompts (and so the images) of one caption together.
+    ``source`` says where the words come from (``template 0``, ``caption of coat/3.jpg``); nothing depends on it.
     """
 
     id: str
     text: str
     label: int
     group: str
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,8 @@ class Generator(Protocol):
         """One ``uint8 (H, W, 3)`` image for each prompt and seed, in order; None where the model gave NaN or infinity.
 
         An image depends on its prompt and seed alone, not on what else is in the batch. ``init`` ``uint8 (B, H, W, 3)``
-        holds the pictures to start from, for generators that can.
+        holds the pictures to start from, for generators that can. One that has ``wants_labels = True`` is also called with
+        ``labels=``, a class for each prompt, on which its images may then depend.
         """
         ...
 

@@ -12,9 +12,22 @@ from typing import Literal
 import numpy as np
 
 from figment.encoders import Features, class_prototypes
+from figment.progress import console
 from figment.types import Pictures, Verdict
 
 Rule = Literal["threshold", "top_k", "threshold_else_top_k"]
+
+
+def class_probabilities(
+    features: Features, pictures: Pictures, class_names: Sequence[str], templates: Sequence[str]
+) -> np.ndarray:
+    """Zero-shot class probabilities, ``float64 (B, N)``: the softmax of ``logit_scale * cosine(image, class text)``."""
+    prototypes = class_prototypes(features.encoder, class_names, templates)  # (N, D)
+    if not len(pictures):
+        return np.zeros((0, len(prototypes)))
+    logits = features.encoder.logit_scale * features(pictures).astype(np.float64) @ prototypes.T
+    p = np.exp(logits - logits.max(1, keepdims=True))
+    return p / p.sum(1, keepdims=True)
 
 
 class Clip:
@@ -26,6 +39,8 @@ class Clip:
     - ``top_k``: the ``k`` highest p, threshold or not.
     - ``threshold_else_top_k``: what the authors' script does. ``k`` random ones of those that pass, or, where fewer than
       ``k`` pass, the ``k`` highest p with the threshold ignored: a bad class is filled up with bad images.
+
+    An image kept below the threshold has the score ``clip_filled`` = 1, and they are counted aloud.
     """
 
     name = "clip"
@@ -47,23 +62,26 @@ class Clip:
         self.threshold = 1 / len(class_names) if threshold is None else threshold
 
     def __call__(self, pictures: Pictures) -> list[Verdict]:
-        p = self.probabilities(pictures)[np.arange(len(pictures)), pictures.labels]  # (B,)
+        p = class_probabilities(self.features, pictures, self.class_names, self.templates)  # (B, N)
+        p = p[np.arange(len(p)), pictures.labels]  # (B,)
         keep = self.decide(p, pictures.labels)
         low = p <= self.threshold
         reasons = np.where(low, f"clip: p(own class) <= {self.threshold:.3g}", "clip: not among the class's best")
         if self.rule == "threshold_else_top_k":
             reasons = np.where(low, reasons, "clip: more passed than wanted")
+        filled = keep & low
+        if filled.any():
+            console.print(
+                f"  clip: {filled.sum():,} of the {keep.sum():,} kept have p(own class) <= {self.threshold:.3g}: "
+                f"{self.rule} filled up classes in which too few passed ({len(np.unique(pictures.labels[filled])):,})",
+                style="yellow",
+            )
         return [
-            Verdict(bool(kept), "" if kept else str(reason), {"clip_p": float(x)})
-            for kept, reason, x in zip(keep, reasons, p, strict=True)
+            Verdict(
+                bool(kept), "" if kept else str(reason), {"clip_p": float(x), **({"clip_filled": 1.0} if fill else {})}
+            )
+            for kept, reason, x, fill in zip(keep, reasons, p, filled, strict=True)
         ]
-
-    def probabilities(self, pictures: Pictures) -> np.ndarray:
-        """Zero-shot class probabilities, ``float64 (B, N)``."""
-        prototypes = class_prototypes(self.features.encoder, self.class_names, self.templates)  # (N, D)
-        logits = self.features.encoder.logit_scale * self.features(pictures).astype(np.float64) @ prototypes.T
-        p = np.exp(logits - logits.max(1, keepdims=True))
-        return p / p.sum(1, keepdims=True)
 
     def decide(self, p: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Which to keep, ``bool (B,)``, given each image's probability of its own class."""

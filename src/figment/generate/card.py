@@ -22,7 +22,8 @@ def dataset_card(recipe: Any, folder: Path) -> str:
         "tags": ["synthetic", "figment"],
         "pretty_name": f"{recipe.name}: generated images",
     }
-    names = ", ".join(" ".join(n.split())[:60].replace("`", "'") for n in task.class_names[:50])
+    # As code, so that no name is taken for HTML or a link.
+    names = ", ".join(f"`{n[:60].replace('`', chr(39))}`" for n in task.class_names[:50])
     return "\n".join(
         [
             "---",

@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import diffusers
@@ -21,6 +22,7 @@ import transformers
 from figment import store
 from figment.errors import FigmentError, nearest
 from figment.generate.families import FAMILIES, Encoded, Family, encode, encode_negative, stop_guidance
+from figment.generate.lora import Applied, Lora, open_lora
 from figment.models import license_of, resolve
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -28,6 +30,8 @@ CACHE_BYTES = 256 * 2**20  # of encoded prompts: two thousand of SD's, sixty of 
 CPU_LATENT_PIXELS = 8192  # a batch's; more no longer helps a CPU
 CUDA_BYTES_PER_PIXEL = 2048  # of one image's output pixels and one byte of dtype: the decoder's peak, generously
 CUDA_LARGEST_BATCH = 512
+
+Asked = tuple[int, str]  # what a picture is asked for with: a label, 0 where all have one LoRA or none, and a prompt
 
 
 class DiffusersGenerator:
@@ -39,6 +43,9 @@ class DiffusersGenerator:
 
     An image depends on its prompt, its seed and the settings alone. What else is in its batch changes it by rounding
     only: a grey level in float32 on one machine, more in half precision, where kernels may differ with the batch.
+
+    ``lora`` is what :func:`figment.generate.adapt.adapt` returned, or its folder. Where that holds a LoRA for each class,
+    the images are asked for with their ``labels``, and depend on them as well.
 
     The pipeline is opened at the first use of ``pipe``, so a fingerprint costs no memory. Raises FigmentError for a
     model that cannot be had or opened, and for settings that it cannot honour.
@@ -59,6 +66,7 @@ class DiffusersGenerator:
         device: str = "auto",
         batch_size: int | str = "auto",
         allow_pickle: bool = False,
+        lora: Lora | Path | str | None = None,
     ):
         if (height is None) != (width is None):
             raise FigmentError(
@@ -78,7 +86,11 @@ class DiffusersGenerator:
         self._device_name, self._dtype_name = check_device(device), check_dtype(dtype)
         self.batch_size = 0 if batch_size == "auto" else int(batch_size)  # 0 = not chosen yet
         self._model, self._allow_pickle = model, allow_pickle
-        self._encoded: OrderedDict[str, Encoded] = OrderedDict()  # by prompt, the least recently used first
+        self._encoded: OrderedDict[Asked, Encoded] = OrderedDict()  # the least recently used first
+        self._negatives: dict[int, Encoded] = {}  # by label
+        self.lora = open_lora(lora) if isinstance(lora, Path | str) else lora
+        if self.lora and self.lora.model != self.folder.fingerprint:
+            raise FigmentError(f"The LoRA in {self.lora.folder} was trained on another model than {model}.")
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -95,7 +107,13 @@ class DiffusersGenerator:
             "height",
             "width",
         )
-        return {**{name: getattr(self, name) for name in names}, "dtype": self._dtype_name}
+        own = {"lora": self.lora.fingerprint} if self.lora else {}
+        return {**{name: getattr(self, name) for name in names}, "dtype": self._dtype_name, **own}
+
+    @property
+    def wants_labels(self) -> bool:
+        """Whether an image depends on its label besides its prompt."""
+        return self.lora is not None and self.lora.per_class
 
     @property
     def fingerprint(self) -> str:
@@ -114,8 +132,9 @@ class DiffusersGenerator:
 
     def __getstate__(self) -> dict[str, Any]:
         """What travels to a worker: settings. It opens the model by itself."""
-        opened = ("pipe", "device", "dtype", "_negative")
-        return {**{k: v for k, v in self.__dict__.items() if k not in opened}, "_encoded": OrderedDict()}
+        opened = ("pipe", "device", "dtype", "_applied")
+        kept = {k: v for k, v in self.__dict__.items() if k not in opened}
+        return {**kept, "_encoded": OrderedDict(), "_negatives": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -130,7 +149,7 @@ class DiffusersGenerator:
     @cached_property
     def pipe(self) -> Any:
         """The diffusers pipeline, opened, checked and placed. Raises FigmentError."""
-        with _quiet():
+        with quiet():
             pipe = _open(self.folder.path, self.folder.name, self.dtype, self._allow_pickle)
             if self.scheduler is not None:
                 pipe.scheduler = _changed_scheduler(pipe.scheduler, self.scheduler)
@@ -151,6 +170,8 @@ class DiffusersGenerator:
                 " Choose a text-to-image model."
             )
         family = FAMILIES.get(name)
+        if self.lora and not family:
+            raise FigmentError(f"The {name} of {self.folder.name} takes no LoRA here. Leave lora out.")
         if self.guidance_stop < 1 and not (family and family.doubled):
             allowed = ", ".join(n for n, f in FAMILIES.items() if f.doubled)
             raise FigmentError(
@@ -167,34 +188,43 @@ class DiffusersGenerator:
         return FAMILIES.get(type(self.pipe).__name__)
 
     def __call__(
-        self, prompts: Sequence[str], seeds: Sequence[int], init: np.ndarray | None = None
+        self,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        init: np.ndarray | None = None,
+        labels: Sequence[int] | None = None,
     ) -> list[np.ndarray | None]:
         """One ``uint8 (H, W, 3)`` image for each prompt and seed, in order; None where the model gave NaN or infinity.
 
-        Seeds lie in [0, 2**63). Raises FigmentError for ``init``, for what the pipeline refuses, and when not even one
-        image fits into memory.
+        Seeds lie in [0, 2**63). ``labels`` say whose LoRA each image is made with, where each class has its own. Raises
+        FigmentError for ``init``, for what the pipeline refuses, and when not even one image fits into memory.
         """
         if init is not None:
             raise FigmentError("A text-to-image pipeline takes no start pictures (init). Leave them out.")
         if len(prompts) != len(seeds):
             raise ValueError(f"{len(prompts)} prompts but {len(seeds)} seeds")
-        self.batch_size = self.batch_size or auto_batch_size(self.pipe, *self._size())
+        if labels is None and self.wants_labels:
+            raise FigmentError("Each class has a LoRA of its own here: call the generator with labels, one a prompt.")
+        asked = list(
+            zip(labels if labels is not None and self.wants_labels else [0] * len(prompts), prompts, strict=True)
+        )
+        self.batch_size = self.batch_size or auto_batch_size(self.pipe, *self.size())
         images: list[np.ndarray | None] = []
         while len(images) < len(prompts):
             part = slice(len(images), len(images) + self.batch_size)
-            made = self._attempt(prompts[part], seeds[part])
+            made = self._attempt(asked[part], seeds[part])
             if made is None:
-                self._halve_batch(len(prompts[part]))
+                self._halve_batch(len(asked[part]))
             else:
                 images += made
         return images
 
-    def _attempt(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[np.ndarray | None] | None:
+    def _attempt(self, asked: Sequence[Asked], seeds: Sequence[int]) -> list[np.ndarray | None] | None:
         """The images of one batch, or None when memory ran out."""
         try:
-            with torch.inference_mode(), _quiet():
+            with torch.inference_mode(), quiet():
                 output = self.pipe(
-                    **self._arguments(prompts), generator=[torch.Generator().manual_seed(int(seed)) for seed in seeds]
+                    **self._arguments(asked), generator=[torch.Generator().manual_seed(int(seed)) for seed in seeds]
                 )
         except ValueError as error:
             raise FigmentError(
@@ -208,7 +238,7 @@ class DiffusersGenerator:
 
     def _halve_batch(self, tried: int) -> None:
         if tried == 1:
-            height, width = self._size()
+            height, width = self.size()
             raise FigmentError(
                 f"Out of memory for a single image of {width}x{height} pixels in {str(self.dtype).removeprefix('torch.')} on"
                 f" {self.device}. Lower generate.height and generate.width, set generate.dtype to bfloat16 or float16,"
@@ -219,19 +249,22 @@ class DiffusersGenerator:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _arguments(self, prompts: Sequence[str]) -> dict[str, Any]:
+    def _arguments(self, asked: Sequence[Asked]) -> dict[str, Any]:
         """What the pipeline is called with, besides the noise."""
         size = {"height": self.height, "width": self.width} if self.height else {}
         shared = {"num_inference_steps": self.num_inference_steps, "output_type": "np", **size}
         if self._family is None:
-            return {**shared, **self._plain_text(prompts)}
-        return {**shared, "guidance_scale": self.guidance_scale, **self._encoded_text(self._family, prompts)}
+            return {**shared, **self._plain_text([text for _, text in asked])}
+        return {**shared, "guidance_scale": self.guidance_scale, **self._encoded_text(self._family, asked)}
 
-    def _encoded_text(self, family: Family, prompts: Sequence[str]) -> dict[str, Any]:
+    def _encoded_text(self, family: Family, asked: Sequence[Asked]) -> dict[str, Any]:
         """Texts as tensors, each distinct one encoded once."""
-        encoded = self._remembered(family, prompts)
+        labels = [label for label, _ in asked]
+        self._choose(labels)  # loads what the batch needs in one go
+        encoded = self._remembered(family, asked)
         if family.guided and self.guidance_scale > 1:
-            encoded = [{**one, **self._negative} for one in encoded]
+            encoded = [{**one, **self._negative(label)} for one, label in zip(encoded, labels, strict=True)]
+        self._choose(labels)
         tensors = {name: torch.cat([one[name] for one in encoded]) for name in encoded[0]}
         if self.guidance_stop == 1:
             return {**tensors, "negative_prompt": None}
@@ -241,22 +274,36 @@ class DiffusersGenerator:
         }
         return {**tensors, "negative_prompt": None, **stop}
 
-    def _remembered(self, family: Family, prompts: Sequence[str]) -> list[Encoded]:
-        new = [text for text in dict.fromkeys(prompts) if text not in self._encoded]
-        if new:
-            self._encoded.update(zip(new, encode(self.pipe, family, new), strict=True))
-        for text in prompts:
-            self._encoded.move_to_end(text)
-        encoded = [self._encoded[text] for text in prompts]
+    def _remembered(self, family: Family, asked: Sequence[Asked]) -> list[Encoded]:
+        new = [one for one in dict.fromkeys(asked) if one not in self._encoded]
+        for label in dict.fromkeys(label for label, _ in new):
+            self._choose([label])
+            own = [one for one in new if one[0] == label]
+            self._encoded.update(zip(own, encode(self.pipe, family, [text for _, text in own]), strict=True))
+        for one in asked:
+            self._encoded.move_to_end(one)
+        encoded = [self._encoded[one] for one in asked]
         most = max(1, CACHE_BYTES // sum(t.nbytes for t in encoded[0].values()))
         while len(self._encoded) > most:
             self._encoded.popitem(last=False)
         return encoded
 
-    @cached_property
-    def _negative(self) -> Encoded:
+    def _negative(self, label: int) -> Encoded:
         assert self._family is not None
-        return encode_negative(self.pipe, self._family, self.negative_prompt)
+        if label not in self._negatives:
+            self._choose([label])
+            self._negatives[label] = encode_negative(self.pipe, self._family, self.negative_prompt)
+        return self._negatives[label]
+
+    def _choose(self, labels: Sequence[int]) -> None:
+        """Whose LoRA what follows is computed with: one label for all of it, or one for each picture."""
+        if self.lora is not None:
+            self._applied.choose(labels)
+
+    @cached_property
+    def _applied(self) -> Applied:
+        assert self.lora is not None
+        return Applied(self.lora, self.pipe)
 
     def _plain_text(self, prompts: Sequence[str]) -> dict[str, Any]:
         """For pipelines of families we do not know: texts as they are, and of our settings those that they have."""
@@ -268,7 +315,7 @@ class DiffusersGenerator:
             arguments["negative_prompt"] = [self.negative_prompt] * len(prompts)
         return {name: value for name, value in arguments.items() if name in known}
 
-    def _size(self) -> tuple[int, int]:
+    def size(self) -> tuple[int, int]:
         """Height and width of the images, in pixels."""
         if self.height and self.width:
             return self.height, self.width
@@ -283,14 +330,28 @@ class DiffusersGenerator:
         scale = getattr(pipe, "vae_scale_factor", 8)
         return height * scale, width * scale
 
+    def count_cut(self, prompts: Sequence[str]) -> int:
+        """How many of the prompts no text encoder of the pipeline reads to the end. Opens the tokenizers, not the model."""
+        left = list(dict.fromkeys(prompts))
+        try:
+            for tokenizer, most in _tokenizers(self.folder.path):
+                with quiet():
+                    lengths = [len(ids) for ids in tokenizer(left).input_ids] if left else []
+                left = [text for text, length in zip(left, lengths, strict=True) if length > most]
+        except Exception:  # a damaged model: opening it says what is wrong
+            return 0
+        cut = set(left)
+        return sum(text in cut for text in prompts)
+
     def describe(self) -> dict[str, Any]:
         """Where the images come from, for the dataset card: JSON-able. Opens the pipeline."""
-        height, width = self._size()
+        height, width = self.size()
         return {
             "model": self.folder.name,
             "model_fingerprint": self.folder.fingerprint,
             "licence": license_of(self.folder.path),
-            "sampler": f"{type(self.pipe.scheduler).__name__}, {self.num_inference_steps} steps, guidance {self.guidance_scale:g}",
+            "sampler": f"{type(self.pipe.scheduler).__name__}, {self.num_inference_steps} steps, guidance {self.guidance_scale:g}"
+            + (", tuned on real pictures (LoRA)" if self.lora else ""),
             "pipeline": type(self.pipe).__name__,
             **self.settings,
             "dtype": str(self.dtype).removeprefix("torch."),
@@ -306,6 +367,16 @@ class DiffusersGenerator:
                 "torch": torch.__version__,
             },
         }
+
+
+def _tokenizers(folder: Path) -> Iterator[tuple[Any, int]]:
+    """The tokenizers of a pipeline, each with the number of tokens that reach the model: CLIP's 77; of a T5, what is asked for."""
+    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    arguments = inspect.signature(getattr(diffusers, index["_class_name"]).__call__).parameters
+    for name, (_, kind) in ((k, v) for k, v in sorted(index.items()) if k.startswith("tokenizer") and v[1]):
+        tokenizer = getattr(transformers, kind).from_pretrained(folder / name)
+        asked = arguments.get("max_sequence_length")
+        yield tokenizer, asked.default if asked and "T5" in kind else tokenizer.model_max_length
 
 
 def check_device(name: str) -> str:
@@ -425,7 +496,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No loading bars, and errors only: a run of a million images has its own progress bar."""
     logs = (diffusers.utils.logging, transformers.utils.logging)
     before = [(log.get_verbosity(), log.is_progress_bar_enabled()) for log in logs]

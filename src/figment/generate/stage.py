@@ -14,14 +14,16 @@ import numpy as np
 from figment import machine
 from figment.engines import Engine, Local
 from figment.errors import FigmentError
-from figment.files import as_path, leftovers, open_parquet
+from figment.files import as_path, leftovers, read_json
 from figment.generate.plan import Plan
 from figment.pictures import ShardPictures, open_shards
 from figment.progress import progress
-from figment.store import Stage, Written, fingerprint, sample_rows, sample_table
+from figment.store import Stage, Written, fingerprint, read_shard, sample_rows, sample_table
 from figment.types import Generator, Prompt, Sample
+from figment.words import printable
 
 NOT_FINITE = "the model gave NaN or infinite pixels"
+NO_PIXELS = {"device", "batch_size", "allow_pickle"}  # fields of a recipe's generate that change no picture
 ENCODERS = 4  # threads that compress pictures while the next ones are made
 
 
@@ -83,7 +85,7 @@ def fill(
             for w, done in (engine or Local())(job, work, advance):
                 tally.add(w.shard, done)
                 description = done.generator
-    if stage.missing() or not (work or not stage.is_complete()):
+    if stage.missing():
         return
     if part is None:
         for path in leftovers(stage.folder):
@@ -91,6 +93,8 @@ def fill(
     else:
         tally = _Tally()  # of the other parts too
         _missing_work(stage, None, tally)
+    if not work and stage.is_complete() and read_json(stage.marker).get("counts") == tally.counts():
+        return
     description = description or _description(generator)
     stage.finish(tally.written, counts=tally.counts(), generator=description, **started.record())
 
@@ -104,6 +108,9 @@ class Work:
 
     shard: int
     rows: tuple[int, ...] | None = None
+
+    def __str__(self) -> str:
+        return f"shard {self.shard}" + ("" if self.rows is None else f" ({len(self.rows)} rows of it)")
 
 
 @dataclass(frozen=True)
@@ -145,7 +152,7 @@ def _missing_work(stage: Stage, part: tuple[int, int] | None, tally: _Tally) -> 
         if not stage.shard(shard).is_file():
             work.append(Work(shard))
             continue
-        errors = open_parquet(stage.shard(shard)).read(columns=["error"])["error"].to_pylist()
+        errors = read_shard(stage.shard(shard), ["error"])["error"].to_pylist()
         tally.found(shard, len(errors), Counter(e for e in errors if e))
         if any(errors):
             work.append(Work(shard, tuple(i for i, error in enumerate(errors) if error)))
@@ -171,7 +178,7 @@ class ShardJob:
             self._check_some_succeed(rows)
             table = sample_table(rows, self.class_names)
         else:
-            before = open_parquet(self.stage.shard(work.shard)).read().to_pylist()
+            before = read_shard(self.stage.shard(work.shard)).to_pylist()
             for row, new in zip(work.rows, rows, strict=True):
                 before[row] = new
             table = sample_table(before, self.class_names)
@@ -219,7 +226,7 @@ def make_rows(
 
 def _attempt_batch(batch: Sequence[Sample], wanted: Sequence[int], generator: Generator) -> list[Sample]:
     try:
-        images = generator([s.prompt for s in batch], [s.seed for s in batch])
+        images = _call(generator, batch)
         made = [_finished(s, image) for s, image in zip(batch, images, strict=True)]
         return [made[i] for i in wanted]
     except FigmentError:
@@ -230,11 +237,17 @@ def _attempt_batch(batch: Sequence[Sample], wanted: Sequence[int], generator: Ge
 
 def _attempt_one(sample: Sample, generator: Generator) -> Sample:
     try:
-        return _finished(sample, generator([sample.prompt], [sample.seed])[0])
+        return _finished(sample, _call(generator, [sample])[0])
     except FigmentError:
         raise
     except Exception as error:
-        return _finished(sample, None, f"{type(error).__name__}: {error}"[:300])
+        return _finished(sample, None, printable(f"{type(error).__name__}: {error}"[:300]))
+
+
+def _call(generator: Generator, samples: Sequence[Sample]) -> list[np.ndarray | None]:
+    ask: Callable[..., list[np.ndarray | None]] = generator
+    labels = {"labels": [s.label for s in samples]} if getattr(generator, "wants_labels", False) else {}
+    return ask([s.prompt for s in samples], [s.seed for s in samples], **labels)
 
 
 def _finished(s: Sample, image: np.ndarray | None, error: str = NOT_FINITE) -> Sample:

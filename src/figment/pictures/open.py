@@ -3,64 +3,69 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
-from figment.errors import FigmentError, nearest
-from figment.pictures.folder import SUFFIXES, FilePictures
+from figment.errors import FigmentError
+from figment.files import as_path
+from figment.pictures.datasets import PREFIX, is_saved, open_named, open_saved
+from figment.pictures.folder import open_class_folders
+from figment.pictures.labels import check_range, match_classes
 from figment.pictures.shards import ShardPictures, open_shards
+from figment.pictures.table import open_csv, open_metadata
+from figment.pictures.webdataset import open_tars
 from figment.types import Pictures
 
 
-def _normalised(name: str) -> str:
-    return " ".join(name.replace("_", " ").replace("-", " ").lower().split())
+def open_pictures(where: Path | str, class_names: Sequence[str], own_names: Sequence[str] = ()) -> Pictures:
+    """Real pictures of a task, however they are kept.
 
-
-def _match_classes(found: Sequence[str], class_names: Sequence[str], folder: Path) -> list[int]:
-    """The task's label of each class found on disk. Raises FigmentError where the two sets differ."""
-    exact = {n: i for i, n in enumerate(class_names)}  # wins where two names differ by a hyphen alone
-    wanted = {_normalised(n): i for i, n in enumerate(class_names)}
-    labels = [exact.get(n, wanted.get(_normalised(n), -1)) for n in found]
-    missing = [n for i, n in enumerate(class_names) if i not in labels]
-    strange = [n for n, label in zip(found, labels, strict=True) if label < 0]
-    if missing or strange:
-        hint = nearest(_normalised(strange[0]), wanted) if strange else ""
-        raise FigmentError(
-            f"The classes of {folder} are not those of the task."
-            + (f" Missing there: {_listed(missing)}." if missing else "")
-            + (f" Not in the task: {_listed(strange)}.{hint}" if strange else "")
-            + " Rename the class folders, or change task.class_names (case, spaces, hyphens and underscores do not matter)."
-        )
-    return labels
-
-
-def _listed(names: Sequence[str], most: int = 8) -> str:
-    shown = ", ".join(repr(n[:60]) for n in names[:most])
-    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def open_pictures(folder: Path, class_names: Sequence[str]) -> Pictures:
-    """Real pictures of a task: a folder of class folders, or a folder of Parquet shards with class names.
-
-    Raises FigmentError where the folder is missing, empty, or holds other classes than ``class_names``.
+    ``where`` is a folder of class folders, one with a ``metadata.jsonl`` that names classes, one of Parquet shards, one of
+    WebDataset tars, or one of ``Dataset.save_to_disk``; a ``.csv`` of paths, or one ``.tar``; or ``datasets:NAME[:SPLIT]``. Classes are
+    matched by name, in any order; case, spaces, hyphens and underscores do not matter. Raises FigmentError where nothing of
+    the kind is there, or the classes are others than ``class_names``. Where ``own_names`` is given, in the same order, the
+    pictures may name their classes by those instead, such as ``n01440764`` of ImageNet.
     """
-    if not folder.is_dir():
+    try:
+        return _open(where, class_names)
+    except FigmentError:  # it says what is wrong in the words of the task, so it is the one to show
+        with suppress(FigmentError):
+            if own_names:
+                return _open(where, own_names)
+        raise
+
+
+def _open(where: Path | str, class_names: Sequence[str]) -> Pictures:
+    if str(where).startswith(PREFIX):
+        return open_named(str(where), class_names)
+    path = as_path(where)
+    if path.is_file():
+        return _open_file(path, class_names)
+    if not path.is_dir():
         raise FigmentError(
-            f"The folder of real pictures {folder} does not exist. Give one with one sub-folder of pictures a class."
+            f"The folder of real pictures {path} does not exist. Give one with one sub-folder of pictures a class."
         )
-    if any(folder.glob("*.parquet")):
-        return _open_labelled_shards(folder, class_names)
-    classes = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-    labels_of = _match_classes(classes, class_names, folder)
-    paths, labels = [], []
-    for name, label in zip(classes, labels_of, strict=True):
-        files = sorted(p for p in (folder / name).rglob("[!.]*") if p.suffix.lower() in SUFFIXES and p.is_file())
-        if not files:
-            raise FigmentError(f"{folder / name} holds no pictures. Allowed file names end in {', '.join(SUFFIXES)}.")
-        paths += files
-        labels += [label] * len(files)
-    return FilePictures(paths, np.array(labels, np.int64), [str(p.relative_to(folder)) for p in paths])
+    if is_saved(path):
+        return open_saved(path, class_names)
+    if any(path.glob("*.parquet")):
+        return _open_labelled_shards(path, class_names)
+    if tars := sorted(path.glob("[!.]*.tar")):
+        return open_tars(tars, class_names)
+    return open_metadata(path, class_names) or open_class_folders(path, class_names)
+
+
+def _open_file(path: Path, class_names: Sequence[str]) -> Pictures:
+    suffix = path.suffix.lower()
+    if suffix == ".csv":
+        return open_csv(path, class_names)
+    if suffix == ".tar":
+        return open_tars([path], class_names)
+    raise FigmentError(
+        f"{path} is a file that real pictures cannot be read from. Give a folder, a .csv of paths and classes, a .tar of"
+        " samples, or datasets:NAME."
+    )
 
 
 def _open_labelled_shards(folder: Path, class_names: Sequence[str]) -> ShardPictures:
@@ -68,14 +73,10 @@ def _open_labelled_shards(folder: Path, class_names: Sequence[str]) -> ShardPict
     shards, names = open_shards(folder)
     if not len(shards):
         raise FigmentError(f"{folder} holds no pictures: the image column of its Parquet shards is empty.")
-    known = names or list(class_names)
-    outside = sorted(set(shards.labels.tolist()) - set(range(len(known))))
-    if outside:
-        raise FigmentError(
-            f"{folder} holds the label {outside[0]}, which none of its {len(known)} classes has (-1 means unlabelled)."
-            f" Labels run from 0 to {len(known) - 1}. Take those rows out."
-        )
-    if not names:
-        return shards
-    labels = np.array(_match_classes(names, class_names, folder), np.int64)[shards.labels]
-    return ShardPictures(shards.shards, shards.rows, labels)
+    # A row without a picture is a failed attempt in files of ours. In others it is one that cannot be read, and counts as such.
+    table = shards.shards
+    rows = np.flatnonzero((table.lengths > 0) | (table.offsets < 0))
+    labels = check_range(table.labels[rows], len(names or class_names), folder)
+    if names:
+        labels = np.array(match_classes(names, class_names, folder), np.int64)[labels]
+    return ShardPictures(table, rows, labels)

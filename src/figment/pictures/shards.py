@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import shlex
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +23,17 @@ from figment import png
 from figment.errors import FigmentError
 from figment.files import is_remote, open_parquet, read_range
 from figment.pictures.decode import decode
-from figment.store import digest, image_places
+from figment.pictures.unreadable import Unreadable
+from figment.store import digest, image_places, shard_metadata
 from figment.types import Indices
 
-OPEN_FILES = 256  # kept open at a time, well below what a process may have
+OPEN_FILES = max(64, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)  # kept open at a time; the process may have 4x
+TOGETHER = 64  # pictures decoded at a time
 OPENERS = 8  # footers read at a time: waiting, mostly, where they are remote
 
 
 class Shards:
-    """All rows of a folder of shards: labels and places of the pictures in memory (28 bytes a row), the rest on disk.
+    """All rows of a folder of shards: labels and places of the pictures in memory (20 bytes a row), the rest on disk.
 
     Every table must have an ``image{bytes, path}`` and a ``label`` column. Files of this project say where each picture
     starts, so one is read by one seek; of other files the row groups last used are kept in memory.
@@ -36,17 +42,18 @@ class Shards:
     def __init__(self, files: Sequence[Path]):
         self.files = list(files)
         with ThreadPoolExecutor(OPENERS) as pool:
-            footers = list(pool.map(_read_footer, self.files))
-        self.class_names = footers[0].class_names
-        self.labels = np.concatenate([f.labels for f in footers])  # int64 (rows,), -1 where there is none
-        self.places = np.concatenate([f.places for f in footers])  # int64 (rows, 2); offset -1: not known
-        self.start = np.cumsum([0] + [len(f.labels) for f in footers])  # int64 (files + 1,)
+            labels, offsets, lengths = zip(*pool.map(_read_footer, self.files), strict=True)
+        self.class_names = _class_names(self.files[0])
+        self.start = [0, *accumulate(map(len, labels))]  # the first row of each file, and the end
+        self.labels = np.concatenate(labels)  # int64 (rows,), -1 where there is none
+        self.offsets = np.concatenate(offsets)  # int64 (rows,), -1 where it is not known
+        self.lengths = np.concatenate(lengths)  # int32 (rows,), in bytes; 0: no picture
         self._reset()
 
     def _reset(self) -> None:
         self._open: OrderedDict[int, int] = OrderedDict()  # file -> descriptor, the least recently used first
         self._groups: OrderedDict[tuple[int, int], tuple[int, pa.Array]] = OrderedDict()
-        self._columns: dict[str, list[Any]] = {}
+        self._columns: dict[str, pa.ChunkedArray] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name not in ("_open", "_groups", "_columns")}
@@ -61,22 +68,26 @@ class Shards:
 
     def with_image(self) -> np.ndarray:
         """The rows that have a picture, ``int64 (n,)``."""
-        return np.flatnonzero(self.places[:, 1] > 0)
+        return np.flatnonzero(self.lengths)
 
     def read(self, row: int) -> bytes:
         """The stored bytes of one row's picture."""
-        file = int(np.searchsorted(self.start, row, "right")) - 1
-        offset, length = self.places[row]
+        file = bisect_right(self.start, row) - 1
+        offset, length = self.offsets.item(row), self.lengths.item(row)
         if offset < 0:
-            return self._from_group(file, row - int(self.start[file]))
+            return self._from_group(file, row - self.start[file])
         if is_remote(self.files[file]):
-            return read_range(self.files[file], int(offset), int(length))
-        return os.pread(self._descriptor(file), int(length), int(offset))
+            return read_range(self.files[file], offset, length)
+        return os.pread(self._descriptor(file), length, offset)
 
     def where(self, row: int) -> str:
         """A row's file and its number there, for messages."""
-        file = int(np.searchsorted(self.start, row, "right")) - 1
+        file = bisect_right(self.start, row) - 1
         return f"{self.files[file]}, row {row - self.start[file]},"
+
+    def is_own(self, row: int) -> bool:
+        """Whether figment wrote the file that the row is in."""
+        return bool(self.offsets[row] >= 0)
 
     def _descriptor(self, file: int) -> int:
         found = self._open.get(file)
@@ -101,16 +112,16 @@ class Shards:
             self._groups.popitem(last=False)
         return images[row - first]["bytes"].as_py()
 
-    def column(self, name: str) -> list[Any] | None:
-        """A column of all rows; None where the files do not have it."""
+    def column(self, name: str) -> pa.ChunkedArray | None:
+        """A column of all rows, as it is stored; None where the files do not have it."""
         if name not in self._columns:
-            parts: list[Any] = []
-            for path in self.files:
-                parquet = open_parquet(path)
-                if name not in parquet.schema_arrow.names:
-                    return None
-                parts += parquet.read(columns=[name])[name].to_pylist()
-            self._columns[name] = parts
+            with ThreadPoolExecutor(OPENERS) as pool:
+                parts = list(pool.map(partial(_read_column, name=name), self.files))
+            found = [part for part in parts if part is not None]
+            if len(found) < len(parts):
+                return None
+            whole = pa.chunked_array([chunk for part in found for chunk in part.chunks], found[0].type)
+            self._columns[name] = pa.chunked_array([whole.combine_chunks()], whole.type)
         return self._columns[name]
 
 
@@ -125,9 +136,9 @@ class ShardPictures:
 
     @cached_property
     def ids(self) -> list[str]:
-        known = self.shards.column("id")
+        known = self.column("id")
         if known is not None:
-            return [known[row] for row in self.rows]
+            return known.to_pylist()
         files = np.searchsorted(self.shards.start, self.rows, "right") - 1
         return [
             f"{self.shards.files[f].stem}/{row - self.shards.start[f]}" for f, row in zip(files, self.rows, strict=True)
@@ -135,56 +146,103 @@ class ShardPictures:
 
     @cached_property
     def digests(self) -> list[str]:
-        known = self.shards.column("digest")
-        return [digest(self.shards.read(row)) if known is None else known[row] for row in self.rows]
+        known = self.column("digest")
+        return [self._digest(row) for row in self.rows] if known is None else known.to_pylist()
 
     @cached_property
     def prompts(self) -> list[str]:
         """The text each was made from; empty for pictures that were not made from texts."""
-        known = self.shards.column("prompt")
-        return [] if known is None else [known[row] for row in self.rows]
+        known = self.column("prompt")
+        return [] if known is None else known.to_pylist()
+
+    @cached_property
+    def groups(self) -> np.ndarray:
+        """``int64 (N,)``, the same number for pictures of one group: those that show one caption.
+
+        Raises FigmentError for files that do not say.
+        """
+        known = self.column("group")
+        if known is None:
+            raise FigmentError(
+                f"{self.shards.files[0].parent} has no column 'group', which says what images show one caption."
+                " Images that figment generates have it."
+            )
+        return np.unique(known.to_numpy(zero_copy_only=False), return_inverse=True)[1]
+
+    def column(self, name: str) -> pa.ChunkedArray | None:
+        """A column of the files, for these pictures in this order; None where the files do not have it."""
+        known = self.shards.column(name)
+        return None if known is None else known.take(pa.array(self.rows))
 
     def data(self, index: int) -> bytes:
         """The stored bytes of one picture, undecoded."""
         return self.shards.read(self.rows[index])
 
     def load(self, indices: Indices) -> list[np.ndarray]:
-        return [self._image(self.rows[i]) for i in indices]
+        rows = self.rows[np.asarray(indices, np.int64)].tolist()
+        return [image for at in range(0, len(rows), TOGETHER) for image in self._images(rows[at : at + TOGETHER])]
 
-    def _image(self, row: int) -> np.ndarray:
-        data = self.shards.read(row)
-        image = png.decode(data)
-        return decode(data, self.shards.where(row)) if image is None else image
+    def _images(self, rows: list[int]) -> list[np.ndarray]:
+        data = [self._read(row) for row in rows]
+        found = zip(png.decode_many(data), data, rows, strict=True)
+        return [self._other(one, row) if image is None else image for image, one, row in found]
+
+    def _digest(self, row: int) -> str:
+        """Empty where the file is damaged; :meth:`load` says so."""
+        try:
+            return digest(self._read(row))
+        except Unreadable:
+            return ""
+
+    def _read(self, row: int) -> bytes:
+        if not self.shards.lengths[row]:
+            raise Unreadable(self.shards.where(row), "a row without a picture")
+        try:
+            return self.shards.read(row)
+        except (OSError, pa.ArrowException) as error:
+            raise Unreadable(self.shards.where(row), "its file is damaged or gone", "Copy the file again.") from error
+
+    def _other(self, data: bytes, row: int) -> np.ndarray:
+        """The pixels of a file that is not of our own making, or damaged."""
+        try:
+            return decode(data, self.shards.where(row))
+        except Unreadable as error:
+            if not self.shards.is_own(row):
+                raise
+            folder = shlex.quote(str(self.shards.files[0].parent))
+            raise Unreadable(error.where, "damaged since it was written", f"Run: figment verify {folder}") from error
 
     def take(self, indices: Indices) -> ShardPictures:
         index = np.asarray(indices, np.int64)
         return ShardPictures(self.shards, self.rows[index], self.labels[index])
 
 
-class _Footer:
-    """What has to be known of one file before any picture is read."""
-
-    def __init__(self, labels: np.ndarray, places: np.ndarray, class_names: list[str]):
-        self.labels, self.places, self.class_names = labels, places, class_names
-
-
-def _read_footer(path: Path) -> _Footer:
+def _read_footer(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What has to be known of one file before any picture is read: the labels, offsets and lengths of :class:`Shards`."""
     try:
         parquet = open_parquet(path)
-        metadata = parquet.metadata.metadata or {}
         _check_schema(path, parquet.schema_arrow)
         labels = parquet.read(columns=["label"])["label"].fill_null(-1).to_numpy().astype(np.int64)
-        places = image_places(metadata)
-        if places is None:
-            # Which rows have a picture is not in the footer of files that others made.
-            parts = [_has_bytes(batch["image"]) for batch in parquet.iter_batches(256, columns=["image"])]
-            has = np.concatenate(parts) if parts else np.zeros(0, bool)
-            places = np.stack([np.full(len(has), -1), has.astype(np.int64)], axis=1)
+        places = image_places(parquet.metadata.metadata or {})
+        if places is not None:
+            return labels, places[:, 0].copy(), places[:, 1].astype(np.int32)
+        # Which rows have a picture is not in the footer of files that others made.
+        parts = [_has_bytes(batch["image"]) for batch in parquet.iter_batches(256, columns=["image"])]
+        has = np.concatenate(parts) if parts else np.zeros(0, bool)
+        return labels, np.full(len(has), -1), has.astype(np.int32)
     except (OSError, pa.ArrowException) as error:
         raise FigmentError(f"{path} is not a Parquet file that can be read ({error}). Copy it again.") from error
-    names = json.loads(metadata.get(b"huggingface", b"{}"))
-    names = names.get("info", {}).get("features", {}).get("label", {}).get("names", [])
-    return _Footer(labels, places, names)
+
+
+def _class_names(path: Path) -> list[str]:
+    """As the ``datasets`` library writes them into the footer; empty where they are not there."""
+    names = json.loads(shard_metadata(path).get(b"huggingface", b"{}"))
+    return names.get("info", {}).get("features", {}).get("label", {}).get("names", [])
+
+
+def _read_column(path: Path, name: str) -> pa.ChunkedArray | None:
+    parquet = open_parquet(path)
+    return parquet.read(columns=[name])[name] if name in parquet.schema_arrow.names else None
 
 
 def _has_bytes(images: pa.StructArray) -> np.ndarray:
@@ -203,7 +261,8 @@ def open_shards(folder: Path) -> tuple[ShardPictures, list[str]]:
         )
     shards = Shards(files)
     rows = shards.with_image()
-    return ShardPictures(shards, rows, shards.labels[rows]), shards.class_names
+    labels = shards.labels if len(rows) == len(shards.labels) else shards.labels[rows]
+    return ShardPictures(shards, rows, labels), shards.class_names
 
 
 def _check_schema(path: Path, schema: pa.Schema) -> None:

@@ -36,7 +36,7 @@ class Attributes:
             texts = self._texts(task, name, n, rng)
             for i, text in enumerate(texts):
                 id = prompt_id(label, name, i)
-                prompts.append(Prompt(id, text, label, id))
+                prompts.append(Prompt(id, text, label, id, "attributes"))
         return prompts
 
     def _nouns(self, task: Task, name: str) -> list[str]:

@@ -26,5 +26,5 @@ class Templates:
         for label, name in enumerate(task.class_names):
             for i, template in enumerate(templates):
                 id = prompt_id(label, name, i)
-                prompts.append(Prompt(id, template.replace("{}", name), label, id))
+                prompts.append(Prompt(id, template.replace("{}", name), label, id, f"template {i}"))
         return prompts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,8 @@ import yaml
 from figment import files
 from figment.errors import FigmentError
 from figment.pictures import ShardPictures, open_shards
+from figment.pictures.unreadable import named
+from figment.pictures.verdicts import read_verdicts
 from figment.report.page import NOT_MEASURED, Arm, Comparison, Conclusion, Counts, Curve, Model, Report, Tile, thumbnail
 from figment.types import Result
 
@@ -32,7 +35,8 @@ def read_results(folder: Path) -> list[Result]:
     path = folder / "results.jsonl"
     if not path.is_file():
         return []
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    with files.legible(path):  # not splitlines: a string in JSON may hold other line ends
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
     return [Result(**{**row, "ci": tuple(row["ci"]), "seeds": tuple(row["seeds"])}) for row in rows]
 
 
@@ -70,13 +74,13 @@ def report_of(folder: Path) -> Report:
         arms=arms,
         baseline="zero-shot",
         curve=_curve(results),
-        caveats=_caveats(recipe, results),
+        caveats=[*_caveats(recipe, results), *_left_out(folder), *_kept_all_the_same(reasons)],
         comparison=Comparison(arms[0], own, class_names) if own else None,
         kept=_tiles(images, reasons, class_names, recipe, folder, kept=True),
         rejected=_tiles(images, reasons, class_names, recipe, folder, kept=False),
         counts=_counts(folder, images, reasons, class_names),
         history=_history(folder),
-        command=f"figment run {folder / 'recipe.yaml'} --out {folder}-again",
+        command=f"figment run {shlex.quote(str(folder / 'recipe.yaml'))} --out {shlex.quote(f'{folder}-again')}",
         python=f"import figment\n\nfigment.run_recipe(figment.load_recipe({str(folder / 'recipe.yaml')!r}), out={str(folder) + '-again'!r})",
         settings=yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=120),
         provenance=_provenance(folder),
@@ -87,17 +91,15 @@ def report_of(folder: Path) -> Report:
 
 def read_reasons(folder: Path, images: ShardPictures) -> list[tuple[str, str, dict[str, float]]]:
     """For each image, in order: the filter that rejected it and its reason (both empty when kept), and all its scores."""
-    found: dict[str, tuple[str, str, dict[str, float]]] = {}
-    # Only those of the run that ended last: filters that have since been taken out of the recipe leave theirs behind.
-    for step in files.read_json(folder / "model" / "stage.json")["scores"]:
-        name = step.partition("-")[2]
-        table = files.open_parquet(folder / "scores" / step / "train-00000-of-00001.parquet").read()
-        scores = [c for c in table.column_names if c not in ("id", "label", "keep", "reason")]
-        for row in table.to_pylist():
-            earlier = found.get(row["id"], ("", "", {}))[2]
-            own = {s: row[s] for s in scores if row[s] is not None}
-            found[row["id"]] = ("" if row["keep"] else name, row["reason"], {**earlier, **own})
-    return [found.get(i, ("", "", {})) for i in images.ids]
+    verdicts = read_verdicts(folder, images)
+    names = [*verdicts.filters, ""]  # -1: kept
+    scores: list[dict[str, float]] = [{} for _ in range(len(images))]
+    for name, column in verdicts.scores.items():
+        for i in np.flatnonzero(~np.isnan(column)):
+            scores[i][name] = float(column[i])
+    return [
+        (names[f], reason, own) for f, reason, own in zip(verdicts.rejected_by, verdicts.reasons, scores, strict=True)
+    ]
 
 
 def _with_class_intervals(result: Result) -> Result:
@@ -208,6 +210,31 @@ def _caveats(recipe: dict[str, Any], results: dict[str, Result]) -> list[str]:
     if "exchange_rate" in results:
         caveats.append(
             "The exchange rate holds for this encoder, this way of tuning and photographs like those of the training folder."
+        )
+    return caveats
+
+
+def _left_out(folder: Path) -> list[str]:
+    """A sentence for each split of real pictures that some could not be read of."""
+    unreadable = files.read_json(folder / "model" / "stage.json").get("unreadable", {})
+    return [
+        f"{len(pictures):,} real {split} pictures could not be read and were left out: {named(pictures)}."
+        for split, pictures in unreadable.items()
+    ]
+
+
+def _kept_all_the_same(reasons: list[tuple[str, str, dict[str, float]]]) -> list[str]:
+    """What filters have against pictures that they let through, as the recipe told them to."""
+    kept = [scores for filter, _, scores in reasons if not filter]
+    filled, copies = (sum(name in scores for scores in kept) for name in ("clip_filled", "test_copy"))
+    caveats = []
+    if filled:
+        caveats.append(
+            f"Of the {len(kept):,} kept images the clip filter's rule took {filled:,} below its threshold, to fill up classes in which too few passed."
+        )
+    if copies:
+        caveats.append(
+            f"Copies of test pictures among the {len(kept):,} kept images: {copies:,}. The numbers may be too good."
         )
     return caveats
 

@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Iterator
 
 from figment.types import Result
+from figment.words import printable
 
 NOTHING = "–"  # what stands where a number is missing or not finite
 
@@ -49,11 +50,6 @@ def points_interval(result: Result) -> str:
 def loss(value: float) -> str:
     """A loss, or any other plain number, with three significant digits: 0.98765 -> ``0.988``."""
     return f"{value:.3g}".replace("-", "−") if math.isfinite(value) else NOTHING
-
-
-def printable(text: str) -> str:
-    """The text without what no page may hold: control characters and halves of surrogate pairs (from undecodable file names)."""
-    return "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Cs") and c not in "\n\t" else c for c in text)
 
 
 def shorten(text: object, cells: int = 40) -> str:

@@ -1,0 +1,75 @@
+"""One run to one place, in one format."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+from figment import files
+from figment.errors import FigmentError, nearest
+from figment.exports.folder import fill_folder
+from figment.exports.source import Source, open_source
+from figment.progress import console
+
+FORMATS = ("imagefolder", "webdataset", "csv", "parquet", "hub")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export holds: ``counts`` are pictures by class name; ``left_out`` the rejected ones that are not in it."""
+
+    where: str
+    counts: dict[str, int]
+    left_out: int
+    written: bool  # False where all of it was there already
+
+
+def export(folder: Path | str, to: str, out: Path | str, *, rejected: bool = False, public: bool = False) -> Exported:
+    """Write the kept pictures of a run into ``out``, in the format ``to``: one of ``FORMATS``.
+
+    ``folder`` is that of a run, or of images alone. With ``rejected`` the pictures that the filters rejected are written too, with
+    ``kept`` false and their reason; attempts that failed have no picture and are never written. For ``hub``, ``out`` is the
+    name of a new data set, ``owner/name``, private unless ``public``. Interrupted, the same call goes on where it was.
+
+    Raises FigmentError where ``out`` holds anything else, where the run is not finished, and where the Hub cannot be reached.
+    """
+    if to not in FORMATS:
+        raise FigmentError(f"There is no format {to!r}.{nearest(to, FORMATS)} Allowed: {', '.join(FORMATS)}.")
+    folder = files.as_path(folder)
+    if to == "hub":
+        return _to_hub(folder, str(out), rejected, public)
+    source = open_source(folder, rejected)
+    written = _fill(files.as_path(out), source, to)
+    return _exported(str(out), source, written)
+
+
+def _fill(out: Path, source: Source, to: str) -> bool:
+    write = import_module(f"figment.exports.{to}").write
+    identity = {"format": to, "fingerprint": source.fingerprint}
+    return fill_folder(out, identity, lambda resuming: write(out, source, resuming))
+
+
+def _to_hub(folder: Path, repo: str, rejected: bool, public: bool) -> Exported:
+    from figment.exports import hub
+
+    hub.check_name(repo)
+    source = open_source(folder, rejected)
+    # Made in full first: it can be looked at, and a second try does not make it again.
+    base = Path(tempfile.gettempdir()) / "figment-hub" if files.is_remote(folder) else folder / "hub"
+    ready = base / f"{repo.replace('/', '--')}-{source.fingerprint}"
+    _fill(ready, source, "parquet")
+    size = sum(p.stat().st_size for p in ready.glob("*.parquet"))
+    console.print(
+        f"  to upload: {len(source):,} pictures of {len(source.class_names)} classes, {size / 2**20:,.1f} MiB, as the"
+        f" {'public' if public else 'private'} data set {repo}, from {ready}",
+        soft_wrap=True,
+    )
+    return _exported(hub.upload(ready, repo, public=public), source, True)
+
+
+def _exported(where: str, source: Source, written: bool) -> Exported:
+    counts = Counter(source.pictures.labels.tolist())
+    return Exported(where, {n: counts[i] for i, n in enumerate(source.class_names)}, source.left_out, written)

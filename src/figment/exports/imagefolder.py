@@ -1,0 +1,57 @@
+"""Class folders of PNG files and a ``metadata.jsonl``: what torchvision's and datasets' ImageFolder open."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from figment import files
+from figment.exports.card import card
+from figment.exports.folder import put, whole_file
+from figment.exports.names import Names, class_folders
+from figment.exports.source import Source
+from figment.progress import progress
+
+LAYOUT = (
+    "`<class>/<id>.png`; `metadata.jsonl` has a line for each picture, and `classes.json` the classes in label order with"
+    " their folders, whose names are changed where a file system could not hold them."
+)
+
+
+def write(out: Path, source: Source, resuming: bool) -> None:
+    with whole_file(out / "metadata.jsonl") as table:
+        for name, record in write_pictures(out, source, resuming):
+            table.write((json.dumps({"file_name": name, **record}) + "\n").encode())
+    write_classes(out / "classes.json", source)
+    files.write_atomic(out / "README.md", card(source, ["**/*.png", "metadata.jsonl"], LAYOUT))
+
+
+def write_pictures(folder: Path, source: Source, resuming: bool) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Write ``<class>/<id>.png`` into a folder, one after another, and give the path of each and what is known of it."""
+    folders = class_folders(source.class_names)
+    names = [Names() for _ in folders]
+    with progress("export", len(source)) as advance:
+        for i, record in enumerate(source.records()):
+            label = record["label"]
+            # datasets looks at every dot in a file's name for what kind of file it is.
+            stem = names[label](record["id"].replace("/", "-").replace(".", "_"))
+            name = f"{folders[label]}/{stem}.png"
+            put(folder / name, source.data(i), resuming)
+            advance()
+            yield name, record
+
+
+def write_classes(path: Path, source: Source) -> None:
+    """The classes in label order: JSON, their true names, folders and numbers of pictures."""
+    counts = Counter(source.pictures.labels.tolist())
+    named = zip(source.class_names, class_folders(source.class_names), strict=True)
+    files.write_json(
+        path,
+        [
+            {"label": label, "class_name": name, "folder": folder, "pictures": counts[label]}
+            for label, (name, folder) in enumerate(named)
+        ],
+    )

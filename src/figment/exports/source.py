@@ -1,0 +1,148 @@
+"""What is exported: the pictures of a run that its filters kept, and all that is known of each."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from figment import files, plain_yaml, store
+from figment.errors import FigmentError
+from figment.pictures import ShardPictures, open_shards
+from figment.pictures.verdicts import read_verdicts
+
+EXPORT_VERSION = 1
+SHARD_BYTES = 128 * 2**20  # of pictures: about what is in memory at a time
+SHARD_PICTURES = 1000
+
+
+@dataclass(frozen=True)
+class Source:
+    """The N pictures of one export, in their order in the run. Attempts that failed are not among them."""
+
+    pictures: ShardPictures
+    kept: np.ndarray  # bool (N,)
+    reasons: np.ndarray  # object (N,) of str, empty where kept
+    scores: Mapping[str, np.ndarray]  # float64 (N,), NaN where a picture has none
+    left_out: int  # pictures that the filters rejected
+    stage: Mapping[str, Any]  # images/stage.json
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    @property
+    def class_names(self) -> list[str]:
+        return self.pictures.shards.class_names
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of everything that is written."""
+        known = hashlib.sha256()
+        for record in self.records():  # one after another: a million of them are not held at once
+            known.update(json.dumps(record).encode())
+        return store.fingerprint([EXPORT_VERSION, self.class_names, known.hexdigest()])
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """What is known of each picture: the same fields for all, ready for JSON. A score that was not taken is None."""
+        columns = {name: self.pictures.column(name) for name in ("prompt", "id", "seed", "group", "digest")}
+        batches = pa.table(columns).to_batches(max_chunksize=SHARD_PICTURES)
+        for i, row in enumerate(row for batch in batches for row in batch.to_pylist()):
+            label = int(self.pictures.labels[i])
+            yield {
+                "label": label,
+                "class_name": self.class_names[label],
+                **row,
+                "kept": bool(self.kept[i]),
+                "reason": self.reasons[i],
+                **{f"score_{name}": _number(column[i]) for name, column in self.scores.items()},
+            }
+
+    def data(self, index: int) -> bytes:
+        """The PNG file of one picture. Raises FigmentError where it is not what was made."""
+        data = self.pictures.data(index)
+        if store.digest(data) != self._digests[index].as_py():
+            folder = self.pictures.shards.files[0].parent.parent
+            raise FigmentError(
+                f"{self.pictures.ids[index]} has been damaged since it was made. See what else: figment verify {shlex.quote(str(folder))}"
+            )
+        return data
+
+    @cached_property
+    def _digests(self) -> pa.ChunkedArray:
+        return self.pictures.column("digest")
+
+    def shards(self) -> list[range]:
+        """The pictures in portions that are written one at a time."""
+        portions, start, size = [], 0, 0
+        for i, length in enumerate(self.pictures.shards.lengths[self.pictures.rows].tolist()):
+            if i - start == SHARD_PICTURES or (i > start and size + length > SHARD_BYTES):
+                portions.append(range(start, i))
+                start, size = i, 0
+            size += length
+        return [*portions, range(start, len(self))]
+
+
+def _number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def open_source(folder: Path, rejected: bool = False) -> Source:
+    """The pictures of a run folder that its filters kept; with ``rejected`` the others too.
+
+    A folder of images that belongs to no run has no verdicts: all its pictures count as kept. Raises FigmentError where the
+    images or the filters are not finished, and where nothing is left.
+    """
+    if folder.name == "images" and (folder.parent / "recipe.yaml").is_file():
+        folder = folder.parent
+    is_run = (folder / "images").is_dir()
+    images = folder / "images" if is_run else folder
+    if not (images / "stage.json").is_file():
+        raise FigmentError(
+            f"{folder} holds no finished images. Give the folder of a run, such as runs/demo. How far a run is says: figment status {folder}"
+        )
+    if is_run:
+        said = read_verdicts(folder)
+        if not rejected:
+            _check_filtered(folder, said.filters, len(said.pictures))
+        pictures, kept, reasons, scores = said.pictures, said.rejected_by < 0, said.reasons, said.scores
+    else:
+        pictures, _ = open_shards(images)
+        kept, reasons, scores = np.ones(len(pictures), bool), np.full(len(pictures), "", object), {}
+    chosen = np.arange(len(pictures)) if rejected else np.flatnonzero(kept)
+    if not len(chosen):
+        raise FigmentError(
+            f"{folder} holds no picture that the filters kept. The rejected ones are exported with --all."
+        )
+    return Source(
+        pictures.take(chosen),
+        kept[chosen],
+        reasons[chosen],
+        {name: scores[name][chosen] for name in sorted(scores)},
+        len(pictures) - len(chosen),
+        files.read_json(images / "stage.json"),
+    )
+
+
+def _check_filtered(folder: Path, filters: list[str], pictures: int) -> None:
+    """Raise FigmentError where it is not known which pictures are kept: a filter has not run, or not on all of them."""
+    recipe = folder / "recipe.yaml"
+    wanted = (
+        plain_yaml.parse(recipe.read_text(encoding="utf-8"), str(recipe))["filters"] if recipe.is_file() else filters
+    )
+    seen = pictures
+    if filters:  # the first sees all there are; the others what those before them kept
+        seen = files.read_json(folder / "scores" / f"0-{filters[0]}" / "stage.json")["counts"]["seen"]
+    if len(wanted) != len(filters) or seen != pictures:
+        raise FigmentError(
+            f"The filters of the run in {folder} have not judged all its pictures, so it is not known which are kept."
+            f" Let them: figment run {folder}. Or export all that were made, with --all."
+        )

@@ -1,0 +1,201 @@
+"""A generator tuned on real pictures: DataDream (Kim et al., ECCV 2024), section 3.
+
+Low-rank changes to the attention of the denoiser and of the text encoders (LoRA, by peft) are trained with the pipeline's
+own loss on the few real pictures there are, each under a caption that names its class.
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import importlib.util
+import json
+import time
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from figment import machine, store
+from figment.errors import FigmentError, missing_extra
+from figment.files import as_path, leftovers, lock, read_bytes, write_atomic, write_json
+from figment.generate.adapt_settings import AdaptSettings
+from figment.generate.diffusers import DiffusersGenerator
+from figment.generate.lora import UP, Lora, metadata_of, pack
+from figment.generate.lora_training import Learner, learn, learners
+from figment.progress import progress
+from figment.store import Stage
+from figment.types import Pictures
+
+CHECKPOINT = "checkpoint.safetensors"
+CURVE = 100  # points of the loss that are kept
+
+
+def adapt(
+    generator: DiffusersGenerator,
+    pictures: Pictures,
+    class_names: Sequence[str],
+    settings: AdaptSettings | None = None,
+    *,
+    folder: Path | str,
+    seed: int = 0,
+    checkpoint_steps: int = 100,
+) -> DiffusersGenerator:
+    """The generator tuned on labelled pictures; ``generator`` itself stays as it is.
+
+    The weights come to lie in ``folder``, in a folder that is named after everything they depend on: what is finished
+    there is not trained again, and what was interrupted goes on from its last checkpoint, to the same weights. Where they
+    are is said by ``.lora.folder`` of the result, which ``DiffusersGenerator(lora=...)`` takes later, and
+    ``pipe.load_lora_weights`` of diffusers.
+
+    Raises FigmentError for a pipeline that is not of Stable Diffusion's or SDXL's kind, without peft, and where there is
+    nothing to learn from.
+    """
+    adaptation = Adaptation(generator, pictures, tuple(class_names), settings or AdaptSettings(), as_path(folder), seed)
+    adaptation.train(checkpoint_steps)
+    return adaptation.tuned
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """A tuning that is planned: what it will be called and whether it can be done, before it costs anything."""
+
+    generator: DiffusersGenerator
+    pictures: Pictures
+    class_names: tuple[str, ...]
+    settings: AdaptSettings
+    root: Path
+    seed: int = 0
+
+    @cached_property
+    def stage(self) -> Stage:
+        """Not one of shards: its folder holds the weights."""
+        g = self.generator
+        size = {"height": g.height, "width": g.width, "dtype": g.settings["dtype"]}
+        settings = {"adapt": self.settings.learned, **size, "class_names": self.class_names, "seed": self.seed}
+        shown = [list(self.pictures.digests), np.asarray(self.pictures.labels).tolist()]
+        inputs = {"model": g.folder.fingerprint, "pictures": store.fingerprint(shown)}
+        identity = Stage(self.root, 0, settings, inputs)
+        return Stage(self.root / identity.fingerprint, 0, settings, inputs)
+
+    @property
+    def lora(self) -> Lora:
+        """What will come of it."""
+        trained, model = self.stage.fingerprint, self.generator.folder.fingerprint
+        return Lora(self.stage.folder, model, self.settings.per_class, trained, self.settings.scale)
+
+    @property
+    def tuned(self) -> DiffusersGenerator:
+        """The generator with it. Its fingerprint is known before there are weights."""
+        tuned = copy(self.generator)
+        tuned.lora = self.lora
+        return tuned
+
+    @property
+    def parts(self) -> dict[int, np.ndarray]:
+        """Label -> the pictures its LoRA learns from; 0 -> all, where there is one for all classes."""
+        labels = np.asarray(self.pictures.labels)
+        if not self.settings.per_class:
+            return {0: np.arange(len(labels))}
+        return {label: np.flatnonzero(labels == label) for label in range(len(self.class_names))}
+
+    def steps(self, pictures: int) -> int:
+        """Of training, for a LoRA with so many pictures."""
+        return self.settings.steps or self.settings.epochs * -(-pictures // self.settings.batch_size)
+
+    @property
+    def total_steps(self) -> int:
+        return sum(self.steps(len(part)) for part in self.parts.values())
+
+    def check(self) -> None:
+        """Raise FigmentError for what would go wrong later. Opens no model."""
+        if not len(self.pictures):
+            raise FigmentError(
+                "There are no real pictures to tune the generator on. Set task.real.train, or leave generate.adapt out."
+            )
+        lacking = [self.class_names[label][:40] for label, own in self.parts.items() if not len(own)]
+        if lacking:
+            raise FigmentError(
+                f"There are no real pictures to tune a generator on of: {', '.join(lacking[:10])}. Give some of every class,"
+                " or set adapt.per_class: false, which learns from all classes together."
+            )
+        few = min(self.steps(len(own)) for own in self.parts.values())
+        if self.settings.warmup_steps >= few:
+            raise FigmentError(
+                f"adapt.warmup_steps is {self.settings.warmup_steps}, and there are only {few} steps of training. Lower it,"
+                " or raise adapt.epochs."
+            )
+        index = json.loads((self.generator.folder.path / "model_index.json").read_text(encoding="utf-8"))
+        learners(index["_class_name"], self.generator.folder.name, self.settings.text_encoder)
+        if importlib.util.find_spec("peft") is None:
+            raise missing_extra("peft", "adapt")
+
+    def is_complete(self) -> bool:
+        """Whether there is nothing left to train."""
+        return self.stage.is_complete() and all(self.lora.file(label).is_file() for label in self.parts)
+
+    def train(self, checkpoint_steps: int = 100) -> None:
+        """Train what is missing; see :func:`adapt`."""
+        if self.is_complete():
+            return
+        self.check()
+        with lock(self.stage.folder, wait=True):  # parts of a job array start together; one of them trains
+            if not self.is_complete():
+                self._train(checkpoint_steps)
+
+    def _train(self, checkpoint_steps: int) -> None:
+        meter = machine.Meter()
+        for path in leftovers(self.stage.folder):
+            path.unlink(missing_ok=True)
+        learner = None
+        with progress("tune generator", self.total_steps, "steps") as advance:
+            for label, own in self.parts.items():
+                path, steps = self.lora.file(label), self.steps(len(own))
+                if path.is_file():
+                    advance(steps)
+                    continue
+                learner = learner or Learner(self.generator, self.pictures, self.class_names, self.settings)
+                checkpoint = path.with_name(CHECKPOINT)
+                name = f"adapt {label}"
+                losses = learn(learner, own, steps, name, self.seed, checkpoint, checkpoint_steps, advance)
+                write_atomic(path, self._packed(learner, losses))
+                checkpoint.unlink(missing_ok=True)
+        self._finish(meter)
+        del learner
+        gc.collect()
+        torch.cuda.empty_cache()  # for those who make the images
+
+    def _packed(self, learner: Learner, losses: Sequence[float]) -> bytes:
+        """A finished LoRA as a file. alpha / rank is multiplied into it, so that no reader has to know it."""
+        factor = self.settings.alpha / self.settings.rank
+        weights = {name: w * factor if name.endswith(UP) else w for name, w in learner.lora.items()}
+        curve = [round(float(part.mean()), 6) for part in np.array_split(losses, min(CURVE, len(losses)))]
+        return pack(weights, {"figment.fingerprint": self.stage.fingerprint, "figment.loss": json.dumps(curve)})
+
+    def _finish(self, meter: machine.Meter) -> None:
+        recorded: dict[str, Any] = {}
+        curves: dict[str, list[float]] = {}
+        for label in self.parts:
+            path = self.lora.file(label)
+            data = read_bytes(path)
+            name = path.relative_to(self.stage.folder).as_posix()
+            recorded[name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+            curves[name] = json.loads(metadata_of(data)["figment.loss"])
+        write_json(
+            self.stage.marker,
+            {
+                "format": store.FORMAT_VERSION,
+                "fingerprint": self.stage.fingerprint,
+                **self.stage.identity(),
+                "counts": {"pictures": len(self.pictures), "steps": self.total_steps, "loras": len(recorded)},
+                "loss": curves,
+                "files": recorded,
+                **meter.record(),
+                "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            },
+        )

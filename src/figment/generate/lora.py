@@ -1,0 +1,145 @@
+"""A LoRA that is finished: how it lies on disk, and how it works in a pipeline.
+
+The files are those of diffusers, ``pytorch_lora_weights.safetensors``, so ``pipe.load_lora_weights(folder)`` opens them.
+Here they are applied in another way: a batch holds pictures of many classes, and where each class has weights of its own,
+each picture gets its own by one batched matrix product. The batch stays whole, and peft is not needed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+
+from figment import store
+from figment.errors import FigmentError
+from figment.files import as_path, read_bytes, read_json
+
+WEIGHTS = "pytorch_lora_weights.safetensors"  # the name that diffusers looks for
+DOWN, UP = ".lora_A.weight", ".lora_B.weight"
+
+
+@dataclass(frozen=True)
+class Lora:
+    """Where the weights lie, what they were trained on, and the share of them that is used."""
+
+    folder: Path
+    model: str  # fingerprint of the model that they change
+    per_class: bool
+    trained: str  # fingerprint of everything they were trained with
+    scale: float = 1.0
+
+    @property
+    def fingerprint(self) -> str:
+        return store.fingerprint([self.trained, self.scale])
+
+    def file(self, label: int) -> Path:
+        """The weights for pictures of a class."""
+        return self.folder / f"{label:05d}" / WEIGHTS if self.per_class else self.folder / WEIGHTS
+
+    def read(self, label: int) -> dict[str, torch.Tensor]:
+        """The weights for pictures of a class by their names. Raises FigmentError where they are not as they were written."""
+        path = self.file(label)
+        marker = self.folder / "stage.json"
+        again = f"Move {self.folder} away and run the same command again: the generator is then tuned anew."
+        if not marker.is_file():
+            raise FigmentError(f"The generator is not tuned yet: there is no {marker}. {again}")
+        recorded = read_json(marker)["files"].get(path.relative_to(self.folder).as_posix())
+        if recorded is None:
+            raise FigmentError(f"The LoRA in {self.folder} knows no class {label}. {again}")
+        data = read_bytes(path) if path.is_file() else b""
+        if hashlib.sha256(data).hexdigest() != recorded["sha256"]:
+            raise FigmentError(f"{path} is not the file that stage.json has the checksum of. {again}")
+        return safetensors.torch.load(data)
+
+
+def open_lora(folder: Path | str, scale: float = 1.0) -> Lora:
+    """The LoRA that :func:`figment.generate.adapt.adapt` left in a folder. Raises FigmentError where there is none."""
+    folder = as_path(folder)
+    if not (folder / "stage.json").is_file():
+        raise FigmentError(
+            f"{folder} holds no finished LoRA: it has no stage.json. Name the folder that adapt returned."
+        )
+    record = read_json(folder / "stage.json")
+    try:
+        model, per_class = record["inputs"]["model"], record["settings"]["adapt"]["per_class"]
+    except (KeyError, TypeError) as error:
+        raise FigmentError(f"{folder} holds no LoRA but another stage. Name the folder that adapt returned.") from error
+    return Lora(folder, model, per_class, record["fingerprint"], scale)
+
+
+def pack(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> bytes:
+    """A file that diffusers reads. ``tensors`` are called as in the pipeline: ``unet.mid_block...to_q.lora_A.weight``."""
+    named = {_name_on_disk(name): tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+    return safetensors.torch.save(named, {"format": "pt", **metadata})
+
+
+def metadata_of(data: bytes) -> dict[str, str]:
+    """What a safetensors file says of itself."""
+    length = int.from_bytes(data[:8], "little")
+    return json.loads(data[8 : 8 + length]).get("__metadata__", {})
+
+
+def _name_on_disk(name: str) -> str:
+    """CLIP's layers lie in ``text_model`` or, in newer transformers, do not; every reader understands the older name."""
+    part, _, rest = name.partition(".")
+    if part.startswith("text_encoder") and not rest.startswith("text_model."):
+        return f"{part}.text_model.{rest}"
+    return name
+
+
+def _module(pipe: Any, name: str) -> torch.nn.Module:
+    """The layer that ``unet.mid_block...to_q`` names."""
+    part, _, rest = name.partition(".")
+    model = getattr(pipe, part)
+    if part.startswith("text_encoder") and not hasattr(model, "text_model"):
+        rest = rest.removeprefix("text_model.")
+    return model.get_submodule(rest)
+
+
+class Applied:
+    """A LoRA in an opened pipeline: adds to each layer's output what the weights of each picture's class say."""
+
+    def __init__(self, lora: Lora, pipe: Any):
+        self.lora, self.pipe = lora, pipe
+        self.hooked = False
+        self.present: list[int] = []  # labels of the weights in memory
+        self.index = torch.zeros(1, dtype=torch.long)  # (B,) which of them each picture has
+        self.down: dict[str, torch.Tensor] = {}  # layer -> (K, rank, in)
+        self.up: dict[str, torch.Tensor] = {}  # layer -> (K, out, rank)
+
+    def choose(self, labels: Sequence[int]) -> None:
+        """Get ready for a batch of these classes, one label a picture, or one for all of it."""
+        wanted = sorted(set(labels)) if self.lora.per_class else [0]
+        if not set(wanted) <= set(self.present):
+            self._load(wanted)
+        place = {label: i for i, label in enumerate(self.present)}
+        index = [place[label] for label in labels] if self.lora.per_class else [0]
+        self.index = torch.tensor(index, device=self.pipe.device)
+
+    def _load(self, labels: list[int]) -> None:
+        weights = [self.lora.read(label) for label in labels]
+        place = {"device": self.pipe.device, "dtype": self.pipe.dtype}
+        names = [name.removesuffix(DOWN) for name in weights[0] if name.endswith(DOWN)]
+        self.down = {n: torch.stack([w[n + DOWN] for w in weights]).to(**place) for n in names}
+        self.up = {n: (torch.stack([w[n + UP] for w in weights]) * self.lora.scale).to(**place) for n in names}
+        self.present = labels
+        if not self.hooked:  # each class's weights are of the same layers
+            for name in names:
+                _module(self.pipe, name).register_forward_hook(partial(self._add, name))
+            self.hooked = True
+
+    def _add(self, name: str, module: torch.nn.Module, arguments: tuple, output: torch.Tensor) -> torch.Tensor:
+        x = arguments[0]  # (b, tokens, in)
+        down, up = self.down[name], self.up[name]
+        if len(down) > 1:  # with guidance b is 2 B: the whole batch without its text, then the whole batch with it
+            own = self.index.repeat(len(x) // len(self.index))  # (b,)
+            down, up = down[own], up[own]
+        return output + (x @ down.mT) @ up.mT

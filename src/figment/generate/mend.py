@@ -1,0 +1,57 @@
+"""Makes the lost rows of a shard again and keeps the others: the function that engines map over a damaged folder."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from figment import store
+from figment.files import read_bytes
+from figment.generate.plan import Plan
+from figment.generate.stage import Work, make_rows
+from figment.integrity import salvage
+from figment.store import Stage, Written
+from figment.types import Generator, Sample
+
+
+@dataclass(frozen=True)
+class Mended:
+    """What a worker reports of a shard: its file, and how many of the pictures made again are those of before."""
+
+    written: Written
+    failed: Counter[str]
+    same: int
+    known: int  # of how many of them it is known what they were
+
+
+@dataclass(frozen=True)
+class Mend:
+    """Makes the lost rows of a shard and writes it with the others: what engines map over the work."""
+
+    stage: Stage
+    plan: Plan
+    generator: Generator | None  # none is needed where no row is lost
+    class_names: tuple[str, ...]
+
+    def __call__(self, work: Work, advance: Callable[[int], None] = lambda n: None) -> Mended:
+        samples, path = self.plan.shard(work.shard), self.stage.shard(work.shard)
+        rows: dict[int, dict[str, Any]] = {}
+        saved = salvage(read_bytes(path) if path.is_file() else b"")
+        lost = work.rows or ()
+        if lost:
+            assert self.generator is not None
+            rows = dict(zip(lost, make_rows(samples, self.generator, lost, advance), strict=True))
+        told = [(saved.digests.get(samples[i].id), rows[i]["digest"]) for i in lost]
+        whole = [rows.get(i) or _kept(sample, saved.pictures[sample.id]) for i, sample in enumerate(samples)]
+        written = self.stage.write(work.shard, store.sample_table(whole, self.class_names))
+        failed = Counter(row["error"] for row in whole if row["error"])
+        return Mended(written, failed, sum(a == b for a, b in told), sum(a is not None for a, _ in told))
+
+
+def _kept(sample: Sample, picture: bytes) -> dict[str, Any]:
+    """The row of a picture that is right; everything else in it follows from the plan."""
+    row = store.sample_rows([sample])[0]
+    image = {"bytes": picture, "path": f"{sample.id}.png"}
+    return {**row, "image": image, "digest": store.digest(picture), "error": ""}

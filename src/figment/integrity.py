@@ -1,0 +1,313 @@
+"""One file of a stage: is it what was written, and if not, what in it can still be trusted?"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from figment import png, store
+from figment.errors import FigmentError
+from figment.files import read_bytes
+from figment.pictures import decode
+from figment.store import FINGERPRINT, FORMAT_VERSION, IDENTITY, Stage, Written
+from figment.types import Sample
+
+CHECKERS = 4  # threads: hashing and inflating let go of Python's lock
+SHOWN = 3  # examples in a message
+
+
+@dataclass
+class File:
+    """A shard's file as it was found; ``problems`` is empty where it is as it was written."""
+
+    problems: list[str] = field(default_factory=list)
+    table: pa.Table | None = None  # None where it cannot be read
+    metadata: Mapping[bytes, bytes] = field(default_factory=dict)
+    written: Written | None = None
+    foreign: bool = False  # a whole file, of another stage
+
+    @property
+    def class_names(self) -> list[str] | None:
+        """As its metadata has them; None where it does not say."""
+        try:
+            features = json.loads(self.metadata[b"huggingface"])["info"]["features"]
+            return list(features["label"]["names"])
+        except (KeyError, ValueError, TypeError):
+            return None
+
+
+# ---- which stage is it? ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Marker:
+    """A ``stage.json`` as it was found: ``record`` is empty where it is missing or cannot be trusted at all."""
+
+    record: Mapping[str, Any]
+    problem: str = ""
+    other_format: int | None = None  # the format version of a folder that is not in ours
+
+    def recorded(self, path: Path) -> Written | None:
+        """What it says of a file."""
+        try:
+            return Written(**self.record["files"][path.name])
+        except (KeyError, TypeError):
+            return None
+
+
+def read_marker(folder: Path) -> Marker:
+    """The ``stage.json`` of a folder of shards. Never raises."""
+    path = folder / "stage.json"
+    if not path.is_file():
+        return Marker({})
+    try:
+        record = json.loads(read_bytes(path))
+        identity = {key: record[key] for key in ("settings", "inputs", "shards")}
+        own, said = record["fingerprint"], record["format"]
+        if not isinstance(identity["shards"], int) or not isinstance(record["files"] if said == 2 else {}, dict):
+            raise TypeError("it is not as it was written")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return Marker({}, f"stage.json cannot be read ({type(error).__name__}: {error})")
+    version = _format(identity, own)
+    if version is None and said == FORMAT_VERSION:
+        return Marker({}, "stage.json was changed: its fingerprint is not that of its settings")
+    if (version or said) != FORMAT_VERSION:
+        return Marker({}, other_format=version or said)
+    if said != version:
+        return Marker(
+            record, f"stage.json was changed: it says format {said}, and its fingerprint is of format {version}"
+        )
+    return Marker(record)
+
+
+def stage_of(folder: Path, marker: Marker) -> tuple[Stage | None, int | None]:
+    """The stage whose shards lie in a folder: by its marker, or else by what most of its shards say of themselves.
+
+    None where there is nothing to tell it by. The second value is the format version of shards that are not in ours.
+    """
+    if marker.record:
+        return _stage(folder, marker.record), None
+    said: Counter[str] = Counter()
+    versions: Counter[int] = Counter()
+    for path in sorted(folder.glob("train-*.parquet")):
+        try:
+            metadata = store.shard_metadata(path)
+            identity = json.loads(metadata[IDENTITY])
+            version = _format(identity, metadata[FINGERPRINT].decode())
+        except (FigmentError, KeyError, ValueError):
+            continue  # damaged, or not ours
+        if version == FORMAT_VERSION:
+            said[json.dumps(identity)] += 1
+        elif version is not None:
+            versions[version] += 1
+    if said:
+        return _stage(folder, json.loads(said.most_common(1)[0][0])), None
+    return None, versions.most_common(1)[0][0] if versions else marker.other_format
+
+
+def _stage(folder: Path, identity: Mapping[str, Any]) -> Stage:
+    return Stage(folder, identity["shards"], identity["settings"], identity["inputs"])
+
+
+def _format(identity: Mapping[str, Any], fingerprint: str) -> int | None:
+    """The format version with which a fingerprint is that of an identity; None where it is not."""
+    parts = {key: identity[key] for key in ("settings", "inputs", "shards")}
+    return next((v for v in range(1, 100) if store.fingerprint({"format": v, **parts}) == fingerprint), None)
+
+
+# ---- one file --------------------------------------------------------------------------------------------------------
+
+
+def check_file(
+    data: bytes, fingerprint: str, columns: pa.Schema, recorded: Written | None, extra_scores: bool = False
+) -> File:
+    """Checksum, page checksums, origin and columns of one shard. ``recorded`` is what ``stage.json`` says of it."""
+    found = File()
+    if recorded is not None and hashlib.sha256(data).hexdigest() != recorded.sha256:
+        size = f", it has {len(data):,} bytes instead of {recorded.bytes:,}" if len(data) != recorded.bytes else ""
+        found.problems.append(f"is not the file that stage.json has the checksum of{size}")
+    try:
+        parquet = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+        found.metadata = parquet.metadata.metadata or {}
+        table = parquet.read()
+        found.written = store.written(data)
+    except Exception as error:  # damage can make pyarrow fail in any way
+        found.problems.append(f"cannot be read ({_short(error)})")
+        return found
+    if found.metadata.get(FINGERPRINT, b"").decode(errors="replace") != fingerprint:
+        found.foreign = FINGERPRINT in found.metadata
+        found.problems.append("was made with other settings" if found.foreign else "does not say which stage it is of")
+        return found
+    fields = list(table.schema)
+    as_written = fields[: len(columns)] == list(columns)
+    more = all(extra_scores and f.type == pa.float64() for f in fields[len(columns) :])
+    if not (as_written and more):
+        found.problems.append(f"has other columns than the format: {', '.join(f'{f.name} {f.type}' for f in fields)}")
+        return found
+    found.table = table
+    return found
+
+
+def is_as_we_write(file: File, data: bytes) -> bool:
+    """Whether writing the same rows here gives the same file: it must, where the same version of pyarrow wrote it."""
+    assert file.table is not None
+    if pq.read_metadata(pa.BufferReader(data)).created_by != f"parquet-cpp-arrow version {pa.__version__}":
+        return True  # cannot be told
+    return store.parquet(file.table) == data
+
+
+def _short(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:160].rstrip(".")
+
+
+# ---- rows of images --------------------------------------------------------------------------------------------------
+
+
+def check_plan(table: pa.Table, samples: Sequence[Sample]) -> list[str]:
+    """What is not as planned in the rows of a shard of images, or of prompts."""
+    ids = table["id"].to_pylist()
+    wanted = [s.id for s in samples]
+    if ids != wanted:
+        return [_ids_differ(ids, wanted)]
+    problems = []
+    for name in ("label", "prompt", "prompt_id", "seed", "group"):
+        values = table[name].to_pylist()
+        wrong = [i for i, (v, s) in enumerate(zip(values, samples, strict=True)) if v != getattr(s, name)]
+        if wrong:
+            i = wrong[0]
+            problems.append(
+                f"has another {name} than planned in {len(wrong)} of {len(ids)} rows,"
+                f" such as {_quoted(values[i])} instead of {_quoted(getattr(samples[i], name))} for {ids[i]}"
+            )
+    return problems
+
+
+def _ids_differ(ids: Sequence[str], wanted: Sequence[str]) -> str:
+    twice = [i for i, n in Counter(ids).items() if n > 1]
+    absent, strange = sorted(set(wanted) - set(ids)), sorted(set(ids) - set(wanted), key=str)
+    parts = [
+        f"{len(group)} {what} ({_some(group)})"
+        for group, what in ((twice, "twice"), (absent, "missing"), (strange, "not of this shard"))
+        if group
+    ]
+    return f"has other rows than planned: {'; '.join(parts) or 'their order is another'}"
+
+
+def check_pictures(table: pa.Table, data: bytes, metadata: Mapping[bytes, bytes]) -> list[str]:
+    """Every picture against its digest, its place in the file and a decoder, every row without one against its reason."""
+    images = table["image"].to_pylist()
+    ids, digests, errors = (table[name].to_pylist() for name in ("id", "digest", "error"))
+    try:
+        places = store.image_places(metadata)
+    except ValueError:
+        places = None
+    if places is None or len(places) != len(ids):
+        return ["does not say where its pictures lie"]
+
+    def check(row: int) -> str:
+        image = None if images[row] is None else images[row]["bytes"]
+        start, length = (int(n) for n in places[row])
+        if image is None:
+            right = errors[row] and not digests[row] and not length
+            return "" if right else "has neither a picture nor a reason"
+        if errors[row]:
+            return "has a picture, and a reason why there is none"
+        if store.digest(image) != digests[row]:
+            return "has a picture that is not the one of its digest"
+        if start < 0 or data[start : start + length] != image:
+            return "has its picture at another place than the footer says"
+        return "" if _decodes(image) else "has a picture that cannot be decoded"
+
+    with ThreadPoolExecutor(CHECKERS) as pool:
+        wrong = [(row, text) for row, text in enumerate(pool.map(check, range(len(ids)))) if text]
+    if not wrong:
+        return []
+    row, text = wrong[0]
+    return [f"holds {len(wrong)} broken rows of {len(ids)}: row {row} ({ids[row]}) {text}"]
+
+
+def _decodes(image: bytes) -> bool:
+    if png.decode(image) is not None:
+        return True
+    try:
+        decode(image, "it")
+    except FigmentError:
+        return False
+    return True
+
+
+# ---- what can be kept of a damaged file ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Salvage:
+    """What a damaged shard still proves. ``pictures`` by id, ``digests`` by id of all that had one."""
+
+    pictures: Mapping[str, bytes] = field(default_factory=dict)
+    digests: Mapping[str, str] = field(default_factory=dict)
+
+
+def salvage(data: bytes) -> Salvage:
+    """The pictures of a damaged shard that are, for certain, those which were written.
+
+    A picture is proved by its digest, or by the checksum of the pages it lies in; whose it is, by a checksum too. An id that
+    is there twice with different pictures proves nothing. Never raises.
+    """
+    ids = _column(data, "id") or [(path or "").removesuffix(".png") for path in _column(data, "image.path") or []]
+    certain = _column(data, "digest")
+    digests = certain or _column(data, "digest", verified=False) or [None] * len(ids)
+    pages = _column(data, "image.bytes")
+    sources = [pages] if pages is not None else [_by_place(data), _column(data, "image.bytes", verified=False)]
+    sources = [s for s in sources if s is not None and len(s) == len(ids)]
+    kept: dict[str, bytes] = {}
+    lost = set()
+    for row, (own, told) in enumerate(zip(ids, digests, strict=False)):
+        proved = (s[row] for s in sources if s[row] and (store.digest(s[row]) == told or (pages and not certain)))
+        picture = next(proved, None)
+        if own and picture and _decodes(picture) and kept.setdefault(own, picture) != picture:
+            lost.add(own)
+    return Salvage(
+        {own: picture for own, picture in kept.items() if own not in lost},
+        {own: told for own, told in zip(ids, certain or [], strict=False) if own and told},
+    )
+
+
+def _by_place(data: bytes) -> list[bytes | None] | None:
+    """The pictures by their places in the footer, for which no page has to be in order; None where it does not say."""
+    try:
+        places = store.image_places(pq.read_metadata(pa.BufferReader(data)).metadata or {})
+        assert places is not None
+        return [
+            data[max(start, 0) : max(start, 0) + length] if length > 0 else None for start, length in places.tolist()
+        ]
+    except Exception:  # damage can make it fail in any way
+        return None
+
+
+def _column(data: bytes, name: str, verified: bool = True) -> list[Any] | None:
+    """The values of one column; None where they cannot be had, or not with their checksums right."""
+    try:
+        parquet = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=verified)
+        values = parquet.read(columns=[name]).column(0).to_pylist()
+    except Exception:  # damage can make pyarrow fail in any way
+        return None
+    inner = name.partition(".")[2]
+    return [None if v is None else v[inner] for v in values] if inner else values
+
+
+def _quoted(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:50]}..."
+
+
+def _some(values: Sequence[Any]) -> str:
+    return ", ".join(str(v)[:60] for v in values[:SHOWN]) + (", ..." if len(values) > SHOWN else "")

@@ -1,0 +1,914 @@
+"""Bad input, a case each: what is given, and what must come of it.
+
+``PYTHONPATH=src python tests/hostile.py > docs/bad_input.md`` tries all of them and writes down what each got.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shlex
+import shutil
+import stat
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+from PIL import Image
+
+from figment import store
+from figment.encoders import Features
+from figment.errors import FigmentError
+from figment.pictures import open_pictures, open_shards
+from figment.pictures.unreadable import check_enough_is_left, named
+from figment.recipe import Recipe, load_recipe, validate
+from figment.report.folder import report_of
+from figment.run import run_recipe
+from figment.studies.arms import arm_runs
+from figment.types import Prompt, Sample
+from figment.words import printable
+
+ROOT = os.geteuid() == 0  # whom no permission stops
+LIMIT = 60.0  # seconds a case may take at most, on a busy machine; most take a tenth of one
+CLASSES = ["cat", "dog"]
+GOOD = 12  # good photographs a class beside the odd one
+
+
+class Lost(AssertionError):
+    """Something of the user's changed, or a row went missing without a word."""
+
+
+# ---- what is done with bad input -------------------------------------------------------------------------------------
+
+
+class MeanColour:
+    """The smallest encoder: a picture's mean colour."""
+
+    fingerprint, logit_scale = "mean", 1.0
+
+    def images(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        return np.stack([image.mean((0, 1)) for image in images]).astype(np.float32)
+
+    def texts(self, texts: Sequence[str]) -> np.ndarray:
+        return np.eye(3, dtype=np.float32)[: len(texts)]
+
+
+@dataclass
+class Bench:
+    """A folder with the user's ``inputs``, which nothing may touch, and a place for what is made of them."""
+
+    folder: Path
+    clip: Path
+
+    def __post_init__(self) -> None:
+        self.inputs = self.folder / "in"
+        self.inputs.mkdir()
+
+    @contextmanager
+    def untouched(self) -> Iterator[None]:
+        before = snapshot(self.inputs)
+        try:
+            yield
+        finally:
+            if snapshot(self.inputs) != before:
+                raise Lost("the inputs changed")
+
+    def file(self, name: str, data: bytes | str) -> Path:
+        path = self.inputs / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data.encode() if isinstance(data, str) else data)
+        return path
+
+    # ---- photographs
+
+    def photographs(self) -> Path:
+        """Class folders with good photographs; returns the one of the cats."""
+        for label, name in enumerate(CLASSES):
+            for i in range(GOOD):
+                self.file(f"{name}/{i:02d}.png", png(solid(100 * label, 20 * i, 40)))
+        return self.inputs / "cat"
+
+    def read(self, where: Path | None = None) -> str:
+        """Open the folder as a run does: what can be read, and by name what cannot."""
+        with self.untouched():
+            given = open_pictures(where or self.inputs, CLASSES)
+            left, unreadable = Features(MeanColour()).readable(given)
+            if len(left) + len(unreadable) != len(given):
+                raise Lost(f"{len(given)} pictures became {len(left)} and {len(unreadable)}")
+            check_enough_is_left(unreadable, given.labels, left.labels, CLASSES, "task.real.test")
+        if unreadable:
+            return f"named skip: {named(unreadable)}; the other {len(left)} are used"
+        odd = [i for i in range(len(left)) if "odd" in left.ids[i]]
+        if not odd:
+            return f"works: {len(left)} pictures"
+        image = left.load(odd)[0]
+        colour = ", ".join(f"{c:.0f}" for c in image.mean((0, 1)))
+        return f"works: read as {image.shape[1]} x {image.shape[0]} pixels of mean colour ({colour})"
+
+    def odd(self, data: bytes, name: str = "odd.png") -> str:
+        """One odd file among good photographs."""
+        self.photographs()
+        self.file(f"cat/{name}", data)
+        return self.read()
+
+    # ---- recipes
+
+    def recipe(self, text: str | bytes, changes: Sequence[str] = (), show: str = "name") -> str:
+        path = self.file("recipe.yaml", text)
+        with self.untouched():
+            recipe = load_recipe(path, changes)
+        value: Any = recipe
+        for part in show.split("."):
+            value = getattr(value, part)
+        return f"works: {show} is {str(value)[:60]!r}"
+
+    def arms(self, text: str) -> str:
+        recipe = load_recipe(self.file("recipe.yaml", TASK + text))
+        return f"works: {sorted(arm_runs(recipe, self.folder))}"
+
+    # ---- whole runs
+
+    def data(self, **task: Any) -> dict[str, Any]:
+        return {
+            "task": {"class_names": CLASSES, **task},
+            "prompts": {"kind": "templates"},
+            "generate": {"kind": "procedural", "images_per_class": 3, "height": 8, "width": 8},
+            "filters": [{"kind": "blank"}, {"kind": "clip", "rule": "top_k", "k": 2}],
+            "train": {"encoder": str(self.clip), "epochs": 1, "seeds": 1},
+            "evaluate": {"exchange_rate": False, "real_all": False},
+        }
+
+    def run(self, changes: dict[str, Any] | None = None, out: str = "out", **task: Any) -> str:
+        """A whole run with real test pictures; every row, file and line of it is looked at."""
+        names = task.get("class_names", CLASSES)
+        rng = np.random.default_rng(0)
+        samples = [
+            Sample(f"{i}", "", "", i % len(names), 0, "", rng.integers(0, 256, (8, 8, 3), np.uint8))
+            for i in range(2 * len(names))
+        ]
+        recipe = validate({**self.data(**task), **(changes or {})}, "recipe.yaml")
+        store.Stage(self.inputs / "test", 1, {}, {}).write(0, store.sample_table(store.sample_rows(samples), names))
+        recipe = recipe.changed({"task.real.test": str(self.inputs / "test")})
+        said = io.StringIO()
+        with self.untouched(), redirect_stdout(said):
+            run_recipe(recipe, self.folder / out)
+        check_run(self.folder / out, recipe)
+        check_terminal(said.getvalue())
+        strangers = sorted(p.name for p in self.folder.iterdir() if p.name not in ("in", Path(out).parts[0]))
+        if strangers:
+            raise Lost(f"files outside of the run's folder: {strangers}")
+        notes = [line.strip() for line in said.getvalue().splitlines() if "longer than" in line]
+        return f"works: {3 * len(names)} images, report well-formed" + "".join(f"; says: {n}" for n in notes)
+
+    # ---- commands
+
+    def figment(self, *arguments: object) -> str:
+        """The command in this process. A traceback is one here too."""
+        from figment.cli import main
+
+        said = io.StringIO()
+        before, sys.argv = sys.argv, ["figment", *map(str, arguments)]
+        try:
+            with self.untouched(), redirect_stdout(said), redirect_stderr(said):
+                main()
+            code: Any = 0
+        except SystemExit as stop:
+            code = stop.code
+        finally:
+            sys.argv = before
+        return outcome(code, said.getvalue())
+
+    def shell(self, command: str, **environment: str | None) -> str:
+        """The command in a process of its own; ``FIGMENT`` in it stands for the program."""
+        program = f"{sys.executable} -m figment.cli"
+        inherited = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), **environment}
+        with self.untouched():
+            done = subprocess.run(
+                ["bash", "-c", f"set -o pipefail; {command.replace('FIGMENT', program)}"],
+                cwd=self.folder,
+                env={k: v for k, v in inherited.items() if v is not None},
+                capture_output=True,
+                timeout=LIMIT,
+                check=False,
+            )
+        return outcome(done.returncode, (done.stdout + done.stderr).decode(errors="backslashreplace"))
+
+
+def outcome(code: int | None, said: str) -> str:
+    check_terminal(said)
+    if "Traceback" in said:
+        raise Lost(f"a traceback: {said[-600:]}")
+    text = " ".join(said.split())
+    if not code:
+        return f"works: {text[:160]}"
+    start = text.find("Error: ")
+    return f"error: {text[start + 7 :] if start >= 0 else text or f'(silent, exit status {code})'}"
+
+
+# ---- what must hold --------------------------------------------------------------------------------------------------
+
+
+def snapshot(folder: Path) -> dict[str, Any]:
+    """Every entry below a folder, and what it holds; nothing is followed or waited for."""
+    found: dict[str, Any] = {}
+    for path in sorted(folder.rglob("*"), key=str):
+        mode = path.lstat().st_mode
+        if stat.S_ISLNK(mode):
+            found[str(path)] = path.readlink()
+        elif stat.S_ISREG(mode) and os.access(path, os.R_OK):
+            found[str(path)] = path.read_bytes()
+        else:
+            found[str(path)] = mode
+    return found
+
+
+def check_run(folder: Path, recipe: Recipe) -> None:
+    """No row is missing, class names and prompts are those that were given, and every file has a plain name."""
+    images, names = open_shards(folder / "images")
+    wanted = recipe.generate.images_per_class * len(recipe.task.class_names)
+    if names != recipe.task.class_names or len(images) != wanted or len(set(images.ids)) != wanted:
+        raise Lost(f"{len(images)} images of {wanted}, class names {names}")
+    for path in folder.rglob("*"):
+        if not re.fullmatch(r"[\w.-]+", path.name, re.ASCII):
+            raise Lost(f"a file called {path.name!r}")
+    check_page((folder / "report.html").read_text(encoding="utf-8"))
+    wanted_command = ["figment", "run", str(folder / "recipe.yaml"), "--out", f"{folder}-again"]
+    if shlex.split(report_of(folder).command) != wanted_command:
+        raise Lost(f"a shell would read the report's command as {shlex.split(report_of(folder).command)}")
+    yaml.safe_load((folder / "images" / "README.md").read_text(encoding="utf-8").split("---")[1])
+    if load_recipe(folder / "recipe.yaml") != recipe:
+        raise Lost("the resolved recipe is another one")
+
+
+def check_terminal(said: str) -> None:
+    found = re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", said)
+    if found:
+        raise Lost(f"a terminal was sent {found[0]!r}")
+
+
+class Page(HTMLParser):
+    """Everything of a page that could run, load or lead somewhere, and whether its tags are balanced."""
+
+    VOID = {"meta", "img", "br", "hr", "input", "link"}
+    TAGS = re.compile(
+        "html|head|meta|title|style|body|header|main|footer|section|nav|div|span|p|h[123]|ul|li|a|dl|dt|dd|table|caption|thead|tbody"
+        "|tfoot|tr|th|td|figure|figcaption|pre|code|small|strong|b|i|em|bdi|img|svg|g|line|path|circle|rect|text|polyline|polygon|desc"
+    )
+    RUNS = re.compile(r"on|style$|srcset|srcdoc|formaction|action|ping|xlink|background|data$|http-equiv")
+
+    def __init__(self, html: str):
+        super().__init__(convert_charrefs=True)
+        self.wrong: list[str] = []
+        self.open: list[str] = []
+        self.feed(html)
+        self.close()
+        self.wrong += [f"<{tag}> is never closed" for tag in self.open]
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        if tag not in self.VOID:
+            self.open.append(tag)
+        if not self.TAGS.fullmatch(tag):
+            self.wrong.append(f"<{tag}>")
+        for name, value in attributes:
+            allowed = {"style": tag != "meta", "http-equiv": value == "Content-Security-Policy"}.get(name)
+            # Charts place their marks by style: numbers and percentages, never a name.
+            plain = name == "style" and re.fullmatch(r"[\w\s:;.%,()+*/-]*", value or "") and "url" not in (value or "")
+            if self.RUNS.match(name) and not (allowed and (name != "style" or plain)):
+                self.wrong.append(f"{name}={value!r}")
+            if name == "href" and not re.fullmatch(r"#[a-z]+", value or ""):
+                self.wrong.append(f"href={value!r}")
+            if name == "src" and not re.fullmatch(r"data:image/png;base64,[\w+/=]+", value or ""):
+                self.wrong.append(f"src={value!r}")
+            if not re.fullmatch(r"[a-zA-Z][\w-]*", name):
+                self.wrong.append(f"attribute {name!r}")
+
+    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attributes)
+        if tag not in self.VOID:
+            self.handle_endtag(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self.open or self.open.pop() != tag:
+            self.wrong.append(f"</{tag}> closes nothing")
+
+    def handle_decl(self, text: str) -> None:
+        if text.lower() != "doctype html":
+            self.wrong.append(f"<!{text}>")
+
+    def unknown_decl(self, text: str) -> None:
+        self.wrong.append(f"<![{text}]>")
+
+    def handle_pi(self, text: str) -> None:
+        self.wrong.append(f"<?{text}>")
+
+    def handle_comment(self, text: str) -> None:
+        self.wrong.append(f"<!--{text}-->")
+
+
+def check_page(html: str) -> None:
+    wrong = Page(html).wrong
+    if wrong:
+        raise Lost(f"the report holds {wrong[:3]}")
+    if any(c in html for c in map(chr, [*range(9), *range(11, 32), 127])):
+        raise Lost("the report holds control characters")
+
+
+# ---- pictures --------------------------------------------------------------------------------------------------------
+
+
+def solid(*colour: int, size: tuple[int, int] = (6, 4), mode: str = "RGB") -> Image.Image:
+    return Image.new(mode, size, colour if len(colour) > 1 else colour[0])
+
+
+def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def png(image: Image.Image, **options: Any) -> bytes:
+    return saved(image, "PNG", **options)
+
+
+def noise(kind: str = "PNG", side: int = 64, **options: Any) -> bytes:
+    rng = np.random.default_rng(0)
+    return saved(Image.fromarray(rng.integers(0, 256, (side, side, 3), np.uint8)), kind, **options)
+
+
+def cut(data: bytes, share: float) -> bytes:
+    return data[: int(len(data) * share)]
+
+
+def flipped(data: bytes, share: float = 0.5) -> bytes:
+    """Some bytes in the middle are others."""
+    at = int(len(data) * share)
+    return data[:at] + bytes(b ^ 0xFF for b in data[at : at + 8]) + data[at + 8 :]
+
+
+def lying_png(width: int, height: int, bits: int = 8, colour: int = 2) -> bytes:
+    """A small file whose header says it is large."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(999))) + chunk(b"IEND", b"")
+    )
+
+
+def upright(orientation: int) -> bytes:
+    """A photograph, red at its top left corner once it is upright, stored as a camera held otherwise would."""
+    image = np.zeros((40, 60, 3), np.uint8)
+    image[:20, :30] = (250, 0, 0)
+    turn: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+        1: lambda x: x,
+        2: lambda x: x[:, ::-1],
+        3: lambda x: x[::-1, ::-1],
+        4: lambda x: x[::-1],
+        5: lambda x: x.transpose(1, 0, 2),
+        6: lambda x: np.rot90(x, 1),
+        7: lambda x: np.rot90(x, 2).transpose(1, 0, 2),
+        8: lambda x: np.rot90(x, -1),
+    }
+    exif = Image.Exif()
+    exif[274] = orientation
+    return saved(Image.fromarray(np.ascontiguousarray(turn[orientation](image))), "JPEG", exif=exif, quality=95)
+
+
+def turned(bench: Bench, orientation: int) -> str:
+    bench.odd(upright(orientation), "odd.jpg")
+    pictures = open_pictures(bench.inputs, CLASSES)
+    image = pictures.load([pictures.ids.index("cat/odd.jpg")])[0]
+    if image.shape != (40, 60, 3) or image[:15, :25, 0].mean() < 230 or image[25:].mean() > 20:
+        raise Lost("the picture does not stand upright")
+    return "works: 60 x 40 pixels, upright"
+
+
+def animated(kind: str) -> bytes:
+    frames = [solid(250, 0, 0, size=(16, 16)), solid(0, 0, 250, size=(16, 16))]
+    return saved(frames[0], kind, save_all=True, append_images=frames[1:])
+
+
+def palette() -> bytes:
+    image = solid(10, 200, 30).quantize(4)
+    return png(image, transparency=image.getpixel((0, 0)))
+
+
+def special(make: Callable[[Path], object], name: str = "odd.jpg") -> Callable[[Bench], str]:
+    def case(bench: Bench) -> str:
+        make(bench.photographs() / name)
+        return bench.read()
+
+    return case
+
+
+def secret(path: Path) -> None:
+    path.write_bytes(noise("JPEG"))
+    path.chmod(0)
+
+
+def vanishing(bench: Bench) -> str:
+    path = bench.photographs() / "odd.png"
+    path.write_bytes(noise())
+    pictures = open_pictures(bench.inputs, CLASSES)
+    path.unlink()
+    left, unreadable = Features(MeanColour()).readable(pictures)
+    return f"named skip: {named(unreadable)}; the other {len(left)} are used"
+
+
+def broken_ones(count: int) -> Callable[[Bench], str]:
+    def case(bench: Bench) -> str:
+        cats = bench.photographs()
+        for i in range(count):
+            (cats / f"{i:02d}.png").write_bytes(b"")
+        return bench.read()
+
+    return case
+
+
+def raw_name(name: bytes) -> Callable[[Bench], str]:
+    def case(bench: Bench) -> str:
+        folder = os.fsencode(bench.photographs())
+        Path(os.fsdecode(folder + b"/" + name)).write_bytes(noise())
+        return bench.read()
+
+    return case
+
+
+def mixed(bench: Bench) -> str:
+    """Files that are no pictures, and photographs in folders of folders."""
+    cats = bench.photographs()
+    for name in ("Thumbs.db", ".DS_Store", "desktop.ini", "._00.png", "notes.txt", "IMG_1.CR2"):
+        (cats / name).write_bytes(b"\0\0")
+    (cats / "2021" / "May").mkdir(parents=True)
+    (cats / "2021" / "May" / "SHOUTED.JPG").write_bytes(noise("JPEG"))
+    return bench.read()
+
+
+# ---- data sets -------------------------------------------------------------------------------------------------------
+
+
+def parquet(bench: Bench, **columns: Any) -> str:
+    with (bench.inputs / "data.parquet").open("wb") as file:
+        pq.write_table(pa.table(columns), file)
+    return bench.read()
+
+
+def cells(n: int = 24) -> list[dict[str, Any]]:
+    return [{"bytes": png(solid(i, 0, 0)), "path": f"{i}.png"} for i in range(n)]
+
+
+def with_cell(value: Any) -> Callable[[Bench], str]:
+    def case(bench: Bench) -> str:
+        images = cells()
+        images[3] = value
+        return parquet(bench, image=images, label=[i % 2 for i in range(24)])
+
+    return case
+
+
+def text_file(name: str, text: str | bytes) -> Callable[[Bench], str]:
+    """A table or tar that names or holds photographs, beside the photographs."""
+
+    def case(bench: Bench) -> str:
+        bench.photographs()
+        path = bench.file(name, text)
+        return bench.read(path if path.suffix in (".csv", ".tar") else None)
+
+    return case
+
+
+def damaged_run(part: str, damage: Callable[[bytes], bytes]) -> Callable[[Bench], str]:
+    """A run's own file is damaged, then the report is asked for."""
+
+    def case(bench: Bench) -> str:
+        bench.run()
+        path = bench.folder / "out" / part
+        path.write_bytes(damage(path.read_bytes()))
+        return bench.figment("report", bench.folder / "out")
+
+    return case
+
+
+# ---- writers and generators of others --------------------------------------------------------------------------------
+
+
+@dataclass
+class Writer:
+    """A writer of prompts by somebody else: whatever it is told to say."""
+
+    ids: Sequence[str] = ("a", "b")
+    text: str = "a photo"
+    labels: Sequence[int] = (0, 1)
+
+    def __call__(self, task: Any, n: int, rng: np.random.Generator) -> list[Prompt]:
+        return [Prompt(id, self.text, label, id) for id, label in zip(self.ids, self.labels, strict=True)]
+
+
+@dataclass
+class Surrogates:
+    """Half a surrogate pair cannot travel in YAML or JSON to a writer, so this one brings it along."""
+
+    def __call__(self, task: Any, n: int, rng: np.random.Generator) -> list[Prompt]:
+        return Writer(text="half \ud83d")(task, n, rng)
+
+
+def writer(**options: Any) -> Callable[[Bench], str]:
+    return lambda bench: bench.run({"prompts": {"kind": "hostile:Writer", "options": options}})
+
+
+# ---- the table -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Case:
+    """``expected`` is a regular expression that what comes of it must begin with."""
+
+    group: str
+    kind: str
+    do: Callable[[Bench], str]
+    expected: str
+    skip: bool = False
+
+    @property
+    def id(self) -> str:
+        return re.sub(r"[^a-z0-9]+", "-", f"{self.group} {self.kind}".lower()).strip("-")
+
+
+def named_so(*names: str) -> Callable[[Bench], str]:
+    return lambda bench: bench.run(class_names=[*names, "cat"])
+
+
+def says(**task: Any) -> Callable[[Bench], str]:
+    return lambda bench: bench.run(**task)
+
+
+XSS = '"><img src=x onerror=alert(1)><script>alert(1)</script>'
+NAMES = [
+    Case("class names", "slashes, dots and a way up", named_so("../../etc/passwd", "a/b", "..", "."), "works"),
+    Case("class names", "shell characters", named_so("$(touch pwned)", "`id`", "; rm -rf ~ #", "a|b&c>d"), "works"),
+    Case("class names", "quotes and backslashes", named_so("it's", '"quoted"', "back\\slash", "%s%n{0}{}"), "works"),
+    Case("class names", "HTML with a script", named_so(XSS, "</style><script>x</script>", "<svg onload=x>"), "works"),
+    Case("class names", "HTML that breaks comments and data", named_so("]]>", "--><b>", "<!--", "&lt;b&gt;"), "works"),
+    Case("class names", "a javascript: address", named_so("javascript:alert(1)", "[x](javascript:alert(1))"), "works"),
+    Case("class names", "template and markup code", named_so("{{ 7*7 }}", "{% raw %}", "[/red] [bold]"), "works"),
+    Case("class names", "YAML and Markdown", named_so("- a: [b]", "# head", "---", "| a | b |", "*x* _y_"), "works"),
+    Case("class names", "words that look like numbers", named_so("1", "1.5", "null", "no", "2020-01-01"), "works"),
+    Case("class names", "right-to-left", named_so("معطف", "כלב", "mixed معطف and coat"), "works"),
+    Case("class names", "emoji", named_so("🐱", "👩‍👩‍👧", "🏴󠁧󠁢󠁥󠁮󠁧󠁿", "🏴󠁧󠁢󠁳󠁣󠁴󠁿"), "works"),
+    Case("class names", "Chinese, Japanese, Korean, Thai", named_so("猫", "ねこ", "고양이", "แมว"), "works"),
+    Case("class names", "10,000 characters", named_so("x" * 10_000), "works.*longer than the classifier reads"),
+    Case("class names", "reserved names of Windows", named_so("CON", "nul", "a:b", "trailing. "), "works"),
+    Case("class names", "stacked accents", named_so("Z" + "\u0351" * 200), "works"),
+    Case("class names", "a terminal's escape sequences", named_so("\x1b[31mred\x1b]0;title\x07"), "error.*control char"),
+    Case("class names", "a zero byte", named_so("a\0b"), "error.*control character"),
+    Case("class names", "a newline", named_so("two\nlines"), "error.*one line of text"),
+    Case("class names", "a line separator of Unicode", named_so("two\u2028lines"), "error.*one line of text"),
+    Case("class names", "a direction override", named_so("\u202egnp.tac"), "error.*control character"),
+    Case("class names", "half a surrogate pair", named_so("half \ud83d"), "error.*control character"),
+    Case("class names", "nothing but zero-width characters", named_so("\u200b\u2060"), "error.*nothing of it can be se"),
+    Case("class names", "empty, and spaces alone", named_so("", "  "), "error.*empty"),
+    Case("class names", "the same but for case", named_so("Cat"), "error.*each class once"),
+    Case("class names", "the same but for ß and ss", named_so("straße", "STRASSE"), "error.*each class once"),
+    Case("class names", "the same in two Unicode forms", named_so("cafe\u0301", "caf\u00e9"), "error.*each class once"),
+    Case("class names", "the same in full-width letters", named_so("ｃａｔ"), "error.*each class once"),
+    Case("class names", "the same but for a zero-width space", named_so("c\u200bat"), "error.*each class once"),
+    Case("class names", "no, on, null, 1 and 1.5 without quotes", lambda b: b.recipe("task: {class_names: [no, on, null, 1, 1.5]}"), "error.*5 mistakes.*put them in quotes"),
+    Case("class names", "a date without quotes", lambda b: b.recipe("task: {class_names: [2020-01-01, cat]}"), "error.*put them in quotes"),
+    Case("class names", "1,000 numbers without quotes", lambda b: b.recipe(f"task: {{class_names: {list(range(1000))}}}"), "error.*1,000 mistakes.*and 980 more.*quotes"),
+    Case("class names", "a list in the list", lambda b: b.recipe("task: {class_names: [[a, b], c]}"), "error.*valid string"),
+    Case("class names", "2,000 of them", lambda b: b.recipe(yaml.safe_dump({"task": {"class_names": [f"class {i}" for i in range(2000)]}}), show="seed"), "works"),
+]  # fmt: skip
+
+PROMPTS = [
+    Case("prompts", "HTML and shell in a template", says(templates=[XSS + " {} $(touch pwned)"]), "works"),
+    Case("prompts", "control characters and newlines in a template", says(templates=["\x1b[2J a\n{}\t\x07"]), "works"),
+    Case("prompts", "a zero byte in a template", says(templates=["a \0 {}"]), "error.*no text can hold"),
+    Case("prompts", "half a surrogate pair in a context", says(contexts=["half \ud83d"]), "error.*no text can hold"),
+    Case("prompts", "no {} in a template, or two", says(templates=["a photo", "{} {}"]), "error.*2 mistakes.*once"),
+    Case("prompts", "two templates that are the same", says(templates=["a {}", "a {}"]), "works"),
+    Case("prompts", "empty words", says(synonyms={"cat": [""]}, attributes={"": [""]}, contexts=[""]), "works"),
+    Case("prompts", "10,000 characters, a real generator", lambda b: b.run({"generate": {"images_per_class": 3, "num_inference_steps": 1}}, templates=["a {} " + "very " * 2000]), "works.*2 of 2 prompts are longer than the generator reads"),
+    Case("prompts", "of a plug-in, with ids that lead out of the folder", writer(ids=["../../a", "b"]), "error.*short relative path"),
+    Case("prompts", "of a plug-in, with an absolute id", writer(ids=["/etc/a", "b"]), "error.*short relative path"),
+    Case("prompts", "of a plug-in, with one id twice", writer(ids=["a", "a"]), "error.*the same id"),
+    Case("prompts", "of a plug-in, for a class that there is not", writer(labels=[0, 7]), "error.*labels run from 0 to 1"),
+    Case("prompts", "of a plug-in, with half a surrogate pair", lambda b: b.run({"prompts": {"kind": "hostile:Surrogates"}}), "error.*no text can hold"),
+    Case("prompts", "of a plug-in, with HTML and control characters", writer(text=XSS + "\x1b[2J\u202e"), "works"),
+    Case("prompts", "a plug-in that is not there", lambda b: b.run({"prompts": {"kind": "os.path:no_such"}}), "error.*cannot be loaded"),
+]  # fmt: skip
+
+JPEG, PNG = noise("JPEG", quality=95), noise()
+PICTURES = [
+    *(Case("photographs", f"a JPEG cut off after {share:.3g} of it", lambda b, s=share: b.odd(cut(JPEG, s), "odd.jpg"), "named skip.*(cut off|no format|damaged)") for share in (0.01, 0.25, 0.5, 0.9)),
+    *(Case("photographs", f"a PNG cut off after {share:.3g} of it", lambda b, s=share: b.odd(cut(PNG, s)), "named skip.*(cut off|no format|damaged)") for share in (0.002, 0.25, 0.5, 0.9)),
+    Case("photographs", "a GIF cut off", lambda b: b.odd(cut(noise("GIF"), 0.5), "odd.gif"), "named skip"),
+    Case("photographs", "a WebP cut off", lambda b: b.odd(cut(noise("WEBP"), 0.5), "odd.webp"), "named skip"),
+    Case("photographs", "a TIFF cut off", lambda b: b.odd(cut(noise("TIFF"), 0.5), "odd.tif"), "named skip"),
+    Case("photographs", "a PNG with flipped bytes", lambda b: b.odd(flipped(PNG)), "named skip"),
+    Case("photographs", "a CMYK JPEG", lambda b: b.odd(saved(solid(220, 30, 30).convert("CMYK"), "JPEG"), "odd.jpg"), r"works.*\(2\d\d, \d\d, \d\d\)"),
+    Case("photographs", "a 16-bit grey PNG", lambda b: b.odd(png(Image.fromarray(np.full((4, 6), 25700, np.uint16)))), r"works.*\(100, 100, 100\)"),
+    Case("photographs", "a 16-bit grey PNG with transparency", lambda b: b.odd(png(Image.fromarray(np.full((4, 6), 25700, np.uint16)), transparency=25700)), r"works.*\(255, 255, 255\)"),
+    Case("photographs", "a 16-bit TIFF", lambda b: b.odd(saved(Image.fromarray(np.full((4, 6), 25700, np.uint16)), "TIFF"), "odd.tif"), r"works.*\(100, 100, 100\)"),
+    Case("photographs", "a 16-bit colour PNG", lambda b: b.odd(sixteen_bit_colour()), r"works.*\(100, 0, 200\)"),
+    Case("photographs", "a 32-bit TIFF", lambda b: b.odd(saved(Image.fromarray(np.full((4, 6), 10**9, np.int32)), "TIFF"), "odd.tif"), "named skip.*32-bit"),
+    Case("photographs", "a floating-point TIFF", lambda b: b.odd(saved(Image.fromarray(np.full((4, 6), 0.5, np.float32)), "TIFF"), "odd.tif"), "named skip.*floating-point"),
+    Case("photographs", "1 bit a pixel", lambda b: b.odd(png(solid(1, mode="1"))), r"works.*\(255, 255, 255\)"),
+    Case("photographs", "grey", lambda b: b.odd(png(solid(77, mode="L"))), r"works.*\(77, 77, 77\)"),
+    Case("photographs", "grey with transparency", lambda b: b.odd(png(solid(0, 0, mode="LA"))), r"works.*\(255, 255, 255\)"),
+    Case("photographs", "a palette with transparency", lambda b: b.odd(palette()), r"works.*\(255, 255, 255\)"),
+    Case("photographs", "colour with transparency", lambda b: b.odd(png(solid(255, 0, 0, 0, mode="RGBA"))), r"works.*\(255, 255, 255\)"),
+    Case("photographs", "YCbCr and LAB TIFF", lambda b: b.odd(saved(solid(50, 128, 128, mode="LAB"), "TIFF"), "odd.tif"), "(works|named skip)"),
+    *(Case("photographs", f"an animated {kind}", lambda b, k=kind: b.odd(animated(k), f"odd.{k.lower()}"), r"works.*\(2\d\d, \d, \d\)") for kind in ("GIF", "PNG", "WEBP")),
+    *(Case("photographs", f"turned by EXIF, orientation {o}", lambda b, o=o: turned(b, o), "works.*upright") for o in range(1, 9)),
+    Case("photographs", "a broken EXIF block", lambda b: b.odd(saved(solid(9, 9, 9), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff"), "odd.jpg"), "works"),
+    Case("photographs", "1 x 1 pixel", lambda b: b.odd(png(solid(1, 2, 3, size=(1, 1)))), "works: read as 1 x 1"),
+    Case("photographs", "1 x 10,000 pixels", lambda b: b.odd(png(solid(1, 2, 3, size=(1, 10_000)))), "works: read as 1 x 10000"),
+    Case("photographs", "a bomb: 20,000 x 20,000 pixels in a small file", lambda b: b.odd(png(Image.new("1", (20_000, 20_000)))), "named skip.*89,478,485 pixels"),
+    Case("photographs", "a bomb: a header that lies, 60,000 x 60,000", lambda b: b.odd(lying_png(60_000, 60_000)), "named skip.*pixels"),
+    Case("photographs", "a header that lies, just below the limit", lambda b: b.odd(lying_png(9_000, 9_000)), "named skip"),
+    Case("photographs", "a header of 0 x 0 pixels", lambda b: b.odd(lying_png(0, 0)), "named skip"),
+    Case("photographs", "a bomb: a text chunk of 100 MB", lambda b: b.odd(text_bomb()), "(named skip|works)"),
+    Case("photographs", "an empty file", lambda b: b.odd(b""), "named skip.*an empty file"),
+    Case("photographs", "zeros alone", lambda b: b.odd(bytes(4096), "odd.jpg"), "named skip.*zeros"),
+    Case("photographs", "text named .jpg", lambda b: b.odd(b"no picture\n" * 9, "odd.jpg"), "named skip.*no format known"),
+    Case("photographs", "a web page named .jpg", lambda b: b.odd(b"<!DOCTYPE html><html>404", "odd.jpg"), "named skip.*a web page"),
+    Case("photographs", "an SVG", lambda b: b.odd(b'<?xml version="1.0"?>\n<svg/>', "odd.svg"), "named skip.*SVG"),
+    Case("photographs", "a HEIC photograph", lambda b: b.odd(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(64), "IMG_odd.HEIC"), "named skip.*HEIC"),
+    Case("photographs", "a PDF named .png", lambda b: b.odd(b"%PDF-1.7\n%\xe2\xe3", "odd.png"), "named skip.*a PDF"),
+    Case("photographs", "PostScript named .jpg, which would be run", lambda b: b.odd(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(pwned) (w) file\n", "odd.jpg"), "named skip.*PostScript"),
+    Case("photographs", "a pointer of Git LFS", lambda b: b.odd(b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "odd.jpg"), "named skip.*git lfs pull"),
+    Case("photographs", "a zip named .png", lambda b: b.odd(b"PK\x03\x04" + bytes(99)), "named skip.*zip"),
+    Case("photographs", "random bytes", lambda b: b.odd(np.random.default_rng(1).bytes(9999), "odd.jpg"), "named skip.*no format"),
+    Case("photographs", "a suffix that is not the content's", lambda b: b.odd(noise("PNG"), "odd.jpg"), "works"),
+    Case("photographs", "a suffix in capitals", lambda b: b.odd(JPEG, "odd.JPeG"), "works"),
+    Case("photographs", "a folder named x.jpg", special(lambda p: p.mkdir()), "works: 24 pictures"),
+    Case("photographs", "a link that leads nowhere", special(lambda p: p.symlink_to("gone.jpg")), "named skip.*leads nowhere"),
+    Case("photographs", "a link that leads to itself", special(lambda p: p.symlink_to(p.name)), "named skip"),
+    Case("photographs", "a link to /dev/zero, which never ends", special(lambda p: p.symlink_to("/dev/zero")), "named skip.*not a regular file"),
+    Case("photographs", "a named pipe, which would be waited for", special(lambda p: os.mkfifo(p)), "named skip.*not a regular file"),
+    Case("photographs", "a file that may not be read", special(secret), "named skip.*permission", skip=ROOT),
+    Case("photographs", "a file that vanishes after it was listed", vanishing, "named skip.*no such file"),
+    Case("photographs", "a name with a newline", raw_name(b"odd\nname.png"), "works"),
+    Case("photographs", "a name that is not UTF-8", raw_name(b"odd\xff\xfe.png"), "works"),
+    Case("photographs", "a name that begins with a hyphen", raw_name(b"-rf odd.png"), "works"),
+    Case("photographs", "a broken one with escapes in its name", lambda b: b.odd(b"", "odd\x1b[31m.png"), "named skip"),
+    Case("photographs", "Thumbs.db and others that are no pictures", mixed, "works: 25 pictures"),
+    Case("photographs", "a tenth of them broken", broken_ones(2), "named skip"),
+    Case("photographs", "more than a tenth of them broken", broken_ones(3), "error.*3 of the 24 pictures.*more than a tenth"),
+    Case("photographs", "all of one class broken", broken_ones(12), "error.*Not one of the 12 pictures of 'cat'"),
+    Case("photographs", "a class folder with nothing in it", lambda b: (shutil.rmtree(b.photographs()), (b.inputs / "cat").mkdir(), b.read())[-1], "error.*holds no pictures"),
+    Case("photographs", "a class folder in another Unicode form", lambda b: renamed_class(b), "works"),
+    Case("photographs", "no folder at all", lambda b: b.read(b.inputs / "none"), "error.*does not exist"),
+]  # fmt: skip
+
+LABELS = [i % 2 for i in range(24)]
+DATA = [
+    Case("data sets", "Parquet without a label", lambda b: parquet(b, image=cells()), "error.*lacks a column"),
+    Case("data sets", "Parquet without an image", lambda b: parquet(b, label=LABELS), "error.*lacks a column"),
+    Case("data sets", "Parquet with labels that are missing", lambda b: parquet(b, image=cells(), label=[None, *LABELS[1:]]), "error.*label -1"),
+    Case("data sets", "Parquet with labels out of range", lambda b: parquet(b, image=cells(), label=[9, *LABELS[1:]]), "error.*label 9"),
+    Case("data sets", "Parquet with a nested column for an image", lambda b: parquet(b, image=[[c] for c in cells()], label=LABELS), "error.*struct"),
+    Case("data sets", "Parquet with paths for images", lambda b: parquet(b, image=["a.png"] * 24, label=LABELS), "error.*struct"),
+    Case("data sets", "Parquet with fractions for labels", lambda b: parquet(b, image=cells(), label=[0.5] * 24), "error.*whole numbers"),
+    Case("data sets", "Parquet with a broken picture", with_cell({"bytes": b"no picture", "path": ""}), "named skip.*no format"),
+    Case("data sets", "Parquet with a row without a picture", with_cell(None), "named skip"),
+    Case("data sets", "Parquet with a picture of no bytes", with_cell({"bytes": b"", "path": None}), "named skip"),
+    Case("data sets", "Parquet cut off", lambda b: (parquet(b, image=cells(), label=LABELS), b.file("data.parquet", cut((b.inputs / "data.parquet").read_bytes(), 0.5)), b.read())[-1], "error.*not a Parquet file"),
+    Case("data sets", "text named .parquet", lambda b: (b.file("data.parquet", "hello"), b.read())[-1], "error.*not a Parquet file"),
+    Case("data sets", "Parquet with no rows", lambda b: parquet(b, image=pa.array([], pa.struct([("bytes", pa.binary()), ("path", pa.string())])), label=pa.array([], pa.int64())), "error.*no pictures"),
+    Case("data sets", "a CSV that names a file outside", text_file("t.csv", "path,label\n/etc/passwd,cat\ncat/00.png,dog\n"), "(error|named skip)"),
+    Case("data sets", "a CSV that names a file that is not there", text_file("t.csv", "path,label\ncat/99.png,cat\ndog/00.png,dog\n"), "error.*no picture"),
+    Case("data sets", "a CSV that is binary", text_file("t.csv", b"\xff\xfe\0p\0a"), "error.*UTF-8"),
+    Case("data sets", "metadata.jsonl with a line that is no JSON", text_file("metadata.jsonl", '{"file_name": "cat/00.png", "label": "cat"}\n{oops\n'), "error.*line 2.*not JSON"),
+    Case("data sets", "metadata.jsonl that leads out of the folder", text_file("metadata.jsonl", '{"file_name": "../../etc/passwd", "label": "cat"}\n'), "error.*outside"),
+    Case("data sets", "a tar that is none", text_file("t.tar", b"no tar" * 999), "error"),
+]  # fmt: skip
+
+TASK = "task: {class_names: [cat, dog]}\n"
+BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 12)
+)
+MERGES = "a0: &a0 {k: 1}\n" + "".join(f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 10)}]}}\n" for i in range(1, 12))
+RECIPES = [
+    Case("recipes", "a file that is not there", lambda b: b.figment("run", b.inputs / "none.yaml"), "error.*There is no recipe.*figment init"),
+    Case("recipes", "a folder", lambda b: b.figment("run", b.inputs), "error.*a folder without a recipe"),
+    Case("recipes", "empty", lambda b: b.recipe(""), "error.*must be a mapping"),
+    Case("recipes", "a list", lambda b: b.recipe("- a\n- b"), "error.*must be a mapping"),
+    Case("recipes", "binary", lambda b: b.recipe(os.urandom(4096) + b"\xff"), "error.*cannot be read.*UTF-8"),
+    Case("recipes", "UTF-16, as Windows writes it", lambda b: b.recipe(TASK.encode("utf-16")), "error.*UTF-8"),
+    Case("recipes", "UTF-8 with a mark in front, as Windows writes it", lambda b: b.recipe(TASK.encode("utf-8-sig")), "works"),
+    Case("recipes", "100 MB", lambda b: b.recipe(b"a: " + b"x" * 10**8), "error.*longer than 4,000,000"),
+    Case("recipes", "/dev/zero, which never ends", lambda b: b.figment("run", "/dev/zero"), "error"),
+    Case("recipes", "billions of values by aliases", lambda b: b.recipe(TASK + BOMB), "error.*1,000,000 values"),
+    Case("recipes", "billions of values by merged aliases", lambda b: b.recipe(TASK + MERGES), "error.*1,000,000 values"),
+    Case("recipes", "an alias that holds itself", lambda b: b.recipe("task: &t {class_names: *t}"), "error.*holds itself"),
+    Case("recipes", "brackets 5,000 deep", lambda b: b.recipe("a: " + "[" * 5000), "error.*too deeply"),
+    Case("recipes", "a field twice", lambda b: b.recipe(TASK + "seed: 1\nseed: 2\n"), "error.*'seed' twice, in line 2 and in line 3"),
+    Case("recipes", "a field twice further in", lambda b: b.recipe(TASK + "train:\n  epochs: 1\n  epochs: 9\n"), "error.*'epochs' twice"),
+    Case("recipes", "tabs", lambda b: b.recipe("task:\n\tclass_names: [a, b]"), "error.*takes no tabs"),
+    Case("recipes", "Python objects", lambda b: b.recipe("a: !!python/object/apply:os.system ['touch pwned']"), "error.*is not YAML"),
+    Case("recipes", "two documents", lambda b: b.recipe(TASK + "---\n" + TASK), "error.*is not YAML"),
+    Case("recipes", "control characters", lambda b: b.recipe(TASK + "name: \x1b[31m"), "error.*is not YAML"),
+    Case("recipes", "a number that is none: .nan", lambda b: b.recipe(TASK + "generate: {guidance_scale: .nan}"), "error.*finite"),
+    Case("recipes", "a number that is none: .inf", lambda b: b.recipe(TASK + "train: {learning_rate: .inf}"), "error.*finite"),
+    Case("recipes", "1e400", lambda b: b.recipe(TASK + "generate: {guidance_scale: 1e400}"), "error.*finite"),
+    Case("recipes", "a seed with 400 digits", lambda b: b.recipe(TASK + f"seed: {'9' * 400}"), "error.*seed"),
+    Case("recipes", "a negative seed", lambda b: b.recipe(TASK + "seed: -1"), "error.*seed"),
+    Case("recipes", "a seed in octal", lambda b: b.recipe(TASK + "seed: 0o17"), "error.*seed"),
+    Case("recipes", "a billion images a class", lambda b: b.recipe(TASK + "generate: {images_per_class: 1000000000}", show="seed"), "works"),
+    Case("recipes", "fields that are not there", lambda b: b.recipe(TASK + "generate: {guidence_scale: 3}\ntrian: {}"), "error.*2 mistakes.*Did you mean 'guidance_scale'.*Did you mean 'train'"),
+    Case("recipes", "a number for a name", lambda b: b.recipe(TASK + "name: 7"), "error.*put them in quotes"),
+    Case("recipes", "fields that are numbers", lambda b: b.recipe(TASK + "1: 2\nnull: 3"), "error"),
+    Case("recipes", "a recipe's name that is a path", lambda b: b.run({"name": "../../etc/$(id)<script>\x1b[2J"}), "works"),
+    Case("recipes", "an arm's name that is a path", lambda b: b.run({"arms": {"../../x\n<script>$(id)": {"seed": 1}}}), "works"),
+    Case("recipes", "an arm with a zero byte in its model", lambda b: b.arms('arms: {a: {generate.model: "a\\0b"}}'), "error.*arm 'a' has.*zero byte"),
+    Case("recipes", "an arm with a home that is not there", lambda b: b.arms("arms: {a: {task.real.test: ~nobody-here/x}}"), "error.*arm 'a' has.*no home folder"),
+    Case("recipes", "a model with a zero byte in its name", lambda b: b.recipe(TASK + 'generate: {model: "a\\0b"}'), "error.*zero byte"),
+    Case("recipes", "a model's name of 5,000 characters", lambda b: b.recipe(TASK + f"generate: {{model: {'x' * 5000}}}"), "error.*too long"),
+    Case("recipes", "a model with a way up in its name", lambda b: b.run({"generate": {"model": "../../../etc"}}), "error"),
+]  # fmt: skip
+
+
+def command(*arguments: object) -> Callable[[Bench], str]:
+    return lambda bench: bench.figment(*(a(bench) if callable(a) else a for a in arguments))
+
+
+def here(name: str) -> Callable[[Bench], Path]:
+    return lambda bench: bench.folder / name
+
+
+def small(bench: Bench) -> Path:
+    """A recipe that would run."""
+    return bench.file("small.yaml", yaml.safe_dump(bench.data()))
+
+
+def loop(bench: Bench) -> Path:
+    (bench.inputs / "loop").symlink_to("loop")
+    return bench.inputs / "loop" / "run"
+
+
+def init_with_yaml(bench: Bench) -> str:
+    path = bench.folder / "a\nseed: 9\n.yaml"
+    bench.figment("init", path)
+    return f"works: seed is {load_recipe(path).seed}"
+
+
+COMMANDS = [
+    Case("commands", "an --out that is a file", lambda b: b.figment("run", small(b), "--out", b.file("mine", "mine")), "error.*Cannot write"),
+    Case("commands", "an --out below a file", lambda b: b.figment("run", small(b), "--out", b.file("mine", "x") / "run"), "error.*Cannot write"),
+    Case("commands", "an --out through links that go round", lambda b: b.figment("run", small(b), "--out", loop(b)), "error.*Cannot write"),
+    Case("commands", "an --out with a name of 300 characters", command("run", small, "--out", here("x" * 300)), "error.*Cannot write"),
+    Case("commands", "an --out in the home of nobody", command("run", small, "--out", "~nobody-here/run"), "error.*no home folder"),
+    Case("commands", "an --out where nobody can write", command("run", small, "--out", "/proc/figment/run"), "error.*(Cannot write|No such file)"),
+    Case("commands", "an --out that may not be written", lambda b: ((b.folder / "locked").mkdir(mode=0o500), b.figment("run", small(b), "--out", b.folder / "locked" / "run"))[-1], "error.*permission", skip=ROOT),
+    Case("commands", "an --out for storage nobody knows", command("run", small, "--out", "nope://bucket/run"), "error.*cannot be reached"),
+    Case("commands", "an --out with spaces, quotes and $(...)", lambda b: b.run(out="it's a $(touch pwned) run"), "works"),
+    Case("commands", "--set without a value", command("run", small, "--set", "seed"), "error.*has no '='"),
+    Case("commands", "--set with half of YAML", command("run", small, "--set", "seed=[1,"), "error.*not YAML"),
+    Case("commands", "--set below a single value", command("run", small, "--set", "seed.x=1"), "error.*single value"),
+    Case("commands", "--set with a place that is not there", command("run", small, "--set", "filters.99.k=1"), "error.*no place in a list"),
+    Case("commands", "--set with escapes", command("run", small, "--set", "name=\x1b[31mred"), "error.*not YAML"),
+    Case("commands", "--set of a field with escapes in its name", command("run", small, "--set", "\x1b[31mred=1"), "error.*no such field"),
+    Case("commands", "a recipe with escapes in its name", command("run", "\x1b[31mred.yaml"), "error.*There is no recipe"),
+    Case("commands", "a recipe with a name of 5,000 characters", command("run", "x" * 5000), "error.*cannot be read"),
+    Case("commands", "a command that there is not", command("trian"), "error.*No such command"),
+    Case("commands", "an engine that there is not", command("run", small, "--engine", "rya"), "error.*Did you mean 'ray'"),
+    Case("commands", "--part that is none", command("generate", small, "--part", "5/3"), "error.*--part takes I/N"),
+    Case("commands", "init over a file", lambda b: b.figment("init", b.file("mine.yaml", "mine")), "error.*left as it is"),
+    Case("commands", "init over a link that leads nowhere", lambda b: ((b.inputs / "l.yaml").symlink_to("gone"), b.figment("init", b.inputs / "l.yaml"))[-1], "error.*left as it is"),
+    Case("commands", "init with a newline and YAML in the name", init_with_yaml, "works: seed is 0"),
+    Case("commands", "init with a name of 300 characters", command("init", here("x" * 300)), "error.*Cannot write"),
+    Case("commands", "status of a folder that is no run", lambda b: b.figment("status", b.inputs), "error.*not the folder of a run"),
+    Case("commands", "status of a folder that is not there", command("status", here("none")), "error.*not the folder of a run"),
+    Case("commands", "report of a run whose stage.json is cut off", damaged_run("model/stage.json", lambda d: d[:40]), "error.*cannot be read"),
+    Case("commands", "report of a run whose results are cut off", damaged_run("results.jsonl", lambda d: d[:-40]), "error.*cannot be read"),
+    Case("commands", "report of a run whose images are cut off", damaged_run("images/train-00000-of-00001.parquet", lambda d: d[:-40]), "error.*(cannot be read|can be read)"),
+    Case("commands", "report of a run with a damaged picture", damaged_run("images/train-00000-of-00001.parquet", lambda d: damage_picture(d)), "error.*figment verify"),
+]  # fmt: skip
+
+BAD = 'printf \'task: {class_names: ["🐱 é", "🐱 é"]}\' > r.yaml; '
+ENVIRONMENT = [
+    Case("environment", "no HOME, no TERM, nothing", lambda b: b.shell(BAD + "env -i PATH=\"$PATH\" PYTHONPATH=\"$PYTHONPATH\" FIGMENT run r.yaml"), "error.*each class once"),
+    Case("environment", "a HOME that is not there", lambda b: b.shell(BAD + "FIGMENT run r.yaml", HOME="/no/such"), "error.*each class once"),
+    Case("environment", "a terminal of ASCII and a class called 🐱", lambda b: b.shell(BAD + "FIGMENT run r.yaml", PYTHONIOENCODING="ascii", LC_ALL="C"), "error.*each class once"),
+    Case("environment", "a terminal of Latin-1 and a class called 🐱", lambda b: b.shell(BAD + "FIGMENT run r.yaml", PYTHONIOENCODING="latin-1"), "error.*each class once"),
+    Case("environment", "COLUMNS=20", lambda b: b.shell(BAD + "FIGMENT run r.yaml", COLUMNS="20"), "error.*each class once"),
+    Case("environment", "COLUMNS and LINES that are no numbers", lambda b: b.shell(BAD + "FIGMENT run r.yaml", COLUMNS="wide", LINES="-1"), "error.*each class once"),
+    Case("environment", "the reader goes away: | head -c 1", lambda b: b.shell("FIGMENT --help | head -c 1"), "(works|error)"),
+    Case("environment", "no output at all: >&- 2>&-", lambda b: b.shell(BAD + "FIGMENT run r.yaml >&- 2>&-"), "error"),
+    Case("environment", "an output that is full: > /dev/full", lambda b: b.shell(BAD + "FIGMENT run r.yaml > /dev/full"), "error"),
+    Case("environment", "a folder that was deleted under the command", lambda b: b.shell("mkdir d; cd d; rmdir ../d; FIGMENT status x"), "error.*not the folder of a run"),
+    Case("environment", "a name that is not UTF-8 on the command line", lambda b: b.shell("FIGMENT run $'\\xff\\xfe.yaml'"), "error.*There is no recipe"),
+]  # fmt: skip
+
+CASES = [*NAMES, *PROMPTS, *PICTURES, *DATA, *RECIPES, *COMMANDS, *ENVIRONMENT]
+
+
+# Made in code, and used above.
+
+
+def sixteen_bit_colour() -> bytes:
+    """PIL does not write them: 4 x 6 pixels of (25700, 0, 51400)."""
+    data = lying_png(6, 4, bits=16)
+    rows = (b"\0" + struct.pack(">HHH", 25700, 0, 51400) * 6) * 4
+    body = zlib.compress(rows)
+    head = data[: 8 + 25]
+    chunk = struct.pack(">I", len(body)) + b"IDAT" + body + struct.pack(">I", zlib.crc32(b"IDAT" + body))
+    return head + chunk + data[-12:]
+
+
+def text_bomb() -> bytes:
+    """A PNG with a compressed comment that would be 100 MB long."""
+    body = b"Comment\0\0" + zlib.compress(bytes(100_000_000), 1)
+    chunk = struct.pack(">I", len(body)) + b"zTXt" + body + struct.pack(">I", zlib.crc32(b"zTXt" + body))
+    data = png(solid(1, 2, 3))
+    return data[:33] + chunk + data[33:]
+
+
+def renamed_class(bench: Bench) -> str:
+    """What a Mac calls a folder: é as two characters."""
+    bench.photographs()
+    (bench.inputs / "cat").rename(bench.inputs / "cafe\u0301")
+    (bench.inputs / "dog").rename(bench.inputs / "ＤＯＧ")
+    with bench.untouched():
+        pictures = open_pictures(bench.inputs, ["caf\u00e9", "dog"])
+        return f"works: {len(pictures)} pictures"
+
+
+def damage_picture(data: bytes) -> bytes:
+    """The file stays a Parquet file; a picture in it is another."""
+    at = data.index(b"IDAT")
+    return data[: at + 20] + bytes(8) + data[at + 28 :]
+
+
+# ---- trying them -----------------------------------------------------------------------------------------------------
+
+
+def attempt(case: Case, folder: Path, clip: Path) -> str:
+    """What a case got, on one line. Raises where that is no clear answer: a traceback, a lost row, a changed input..."""
+    started = time.monotonic()
+    bench = Bench(folder, clip)
+    try:
+        got = case.do(bench)
+    except FigmentError as error:
+        got = f"error: {error}"
+    if time.monotonic() - started > LIMIT:
+        raise Lost(f"it took {time.monotonic() - started:.0f} s")
+    if (Path.cwd() / "pwned").exists() or (folder / "pwned").exists():
+        raise Lost("a command was run")
+    got = " ".join(printable(got.replace(str(folder), "DIR")).split())
+    if not re.match(case.expected, got) or not re.match(r"(works|named skip|error): \S", got) or len(got) > 3000:
+        raise Lost(f"expected {case.expected!r}, got {got[:3000]}")
+    return got
+
+
+def table(clip: Path) -> Iterator[str]:
+    yield "# Bad input, and what it gets\n"
+    yield "Made by `PYTHONPATH=src python tests/hostile.py > docs/bad_input.md`, which tries every row. `tests/test_hostile.py` tries them"
+    yield "too. A row fails if there is a traceback, if a file of the user's changes, if a picture or a row goes missing without being counted"
+    yield "and named, if a terminal is sent a control character, if a class name or a path is run by a shell, or if the report's HTML holds"
+    yield "anything that runs, loads or leads elsewhere."
+    for group in dict.fromkeys(case.group for case in CASES):
+        yield f"\n## {group.capitalize()}\n\n| given | comes of it |\n|---|---|"
+        for case in CASES:
+            if case.group == group:
+                yield f"| {_cell(case.kind)} | {_cell(_answer(case, clip))} |"
+    yield f"\n{len(CASES)} kinds."
+
+
+def _answer(case: Case, clip: Path) -> str:
+    if case.skip:
+        return "not tried here: nothing is forbidden to root"
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
+        got = attempt(case, Path(folder), clip)
+    return got if len(got) <= 300 else f"{got[:297]}..."
+
+
+def _cell(text: str) -> str:
+    """Text of a Markdown table, whatever it holds."""
+    return re.sub(r"([\\|<>&*_`\[\]$~])", r"\\\1", text)
+
+
+if __name__ == "__main__":
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    import tiny
+
+    with tempfile.TemporaryDirectory() as models:
+        lines = list(table(tiny.clip(Path(models) / "clip")))
+    print("\n".join(lines))

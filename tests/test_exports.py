@@ -1,0 +1,554 @@
+"""A run in the formats of others, each opened by its owner's own reader: the same pictures, labels and counts, whatever they are called."""
+
+from __future__ import annotations
+
+import csv
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from typer.testing import CliRunner
+
+from figment import png, store
+from figment.errors import FigmentError
+from figment.exports import source as source_module
+from figment.exports.export import export
+from figment.exports.names import Names, class_folders, safe_name
+from figment.pictures import open_pictures
+from figment.types import Sample, Verdict
+
+datasets = pytest.importorskip("datasets")
+
+PLAIN = ["zebra", "ankle boot", "t-shirt"]
+HOSTILE = [
+    "a/b",
+    "a_b",
+    "..",
+    ".hidden",
+    "back\\slash",
+    'quo"te\'s, ""',
+    "new\nline\r\n\tand tab",
+    "\u05e2\u05d1\u05e8\u05d9\u05ea",
+    "\u202eevil\u202c",
+    "\U0001f408 cat",
+    "x" * 300,
+    "x" * 299 + "y",
+    "CON",
+    "con.txt",
+    "trailing. ",
+    "train",
+    "Test tube",
+    "model-val-2",
+    "=1+1",
+    "a*b?[c]{d}",
+    "__pycache__",
+    "<b>&amp;</b>",
+    "%41;rm -rf $HOME",
+]
+FAILED, REJECTED = 1, 2  # of the pictures of each class, by number
+
+
+def make_run(folder: Path, class_names: list[str], per_class: int = 5, filters: int = 2) -> list[Sample]:
+    """A finished run, as run_recipe leaves one: of each class one failed, one rejected by the last filter. Returns the made ones."""
+    rng = np.random.default_rng(0)
+    samples = []
+    for k in range(per_class):
+        for label, name in enumerate(class_names):
+            image = None if k == FAILED else rng.integers(0, 256, (6, 5, 3), np.uint8)
+            id = f"{label:03d}-test/{k}/0" if k else f"{label:03d}-\u202e../{name[:40]}/0"
+            samples.append(
+                Sample(id, id, f'photo "{k}", of {name}', label, 2**62 + k, id, image, "NaN" if image is None else None)
+            )
+    images = store.Stage(folder / "images", 2, {}, {})
+    half = len(samples) // 2
+    for i, part in enumerate((samples[:half], samples[half:])):
+        images.write(i, store.sample_table(store.sample_rows(part), class_names))
+    images.finish(generator={"model": "m", "licence": "MIT"})
+    seen = made = [s for s in samples if s.image is not None]
+    steps = [f"{i}-f{i}" for i in range(filters)]
+    for i, step in enumerate(steps):
+        last = i == filters - 1
+        verdicts = [
+            Verdict(False, "too <odd>", {"s": 0.1}) if last and _rejected(s) else Verdict(True, "", {"s": 1 + i})
+            for s in seen
+        ]
+        stage = store.Stage(folder / "scores" / step, 1, {}, {"images": images.fingerprint})
+        table = store.score_table([s.id for s in seen], [s.label for s in seen], verdicts, class_names)
+        stage.write(0, table)
+        stage.finish(counts={"seen": len(seen), "kept": sum(v.keep for v in verdicts)})
+        seen = [s for s, v in zip(seen, verdicts, strict=True) if v.keep]
+    (folder / "model").mkdir()
+    (folder / "model" / "stage.json").write_text(json.dumps({"fingerprint": "x", "scores": steps}))
+    (folder / "recipe.yaml").write_text(yaml.safe_dump({"filters": [{"kind": "blank"}] * filters}))
+    return made
+
+
+def _rejected(sample: Sample) -> bool:
+    return sample.id.split("/")[1] == str(REJECTED)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("plain") / "run"
+    return folder, make_run(folder, PLAIN)
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hostile") / "run"
+    return folder, make_run(folder, HOSTILE)
+
+
+@pytest.fixture(params=["plain", "hostile"])
+def case(request):
+    """Run folder, its class names, and the samples that are to be exported, by id."""
+    folder, made = request.getfixturevalue(request.param)
+    names = {"plain": PLAIN, "hostile": HOSTILE}[request.param]
+    return folder, names, {s.id: s for s in made if not _rejected(s)}
+
+
+def check(rows, expected: dict[str, Sample], names: list[str]) -> None:
+    """``rows`` of (pixels, label, what is known): those of the expected samples, each once, nothing changed."""
+    rows = list(rows)
+    assert sorted(known["id"] for _, _, known in rows) == sorted(expected)
+    for pixels, label, known in rows:
+        sample = expected[known["id"]]
+        assert (np.asarray(pixels) == sample.image).all()
+        assert int(label) == sample.label and known["class_name"] == names[sample.label]
+        assert known["prompt"] == sample.prompt and int(known["seed"]) == sample.seed and known["group"] == sample.group
+        assert known["digest"] == store.digest(png.encode(sample.image))
+        assert str(known["kept"]) == str(not _rejected(sample))
+        assert known["reason"] == ("too <odd>" if _rejected(sample) else "")
+        assert float(known["score_s"]) == (0.1 if _rejected(sample) else 2)
+
+
+def opened(*args, tmp_path: Path, **options):
+    found = datasets.load_dataset(*args, cache_dir=str(tmp_path / "cache"), **options)
+    assert list(found) == ["train"]
+    return found["train"]
+
+
+# ---- each by its owner's reader --------------------------------------------------------------------------------------
+
+
+def test_imagefolder_by_datasets(case, tmp_path):
+    folder, names, expected = case
+    done = export(folder, "imagefolder", tmp_path / "out")
+    assert sum(done.counts.values()) == len(expected) and done.left_out == len(names) and done.written
+    for args, options in (((str(tmp_path / "out"),), {}), (("imagefolder",), {"data_dir": str(tmp_path / "out")})):
+        rows = opened(*args, tmp_path=tmp_path, **options)
+        check(((r["image"], r["label"], r) for r in rows), expected, names)
+
+
+def test_imagefolder_labels_of_folders_by_datasets(case, tmp_path):
+    """Without the metadata, the class folders alone say the same."""
+    folder, _, expected = case
+    export(folder, "imagefolder", tmp_path / "out")
+    options = {"data_dir": str(tmp_path / "out"), "drop_metadata": True, "drop_labels": False}
+    (tmp_path / "out" / "metadata.jsonl").unlink()
+    rows = opened("imagefolder", tmp_path=tmp_path, **options)
+    classes = {c["folder"]: c["label"] for c in json.loads((tmp_path / "out" / "classes.json").read_text())}
+    labels = [classes[rows.features["label"].int2str(r["label"])] for r in rows]
+    assert sorted(labels) == sorted(s.label for s in expected.values())
+
+
+def test_imagefolder_by_torchvision(case, tmp_path):
+    from torchvision.datasets import ImageFolder
+
+    folder, names, expected = case
+    out = tmp_path / "out"
+    export(folder, "imagefolder", out)
+    classes = json.loads((out / "classes.json").read_text())
+    assert [c["class_name"] for c in classes] == names and [c["label"] for c in classes] == list(range(len(names)))
+    assert all(c["pictures"] == sum(s.label == c["label"] for s in expected.values()) for c in classes)
+    label = {c["folder"]: c["label"] for c in classes}
+    known = {r["file_name"]: r for r in map(json.loads, (out / "metadata.jsonl").read_text().splitlines())}
+    found = ImageFolder(out)
+    assert len(found) == len(expected) and sorted(found.classes) == sorted(label)
+    rows = []
+    for (path, index), (image, _) in zip(found.samples, found, strict=True):
+        rows.append((image, label[found.classes[index]], known[Path(path).relative_to(out).as_posix()]))
+    check(rows, expected, names)
+
+
+def test_webdataset_by_webdataset(case, tmp_path, monkeypatch):
+    wds = pytest.importorskip("webdataset")
+    monkeypatch.setattr(source_module, "SHARD_PICTURES", 4)
+    folder, names, expected = case
+    export(folder, "webdataset", tmp_path / "out")
+    tars = sorted(str(p) for p in (tmp_path / "out").glob("*.tar"))
+    assert len(tars) == -(-len(expected) // 4) and tars[1].endswith("/00001.tar")
+    rows = list(wds.WebDataset(tars, shardshuffle=False, empty_check=False).decode("rgb8"))
+    check(((r["png"], r["cls"], r["json"]) for r in rows), expected, names)
+    assert all(r["txt"] == r["json"]["caption"] == r["json"]["prompt"] for r in rows)
+    assert [r["__key__"] for r in rows[:5]] == ["000000000", "000000001", "000000002", "000000003", "000010000"]
+    assert {(r["json"]["width"], r["json"]["height"]) for r in rows} == {(5, 6)}
+
+
+def test_webdataset_by_datasets(case, tmp_path):
+    folder, names, expected = case
+    export(folder, "webdataset", tmp_path / "out")
+    for args, options in (((str(tmp_path / "out"),), {}), (("webdataset",), {"data_dir": str(tmp_path / "out")})):
+        rows = opened(*args, tmp_path=tmp_path, **options)
+        check(((r["png"], r["cls"], r["json"]) for r in rows), expected, names)
+
+
+def test_csv_by_the_csv_module_and_pandas(case, tmp_path):
+    pandas = pytest.importorskip("pandas")
+    folder, names, expected = case
+    out = tmp_path / "out"
+    export(folder, "csv", out)
+    with open(out / "labels.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    check(((Image.open(out / r["path"]), r["label"], r) for r in rows), expected, names)
+    table = pandas.read_csv(out / "labels.csv", keep_default_na=False)
+    check(((Image.open(out / r["path"]), r["label"], r) for r in table.to_dict("records")), expected, names)
+
+
+def test_parquet_by_datasets(case, tmp_path, monkeypatch):
+    monkeypatch.setattr(source_module, "SHARD_PICTURES", 4)
+    folder, names, expected = case
+    export(folder, "parquet", tmp_path / "out")
+    rows = opened(str(tmp_path / "out"), tmp_path=tmp_path)
+    assert rows.features["label"].names == names
+    check(((r["image"], r["label"], r) for r in rows), expected, names)
+
+
+@pytest.mark.parametrize("to, where", [("imagefolder", ""), ("webdataset", ""), ("csv", "labels.csv"), ("parquet", "")])
+def test_there_and_back(case, tmp_path, to, where):
+    """What was taken elsewhere is what figment reads again, also for a task whose classes come in another order."""
+    folder, names, expected = case
+    export(folder, to, tmp_path / "out")
+    turned = names[::-1]
+    pictures = open_pictures(tmp_path / "out" / where, turned)
+    assert len(set(pictures.ids)) == len(pictures) == len(expected)
+    by_digest = {store.digest(png.encode(s.image)): s for s in expected.values()}
+    for image, label, digest in zip(
+        pictures.load(range(len(pictures))), pictures.labels, pictures.digests, strict=True
+    ):
+        assert (image == by_digest[digest].image).all() and turned[label] == names[by_digest[digest].label]
+
+
+# ---- what is exported ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("to", ["imagefolder", "webdataset", "csv", "parquet"])
+def test_all_takes_the_rejected_along_and_never_the_failed(plain, tmp_path, to):
+    folder, made = plain
+    done = export(folder, to, tmp_path / "out", rejected=True)
+    assert sum(done.counts.values()) == len(made) == 4 * len(PLAIN) and done.left_out == 0
+    if to != "csv":
+        rows = opened(str(tmp_path / "out"), tmp_path=tmp_path)
+        image, known, label = {"webdataset": ("png", "json", "cls")}.get(to, ("image", None, "label"))
+        check(((r[image], r[label], r[known] if known else r) for r in rows), {s.id: s for s in made}, PLAIN)
+
+
+def test_a_folder_of_images_alone_and_one_inside_a_run(plain, tmp_path):
+    import shutil
+
+    folder, made = plain
+    assert sum(export(folder / "images", "csv", tmp_path / "a").counts.values()) == 3 * len(PLAIN)
+    shutil.copytree(folder / "images", tmp_path / "images")
+    assert sum(export(tmp_path / "images", "csv", tmp_path / "b").counts.values()) == len(made)
+
+
+def test_pictures_that_no_filter_judged_are_not_taken_for_kept(tmp_path):
+    make_run(tmp_path / "run", PLAIN)
+    (tmp_path / "run" / "model" / "stage.json").unlink()
+    (tmp_path / "run" / "scores" / "1-f1" / "stage.json").unlink()
+    with pytest.raises(FigmentError, match="have not judged all its pictures.*figment run"):
+        export(tmp_path / "run", "csv", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert sum(export(tmp_path / "run", "csv", tmp_path / "out", rejected=True).counts.values()) == 4 * len(PLAIN)
+
+
+def test_pictures_made_after_the_filters_ran_are_not_taken_for_kept(tmp_path):
+    make_run(tmp_path / "run", PLAIN)
+    marker = tmp_path / "run" / "scores" / "0-f0" / "stage.json"
+    record = json.loads(marker.read_text())
+    record["counts"]["seen"] -= 1  # one that had failed was made since
+    marker.write_text(json.dumps(record))
+    with pytest.raises(FigmentError, match="have not judged all its pictures"):
+        export(tmp_path / "run", "csv", tmp_path / "out")
+
+
+def test_a_run_without_filters_keeps_everything(tmp_path):
+    made = make_run(tmp_path / "run", PLAIN, filters=0)
+    assert sum(export(tmp_path / "run", "csv", tmp_path / "out").counts.values()) == len(made)
+
+
+def test_folders_that_cannot_be_exported(plain, tmp_path):
+    with pytest.raises(FigmentError, match="holds no finished images"):
+        export(tmp_path / "nothing", "csv", tmp_path / "out")
+    with pytest.raises(FigmentError, match=r"no format 'imagefoler'\. Did you mean 'imagefolder'"):
+        export(plain[0], "imagefoler", tmp_path / "out")
+
+
+def test_a_damaged_picture_stops_the_export(tmp_path):
+    made = make_run(tmp_path / "run", PLAIN)
+    path = tmp_path / "run" / "images" / "train-00000-of-00002.parquet"
+    whole, picture = path.read_bytes(), png.encode(made[0].image)
+    at = whole.index(picture) + 45
+    path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    with pytest.raises(FigmentError, match="damaged since it was made.*figment verify"):
+        export(tmp_path / "run", "webdataset", tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*.tar"))
+
+
+# ---- never over anything, finished by the same command ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("to", ["imagefolder", "webdataset", "csv", "parquet"])
+def test_what_is_there_is_never_overwritten(plain, tmp_path, to):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "metadata.jsonl").write_text("mine")
+    with pytest.raises(FigmentError, match=r"is not empty: it holds 'metadata\.jsonl'"):
+        export(plain[0], to, out)
+    assert (out / "metadata.jsonl").read_text() == "mine"
+    (out / "metadata.jsonl").unlink()
+    assert export(plain[0], to, out).written
+    before = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in out.rglob("*") if p.is_file()}
+    assert not export(plain[0], to, out).written
+    for other in ({"rejected": True}, {"to": "webdataset" if to == "csv" else "csv"}):
+        with pytest.raises(FigmentError, match="holds another export"):
+            export(plain[0], **{"to": to, **other}, out=out)
+    # Nothing but the lock of the refused ones has come.
+    assert {
+        p: (p.stat().st_mtime_ns, p.read_bytes()) for p in out.rglob("*") if p.is_file() and p.name != ".lock"
+    } == before
+
+
+@pytest.mark.parametrize("to", ["imagefolder", "webdataset", "csv", "parquet"])
+def test_an_interrupted_export_is_finished_by_the_same_command(plain, tmp_path, monkeypatch, to):
+    monkeypatch.setattr(source_module, "SHARD_PICTURES", 2)
+    folder, _ = plain
+    export(folder, to, tmp_path / "whole")
+    read, calls = source_module.Source.data, []
+
+    def fails_at_the_sixth(self, index):
+        calls.append(index)
+        if len(calls) == 6:
+            raise KeyboardInterrupt
+        return read(self, index)
+
+    monkeypatch.setattr(source_module.Source, "data", fails_at_the_sixth)
+    with pytest.raises(KeyboardInterrupt):
+        export(folder, to, tmp_path / "out")
+    left = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*") if p.suffix in (".png", ".tar", ".parquet")}
+    assert left and not (tmp_path / "out" / "README.md").exists()
+    if to in ("imagefolder", "csv"):
+        half = next(iter(left))
+        half.write_bytes(half.read_bytes()[:40])  # as a power cut leaves it
+        del left[half]
+    assert export(folder, to, tmp_path / "out").written
+    assert all(p.stat().st_mtime_ns == at for p, at in left.items())  # what was whole was not written again
+    contents = [
+        {p.relative_to(root): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+        for root in (tmp_path / "whole", tmp_path / "out")
+    ]
+    assert contents[0] == contents[1]
+
+
+@pytest.mark.parametrize("to", ["imagefolder", "webdataset", "csv", "parquet"])
+def test_an_object_store(plain, s3, to):
+    where = f"{s3}/exports/{to}"
+    assert export(plain[0], to, where).written and not export(plain[0], to, where).written
+    with pytest.raises(FigmentError, match="holds another export"):
+        export(plain[0], to, where, rejected=True)
+    pictures = open_pictures(f"{where}/labels.csv" if to == "csv" else where, PLAIN)
+    assert len(pictures.load(range(len(pictures)))) == 3 * len(PLAIN)
+
+
+# ---- names -----------------------------------------------------------------------------------------------------------
+
+
+def test_names_that_are_safe_stay():
+    for name in [
+        "zebra",
+        "T-shirt",
+        "ankle boot",
+        "b\u00e9b\u00e9",
+        "\u732b",
+        "St. Bernard",
+        "shoe trees",
+        "trainer",
+        "1,000 (big)",
+    ]:
+        assert safe_name(name) == name
+
+
+def test_names_are_safe_and_never_alike():
+    names = class_folders(
+        [*HOSTILE, "Coat", "coat", "COAT", "caf\u00e9", "cafe\u0301", "", "   ", "\ud800", "a_b", "a_b~"]
+    )
+    assert len({n.casefold() for n in names}) == len(names)
+    for name in names:
+        assert name and len(name.encode()) <= 255 and name == name.strip(" .") and not name.startswith((".", "_"))
+        assert not set(name) & set('/\\:*?"<>|[]{}#%$\n\r\t\0\u202e')
+        assert name.split(".")[0].upper() not in ("CON", "NUL", "PRN", "AUX")
+    assert class_folders(["a/b", "a_b"]) == ["a_b~", "a_b"]  # the one that is safe keeps its name, whatever came first
+
+
+def test_many_ids_that_are_cut_to_the_same_name_stay_apart():
+    names = Names()
+    given = [names("p" * 400 + str(i)) for i in range(50)]
+    assert len(set(given)) == 50 and all(len(n.encode()) < 200 for n in given)
+
+
+# ---- the Hub ---------------------------------------------------------------------------------------------------------
+
+
+class Hub(ThreadingHTTPServer):
+    """As much of the Hub as an upload needs, on this machine."""
+
+    def __init__(self, holds: list[str], private: bool = True):
+        super().__init__(("127.0.0.1", 0), _HubHandler)
+        self.holds, self.private, self.commits, self.created = holds, private, [], []
+
+
+class _HubHandler(BaseHTTPRequestHandler):
+    server: Hub
+
+    def log_message(self, *args):
+        pass
+
+    def do_GET(self):
+        siblings = [{"rfilename": name} for name in self.server.holds]
+        self.answer(
+            {
+                "_id": "1",
+                "id": "me/pets",
+                "private": self.server.private,
+                "siblings": siblings,
+                "sha": "0" * 40,
+                "tags": [],
+            }
+        )
+
+    def do_POST(self):
+        import base64
+
+        body = self.body()
+        if self.path == "/api/repos/create":
+            self.server.created.append((json.loads(body), self.headers["Authorization"]))
+            self.answer({"url": f"http://127.0.0.1:{self.server.server_port}/datasets/me/pets"})
+        elif "/preupload/" in self.path:
+            paths = [f["path"] for f in json.loads(body)["files"]]
+            self.answer({"files": [{"path": p, "uploadMode": "regular", "shouldIgnore": False} for p in paths]})
+        elif "/commit/" in self.path:
+            lines = [json.loads(line) for line in body.splitlines()]
+            files = {x["value"]["path"]: base64.b64decode(x["value"]["content"]) for x in lines if x["key"] == "file"}
+            self.server.commits.append(files)
+            url = f"http://127.0.0.1:{self.server.server_port}/datasets/me/pets/commit/1"
+            self.answer({"commitUrl": url, "commitOid": "1" * 40, "success": True})
+        else:
+            self.answer({"errors": [], "warnings": []})
+
+    def body(self) -> bytes:
+        if "Content-Length" in self.headers:
+            return self.rfile.read(int(self.headers["Content-Length"]))
+        data = b""
+        while size := int(self.rfile.readline(), 16):
+            data += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return data
+
+    def answer(self, value) -> None:
+        data = json.dumps(value).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """``hub(files)`` starts one that holds these files."""
+    import huggingface_hub.constants
+
+    servers = []
+
+    def start(holds: list[str], **options) -> Hub:
+        server = Hub(holds, **options)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setenv("HF_TOKEN", "hf_secret")
+        return server
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def _is_private(asked: dict) -> bool:
+    """Older and newer clients say it in different words."""
+    return asked.get("visibility", "private" if asked.get("private") else "public") == "private"
+
+
+def test_the_hub_gets_what_datasets_opens(hub, tmp_path):
+    made = make_run(tmp_path / "run", HOSTILE)
+    server = hub([".gitattributes"])
+    done = export(tmp_path / "run", "hub", "me/pets")
+    ((asked, token),) = server.created
+    assert (
+        asked["name"] == "pets" and asked["organization"] == "me" and asked["type"] == "dataset" and _is_private(asked)
+    )
+    assert token == "Bearer hf_secret" and done.where.endswith("/datasets/me/pets")
+    (files,) = server.commits
+    assert sorted(files) == ["README.md", "train-00000-of-00001.parquet"]
+    for name, data in files.items():
+        (tmp_path / "there").mkdir(exist_ok=True)
+        (tmp_path / "there" / name).write_bytes(data)
+    rows = opened(str(tmp_path / "there"), tmp_path=tmp_path)
+    assert rows.features["label"].names == HOSTILE
+    check(((r["image"], r["label"], r) for r in rows), {s.id: s for s in made if not _rejected(s)}, HOSTILE)
+
+
+def test_the_hub_is_never_written_over_and_nothing_is_public_by_accident(hub, tmp_path):
+    make_run(tmp_path / "run", PLAIN)
+    server = hub([".gitattributes", "theirs.parquet"])
+    with pytest.raises(FigmentError, match=r"holds files already, such as theirs\.parquet"):
+        export(tmp_path / "run", "hub", "me/pets")
+    assert not server.commits
+    server = hub([], private=False)
+    with pytest.raises(FigmentError, match="public.*say --public"):
+        export(tmp_path / "run", "hub", "me/pets")
+    assert not server.commits
+    export(tmp_path / "run", "hub", "me/pets", public=True)
+    assert not _is_private(server.created[-1][0]) and len(server.commits) == 1
+
+
+def test_without_a_network_the_hub_says_what_is_ready(tmp_path):
+    make_run(tmp_path / "run", PLAIN)
+    with pytest.raises(FigmentError, match="did not take me/pets.*hf auth login.*is ready in") as error:
+        export(tmp_path / "run", "hub", "me/pets")
+    ready = Path(str(error.value).split("is ready in ")[1].split("; ")[0])
+    assert len(opened(str(ready), tmp_path=tmp_path)) == 3 * len(PLAIN)
+    with pytest.raises(FigmentError, match="no name of a data set"):
+        export(tmp_path / "run", "hub", "a b/../c")
+
+
+# ---- the command -----------------------------------------------------------------------------------------------------
+
+
+def test_the_command_counts_what_it_wrote(hostile, tmp_path):
+    from figment.cli import app
+
+    folder, _ = hostile
+    result = CliRunner().invoke(app, ["export", str(folder), "--to", "csv", "--out", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    assert f"{3 * len(HOSTILE)} pictures; {len(HOSTILE)} rejected ones left out (--all" in result.output
+    assert "Exported to" in result.output and "\u202e" not in result.output
+    again = CliRunner().invoke(app, ["export", str(folder), "--to", "csv", "--out", str(tmp_path / "out")])
+    assert again.exit_code == 0 and "All of it was there already" in again.output

@@ -1,0 +1,418 @@
+"""Every kind of damage is found and named; a clean run is said to be one; nothing is ever changed by looking."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import damage
+from damage import flip, shard
+from figment import files, store
+from figment.errors import FigmentError
+from figment.generate.procedural import ProceduralGenerator
+from figment.generate.stage import generate_images
+from figment.pictures import open_shards
+from figment.run import make_images, run_recipe
+from figment.types import Prompt
+from figment.verify import verify
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    return damage.make(tmp_path_factory.mktemp("verify") / "run")
+
+
+@pytest.fixture
+def run(made, tmp_path) -> Path:
+    return Path(shutil.copytree(made, tmp_path / "run"))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, clip) -> Path:
+    """A run to its end, with verdicts, features and a classifier."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    run_recipe(damage.recipe(**{"train.encoder": str(clip)}), folder)
+    return folder
+
+
+def said(folder: Path, severity: str = "broken", **options) -> str:
+    return "\n".join(f"{f.stage}: {f.text}" for f in verify(folder, **options).findings if f.severity == severity)
+
+
+def state(folder: Path) -> dict[str, tuple[int, bytes]]:
+    return {str(p): (p.stat().st_mtime_ns, p.read_bytes()) for p in folder.rglob("*") if p.is_file()}
+
+
+# ---- nothing wrong ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_a_clean_run_is_said_to_be_one_and_is_left_as_it_is(run, fast):
+    before = state(run)
+    found = verify(run, fast=fast)
+    assert found.ok and not found.findings
+    assert found.advice == "Everything is as it was written."
+    assert found.checked["images"].startswith("20 rows in 3 shards") and "made: 10 a class" in found.checked["images"]
+    assert found.checked["prompts"] == "8 prompts"
+    assert state(run) == before
+
+
+def test_a_finished_run_is_clean_too_with_its_arms(whole):
+    found = verify(whole)
+    assert not found.findings
+    assert found.checked["scores/0-blank"] == "20 verdicts, 20 kept" and "model" in found.checked
+    assert "kept by the filters: 10 a class" in found.checked["images"]
+
+
+def test_images_alone(tmp_path):
+    prompts = [Prompt(f"{label:03d}-x/0", f"text {label}", label, "g") for label in (0, 1)]
+    generator = ProceduralGenerator(height=8, width=8)
+    generate_images(prompts, generator, tmp_path / "made", ["a", "b"], images_per_class=6, shard_size=4)
+    assert verify(tmp_path / "made").ok
+    flip(tmp_path / "made" / "train-00001-of-00003.parquet", 200)
+    found = verify(tmp_path / "made")
+    assert [f.shard for f in found.findings] == [1] and "3 of its pictures are unharmed" in found.findings[0].text
+
+
+def test_the_images_of_a_run_are_held_against_its_recipe(run):
+    damage.edit(shard(run), lambda rows: rows[::-1])
+    assert "their order is another" in said(run / "images")
+
+
+def test_the_way_to_one_picture_that_the_docs_show_is_right(run):
+    text = (Path(__file__).parents[1] / "docs" / "format.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    names = {"path": shard(run, 1), "row": 5}
+    exec(code, names)
+    assert (np.asarray(names["image"]) == open_shards(run / "images")[0].load([13])[0]).all()
+
+
+def test_a_folder_of_nothing_of_ours_is_refused(tmp_path):
+    with pytest.raises(FigmentError, match="neither the folder of a run nor of images"):
+        verify(tmp_path)
+
+
+# ---- bytes -----------------------------------------------------------------------------------------------------------
+
+
+def positions(path: Path, n: int = 200) -> list[int]:
+    """The first and last bytes of a file, and some of everything between them."""
+    size = path.stat().st_size
+    return sorted({*range(12), *range(size - 12, size), *np.linspace(0, size - 1, n).astype(int).tolist()})
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_a_flipped_bit_anywhere_in_a_shard_is_found(run, fast):
+    path = shard(run, 1)
+    right = path.read_bytes()
+    for i, position in enumerate(positions(path, 60 if fast else 200)):
+        flip(path, position, 1 << (i % 8))
+        found = verify(run, fast=fast)
+        assert [f.shard for f in found.findings if f.severity == "broken"] == [1], position
+        assert not found.ok and "figment repair" in found.advice
+        path.write_bytes(right)
+    assert verify(run).ok
+
+
+def test_without_stage_json_a_flipped_bit_in_the_rows_is_found_and_one_in_the_footer_is_noted(run):
+    (run / "images" / "stage.json").unlink()
+    path = shard(run, 1)
+    right = path.read_bytes()
+    name = right.rindex(b"parquet-cpp-arrow")  # a file that says another version wrote it cannot be compared
+    assert verify(run).findings[0].severity == "missing" and len(verify(run).findings) == 1
+    for i, position in enumerate(positions(path, 50)):
+        flip(path, position, 1 << (i % 8))
+        assert [f for f in verify(run).findings if f.shard == 1] or name <= position < name + 40, position
+        path.write_bytes(right)
+
+
+def test_a_truncated_shard_says_by_how_much(run):
+    path = shard(run)
+    size = path.stat().st_size
+    path.write_bytes(path.read_bytes()[: size // 2])
+    assert f"{size // 2:,} bytes instead of {size:,}" in said(run) and "cannot be read" in said(run)
+    path.write_bytes(b"")
+    assert "it has 0 bytes" in said(run)
+
+
+# ---- files -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_missing_shard(run):
+    shard(run, 2).unlink()
+    found = verify(run)
+    assert not found.ok and "1 of 3 shards are not there" in said(run, "missing")
+    assert found.advice.endswith(f"figment repair {run}")
+
+
+def test_a_shard_of_another_run_under_a_right_and_under_a_wrong_name(run, tmp_path):
+    other = damage.make(tmp_path / "other", **{"generate.noise": 1.0})
+    shutil.copy(shard(other, 1), shard(run, 1))
+    shutil.copy(shard(other, 1), run / "images" / "train-00001-of-00009.parquet")
+    text = said(run)
+    assert "train-00001-of-00003.parquet is not the file that stage.json has the checksum of" in text
+    assert "was made with other settings" in text
+    assert "train-00001-of-00009.parquet is no shard of these images" in text
+
+
+def test_two_shards_that_changed_places(run):
+    first, second = shard(run, 0).read_bytes(), shard(run, 1).read_bytes()
+    shard(run, 0).write_bytes(second)
+    shard(run, 1).write_bytes(first)
+    found = verify(run)
+    assert [f.shard for f in found.findings if f.shard is not None] == [0, 1]
+    assert "has other rows than planned: 8 missing" in said(run)
+
+
+def test_files_of_killed_writers_are_noted(run):
+    (run / "images" / ".train-00000-of-00003.parquet.abc.tmp").write_bytes(b"half")
+    assert "1 files of writers that were killed" in said(run, "note")
+    assert verify(run).ok
+
+
+def test_a_missing_card_and_a_missing_and_a_damaged_recipe(run):
+    (run / "images" / "README.md").unlink()
+    assert "README.md, the dataset card, is not there" in said(run, "missing")
+    (run / "recipe.yaml").write_text("task: [unclosed")
+    assert "recipe.yaml: cannot be read" in said(run)
+    (run / "recipe.yaml").unlink()
+    assert "recipe.yaml: cannot be read: it is not there" in said(run, "missing")
+
+
+# ---- rows ------------------------------------------------------------------------------------------------------------
+
+
+def doubled(rows):
+    return [*rows, rows[3]]
+
+
+def relabelled(rows):
+    rows[2]["label"] = 1 - rows[2]["label"]
+
+
+def reseeded(rows):
+    rows[0]["seed"] += 1
+
+
+def exchanged(rows):
+    rows[0]["image"], rows[1]["image"] = rows[1]["image"], rows[0]["image"]
+
+
+def emptied(rows):
+    rows[4]["image"] = None
+
+
+def no_picture(rows):
+    rows[5]["image"]["bytes"] = b"no picture"
+    rows[5]["digest"] = store.digest(b"no picture")
+
+
+EDITS = {
+    doubled: "has other rows than planned: 1 twice",
+    relabelled: "has another label than planned in 1 of 8 rows",
+    reseeded: "has another seed than planned in 1 of 8 rows",
+    exchanged: "holds 2 broken rows of 8: row 0 (000-red-thing/00000/0) has a picture that is not the one of its digest",
+    emptied: "has neither a picture nor a reason",
+    no_picture: "has a picture that cannot be decoded",
+}
+
+
+@pytest.mark.parametrize("change", EDITS)
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_shard_that_another_tool_edited(run, change, finished):
+    """Its page checksums are right; the file's checksum tells, and where there is none yet, the rows do."""
+    if not finished:
+        (run / "images" / "stage.json").unlink()
+    damage.edit(shard(run), change)
+    assert EDITS[change] in said(run)
+    assert ("checksum" in said(run)) == finished
+
+
+def test_a_column_less(run):
+    import pyarrow.parquet as pq
+
+    shard(run).write_bytes(store.parquet(pq.read_table(shard(run)).drop(["seed"])))
+    assert "has other columns than the format" in said(run)
+
+
+def test_another_writers_layout_without_places(run):
+    import pyarrow.parquet as pq
+
+    (run / "images" / "stage.json").unlink()
+    pq.write_table(pq.read_table(shard(run)), shard(run))
+    assert "does not say where its pictures lie" in said(run)
+
+
+# ---- stage.json ------------------------------------------------------------------------------------------------------
+
+
+def edit_marker(run: Path, **changes) -> None:
+    marker = run / "images" / "stage.json"
+    files.write_json(marker, {**files.read_json(marker), **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"counts": {"attempted": 20, "made": 19, "failed": {"x": 1}}}, "stage.json counts"),
+        ({"fingerprint": "0" * 16}, "stage.json was changed: its fingerprint is not that of its settings"),
+        ({"shards": 4}, "its fingerprint is not that of its settings"),
+        ({"format": 1}, "it says format 1, and its fingerprint is of format 2"),
+        ({"files": {}}, "train-00000-of-00003.parquet has no checksum in stage.json"),
+        ({"files": []}, "stage.json cannot be read"),
+    ],
+)
+def test_an_edited_stage_json(run, changes, text):
+    edit_marker(run, **changes)
+    assert text in said(run)
+    assert "figment repair" in verify(run).advice
+
+
+def test_a_missing_and_a_damaged_stage_json(run):
+    marker = run / "images" / "stage.json"
+    marker.write_text(marker.read_text()[:100])
+    assert "stage.json cannot be read (JSONDecodeError" in said(run)
+    marker.unlink()
+    assert "stage.json is not there" in said(run, "missing")
+
+
+@pytest.mark.parametrize(("version", "whose"), [(1, "an older"), (3, "a newer")])
+@pytest.mark.parametrize("finished", [True, False])
+def test_another_format_version_is_said_plainly_and_nothing_else_is(tmp_path, monkeypatch, version, whose, finished):
+    monkeypatch.setattr(store, "FORMAT_VERSION", version)
+    run = damage.make(tmp_path / "run")
+    monkeypatch.undo()
+    if not finished:
+        (run / "images" / "stage.json").unlink()
+    found = verify(run)
+    assert {f.text.partition(";")[0] for f in found.findings} == {
+        f"this was written by {whose} figment, in format version {version}"
+    }
+    assert found.advice.startswith("This cannot be mended")
+
+
+def test_images_of_another_recipe_and_of_other_prompts(run, tmp_path):
+    (run / "recipe.yaml").write_text(damage.recipe(**{"generate.noise": 1.0}).to_yaml())
+    assert "not made with recipe.yaml: generate.noise was 8.0 and is now 1.0" in said(run)
+    other = damage.make(tmp_path / "other", **{"prompts.per_class": 3})
+    (run / "recipe.yaml").write_text(damage.recipe().to_yaml())
+    shutil.rmtree(run / "prompts")
+    shutil.copytree(other / "prompts", run / "prompts")
+    assert "made from other prompts" in said(run)
+
+
+# ---- prompts ---------------------------------------------------------------------------------------------------------
+
+
+def test_damaged_prompts(run):
+    path = run / "prompts" / "train-00000-of-00001.parquet"
+    right = path.read_bytes()
+    for position in (0, 50, len(right) // 2, len(right) - 20, len(right) - 1):
+        flip(path, position)
+        assert "prompts: train-00000-of-00001.parquet is not the file" in said(run)
+        path.write_bytes(right)
+    path.unlink()
+    assert "prompts: train-00000-of-00001.parquet is not there" in said(run, "missing")
+
+
+# ---- notes -----------------------------------------------------------------------------------------------------------
+
+
+class Unlucky(ProceduralGenerator):
+    """Fails for a prompt's texts, and draws the same picture for all seeds of another."""
+
+    def __init__(self, fails: str = "?", stuck: str = "?"):
+        super().__init__(height=8, width=8)
+        self.fails, self.stuck = fails, stuck
+
+    def __call__(self, prompts, seeds, init=None):
+        images = super().__call__(prompts, [1 if self.stuck in p else s for p, s in zip(prompts, seeds, strict=True)])
+        return [None if self.fails in p else image for p, image in zip(prompts, images, strict=True)]
+
+
+def test_failed_rows_are_noted_with_their_reasons(tmp_path):
+    make_images(damage.recipe(), tmp_path, generator=Unlucky(fails="blue thing"))
+    notes = said(tmp_path, "note")
+    assert "10 rows failed and will be tried again by the next run: 10 the model gave NaN" in notes
+    assert "out of balance (made): the median is 5, and of these there are few: blue thing 0" in notes
+    assert verify(tmp_path).ok
+
+
+def test_the_same_picture_for_other_seeds_is_noted(tmp_path):
+    make_images(damage.recipe(), tmp_path, generator=Unlucky(stuck="red thing"))
+    notes = said(tmp_path, "note")
+    assert "6 pictures are the same as another one" in notes  # ten of four prompts
+    assert "6 of them have the same prompt and another seed, which looks like a generator that is stuck" in notes
+    assert re.search(r"such as row (\d) of shard 0 and row \1 of shard 1", notes)
+
+
+def test_an_interrupted_run_is_told_from_a_broken_one(run):
+    shard(run, 1).unlink()
+    (run / "images" / "stage.json").unlink()
+    found = verify(run)
+    assert {f.severity for f in found.findings} == {"missing"}
+    assert found.advice == f"Nothing is harmed. The next run makes what is missing: figment run {run}"
+
+
+# ---- what comes after the images -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def finished(whole, tmp_path) -> Path:
+    return Path(shutil.copytree(whole, tmp_path / "run"))
+
+
+def test_damaged_verdicts_features_classifier_and_results(finished):
+    scores = finished / "scores" / "0-blank" / "train-00000-of-00001.parquet"
+    flip(scores, scores.stat().st_size // 2)
+    assert "scores/0-blank: train-00000-of-00001.parquet is not the file" in said(finished)
+    assert verify(finished).advice.endswith(f"figment run {finished}")
+    (cache,) = (finished / "features").glob("*/*.parquet")
+    flip(cache, 300)
+    assert f"features: {cache.name} " in said(finished)
+    head = finished / "model" / "head.safetensors"
+    head.write_bytes(head.read_bytes()[:50])
+    assert "model: the classifier cannot be read" in said(finished)
+    (finished / "results.jsonl").write_text('{"metric": \n')
+    assert "results.jsonl: line 1 cannot be read" in said(finished)
+
+
+def test_a_flipped_bit_in_the_classifier(finished):
+    head = finished / "model" / "head.safetensors"
+    flip(head, head.stat().st_size - 3)
+    assert "head.safetensors is not the file that stage.json has the checksum of" in said(finished)
+
+
+def test_verdicts_on_other_pictures(finished):
+    folder = finished / "scores" / "0-blank"
+    stage = files.read_json(folder / "stage.json")
+    rewritten = store.Stage(folder, 1, stage["settings"], {"images": "0" * 16})
+    rewritten.write(0, store.read_shard(rewritten.shard(0)))
+    rewritten.finish(counts=stage["counts"])
+    assert "these verdicts are on other images" in said(finished)
+    rewritten = store.Stage(folder, 1, stage["settings"], stage["inputs"])
+    rewritten.write(0, store.read_shard(rewritten.shard(0)).slice(1))
+    rewritten.finish(counts=stage["counts"])
+    assert "19 verdicts on 20 pictures that reached this filter, 19 of them on one of these" in said(finished)
+
+
+# ---- the command -----------------------------------------------------------------------------------------------------
+
+
+def test_the_command_prints_a_table_and_exits_with_1_where_something_is_wrong(run):
+    from test_cli import figment
+
+    done = figment("verify", run)
+    assert done.returncode == 0 and "Everything is as it was written." in done.stdout
+    flip(shard(run), 300)
+    done = figment("verify", run, "--fast")
+    assert done.returncode == 1 and "broken" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith(
+        "Make again what is broken or missing, and nothing else: figment repair"
+    )
+    assert json.loads((run / "images" / "stage.json").read_text())["counts"]["made"] == 20

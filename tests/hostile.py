@@ -229,7 +229,7 @@ def snapshot(folder: Path) -> dict[str, Any]:
         mode = path.lstat().st_mode
         if stat.S_ISLNK(mode):
             found[str(path)] = path.readlink()
-        elif stat.S_ISREG(mode) and os.access(path, os.R_OK):
+        elif stat.S_ISREG(mode) and os.access(path, os.R_OK, effective_ids=True):
             found[str(path)] = path.read_bytes()
         else:
             found[str(path)] = mode

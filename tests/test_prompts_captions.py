@@ -23,7 +23,7 @@ from figment.errors import FigmentError
 from figment.pictures import open_pictures
 from figment.prompts.captions import Captions, varied_caption
 from figment.recipe import validate
-from figment.run import make_images, run_recipe
+from figment.run import Walk, run_recipe
 from figment.task import Task
 from figment.types import Pictures
 
@@ -224,8 +224,9 @@ def test_a_picture_that_cannot_be_read_is_left_out(model, clip, photos, tmp_path
 
 
 def test_only_captions_need_the_pictures_of_a_run(model, clip, photos, tmp_path):
-    """A machine that only makes images may not have the real pictures."""
+    """A machine that only writes prompts may not have the real pictures."""
     away = {"task.real.test": str(tmp_path / "elsewhere"), "prompts": {"kind": "templates"}}
-    make_images(recipe(model, clip, photos, "test").changed(away), tmp_path / "run")
+    own = recipe(model, clip, photos, "test").changed(away)
+    assert len(Walk(own, tmp_path / "run", None, tmp_path / "features").prompts()) == 3
     with pytest.raises(FigmentError, match="elsewhere does not exist"):
-        run_recipe(recipe(model, clip, photos, "test").changed(away), tmp_path / "run")
+        run_recipe(own, tmp_path / "run")

@@ -13,13 +13,25 @@ from figment.recipe import validate
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
 
+STAGES, TRAINING = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
 def test_the_python_of_the_readme_runs_and_is_short(tmp_path, monkeypatch, capsys):
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len([line for line in code.splitlines() if line.strip()]) <= 15
+    assert len([line for line in STAGES.splitlines() if line.strip()]) <= 15
     monkeypatch.chdir(tmp_path)
-    exec(compile(code, "README.md", "exec"), {})
+    exec(compile(STAGES, "README.md", "exec"), {})
     answer = capsys.readouterr().out.splitlines()[-1]
     assert re.match(r"(helps|hurts|no evidence): [+-]0\.\d{3}, 95 % interval \(-?0\.\d+, -?0\.\d+\)$", answer)
+
+
+def test_the_training_of_the_readme_runs(tmp_path, monkeypatch):
+    generate = {"kind": "procedural", "images_per_class": 20}
+    recipe = validate({"task": {"like": "fashion", "real": {}}, "generate": generate, "filters": [{"kind": "blank"}]}, "")
+    monkeypatch.chdir(tmp_path)
+    figment.run_recipe(recipe, "runs/demo")
+    names: dict = {}
+    exec(compile(TRAINING, "README.md", "exec"), names)
+    assert names["images"].shape == (64, 3, 32, 32) and names["state"]["batches"] > 0
 
 
 def test_the_recipe_of_the_readme_is_valid():

@@ -416,3 +416,24 @@ def test_the_command_prints_a_table_and_exits_with_1_where_something_is_wrong(ru
         "Make again what is broken or missing, and nothing else: figment repair"
     )
     assert json.loads((run / "images" / "stage.json").read_text())["counts"]["made"] == 20
+
+
+# ---- what later runs must not hide -----------------------------------------------------------------------------------
+
+
+def test_a_later_run_records_no_new_checksum_for_a_damaged_shard(tmp_path):
+    make_images(damage.recipe(**{"generate.shard_size": 1}), tmp_path, generator=Unlucky(fails="blue thing"))
+    whole = tmp_path / "images" / "train-00000-of-00020.parquet"  # red; every other shard is tried again
+    flip(whole, damage.picture_at(whole, 0) + 50)
+    make_images(damage.recipe(**{"generate.shard_size": 1}), tmp_path, generator=Unlucky())
+    assert f"{whole.name} is not the file that stage.json has the checksum of" in said(tmp_path)
+
+
+def test_a_retry_that_was_killed_before_its_end_is_recorded_by_the_next_run(tmp_path):
+    make_images(damage.recipe(), tmp_path, generator=Unlucky(fails="blue thing"))
+    old = (tmp_path / "images" / "stage.json").read_bytes()
+    make_images(damage.recipe(), tmp_path, generator=Unlucky())
+    (tmp_path / "images" / "stage.json").write_bytes(old)  # as if it had been killed just before
+    assert "is not the file that stage.json has the checksum of" in said(tmp_path)
+    make_images(damage.recipe(), tmp_path, generator=Unlucky())
+    assert verify(tmp_path).ok and not verify(tmp_path).findings

@@ -12,7 +12,7 @@ import numpy as np
 from figment import files, png, store
 from figment.errors import FigmentError
 from figment.recipe import Captions, Chat, Diffusers, Recipe, Seq2Seq
-from figment.run import Walk, make_generator, make_writer
+from figment.run import Walk, make_adaptation, make_generator, make_writer
 from figment.types import Generator, Prompt
 
 TRIAL_STEPS = (2, 6)  # two short trials tell the cost of a step from the cost of an image
@@ -47,14 +47,13 @@ def forecast(recipe: Recipe, out: Path) -> Forecast:
     except FigmentError as error:
         return Forecast(len(prompts), images, shards, there, None, None, free, str(error))
     left = images - there
-    return Forecast(
-        len(prompts), images, shards, there, left * per_image, int(left * size), free, tuning_steps=tuning
-    )
+    return Forecast(len(prompts), images, shards, there, left * per_image, int(left * size), free, tuning_steps=tuning)
 
 
 def _tuning_steps(recipe: Recipe, out: Path) -> int:
     """Steps of training that the recipe's adapt takes, 0 without one. Raises FigmentError where it cannot be done."""
-    adaptation = Walk(recipe, out, None, out / "features").planned_adaptation()
+    walk = Walk(recipe, out, None, out / "features")
+    adaptation = make_adaptation(recipe, walk.untuned, walk.real.get("train"), out / "adapt")
     if adaptation is None or adaptation.is_complete():
         return 0
     adaptation.check()

@@ -173,7 +173,8 @@ class Diffusers(Strict):
     shard_size: int = Field(256, ge=1, description="images a file; an interrupted run loses at most the one it is at")
     allow_pickle: bool = Field(False, description="load weights stored as pickles, which can run code")
     adapt: AdaptSettings | None = Field(
-        None, description="tune the model on task.real.train first (DataDream's LoRA); {} = with the defaults, None = do not"
+        None,
+        description="tune the model on task.real.train first (DataDream's LoRA); {} = with the defaults, None = do not",
     )
 
 
@@ -488,7 +489,9 @@ def _put(data: Any, field: str, value: Any) -> None:
             continue
         if isinstance(data.get(name), str) and name == "task":
             data[name] = builtin(data[name])
-        data = data.setdefault(name, {})
+        if data.get(name) is None:  # left out, or null as generate.adapt may be
+            data[name] = {}
+        data = data[name]
         if not isinstance(data, dict | list):
             raise FigmentError(f"{field!r} cannot be set: {'.'.join(parents[: i + 1])!r} is a single value.")
     if not isinstance(data, dict | list):

@@ -149,18 +149,9 @@ class Walk:
     @cached_property
     def adaptation(self) -> Adaptation | None:
         """How the generator is tuned on real pictures, where the recipe says so. All arms of a study find it in one place."""
-        settings = self.recipe.generate.adapt if isinstance(self.recipe.generate, Diffusers) else None
-        if settings is None or not isinstance(self.untuned, DiffusersGenerator):
-            return None
-        if "train" not in self.real:
-            raise FigmentError(
-                "generate.adapt tunes the generator on real training pictures, and there are none. Set task.real.train to a"
-                " folder of yours, or leave generate.adapt out."
-            )
-        self.real["train"] = self._readable("train")
-        settings = settings.model_copy(update={"template": settings.template or self.task.templates[0]})
-        names, root = tuple(self.task.class_names), self.features_folder.parent / "adapt"
-        return Adaptation(self.untuned, self.real["train"], names, settings, root, self.recipe.seed)
+        if getattr(self.recipe.generate, "adapt", None) is not None and "train" in self.real:
+            self.real["train"] = self._readable("train")
+        return make_adaptation(self.recipe, self.untuned, self.real.get("train"), self.features_folder.parent / "adapt")
 
     @cached_property
     def generator(self) -> Generator:
@@ -466,6 +457,20 @@ def make_generator(recipe: Recipe) -> Generator:
     if isinstance(settings, Procedural):
         return ProceduralGenerator(height=settings.height, width=settings.width, noise=settings.noise)
     return load_plugin(settings)
+
+
+def make_adaptation(recipe: Recipe, generator: Generator, train: Pictures | None, root: Path) -> Adaptation | None:
+    """How the recipe tunes its generator on the real pictures ``train``, if it does. Raises FigmentError without any."""
+    settings = recipe.generate.adapt if isinstance(recipe.generate, Diffusers) else None
+    if settings is None or not isinstance(generator, DiffusersGenerator):
+        return None
+    if train is None:
+        raise FigmentError(
+            "generate.adapt tunes the generator on real training pictures, and there are none. Set task.real.train to a"
+            " folder of yours, or leave generate.adapt out."
+        )
+    settings = settings.model_copy(update={"template": settings.template or recipe.task.templates[0]})
+    return Adaptation(generator, train, tuple(recipe.task.class_names), settings, root, recipe.seed)
 
 
 def make_writer(recipe: Recipe, train: Pictures | None = None, cache: Path | None = None) -> tuple[Writer, int]:

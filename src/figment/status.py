@@ -46,6 +46,6 @@ def _of(run: Path, folder: Path) -> StageStatus:
     shards = sorted(folder.glob("train-*-of-*.parquet"))
     if shards:
         return StageStatus(name, "partial", f"{len(shards)} of {int(shards[0].stem.rsplit('-', 1)[1])} shards")
-    if any(folder.rglob("*.safetensors")):  # a LoRA that is being trained
-        return StageStatus(name, "partial", f"{len(list(folder.rglob('pytorch_lora_weights.safetensors')))} LoRAs finished")
+    if folder.parent.name == "adapt":
+        return StageStatus(name, "partial", f"{len(list(folder.glob('**/pytorch_lora_*.safetensors')))} LoRAs finished")
     return StageStatus(name, "to do", "")

@@ -20,6 +20,7 @@ from figment.errors import FigmentError
 from figment.files import write_atomic, write_json
 from figment.types import Encoder
 
+HEAD_FILES = ("head.json", "head.safetensors")
 ROWS_AT_ONCE = 65_536  # in `predict`: bounds the memory of a large feature set
 
 

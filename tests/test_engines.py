@@ -169,14 +169,14 @@ class Slow(ProceduralGenerator):
         return super().__call__(prompts, seeds)
 
 
-def test_a_diffusion_model_makes_the_same_images_in_two_processes(tmp_path, sd15):
+def test_a_diffusion_model_makes_the_same_images_in_two_processes(tmp_path, sd15, engine):
     from figment.generate.diffusers import DiffusersGenerator
 
     def generator() -> DiffusersGenerator:
         return DiffusersGenerator(model=str(sd15), num_inference_steps=1, dtype="float32", batch_size=8)
 
     make(tmp_path / "one", None, generator(), n=16)
-    make(tmp_path / "two", Local(2), generator(), n=16)
+    make(tmp_path / "two", engine, generator(), n=16)
     assert rows(tmp_path / "two") == rows(tmp_path / "one")
     assert not any(row["error"] for row in rows(tmp_path / "two"))
 
@@ -300,12 +300,14 @@ def environment(piece, advance):
     return os.environ.get("CUDA_VISIBLE_DEVICES"), os.environ.get("OMP_NUM_THREADS"), "torch" in sys.modules
 
 
-def test_each_local_worker_has_a_gpu_to_itself_and_its_share_of_cores(monkeypatch):
+def test_each_local_worker_has_a_gpu_to_itself_and_computes_as_its_parent_does(monkeypatch):
+    import torch
+
     monkeypatch.setattr(local_engine, "_gpus", lambda: ["5", "7"])
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     found = {value for _, value in Local(2)(environment, range(4), lambda n: None)}
-    cores = len(os.sched_getaffinity(0))
-    assert found == {("5", str(max(1, cores // 2)), False), ("7", str(max(1, cores // 2)), False)}
+    threads = str(torch.get_num_threads())
+    assert found == {("5", threads, False), ("7", threads, False)}
     assert "OMP_NUM_THREADS" not in os.environ and "CUDA_VISIBLE_DEVICES" not in os.environ
     assert [e["CUDA_VISIBLE_DEVICES"] for e in local_engine._environments(3)] == ["5", "7", "5"]
 
@@ -317,8 +319,11 @@ def test_ray_actors_take_whole_gpus_and_share_them_only_if_asked_to():
     assert _share({"CPU": 2.0}, 1) == (1, {"num_cpus": 1})
 
 
-def test_a_ray_actor_computes_with_one_thread(cluster, monkeypatch):
-    assert {value for _, value in Ray()(environment, range(2), lambda n: None)} == {(None, "1", False)}
+def test_a_ray_actor_computes_as_the_driver_does(cluster):
+    import torch
+
+    threads = str(torch.get_num_threads())
+    assert {value for _, value in Ray()(environment, range(2), lambda n: None)} == {(None, threads, False)}
 
 
 # ---- storage that is not a disk --------------------------------------------------------------------------------------

@@ -201,6 +201,32 @@ def test_of_many_who_find_a_dead_lease_one_takes_it_over(s3, beat):
     assert (most, refusals) == (1, 3)
 
 
+def test_who_takes_over_makes_sure_that_nobody_else_did_in_the_same_moment(s3, beat, monkeypatch):
+    """Another had found the same owner dead, removes what it takes for the dead one's lease, and makes its own."""
+    lease, ended = as_path(s3) / ".lock", threading.Event()
+    files.write_atomic(lease, b"dead 7")
+    create = files._create
+
+    def rival() -> None:
+        count = 0
+        while not ended.wait(BEAT / 2):
+            files.write_atomic(lease, f"rival {(count := count + 1)}".encode())
+
+    def and_then_the_rival(path: Path, data: bytes) -> bool:
+        made = create(path, data)
+        if made:
+            files.write_atomic(lease, b"rival 0")
+            thread.start()
+        return made
+
+    thread = threading.Thread(target=rival, daemon=True)
+    monkeypatch.setattr(files, "_create", and_then_the_rival)
+    assert refused(as_path(s3))
+    ended.set()
+    thread.join()
+    assert files.read_bytes(lease).startswith(b"rival")
+
+
 def test_a_lease_that_was_taken_over_is_neither_renewed_nor_given_back(s3, beat):
     lease = as_path(s3) / ".lock"
     with files.lock(as_path(s3)):

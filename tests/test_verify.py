@@ -110,7 +110,7 @@ def positions(path: Path, n: int = 200) -> list[int]:
 def test_a_flipped_bit_anywhere_in_a_shard_is_found(run, fast):
     path = shard(run, 1)
     right = path.read_bytes()
-    for i, position in enumerate(positions(path, 60 if fast else 200)):
+    for i, position in enumerate(positions(path, 40 if fast else 130)):
         flip(path, position, 1 << (i % 8))
         found = verify(run, fast=fast)
         assert [f.shard for f in found.findings if f.severity == "broken"] == [1], position
@@ -125,7 +125,7 @@ def test_without_stage_json_a_flipped_bit_in_the_rows_is_found_and_one_in_the_fo
     right = path.read_bytes()
     name = right.rindex(b"parquet-cpp-arrow")  # a file that says another version wrote it cannot be compared
     assert verify(run).findings[0].severity == "missing" and len(verify(run).findings) == 1
-    for i, position in enumerate(positions(path, 50)):
+    for i, position in enumerate(positions(path, 40)):
         flip(path, position, 1 << (i % 8))
         assert [f for f in verify(run).findings if f.shard == 1] or name <= position < name + 40, position
         path.write_bytes(right)

@@ -21,12 +21,13 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 GRACE = 5.0  # seconds between the end of a worker's pipe and its own
+THE_END = b""  # told to a worker that is no longer needed
 
 
 class Local:
     """One piece after another in this process, or ``workers`` of them at a time, each in a process of its own.
 
-    Worker i has the i-th GPU to itself (with more workers than GPUs they share them), or its part of the CPU's cores.
+    Worker i has the i-th GPU to itself; with more workers than GPUs they share them, and all share the CPU's cores.
     """
 
     def __init__(self, workers: int = 1):
@@ -50,6 +51,7 @@ def _in_workers(
 ) -> Iterator[tuple[T, R]]:
     data, todo, environments = pickled(job), Todo(work), _environments(n)
     workers: dict[Connection, _Worker] = {}
+    leaving: list[_Worker] = []
 
     def start(environment: Mapping[str, str]) -> None:
         worker = _Worker(environment)
@@ -83,12 +85,14 @@ def _in_workers(
                 if worker.piece is not None:
                     worker.send(pickle.dumps(work[worker.piece]))
                 else:
-                    worker.stop()
-                    del workers[worker.pipe]
+                    worker.send(THE_END)
+                    leaving.append(workers.pop(worker.pipe))
                 if done is not None:
                     yield work[done], value
+        for worker in leaving:
+            worker.process.join(GRACE)
     finally:
-        for worker in workers.values():
+        for worker in [*workers.values(), *leaving]:
             worker.stop()
 
 
@@ -123,10 +127,20 @@ class _Worker:
 
 def _environments(n: int) -> list[dict[str, str]]:
     """What is different in each worker's environment. It holds from a worker's first moment: torch reads it when imported."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    common = {} if "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": str(max(1, cores // n))}
-    gpus = _gpus()
+    common, gpus = same_arithmetic(), _gpus()
     return [{**common, **({"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]} if gpus else {})} for i in range(n)]
+
+
+def same_arithmetic() -> dict[str, str]:
+    """The environment in which a worker's CPU rounds as this process does: with as many threads.
+
+    Sums are taken in another order with another number of threads, and about one value in a hundred thousand then becomes
+    another grey level. Threads that sleep while they wait let several workers share the cores at no loss; spinning, as is
+    the default, they would slow one another down several times.
+    """
+    torch = sys.modules.get("torch")
+    threads = {} if torch is None else {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    return {"OMP_WAIT_POLICY": "PASSIVE", **threads}
 
 
 def _gpus() -> list[str]:
@@ -171,9 +185,8 @@ def _serve(pipe: Connection) -> None:
     _say(pipe, "ready")
     try:
         job = pickle.loads(told.get())
-        while True:
-            piece = pickle.loads(told.get())
-            _say(pipe, "done", job(piece, partial(_say, pipe, "advance")))
+        while (piece := told.get()) != THE_END:
+            _say(pipe, "done", job(pickle.loads(piece), partial(_say, pipe, "advance")))
     except Exception as error:
         _say(pipe, "failed", portable(error))
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from figment.engines.local import same_arithmetic
 from figment.engines.todo import Todo, pickled, portable
 from figment.errors import FigmentError, missing_extra
 from figment.progress import console
@@ -50,7 +51,7 @@ class _Crew:
 
     def __init__(self, ray: Any, job: bytes, n: int, share: dict[str, float]):
         self.ray, self.job, self.n = ray, ray.put(job), n
-        self.actor = ray.remote(max_restarts=0, **share)(_Worker)
+        self.actor = ray.remote(max_restarts=0, runtime_env={"env_vars": same_arithmetic()}, **share)(_Worker)
         self.hired: list[Any] = []
         self.busy: dict[Any, tuple[Any, int | None]] = {}  # what is awaited -> actor, piece; None: it starts
 
@@ -102,7 +103,7 @@ class _Crew:
 
 
 class _Worker:
-    """What an actor is. Ray pins it to its GPU, or to one thread for its core, before it loads the job."""
+    """What an actor is. Ray pins it to its GPU before it loads the job."""
 
     def start(self, path: list[str], job: bytes) -> tuple[str, Any, int]:
         """Load the job. ``path`` is where the driver finds its modules: on its own machine they are found here too."""

@@ -1,4 +1,4 @@
-"""A generator tuned on real pictures: DataDream (Kim et al., ECCV 2024), section 3.
+"""A generator tuned on real pictures: DataDream (Kim et al., ECCV 2024).
 
 Low-rank changes to the attention of the denoiser and of the text encoders (LoRA, by peft) are trained with the pipeline's
 own loss on the few real pictures there are, each under a caption that names its class.
@@ -23,16 +23,17 @@ import torch
 
 from figment import machine, store
 from figment.errors import FigmentError, missing_extra
-from figment.files import as_path, leftovers, lock, read_bytes, write_atomic, write_json
+from figment.files import as_path, leftovers, lock, read_bytes, read_json, write_atomic, write_json
 from figment.generate.adapt_settings import AdaptSettings
 from figment.generate.diffusers import DiffusersGenerator
-from figment.generate.lora import UP, Lora, metadata_of, pack
+from figment.generate.lora import UP, Lora, pack
 from figment.generate.lora_training import Learner, learn, learners
 from figment.progress import progress
 from figment.store import Stage
 from figment.types import Pictures
 
 CHECKPOINT = "checkpoint.safetensors"
+LOSS = "loss.json"
 CURVE = 100  # points of the loss that are kept
 
 
@@ -150,8 +151,9 @@ class Adaptation:
 
     def _train(self, checkpoint_steps: int) -> None:
         meter = machine.Meter()
-        for path in leftovers(self.stage.folder):
-            path.unlink(missing_ok=True)
+        for folder in {self.stage.folder, *(self.lora.file(label).parent for label in self.parts)}:
+            for old in leftovers(folder):
+                old.unlink(missing_ok=True)
         learner = None
         with progress("tune generator", self.total_steps, "steps") as advance:
             for label, own in self.parts.items():
@@ -163,29 +165,29 @@ class Adaptation:
                 checkpoint = path.with_name(CHECKPOINT)
                 name = f"adapt {label}"
                 losses = learn(learner, own, steps, name, self.seed, checkpoint, checkpoint_steps, advance)
-                write_atomic(path, self._packed(learner, losses))
+                write_json(path.with_name(LOSS), _curve(losses))
+                write_atomic(path, self._packed(learner))  # last: what is there is finished
                 checkpoint.unlink(missing_ok=True)
         self._finish(meter)
         del learner
         gc.collect()
         torch.cuda.empty_cache()  # for those who make the images
 
-    def _packed(self, learner: Learner, losses: Sequence[float]) -> bytes:
+    def _packed(self, learner: Learner) -> bytes:
         """A finished LoRA as a file. alpha / rank is multiplied into it, so that no reader has to know it."""
         factor = self.settings.alpha / self.settings.rank
         weights = {name: w * factor if name.endswith(UP) else w for name, w in learner.lora.items()}
-        curve = [round(float(part.mean()), 6) for part in np.array_split(losses, min(CURVE, len(losses)))]
-        return pack(weights, {"figment.fingerprint": self.stage.fingerprint, "figment.loss": json.dumps(curve)})
+        return pack(weights)
 
     def _finish(self, meter: machine.Meter) -> None:
         recorded: dict[str, Any] = {}
-        curves: dict[str, list[float]] = {}
+        curves: dict[str, Any] = {}
         for label in self.parts:
             path = self.lora.file(label)
             data = read_bytes(path)
             name = path.relative_to(self.stage.folder).as_posix()
             recorded[name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-            curves[name] = json.loads(metadata_of(data)["figment.loss"])
+            curves[name] = read_json(path.with_name(LOSS))["loss"]
         write_json(
             self.stage.marker,
             {
@@ -199,3 +201,9 @@ class Adaptation:
                 "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             },
         )
+
+
+def _curve(losses: Sequence[float]) -> dict[str, Any]:
+    """The loss over the training, as means of at most :data:`CURVE` equal parts."""
+    parts = np.array_split(losses, min(CURVE, len(losses)))
+    return {"steps": len(losses), "loss": [round(float(part.mean()), 6) for part in parts]}

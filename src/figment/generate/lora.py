@@ -8,7 +8,6 @@ each picture gets its own by one batched matrix product. The batch stays whole, 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -75,16 +74,10 @@ def open_lora(folder: Path | str, scale: float = 1.0) -> Lora:
     return Lora(folder, model, per_class, record["fingerprint"], scale)
 
 
-def pack(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> bytes:
+def pack(tensors: Mapping[str, torch.Tensor]) -> bytes:
     """A file that diffusers reads. ``tensors`` are called as in the pipeline: ``unet.mid_block...to_q.lora_A.weight``."""
     named = {_name_on_disk(name): tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
-    return safetensors.torch.save(named, {"format": "pt", **metadata})
-
-
-def metadata_of(data: bytes) -> dict[str, str]:
-    """What a safetensors file says of itself."""
-    length = int.from_bytes(data[:8], "little")
-    return json.loads(data[8 : 8 + length]).get("__metadata__", {})
+    return safetensors.torch.save(named, {"format": "pt"})
 
 
 def _name_on_disk(name: str) -> str:

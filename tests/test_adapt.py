@@ -32,9 +32,12 @@ from figment.generate.plan import Plan
 from figment.generate.stage import generate_images
 from figment.pictures import open_pictures
 from figment.recipe import validate
+from figment.repair import repair
 from figment.run import run_recipe
 from figment.status import stages_of
+from figment.studies.arms import run_arms
 from figment.types import Prompt
+from figment.verify import verify
 
 pytest.importorskip("peft")
 
@@ -406,6 +409,7 @@ def test_a_run_tunes_first(sd15, clip, photos, tmp_path):
     assert stage["settings"]["adapt"]["template"] == "a picture of {}"
     assert "tuned on real pictures" in (tmp_path / "run" / "images" / "README.md").read_text()
     assert forecast(tuning, tmp_path / "run").tuning_steps == 0
+    assert verify(tmp_path / "run").ok
 
     before = {
         p: p.stat().st_mtime_ns
@@ -422,6 +426,20 @@ def test_a_run_tunes_first(sd15, clip, photos, tmp_path):
     plainly = run_recipe(recipe(sd15, clip, photos, **{"generate.adapt": None}), tmp_path / "plain")
     digests = [open_pictures(tmp_path / run / "images", NAMES).digests for run in ("run", "plain")]
     assert not set(digests[0]) & set(digests[1]) and plainly.results
+
+
+def test_arms_share_what_was_learned_and_can_be_repaired(sd15, clip, photos, tmp_path):
+    arms = {"as it comes": {"generate.adapt": None}, "no filter": {"filters": []}}
+    study = recipe(sd15, clip, photos).changed({"arms": arms})
+    run_arms(study, tmp_path)
+    assert len(list(tmp_path.glob("**/" + WEIGHTS))) == len(list((tmp_path / "adapt").glob("*/" + WEIGHTS))) == 1
+    plainly, tuned = (tmp_path / "arms" / name / "images" for name in ("00-as-it-comes", "01-no-filter"))
+    assert not set(open_pictures(plainly, NAMES).digests) & set(open_pictures(tuned, NAMES).digests)
+    (shard,) = tuned.glob("train-*.parquet")
+    before = shard.read_bytes()
+    shard.unlink()
+    repair(tmp_path)
+    assert shard.read_bytes() == before
 
 
 def test_a_run_without_real_pictures_is_told_so(sd15, clip, photos, tmp_path):

@@ -302,7 +302,9 @@ def test_labels_outside_the_class_names_are_refused(tmp_path, labels):
 
 
 def test_a_data_set_of_no_pictures_is_refused(tmp_path):
-    empty = pa.table({"image": pa.array([], store.IMAGE_COLUMNS.field("image").type), "label": pa.array([], pa.int64())})
+    empty = pa.table(
+        {"image": pa.array([], store.IMAGE_COLUMNS.field("image").type), "label": pa.array([], pa.int64())}
+    )
     pq.write_table(empty, tmp_path / "data.parquet")
     with pytest.raises(FigmentError, match="no pictures"):
         open_pictures(tmp_path, NAMES)

@@ -26,7 +26,9 @@ def test_the_python_of_the_readme_runs_and_is_short(tmp_path, monkeypatch, capsy
 
 def test_the_training_of_the_readme_runs(tmp_path, monkeypatch):
     generate = {"kind": "procedural", "images_per_class": 20}
-    recipe = validate({"task": {"like": "fashion", "real": {}}, "generate": generate, "filters": [{"kind": "blank"}]}, "")
+    recipe = validate(
+        {"task": {"like": "fashion", "real": {}}, "generate": generate, "filters": [{"kind": "blank"}]}, ""
+    )
     monkeypatch.chdir(tmp_path)
     figment.run_recipe(recipe, "runs/demo")
     names: dict = {}

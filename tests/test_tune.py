@@ -9,8 +9,8 @@ import torch
 from pydantic import ValidationError
 
 from figment.classify.head import Head
-from figment.classify.settings import TuneSettings
 from figment.classify.linear import schedule
+from figment.classify.settings import TuneSettings
 from figment.classify.tune import FEW_SHOT_STEPS, tune, tune_few_shot
 from figment.errors import FigmentError
 

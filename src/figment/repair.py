@@ -60,7 +60,9 @@ def repair(folder: Path | str, *, generator: Generator | None = None, engine: En
     for run in runs_of(folder):
         with lock(run):
             own = "" if run == folder else f"{run.relative_to(folder)}: "
-            said += [own + line for line in _Repair(Walk(recipe_of(run), run, generator, folder / "features"), engine)()]
+            said += [
+                own + line for line in _Repair(Walk(recipe_of(run), run, generator, folder / "features"), engine)()
+            ]
     return said
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from figment.words import printable
 
 NOT_FINITE = "the model gave NaN or infinite pixels"
 NO_PIXELS = {"device", "batch_size", "allow_pickle"}  # fields of a recipe's generate that change no picture
+READERS = 8  # shards looked at together when a run is taken up: waiting, mostly, where they are remote
 ENCODERS = 4  # threads that compress pictures while the next ones are made
 
 
@@ -147,16 +149,19 @@ class _Tally:
 def _missing_work(stage: Stage, part: tuple[int, int] | None, tally: _Tally) -> list[Work]:
     """The shards that are not there and the rows that failed; what is there is counted."""
     first, step = part or (0, 1)
-    work = []
-    for shard in range(first, stage.n_shards, step):
-        if not stage.shard(shard).is_file():
-            work.append(Work(shard))
-            continue
-        errors = read_shard(stage.shard(shard), ["error"])["error"].to_pylist()
-        tally.found(shard, len(errors), Counter(e for e in errors if e))
-        if any(errors):
-            work.append(Work(shard, tuple(i for i, error in enumerate(errors) if error)))
-    return work
+    missing, own = set(stage.missing()), range(first, stage.n_shards, step)
+    there = [shard for shard in own if shard not in missing]
+    work = [Work(shard) for shard in own if shard in missing]
+    with ThreadPoolExecutor(READERS) as pool:
+        for shard, errors in zip(there, pool.map(partial(_errors_of, stage), there), strict=True):
+            tally.found(shard, len(errors), Counter(e for e in errors if e))
+            if any(errors):
+                work.append(Work(shard, tuple(i for i, error in enumerate(errors) if error)))
+    return sorted(work, key=lambda w: w.shard)
+
+
+def _errors_of(stage: Stage, shard: int) -> list[str]:
+    return read_shard(stage.shard(shard), ["error"])["error"].to_pylist()
 
 
 # ---- one shard -------------------------------------------------------------------------------------------------------

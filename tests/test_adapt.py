@@ -97,6 +97,16 @@ def test_the_files_are_those_of_diffusers(request, builder, pictures, tmp_path):
     assert parts == {"unet", "text_encoder", *(["text_encoder_2"] if builder == "sdxl" else [])}
 
 
+def test_what_is_sampled_is_what_was_trained(sd15, pictures, tmp_path, monkeypatch):
+    """alpha is twice the rank here: peft applies it in training, and the file holds it afterwards."""
+    trained: list[Learner] = []
+    monkeypatch.setattr(adapt_module, "Learner", lambda *given: trained.append(Learner(*given)) or trained[0])
+    tuned = tune(generator(sd15), pictures, tmp_path)
+    draws = torch.Generator().manual_seed(3)
+    image = trained[0].pipe("a dog", generator=draws, num_inference_steps=3, guidance_scale=2.0).images[0]
+    assert distance([np.asarray(image)], tuned(["a dog"], [3])) <= 1
+
+
 def test_each_picture_of_a_mixed_batch_has_the_weights_of_its_class(sd15, pictures, tmp_path):
     tuned = tune(generator(sd15), pictures, tmp_path, per_class=True)
     assert len(set(weights(tuned).values())) == 3 and tuned.wants_labels

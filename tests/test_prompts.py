@@ -16,6 +16,7 @@ from figment.prompts.attributes import Attributes
 from figment.prompts.ids import prompt_id
 from figment.prompts.templates import Templates
 from figment.recipe import validate
+from figment.run import make_writer
 from figment.task import Task, load_task
 
 
@@ -109,6 +110,12 @@ def test_too_few_possible_prompts_are_an_error_with_their_number():
     with pytest.raises(FigmentError, match=r"only 1 different .*prompts\.per_class to 1 or less"):
         Attributes()(Task(class_names=["a", "b"]), 2, rng())
     assert len(Attributes()(SMALL, 12, rng())) == 24
+
+
+def test_class_names_are_all_a_recipe_needs():
+    recipe = validate({"task": {"class_names": ["cat", "dog"]}}, "recipe")
+    writer, n = make_writer(recipe)
+    assert [p.text for p in writer(recipe.task, n, rng())] == ["a photo of a cat", "a photo of a dog"]
 
 
 @pytest.mark.parametrize(

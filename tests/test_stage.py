@@ -9,6 +9,8 @@ import pytest
 from figment.errors import FigmentError
 from figment.generate.plan import Plan
 from figment.generate.stage import NOT_FINITE, generate_images
+from figment.recipe import validate
+from figment.run import make_images
 from figment.types import Prompt
 
 NAMES = ["ankle boot", "bag"]
@@ -181,3 +183,21 @@ def test_the_dataset_card_of_hostile_names_still_opens(tmp_path):
     opened = datasets.load_dataset(str(tmp_path / "images"), split="train", cache_dir=str(tmp_path / "cache"))
     assert opened.features["label"].names == names
     assert len(opened) == 4
+
+
+def test_load_dataset_does_not_take_one_run_for_another(tmp_path):
+    """``datasets`` caches a folder by its last name and its card, and the images of every run lie in ``images``."""
+    import datasets
+
+    for run, n in (("a", 3), ("b", 5)):
+        recipe = {
+            "task": {"class_names": NAMES},
+            "prompts": {"kind": "templates"},
+            "generate": {"kind": "procedural", "images_per_class": n},
+        }
+        make_images(validate(recipe, run), tmp_path / run)
+    found = [
+        datasets.load_dataset(str(tmp_path / run / "images"), split="train", cache_dir=tmp_path / "cache")
+        for run in "ab"
+    ]
+    assert [len(f) for f in found] == [6, 10]

@@ -48,7 +48,9 @@ class Attributes(Strict):
     """Class x attributes x context, all different."""
 
     kind: Literal["attributes"] = "attributes"
-    per_class: int = Field(50, ge=1, description="different prompts for each class")
+    per_class: int | None = Field(
+        None, ge=1, description="different prompts for each class; None = 50, or as many as the task's words make"
+    )
     templates: list[Template] = ["a photo of a {}"]
     synonyms: bool = Field(True, description="also use the task's other words for a class")
 

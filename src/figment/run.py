@@ -67,6 +67,8 @@ from figment.words import printable
 # Settings of prompts that change no word of them: how fast, and where the same model is found.
 NO_WORDS = {"batch_size", "allow_pickle", "base_url", "api_key_env", "parallel", "timeout", "retries"}
 
+MANY_PROMPTS = 50  # a class, where a recipe names no number
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -484,7 +486,7 @@ def make_writer(recipe: Recipe, train: Pictures | None = None, cache: Path | Non
     if settings.kind == "templates":
         return Templates(settings.templates), recipe.generate.images_per_class
     # More prompts than images would be prompts nobody draws.
-    n = min(settings.per_class, recipe.generate.images_per_class)
+    n = min(settings.per_class or MANY_PROMPTS, recipe.generate.images_per_class)
     options = settings.model_dump(exclude={"kind", "per_class"})
     if settings.kind == "seq2seq":
         return Seq2Seq(**options), n
@@ -497,7 +499,7 @@ def make_writer(recipe: Recipe, train: Pictures | None = None, cache: Path | Non
                 " yours, or choose prompts.kind: attributes, which needs none."
             )
         return Captions(train, **options), n
-    return Attributes(settings.templates, settings.synonyms), n
+    return Attributes(settings.templates, settings.synonyms, exactly=settings.per_class is not None), n
 
 
 def make_filters(

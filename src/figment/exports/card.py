@@ -13,7 +13,14 @@ def card(source: Source, data_files: Sequence[str], layout: str) -> bytes:
     """Markdown for ``README.md``: ``data_files`` are patterns of what is data, ``layout`` says in words where it lies."""
     made_by = source.stage.get("generator", {})
     front = {
-        "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": list(data_files)}]}],
+        "configs": [
+            {
+                "config_name": "default",
+                "data_files": [{"split": "train", "path": list(data_files)}],
+                # `datasets` knows a folder by its last name and its card alone, and would take another out of its cache.
+                "description": f"content {source.fingerprint}",
+            }
+        ],
         "task_categories": ["image-classification"],
         "tags": ["synthetic", "figment"],
     }

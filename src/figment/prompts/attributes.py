@@ -23,12 +23,13 @@ GIVE_UP = 2_000  # draws in a row that bring nothing new: (nearly) all the gramm
 class Attributes:
     """``n`` different prompts a class, drawn from noun x attributes x context.
 
-    Raises FigmentError, with the number there are, where ``n`` different ones do not exist.
+    Where ``n`` different ones do not exist, it raises FigmentError with the number there are, or, unless ``exactly``, writes
+    those there are.
     """
 
-    def __init__(self, templates: Sequence[str] | None = None, synonyms: bool = True):
+    def __init__(self, templates: Sequence[str] | None = None, synonyms: bool = True, exactly: bool = True):
         self.templates = templates or ["a photo of a {}"]
-        self.synonyms = synonyms
+        self.synonyms, self.exactly = synonyms, exactly
 
     def __call__(self, task: Task, n: int, rng: np.random.Generator) -> list[Prompt]:
         prompts = []
@@ -49,7 +50,7 @@ class Attributes:
             text = self._draw(task, name, rng)
             misses = misses + 1 if text in found else 0
             found[text] = None
-        if len(found) < n:
+        if len(found) < n and self.exactly:
             raise FigmentError(
                 f"The attribute grammar makes only {len(found)} different prompts for the class {name[:60]!r}, and {n} were asked for. "
                 f"Set prompts.per_class to {len(found)} or less (several images are then made of each prompt), "

@@ -19,9 +19,10 @@ from PIL import Image
 
 import tiny
 from figment.errors import FigmentError
+from figment.pictures import open_shards
 from figment.recipe import Recipe, validate
 from figment.report.folder import report_of
-from figment.run import run_recipe
+from figment.run import make_images, run_recipe
 from figment.status import stages_of
 from figment.studies.arms import run_arms
 
@@ -341,3 +342,13 @@ def test_too_many_real_pictures_that_cannot_be_read_are_named_before_anything_is
 def test_an_arm_needs_a_name_of_its_own(models, tmp_path):
     with pytest.raises(FigmentError, match="both called 'main'"):
         run_arms(recipe(models, None, name="main", arms={"main": {"seed": 1}}), tmp_path)
+
+
+def test_images_are_made_where_the_real_pictures_are_not(tmp_path):
+    """A node of a job array has the recipe, and not the photographs."""
+    task = {"class_names": ["cat", "dog"], "real": {"train": "/no/such/folder", "test": "/nor/this"}}
+    recipe = validate({"task": task, "generate": {"kind": "procedural", "images_per_class": 2}}, "recipe")
+    folder = make_images(recipe, tmp_path)
+    assert len(open_shards(folder)[0]) == 4
+    with pytest.raises(FigmentError, match="/no/such/folder"):
+        run_recipe(recipe, tmp_path)

@@ -151,7 +151,9 @@ class Walk:
     @cached_property
     def adaptation(self) -> Adaptation | None:
         """How the generator is tuned on real pictures, where the recipe says so. All arms of a study find it in one place."""
-        if getattr(self.recipe.generate, "adapt", None) is not None and "train" in self.real:
+        if getattr(self.recipe.generate, "adapt", None) is None:
+            return None  # then no real picture is needed to make images
+        if "train" in self.real:
             self.real["train"] = self._readable("train")
         return make_adaptation(self.recipe, self.untuned, self.real.get("train"), self.features_folder.parent / "adapt")
 

@@ -28,7 +28,9 @@ def stages_of(folder: Path) -> list[StageStatus]:
 
 
 def _stages_of_one(top: Path, run: Path) -> list[StageStatus]:
-    scores = sorted(p for p in (run / "scores").glob("*") if p.is_dir()) or [run / "scores"]
+    scores = sorted(p for p in (run / "scores").glob("*") if p.is_dir())
+    if not scores and not (run / "model" / "stage.json").is_file():  # a finished run without them has no filters
+        scores = [run / "scores"]
     tuned = sorted(p for p in (run / "adapt").glob("*") if p.is_dir())
     stages = [_of(top, p) for p in (*tuned, run / "prompts", run / "images", *scores, run / "model")]
     page = run / "report.html"

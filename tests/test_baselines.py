@@ -115,8 +115,8 @@ def encoder(clip) -> ClipEncoder:
 def test_vectors_that_are_the_words_give_the_words_features(encoder):
     """With the filler's own embedding in its places, the learnt prompt is an ordinary text."""
     texts = _Texts(encoder, NAMES, 2)
-    embedding = encoder.model.text_model.embeddings.token_embedding
-    filler = texts.tokens.input_ids[0, 1:3]
+    embedding = encoder.token_embedding
+    filler = texts.tokens[0, 1:3]
     with torch.no_grad():
         own = texts(embedding(filler)).numpy()
     assert own == pytest.approx(encoder.texts([f"x x {name}." for name in NAMES]), abs=1e-5)
@@ -125,7 +125,7 @@ def test_vectors_that_are_the_words_give_the_words_features(encoder):
 
 def test_coop_learns_from_shots_and_leaves_the_encoder_as_it_was(encoder):
     rng = np.random.default_rng(0)
-    width = encoder.model.config.projection_dim
+    width = encoder.n_features
     y = np.repeat(np.arange(3), 4)
     x = (np.eye(3, width)[y] + 0.1 * rng.normal(size=(12, width))).astype(np.float32)
     before = {k: v.clone() for k, v in encoder.model.state_dict().items()}

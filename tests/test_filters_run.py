@@ -119,7 +119,7 @@ def test_a_training_picture_that_cannot_be_read_is_left_out_of_the_filters_too(c
 
 def test_a_filter_may_have_a_model_of_its_own_loaded_once(clip, tmp_path):
     from figment.encoders import ClipEncoder, Features
-    from figment.run import make_filters
+    from figment.make import make_filters
 
     other = tmp_path / "other"
     shutil.copytree(clip, other)

@@ -13,6 +13,7 @@ import tiny
 from figment.errors import FigmentError
 from figment.generate import families
 from figment.generate.diffusers import DiffusersGenerator, auto_batch_size, choose_dtype
+from figment.generate.real_guidance_settings import RealGuidanceSettings
 from figment.generate.seeds import sample_seed
 
 PROMPTS = ["a photo of a dog", "a drawing of a cat", "a photo of a dog", "tree", "a red bird on a wire"]
@@ -271,7 +272,7 @@ def test_setting_mistakes(folders, settings, message):
 
 def test_call_mistakes(folders):
     generator = make(folders["sd15"])
-    with pytest.raises(FigmentError, match="no start pictures"):
+    with pytest.raises(FigmentError, match="takes no start pictures.*with real_guidance"):
         generator(PROMPTS[:1], SEEDS[:1], init=np.zeros((1, 64, 64, 3), np.uint8))
     with pytest.raises(FigmentError, match="divisible by 8"):
         make(folders["sd15"], height=65, width=64)(PROMPTS[:1], SEEDS[:1])
@@ -308,6 +309,8 @@ def test_fingerprint_is_of_what_changes_a_pixel(folders):
         {"scheduler": "DDIMScheduler"},
     ]
     changes += [{"negative_prompt": "x"}, {"height": 64, "width": 64}, {"dtype": "bfloat16"}]
+    changes += [{"real_guidance": RealGuidanceSettings(t_star=t)} for t in (15, 35)]
+    changes += [{"real_guidance": RealGuidanceSettings(t_star=15, mapping="naive")}]
     prints = [make(folders["sd15"], **change).fingerprint for change in changes] + [make(folders["sdxl"]).fingerprint]
     assert len({base, *prints}) == len(prints) + 1
 

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from figment.classify.losses import cross_entropy_and_gradient, soft_target_cross_entropy, soft_targets
 
@@ -60,3 +61,14 @@ def test_closed_form_is_what_autograd_finds(symmetric):
 def test_survives_logits_of_clip_size():
     student, teacher = torch.tensor([[100.0, -100.0]]), torch.tensor([[-100.0, 100.0]])
     assert soft_target_cross_entropy(student, teacher, 2.0).item() == pytest.approx(200.0)
+
+
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.2])
+def test_classes_as_targets_are_what_autograd_finds(label_smoothing):
+    torch.manual_seed(0)
+    logits, labels = torch.randn(6, 5, dtype=torch.float64, requires_grad=True), torch.tensor([0, 4, 2, 2, 1, 0])
+    expected = 0.3 * 9 * F.cross_entropy(logits / 3, labels, label_smoothing=label_smoothing)
+    expected.backward()
+    loss, gradient = cross_entropy_and_gradient(logits.detach(), labels, 3.0, label_smoothing, weight=0.3)
+    torch.testing.assert_close(loss, expected.detach())
+    torch.testing.assert_close(gradient, logits.grad)

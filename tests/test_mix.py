@@ -108,7 +108,15 @@ def test_the_start_stays_as_it_is_and_a_seed_gives_the_same_weights():
 def test_validation_has_to_be_there():
     with pytest.raises(FigmentError, match="select: validation"):
         tune_mixed(start(), data(4, 0), data(8, 1), MixSettings(select="validation"), 0)
+    with pytest.raises(FigmentError, match="exists to reproduce published numbers"):
+        tune_mixed(start(), data(4, 0), data(8, 1), MixSettings(select="test_best"), 0)
+
+
+@pytest.mark.parametrize("select", ["validation", "test_best"])
+def test_the_best_epoch_is_kept(select):
     val = data(30, 9)
-    tuned = tune_mixed(start(), data(4, 0), data(80, 1), MixSettings(select="validation", epochs=5), 0, val=val)
+    settings = MixSettings(select=select, epochs=5, learning_rate=0.2)
+    tuned = tune_mixed(start(), data(4, 0), data(80, 1), settings, 0, val=val)
+    assert len({h["val_accuracy"] for h in tuned.history}) > 1
     best = max(h["val_accuracy"] for h in tuned.history)
     assert (tuned.head.predict(val[0]).argmax(1) == val[1]).mean() == pytest.approx(best)

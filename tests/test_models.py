@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub.utils import filter_repo_objects
 
 import tiny
 from figment.errors import FigmentError
-from figment.models import license_of, resolve
+from figment.models import SMALL, UNWANTED, _weights, is_open_clip, license_of, model_type, resolve
 
 
 @pytest.fixture
@@ -78,6 +79,48 @@ def test_a_hub_id_from_the_cache(offline):
     assert model.path.name == commit
     assert resolve(f"owner/name@{commit}").fingerprint == model.fingerprint
     assert model.fingerprint.isalnum()  # it names folders
+
+
+SMALL_FILES = {"README.md", "open_clip_config.json", "tokenizer.json", "vocab.json", "merges.txt"}
+
+
+@pytest.mark.parametrize(
+    ("config", "safe", "trusted"),
+    [
+        (None, {"open_clip_model.safetensors"}, {"open_clip_pytorch_model.bin"}),
+        ({"architecture": "resnet50_clip"}, {"open_clip_model.safetensors"}, {"open_clip_pytorch_model.bin"}),
+        ({"model_type": "clip"}, {"model.safetensors"}, {"pytorch_model.bin"}),
+    ],
+    ids=["open_clip", "timm's config.json beside it", "transformers too"],
+)
+def test_what_of_an_open_clip_repository_is_fetched(tmp_path, config, safe, trusted):
+    """The small files come first and say which of the weights, often there twice and in pickles, are the ones to load."""
+    (tmp_path / "open_clip_config.json").write_text("{}")
+    if config:
+        (tmp_path / "config.json").write_text(json.dumps(config))
+    weights = {"model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin", "open_clip_pytorch_model.bin"}
+    fetched = lambda allow_pickle: set(
+        filter_repo_objects(
+            SMALL_FILES | weights, allow_patterns=SMALL + _weights(tmp_path, allow_pickle), ignore_patterns=UNWANTED
+        )
+    )
+    assert fetched(False) == SMALL_FILES | safe
+    assert fetched(True) == SMALL_FILES | safe | trusted
+
+
+def test_what_a_folder_is_of(tmp_path):
+    folder = tiny.clip(tmp_path / "clip")
+    assert model_type(folder) == "clip" and not is_open_clip(folder)
+    assert model_type(tmp_path) == "" and not is_open_clip(tmp_path)
+    (tmp_path / "open_clip_config.json").write_text("{}")
+    (tmp_path / "config.json").write_text('{"model_type": 3}')
+    assert model_type(tmp_path) == "" and is_open_clip(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["starter", "starter/clip", "starter/clip_rn"])
+def test_the_starters_models(name):
+    model = resolve(name)
+    assert model.name == name and model.path.is_dir() and model.fingerprint == resolve(str(model.path)).fingerprint
 
 
 def pickled(folder: Path) -> Path:

@@ -16,7 +16,7 @@ from figment.prompts.attributes import Attributes
 from figment.prompts.ids import prompt_id
 from figment.prompts.templates import Templates
 from figment.recipe import validate
-from figment.run import make_writer
+from figment.make import make_writer
 from figment.task import Task, load_task
 
 

@@ -12,13 +12,28 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from figment.errors import FigmentError
-from figment.recipe import _PARTS, Attributes, ClipFilter, Plugin, Recipe, Templates, load_recipe, validate
+from figment.recipe import Recipe, load_recipe, validate
+from figment.recipe.filters import ClipFilter
+from figment.recipe.mistakes import _models_in, _tag
+from figment.recipe.plugin import Plugin
+from figment.recipe.prompts import Attributes, Templates
 from figment.task import Task, builtin_names, load_task
 
 TASK = {"class_names": ["cat", "dog"]}
+
+
+def parts_of(root: type[BaseModel], where: tuple[str, ...] = ()) -> dict[tuple[str, ...], type[BaseModel]]:
+    """Every model in a recipe, by the fields and kinds that lead to it."""
+    parts = {where: root}
+    for name, field in root.model_fields.items():
+        models = _models_in(field.annotation)
+        for model in models:
+            parts |= parts_of(model, (*where, name, _tag(model)) if len(models) > 1 else (*where, name))
+    return parts
 
 
 def written(folder: Path, data: Any) -> Path:
@@ -45,13 +60,16 @@ def test_class_names_alone_are_a_recipe(tmp_path):
 def test_only_documented_fields_are_needed():
     needed = {
         (".".join(where), name)
-        for where, part in _PARTS.items()
+        for where, part in parts_of(Recipe).items()
         for name, field in part.model_fields.items()
         if field.default is PydanticUndefined and field.default_factory is None
     }
     assert needed == {
         ("", "task"),
         ("task", "class_names"),
+        ("table", "title"),
+        ("table", "rows"),
+        ("table", "columns"),
         ("prompts.chat", "base_url"),
         ("prompts.chat", "model"),
         ("prompts.package.module:Name", "kind"),
@@ -342,7 +360,7 @@ def test_paths_that_cannot_be(tmp_path, bad):
 
 # ---- anything --------------------------------------------------------------------------------------------------------
 
-FIELDS = sorted({name for part in _PARTS.values() for name in part.model_fields} | {"kind"})
+FIELDS = sorted({name for part in parts_of(Recipe).values() for name in part.model_fields} | {"kind"})
 SCALARS = st.one_of(
     st.none(),
     st.booleans(),

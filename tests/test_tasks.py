@@ -23,7 +23,8 @@ from figment.pictures import open_pictures
 from figment.pictures.labels import normalised
 from figment.prompts.attributes import Attributes as Writer
 from figment.recipe import validate
-from figment.run import MANY_PROMPTS, run_recipe
+from figment.make import MANY_PROMPTS
+from figment.run import run_recipe
 from figment.task import Task, builtin_names, load_task
 
 

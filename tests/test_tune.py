@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 
 import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
 
+from figment.classify import linear
 from figment.classify.head import Head
 from figment.classify.linear import schedule
 from figment.classify.settings import TuneSettings
@@ -210,7 +212,72 @@ def test_selecting_without_validation_pictures_is_refused():
         tune(head, features, labels, TuneSettings(select="validation"), 0)
 
 
-@pytest.mark.parametrize("wrong", [{"lr": 1e-3}, {"epochs": 0}, {"soft_weight": 1.5}, {"select": "test_best"}])
+def test_test_best_keeps_the_best_epoch_of_what_it_is_given_and_says_what_it_is_for():
+    head, features, labels = task(n=300, noise=1.0)
+    labels = np.where(np.arange(300) < 200, (labels + 1) % 3, labels)
+    settings = TuneSettings(learning_rate=0.05, batch_size=64, epochs=6, select="test_best")
+    test = (features[200:], labels[200:])
+    tuned = tune(head, features[:200], labels[:200], settings, 0, val=test)
+    scores = [h["val_accuracy"] for h in tuned.history]
+    assert scores[-1] < max(scores) == pytest.approx((tuned.head.predict(test[0]).argmax(1) == test[1]).mean())
+    as_validation = settings.model_copy(update={"select": "validation"})
+    other = tune(head, features[:200], labels[:200], as_validation, 0, val=test).head
+    assert torch.equal(tuned.head.linear.weight, other.linear.weight)
+    with pytest.raises(FigmentError, match="(?s)test_best keeps .* the test pictures.*exists to reproduce published"):
+        tune(head, features, labels, settings, 0)
+
+
+@pytest.mark.parametrize(("p", "q", "k"), [(1, 1, 1), (32, 10, 13), (513, 3, 65), (7, 129, 1025)])
+def test_product_is_the_matrix_product_however_its_factors_lie(p, q, k):
+    torch.manual_seed(0)
+    a, b = torch.randn(p, k), torch.randn(q, k)
+    expected = (a.double() @ b.double().T).float()
+    for left in (a, a.T.contiguous().T, torch.cat([a, a], dim=1)[:, :k]):
+        for right in (b, b.T.contiguous().T):
+            got = linear.product(left, right)
+            assert got.is_contiguous()
+            torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_processor_or_torch_without_the_fast_product_gives_the_same_weights(monkeypatch):
+    head, features, labels = task()
+    settings = TuneSettings(epochs=4, batch_size=32, learning_rate=0.02)
+    fast = tune(head, features, labels, settings, 0).head
+    monkeypatch.setattr(linear, "ONEDNN", None)
+    for got, want in zip(weights(tune(head, features, labels, settings, 0).head), weights(fast), strict=True):
+        np.testing.assert_allclose(got, want, atol=1e-4)
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_soft_targets_of_many_pictures_are_worked_out_in_pieces(symmetric, monkeypatch):
+    head, features, labels = task()
+    settings = TuneSettings(epochs=2, symmetric_temperature=symmetric, label_smoothing=0.1)
+    whole = tune(head, features, labels, settings, 0).head
+    monkeypatch.setattr(linear, "ROWS_AT_ONCE", 7)
+    for got, want in zip(weights(tune(head, features, labels, settings, 0).head), weights(whole), strict=True):
+        np.testing.assert_allclose(got, want, atol=1e-4)
+
+
+def test_features_that_cannot_be_written_to_or_lie_otherwise_are_as_good():
+    head, features, labels = task()
+    expected = weights(tune(head, features, labels, TuneSettings(epochs=2), 0).head)
+    locked = features.copy()
+    locked.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for same in (locked, np.asfortranarray(features), features[::-1].copy()[::-1], features.astype(np.float64)):
+            got = weights(tune(head, same, labels, TuneSettings(epochs=2), 0).head)
+            assert all(np.array_equal(x, y) for x, y in zip(got, expected, strict=True))
+
+
+def test_only_soft_targets_take_a_matrix():
+    head, features, labels = task()
+    x, y = linear.tensors_of(head, features, labels, "training")
+    (hard,) = linear.loss_terms(x, y, linear.matrix_of(head), TuneSettings(soft_weight=0.0))
+    assert hard.targets.shape == (90,)
+
+
+@pytest.mark.parametrize("wrong", [{"lr": 1e-3}, {"epochs": 0}, {"soft_weight": 1.5}, {"select": "best"}])
 def test_settings_are_strict(wrong):
     with pytest.raises(ValidationError):
         TuneSettings(**wrong)

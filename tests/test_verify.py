@@ -262,7 +262,7 @@ def edit_marker(run: Path, **changes) -> None:
         ({"counts": {"attempted": 20, "made": 19, "failed": {"x": 1}}}, "stage.json counts"),
         ({"fingerprint": "0" * 16}, "stage.json was changed: its fingerprint is not that of its settings"),
         ({"shards": 4}, "its fingerprint is not that of its settings"),
-        ({"format": 1}, "it says format 1, and its fingerprint is of format 2"),
+        ({"format": 1}, "it says format 1, and its fingerprint is of format 3"),
         ({"files": {}}, "train-00000-of-00003.parquet has no checksum in stage.json"),
         ({"files": []}, "stage.json cannot be read"),
     ],
@@ -281,7 +281,7 @@ def test_a_missing_and_a_damaged_stage_json(run):
     assert "stage.json is not there" in said(run, "missing")
 
 
-@pytest.mark.parametrize(("version", "whose"), [(1, "an older"), (3, "a newer")])
+@pytest.mark.parametrize(("version", "whose"), [(1, "an older"), (2, "an older"), (4, "a newer")])
 @pytest.mark.parametrize("finished", [True, False])
 def test_another_format_version_is_said_plainly_and_nothing_else_is(tmp_path, monkeypatch, version, whose, finished):
     monkeypatch.setattr(store, "FORMAT_VERSION", version)

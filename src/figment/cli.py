@@ -73,6 +73,10 @@ Set = Annotated[
     ),
 ]
 
+Variant = Annotated[
+    str | None, typer.Option("--variant", metavar="NAME", help="one of the recipe's variants, such as starter")
+]
+
 
 @app.command()
 def demo(
@@ -111,6 +115,7 @@ def run(
     recipe: RecipePath,
     out: Out = None,
     set: Set = None,
+    variant: Variant = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what it would make and cost, and stop")] = False,
     engine: EngineName = "local",
     workers: Workers = None,
@@ -119,9 +124,11 @@ def run(
     """Run a recipe. The same command again finishes what was interrupted."""
     from figment.recipe import load_recipe
 
-    loaded = load_recipe(recipe, set or [])
-    folder = out or _default_out(recipe)
-    if dry_run:
+    loaded = load_recipe(recipe, set or [], variant)
+    folder = out or _default_out(recipe, variant)
+    if loaded.table is not None:
+        _run_table(loaded, folder, make_engine(engine, workers, address), dry_run)
+    elif dry_run:
         _print_forecast(loaded, folder)
     else:
         _run(loaded, folder, make_engine(engine, workers, address))
@@ -290,13 +297,13 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
-def _default_out(recipe: Path) -> Path:
+def _default_out(recipe: Path, variant: str | None = None) -> Path:
     """``runs/<recipe>``; the recipe of an earlier run goes on in that run's folder."""
     if recipe.is_dir():
         return recipe
     if recipe.name == "recipe.yaml" and (recipe.parent / "prompts").is_dir():
         return recipe.parent
-    return Path("runs") / recipe.stem
+    return Path("runs") / (recipe.stem if variant is None else f"{recipe.stem}-{variant}")
 
 
 def _run(recipe: Recipe, folder: Path, engine: Engine | None = None) -> None:
@@ -307,6 +314,31 @@ def _run(recipe: Recipe, folder: Path, engine: Engine | None = None) -> None:
     console.print()
     _print_results(folder)
     console.print(f"Took {time.monotonic() - started:.0f} s.")
+
+
+def _run_table(recipe: Recipe, folder: Path, engine: Engine, dry_run: bool) -> None:
+    from figment.forecast import forecast_table
+    from figment.report.table import conclusion
+    from figment.studies.table import run_table
+
+    if dry_run:
+        console.print(forecast_table(recipe, folder), soft_wrap=True, markup=False)
+        console.print("Nothing was written.")
+        return
+    page = run_table(recipe, folder, engine, command=shlex.join(["figment", *sys.argv[1:]]))
+    table = Table(title=Text(f"\n{page.title}"), title_justify="left")
+    for name in ("", *page.columns):
+        table.add_column(Text(printable(name)), justify="right" if name else "left", overflow="fold")
+    for row in page.rows:
+        cells = [(column, page.cells[row, column]) for column in page.columns]
+        shown = [f"{page.value(c, cell.value)} ({page.interval(c, cell.ci)})" for c, cell in cells]
+        table.add_row(Text(printable(row)), *shown)
+    for printed in page.printed:
+        shown = [f"{printed.values[c]:g}" if c in printed.values else "–" for c in page.columns]
+        table.add_row(Text(f"printed: {printable(printed.row)}"), *shown, style="dim")
+    console.print(table)
+    console.print(conclusion(page), soft_wrap=True, markup=False)
+    console.print(f"\nReport: {folder / 'report.html'}\nTook {page.seconds:.0f} s.", soft_wrap=True)
 
 
 def _print_results(folder: Path) -> None:

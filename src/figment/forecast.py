@@ -11,8 +11,12 @@ import numpy as np
 
 from figment import files, png, store
 from figment.errors import FigmentError
-from figment.recipe import Captions, Chat, Diffusers, Recipe, Seq2Seq
-from figment.run import Walk, make_adaptation, make_generator, make_writer
+from figment.make import make_adaptation, make_generator, make_writer
+from figment.recipe import Recipe
+from figment.recipe.generate import Diffusers
+from figment.recipe.prompts import Captions, Chat, Seq2Seq
+from figment.run import Walk
+from figment.studies.table import images_key, table_runs
 from figment.types import Generator, Prompt
 
 TRIAL_STEPS = (2, 6)  # two short trials tell the cost of a step from the cost of an image
@@ -50,10 +54,32 @@ def forecast(recipe: Recipe, out: Path) -> Forecast:
     return Forecast(len(prompts), images, shards, there, left * per_image, int(left * size), free, tuning_steps=tuning)
 
 
+def forecast_table(recipe: Recipe, out: Path) -> str:
+    """What a recipe's table would make: runs, sets of images that they share, and the time of generation. Writes nothing."""
+    runs = table_runs(recipe)
+    sets = {images_key(own): own for _, _, own in runs}
+    images, seconds, unknown = 0, 0.0, ""
+    timed: dict[str, float | None] = {}  # by what an image costs: the generator's settings
+    for key, own in sets.items():
+        n = own.generate.images_per_class * len(own.task.class_names)
+        images += n
+        kind = store.fingerprint([own.generate.model_dump(), own.few_shot and own.few_shot.shots])
+        if kind not in timed:
+            f = forecast(own, out / "images" / key)
+            timed[kind] = None if f.seconds is None or not f.images else f.seconds / max(1, f.images - f.done)
+            unknown = unknown or ("" if f.seconds is not None else f.note)
+        seconds += n * (timed[kind] or 0.0)
+    cost = f"about {seconds / 60:,.0f} minutes of generation on this machine" if not unknown else f"their time is not known: {unknown}"
+    return f"{len(runs)} runs that share {len(sets)} sets of {images:,} images in all; {cost}. Training comes on top."
+
+
 def _tuning_steps(recipe: Recipe, out: Path) -> int:
     """Steps of training that the recipe's adapt takes, 0 without one. Raises FigmentError where it cannot be done."""
     walk = Walk(recipe, out, None, out / "features")
-    adaptation = make_adaptation(recipe, walk.untuned, walk.real.get("train"), out / "adapt")
+    pictures = walk.given.get("train")  # as they are: looking for broken ones would take as long as encoding them
+    if pictures is not None and recipe.few_shot is not None:
+        pictures = walk.draw(pictures)
+    adaptation = make_adaptation(recipe, walk.untuned, pictures, out / "adapt")
     if adaptation is None or adaptation.is_complete():
         return 0
     adaptation.check()
@@ -89,9 +115,13 @@ def _trial(recipe: Recipe, texts: list[str]) -> tuple[float, float]:
 
 
 def _time(generator: Generator, texts: list[str]) -> tuple[float, float]:
-    generator(texts[:1], [0])  # loading and warming up are not what is measured
+    def make(n: int) -> list[np.ndarray | None]:
+        shots = {"init": np.full((n, 64, 64, 3), 128, np.uint8)} if getattr(generator, "real_guidance", None) else {}
+        return generator(texts[:n], list(range(n)), **shots)
+
+    make(1)  # loading and warming up are not what is measured
     batch = min(getattr(generator, "batch_size", 0) or 1, len(texts), 64)
     started = time.perf_counter()
-    made = [image for image in generator(texts[:batch], list(range(batch))) if image is not None]
+    made = [image for image in make(batch) if image is not None]
     seconds = (time.perf_counter() - started) / batch
     return seconds, float(np.mean([len(png.encode(i)) for i in made])) if made else 0.0

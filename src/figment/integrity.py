@@ -73,7 +73,7 @@ def read_marker(folder: Path) -> Marker:
         record = json.loads(read_bytes(path))
         identity = {key: record[key] for key in ("settings", "inputs", "shards")}
         own, said = record["fingerprint"], record["format"]
-        if not isinstance(identity["shards"], int) or not isinstance(record["files"] if said == 2 else {}, dict):
+        if not isinstance(identity["shards"], int) or not isinstance(record["files"] if said != 1 else {}, dict):
             raise TypeError("it is not as it was written")
     except (OSError, ValueError, KeyError, TypeError) as error:
         return Marker({}, f"stage.json cannot be read ({type(error).__name__}: {error})")
@@ -172,14 +172,14 @@ def _short(error: Exception) -> str:
 # ---- rows of images --------------------------------------------------------------------------------------------------
 
 
-def check_plan(table: pa.Table, samples: Sequence[Sample]) -> list[str]:
-    """What is not as planned in the rows of a shard of images, or of prompts."""
+def check_plan(table: pa.Table, samples: Sequence[Sample], init: bool = True) -> list[str]:
+    """What is not as planned in the rows of a shard of images; ``init`` says whether the plan knows the start pictures."""
     ids = table["id"].to_pylist()
     wanted = [s.id for s in samples]
     if ids != wanted:
         return [_ids_differ(ids, wanted)]
     problems = []
-    for name in ("label", "prompt", "prompt_id", "seed", "group"):
+    for name in ("label", "prompt", "prompt_id", "seed", "group", *(["init"] if init else [])):
         values = table[name].to_pylist()
         wrong = [i for i, (v, s) in enumerate(zip(values, samples, strict=True)) if v != getattr(s, name)]
         if wrong:

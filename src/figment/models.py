@@ -7,21 +7,28 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from figment import store
 from figment.errors import FigmentError, nearest
 
-STARTER = {"starter": "pipeline", "starter/clip": "clip"}
+STARTER = {"starter": "pipeline", "starter/clip": "clip", "starter/clip_rn": "clip_rn"}
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 HUB_ID = re.compile(r"([\w-][\w.-]*/[\w-][\w.-]*)(?:@((?!.*\.\.)[\w./-]+))?", re.ASCII)
 
 # What a model is made of. A repository's root often holds the same weights again as one file, and flax or ONNX
 # twins: none of them matches. Half-precision twins and the safety checker (several GB together) are left there too.
-WANTED = ["*.json", "*.txt", "*.model", "README.md", "model.safetensors", "model-*.safetensors", "*/*.safetensors"]
+SMALL = ["*.json", "*.txt", "*.model", "README.md"]
+WEIGHTS = ["model.safetensors", "model-*.safetensors", "*/*.safetensors"]
 UNWANTED = ["*.fp16*", "*.bf16*", "*.non_ema*", "safety_checker/*", "onnx/*", "openvino/*"]
-WANTED_PICKLES = ["pytorch_model*.bin", "*/*.bin"]
+PICKLED_WEIGHTS = ["pytorch_model*.bin", "*/*.bin"]
+
+# The layout of the Hub's open_clip models.
+OPEN_CLIP_CONFIG = "open_clip_config.json"
+OPEN_CLIP_WEIGHTS = ["open_clip_model.safetensors", "open_clip_pytorch_model.safetensors"]
+OPEN_CLIP_PICKLES = ["open_clip_pytorch_model.bin"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +41,7 @@ class ModelFolder:
 
 
 def resolve(name: str, *, allow_pickle: bool = False) -> ModelFolder:
-    """The folder of a model: ``starter``, ``starter/clip``, a folder's path, or a Hub id ``owner/name[@revision]``.
+    """The folder of a model: ``starter``, ``starter/clip``, ``starter/clip_rn``, a folder's path, or a Hub id ``owner/name[@revision]``.
 
     A Hub model is downloaded once, without pickles unless ``allow_pickle``. Raises FigmentError where the model cannot
     be had, has only pickled weights, or would need code of its own to be run.
@@ -47,7 +54,9 @@ def resolve(name: str, *, allow_pickle: bool = False) -> ModelFolder:
     path = Path(name).expanduser()
     if name and path.is_dir():
         if not any(path.glob("*.json")):  # looked at first: what follows reads every file below
-            raise FigmentError(f"The folder {path} holds no model: neither a model_index.json nor a config.json.")
+            raise FigmentError(
+                f"The folder {path} holds no model: no model_index.json, config.json or {OPEN_CLIP_CONFIG}."
+            )
         _refuse_code(path, name)
         _refuse_pickles(path, name, allow_pickle)
         return ModelFolder(path.resolve(), name, _hash_files(path, pickles=allow_pickle))
@@ -58,6 +67,17 @@ def resolve(name: str, *, allow_pickle: bool = False) -> ModelFolder:
         # The Hub names a snapshot's folder after its commit, which stands for every byte in it.
         return ModelFolder(path, name, store.fingerprint([match[1], path.name, allow_pickle]))
     raise _missing(path, name)
+
+
+def model_type(folder: Path) -> str:
+    """What the folder's config.json says it is: ``clip``, ``siglip``, ...; empty where it says nothing."""
+    kind = _read_json(folder / "config.json").get("model_type", "")
+    return kind if isinstance(kind, str) else ""
+
+
+def is_open_clip(folder: Path) -> bool:
+    """Whether a folder is for open_clip. One that transformers can open as well is not: it is read as it always was."""
+    return (folder / OPEN_CLIP_CONFIG).is_file() and model_type(folder) != "clip"
 
 
 def license_of(folder: Path) -> str | None:
@@ -78,12 +98,12 @@ def license_of(folder: Path) -> str | None:
 def _missing(path: Path, name: str) -> FigmentError:
     if path.is_file():
         return FigmentError(
-            f"The model {name} is a file. Name the folder of a model in the diffusers or transformers layout."
+            f"The model {name} is a file. Name the folder of a model in the diffusers, transformers or open_clip layout."
         )
     near = [str(path.parent / p.name) for p in path.parent.iterdir() if p.is_dir()] if path.parent.is_dir() else []
     return FigmentError(
         f"There is no model folder {path}.{nearest(name, [*STARTER, *near])}"
-        " A model is 'starter', 'starter/clip', an existing folder, or a Hub id: owner/name or owner/name@revision."
+        " A model is 'starter', 'starter/clip', 'starter/clip_rn', an existing folder, or a Hub id: owner/name or owner/name@revision."
     )
 
 
@@ -98,9 +118,10 @@ def _download(repo: str, revision: str | None, allow_pickle: bool) -> Path:
         RevisionNotFoundError,
     )
 
-    wanted = WANTED + WANTED_PICKLES if allow_pickle else WANTED
+    fetch = partial(snapshot_download, repo, revision=revision, ignore_patterns=UNWANTED)
     try:
-        return Path(snapshot_download(repo, revision=revision, allow_patterns=wanted, ignore_patterns=UNWANTED))
+        small = Path(fetch(allow_patterns=SMALL))  # these say which of a repository's weights are wanted
+        return Path(fetch(allow_patterns=SMALL + _weights(small, allow_pickle)))
     except GatedRepoError as error:
         raise FigmentError(
             f"The model {repo} asks its users to accept its licence."
@@ -122,6 +143,12 @@ def _download(repo: str, revision: str | None, allow_pickle: bool) -> Path:
         ) from error
     except OSError as error:
         raise FigmentError(f"The model {repo} could not be stored on this machine: {error}.") from error
+
+
+def _weights(folder: Path, allow_pickle: bool) -> list[str]:
+    """The patterns of a model's weights, by what lies beside them."""
+    safe, pickled = (OPEN_CLIP_WEIGHTS, OPEN_CLIP_PICKLES) if is_open_clip(folder) else (WEIGHTS, PICKLED_WEIGHTS)
+    return safe + pickled if allow_pickle else safe
 
 
 def _refuse_code(folder: Path, name: str) -> None:

@@ -3,63 +3,41 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property, partial
-from importlib import import_module
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from figment import files, machine, store
-from figment.classify.head import HEAD_FILES, Head, HeadCard, zero_shot_head
-from figment.classify.tune import Tuned, tune, tune_few_shot
-from figment.encoders import ClipEncoder, Features
+from figment.classify.head import HEAD_FILES, HeadCard
+from figment.classify.live import LiveTuned
+from figment.classify.tune import Tuned
+from figment.encoders import Features, open_encoder
 from figment.engines import Engine
 from figment.errors import FigmentError
-from figment.evaluate.accuracy import accuracy, correctness, paired_difference, verdict
-from figment.evaluate.exchange_rate import exchange_rate, real_curve
-from figment.filters.argmax import Argmax
-from figment.filters.blank import Blank
-from figment.filters.centroid import Centroid
-from figment.filters.clip import Clip
-from figment.filters.duplicate import Duplicate
-from figment.filters.memorised import Memorised
-from figment.filters.real import Real
+from figment.evaluate.accuracy import verdict
 from figment.filters.selection import Selection, select
 from figment.generate.adapt import Adaptation
 from figment.generate.card import dataset_card
-from figment.generate.diffusers import DiffusersGenerator
-from figment.generate.plan import Plan
-from figment.generate.procedural import ProceduralGenerator
-from figment.generate.stage import NO_PIXELS, fill, images_stage
+from figment.generate.plan import Plan, ids_by_class
+from figment.generate.stage import NO_PIXELS, fill, images_stage, shots_fingerprint
+from figment.make import make_adaptation, make_filters, make_generator, make_writer, reads_train
+from figment.measure import Learning, fidelity, measure
 from figment.pictures import ShardPictures, open_pictures, open_shards
 from figment.pictures.unreadable import check_enough_is_left, named
 from figment.progress import console
-from figment.prompts.attributes import Attributes
-from figment.prompts.captions import Captions
-from figment.prompts.chat import Chat
 from figment.prompts.check import check_prompts
-from figment.prompts.seq2seq import Seq2Seq
-from figment.prompts.templates import Templates
-from figment.recipe import (
-    ArgmaxFilter,
-    BlankFilter,
-    CentroidFilter,
-    ClipFilter,
-    Diffusers,
-    DuplicateFilter,
-    MemorisedFilter,
-    Plugin,
-    Procedural,
-    RealFilter,
-    Recipe,
-)
-from figment.recipe import Captions as CaptionsSettings
-from figment.recipe import Filter as FilterSettings
+from figment.recipe import Recipe
+from figment.recipe.generate import Diffusers
+from figment.recipe.prompts import Captions
 from figment.report.folder import read_results, report_of
 from figment.report.page import write as write_report
+from figment.shots import draw_shots, read_split, write_split
 from figment.task import real_folder
 from figment.types import Encoder, Filter, Generator, Pictures, Prompt, Result, Writer
 from figment.words import printable
@@ -67,15 +45,15 @@ from figment.words import printable
 # Settings of prompts that change no word of them: how fast, and where the same model is found.
 NO_WORDS = {"batch_size", "allow_pickle", "base_url", "api_key_env", "parallel", "timeout", "retries"}
 
-MANY_PROMPTS = 50  # a class, where a recipe names no number
-
 
 @dataclass(frozen=True)
 class Outcome:
     """What came of a run: its folder, its measured numbers by name, and the answer in one word.
 
     ``results`` holds ``top1/zero_shot``, ``top1/synthetic``, ``gain/synthetic`` and, where there are real training pictures,
-    ``top1/real_all``, ``gain/real_all``, ``top1/real_1`` ... and ``exchange_rate``. Without real test pictures it is empty.
+    ``top1/real_all``, ``gain/real_all``, ``top1/real_1`` ... and ``exchange_rate``. With ``few_shot`` the classifier called
+    synthetic has learnt from the shots too; ``top1/real_only`` is the shots alone, ``gain/over_real_only`` what the
+    generated pictures add to them, ``top1/<baseline>`` the others. Without real test pictures it is empty.
     """
 
     folder: Path
@@ -84,7 +62,8 @@ class Outcome:
     @property
     def verdict(self) -> str:
         """ "helps", "hurts", "no evidence", or "not measured" without real test pictures."""
-        return verdict(self.results["gain/synthetic"]) if "gain/synthetic" in self.results else "not measured"
+        gain = self.results.get("gain/over_real_only", self.results.get("gain/synthetic"))
+        return "not measured" if gain is None else verdict(gain)
 
 
 def run_recipe(
@@ -94,15 +73,18 @@ def run_recipe(
     generator: Generator | None = None,
     engine: Engine | None = None,
     features_folder: Path | None = None,
+    made: Path | None = None,
 ) -> Outcome:
     """Do what is missing of a recipe in the folder ``out`` and write its report.
 
     Call it again after an interruption and it goes on. ``out`` may be remote (``s3://...``). ``generator`` replaces the
-    recipe's own; ``engine`` says where images are made. Raises FigmentError, before anything is spent where possible.
+    recipe's own; ``engine`` says where images are made. ``made`` is a folder for the prompts and images, where runs that
+    differ in what comes after share them; such a run gets no report of its own. Raises FigmentError, before anything is
+    spent where possible.
     """
     out = files.as_path(out)
     with files.lock(out):
-        walk = Walk(recipe, out, generator, features_folder or out / "features")
+        walk = Walk(recipe, out, generator, features_folder or out / "features", made)
         walk.check()
         prompts = walk.prompts()
         walk.make_images(prompts, engine)
@@ -111,7 +93,8 @@ def run_recipe(
         results = walk.finished(selection)
         if results is None:
             results = walk.train_and_evaluate(selection)
-        write_report(report_of(out), out / "report.html")
+        if made is None:
+            write_report(report_of(out), out / "report.html")
     return Outcome(out, {r.metric: r for r in results})
 
 
@@ -138,24 +121,35 @@ def make_images(
 class Walk:
     """The stages of one run, with what they share: models that are loaded at most once, and only if a stage needs them."""
 
-    def __init__(self, recipe: Recipe, out: Path, generator: Generator | None, features_folder: Path):
-        self.recipe, self.task, self.out = recipe, recipe.task, out
+    def __init__(
+        self, recipe: Recipe, out: Path, generator: Generator | None, features_folder: Path, made: Path | None = None
+    ):
+        self.recipe, self.task, self.out, self.made = recipe, recipe.task, out, made or out
         self._generator, self.features_folder = generator, features_folder
+        self._readable: dict[str, Pictures] = {}  # split -> its pictures without those that cannot be read
         self.unreadable: dict[str, dict[str, str]] = {}  # split -> id of a real picture -> why it was left out
+
+    # ---- models ------------------------------------------------------------------------------------------------------
 
     @cached_property
     def untuned(self) -> Generator:
         """The generator as it comes."""
-        return self._generator or make_generator(self.recipe)
+        if self._generator is not None:
+            return self._generator
+        counted = self.shots is not None and self.recipe.few_shot and self.recipe.few_shot.split and self.guided
+        return make_generator(self.recipe, int(np.bincount(self.shots.labels).max()) if counted else None)
+
+    @property
+    def guided(self) -> bool:
+        """Whether images start from real pictures."""
+        return isinstance(self.recipe.generate, Diffusers) and self.recipe.generate.real_guidance is not None
 
     @cached_property
     def adaptation(self) -> Adaptation | None:
         """How the generator is tuned on real pictures, where the recipe says so. All arms of a study find it in one place."""
         if getattr(self.recipe.generate, "adapt", None) is None:
             return None  # then no real picture is needed to make images
-        if "train" in self.real:
-            self.real["train"] = self._readable("train")
-        return make_adaptation(self.recipe, self.untuned, self.real.get("train"), self.features_folder.parent / "adapt")
+        return make_adaptation(self.recipe, self.untuned, self.at_hand, self.features_folder.parent / "adapt")
 
     @cached_property
     def generator(self) -> Generator:
@@ -165,48 +159,44 @@ class Walk:
     @cached_property
     def writer(self) -> tuple[Writer, int]:
         """The writer of prompts, and how many it is asked for. Bought answers are kept where all arms of a study find them."""
-        train = self.real.get("train") if isinstance(self.recipe.prompts, CaptionsSettings) else None
-        return make_writer(self.recipe, train, self.features_folder / "chat")
+        captioned = self.at_hand if isinstance(self.recipe.prompts, Captions) else None
+        return make_writer(self.recipe, captioned, self.features_folder / "chat")
 
     @cached_property
     def features(self) -> Features:
         train = self.recipe.train
-        return Features(ClipEncoder(train.encoder, allow_pickle=train.allow_pickle), self.features_folder)
+        return Features(open_encoder(train.encoder, allow_pickle=train.allow_pickle), self.features_folder)
 
     @cached_property
     def filters(self) -> list[Filter]:
-        return make_filters(self.recipe, self.features, self.features_folder, self.real)
+        compared = {
+            "train": self.at_hand if any(reads_train(f) for f in self.recipe.filters) else None,
+            "test": self.real("test"),
+        }
+        real = {split: pictures for split, pictures in compared.items() if pictures is not None}
+        return make_filters(self.recipe, self.features, self.features_folder, real)
+
+    # ---- real pictures -----------------------------------------------------------------------------------------------
 
     @cached_property
-    def real(self) -> dict[str, Pictures]:
-        """Split -> its pictures, for the splits the task has."""
-        given = self.task.real.model_dump()
+    def given(self) -> dict[str, Pictures]:
+        """Split -> its real pictures as they were given, for the splits the task has."""
+        places = self.task.real.model_dump()
         return {
             split: open_pictures(real_folder(where), self.task.class_names, self.task.own_names)
-            for split, where in given.items()
+            for split, where in places.items()
             if where
         }
 
-    def check(self) -> None:
-        """Find out now what would otherwise fail after hours: real folders, models, settings that contradict one another."""
-        _ = self.real
-        if self.recipe.train.select == "validation" and "val" not in self.real:
-            raise FigmentError(
-                "train.select is 'validation', and there are no validation pictures. Set task.real.val, or train.select: last."
-            )
-        _ = self.writer, self.filters, self.untuned
-        texts = [template.replace("{}", name) for name in self.task.class_names for template in self.task.templates]
-        say_what_is_cut(self.features.encoder, texts, "class names (in their templates)", "the classifier")
-        for split in self._splits_needed():  # the features are kept
-            self.real[split] = self._readable(split)
-        if self.unreadable:
-            del self.filters, self.writer  # they hold the real pictures as they were given
-        if self.adaptation is not None and not self.adaptation.is_complete():
-            self.adaptation.check()
+    def real(self, split: str) -> Pictures | None:
+        """The real pictures of a split that can be read, which are encoded then; None where the task has none."""
+        if split in self.given and split not in self._readable:
+            self._readable[split] = self._without_unreadable(split)
+        return self._readable.get(split)
 
-    def _readable(self, split: str) -> Pictures:
-        """The real pictures of a split without those that cannot be read, which are said and recorded."""
-        given = self.real[split]
+    def _without_unreadable(self, split: str) -> Pictures:
+        """What cannot be read is said and recorded."""
+        given = self.given[split]
         pictures, unreadable = self.features.readable(given, f"encode real {split}")
         if unreadable:
             where = f"task.real.{split}"
@@ -220,14 +210,68 @@ class Walk:
             )
         return pictures
 
+    @cached_property
+    def shots(self) -> Pictures | None:
+        """The few real pictures of ``few_shot``; None without it. Raises FigmentError where a class has too few."""
+        few = self.recipe.few_shot
+        if few is None:
+            return None
+        pool = self.real("train")
+        if pool is None:
+            raise FigmentError(
+                "few_shot draws from real training pictures, and there are none. Set task.real.train to a folder of"
+                " yours, or leave few_shot out."
+            )
+        return self.draw(pool)
+
+    def draw(self, pool: Pictures) -> Pictures:
+        """The pictures of ``few_shot`` among these."""
+        few, names = self.recipe.few_shot, self.task.class_names
+        assert few is not None
+        sizes = np.bincount(pool.labels, minlength=len(names))
+        if few.split is None and sizes.min() < few.shots:
+            raise FigmentError(
+                f"few_shot wants {few.shots} real pictures of each class, and {names[sizes.argmin()][:60]!r} has"
+                f" {sizes.min()}. Set few_shot.shots to {sizes.min()} or less, or give more pictures in task.real.train."
+            )
+        chosen = read_split(few.split, pool) if few.split else draw_shots(pool.labels, few.shots, self.recipe.seed)
+        shots = pool.take(chosen)
+        lacking = [name[:40] for label, name in enumerate(names) if not (shots.labels == label).any()]
+        if lacking:
+            raise FigmentError(f"The split {few.split} has no picture of: {', '.join(lacking[:10])}.")
+        return shots
+
+    @property
+    def at_hand(self) -> Pictures | None:
+        """The real pictures that prompts, generator and filters may look at: of ``few_shot``, where there is one, those alone."""
+        return self.real("train") if self.shots is None else self.shots
+
+    def check(self) -> None:
+        """Find out now what would otherwise fail after hours: real folders, models, settings that contradict one another."""
+        _ = self.given
+        select = self.recipe.train.select
+        if select == "validation" and "val" not in self.given:
+            raise FigmentError(
+                "train.select is 'validation', and there are no validation pictures. Set task.real.val, or train.select: last."
+            )
+        if select == "test_best" and "test" not in self.given:
+            raise FigmentError("train.select is 'test_best', and there are no test pictures. Set task.real.test.")
+        if self.recipe.few_shot is None or not self.guided:
+            _ = self.untuned  # a generator that cannot be had is found out before pictures are encoded
+        texts = [template.replace("{}", name) for name in self.task.class_names for template in self.task.templates]
+        say_what_is_cut(self.features.encoder, texts, "class names (in their templates)", "the classifier")
+        for split in self._splits_needed():  # the features are kept
+            self.real(split)
+        _ = self.shots, self.writer, self.filters, self.untuned
+        if self.adaptation is not None and not self.adaptation.is_complete():
+            self.adaptation.check()
+
     def _splits_needed(self) -> list[str]:
         """The splits that the run will read, of those there are."""
         evaluate = self.recipe.evaluate
-        train = "test" in self.real and (evaluate.real_all or evaluate.exchange_rate)
-        train |= any(_reads_train(f) for f in self.recipe.filters) or isinstance(self.recipe.prompts, CaptionsSettings)
-        train |= getattr(self.recipe.generate, "adapt", None) is not None
-        wanted = {"test": True, "train": train, "val": True}
-        return [split for split in self.real if wanted[split]]
+        train = "test" in self.given and (evaluate.real_all or evaluate.exchange_rate or evaluate.fidelity)
+        wanted = {"test": True, "train": train, "val": True}  # few_shot and others ask for train where they need it
+        return [split for split in self.given if wanted[split]]
 
     # ---- words to images ---------------------------------------------------------------------------------------------
 
@@ -238,7 +282,7 @@ class Walk:
             "seed": self.recipe.seed,
         }
         own = getattr(self.writer[0], "fingerprint", None)  # of a model, and of pictures, where it uses some
-        return store.Stage(self.out / "prompts", 1, settings, {"writer": own} if own else {})
+        return store.Stage(self.made / "prompts", 1, settings, {"writer": own} if own else {})
 
     def prompts(self) -> list[Prompt]:
         stage = self.prompts_stage()
@@ -262,11 +306,14 @@ class Walk:
         r = self.recipe
         settings = {"generate": r.generate.model_dump(exclude=NO_PIXELS), "seed": r.seed}
         inputs = {
-            "prompts": files.read_json(self.out / "prompts" / "stage.json")["fingerprint"],
+            "prompts": files.read_json(self.made / "prompts" / "stage.json")["fingerprint"],
             "generator": self.generator.fingerprint,
         }
-        plan = Plan(prompts, r.generate.images_per_class, r.seed, r.generate.shard_size)
-        return images_stage(self.out / "images", plan, settings, inputs), plan
+        shots = self.shots if self.guided else None
+        if shots is not None:
+            inputs["shots"] = shots_fingerprint(shots)
+        plan = Plan(prompts, r.generate.images_per_class, r.seed, r.generate.shard_size, None if shots is None else ids_by_class(shots))
+        return images_stage(self.made / "images", plan, settings, inputs), plan
 
     def make_images(
         self, prompts: list[Prompt], engine: Engine | None = None, part: tuple[int, int] | None = None
@@ -275,25 +322,34 @@ class Walk:
         stage, plan = self.images_stage(prompts)
         # A recipe that is refused must not take the place of the one that made the images.
         stage.check_not_stale()
-        files.write_atomic(self.out / "recipe.yaml", r.to_yaml().encode())
+        for folder in {self.made, self.out}:
+            files.write_atomic(folder / "recipe.yaml", r.to_yaml().encode())
+        self._publish_shots()
         if stage.missing():
             say_what_is_cut(self.generator, [p.text for p in prompts], "prompts", "the generator")
             if self.adaptation is not None:
                 self.adaptation.train()
-        fill(stage, plan, self.generator, self.task.class_names, engine=engine, part=part)
+        shots = self.shots if self.guided else None
+        fill(stage, plan, self.generator, self.task.class_names, engine=engine, part=part, shots=shots)
         if stage.is_complete():
             files.write_atomic(stage.folder / "README.md", dataset_card(r, stage.folder).encode())
 
     def images(self) -> ShardPictures:
-        images = open_shards(self.out / "images")[0]
+        images = open_shards(self.made / "images")[0]
         if not len(images):
-            raise FigmentError(f"No image was made; {self.out / 'images'} holds the reasons in its error column.")
+            raise FigmentError(f"No image was made; {self.made / 'images'} holds the reasons in its error column.")
         return images
+
+    def _publish_shots(self) -> None:
+        """Which pictures were learnt from, as a split file that others may use."""
+        few = self.recipe.few_shot
+        if few is not None and self.shots is not None:
+            write_split(self.out / "shots.json", self.shots, range(len(self.shots)), **few.model_dump(), seed=self.recipe.seed)
 
     def select(self, images: ShardPictures) -> Selection:
         """Run the filters and keep what they said, one folder of verdicts each."""
         selection = select(images, self.filters)
-        inputs = {"images": files.read_json(self.out / "images" / "stage.json")["fingerprint"]}
+        inputs = {"images": files.read_json(self.made / "images" / "stage.json")["fingerprint"]}
         for settings, step, name in zip(self.recipe.filters, selection.steps, _score_folders(selection), strict=True):
             stage = store.Stage(self.out / "scores" / name, 1, settings.model_dump(), inputs)
             ids = [images.ids[j] for j in step.index]
@@ -308,7 +364,7 @@ class Walk:
         empty = [name for i, name in enumerate(self.task.class_names) if not (images.labels[selection.keep] == i).any()]
         if not kept:
             raise FigmentError(
-                f"The filters rejected every image: {selection.counts()}. Look at {self.out / 'images'}, or loosen the filters."
+                f"The filters rejected every image: {selection.counts()}. Look at {self.made / 'images'}, or loosen the filters."
             )
         if empty:
             console.print(f"  no image was kept of: {', '.join(n[:40] for n in empty)}", style="yellow")
@@ -320,10 +376,14 @@ class Walk:
         """Of everything the results depend on."""
         kept = list(selection.kept.digests)
         r = self.recipe
-        real: dict[str, Any] = {split: store.fingerprint(list(p.digests)) for split, p in self.real.items()}
+        pictures = {split: self.real(split) for split in self._splits_needed()}
+        real: dict[str, Any] = {split: store.fingerprint(list(p.digests)) for split, p in pictures.items() if p is not None}
+        if self.shots is not None:
+            real["shots"] = store.fingerprint(list(self.shots.digests))
         if self.unreadable:  # what was left out is told with the results
             real["unreadable"] = self.unreadable
-        settings = [r.model_dump(include={"filters", "train", "evaluate", "seed"}), r.task.model_dump(exclude={"real"})]
+        parts = {"filters", "few_shot", "train", "evaluate", "seed"}
+        settings = [r.model_dump(include=parts), r.task.model_dump(exclude={"real"})]
         return store.fingerprint([store.FORMAT_VERSION, kept, self.features.encoder.fingerprint, real, settings])
 
     def finished(self, selection: Selection) -> list[Result] | None:
@@ -332,28 +392,30 @@ class Walk:
         own = self.fingerprint(selection)
         if marker.is_file() and files.read_json(marker).get("fingerprint") == own:
             results = [r for r in read_results(self.out) if r.fingerprint == own]
-            return results if results or "test" not in self.real else None
+            return results if results or "test" not in self.given else None
         return None
 
     def train_and_evaluate(self, selection: Selection) -> list[Result]:
         started = machine.Meter()
         own = self.fingerprint(selection)
         train = self.recipe.train
-        templates = self.task.ensemble if train.ensemble else self.task.templates
-        head = zero_shot_head(self.features.encoder, self.task.class_names, templates)
-        kept = selection.kept
-        tuned = self._tune(head, self.features(kept), kept.labels)
-        card = HeadCard(
-            tuple(self.task.class_names), tuple(templates), train.encoder, self.features.encoder.fingerprint
-        )
-        tuned[0].head.save(self.out / "model", card)
-        results = self._evaluate(head, [t.head for t in tuned]) if "test" in self.real else []
+        learning = Learning(self.recipe, self.features, self._chooses_epoch())
+        kept = _first_of_each_class(selection.kept, train.images_per_class)
+        with_shots = "" if self.shots is None else f" and {len(self.shots):,} real ones"
+        console.print(f"  tune on synthetic: {len(kept):,} pictures{with_shots}, {train.seeds} seeds")
+        tuned = [learning.synthetic(kept, self.shots, seed) for seed in range(train.seeds)]
+        encoder = tuned[0].encoder if isinstance(tuned[0], LiveTuned) else self.features.encoder
+        names = tuple(self.task.class_names), tuple(learning.templates)
+        tuned[0].head.save(self.out / "model", HeadCard(*names, self._encoder_place(tuned[0]), encoder.fingerprint))
+        results = fidelity(learning, kept, self.real("train")) if self.recipe.evaluate.fidelity else []
+        test = self.real("test")
+        if test is not None:
+            measured = measure(learning, tuned, test, self.real("train"), self.shots)
+            results = measured.results + results
+            _write_predictions(self.out / "model" / "predictions.parquet", test, measured.predictions)
         results = [replace(r, fingerprint=own) for r in results]
         _append_results(self.out, results)
-        history = {
-            "loss": [h["loss"] for h in tuned[0].history],
-            "val_accuracy": [h["val_accuracy"] for h in tuned[0].history],
-        }
+        history = {key: [h[key] for h in tuned[0].history] for key in ("loss", "val_accuracy")}
         files.write_json(
             self.out / "model" / "stage.json",
             {
@@ -368,59 +430,42 @@ class Walk:
         )
         return results
 
-    def _tune(self, head: Head, x: np.ndarray, y: np.ndarray) -> list[Tuned]:
-        """The recipe's tuning on the kept images, once a seed."""
-        val = self.real.get("val")
-        seen = None if val is None else (self.features(val), val.labels)
-        console.print(f"  tune on synthetic: {len(x):,} pictures, {len(self._seeds)} seeds")
-        return [tune(head, x, y, self.recipe.train, seed, val=seen) for seed in self._seeds]
-
-    @property
-    def _seeds(self) -> tuple[int, ...]:
-        return tuple(range(self.recipe.train.seeds))
-
-    def _evaluate(self, zero_shot: Head, tuned: list[Head]) -> list[Result]:
-        """Read the test pictures, once for each reported model."""
-        names, seeds = self.task.class_names, self._seeds
-        test = self.real["test"]
-        x, y = self.features(test), test.labels
-        before, after = zero_shot.predict(x), [head.predict(x) for head in tuned]
-        right_before, right_after = correctness(before, y), correctness(after, y)  # bool (1, n), (S, n)
-        results = [
-            accuracy(before, y, names, "top1/zero_shot"),
-            accuracy(after, y, names, "top1/synthetic", seeds),
-            paired_difference(right_before, right_after, "gain/synthetic", seeds),
-        ]
-        settings = self.recipe.evaluate
-        if "train" not in self.real or not (settings.real_all or settings.exchange_rate):
-            return results
-        real = self.real["train"]
-        real_x = self.features(real)
-        learn = partial(tune_few_shot, settings=self.recipe.train)  # the same learner at any number of real pictures
-        if settings.real_all:
-            console.print(f"  tune on real: {len(real):,} pictures, {len(seeds)} seeds")
-            logits = [learn(zero_shot, real_x, real.labels, seed).predict(x) for seed in seeds]
-            all_real = accuracy(logits, y, names, "top1/real_all", seeds)
-            results.append(replace(all_real, details={**all_real.details, "pictures": len(real)}))
-            results.append(paired_difference(right_before, correctness(logits, y), "gain/real_all", seeds))
-        if settings.exchange_rate:
+    def _chooses_epoch(self) -> Pictures | None:
+        """The pictures that choose the epoch to keep, if any do."""
+        if self.recipe.train.select == "test_best":
             console.print(
-                f"  exchange rate: tune on {', '.join(map(str, settings.shots))} real pictures a class, {settings.draws} draws each"
+                "  train.select: test_best - the epoch is chosen on the TEST pictures, as some published numbers were. The"
+                " accuracy of the synthetic set is too good by that.",
+                style="yellow",
+                soft_wrap=True,
             )
-            curve = real_curve(
-                zero_shot,
-                real_x,
-                real.labels,
-                x,
-                y,
-                learn=learn,
-                shots=settings.shots,
-                draws=settings.draws,
-                seed=self.recipe.seed,
-            )
-            results += [shot_accuracy(curve.correct[:, i], k) for i, k in enumerate(curve.shots)]
-            results.append(replace(exchange_rate(curve, right_after, seed=self.recipe.seed), metric="exchange_rate"))
-        return results
+            return self.real("test")
+        return self.real("val")
+
+    def _encoder_place(self, tuned: Tuned | LiveTuned) -> str:
+        """The name of the classifier's encoder. One that was tuned with it is kept beside the head."""
+        if not isinstance(tuned, LiveTuned):
+            return self.recipe.train.encoder
+        tuned.encoder.save(self.out / "model" / "encoder")
+        return str(self.out / "model" / "encoder")
+
+
+def _first_of_each_class(pictures: Pictures, n: int | None) -> Pictures:
+    """The first ``n`` pictures of each class, in their order; None = all."""
+    if n is None:
+        return pictures
+    chosen = [np.flatnonzero(pictures.labels == label)[:n] for label in np.unique(pictures.labels)]
+    return pictures.take(np.sort(np.concatenate(chosen)))
+
+
+def _write_predictions(path: Path, test: Pictures, predictions: dict[str, np.ndarray]) -> None:
+    """A row for each test picture: its id, its label, and what each classifier takes it for, a column a seed."""
+    columns = {f"{metric}/{s}": one for metric, own in predictions.items() for s, one in enumerate(own)}
+    ids = {"id": pa.array(test.ids, pa.string())}
+    labels = {name: pa.array(one, pa.int32()) for name, one in {"label": test.labels, **columns}.items()}
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({**ids, **labels}), sink, compression="zstd", write_page_checksum=True)
+    files.write_atomic(path, sink.getvalue().to_pybytes())
 
 
 def say_what_is_cut(model: Generator | Encoder, texts: list[str], what: str, who: str) -> None:
@@ -435,130 +480,9 @@ def say_what_is_cut(model: Generator | Encoder, texts: list[str], what: str, who
         )
 
 
-def shot_accuracy(correct: np.ndarray, shots: int) -> Result:
-    """Accuracy after ``shots`` real pictures a class, mean over draws: ``correct`` bool (draws, n)."""
-    from figment.evaluate.accuracy import interval
-
-    per_draw = correct.mean(1)
-    return Result(
-        f"top1/real_{shots}",
-        float(per_draw.mean()),
-        correct.shape[1],
-        interval(per_draw, correct.shape[1]),
-        details={"per_seed": per_draw.tolist()},
-    )
-
-
 def _score_folders(selection: Selection) -> list[str]:
     """Where each filter's verdicts lie, below ``scores``."""
     return [f"{i}-{step.filter}" for i, step in enumerate(selection.steps)]
-
-
-def make_generator(recipe: Recipe) -> Generator:
-    settings = recipe.generate
-    if isinstance(settings, Diffusers):
-        return DiffusersGenerator(**settings.model_dump(exclude={"kind", "images_per_class", "shard_size", "adapt"}))
-    if isinstance(settings, Procedural):
-        return ProceduralGenerator(height=settings.height, width=settings.width, noise=settings.noise)
-    return load_plugin(settings)
-
-
-def make_adaptation(recipe: Recipe, generator: Generator, train: Pictures | None, root: Path) -> Adaptation | None:
-    """How the recipe tunes its generator on the real pictures ``train``, if it does. Raises FigmentError without any."""
-    settings = recipe.generate.adapt if isinstance(recipe.generate, Diffusers) else None
-    if settings is None or not isinstance(generator, DiffusersGenerator):
-        return None
-    if train is None:
-        raise FigmentError(
-            "generate.adapt tunes the generator on real training pictures, and there are none. Set task.real.train to a"
-            " folder of yours, or leave generate.adapt out."
-        )
-    settings = settings.model_copy(update={"template": settings.template or recipe.task.templates[0]})
-    return Adaptation(generator, train, tuple(recipe.task.class_names), settings, root, recipe.seed)
-
-
-def make_writer(recipe: Recipe, train: Pictures | None = None, cache: Path | None = None) -> tuple[Writer, int]:
-    """The recipe's writer of prompts and how many it is asked for, for each class.
-
-    ``train`` are the real pictures that may be captioned, ``cache`` is a folder for the answers of a chat server.
-    """
-    settings = recipe.prompts
-    if isinstance(settings, Plugin):
-        return load_plugin(settings), recipe.generate.images_per_class
-    if settings.kind == "templates":
-        return Templates(settings.templates), recipe.generate.images_per_class
-    # More prompts than images would be prompts nobody draws.
-    n = min(settings.per_class or MANY_PROMPTS, recipe.generate.images_per_class)
-    options = settings.model_dump(exclude={"kind", "per_class"})
-    if settings.kind == "seq2seq":
-        return Seq2Seq(**options), n
-    if settings.kind == "chat":
-        return Chat(**options, cache=cache), n
-    if settings.kind == "captions":
-        if train is None:
-            raise FigmentError(
-                "prompts.kind is 'captions', and there are no pictures to caption. Set task.real.train to a folder of"
-                " yours, or choose prompts.kind: attributes, which needs none."
-            )
-        return Captions(train, **options), n
-    return Attributes(settings.templates, settings.synonyms, exactly=settings.per_class is not None), n
-
-
-def make_filters(
-    recipe: Recipe, features: Features, features_folder: Path, real: Mapping[str, Pictures]
-) -> list[Filter]:
-    """The recipe's filters. ``real`` holds the real pictures of each split there is. Raises FigmentError where a filter needs others."""
-    known: dict[str | None, Features] = {None: features, recipe.train.encoder: features}
-
-    def encoded(model: str | None) -> Features:
-        if model is not None and model not in known:
-            known[model] = Features(ClipEncoder(model, allow_pickle=recipe.train.allow_pickle), features_folder)
-        return known[model]
-
-    def train(kind: str) -> Pictures:
-        if "train" not in real:
-            raise FigmentError(
-                f"The filter {kind!r} compares with real training pictures, and there are none. "
-                "Set task.real.train, or take the filter out."
-            )
-        return real["train"]
-
-    def make(f: FilterSettings) -> Filter:
-        if isinstance(f, Plugin):
-            return load_plugin(f)
-        if isinstance(f, BlankFilter):
-            return Blank(f.minimum_std)
-        own, names = encoded(f.model), recipe.task.class_names
-        if isinstance(f, ClipFilter):
-            return Clip(own, names, f.templates or recipe.task.templates, f.rule, f.threshold, f.k, recipe.seed)
-        if isinstance(f, ArgmaxFilter):
-            return Argmax(own, names, f.templates or recipe.task.templates)
-        if isinstance(f, RealFilter):
-            return Real(own, train("real"), f.quantile, f.threshold)
-        if isinstance(f, CentroidFilter):
-            return Centroid(own, f.drop_farthest, f.drop_nearest, train("centroid") if f.of == "real" else None)
-        if isinstance(f, DuplicateFilter):
-            return Duplicate(own, f.threshold)
-        return Memorised(own, real.get("train"), real.get("test"), f.quantile, f.threshold, f.test)
-
-    return [make(f) for f in recipe.filters]
-
-
-def _reads_train(f: FilterSettings) -> bool:
-    """Whether a filter compares with the real training pictures."""
-    return isinstance(f, RealFilter | MemorisedFilter) or (isinstance(f, CentroidFilter) and f.of == "real")
-
-
-def load_plugin(settings: Plugin) -> Any:
-    """The object behind ``kind: package.module:Name``. Raises FigmentError where it cannot be imported or made."""
-    module, _, name = settings.kind.partition(":")
-    try:
-        factory: Callable[..., Any] = getattr(import_module(module), name)
-        return factory(**settings.options)
-    except (ImportError, AttributeError, TypeError) as error:
-        raise FigmentError(
-            f"kind: {settings.kind} cannot be loaded ({error}). It must name something importable, called with options."
-        ) from error
 
 
 def _append_results(out: Path, results: list[Result]) -> None:

@@ -27,7 +27,7 @@ from figment.errors import FigmentError
 from figment.files import legible, open_parquet, read_bytes, read_json, write_atomic, write_json
 from figment.types import Prompt, Sample, Verdict
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 FINGERPRINT, IDENTITY, IMAGES = b"figment.fingerprint", b"figment.identity", b"figment.images"
 ROW_GROUP = 256
 OPENERS = 8  # footers read at a time: waiting, mostly, where they are remote
@@ -301,6 +301,7 @@ IMAGE_COLUMNS = pa.schema(
         ("prompt_id", pa.string()),
         ("seed", pa.int64()),
         ("group", pa.string()),
+        ("init", pa.string()),
         ("digest", pa.string()),
         ("error", pa.string()),
     ]
@@ -332,6 +333,7 @@ def sample_rows(samples: Sequence[Sample]) -> list[dict[str, Any]]:
                 "prompt_id": s.prompt_id,
                 "seed": s.seed,
                 "group": s.group,
+                "init": s.init,
                 "digest": "" if data is None else digest(data),
                 "error": s.error or "",
             }

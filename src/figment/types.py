@@ -34,7 +34,8 @@ class Prompt:
 class Sample:
     """One attempt at an image. ``image`` is None where it failed, and ``error`` then says why.
 
-    ``id`` is ``<prompt_id>/<k>``: the k-th image of its prompt.
+    ``id`` is ``<prompt_id>/<k>``: the k-th image of its prompt. ``init`` is the id of the real picture it starts from, where
+    it starts from one.
     """
 
     id: str
@@ -45,6 +46,7 @@ class Sample:
     group: str
     image: np.ndarray | None = None
     error: str | None = None
+    init: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,8 @@ class Generator(Protocol):
         """One ``uint8 (H, W, 3)`` image for each prompt and seed, in order; None where the model gave NaN or infinity.
 
         An image depends on its prompt and seed alone, not on what else is in the batch. ``init`` ``uint8 (B, H, W, 3)``
-        holds the pictures to start from, for generators that can. One that has ``wants_labels = True`` is also called with
+        holds the pictures to start from, for generators that can; these have a method ``size()``, the height and width that
+        the pictures are cut to. One that has ``wants_labels = True`` is also called with
         ``labels=``, a class for each prompt, on which its images may then depend.
         """
         ...

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from figment.classify.head import zero_shot_head
-from figment.encoders import ClipEncoder, Features
+from figment.encoders import Features, open_encoder
 from figment.evaluate.accuracy import accuracy
 from figment.evaluate.cas import classification_accuracy_score, recognisability, to_grey, train_cnn
 from figment.generate.diffusers import DiffusersGenerator
@@ -44,9 +44,14 @@ def write_card(package: Path, work: Path, data_folder: Path) -> None:
         print(f"card: {name} measured", flush=True)
 
     if "clip" not in found:
-        encoder = ClipEncoder("starter/clip")
+        encoder = open_encoder("starter/clip")
         head = zero_shot_head(encoder, task.class_names, task.templates)
         note("clip", zero_shot=accuracy(head.predict(Features(encoder)(test)), y, task.class_names))
+    if "clip_rn" not in found:
+        pool = open_pictures(package / "pool", task.class_names)
+        encoder = open_encoder("starter/clip_rn")
+        head = zero_shot_head(encoder, task.class_names, task.templates)
+        note("clip_rn", zero_shot=accuracy(head.predict(Features(encoder)(pool)), pool.labels, task.class_names))
     web_images, web_labels = data.load("web", data_folder)
     web = torch.from_numpy(data.pad(web_images)).float()[:, None] / 127.5 - 1
     for n in (10_000, 50_000):
@@ -136,7 +141,7 @@ def _share(result: dict) -> str:
 def _card(found: dict, package: Path, work: Path) -> str:
     spent = {
         name: torch.load(work / f"{name}.pt", weights_only=True)
-        for name in ("clip", "vae", "unet", "decoder")
+        for name in ("clip", "clip_rn", "vae", "unet", "decoder")
         if (work / f"{name}.pt").is_file()
     }
     history = "\n".join(f"| {name} | {s['step']:,} | {s['seconds'] / 60:.0f} min |" for name, s in spent.items())
@@ -156,6 +161,7 @@ def _card(found: dict, package: Path, work: Path) -> str:
         steps=STEPS,
         cnn_steps=CNN_STEPS,
         zero_shot=_share(found["clip"]["zero_shot"]),
+        zero_shot_rn=_share(found["clip_rn"]["zero_shot"]),
         real10=_share(found["real 10000"]["cas"]),
         real50=_share(found["real 50000"]["cas"]),
         words=", ".join(w or "(none)" for w in WORDS),
@@ -168,7 +174,7 @@ license: apache-2.0
 
 # The starter: a scale model
 
-A small latent text-to-image pipeline and the small CLIP it is conditioned on, in the folders of `diffusers` and `transformers`, half precision,
+A small latent text-to-image pipeline, the small CLIP it is conditioned on, and a CLIP with BatchNorm, in the folders of `diffusers`, `transformers` and `open_clip`, half precision,
 with 20,000 real pictures; {size:.0f} MB in all. It stands in for Stable Diffusion and CLIP where there is no network. It proves the machinery and the
 method at 32 pixels; it says nothing about how large models do.
 
@@ -183,6 +189,7 @@ Words change the picture: one seed throughout, columns are {words}; guidance 3.
 Top-1 on the 10,000 real test pictures, 95 % intervals, unless said otherwise. The CNN is `figment.evaluate.cas.SmallCNN`, {cnn_steps} steps of 128, trained from scratch.
 
 - Zero-shot CLIP, "a photo of a ...": {zero_shot}
+- Zero-shot, the CLIP with BatchNorm, on the 10,000 pictures of `pool`: {zero_shot_rn}
 - The CNN on 10,000 real pictures: {real10}; on 50,000: {real50}
 
 | guidance | CAS: the CNN on generated pictures alone | recognisability (share of the generated) | generated |
@@ -202,7 +209,10 @@ What is easiest to recognise is not the best to train on: choose guidance by CAS
 
 - Splits: `web`, the first 50,000 training pictures, is all the models saw; `pool`, the last 10,000, stands for a user's own photographs; `test` is the official 10,000.
 - Captions are made from the pixels (tone, cut, length, pattern, sleeves) and from several words a class, of which some are shared ("top", "shoe") and 6 % are wrong: `tools/starter/captions.py`.
-- CLIP: ViT of 6 layers, width 192, patches of 8; text tower of 4 layers, 765 tokens. VAE: 8x8x4 latents. UNet: 128 and 192 channels, v-prediction, cosine schedule, 10 % of captions dropped.
+- CLIP: ViT of 6 layers, width 192, patches of 8; text tower of 4 layers, 765 tokens.
+- `clip_rn`, for studies of BatchNorm: open_clip's ModifiedResNet, four stages of 2 blocks, width 16, 64 pixels. Its text tower is the other CLIP's, copied;
+  its image tower learnt from the captions and from the other CLIP's features of the same pictures, so it is no second opinion on what words mean. One core.
+- VAE: 8x8x4 latents. UNet: 128 and 192 channels, v-prediction, cosine schedule, 10 % of captions dropped.
 
 ## Licence
 

@@ -1,4 +1,4 @@
-"""Put what was trained into the package: half precision, the folders of diffusers and transformers, the real pictures."""
+"""Put what was trained into the package: half precision, the folders of diffusers, transformers and open_clip, the real pictures."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
 from figment.store import with_features
 
-from . import clip, data, unet
+from . import clip, clip_rn, data, unet
 
 
 def pack(out: Path, data_folder: Path, package: Path) -> None:
-    """Fill ``package`` (``src/figment/starter``) with ``pipeline``, ``clip``, ``pool`` and ``test``."""
+    """Fill ``package`` (``src/figment/starter``) with ``pipeline``, ``clip``, ``clip_rn``, ``pool`` and ``test``."""
     half = torch.float16
     for part in ("pipeline", "clip", "pool", "test"):
         shutil.rmtree(package / part, ignore_errors=True)
@@ -29,6 +29,8 @@ def pack(out: Path, data_folder: Path, package: Path) -> None:
     CLIPModel.from_pretrained(out / "clip").to(half).save_pretrained(package / "clip")
     tokenizer.save_pretrained(package / "clip")
     clip.image_processor().save_pretrained(package / "clip")
+
+    clip_rn.pack(out / "clip_rn", package / "clip_rn")
 
     pipeline = StableDiffusionPipeline(
         vae=AutoencoderKL.from_pretrained(out / "pipeline" / "vae_refined"),

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from figment.classify.head import Head
-from figment.encoders import ClipEncoder
+from figment.encoders import Towers
+from figment.errors import FigmentError
 
 N_CONTEXT = 16
 FILLER = "x"  # one token in any CLIP vocabulary; its place is taken by a learnt vector
@@ -23,7 +24,7 @@ def epochs_for(shots: int) -> int:
 
 
 def coop(
-    encoder: ClipEncoder,
+    encoder: Towers,
     class_names: Sequence[str],
     features: np.ndarray,
     labels: np.ndarray,
@@ -42,7 +43,7 @@ def coop(
     """
     texts = _Texts(encoder, class_names, n_context)
     generator = torch.Generator().manual_seed(seed)
-    width = encoder.model.text_model.embeddings.token_embedding.embedding_dim
+    width = encoder.token_embedding.embedding_dim
     context = (0.02 * torch.randn(n_context, width, generator=generator)).to(encoder.device).requires_grad_()
     x = F.normalize(torch.tensor(features, dtype=torch.float32, device=encoder.device), dim=-1)
     y = torch.tensor(labels, device=encoder.device)
@@ -62,12 +63,15 @@ def coop(
 class _Texts:
     """``<start> [V]1 ... [V]M class name. <end>`` through the text tower, with the vectors put in for the fillers."""
 
-    def __init__(self, encoder: ClipEncoder, class_names: Sequence[str], n_context: int):
-        self.model: Any = encoder.model
-        length = self.model.config.text_config.max_position_embeddings
-        texts = [" ".join([FILLER] * n_context) + f" {name}." for name in class_names]
-        tokens = encoder.tokenizer(texts, padding=True, truncation=True, max_length=length, return_tensors="pt")
-        self.tokens = tokens.to(encoder.device)
+    def __init__(self, encoder: Towers, class_names: Sequence[str], n_context: int):
+        self.tower, self.embedding = encoder.text_tower, encoder.token_embedding
+        self.tokens = encoder.tokens([" ".join([FILLER] * n_context) + f" {name}." for name in class_names])  # (N, L)
+        fillers = self.tokens[:, 1 : 1 + n_context]
+        if fillers.shape[1] < n_context or bool((fillers != fillers[0, 0]).any()):
+            raise FigmentError(
+                f"CoOp cannot put {n_context} learnt vectors into the texts of {encoder.name}: its tokenizer does not make a"
+                f" start token and then one token of each {FILLER!r}, or reads fewer tokens. Choose another encoder or baseline."
+            )
 
     def __call__(self, context: Tensor) -> Tensor:
         """Unit text features, float32 (N, D), of the context (M, width); gradients reach the context alone."""
@@ -76,11 +80,9 @@ class _Texts:
             own = context.to(embedded.dtype).expand(len(embedded), -1, -1)
             return torch.cat([embedded[:, :1], own, embedded[:, 1 + context.shape[0] :]], dim=1)
 
-        hook = self.model.text_model.embeddings.token_embedding.register_forward_hook(put_in)
+        hook = self.embedding.register_forward_hook(put_in)
         try:
-            output = self.model.text_model(
-                input_ids=self.tokens.input_ids, attention_mask=self.tokens.attention_mask
-            ).pooler_output
+            features = self.tower(self.tokens)
         finally:
             hook.remove()
-        return F.normalize(self.model.text_projection(output).float(), dim=-1)
+        return F.normalize(features.float(), dim=-1)

@@ -37,17 +37,33 @@ def soft_target_cross_entropy(
     return F.cross_entropy(student_logits, targets)
 
 
-def cross_entropy_and_gradient(logits: Tensor, targets: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+def cross_entropy_and_gradient(
+    logits: Tensor, targets: Tensor, temperature: float = 1.0, label_smoothing: float = 0.0, weight: float = 1.0
+) -> tuple[Tensor, Tensor]:
     """``T^2 * mean_b -sum_c targets_bc * log_softmax(logits / T)_bc``, and its gradient by the logits in closed form.
 
     Args:
         logits: float (B, N).
-        targets: float (B, N), rows summing to 1.
+        targets: float (B, N), rows summing to 1; or classes, int64 (B,), as `F.cross_entropy` takes them.
         temperature: T, above 0.
+        label_smoothing: share of a class that is spread over all of them, in [0, 1); of classes alone.
+        weight: what both results are multiplied by.
 
     Returns:
         The scalar loss in nats, and float (B, N): ``T / B * (softmax(logits / T) - targets)``.
     """
     log_p = torch.log_softmax(logits / temperature if temperature != 1 else logits, dim=-1)
-    loss = -(temperature**2) / len(logits) * torch.sum(targets * log_p)
-    return loss, (log_p.exp_() - targets).mul_(temperature / len(logits))
+    if targets.is_floating_point():
+        likelihood = torch.dot(targets.view(-1), log_p.view(-1))
+        slope = log_p.exp_().sub_(targets)
+    else:
+        sure, spread = 1 - label_smoothing, label_smoothing / logits.shape[1]
+        likelihood = sure * log_p.gather(1, targets[:, None]).sum() + spread * log_p.sum()
+        slope = add_at_labels(log_p.exp_().sub_(spread), targets, -sure)
+    scale = weight * temperature / len(logits)
+    return likelihood * (-scale * temperature), slope.mul_(scale)
+
+
+def add_at_labels(matrix: Tensor, labels: Tensor, value: float) -> Tensor:
+    """Add ``value`` in place where each row of ``matrix`` (B, N) has its class of ``labels`` (B,)."""
+    return matrix.scatter_add_(1, labels[:, None], matrix.new_full((len(labels), 1), value))

@@ -49,7 +49,7 @@ def tune_mixed(
         settings: see `MixSettings`.
         seed: of the order of the pictures.
         teacher: whose probabilities are the soft targets of the generated pictures; without one, ``head`` as given.
-        val: validation features and labels, for ``select="validation"``.
+        val: validation features and labels, for ``select="validation"``, or the test ones for "test_best": see `tune`.
 
     Raises FigmentError for arrays that do not fit the head or are not finite, and as `tune` does.
     """
@@ -85,13 +85,13 @@ def _mixed(
         loss = torch.zeros((), device=x.device)
         for batch in torch.randperm(len(x), generator=order).to(x.device).split(s.batch_size):
             own = next(real_batches).to(x.device)
-            real_loss, real_gradient = loss_and_gradient(optimizer.weights, real_x[own], real_terms, own)
-            made_loss, made_gradient = loss_and_gradient(optimizer.weights, x[batch], terms, batch)
+            real_loss, real_gradient = loss_and_gradient(optimizer.weights, real_x, real_terms, own)
+            made_loss, made_gradient = loss_and_gradient(optimizer.weights, x, terms, batch)
             rate = optimizer.step(s.real_weight * real_gradient + s.synthetic_weight * made_gradient)
             loss += (s.real_weight * real_loss + s.synthetic_weight * made_loss) * (len(batch) / len(x))
         val_accuracy = None if seen is None else accuracy_of(optimizer.weights, *seen)
         history.append({"epoch": epoch, "loss": loss.item(), "learning_rate": rate, "val_accuracy": val_accuracy})
-        if s.select == "validation" and val_accuracy is not None and val_accuracy > best_accuracy:
+        if s.select != "last" and val_accuracy is not None and val_accuracy > best_accuracy:
             best_accuracy, best = val_accuracy, optimizer.weights.clone()
     return Tuned(with_matrix(head, optimizer.weights if best is None else best), history)
 

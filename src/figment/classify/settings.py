@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class TuneSettings(BaseModel):
@@ -34,8 +34,10 @@ class TuneSettings(BaseModel):
         default=0.0, ge=0, lt=1, description="share of a label that is spread over all classes"
     )
     grad_clip: float = Field(default=1.0, gt=0, description="highest norm of a step's gradient")
-    select: Literal["last", "validation"] = Field(
-        default="last", description="keep the last epoch, or the best one on the validation pictures"
+    select: Literal["last", "validation", "test_best"] = Field(
+        default="last",
+        description="keep the last epoch, or the best one on the validation pictures; test_best takes the test pictures "
+        "for that, which flatters: it exists to reproduce published numbers",
     )
 
 
@@ -49,3 +51,63 @@ class MixSettings(TuneSettings):
     real_batch_size: int = Field(default=32, ge=1, description="real pictures a step; batch_size counts generated ones")
     real_weight: float = Field(default=1.0, ge=0, description="of the loss on real pictures, where they are mixed")
     synthetic_weight: float = Field(default=1.0, ge=0, description="of the loss on generated pictures, where mixed")
+
+
+class LiveSettings(BaseModel):
+    """The encoder in the loop, beside `TuneSettings`: what of it is tuned, and what its BatchNorm layers do meanwhile.
+
+    The defaults tune the head alone, as on cached features, only slower.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    share: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="share of the image encoder's parameters that are tuned, from the output end in whole layers and"
+        " blocks; 0 = the head alone, 1 = end to end",
+    )
+    batch_norm: Literal["frozen", "live"] = Field(
+        default="frozen",
+        description="frozen: normalise by the running statistics and keep them; live: by those of the batch, and update"
+        " the running ones",
+    )
+    lora_rank: int = Field(
+        default=0, ge=0, description="rank of a LoRA on the image encoder's attention layers; 0 = none, 16 is usual"
+    )
+    lora_alpha: int = Field(default=32, ge=1, description="the LoRA is scaled by lora_alpha / lora_rank")
+    lora_dropout: float = Field(
+        default=0.1,
+        ge=0,
+        lt=1,
+        description="dropout before the LoRA's layers; torch's MultiheadAttention, which open_clip has, goes without",
+    )
+    learning_rate: float = Field(
+        default=1e-5,
+        gt=0,
+        description="AdamW's step size for the encoder at its highest; a LoRA takes more, 1e-4 or so",
+    )
+    augment: bool = Field(default=False, description="a new random crop and mirroring of each picture in every epoch")
+    crop_scale: tuple[float, float] = Field(
+        default=(0.9, 1.0), description="least and greatest share of a picture's area in a random crop"
+    )
+    micro_batch: int = Field(
+        default=512,
+        ge=1,
+        description="pictures that go through the encoder at a time: less needs less memory; with batch_norm: live, the"
+        " pictures that statistics are of",
+    )
+
+    @model_validator(mode="after")
+    def _agree(self) -> LiveSettings:
+        if self.share and self.lora_rank:
+            raise ValueError(
+                f"share: {self.share:g} tunes the encoder's own weights and lora_rank: {self.lora_rank} tunes a LoRA"
+                " beside them: set one of the two to 0"
+            )
+        if not 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1:
+            raise ValueError(
+                f"crop_scale {list(self.crop_scale)} must be two shares of the area, 0 < least <= greatest <= 1, such as [0.9, 1.0]"
+            )
+        return self

@@ -53,7 +53,9 @@ class Source:
 
     def records(self) -> Iterator[dict[str, Any]]:
         """What is known of each picture: the same fields for all, ready for JSON. A score that was not taken is None."""
-        columns = {name: self.pictures.column(name) for name in ("prompt", "id", "seed", "group", "digest")}
+        columns = {name: self.pictures.column(name) for name in ("prompt", "id", "seed", "group", "init", "digest")}
+        if columns["init"] is None:  # images of format 2 and before
+            columns["init"] = pa.repeat("", len(self))
         batches = pa.table(columns).to_batches(max_chunksize=SHARD_PICTURES)
         for i, row in enumerate(row for batch in batches for row in batch.to_pylist()):
             label = int(self.pictures.labels[i])

@@ -23,6 +23,8 @@ from figment import store
 from figment.errors import FigmentError, nearest
 from figment.generate.families import FAMILIES, Encoded, Family, encode, encode_negative, stop_guidance
 from figment.generate.lora import Applied, Lora, open_lora
+from figment.generate.real_guidance import Start, asked_alpha_bar, crop_to, start_of
+from figment.generate.real_guidance_settings import RealGuidanceSettings
 from figment.models import license_of, resolve
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -30,6 +32,8 @@ CACHE_BYTES = 256 * 2**20  # of encoded prompts: two thousand of SD's, sixty of 
 CPU_LATENT_PIXELS = 8192  # a batch's; more no longer helps a CPU
 CUDA_BYTES_PER_PIXEL = 2048  # of one image's output pixels and one byte of dtype: the decoder's peak, generously
 CUDA_LARGEST_BATCH = 512
+# These go wrong when they start in the middle: with a perfect model they end far from the picture, in diffusers 0.42.
+FROM_THE_START_ONLY = ("PNDMScheduler", "LMSDiscreteScheduler", "EDMEulerScheduler")
 
 Asked = tuple[int, str]  # what a picture is asked for with: a label, 0 where all have one LoRA or none, and a prompt
 
@@ -46,6 +50,10 @@ class DiffusersGenerator:
 
     ``lora`` is what :func:`figment.generate.adapt.adapt` returned, or its folder. Where that holds a LoRA for each class,
     the images are asked for with their ``labels``, and depend on them as well.
+
+    With ``real_guidance`` images start from noised real pictures (``init``), by diffusers' image-to-image pipeline of the
+    same weights. ``num_inference_steps`` counts the whole schedule, as in diffusers, of which little noise leaves few steps:
+    the paper's for 16 shots is 2 steps of 20, and 6 of 100. Raise it where that is too coarse.
 
     The pipeline is opened at the first use of ``pipe``, so a fingerprint costs no memory. Raises FigmentError for a
     model that cannot be had or opened, and for settings that it cannot honour.
@@ -67,6 +75,7 @@ class DiffusersGenerator:
         batch_size: int | str = "auto",
         allow_pickle: bool = False,
         lora: Lora | Path | str | None = None,
+        real_guidance: RealGuidanceSettings | None = None,
     ):
         if (height is None) != (width is None):
             raise FigmentError(
@@ -91,6 +100,12 @@ class DiffusersGenerator:
         self.lora = open_lora(lora) if isinstance(lora, Path | str) else lora
         if self.lora and self.lora.model != self.folder.fingerprint:
             raise FigmentError(f"The LoRA in {self.lora.folder} was trained on another model than {model}.")
+        if real_guidance and real_guidance.alpha_bar is None and real_guidance.t_star is None:
+            raise FigmentError(
+                "real_guidance does not say how much noise it starts with. Give t_star or alpha_bar, or the paper's for the"
+                " number of shots a class: RealGuidanceSettings().resolved(16)."
+            )
+        self.real_guidance = real_guidance
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -107,7 +122,9 @@ class DiffusersGenerator:
             "height",
             "width",
         )
-        own = {"lora": self.lora.fingerprint} if self.lora else {}
+        own: dict[str, Any] = {"lora": self.lora.fingerprint} if self.lora else {}
+        if self.real_guidance:
+            own["real_guidance"] = self.real_guidance.model_dump()
         return {**{name: getattr(self, name) for name in names}, "dtype": self._dtype_name, **own}
 
     @property
@@ -132,7 +149,7 @@ class DiffusersGenerator:
 
     def __getstate__(self) -> dict[str, Any]:
         """What travels to a worker: settings. It opens the model by itself."""
-        opened = ("pipe", "device", "dtype", "_applied")
+        opened = ("pipe", "image_pipe", "start", "device", "dtype", "_applied")
         kept = {k: v for k, v in self.__dict__.items() if k not in opened}
         return {**kept, "_encoded": OrderedDict(), "_negatives": {}}
 
@@ -161,6 +178,34 @@ class DiffusersGenerator:
             pipe.vae.to(memory_format=torch.channels_last)
         return pipe
 
+    @cached_property
+    def image_pipe(self) -> Any:
+        """The image-to-image pipeline of the same weights: it shares every part with ``pipe``. Raises FigmentError."""
+        family, pipe, (height, width) = self._family, self.pipe, self.size()
+        assert family is not None and family.schedule is not None  # as was checked when it was opened
+        if height % pipe.vae_scale_factor or width % pipe.vae_scale_factor:
+            raise FigmentError(
+                f"Images of {width}x{height} pixels cannot be made by {self.folder.name}: height and width must be divisible by"
+                f" {pipe.vae_scale_factor}."
+            )
+        with quiet():
+            twin = diffusers.AutoPipelineForImage2Image.from_pipe(pipe, add_watermarker=False)
+        twin.set_progress_bar_config(disable=True)
+        if self.guidance_stop < 1 and not set(family.doubled) <= set(twin._callback_tensor_inputs):
+            raise FigmentError(
+                f"guidance_stop below 1 does not work with the {type(twin).__name__}, with which {self.folder.name} starts from"
+                " real pictures. Set guidance_stop: 1."
+            )
+        return twin
+
+    @cached_property
+    def start(self) -> Start:
+        """Where in the schedule real guidance starts. Opens the pipeline; raises FigmentError."""
+        family, pipe = self._family, self.image_pipe
+        assert self.real_guidance is not None and family is not None and family.schedule is not None
+        schedule = family.schedule(pipe, self.num_inference_steps, *self.size())
+        return start_of(pipe, self.num_inference_steps, self.real_guidance, **schedule)
+
     def _check(self, pipe: Any) -> None:
         name = type(pipe).__name__
         arguments = inspect.signature(pipe.__call__).parameters
@@ -170,6 +215,17 @@ class DiffusersGenerator:
                 " Choose a text-to-image model."
             )
         family = FAMILIES.get(name)
+        if self.real_guidance and not (family and family.schedule):
+            allowed = ", ".join(n for n, f in FAMILIES.items() if f.schedule)
+            raise FigmentError(
+                f"Real guidance needs an image-to-image pipeline of the same weights. There is one for {allowed}, and none for the"
+                f" {name} of {self.folder.name}. Choose another model, or leave real_guidance out."
+            )
+        if self.real_guidance and type(pipe.scheduler).__name__ in FROM_THE_START_ONLY:
+            raise FigmentError(
+                f"The {type(pipe.scheduler).__name__} cannot start in the middle of its schedule, as real guidance does. Set"
+                " scheduler: DDIMScheduler, EulerDiscreteScheduler, DPMSolverMultistepScheduler or UniPCMultistepScheduler."
+            )
         if self.lora and not family:
             raise FigmentError(f"The {name} of {self.folder.name} takes no LoRA here. Leave lora out.")
         if self.guidance_stop < 1 and not (family and family.doubled):
@@ -196,13 +252,23 @@ class DiffusersGenerator:
     ) -> list[np.ndarray | None]:
         """One ``uint8 (H, W, 3)`` image for each prompt and seed, in order; None where the model gave NaN or infinity.
 
-        Seeds lie in [0, 2**63). ``labels`` say whose LoRA each image is made with, where each class has its own. Raises
-        FigmentError for ``init``, for what the pipeline refuses, and when not even one image fits into memory.
+        Seeds lie in [0, 2**63). ``init`` ``uint8 (B, H, W, 3)`` are the real pictures that each starts from, with real
+        guidance and not without; other sizes than :meth:`size` are cut to it. ``labels`` say whose LoRA each image is made
+        with, where each class has its own. Raises FigmentError for what the pipeline refuses, and when not even one image
+        fits into memory.
         """
-        if init is not None:
-            raise FigmentError("A text-to-image pipeline takes no start pictures (init). Leave them out.")
-        if len(prompts) != len(seeds):
-            raise ValueError(f"{len(prompts)} prompts but {len(seeds)} seeds")
+        if init is not None and self.real_guidance is None:
+            raise FigmentError(
+                "A text-to-image pipeline takes no start pictures (init). Leave them out, or say how far images go from them"
+                " with real_guidance."
+            )
+        if init is None and self.real_guidance is not None:
+            raise FigmentError(
+                "Real guidance starts from real pictures, and there are none: give generate_images shots, or call the generator"
+                " with init, a picture for each prompt."
+            )
+        if len(prompts) != len(seeds) or (init is not None and len(init) != len(prompts)):
+            raise ValueError(f"{len(prompts)} prompts, {len(seeds)} seeds, {'no' if init is None else len(init)} start pictures")
         if labels is None and self.wants_labels:
             raise FigmentError("Each class has a LoRA of its own here: call the generator with labels, one a prompt.")
         asked = list(
@@ -212,23 +278,28 @@ class DiffusersGenerator:
         images: list[np.ndarray | None] = []
         while len(images) < len(prompts):
             part = slice(len(images), len(images) + self.batch_size)
-            made = self._attempt(asked[part], seeds[part])
+            made = self._attempt(asked[part], seeds[part], None if init is None else init[part])
             if made is None:
                 self._halve_batch(len(asked[part]))
             else:
                 images += made
         return images
 
-    def _attempt(self, asked: Sequence[Asked], seeds: Sequence[int]) -> list[np.ndarray | None] | None:
+    def _attempt(
+        self, asked: Sequence[Asked], seeds: Sequence[int], init: np.ndarray | None
+    ) -> list[np.ndarray | None] | None:
         """The images of one batch, or None when memory ran out."""
+        pipe = self.pipe if init is None else self.image_pipe
+        start = {} if init is None else self._start_arguments(init)
         try:
             with torch.inference_mode(), quiet():
-                output = self.pipe(
-                    **self._arguments(asked), generator=[torch.Generator().manual_seed(int(seed)) for seed in seeds]
+                output = pipe(
+                    **{**self._arguments(asked), **start},
+                    generator=[torch.Generator().manual_seed(int(seed)) for seed in seeds],
                 )
         except ValueError as error:
             raise FigmentError(
-                f"The {type(self.pipe).__name__} of {self.folder.name} refused these settings: {error}"
+                f"The {type(pipe).__name__} of {self.folder.name} refused these settings: {error}"
             ) from error
         except (RuntimeError, MemoryError) as error:
             if not _is_out_of_memory(error):
@@ -249,9 +320,20 @@ class DiffusersGenerator:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
+    def _start_arguments(self, init: np.ndarray) -> dict[str, Any]:
+        """What the image-to-image pipeline is told of the pictures it starts from, and how far it goes from them."""
+        height, width = self.size()
+        pixels = torch.from_numpy(np.stack([crop_to(image, height, width) for image in init]))
+        pixels = pixels.movedim(3, 1).float() / 255  # (B, 3, H, W) in [0, 1]
+        if self.pipe.vae.config.in_channels == 1:
+            pixels = pixels.mean(1, keepdim=True)
+        known = inspect.signature(self.image_pipe.__call__).parameters  # some take the size of the pictures
+        size = {name: side for name, side in (("height", height), ("width", width)) if name in known}
+        return {"image": pixels, "strength": self.start.strength, **size}
+
     def _arguments(self, asked: Sequence[Asked]) -> dict[str, Any]:
-        """What the pipeline is called with, besides the noise."""
-        size = {"height": self.height, "width": self.width} if self.height else {}
+        """What the pipeline is called with, besides the noise and the start pictures."""
+        size = {"height": self.height, "width": self.width} if self.height and not self.real_guidance else {}
         shared = {"num_inference_steps": self.num_inference_steps, "output_type": "np", **size}
         if self._family is None:
             return {**shared, **self._plain_text([text for _, text in asked])}
@@ -346,14 +428,17 @@ class DiffusersGenerator:
     def describe(self) -> dict[str, Any]:
         """Where the images come from, for the dataset card: JSON-able. Opens the pipeline."""
         height, width = self.size()
+        guided = self._described_start() if self.real_guidance else {}
         return {
             "model": self.folder.name,
             "model_fingerprint": self.folder.fingerprint,
             "licence": license_of(self.folder.path),
             "sampler": f"{type(self.pipe.scheduler).__name__}, {self.num_inference_steps} steps, guidance {self.guidance_scale:g}"
-            + (", tuned on real pictures (LoRA)" if self.lora else ""),
-            "pipeline": type(self.pipe).__name__,
+            + (", tuned on real pictures (LoRA)" if self.lora else "")
+            + (f", real guidance ({self.start.steps} of the steps)" if guided else ""),
+            "pipeline": type(self.image_pipe if guided else self.pipe).__name__,
             **self.settings,
+            **guided,
             "dtype": str(self.dtype).removeprefix("torch."),
             "scheduler": type(self.pipe.scheduler).__name__,
             "scheduler_config": json.loads(self.pipe.scheduler.to_json_string()),
@@ -367,6 +452,14 @@ class DiffusersGenerator:
                 "torch": torch.__version__,
             },
         }
+
+
+    def _described_start(self) -> dict[str, Any]:
+        """What was asked of real guidance, and what the schedule has nearest to it."""
+        assert self.real_guidance is not None
+        asked, start = self.real_guidance, self.start
+        told = {"alpha_bar": asked_alpha_bar(asked), "alpha_bar_reached": start.alpha_bar}
+        return {"real_guidance": {**asked.model_dump(), **told, "strength": start.strength, "steps": start.steps}}
 
 
 def _tokenizers(folder: Path) -> Iterator[tuple[Any, int]]:

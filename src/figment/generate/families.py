@@ -1,4 +1,5 @@
-"""What differs between families of diffusers pipelines: how they take encoded text, and how guidance is switched off.
+"""What differs between families of diffusers pipelines: how they take encoded text, how guidance is switched off, and which
+noise their image-to-image twins start with.
 
 Each row was checked against the pipeline's source and is tested; a pipeline of another family is given plain texts.
 """
@@ -9,9 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
+from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 
 Encoded = dict[str, torch.Tensor]  # argument of the pipeline's __call__ -> (1, ...)
+Schedule = Callable[[Any, int, int, int], dict[str, Any]]  # of a pipeline, the steps, height and width
 
 
 @dataclass(frozen=True)
@@ -23,11 +27,40 @@ class Family:
     doubled: tuple[
         str, ...
     ] = ()  # what a guided step holds twice, the half without text first; () = cannot be switched off
+    # What the image-to-image twin tells set_timesteps besides the number of steps; None = diffusers has no twin.
+    schedule: Schedule | None = None
 
     @property
     def guided(self) -> bool:
         """Whether guidance takes a second pass without the text. (Flux is told its guidance as a number.)"""
         return any(name.startswith("negative_") for name in self.returned)
+
+
+def _of_the_scheduler(pipe: Any, steps: int, height: int, width: int) -> dict[str, Any]:
+    return {}
+
+
+def _shifted(pipe: Any, steps: int, height: int, width: int) -> dict[str, Any]:
+    """SD3: larger pictures get more noise at the same step, where the scheduler says so."""
+    if not pipe.scheduler.config.get("use_dynamic_shifting"):
+        return {}
+    return {"mu": _mu(pipe, pipe.transformer.config.patch_size, height, width, max_shift=1.16)}
+
+
+def _flux_schedule(pipe: Any, steps: int, height: int, width: int) -> dict[str, Any]:
+    """Flux has sigmas of its own, and packs four latent pixels into a token."""
+    return {"sigmas": np.linspace(1.0, 1 / steps, steps), "mu": _mu(pipe, 2, height, width, max_shift=1.15)}
+
+
+def _mu(pipe: Any, patch: int, height: int, width: int, max_shift: float) -> float:
+    config, side = pipe.scheduler.config, pipe.vae_scale_factor
+    return calculate_shift(
+        (height // side // patch) * (width // side // patch),
+        config.get("base_image_seq_len", 256),
+        config.get("max_image_seq_len", 4096),
+        config.get("base_shift", 0.5),
+        config.get("max_shift", max_shift),
+    )
 
 
 _POOLED = ("prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds", "negative_pooled_prompt_embeds")
@@ -37,14 +70,21 @@ _PIXART = Family(
     extra={"clean_caption": False},
 )
 FAMILIES = {
-    "StableDiffusionPipeline": Family(("prompt_embeds", "negative_prompt_embeds"), doubled=("prompt_embeds",)),
-    "StableDiffusionXLPipeline": Family(_POOLED, doubled=("prompt_embeds", "add_text_embeds", "add_time_ids")),
+    "StableDiffusionPipeline": Family(
+        ("prompt_embeds", "negative_prompt_embeds"), doubled=("prompt_embeds",), schedule=_of_the_scheduler
+    ),
+    "StableDiffusionXLPipeline": Family(
+        _POOLED, doubled=("prompt_embeds", "add_text_embeds", "add_time_ids"), schedule=_of_the_scheduler
+    ),
     "StableDiffusion3Pipeline": Family(
-        _POOLED, extra={"prompt_2": None, "prompt_3": None}, doubled=("prompt_embeds", "pooled_prompt_embeds")
+        _POOLED,
+        extra={"prompt_2": None, "prompt_3": None},
+        doubled=("prompt_embeds", "pooled_prompt_embeds"),
+        schedule=_shifted,
     ),
     "PixArtAlphaPipeline": _PIXART,
     "PixArtSigmaPipeline": _PIXART,
-    "FluxPipeline": Family(("prompt_embeds", "pooled_prompt_embeds", "")),
+    "FluxPipeline": Family(("prompt_embeds", "pooled_prompt_embeds", ""), schedule=_flux_schedule),
 }
 
 

@@ -13,7 +13,7 @@ from figment.generate.plan import Plan
 from figment.generate.stage import Work, make_rows
 from figment.integrity import salvage
 from figment.store import Stage, Written
-from figment.types import Generator, Sample
+from figment.types import Generator, Pictures, Sample
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Mend:
     plan: Plan
     generator: Generator | None  # none is needed where no row is lost
     class_names: tuple[str, ...]
+    shots: Pictures | None = None  # that the plan names, if it names any
 
     def __call__(self, work: Work, advance: Callable[[int], None] = lambda n: None) -> Mended:
         samples, path = self.plan.shard(work.shard), self.stage.shard(work.shard)
@@ -42,7 +43,7 @@ class Mend:
         lost = work.rows or ()
         if lost:
             assert self.generator is not None
-            rows = dict(zip(lost, make_rows(samples, self.generator, lost, advance), strict=True))
+            rows = dict(zip(lost, make_rows(samples, self.generator, lost, advance, self.shots), strict=True))
         told = [(saved.digests.get(samples[i].id), rows[i]["digest"]) for i in lost]
         whole = [rows.get(i) or _kept(sample, saved.pictures[sample.id]) for i, sample in enumerate(samples)]
         written = self.stage.write(work.shard, store.sample_table(whole, self.class_names))

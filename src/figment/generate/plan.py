@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from math import lcm
 
+from figment.errors import FigmentError
 from figment.generate.seeds import sample_seed
-from figment.types import Prompt, Sample
+from figment.types import Pictures, Prompt, Sample
 
 
 class Plan:
@@ -13,14 +15,31 @@ class Plan:
 
     Classes take turns, so that a part of the data set is already a balanced one. Which prompts and seeds there are does
     not depend on ``images_per_class``: asking for more adds to the end.
+
+    ``shots`` maps labels to the ids of the real pictures that the images of a class start from. They take turns too: all
+    pairs of a prompt and a shot come before any of them comes again. Raises FigmentError for classes without.
     """
 
-    def __init__(self, prompts: Sequence[Prompt], images_per_class: int, seed: int, shard_size: int = 256):
+    def __init__(
+        self,
+        prompts: Sequence[Prompt],
+        images_per_class: int,
+        seed: int,
+        shard_size: int = 256,
+        shots: Mapping[int, Sequence[str]] | None = None,
+    ):
         by_class: dict[int, list[Prompt]] = {}
         for prompt in prompts:
             by_class.setdefault(prompt.label, []).append(prompt)
         self.classes = list(by_class.values())
-        self.images_per_class, self.seed, self.shard_size = images_per_class, seed, shard_size
+        self.images_per_class, self.seed, self.shard_size, self.shots = images_per_class, seed, shard_size, shots
+        lacking = [own[0] for own in self.classes if shots is not None and not shots.get(own[0].label)]
+        if lacking:
+            names = ", ".join(f"class {p.label} ({p.text[:40]!r})" for p in lacking[:10])
+            raise FigmentError(
+                f"There is no real picture that images could start from of {len(lacking)} classes: {names}. Give some of every"
+                " class, or leave real guidance out."
+            )
 
     def __len__(self) -> int:
         return self.images_per_class * len(self.classes)
@@ -32,7 +51,14 @@ class Plan:
         own = self.classes[label]
         prompt, k = own[turn % len(own)], turn // len(own)
         seed = sample_seed(self.seed, prompt.id, k)
-        return Sample(f"{prompt.id}/{k}", prompt.id, prompt.text, prompt.label, seed, prompt.group)
+        init = self._shot(turn, prompt.label, len(own)) if self.shots is not None else ""
+        return Sample(f"{prompt.id}/{k}", prompt.id, prompt.text, prompt.label, seed, prompt.group, init=init)
+
+    def _shot(self, turn: int, label: int, prompts: int) -> str:
+        """The shots in turn, with a step to the side whenever the pairs with the prompts would begin again."""
+        assert self.shots is not None
+        own = self.shots[label]
+        return own[(turn + turn // lcm(prompts, len(own))) % len(own)]
 
     def __iter__(self) -> Iterator[Sample]:
         return (self[position] for position in range(len(self)))
@@ -48,3 +74,11 @@ class Plan:
     def positions(self, index: int) -> range:
         """The positions of one shard's samples in the whole."""
         return range(index * self.shard_size, min((index + 1) * self.shard_size, len(self)))
+
+
+def ids_by_class(pictures: Pictures) -> dict[int, list[str]]:
+    """Label -> the ids of its pictures, in their order: the ``shots`` of a :class:`Plan`."""
+    ids: dict[int, list[str]] = {}
+    for id, label in zip(pictures.ids, pictures.labels.tolist(), strict=True):
+        ids.setdefault(label, []).append(id)
+    return ids

@@ -6,12 +6,13 @@ and strengths mean different amounts in different schedules.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from figment.errors import FigmentError
+from figment.generate.real_guidance_settings import RealGuidanceSettings
 
 #: The paper's t*, of 100 respaced steps of GLIDE's cosine schedule, by the number of shots.
 T_STAR = {16: 15, 8: 20, 4: 35, 2: 40, 1: 50}
@@ -30,59 +31,95 @@ def alpha_bar_of_t_star(t_star: int) -> float:
     return float(glide_alpha_bars()[round((t_star - 1) * (GLIDE_STEPS - 1) / 99)])
 
 
-def alpha_bar_of_shots(shots: int) -> float:
-    """The paper's amount of noise for so many shots a class: the more there are, the closer to them it stays.
+def t_star_of_shots(shots: int) -> int:
+    """The paper's t* for so many shots a class: the more there are, the closer to them it stays.
 
     Between the five published numbers of shots, t* is interpolated over log2(shots); beyond them the nearest is taken.
     """
     known = sorted(T_STAR)
-    t_star = np.interp(np.log2(max(shots, 1)), np.log2(known), [T_STAR[k] for k in known])
-    return alpha_bar_of_t_star(round(float(t_star)))
+    return round(float(np.interp(np.log2(max(shots, 1)), np.log2(known), [T_STAR[k] for k in known])))
+
+
+def alpha_bar_of_shots(shots: int) -> float:
+    """The paper's amount of noise for so many shots a class; see :func:`t_star_of_shots`."""
+    return alpha_bar_of_t_star(t_star_of_shots(shots))
+
+
+def asked_alpha_bar(settings: RealGuidanceSettings) -> float:
+    """The share of the real picture that resolved settings ask for."""
+    if settings.alpha_bar is not None:
+        return settings.alpha_bar
+    assert settings.t_star is not None
+    return alpha_bar_of_t_star(settings.t_star)
 
 
 def alpha_bars(scheduler: Any) -> np.ndarray:
-    """Alpha-bar at each of a diffusers scheduler's timesteps, as set by ``set_timesteps``: float64 (steps,), rising.
+    """Alpha-bar at each of a diffusers scheduler's timesteps, as set by ``set_timesteps``: float64 (timesteps,), rising.
 
     For flow matching, where a step mixes ``(1 - sigma) * x + sigma * noise``, it is the share with the same
     signal-to-noise ratio.
     """
-    if getattr(scheduler, "alphas_cumprod", None) is not None:
-        table = np.asarray(scheduler.alphas_cumprod, np.float64)
-        steps = np.asarray(scheduler.timesteps, np.float64)
-        return np.interp(steps, np.arange(len(table)), table)
-    sigmas = np.asarray(scheduler.sigmas, np.float64)[: len(scheduler.timesteps)]
-    return (1 - sigmas) ** 2 / ((1 - sigmas) ** 2 + sigmas**2)
+    sigmas = getattr(scheduler, "sigmas", None)
+    if sigmas is None:
+        return np.asarray(scheduler.alphas_cumprod, np.float64)[np.asarray(scheduler.timesteps)]
+    sigmas = np.asarray(sigmas, np.float64)[: len(scheduler.timesteps)]
+    flow = getattr(scheduler, "alphas_cumprod", None) is None or scheduler.config.get("use_flow_sigmas")
+    signal = 1 - sigmas if flow else np.ones_like(sigmas)  # else x + sigma * noise, to a factor
+    return signal**2 / (signal**2 + sigmas**2)
 
 
-def strength_for(
-    scheduler: Any, num_inference_steps: int, alpha_bar: float, device: Any = "cpu"
-) -> tuple[float, float]:
-    """The ``strength`` that makes a diffusers image-to-image pipeline start nearest to ``alpha_bar``, and where it starts.
+@dataclass(frozen=True)
+class Start:
+    """Where image-to-image starts: the ``steps`` left of the schedule, the ``strength`` that says so, and alpha-bar there."""
 
-    Nearest in the logarithm of the signal-to-noise ratio. ``alpha_bar`` lies in (0, 1). Raises FigmentError outside.
+    steps: int
+    strength: float
+    alpha_bar: float
+
+
+def start_of(pipe: Any, num_inference_steps: int, settings: RealGuidanceSettings, **schedule: Any) -> Start:
+    """Where a diffusers image-to-image pipeline starts with these settings, which must be resolved.
+
+    Of the schedule's steps the one with the nearest signal-to-noise ratio is taken, in logarithms. ``schedule`` is what
+    the pipeline tells ``set_timesteps`` besides the number of steps. At least one step is left.
     """
-    if not 0 < alpha_bar < 1:
-        raise FigmentError(
-            f"alpha_bar is {alpha_bar}; it is the share of the real picture's power that is left, between 0 (noise) and 1 (the picture itself)."
-        )
-    scheduler.set_timesteps(num_inference_steps, device=device)
-    own = alpha_bars(scheduler)
-    steps = len(own) // getattr(scheduler, "order", 1)
+    scheduler = pipe.scheduler
+    how_many = {} if "sigmas" in schedule else {"num_inference_steps": num_inference_steps}
+    scheduler.set_timesteps(**how_many, **schedule)
+    own = alpha_bars(scheduler)[:: getattr(scheduler, "order", 1)][:num_inference_steps]
+    if settings.mapping == "naive":
+        assert settings.t_star is not None
+        first = len(own) - max(1, len(own) * settings.t_star // 100)
+    else:
+        first = nearest_step(own, asked_alpha_bar(settings))
+    steps = len(own) - first
+    return Start(steps, strength_for(pipe, len(own), steps), float(own[first]))
+
+
+def nearest_step(own: np.ndarray, alpha_bar: float) -> int:
+    """Which of a schedule's ``alpha_bars`` (steps,) is nearest in the logarithm of the signal-to-noise ratio."""
     log_snr = lambda a: np.log(np.clip(a, 1e-9, 1 - 1e-9) / np.clip(1 - a, 1e-9, 1 - 1e-9))
-    first = int(
-        np.abs(log_snr(own[:: getattr(scheduler, "order", 1)][:steps]) - log_snr(np.float64(alpha_bar))).argmin()
-    )
-    # The pipelines take int(steps * strength) steps; half a step more keeps rounding from losing one.
-    return min(1.0, (steps - first + 0.5) / steps), float(own[first * getattr(scheduler, "order", 1)])
+    return int(np.abs(log_snr(own) - log_snr(np.float64(alpha_bar))).argmin())
 
 
-def square(image: np.ndarray, side: int) -> np.ndarray:
-    """The middle of a picture as a square: ``uint8 (H, W, 3)`` to ``uint8 (side, side, 3)``, bicubic.
+def strength_for(pipe: Any, num_inference_steps: int, steps: int) -> float:
+    """The ``strength`` with which a diffusers image-to-image pipeline takes so many of its steps.
 
-    The authors resize the shorter side and do not crop, which a model of square pictures cannot take.
+    Some pipelines round the steps they take, others those they leave out; both also trip over the last digit of a float.
     """
-    height, width, _ = image.shape
-    edge = min(height, width)
-    top, left = (height - edge) // 2, (width - edge) // 2
-    cut = Image.fromarray(image[top : top + edge, left : left + edge])
-    return np.array(cut.resize((side, side), Image.Resampling.BICUBIC))
+    tries = [share / num_inference_steps for share in (steps, min(steps + 0.5, num_inference_steps), steps - 0.5)]
+    return next(s for s in tries if pipe.get_timesteps(num_inference_steps, s, pipe.device)[1] == steps)
+
+
+def crop_to(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The middle of a picture, as large as the shape allows: ``uint8 (H, W, 3)`` to ``uint8 (height, width, 3)``, bicubic.
+
+    The authors resize the shorter side and do not crop, which a model of pictures of one shape cannot take.
+    """
+    if image.shape[:2] == (height, width):
+        return image
+    h, w, _ = image.shape
+    tall, wide = min(h, max(1, round(w * height / width))), min(w, max(1, round(h * width / height)))
+    top, left = (h - tall) // 2, (w - wide) // 2
+    cut = Image.fromarray(image[top : top + tall, left : left + wide])
+    return np.array(cut.resize((width, height), Image.Resampling.BICUBIC))

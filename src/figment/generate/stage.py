@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,12 @@ from figment import machine
 from figment.engines import Engine, Local
 from figment.errors import FigmentError
 from figment.files import as_path, leftovers, read_json
-from figment.generate.plan import Plan
+from figment.generate.plan import Plan, ids_by_class
+from figment.generate.real_guidance import crop_to
 from figment.pictures import ShardPictures, open_shards
 from figment.progress import progress
 from figment.store import Stage, Written, fingerprint, read_shard, sample_rows, sample_table
-from figment.types import Generator, Prompt, Sample
+from figment.types import Generator, Pictures, Prompt, Sample
 from figment.words import printable
 
 NOT_FINITE = "the model gave NaN or infinite pixels"
@@ -39,16 +40,21 @@ def generate_images(
     seed: int = 0,
     shard_size: int = 256,
     engine: Engine | None = None,
+    shots: Pictures | None = None,
 ) -> ShardPictures:
     """Make every image that is not there yet and return them all; see :func:`fill`.
 
-    Raises FigmentError where ``folder`` holds images of other prompts, another generator or other numbers.
+    ``shots`` are the real pictures that the images start from, each from one of its class, for a generator with real
+    guidance. Raises FigmentError where ``folder`` holds images of other prompts, other shots, another generator or other
+    numbers, and where a class has no shot.
     """
-    plan = Plan(prompts, images_per_class, seed, shard_size)
+    plan = Plan(prompts, images_per_class, seed, shard_size, None if shots is None else ids_by_class(shots))
     settings = {"images_per_class": images_per_class, "shard_size": shard_size, "seed": seed}
     inputs = {"prompts": _prompts_fingerprint(prompts), "generator": generator.fingerprint}
+    if shots is not None:
+        inputs["shots"] = shots_fingerprint(shots)
     stage = images_stage(folder, plan, settings, inputs)
-    fill(stage, plan, generator, class_names, engine=engine)
+    fill(stage, plan, generator, class_names, engine=engine, shots=shots)
     return open_shards(stage.folder)[0]
 
 
@@ -65,16 +71,19 @@ def fill(
     *,
     engine: Engine | None = None,
     part: tuple[int, int] | None = None,
+    shots: Pictures | None = None,
 ) -> None:
     """Make what a stage lacks: shards that are not there, and rows that failed before. Finished shards are kept.
 
     ``engine`` says where shards are worked on, by default in this process; for other processes ``generator`` must survive
     pickling. ``part`` ``(i, n)`` makes every n-th shard from the i-th, counted from 0; whoever then finds nothing missing
     closes the stage. The rows are the same whatever engine makes them, in whatever parts. Memory is that of the shards
-    being worked on.
+    being worked on. ``shots`` are the pictures whose ids the plan has, if it has any.
 
     Raises FigmentError where the folder holds images of another stage, and where nothing can be made at all.
     """
+    if (plan.shots is None) != (shots is None):
+        raise ValueError("a plan with shots is filled with their pictures, and one without is filled without")
     stage.check_not_stale()
     started = machine.Meter()
     tally = _Tally()
@@ -83,7 +92,7 @@ def fill(
     if work:
         n = sum(len(plan.positions(w.shard) if w.rows is None else w.rows) for w in work)
         with progress("generate", n) as advance:
-            job = ShardJob(stage, plan, generator, tuple(class_names))
+            job = ShardJob(stage, plan, generator, tuple(class_names), shots)
             for w, done in (engine or Local())(job, work, advance):
                 tally.add(w.shard, done)
                 description = done.generator
@@ -169,16 +178,17 @@ def _errors_of(stage: Stage, shard: int) -> list[str]:
 
 @dataclass(frozen=True)
 class ShardJob:
-    """Makes a shard and writes it: the function that engines map over the work. Survives pickling if its generator does."""
+    """Makes a shard and writes it: the function that engines map over the work. Survives pickling if its parts do."""
 
     stage: Stage
     plan: Plan
     generator: Generator
     class_names: tuple[str, ...]
+    shots: Pictures | None = None
 
     def __call__(self, work: Work, advance: Callable[[int], None] = lambda n: None) -> Done:
         samples = self.plan.shard(work.shard)
-        rows = make_rows(samples, self.generator, work.rows, advance)
+        rows = make_rows(samples, self.generator, work.rows, advance, self.shots)
         if work.rows is None:
             self._check_some_succeed(rows)
             table = sample_table(rows, self.class_names)
@@ -205,12 +215,15 @@ def make_rows(
     generator: Generator,
     wanted: Sequence[int] | None = None,
     advance: Callable[[int], None] = lambda n: None,
+    shots: Pictures | None = None,
 ) -> list[dict[str, Any]]:
     """The rows of a shard, or the ``wanted`` ones of them: each with its image, or with the reason there is none.
 
     A sample is always made in the batch in which the whole shard has it, so that a row made again is the row that would
-    have been, to the last bit. A sample that fails does not take others with it.
+    have been, to the last bit. A sample that fails does not take others with it. Raises FigmentError where one of the
+    ``shots`` that samples start from is not there or cannot be read, and for what the generator cannot do at all.
     """
+    maker = _Maker(generator, shots)
     chosen = range(len(samples)) if wanted is None else wanted
     futures: list[Future[list[dict[str, Any]]]] = []
     start = 0
@@ -221,7 +234,7 @@ def make_rows(
             own = [i - start for i in chosen if start <= i < start + len(batch)]
             start += len(batch)
             if own:
-                done = _attempt_batch(batch, own, generator)
+                done = _attempt_batch(batch, own, maker)
                 futures.append(pool.submit(sample_rows, done))
                 advance(len(own))
                 if len(futures) > ENCODERS:
@@ -229,39 +242,81 @@ def make_rows(
         return [row for future in futures for row in future.result()]
 
 
-def _attempt_batch(batch: Sequence[Sample], wanted: Sequence[int], generator: Generator) -> list[Sample]:
+class _Maker:
+    """Calls the generator with what it wants to know of samples. Each start picture is read and cut to size once."""
+
+    def __init__(self, generator: Generator, shots: Pictures | None):
+        self.generator, self.shots = generator, shots
+        self.cut: dict[str, np.ndarray] = {}  # id -> uint8 (height, width, 3)
+
+    def __call__(self, samples: Sequence[Sample]) -> list[np.ndarray | None]:
+        ask: Callable[..., list[np.ndarray | None]] = self.generator
+        more: dict[str, Any] = {}
+        if getattr(self.generator, "wants_labels", False):
+            more["labels"] = [s.label for s in samples]
+        if self.shots is not None:
+            more["init"] = np.stack([self._start(s.init) for s in samples])
+        return ask([s.prompt for s in samples], [s.seed for s in samples], **more)
+
+    def _start(self, id: str) -> np.ndarray:
+        assert self.shots is not None
+        if id not in self.cut:
+            if id not in self._places:
+                raise FigmentError(
+                    f"The real picture {id!r}, from which images start, is not among those that were given. Give the pictures that"
+                    " the first images were made with."
+                )
+            self.cut[id] = crop_to(self.shots.load([self._places[id]])[0], *self._size)
+        return self.cut[id]
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        assert self.shots is not None
+        return {id: i for i, id in enumerate(self.shots.ids)}
+
+    @cached_property
+    def _size(self) -> tuple[int, int]:
+        size: Callable[[], tuple[int, int]] | None = getattr(self.generator, "size", None)
+        if size is None:
+            raise FigmentError(
+                f"The {type(self.generator).__name__} cannot start from real pictures: it takes no start pictures (init), or has no"
+                " size() to cut them to. Leave real guidance out, or take a generator that can, such as kind: diffusers."
+            )
+        return size()
+
+
+def _attempt_batch(batch: Sequence[Sample], wanted: Sequence[int], maker: _Maker) -> list[Sample]:
     try:
-        images = _call(generator, batch)
+        images = maker(batch)
         made = [_finished(s, image) for s, image in zip(batch, images, strict=True)]
         return [made[i] for i in wanted]
     except FigmentError:
         raise
     except Exception:
-        return [_attempt_one(batch[i], generator) for i in wanted]
+        return [_attempt_one(batch[i], maker) for i in wanted]
 
 
-def _attempt_one(sample: Sample, generator: Generator) -> Sample:
+def _attempt_one(sample: Sample, maker: _Maker) -> Sample:
     try:
-        return _finished(sample, _call(generator, [sample])[0])
+        return _finished(sample, maker([sample])[0])
     except FigmentError:
         raise
     except Exception as error:
         return _finished(sample, None, printable(f"{type(error).__name__}: {error}"[:300]))
 
 
-def _call(generator: Generator, samples: Sequence[Sample]) -> list[np.ndarray | None]:
-    ask: Callable[..., list[np.ndarray | None]] = generator
-    labels = {"labels": [s.label for s in samples]} if getattr(generator, "wants_labels", False) else {}
-    return ask([s.prompt for s in samples], [s.seed for s in samples], **labels)
-
-
-def _finished(s: Sample, image: np.ndarray | None, error: str = NOT_FINITE) -> Sample:
-    return Sample(s.id, s.prompt_id, s.prompt, s.label, s.seed, s.group, image, None if image is not None else error)
+def _finished(sample: Sample, image: np.ndarray | None, error: str = NOT_FINITE) -> Sample:
+    return replace(sample, image=image, error=None if image is not None else error)
 
 
 def _description(generator: Generator) -> dict[str, Any]:
     describe: Callable[[], dict[str, Any]] = getattr(generator, "describe", dict)
     return describe()
+
+
+def shots_fingerprint(shots: Pictures) -> str:
+    """What the images' stage has as its input ``shots``: of what the rows name, and of what the pictures show."""
+    return fingerprint([list(shots.ids), shots.labels.tolist(), list(shots.digests)])
 
 
 def _prompts_fingerprint(prompts: Sequence[Prompt]) -> str:

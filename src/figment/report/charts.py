@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from figment.report.text import interval, loss, percent, points_interval, shorten, width
+from figment.report.text import interval, loss, percent, points_interval, quantity, shorten, width
 from figment.types import Result
 
 Span = tuple[float, float]
@@ -23,6 +23,15 @@ SERIES = (
     "before",
 )  # CSS classes of the lines of a history, told apart by dashes as well as by colour
 MAX_HEATMAP_CLASSES = 20
+N_COLOURS = 6  # of the lines of a chart: CSS classes c0 to c5
+# markers around (0, 0); five shapes and six colours come together once in 30 lines
+SHAPES = (
+    "M-4.5 0a4.5 4.5 0 1 0 9 0a4.5 4.5 0 1 0 -9 0z",
+    "M-4 -4h8v8h-8z",
+    "M0 -5.5L5.2 4H-5.2z",
+    "M0 -6L6 0L0 6L-6 0z",
+    "M0 5.5L5.2 -4H-5.2z",
+)
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,15 @@ class Mark:
     draws: Sequence[float] = ()
 
 
+@dataclass(frozen=True)
+class Line:
+    """A line through dots at each x; ``look`` numbers its colour and marker, the same for the same name in two charts."""
+
+    name: str
+    points: Mapping[float, Mark]
+    look: int
+
+
 def linear_axis(values: Iterable[float], min_step: float = 0.0, max_ticks: int = 7) -> Axis:
     """An axis around the finite values whose ends and ticks are round numbers (steps of 1, 2 or 5 times a power of ten)."""
     finite = [v for v in values if math.isfinite(v)] or [0.0, 1.0]
@@ -81,6 +99,17 @@ def shots_axis(shots: Iterable[float]) -> Axis:
     return Axis(ticks[0] / 1.25, ticks[-1] * 1.25, ticks, log=True)
 
 
+def doubling_axis(values: Iterable[float]) -> Axis:
+    """``shots_axis`` of numbers from 0 on: nought, which has no place on a logarithmic scale, stands where ``doubling`` puts it."""
+    rising = sorted(set(values))
+    return shots_axis(doubling(v, rising) for v in rising)
+
+
+def doubling(value: float, values: Iterable[float]) -> float:
+    """What stands for ``value`` on the ``doubling_axis`` of ``values``: itself, and for 0 one halving of the smallest other."""
+    return value or min((v for v in values if v > 0), default=2.0) / 2
+
+
 def whiskers(axis: Axis, marks: Sequence[Mark], title: str) -> Markup:
     """One row of a dot-and-whisker chart; stacked in a table, the rows share the axis that ``ticks`` writes below them."""
     grid = _join(_line("grid", axis(t), 0, axis(t), 100) for t in axis.ticks)
@@ -95,9 +124,15 @@ def difference(result: Result) -> Markup:
     return _svg("row", title, zero + _mark(axis, Mark(result.value, result.ci, "plain")))
 
 
-def ticks(axis: Axis) -> Markup:
-    """The tick labels below a column of ``whiskers``, in per cent."""
-    texts = (_text("tick", axis(t), 50, f"{100 * t:.0f}", "middle") for t in axis.ticks)
+def offsets(axis: Axis, mark: Mark, title: str) -> Markup:
+    """One row of ``whiskers`` that shows a difference: its line of no difference stands out."""
+    grid = _join(_line("grid" if t else "zero", axis(t), 0, axis(t), 100) for t in axis.ticks)
+    return _svg("row", title, grid + _mark(axis, mark))
+
+
+def ticks(axis: Axis, factor: float = 100) -> Markup:
+    """The tick labels below a column of ``whiskers``, in per cent, or plain where ``factor`` is 1."""
+    texts = (_text("tick", axis(t), 50, f"{factor * t:g}".replace("-", "−"), "middle") for t in axis.ticks)
     return Markup('<svg class="scale" aria-hidden="true">{}</svg>').format(_join(texts))
 
 
@@ -145,6 +180,34 @@ def history(losses: Mapping[str, Sequence[float]]) -> Markup:
         ]
     ends = ", ".join(f"{shorten(name)} from {loss(v[0])} to {loss(v[-1])}" for name, v in losses.items() if len(v))
     return _svg("plane small", f"Loss over {epochs} epochs: {ends}", _join(body))
+
+
+def lines(drawn: Sequence[Line], title: str, factor: float = 1) -> Markup:
+    """Lines over a doubling scale, with bands for their intervals and a marker of its own for each line.
+
+    Args:
+        drawn: their x from 0 on; the ticks are at all of them, labelled where there is room.
+        title: for those who do not see the chart; what each line says is added to it.
+        factor: 100 for shares, shown in per cent, and 1 for plain numbers.
+    """
+    places = sorted({v for line in drawn for v in line.points})
+    x = doubling_axis(places)
+    y = linear_axis(v for line in drawn for m in line.points.values() for v in (m.value, *(m.ci or ()), *m.draws))
+    body = [_y_grid(y, "{:g} %" if factor == 100 else "{:g}", factor), *_spaced_ticks(x, places)]
+    body += [_band_and_line(line, x, y, places) for line in drawn]
+    body += [_markers(line, x, y, places, factor) for line in drawn]
+    said = (
+        f"{shorten(line.name)}: "
+        + ", ".join(f"{factor * m.value:.4g} at {quantity(v)}" for v, m in sorted(line.points.items()))
+        for line in drawn
+    )
+    return _svg("plane", f"{title}. {'; '.join(said)}", _join(body))
+
+
+def key(look: int) -> Markup:
+    """The marker of a line, for its legend."""
+    shape = '<svg class="key c{}" width="24" height="14" viewBox="-12 -7 24 14" aria-hidden="true"><path class="line" d="M-11 0H11"/><path d="{}"/></svg>'
+    return Markup(shape).format(look % N_COLOURS, SHAPES[look % len(SHAPES)])
 
 
 def heatmap(confusion: Sequence[Sequence[int]], class_names: Sequence[str]) -> Markup:
@@ -225,6 +288,49 @@ def _y_grid(axis: Axis, label: str, factor: float = 1) -> Markup:
     lines = (_line("grid", 0, 100 - axis(t), 100, 100 - axis(t)) for t in axis.ticks)
     texts = (_text("tick", 0, 100 - axis(t), label.format(factor * t), "end", dx=-8) for t in axis.ticks)
     return _join([*lines, *texts])
+
+
+def _spaced_ticks(x: Axis, places: Sequence[float]) -> list[Markup]:
+    """Tick labels from the right, the last of which counts most; those that would touch the one before are left out."""
+    shown: list[Markup] = []
+    free = math.inf
+    for value in reversed(places):
+        at, said = x(doubling(value, places)), quantity(value)
+        half = 1.2 * len(said) + 1  # in per cent of the plot on a narrow screen
+        if at + half <= free:
+            shown += [_text("tick", at, 100, said, "middle", dy=20)]
+            free = at - half
+    return shown
+
+
+def _band_and_line(line: Line, x: Axis, y: Axis, places: Sequence[float]) -> Markup:
+    """Points without a value leave a gap in the line; those without an interval one in the band."""
+    at = {v: x(doubling(v, places)) for v in places}
+    kind = f"c{line.look % N_COLOURS}"
+    marks = [(v, line.points.get(v) or Mark(math.nan, None, "")) for v in places]
+    ends = [(at[v], m.ci if m.ci and all(map(math.isfinite, m.ci)) else (math.nan, math.nan)) for v, m in marks]
+    low = _finite_runs([(v, ci[0]) for v, ci in ends])
+    high = _finite_runs([(v, ci[1]) for v, ci in ends])
+    bands = (
+        _polygon(kind, [(v, 100 - y(t)) for v, t in top] + [(v, 100 - y(b)) for v, b in reversed(bottom)])
+        for bottom, top in zip(low, high, strict=True)
+    )
+    runs = _finite_runs([(at[v], m.value) for v, m in marks])
+    polylines = (_polyline(kind, [(v, 100 - y(m)) for v, m in run]) for run in runs)
+    return _stretched(_join([*bands, *polylines]))
+
+
+def _markers(line: Line, x: Axis, y: Axis, places: Sequence[float], factor: float) -> Markup:
+    kind, shape = f"c{line.look % N_COLOURS}", SHAPES[line.look % len(SHAPES)]
+    marker = Markup('<svg class="marker {}" x="{}%" y="{}%"><path d="{}"/><title>{}</title></svg>')
+    parts = []
+    for value, mark in line.points.items():
+        if math.isfinite(mark.value):
+            at = x(doubling(value, places))
+            parts += [_dot(f"draw {kind}", at, 100 - y(d), 2) for d in mark.draws]
+            said = f"{shorten(line.name)} at {quantity(value)}: {factor * mark.value:.4g}"
+            parts += [marker.format(kind, at, _tidy(100 - y(mark.value)), shape, said)]
+    return _join(parts)
 
 
 def _level(y: Axis, result: Result) -> Markup:

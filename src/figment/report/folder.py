@@ -28,6 +28,18 @@ SENTENCES = {
     "hurts": "Tuning on the generated images makes the classifier worse on real pictures than it is from words alone.",
     "no evidence": "The test pictures do not show whether the generated images help or hurt: the interval includes zero.",
 }
+FEW_SHOT_SENTENCES = {
+    "helps": "With the generated images the classifier is better on real pictures than it is from the few real ones alone.",
+    "hurts": "With the generated images the classifier is worse on real pictures than it is from the few real ones alone.",
+    "no evidence": "The test pictures do not show whether the generated images add to the few real ones: the interval includes zero.",
+}
+BASELINES = {
+    "tip_adapter": ("Tip-Adapter", "a cache of the real pictures beside the zero-shot classifier, no training"),
+    "tip_adapter_f": ("Tip-Adapter-F", "that cache, tuned"),
+    "coop": ("CoOp", "the words around the class names learnt from the real pictures"),
+    "linear_probe": ("linear probe", "logistic regression on the real pictures, no words"),
+    "augmented": ("real + augmentation", "the real pictures, cropped and mirrored at random"),
+}
 
 
 def read_results(folder: Path) -> list[Result]:
@@ -122,6 +134,13 @@ def _what(recipe: dict[str, Any]) -> str:
     parts.append(f"{' + '.join(filters)} filter" if filters else "no filter")
     soft = train["soft_weight"]
     parts.append("cross-entropy" if soft == 0 else f"soft targets (weight {soft:g}, T {train['temperature']:g})")
+    if recipe["few_shot"]:
+        few = recipe["few_shot"]
+        parts.insert(0, "the split's real pictures" if few["split"] else f"{few['shots']} real pictures a class")
+        if recipe["generate"].get("real_guidance"):
+            parts.append("real guidance")
+    if recipe["generate"].get("adapt"):
+        parts.append("generator tuned on them")
     return ", ".join(parts)
 
 
@@ -134,6 +153,7 @@ def _arms(folder: Path, recipe: dict[str, Any], results: dict[str, Result]) -> l
         if "top1/synthetic" in theirs:
             settings = yaml.safe_load((other / "recipe.yaml").read_text(encoding="utf-8"))
             arms.append(Arm(settings["name"], _what(settings), theirs["top1/synthetic"], theirs["gain/synthetic"]))
+    arms += _few_shot_arms(results)
     arms.append(Arm(recipe["name"], _what(recipe), results["top1/synthetic"], results["gain/synthetic"]))
     if "top1/real_all" in results:
         n = results["top1/real_all"].details["pictures"]
@@ -148,21 +168,36 @@ def _arms(folder: Path, recipe: dict[str, Any], results: dict[str, Result]) -> l
     return arms
 
 
+def _few_shot_arms(results: dict[str, Result]) -> list[Arm]:
+    """What the few real pictures do without generated ones."""
+    if "top1/real_only" not in results:
+        return []
+    own = results["top1/real_only"]
+    arms = [Arm("real pictures alone", f"tuned on the {own.details['pictures']:,} real pictures of few_shot", own, results["gain/real_only"])]
+    return arms + [
+        Arm(title, what, results[f"top1/{name}"], results[f"gain/{name}"])
+        for name, (title, what) in BASELINES.items()
+        if f"top1/{name}" in results
+    ]
+
+
 def _conclusion(results: dict[str, Result]) -> Conclusion:
-    gain = results.get("gain/synthetic")
+    few = "gain/over_real_only" in results
+    gain = results.get("gain/over_real_only" if few else "gain/synthetic")
     if gain is None:
         return NOT_MEASURED
     word = "helps" if gain.ci[0] > 0 else "hurts" if gain.ci[1] < 0 else "no evidence"
     rate = results.get("exchange_rate")
-    exchange = f"The synthetic set is worth {rate.details['text']} real photographs a class." if rate else ""
-    return Conclusion(word, SENTENCES[word], gain, exchange)  # type: ignore[arg-type]
+    what = "The few real pictures and the synthetic set together are" if few else "The synthetic set is"
+    exchange = f"{what} worth {rate.details['text']} real photographs a class." if rate else ""
+    return Conclusion(word, (FEW_SHOT_SENTENCES if few else SENTENCES)[word], gain, exchange)  # type: ignore[arg-type]
 
 
 def _curve(results: dict[str, Result]) -> Curve | None:
     shots = {
         int(k.removeprefix("top1/real_")): r
         for k, r in results.items()
-        if k.startswith("top1/real_") and k != "top1/real_all"
+        if k.startswith("top1/real_") and k.removeprefix("top1/real_").isdigit()
     }
     rate = results.get("exchange_rate")
     if not shots or rate is None:

@@ -187,6 +187,27 @@ def thumbnail(image: np.ndarray, max_side: int = 128) -> bytes:
 
 def render(report: Report) -> str:
     """The page as HTML: no script, and nothing loaded from elsewhere."""
+    rows = class_rows(report.comparison) if report.comparison else []
+    confusion = _confusion(report.comparison) if report.comparison else []
+    return (
+        templates()
+        .get_template("template.html.j2")
+        .render(
+            report=report,
+            sections={name: title for name, title in SECTIONS.items() if _has(report, name)},
+            class_rows=rows
+            if len(rows) <= MAX_CLASS_ROWS
+            else rows[: MAX_CLASS_ROWS // 2] + rows[-MAX_CLASS_ROWS // 2 :],
+            n_classes=len(rows),
+            confusion=confusion,
+            confused=confused_pairs(confusion),
+            shelves=_by_label(report.kept),
+        )
+    )
+
+
+def templates() -> jinja2.Environment:
+    """The templates of this folder. Every value they show is escaped, and freed of what no page may be sent."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -203,17 +224,7 @@ def render(report: Report) -> str:
     }
     environment.filters |= {"thousands": "{:,}".format}
     environment.globals |= {"charts": charts, "text": text, "picture": _picture, "max_class_rows": MAX_CLASS_ROWS}
-    rows = class_rows(report.comparison) if report.comparison else []
-    confusion = _confusion(report.comparison) if report.comparison else []
-    return environment.get_template("template.html.j2").render(
-        report=report,
-        sections={name: title for name, title in SECTIONS.items() if _has(report, name)},
-        class_rows=rows if len(rows) <= MAX_CLASS_ROWS else rows[: MAX_CLASS_ROWS // 2] + rows[-MAX_CLASS_ROWS // 2 :],
-        n_classes=len(rows),
-        confusion=confusion,
-        confused=confused_pairs(confusion),
-        shelves=_by_label(report.kept),
-    )
+    return environment
 
 
 def write(report: Report, path: Path) -> None:

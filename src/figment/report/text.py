@@ -52,6 +52,25 @@ def loss(value: float) -> str:
     return f"{value:.3g}".replace("-", "−") if math.isfinite(value) else NOTHING
 
 
+def plain(value: float) -> str:
+    """A number with a column of others like it below, so that zeros at the end stay: 0.25 -> ``0.250``."""
+    return f"{value:#.3g}".removesuffix(".").replace("-", "−") if math.isfinite(value) else NOTHING
+
+
+def quantity(value: float) -> str:
+    """A number of things, such as pictures: ``0.5``, ``16``, ``50,000``, ``1.2 M``."""
+    return f"{value / 1e6:g} M" if value >= 1e6 else f"{value:,.0f}" if value >= 1e4 else f"{value:g}"
+
+
+def duration(seconds: float) -> str:
+    """A time in the unit that suits it: ``48 s``, ``35 minutes``, ``2.5 hours``."""
+    if not math.isfinite(seconds):
+        return NOTHING
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
+
+
 def shorten(text: object, cells: int = 40) -> str:
     """One line of at most ``cells`` columns, cut with an ellipsis. A wide character (CJK, most emoji) takes two columns."""
     line = " ".join(printable(str(text)[: 20 * cells]).split())

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from figment.errors import FigmentError
 
-PARTS = ("pipeline", "clip", "pool", "test")
+PARTS = ("pipeline", "clip", "clip_rn", "pool", "test")
 
 
 def folder(part: str) -> Path:
-    """The folder of one part: ``pipeline``, ``clip``, ``pool`` (10,000 real training pictures) or ``test`` (10,000).
+    """The folder of one part: ``pipeline``, ``clip``, ``clip_rn`` (with BatchNorm), ``pool`` (10,000 real training pictures) or ``test`` (10,000).
 
     Raises FigmentError where it did not come with this installation.
     """

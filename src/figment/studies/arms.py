@@ -39,11 +39,12 @@ def arm_runs(recipe: Recipe, out: Path) -> dict[str, tuple[Recipe, Path]]:
     return {
         name: (
             recipe.changed({**shared, "name": name, **changes}, f"arm {name[:60]!r}"),
-            out / "arms" / _folder_name(number, name),
+            out / "arms" / folder_name(number, name),
         )
         for number, (name, changes) in enumerate(recipe.arms.items())
     }
 
 
-def _folder_name(number: int, name: str) -> str:
+def folder_name(number: int, name: str) -> str:
+    """A name for the folder of one of many runs: in order, and readable."""
     return f"{number:02d}-" + (re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "arm")

@@ -1,118 +1,20 @@
-"""Images and texts to features, behind one protocol; features of pictures are computed once and kept by content."""
+"""Features of pictures, computed once and kept by content; and the features of classes, from their words."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 
 from figment import files, store
-from figment.errors import FigmentError
-from figment.models import resolve
 from figment.pictures import Unreadable
 from figment.progress import progress
 from figment.types import Encoder, Pictures
 
 PORTION_BYTES = 2**28  # of decoded pictures at a time: a thousand photographs of 12 megapixels would be 36 GB
-
-
-class ClipEncoder:
-    """A CLIP from ``transformers``: a folder, a Hub id, or ``starter/clip``.
-
-    ``device`` and ``dtype`` are "auto" or torch's names; features come back as float32 whatever is computed in.
-    Raises FigmentError where the model cannot be had or is not a CLIP.
-    """
-
-    def __init__(
-        self,
-        model: str = "starter/clip",
-        device: str = "auto",
-        dtype: str = "auto",
-        batch_size: int = 128,
-        allow_pickle: bool = False,
-    ):
-        from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel
-
-        folder = resolve(model, allow_pickle=allow_pickle)
-        self.name, self.fingerprint, self.batch_size = folder.name, folder.fingerprint, batch_size
-        kind = _model_type(folder.path)
-        if kind != "clip":
-            raise FigmentError(
-                f"{model} is a {kind or 'model of no known type'}, not a CLIP. Name a folder or Hub id whose config.json says model_type: clip."
-            )
-        self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-        # Half precision is kept for the GPU: on a CPU it changes verdicts near a threshold and saves little here.
-        chosen = ("float16" if self.device.type == "cuda" else "float32") if dtype == "auto" else dtype
-        with _no_bars():
-            clip = CLIPModel.from_pretrained(folder.path, dtype=getattr(torch, chosen), local_files_only=True)
-        self.model = cast(Any, clip).to(self.device).eval()  # transformers' annotations hide Module.to
-        self.tokenizer = AutoTokenizer.from_pretrained(folder.path, local_files_only=True)
-        self.processor = AutoImageProcessor.from_pretrained(folder.path, local_files_only=True)
-        self.logit_scale = float(self.model.logit_scale.detach().exp())
-
-    @torch.inference_mode()
-    def images(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        """``float32 (B, D)``, L2-normalised, of ``uint8 (H, W, 3)`` images of any sizes."""
-        parts = []
-        for start in range(0, len(images), self.batch_size):
-            chunk = [np.ascontiguousarray(i) for i in images[start : start + self.batch_size]]
-            pixels = self.processor(images=chunk, return_tensors="pt", input_data_format="channels_last")[
-                "pixel_values"
-            ]
-            output = self.model.vision_model(pixel_values=pixels.to(self.device, self.model.dtype))
-            parts.append(_unit(self.model.visual_projection(output.pooler_output)))
-        return np.concatenate(parts) if parts else np.zeros((0, self.model.config.projection_dim), np.float32)
-
-    @torch.inference_mode()
-    def texts(self, texts: Sequence[str]) -> np.ndarray:
-        """``float32 (N, D)``, L2-normalised. Texts are cut at the tokenizer's length."""
-        parts = []
-        for start in range(0, len(texts), self.batch_size):
-            chunk = list(texts[start : start + self.batch_size])
-            tokens = self.tokenizer(
-                chunk, padding=True, truncation=True, max_length=self._most_tokens, return_tensors="pt"
-            ).to(self.device)
-            output = self.model.text_model(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask)
-            parts.append(_unit(self.model.text_projection(output.pooler_output)))
-        return np.concatenate(parts)
-
-    @property
-    def _most_tokens(self) -> int:
-        return self.model.config.text_config.max_position_embeddings
-
-    def count_cut(self, texts: Sequence[str]) -> int:
-        """How many of the texts :meth:`texts` does not read to the end."""
-        return sum(len(ids) > self._most_tokens for ids in self.tokenizer(list(texts), verbose=False).input_ids)
-
-
-@contextmanager
-def _no_bars() -> Iterator[None]:
-    """Loading takes a second; its bar would stand in the middle of the run's own lines."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
-
-
-def _unit(x: torch.Tensor) -> np.ndarray:
-    return torch.nn.functional.normalize(x.float(), dim=-1).cpu().numpy()
-
-
-def _model_type(folder: Path) -> str:
-    config = folder / "config.json"
-    return json.loads(config.read_text(encoding="utf-8")).get("model_type", "") if config.is_file() else ""
 
 
 def class_prototypes(encoder: Encoder, class_names: Sequence[str], templates: Sequence[str]) -> np.ndarray:

@@ -1,0 +1,110 @@
+"""What the encoders have in common: two towers, run batch by batch."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from figment.errors import FigmentError
+from figment.files import write_atomic
+from figment.models import ModelFolder
+
+VOCABULARIES = (
+    "tokenizer.json",
+    "vocab.json",
+    "vocab.txt",
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+)
+
+
+class Towers(Protocol):
+    """An encoder whose weights can be seen and changed: what tuning, CoOp and BatchNorm studies work on.
+
+    ``copy.deepcopy`` of one is independent of it. Whoever changes the weights gives ``fingerprint`` a new value.
+    """
+
+    name: str
+    fingerprint: str
+    device: torch.device
+    dtype: torch.dtype  # what ``image_tower`` takes
+    logit_scale: float
+    batch_size: int
+    n_features: int  # D
+    image_tower: torch.nn.Module  # float (B, 3, S, S) -> (B, D), not normalised; parameters() go from input to output
+    text_tower: torch.nn.Module  # tokens -> (N, D), not normalised
+    token_embedding: torch.nn.Embedding
+
+    def pixels(self, images: Sequence[np.ndarray]) -> Tensor:
+        """``uint8 (H, W, 3)`` images of any sizes, resized, cropped and normalised: float32 (B, 3, S, S) on the CPU."""
+        ...
+
+    def tokens(self, texts: Sequence[str]) -> Tensor:
+        """``int64 (N, L)`` on the device, cut at the longest text that the model reads."""
+        ...
+
+    def images(self, images: Sequence[np.ndarray]) -> np.ndarray: ...
+
+    def texts(self, texts: Sequence[str]) -> np.ndarray: ...
+
+    def save(self, folder: Path) -> None:
+        """As a folder that `open_encoder` opens again, in float32 or whatever the weights are in now."""
+        ...
+
+
+def needs_tokenizer(folder: ModelFolder) -> None:
+    """Raise FigmentError where a folder has no vocabulary: transformers would make a tokenizer up that knows no word."""
+    if not any((folder.path / name).is_file() for name in VOCABULARIES):
+        raise FigmentError(
+            f"The model {folder.name} has no tokenizer beside its weights ({', '.join(VOCABULARIES)} are all missing)."
+            " Copy its tokenizer's files into the folder, or fetch the model again."
+        )
+
+
+def placed(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
+    """ "auto" or torch's names to where and in what a model runs."""
+    on = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    # Half precision is kept for the GPU: on a CPU it changes verdicts near a threshold and saves little here.
+    chosen = ("float16" if on.type == "cuda" else "float32") if dtype == "auto" else dtype
+    return on, getattr(torch, chosen)
+
+
+@torch.inference_mode()
+def image_features(encoder: Towers, images: Sequence[np.ndarray]) -> np.ndarray:
+    """``float32 (B, D)``, L2-normalised."""
+    parts = [np.zeros((0, encoder.n_features), np.float32)]
+    for start in range(0, len(images), encoder.batch_size):
+        pixels = encoder.pixels(images[start : start + encoder.batch_size])
+        parts.append(_unit(encoder.image_tower(pixels.to(encoder.device, encoder.dtype))))
+    return np.concatenate(parts)
+
+
+@torch.inference_mode()
+def text_features(encoder: Towers, texts: Sequence[str]) -> np.ndarray:
+    """``float32 (N, D)``, L2-normalised."""
+    parts = [np.zeros((0, encoder.n_features), np.float32)]
+    for start in range(0, len(texts), encoder.batch_size):
+        parts.append(_unit(encoder.text_tower(encoder.tokens(texts[start : start + encoder.batch_size]))))
+    return np.concatenate(parts)
+
+
+def _unit(x: Any) -> np.ndarray:
+    return F.normalize(x.float(), dim=-1).cpu().numpy()
+
+
+@contextmanager
+def written_into(folder: Path) -> Iterator[Path]:
+    """A temporary folder whose files go to ``folder``, local or remote, each of them whole or not at all."""
+    with tempfile.TemporaryDirectory() as temporary:
+        yield Path(temporary)
+        for file in sorted(Path(temporary).iterdir()):
+            write_atomic(folder / file.name, file.read_bytes())

@@ -1,0 +1,214 @@
+"""What a recipe learns from its pictures, and how right that is on real ones.
+
+The test pictures are read here, once for each classifier that is reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from figment.classify.augment import augmented_features
+from figment.classify.coop import coop
+from figment.classify.head import Head, zero_shot_head
+from figment.classify.linear_probe import linear_probe
+from figment.classify.live import LiveTuned, tune_live, wise_ft
+from figment.classify.mix import tune_mixed
+from figment.classify.tip_adapter import tip_adapter, tip_adapter_f
+from figment.classify.tune import Tuned, tune, tune_few_shot
+from figment.classify.wise_ft import interpolate
+from figment.encoders import Features
+from figment.evaluate.accuracy import accuracy, correctness, interval, paired_difference
+from figment.evaluate.exchange_rate import Predictor, exchange_rate, real_curve
+from figment.evaluate.fidelity import frechet
+from figment.progress import console
+from figment.recipe import Recipe
+from figment.types import Pictures, Result
+
+AUGMENTED_VIEWS = 10  # of each real picture, in the baseline of real pictures with standard augmentation
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """An encoder's features, and what was learnt on them."""
+
+    features: Features
+    on_features: Predictor
+
+    def predict(self, pictures: Pictures) -> np.ndarray:
+        """Logits, float32 (n, N)."""
+        return self.on_features.predict(self.features(pictures))
+
+
+class Learning:
+    """The recipe's ways to learn. Each starts from the untuned classifier; nothing is shared but that and the features."""
+
+    def __init__(self, recipe: Recipe, features: Features, val: Pictures | None):
+        self.recipe, self.features, self.val = recipe, features, val
+        self.templates = recipe.task.ensemble if recipe.train.ensemble else recipe.task.templates
+
+    @cached_property
+    def zero_shot(self) -> Head:
+        return zero_shot_head(self.features.encoder, self.recipe.task.class_names, self.templates)
+
+    def synthetic(self, kept: Pictures, shots: Pictures | None, seed: int) -> Tuned | LiveTuned:
+        """The recipe's classifier: from generated pictures and, with ``few_shot``, from the shots too."""
+        train, features = self.recipe.train, self.features
+        if train.live is not None:
+            tuned = self._live(kept, shots, seed)
+        else:
+            val = None if self.val is None else (features(self.val), self.val.labels)
+            made = (features(kept), kept.labels)
+            if shots is None:
+                tuned = tune(self.zero_shot, *made, train, seed, val=val)
+            else:
+                tuned = tune_mixed(self.zero_shot, (features(shots), shots.labels), made, train.mixed, seed, val=val)
+            tuned = replace(tuned, head=interpolate(self.zero_shot, tuned.head, train.wise_ft))
+        return tuned
+
+    def real(self, pictures: Pictures, seed: int) -> Classifier:
+        """The same learner from real pictures alone."""
+        if self.recipe.train.live is not None:
+            return self.classifier(self._live(None, pictures, seed))
+        return Classifier(self.features, self.real_head(self.zero_shot, self.features(pictures), pictures.labels, seed))
+
+    def real_head(self, head: Head, x: np.ndarray, y: np.ndarray, seed: int) -> Head:
+        """The head that learns from features of real pictures, float (n, D), and their labels, int (n,)."""
+        return interpolate(head, tune_few_shot(head, x, y, seed, self.recipe.train), self.recipe.train.wise_ft)
+
+    def baseline(self, name: str, shots: Pictures, seed: int) -> Classifier:
+        """A way of others to learn from the shots alone, on the same features."""
+        x, y, names = self.features(shots), shots.labels, self.recipe.task.class_names
+        learnt: dict[str, Callable[[], Predictor]] = {
+            "tip_adapter": lambda: tip_adapter(self.zero_shot, x, y),
+            "tip_adapter_f": lambda: tip_adapter_f(self.zero_shot, x, y, seed),
+            "coop": lambda: coop(self.features.encoder, names, x, y, seed),
+            "linear_probe": lambda: linear_probe(x, y, len(names)),
+            "augmented": lambda: self._augmented(shots, seed),
+        }
+        return Classifier(self.features, learnt[name]())
+
+    def classifier(self, tuned: Tuned | LiveTuned) -> Classifier:
+        """What was learnt, ready to predict."""
+        features = Features(tuned.encoder) if isinstance(tuned, LiveTuned) else self.features
+        return Classifier(features, tuned.head)
+
+    def _live(self, kept: Pictures | None, shots: Pictures | None, seed: int) -> LiveTuned:
+        train = self.recipe.train
+        assert train.live is not None
+        start = self.features.encoder, self.zero_shot
+        tuned = tune_live(*start, train.mixed, train.live, seed, synthetic=kept, real=shots, val=self.val)
+        return tuned if train.wise_ft == 1 else wise_ft(*start, tuned, train.wise_ft)
+
+    def _augmented(self, shots: Pictures, seed: int) -> Head:
+        x, y = augmented_features(self.features.encoder, shots, AUGMENTED_VIEWS, seed)
+        return self.real_head(self.zero_shot, x, y, seed)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Results, and for each of their classifiers what it takes every test picture for: int (S, n), by metric."""
+
+    results: list[Result]
+    predictions: dict[str, np.ndarray]
+
+
+class Measuring:
+    """Reads the test pictures with one classifier after another."""
+
+    def __init__(self, recipe: Recipe, test: Pictures):
+        self.recipe, self.test, self.names = recipe, test, recipe.task.class_names
+        self.seeds = tuple(range(recipe.train.seeds))
+        self.results: list[Result] = []
+        self.predictions: dict[str, np.ndarray] = {}
+        self.right: dict[str, np.ndarray] = {}
+
+    def add(self, metric: str, logits: list[np.ndarray], **details: Any) -> None:
+        """A classifier's logits, one array a seed."""
+        seeds = self.seeds if len(logits) == len(self.seeds) and metric != ZERO_SHOT else ()
+        result = accuracy(logits, self.test.labels, self.names, metric, seeds)
+        self.results.append(replace(result, details={**result.details, **details}))
+        self.predictions[metric] = np.stack([one.argmax(1) for one in logits])
+        self.right[metric] = correctness(logits, self.test.labels)
+
+    def compare(self, before: str, after: str, metric: str) -> None:
+        """By how much one classifier is better than another."""
+        self.results.append(paired_difference(self.right[before], self.right[after], metric, self.seeds))
+
+
+ZERO_SHOT, SYNTHETIC, REAL_ONLY, REAL_ALL = "top1/zero_shot", "top1/synthetic", "top1/real_only", "top1/real_all"
+
+
+def measure(
+    learning: Learning, tuned: list[Tuned | LiveTuned], test: Pictures, train: Pictures | None, shots: Pictures | None
+) -> Measured:
+    """The recipe's classifier on the test pictures, beside what it is to be compared with.
+
+    ``tuned`` has one of each training seed. ``train`` are all real training pictures there are, for the ceiling and the
+    exchange rate; ``shots`` those that may be learnt from.
+    """
+    recipe, settings = learning.recipe, learning.recipe.evaluate
+    m = Measuring(recipe, test)
+    m.add(ZERO_SHOT, [learning.zero_shot.predict(learning.features(test))])
+    shares = {"tuned_share": tuned[0].share} if isinstance(tuned[0], LiveTuned) else {}
+    m.add(SYNTHETIC, [learning.classifier(t).predict(test) for t in tuned], **shares)
+    m.compare(ZERO_SHOT, SYNTHETIC, "gain/synthetic")
+    if shots is not None:
+        console.print(f"  tune on the {len(shots):,} real pictures of few_shot alone, {len(m.seeds)} seeds")
+        m.add(REAL_ONLY, [learning.real(shots, seed).predict(test) for seed in m.seeds], pictures=len(shots))
+        m.compare(ZERO_SHOT, REAL_ONLY, "gain/real_only")
+        m.compare(REAL_ONLY, SYNTHETIC, "gain/over_real_only")
+        for name in settings.baselines:
+            console.print(f"  {name} on the same")
+            m.add(f"top1/{name}", [learning.baseline(name, shots, seed).predict(test) for seed in m.seeds])
+            m.compare(ZERO_SHOT, f"top1/{name}", f"gain/{name}")
+    if train is not None and settings.real_all:
+        console.print(f"  tune on real: {len(train):,} pictures, {len(m.seeds)} seeds")
+        m.add(REAL_ALL, [learning.real(train, seed).predict(test) for seed in m.seeds], pictures=len(train))
+        m.compare(ZERO_SHOT, REAL_ALL, "gain/real_all")
+    if train is not None and settings.exchange_rate:
+        m.results += _exchange(learning, m.right[SYNTHETIC], test, train)
+    return Measured(m.results, m.predictions)
+
+
+def _exchange(learning: Learning, right: np.ndarray, test: Pictures, train: Pictures) -> list[Result]:
+    """The curve of real pictures alone, and where ``right`` bool (S, n) meets it."""
+    recipe, settings = learning.recipe, learning.recipe.evaluate
+    console.print(
+        f"  exchange rate: tune on {', '.join(map(str, settings.shots))} real pictures a class, {settings.draws} draws each"
+    )
+    curve = real_curve(
+        learning.zero_shot,
+        learning.features(train),
+        train.labels,
+        learning.features(test),
+        test.labels,
+        learn=learning.real_head,  # the same learner at any number of real pictures
+        shots=settings.shots,
+        draws=settings.draws,
+        seed=recipe.seed,
+    )
+    points = [_shot_accuracy(curve.correct[:, i], k) for i, k in enumerate(curve.shots)]
+    return [*points, replace(exchange_rate(curve, right, seed=recipe.seed), metric="exchange_rate")]
+
+
+def _shot_accuracy(correct: np.ndarray, shots: int) -> Result:
+    """Accuracy after ``shots`` real pictures a class, mean over draws: ``correct`` bool (draws, n)."""
+    shares, n = correct.mean(1), correct.shape[1]
+    details = {"per_seed": shares.tolist()}
+    return Result(f"top1/real_{shots}", float(shares.mean()), n, interval(shares, n), details=details)
+
+
+def fidelity(learning: Learning, kept: Pictures, train: Pictures | None) -> list[Result]:
+    """How the kept pictures look to the encoder, beside real training pictures: rank nothing by it that is to train."""
+    encoder = learning.recipe.train.encoder
+    logits = learning.zero_shot.predict(learning.features(kept))
+    results = [accuracy(logits, kept.labels, learning.recipe.task.class_names, "recognised")]
+    if train is not None:
+        own = frechet(learning.features(kept), learning.features(train), encoder, learning.recipe.seed)
+        results.append(replace(own, metric="frechet"))
+    return results

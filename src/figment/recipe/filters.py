@@ -1,0 +1,124 @@
+"""What is left out: the ``filters`` of a recipe."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from figment.recipe.plugin import PLUGIN, Plugin, kind_of
+from figment.task import PathText, Strict, Template
+
+
+class BlankFilter(Strict):
+    """Drops black and constant pictures."""
+
+    kind: Literal["blank"] = "blank"
+    minimum_std: float = Field(2.0, ge=0, description="in grey levels, 0 to 255")
+
+
+FilterModel = Annotated[PathText | None, Field(description="a CLIP folder or Hub id; None = train.encoder")]
+
+
+class ClipFilter(Strict):
+    """Drops pictures that CLIP does not take for their own class."""
+
+    kind: Literal["clip"] = "clip"
+    model: FilterModel = None
+    rule: Literal["threshold", "top_k", "threshold_else_top_k"] = "threshold"
+    threshold: float | None = Field(
+        None, ge=0, lt=1, description="on the softmax probability of the own class; None = 1/N"
+    )
+    k: int | None = Field(None, ge=1, description="images to keep of each class, for the top_k rules")
+    templates: list[Template] | None = Field(None, description="None = the task's")
+
+    @model_validator(mode="after")
+    def _needs_k(self) -> ClipFilter:
+        if self.rule != "threshold" and self.k is None:
+            raise ValueError(f"rule {self.rule!r} needs k, the number of images to keep of each class")
+        return self
+
+
+class ArgmaxFilter(Strict):
+    """Drops pictures that CLIP would rather call another class."""
+
+    kind: Literal["argmax"] = "argmax"
+    model: FilterModel = None
+    templates: list[Template] | None = Field(None, description="None = the task's")
+
+
+class RealFilter(Strict):
+    """Drops pictures that lie close to real training pictures of other classes. Needs task.real.train."""
+
+    kind: Literal["real"] = "real"
+    model: FilterModel = None
+    quantile: float = Field(
+        0.95,
+        ge=0,
+        le=1,
+        description="close = closer than this share of the real pictures is to another class; as many real ones would pass",
+    )
+    threshold: float | None = Field(None, ge=-1, le=1, description="a cosine in place of the quantile's")
+
+
+class CentroidFilter(Strict):
+    """Drops the pictures farthest from the centre of their class, or the most typical ones."""
+
+    kind: Literal["centroid"] = "centroid"
+    model: FilterModel = None
+    of: Literal["generated", "real"] = Field("generated", description="whose centre; real needs task.real.train")
+    drop_farthest: float = Field(
+        0.2, ge=0, lt=1, description="share of each class; much less than HistoGAN's half, since variety trains"
+    )
+    drop_nearest: float = Field(0.0, ge=0, lt=1, description="share of each class: the most typical, least informative")
+
+    @model_validator(mode="after")
+    def _leaves_some(self) -> CentroidFilter:
+        if self.drop_farthest + self.drop_nearest >= 1:
+            raise ValueError("drop_farthest and drop_nearest together must be below 1, or nothing is left")
+        return self
+
+
+class DuplicateFilter(Strict):
+    """Drops what is nearly the same as an earlier picture of its class."""
+
+    kind: Literal["duplicate"] = "duplicate"
+    model: FilterModel = None
+    threshold: float = Field(
+        0.99,
+        ge=-1,
+        le=1,
+        description="cosine above which two pictures are the same; high, since distinct photographs reach 0.98 with some encoders. 1 = exact copies only",
+    )
+
+
+class MemorisedFilter(Strict):
+    """Drops copies of real training pictures, and of test pictures."""
+
+    kind: Literal["memorised"] = "memorised"
+    model: FilterModel = None
+    quantile: float = Field(
+        0.99,
+        ge=0,
+        le=1,
+        description="a copy = nearer to a real picture than this share of the training pictures is to others",
+    )
+    threshold: float | None = Field(
+        None, ge=-1, le=1, description="a cosine in place of the quantile's; needed without task.real.train"
+    )
+    test: Literal["drop", "report", "off"] = Field(
+        "drop", description="copies of test pictures: drop, keep and report, or do not look; exact pixels always count"
+    )
+
+
+Filter = Annotated[
+    Annotated[BlankFilter, Tag("blank")]
+    | Annotated[ClipFilter, Tag("clip")]
+    | Annotated[ArgmaxFilter, Tag("argmax")]
+    | Annotated[RealFilter, Tag("real")]
+    | Annotated[CentroidFilter, Tag("centroid")]
+    | Annotated[DuplicateFilter, Tag("duplicate")]
+    | Annotated[MemorisedFilter, Tag("memorised")]
+    | Annotated[Plugin, Tag(PLUGIN)],
+    Discriminator(kind_of),
+]

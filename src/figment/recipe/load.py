@@ -1,0 +1,117 @@
+"""A recipe from a YAML file."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from figment import plain_yaml
+from figment.errors import FigmentError, nearest
+from figment.files import as_path
+from figment.recipe.generate import Diffusers
+from figment.recipe.prompts import Captions, Seq2Seq
+from figment.recipe.recipe import Recipe, default_of, put, validate
+
+
+def load_recipe(path: str | Path, changes: Sequence[str] = (), variant: str | None = None) -> Recipe:
+    """Read a YAML recipe; ``changes`` are ``field.name=value`` strings that win over it.
+
+    ``variant`` names one of the recipe's ``variants``: fields and values that are put in place of its own, as for a scale
+    model of a costly study.
+
+    Paths in the file are relative to the file. Raises FigmentError with every mistake at once.
+    """
+    path = as_path(path)
+    try:
+        if path.is_dir() and (path / "recipe.yaml").is_file():
+            path = path / "recipe.yaml"
+        with path.open(encoding="utf-8-sig") as file:
+            text = file.read(plain_yaml.MOST_CHARACTERS + 1)  # one that is too long is refused there
+    except FileNotFoundError:
+        raise FigmentError(
+            f"There is no recipe {path}. Write a first one with: figment init {shlex.quote(str(path))}"
+        ) from None
+    except IsADirectoryError:
+        raise FigmentError(
+            f"{path} is a folder without a recipe.yaml. Name a recipe, or the folder of a run."
+        ) from None
+    except UnicodeDecodeError as error:
+        raise FigmentError(f"The recipe {path} cannot be read: {error}. Save it as text in UTF-8.") from error
+    except OSError as error:
+        raise FigmentError(
+            f"The recipe {str(path)[:300]} cannot be read: {(error.strerror or str(error)).lower()}."
+        ) from error
+    data = plain_yaml.parse(text, f"The recipe {path}")
+    if not isinstance(data, dict):
+        raise FigmentError(
+            f"The recipe {path} must be a mapping with fields such as task, prompts, generate; see figment init."
+        )
+    variants = data.pop("variants", None) or {}
+    if variant is not None:
+        if not isinstance(variants, dict) or not isinstance(variants.get(variant), dict):
+            names = [str(name) for name in variants] if isinstance(variants, dict) else []
+            raise FigmentError(
+                f"The recipe {path} has no variant {variant!r}.{nearest(variant, names)} It has: {', '.join(names) or 'none'}."
+            )
+        for field, value in variants[variant].items():
+            put(data, str(field), value)
+    for change in changes:
+        field, equals, value = change.partition("=")
+        if not equals:
+            raise FigmentError(f"--set takes field=value, such as generate.guidance_scale=3; {change!r} has no '='.")
+        field = field.strip()
+        part = field.partition(".")[0]
+        if part != field and part in Recipe.model_fields and part != "task" and data.get(part) is None:
+            data[part] = default_of(part)
+        put(data, field, plain_yaml.parse(value, f"--set {change[:200]!r}: the value"))
+    recipe = validate(data, str(path))
+    return _with_absolute_paths(recipe, path.parent)
+
+
+def _with_absolute_paths(recipe: Recipe, base: Path) -> Recipe:
+    """Folders named relative to the recipe file, made absolute, so that the resolved recipe works from anywhere."""
+    real = recipe.task.real
+    fields: dict[str, Any] = {f"task.real.{split}": getattr(real, split) for split in ("train", "val", "test")}
+    fields |= {"train.encoder": recipe.train.encoder}
+    if isinstance(recipe.generate, Diffusers):
+        fields |= {"generate.model": recipe.generate.model}
+    if isinstance(recipe.prompts, Seq2Seq | Captions):
+        fields |= {"prompts.model": recipe.prompts.model}
+    fields |= {f"filters.{i}.model": f.model for i, f in enumerate(recipe.filters) if hasattr(f, "model")}
+    if recipe.few_shot is not None:
+        fields |= {"few_shot.split": recipe.few_shot.split}
+    changes: dict[str, Any] = {field: _absolute(field, where, base) for field, where in fields.items()}
+    changes["arms"] = _absolute_changes(recipe.arms, base)
+    if recipe.table is not None:
+        changes["table.rows"] = _absolute_changes(recipe.table.rows, base)
+        changes["table.columns"] = _absolute_changes(recipe.table.columns, base)
+    return recipe.changed(changes)
+
+
+def _absolute_changes(named: dict[str, dict[str, Any]], base: Path) -> dict[str, dict[str, Any]]:
+    return {
+        name: {field: _absolute(field, value, base) for field, value in changes.items()}
+        for name, changes in named.items()
+    }
+
+
+def _absolute(field: str, value: Any, base: Path) -> Any:
+    """The value of a field, made absolute where it is a relative folder; Hub ids and built-in names stay."""
+    is_real = field.startswith("task.real.") or field == "few_shot.split"
+    is_model = field.rpartition(".")[2] in ("model", "encoder")
+    if not isinstance(value, str) or not value or not (is_real or is_model):
+        return value
+    if value.startswith("starter/") or "://" in value:
+        return value
+    if is_real and value.startswith("datasets:"):
+        name, colon, split = value.removeprefix("datasets:").partition(":")
+        return f"datasets:{_absolute('model', name, base)}{colon}{split}"  # a folder, or a name on the Hub
+    try:
+        folder = (base / Path(value).expanduser()).resolve()
+    except (ValueError, RuntimeError, OSError):  # no folder can be called so; whoever opens it says why
+        return value
+    if is_real or value.startswith((".", "/", "~")) or (value != "starter" and folder.is_dir()):
+        return str(folder)
+    return value

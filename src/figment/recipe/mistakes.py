@@ -1,0 +1,86 @@
+"""What is wrong with a recipe, in words: one line a mistake, with its field, and what would be right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from figment.errors import nearest
+from figment.recipe.plugin import PLUGIN
+
+MOST_MISTAKES = 20  # are shown: a thousand classes may all be numbers
+QUOTES = "YAML takes yes, no, on, off, true, null, numbers and dates for something else than words: put them in quotes."
+
+
+def explain(error: ValidationError, where: str, root: type[BaseModel]) -> str:
+    """All mistakes of data that is no ``root``, in lines; ``where`` says what they are in."""
+    errors = error.errors(include_url=False)
+    mistakes = list(dict.fromkeys(_mistake(e, root) for e in errors))
+    many = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes):,} mistakes"
+    shown = [f"  - {m}" for m in mistakes[:MOST_MISTAKES]]
+    if len(mistakes) > MOST_MISTAKES:
+        shown.append(f"  and {len(mistakes) - MOST_MISTAKES:,} more")
+    if any(e["type"] == "string_type" and _is_yaml_scalar(e["input"]) for e in errors):
+        shown.append(QUOTES)
+    return "\n".join([f"{where} has {many}:", *shown])
+
+
+def _mistake(error: Any, root: type[BaseModel]) -> str:
+    """One line for one pydantic error: where, what, and what would be right."""
+    field, _ = _follow(root, error["loc"])
+    where = ".".join(field)[:200] or "the recipe"
+    kind = error["type"]
+    if kind == "extra_forbidden":
+        allowed = fields_at(root, error["loc"][:-1])
+        return f"{where}: there is no such field.{nearest(field[-1], allowed)} Allowed here: {', '.join(allowed)}."
+    if kind == "union_tag_invalid":
+        own = error["input"]
+        given = "none is given" if isinstance(own, dict) and "kind" not in own else f"got {error['ctx']['tag']!r}"
+        return f"{where}: kind must be one of {error['ctx']['expected_tags']}; {given}."
+    if kind == "missing":
+        return f"{where}: this field is needed."
+    message = error["msg"].removeprefix("Value error, ")
+    given = "" if kind == "value_error" else f" (got {str(error.get('input'))[:60]!r})"
+    return f"{where}: {message[0].lower()}{message[1:]}{given}."
+
+
+def _is_yaml_scalar(value: Any) -> bool:
+    return value is None or isinstance(value, bool | int | float | date)
+
+
+def fields_at(root: type[BaseModel], loc: Sequence[Any]) -> list[str]:
+    """The fields that are allowed at a place of a recipe."""
+    _, models = _follow(root, loc)
+    return list(models[0].model_fields) if models else []
+
+
+def _follow(root: type[BaseModel], loc: Sequence[Any]) -> tuple[list[str], list[type[BaseModel]]]:
+    """The place as a user writes it, without pydantic's tags of unions, and the models that may stand there."""
+    field: list[str] = []
+    models = [root]
+    for part in loc:
+        tagged = [m for m in models if _tag(m) == part] if len(models) > 1 else []
+        if tagged:
+            models = tagged
+            continue
+        field.append(str(part))
+        if isinstance(part, str):
+            own = next((m.model_fields[part] for m in models if part in m.model_fields), None)
+            models = _models_in(own.annotation) if own is not None else []
+    return field, models
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The models that an annotation such as ``list[A | B] | None`` speaks of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models_in(part)]
+
+
+def _tag(model: type[BaseModel]) -> str:
+    """What pydantic calls a model of a union by: its ``kind``."""
+    kind = model.model_fields.get("kind")
+    return PLUGIN if kind is None or kind.is_required() else kind.default

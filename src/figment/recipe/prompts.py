@@ -1,0 +1,140 @@
+"""How prompts are written: the ``prompts`` of a recipe."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Discriminator, Field, JsonValue, Tag, field_validator
+
+from figment.recipe.plugin import PLUGIN, Plugin, kind_of
+from figment.task import PathText, Strict, Template
+
+
+class Templates(Strict):
+    """Template and class name, nothing else (strategy B of He et al. 2023)."""
+
+    kind: Literal["templates"] = "templates"
+    templates: list[Template] | None = Field(None, description="None = the task's")
+
+
+class Attributes(Strict):
+    """Class x attributes x context, all different."""
+
+    kind: Literal["attributes"] = "attributes"
+    per_class: int | None = Field(
+        None, ge=1, description="different prompts for each class; None = 50, or as many as the task's words make"
+    )
+    templates: list[Template] = ["a photo of a {}"]
+    synonyms: bool = Field(True, description="also use the task's other words for a class")
+
+
+class Seq2Seq(Strict):
+    """Sentences from a word-to-sentence model, with the settings of He et al. 2023 ("LE")."""
+
+    kind: Literal["seq2seq"] = "seq2seq"
+    model: PathText = Field(
+        "mrm8488/t5-base-finetuned-common_gen", description="a sequence-to-sequence model: a folder or Hub id"
+    )
+    per_class: int = Field(200, ge=1, description="different sentences for each class")
+    template: Template = Field("a photo of {}", description="{} is the sentence")
+    article: bool = Field(True, description="give the model 'a forest', not 'forest'")
+    temperature: float = Field(1.0, gt=0)
+    top_k: int = Field(50, ge=0, description="tokens to choose from; 0 = all")
+    top_p: float = Field(1.0, gt=0, le=1, description="share of the probability to choose from")
+    max_length: int | None = Field(None, ge=2, description="of a sentence, in tokens; None = the model's own")
+    max_tries: int = Field(10, ge=1, description="x per_class sentences are drawn at most; then templates fill in")
+    require_name: bool = Field(True, description="a sentence has to say its class, or a synonym")
+    batch_size: int = Field(64, ge=1, description="sentences; changes the speed alone")
+    allow_pickle: bool = Field(False, description="load weights stored as pickles, which can run code")
+
+
+class Chat(Strict):
+    """Captions from a language model behind an OpenAI-compatible server: vLLM, llama.cpp, Ollama, or a hosted one."""
+
+    kind: Literal["chat"] = "chat"
+    base_url: str = Field(description="such as http://localhost:8000/v1")
+    model: str = Field(min_length=1, description="as the server calls it")
+    api_key_env: str | None = Field(
+        None, description="name of the environment variable that holds the key; the key itself is never stored"
+    )
+    per_class: int = Field(100, ge=1, description="different captions for each class")
+    per_request: int = Field(20, ge=1, le=200, description="captions asked for at a time")
+    temperature: float | None = Field(0.8, ge=0, description="None = the server's own")
+    top_p: float | None = Field(0.9, gt=0, le=1, description="None = the server's own")
+    max_tokens: int | None = Field(2048, ge=1, description="of an answer; None = the server's own")
+    extra: dict[str, JsonValue] = Field(
+        {}, description="further fields of a request; null takes one out, such as seed: null"
+    )
+    max_tries: int = Field(4, ge=1, description="x the requests that per_class needs, at most; then templates fill in")
+    require_name: bool = Field(True, description="a caption has to say its class, or a synonym")
+    parallel: int = Field(8, ge=1, le=256, description="requests at a time; changes the speed alone")
+    timeout: float = Field(120.0, gt=0, description="in seconds without a byte from the server")
+    retries: int = Field(6, ge=0, description="of a request, after a lost connection, HTTP 429 or 5xx")
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_an_address(cls, url: str) -> str:
+        # The message does not repeat the address: it may hold a password.
+        try:
+            parts = urlsplit(url)
+            fine = parts.scheme in ("http", "https") and parts.hostname and not (parts.query or parts.fragment)
+            _ = parts.port
+        except ValueError:
+            fine = False
+        if not fine or not url.isascii() or any(c.isspace() for c in url):
+            raise ValueError("an address such as http://localhost:8000/v1 is needed here")
+        if parts.username or parts.password:
+            raise ValueError(
+                "no user or password goes here: the recipe is stored. Name an environment variable in api_key_env"
+            )
+        return url
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _is_a_name(cls, name: str | None) -> str | None:
+        if name is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,99}", name):  # a key would be shown
+            raise ValueError(
+                "this is the name of an environment variable, such as OPENAI_API_KEY, never the key itself"
+            )
+        return name
+
+    @field_validator("extra")
+    @classmethod
+    def _leaves_the_answer(cls, extra: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        if taken := sorted(extra.keys() & {"model", "messages", "stream"}):
+            raise ValueError(f"{', '.join(taken)} cannot be set here")
+        return extra
+
+
+class Captions(Strict):
+    """Captions of the real training pictures by an image-to-text model, varied."""
+
+    kind: Literal["captions"] = "captions"
+    model: PathText = Field(
+        "microsoft/git-large-coco", description="an image-to-text model (GIT, BLIP, ViT-GPT2): a folder or Hub id"
+    )
+    per_class: int = Field(50, ge=1, description="different captions for each class")
+    prefix: Template = Field(
+        "a photo of {}", description="before captions that do not say their class; {} is its name, with an article"
+    )
+    vary: bool = Field(True, description="fill up with the task's attributes and contexts put into captions")
+    temperature: float = Field(1.0, gt=0)
+    top_k: int = Field(0, ge=0, description="tokens to choose from; 0 = all")
+    top_p: float = Field(0.9, gt=0, le=1, description="share of the probability to choose from")
+    max_new_tokens: int = Field(40, ge=1, description="of a caption")
+    max_tries: int = Field(3, ge=1, description="x per_class captions are drawn at most; then vary, then templates")
+    batch_size: int = Field(16, ge=1, description="pictures; changes the speed alone")
+    allow_pickle: bool = Field(False, description="load weights stored as pickles, which can run code")
+
+
+Prompts = Annotated[
+    Annotated[Templates, Tag("templates")]
+    | Annotated[Attributes, Tag("attributes")]
+    | Annotated[Seq2Seq, Tag("seq2seq")]
+    | Annotated[Chat, Tag("chat")]
+    | Annotated[Captions, Tag("captions")]
+    | Annotated[Plugin, Tag(PLUGIN)],
+    Discriminator(kind_of),
+]

@@ -1,0 +1,266 @@
+"""A whole table of runs: the recipe with every row's and every column's changes, beside the numbers a paper printed.
+
+Each cell is a run a seed, and runs that ask for the same images share them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pyarrow.parquet as pq
+from scipy.special import stdtrit
+
+from figment import files, store
+from figment.engines import Engine
+from figment.errors import FigmentError
+from figment.evaluate.accuracy import interval, paired_difference
+from figment.generate.stage import NO_PIXELS
+from figment.progress import console
+from figment.recipe import Recipe
+from figment.recipe.table import Table
+from figment.recipe.train import Baseline
+from figment.report.table import Cell, Ordering, Printed, TablePage, conclusion, markdown, write
+from figment.run import run_recipe
+from figment.studies.arms import folder_name
+from figment.types import Result
+
+TOP1 = "top1/"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Cells that are one and the same run, of which they show different metrics."""
+
+    name: str
+    recipe: Recipe
+    cells: dict[tuple[str, str], str]  # (row, column) -> metric
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A cell's runs, one a seed: what was measured and, for accuracies, which test pictures were right, float (S, n)."""
+
+    results: list[Result]
+    right: np.ndarray | None
+
+
+def run_table(recipe: Recipe, out: Path | str, engine: Engine | None = None, command: str = "") -> TablePage:
+    """Run what is missing of ``recipe.table`` in ``out``, and write ``report.html``, ``table.md`` and ``table.json`` there.
+
+    The same call again finishes what was interrupted. Raises FigmentError, before anything is spent, for a row or column
+    whose settings do not hold.
+    """
+    out = files.as_path(out)
+    table = _table_of(recipe)
+    started = time.monotonic()
+    with files.lock(out):
+        todo = table_runs(recipe)
+        files.write_atomic(out / "recipe.yaml", recipe.to_yaml().encode())
+        measured: dict[tuple[str, str], list[tuple[Result, np.ndarray | None]]] = {}
+        for number, (group, seed, own) in enumerate(todo):
+            console.print(f"[{number + 1}/{len(todo)}] {group.name}, seed {seed}", style="bold", markup=False)
+            folder = out / "cells" / folder_name(number // table.seeds, group.name) / f"seed-{seed}"
+            made = out / "images" / images_key(own)
+            outcome = run_recipe(own, folder, engine=engine, features_folder=out / "features", made=made)
+            for cell, metric in group.cells.items():
+                if metric not in outcome.results:
+                    known = ", ".join(outcome.results)
+                    raise FigmentError(f"The table wants {metric!r} of {' / '.join(cell)}, and the run measured: {known}.")
+                measured.setdefault(cell, []).append((outcome.results[metric], _right(folder, metric)))
+        cells = {cell: _measured(runs) for cell, runs in measured.items()}
+        page = _page(recipe, table, cells, command, time.monotonic() - started)
+        files.write_atomic(out / "table.md", markdown(page).encode())
+        files.write_json(out / "table.json", _as_json(page))
+        write(page, out / "report.html")
+    return page
+
+
+# ---- what there is to run --------------------------------------------------------------------------------------------
+
+
+def table_runs(recipe: Recipe) -> list[tuple[Group, int, Recipe]]:
+    """Every run: its cells, its seed and its recipe. Raises FigmentError, naming the cell, for settings that do not hold."""
+    seeds = range(recipe.seed, recipe.seed + _table_of(recipe).seeds)
+    return [(group, seed, group.recipe.changed({"seed": seed})) for group in _groups(recipe) for seed in seeds]
+
+
+def images_key(recipe: Recipe) -> str:
+    """The same for recipes that make the same images: a folder name."""
+    parts: dict[str, Any] = {
+        "task": recipe.task.model_dump(exclude={"real", "name", "own_names", "ensemble"}),
+        "prompts": recipe.prompts.model_dump(),
+        "generate": recipe.generate.model_dump(exclude=NO_PIXELS),
+        "seed": recipe.seed,
+    }
+    uses_real = any(getattr(recipe.generate, name, None) is not None for name in ("adapt", "real_guidance"))
+    if uses_real or getattr(recipe.prompts, "kind", "") == "captions":
+        few = recipe.few_shot
+        parts["real"] = [recipe.task.real.train, None if few is None else few.model_dump()]
+    return store.fingerprint(parts)
+
+
+def _table_of(recipe: Recipe) -> Table:
+    if recipe.table is None:
+        raise FigmentError("The recipe has no table. Give it rows and columns in table, or run it as it is.")
+    return recipe.table
+
+
+def _groups(recipe: Recipe) -> list[Group]:
+    """The cells by the run they are of. A run measures what its cells show, and nothing else."""
+    table = _table_of(recipe)
+    cells: dict[str, dict[tuple[str, str], str]] = {}
+    resolved: dict[str, Recipe] = {}
+    for row, of_row in table.rows.items():
+        for column, of_column in table.columns.items():
+            changes = {**of_row, **of_column}
+            metric = str(changes.pop("metric", table.metric))
+            own = recipe.changed({"table": None, **changes}, f"the cell {row[:60]!r} / {column[:60]!r}")
+            key = store.fingerprint(own.model_dump(mode="json"))
+            cells.setdefault(key, {})[row, column] = metric
+            resolved[key] = own
+    groups = []
+    for key, own_cells in cells.items():
+        name = " / ".join(next(iter(own_cells)))
+        own = resolved[key].changed({"name": name[:200], **_evaluate(set(own_cells.values()))})
+        groups.append(Group(name, own, own_cells))
+    return groups
+
+
+def _evaluate(metrics: set[str]) -> dict[str, Any]:
+    """The settings under which a run measures these metrics."""
+    of_curve = any(m == "exchange_rate" or m.removeprefix(f"{TOP1}real_").isdigit() for m in metrics)
+    return {
+        "evaluate.real_all": bool(metrics & {"top1/real_all", "gain/real_all"}),
+        "evaluate.exchange_rate": of_curve,
+        "evaluate.baselines": [name for name in get_args(Baseline) if f"{TOP1}{name}" in metrics],
+        "evaluate.fidelity": bool(metrics & {"frechet", "recognised"}),
+    }
+
+
+# ---- what came of it -------------------------------------------------------------------------------------------------
+
+
+def _right(folder: Path, metric: str) -> np.ndarray | None:
+    """How often each test picture was right, float (n,) over the training seeds; None for what is no accuracy."""
+    if not metric.startswith(TOP1):
+        return None
+    predictions = pq.read_table(folder / "model" / "predictions.parquet")
+    own = [c for c in predictions.column_names if c.rpartition("/")[0] == metric]
+    if not own:  # of the curve of real pictures, which keeps no predictions
+        return None
+    labels = predictions["label"].to_numpy()
+    return np.mean([predictions[name].to_numpy() == labels for name in own], axis=0)
+
+
+def _measured(runs: list[tuple[Result, np.ndarray | None]]) -> Measured:
+    right = [one for _, one in runs if one is not None]
+    return Measured([result for result, _ in runs], np.stack(right) if len(right) == len(runs) else None)
+
+
+def _cell(cell: Measured) -> Cell:
+    values = np.array([r.value for r in cell.results])
+    n = cell.results[0].n
+    if cell.results[0].metric.startswith(TOP1) or cell.results[0].metric == "recognised":
+        ci = interval(values, n)
+    elif len(values) == 1:
+        ci = cell.results[0].ci
+    else:
+        half = stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / np.sqrt(len(values))
+        ci = (float(values.mean() - half), float(values.mean() + half))
+    return Cell(float(values.mean()), ci, tuple(values.tolist()), n)
+
+
+def _page(
+    recipe: Recipe, table: Table, cells: dict[tuple[str, str], Measured], command: str, seconds: float
+) -> TablePage:
+    plain = frozenset(column for (_, column), cell in cells.items() if not _is_share(cell.results[0].metric))
+    return TablePage(
+        title=table.title,
+        caption=f"{table.seeds} seeds a cell: other images, other shots, another training. 95 % intervals.",
+        row_header="",
+        rows=list(table.rows),
+        columns=list(table.columns),
+        cells={place: _cell(cell) for place, cell in cells.items()},
+        printed=[Printed(row, values) for row, values in table.printed.items()],
+        unit="plain" if plain == set(table.columns) else "percent",
+        plain=plain,
+        lower_is_better=frozenset(table.lower_is_better),
+        orderings=list(_orderings(table, cells)),
+        notes=list(table.notes),
+        seeds=table.seeds,
+        settings=recipe.to_yaml(),
+        command=command,
+        seconds=seconds,
+        source=table.source,
+        chart=table.chart,
+    )
+
+
+def _is_share(metric: str) -> bool:
+    return metric.startswith((TOP1, "gain/")) or metric == "recognised"
+
+
+def _orderings(table: Table, cells: dict[tuple[str, str], Measured]) -> Iterator[Ordering]:
+    """Every order of two cells, of one row or of one column, that the printed numbers agree on, and what became of it."""
+    for row in table.rows:
+        own = [row] if row in table.printed else list(table.printed)
+        for a, b in combinations(table.columns, 2):
+            if _comparable(cells[row, a], cells[row, b]):
+                differences = [table.printed[r][b] - table.printed[r][a] for r in own if {a, b} <= table.printed[r].keys()]
+                yield from _ordering("columns", row, a, b, differences, cells[row, a], cells[row, b], 1)
+    for column in table.columns:
+        sign = -1 if column in table.lower_is_better else 1
+        for a, b in combinations(table.rows, 2):
+            both = [table.printed.get(row, {}).get(column) for row in (a, b)]
+            if None not in both and _comparable(cells[a, column], cells[b, column]):
+                differences = [both[1] - both[0]]  # type: ignore[operator]
+                yield from _ordering("rows", column, a, b, differences, cells[a, column], cells[b, column], sign)
+
+
+def _comparable(a: Measured, b: Measured) -> bool:
+    kinds = [cell.results[0].metric for cell in (a, b)]
+    return kinds[0] == kinds[1] or all(kind.startswith(TOP1) for kind in kinds)
+
+
+def _ordering(
+    axis: Any, at: str, a: str, b: str, printed: list[float], cell_a: Measured, cell_b: Measured, sign: int
+) -> Iterator[Ordering]:
+    """None where the printed numbers do not agree on the order."""
+    if not printed or not (all(d * sign > 0 for d in printed) or all(d * sign < 0 for d in printed)):
+        return
+    if printed[0] * sign < 0:
+        a, b, cell_a, cell_b = b, a, cell_b, cell_a
+    value, ci = _difference(cell_a, cell_b, sign)
+    state: Any = "holds" if ci[0] > 0 else "reversed" if ci[1] < 0 else "undecided"
+    yield Ordering(axis, at, b, a, abs(float(np.mean(printed))), value, ci, state)
+
+
+def _difference(a: Measured, b: Measured, sign: int) -> tuple[float, tuple[float, float]]:
+    """By how much b is better than a, seed by seed, with its 95 % interval."""
+    if a.right is not None and b.right is not None:
+        paired = paired_difference(a.right, b.right)
+        return paired.value, paired.ci
+    d = sign * np.array([y.value - x.value for x, y in zip(a.results, b.results, strict=True)])
+    if len(d) == 1:
+        return float(d[0]), (-np.inf, np.inf)
+    half = stdtrit(len(d) - 1, 0.975) * d.std(ddof=1) / np.sqrt(len(d))
+    return float(d.mean()), (float(d.mean() - half), float(d.mean() + half))
+
+
+def _as_json(page: TablePage) -> dict[str, Any]:
+    return {
+        "title": page.title,
+        "source": page.source,
+        "seeds": page.seeds,
+        "seconds": round(page.seconds, 1),
+        "cells": [{"row": r, "column": c, **asdict(cell)} for (r, c), cell in page.cells.items()],
+        "printed": {p.row: dict(p.values) for p in page.printed},
+        "orderings": [asdict(o) for o in page.orderings],
+        "conclusion": conclusion(page),
+    }

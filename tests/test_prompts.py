@@ -12,11 +12,11 @@ import yaml
 
 from figment import store
 from figment.errors import FigmentError
+from figment.make import make_writer
 from figment.prompts.attributes import Attributes
 from figment.prompts.ids import prompt_id
 from figment.prompts.templates import Templates
 from figment.recipe import validate
-from figment.make import make_writer
 from figment.task import Task, load_task
 
 

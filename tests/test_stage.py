@@ -1,17 +1,29 @@
-"""The generation stage with a procedural generator: interruption, failures, retries, stale settings."""
+"""The generation stage with small generators: interruption, failures, retries, stale settings, real pictures to start from."""
 
 from __future__ import annotations
+
+from math import lcm
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
+from damage import flip, picture_at
+from figment import files
+from figment.engines import Local
 from figment.errors import FigmentError
-from figment.generate.plan import Plan
-from figment.generate.stage import NOT_FINITE, generate_images
+from figment.generate.diffusers import DiffusersGenerator
+from figment.generate.mend import Mend
+from figment.generate.plan import Plan, ids_by_class
+from figment.generate.procedural import ProceduralGenerator
+from figment.generate.real_guidance_settings import RealGuidanceSettings
+from figment.generate.stage import NOT_FINITE, Work, fill, generate_images, images_stage, shots_fingerprint
+from figment.pictures import open_pictures
 from figment.recipe import validate
 from figment.run import make_images
 from figment.types import Prompt
+from figment.verify import verify
 
 NAMES = ["ankle boot", "bag"]
 PROMPTS = [
@@ -201,3 +213,155 @@ def test_load_dataset_does_not_take_one_run_for_another(tmp_path):
         for run in "ab"
     ]
     assert [len(f) for f in found] == [6, 10]
+
+
+# ---- real pictures to start from -------------------------------------------------------------------------------------
+
+
+class Tinted(Noise):
+    """Half of it is the picture it starts from, half noise from the seed."""
+
+    fingerprint = "tinted"
+
+    def size(self):
+        return 8, 8
+
+    def __call__(self, prompts, seeds, init=None):
+        assert init.shape == (len(prompts), 8, 8, 3) and init.dtype == np.uint8
+        return [
+            image if image is None else image // 2 + own // 2
+            for image, own in zip(super().__call__(prompts, seeds), init, strict=True)
+        ]
+
+
+TONES = {"bag": (30, 60), "ankle boot": (220, 250, 190)}  # grey levels of the shots: two bags, three boots
+
+
+@pytest.fixture
+def shots(tmp_path):
+    """Class folders whose order is not that of the labels, of pictures of other sizes than the images."""
+    for name, tones in TONES.items():
+        for i, tone in enumerate(tones):
+            path = tmp_path / "shots" / name.upper().replace(" ", "-") / f"{9 - i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (20 + i, 30), (tone,) * 3).save(path)
+    return open_pictures(tmp_path / "shots", NAMES).take([4, 0, 2, 3, 1])
+
+
+@pytest.mark.parametrize(("prompts", "own"), [(3, 2), (4, 6), (5, 1), (2, 4), (1, 3), (6, 9)])
+def test_prompts_and_shots_meet_evenly(prompts, own):
+    asked = [Prompt(f"{c:03d}-x/{i}", f"{c} {i}", c, "g") for c in (1, 0) for i in range(prompts)]
+    shots = {c: [f"{c}/{i}" for i in range(own)] for c in (0, 1)}
+    plan = Plan(asked, 2 * prompts * own, 0, 7, shots)
+    for label in (0, 1):
+        mine = [s for s in plan if s.label == label]
+        assert all(s.init.startswith(f"{label}/") and s.prompt.startswith(f"{label} ") for s in mine)
+        pairs = [(s.prompt_id, s.init) for s in mine]
+        assert len(set(pairs[: prompts * own])) == prompts * own  # all of them before any again
+        for n in range(1, len(mine) + 1):
+            counts = [sum(s.init == one for s in mine[:n]) for one in shots[label]]
+            assert max(counts) - min(counts) <= 1
+        together = lcm(prompts, own)
+        assert [s.init for s in mine[:together]] == (shots[label] * prompts)[:together]
+    assert list(Plan(asked, 3, 0, 7, shots)) == list(plan)[:6]
+    assert [s.id for s in Plan(asked, 9, 0)] == [s.id for s in Plan(asked, 9, 0, shots=shots)]  # and their seeds
+    assert {s.init for s in Plan(asked, 9, 0)} == {""}
+
+
+def test_each_image_starts_from_a_shot_of_its_class(tmp_path, shots):
+    made = make(tmp_path / "images", Tinted(), shots=shots)
+    found = rows(tmp_path / "images")
+    tone_of = {f"{n.upper().replace(' ', '-')}/{9 - i}.png": t for n, own in TONES.items() for i, t in enumerate(own)}
+    plain = Noise()
+    for row, image in zip(found, made.load(range(len(made))), strict=True):
+        (noise,) = plain([row["prompt"]], [row["seed"]])
+        assert np.array_equal(image, noise // 2 + tone_of[row["init"]] // 2)
+        assert row["init"].startswith(NAMES[row["label"]].upper().replace(" ", "-"))
+    assert {r["init"] for r in found} == set(tone_of) == set(shots.ids)
+    boots = [r["init"] for r in found if r["label"] == 0]
+    assert sorted(boots.count(i) for i in set(boots)) == [3, 3, 4]
+    record = files.read_json(tmp_path / "images" / "stage.json")
+    assert record["inputs"]["shots"] == shots_fingerprint(shots)
+    assert verify(tmp_path / "images").ok
+
+
+def test_workers_interruptions_and_batches_change_nothing_here_either(tmp_path, shots):
+    make(tmp_path / "whole", Tinted(), shots=shots)
+    whole = rows(tmp_path / "whole")
+    make(tmp_path / "workers", Tinted(), shots=shots, engine=Local(2))
+    assert rows(tmp_path / "workers") == whole
+    with pytest.raises(KeyboardInterrupt):
+        make(tmp_path / "cut", Tinted(stop_after=3), shots=shots)
+    make(tmp_path / "cut", Tinted(broken=("text 0 1",)), shots=shots)
+    failed = [r for r in rows(tmp_path / "cut") if r["error"]]
+    assert failed and all(r["init"] for r in failed)
+    single = Tinted()
+    single.batch_size = 1
+    make(tmp_path / "cut", single, shots=shots)
+    assert rows(tmp_path / "cut") == whole
+
+
+def test_a_shot_is_read_once_a_shard(tmp_path, shots):
+    loaded = []
+
+    class Counted(type(shots)):
+        def load(self, indices):
+            loaded.extend(indices)
+            return super().load(indices)
+
+    counted = Counted(shots.paths, shots.labels, shots.ids)
+    make(tmp_path / "images", Tinted(), shots=counted)
+    assert len(loaded) == sum(len({r["init"] for r in rows(tmp_path / "images")[i : i + 6]}) for i in range(0, 20, 6))
+
+
+def test_one_row_is_made_again_from_its_shot(tmp_path, shots):
+    make(tmp_path, Tinted(), shots=shots)
+    path = tmp_path / "train-00001-of-00004.parquet"
+    before = path.read_bytes()
+    flip(path, picture_at(path, 4) + 30)
+    plan = Plan(PROMPTS, 10, 0, 6, ids_by_class(shots))
+    record = files.read_json(tmp_path / "stage.json")
+    stage = images_stage(tmp_path, plan, record["settings"], record["inputs"])
+    again = Tinted()
+    done = Mend(stage, plan, again, tuple(NAMES), shots)(Work(1, (4,)))
+    assert path.read_bytes() == before and done.same == done.known == again.calls == 1
+
+
+def test_other_shots_are_refused(tmp_path, shots):
+    make(tmp_path / "images", Tinted(), shots=shots)
+    for other in (shots.take([0, 1, 2, 3]), shots.take([1, 0, 2, 3, 4])):
+        with pytest.raises(FigmentError, match="shots was '[0-9a-f]+' and is now '[0-9a-f]+'"):
+            make(tmp_path / "images", Tinted(), shots=other)
+    with pytest.raises(FigmentError, match="shots was '[0-9a-f]+' and is now None"):
+        make(tmp_path / "images", Tinted())
+
+
+def test_shots_that_are_missing_damaged_or_not_wanted(tmp_path, shots):
+    boots = shots.take(np.flatnonzero(shots.labels == 0))
+    with pytest.raises(FigmentError, match=r"no real picture that images could start from of 1 classes: class 1 \('text 1 0'\)"):
+        make(tmp_path / "images", Tinted(), shots=boots)
+    with pytest.raises(FigmentError, match="ProceduralGenerator cannot start from real pictures"):
+        make(tmp_path / "images", ProceduralGenerator(), shots=shots)
+    plan = Plan(PROMPTS, 10, 0, 6, ids_by_class(shots))
+    with pytest.raises(ValueError, match="plan with shots"):
+        fill(images_stage(tmp_path / "images", plan, {}, {}), plan, Tinted(), NAMES)
+    assert not list((tmp_path / "images").glob("*.parquet"))
+    lost = next(p for p in shots.paths if p.name == "8.png")
+    lost.write_bytes(lost.read_bytes()[:60])
+    with pytest.raises(FigmentError, match=f"{lost.parent.name}/8.png is not an image that can be read"):
+        make(tmp_path / "images", Tinted(), shots=shots)
+
+
+def test_a_diffusion_pipeline_starts_from_shots(tmp_path, sd15, shots):
+    settings = {"model": str(sd15), "num_inference_steps": 10, "guidance_scale": 1.0, "dtype": "float32", "batch_size": 4}
+    guided = DiffusersGenerator(real_guidance=RealGuidanceSettings().resolved(2), **settings)
+    made = make(tmp_path / "images", guided, shots=shots, engine=Local(2))
+    assert len(made) == 20 and made.load([0])[0].shape == (64, 64, 3)
+    record = files.read_json(tmp_path / "images" / "stage.json")["generator"]
+    assert record["real_guidance"]["t_star"] == 40 and record["sampler"].endswith("real guidance (3 of the steps)")
+    again = make(tmp_path / "again", DiffusersGenerator(real_guidance=RealGuidanceSettings(t_star=40), **settings), shots=shots)
+    assert again.digests == made.digests
+    with pytest.raises(FigmentError, match="give generate_images shots"):
+        make(tmp_path / "none", guided)
+    with pytest.raises(FigmentError, match="takes no start pictures"):
+        make(tmp_path / "none", DiffusersGenerator(**settings), shots=shots)

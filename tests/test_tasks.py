@@ -19,11 +19,11 @@ from typer.testing import CliRunner
 
 from figment.cli import app
 from figment.errors import FigmentError
+from figment.make import MANY_PROMPTS
 from figment.pictures import open_pictures
 from figment.pictures.labels import normalised
 from figment.prompts.attributes import Attributes as Writer
 from figment.recipe import validate
-from figment.make import MANY_PROMPTS
 from figment.run import run_recipe
 from figment.task import Task, builtin_names, load_task
 

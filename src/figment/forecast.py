@@ -69,7 +69,11 @@ def forecast_table(recipe: Recipe, out: Path) -> str:
             timed[kind] = None if f.seconds is None or not f.images else f.seconds / max(1, f.images - f.done)
             unknown = unknown or ("" if f.seconds is not None else f.note)
         seconds += n * (timed[kind] or 0.0)
-    cost = f"about {seconds / 60:,.0f} minutes of generation on this machine" if not unknown else f"their time is not known: {unknown}"
+    cost = (
+        f"about {seconds / 60:,.0f} minutes of generation on this machine"
+        if not unknown
+        else f"their time is not known: {unknown}"
+    )
     return f"{len(runs)} runs that share {len(sets)} sets of {images:,} images in all; {cost}. Training comes on top."
 
 

@@ -130,7 +130,9 @@ def make_filters(
 
 def reads_train(f: settings_of.Filter) -> bool:
     """Whether a filter compares with real training pictures."""
-    return isinstance(f, settings_of.RealFilter | settings_of.MemorisedFilter) or (isinstance(f, settings_of.CentroidFilter) and f.of == "real")
+    return isinstance(f, settings_of.RealFilter | settings_of.MemorisedFilter) or (
+        isinstance(f, settings_of.CentroidFilter) and f.of == "real"
+    )
 
 
 def load_plugin(settings: Plugin) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -21,15 +21,16 @@ from figment.classify.mix import tune_mixed
 from figment.classify.tip_adapter import tip_adapter, tip_adapter_f
 from figment.classify.tune import Tuned, tune, tune_few_shot
 from figment.classify.wise_ft import interpolate
-from figment.encoders import Features
+from figment.encoders import Features, Towers
 from figment.evaluate.accuracy import accuracy, correctness, interval, paired_difference
 from figment.evaluate.exchange_rate import Predictor, exchange_rate, real_curve
-from figment.evaluate.fidelity import frechet
+from figment.evaluate.fidelity import frechet, recognised
 from figment.progress import console
 from figment.recipe import Recipe
 from figment.types import Pictures, Result
 
 AUGMENTED_VIEWS = 10  # of each real picture, in the baseline of real pictures with standard augmentation
+GROUPS = 20  # of pictures left out in turn, for the interval of a Frechet distance
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Learning:
 
     def __init__(self, recipe: Recipe, features: Features, val: Pictures | None):
         self.recipe, self.features, self.val = recipe, features, val
+        self.encoder = cast(Towers, features.encoder)
         self.templates = recipe.task.ensemble if recipe.train.ensemble else recipe.task.templates
 
     @cached_property
@@ -59,16 +61,14 @@ class Learning:
         """The recipe's classifier: from generated pictures and, with ``few_shot``, from the shots too."""
         train, features = self.recipe.train, self.features
         if train.live is not None:
-            tuned = self._live(kept, shots, seed)
+            return self._live(kept, shots, seed)
+        val = None if self.val is None else (features(self.val), self.val.labels)
+        made = (features(kept), kept.labels)
+        if shots is None:
+            tuned = tune(self.zero_shot, *made, train, seed, val=val)
         else:
-            val = None if self.val is None else (features(self.val), self.val.labels)
-            made = (features(kept), kept.labels)
-            if shots is None:
-                tuned = tune(self.zero_shot, *made, train, seed, val=val)
-            else:
-                tuned = tune_mixed(self.zero_shot, (features(shots), shots.labels), made, train.mixed, seed, val=val)
-            tuned = replace(tuned, head=interpolate(self.zero_shot, tuned.head, train.wise_ft))
-        return tuned
+            tuned = tune_mixed(self.zero_shot, (features(shots), shots.labels), made, train.mixed, seed, val=val)
+        return replace(tuned, head=interpolate(self.zero_shot, tuned.head, train.wise_ft))
 
     def real(self, pictures: Pictures, seed: int) -> Classifier:
         """The same learner from real pictures alone."""
@@ -86,7 +86,7 @@ class Learning:
         learnt: dict[str, Callable[[], Predictor]] = {
             "tip_adapter": lambda: tip_adapter(self.zero_shot, x, y),
             "tip_adapter_f": lambda: tip_adapter_f(self.zero_shot, x, y, seed),
-            "coop": lambda: coop(self.features.encoder, names, x, y, seed),
+            "coop": lambda: coop(self.encoder, names, x, y, seed),
             "linear_probe": lambda: linear_probe(x, y, len(names)),
             "augmented": lambda: self._augmented(shots, seed),
         }
@@ -100,12 +100,12 @@ class Learning:
     def _live(self, kept: Pictures | None, shots: Pictures | None, seed: int) -> LiveTuned:
         train = self.recipe.train
         assert train.live is not None
-        start = self.features.encoder, self.zero_shot
+        start = self.encoder, self.zero_shot
         tuned = tune_live(*start, train.mixed, train.live, seed, synthetic=kept, real=shots, val=self.val)
         return tuned if train.wise_ft == 1 else wise_ft(*start, tuned, train.wise_ft)
 
     def _augmented(self, shots: Pictures, seed: int) -> Head:
-        x, y = augmented_features(self.features.encoder, shots, AUGMENTED_VIEWS, seed)
+        x, y = augmented_features(self.encoder, shots, AUGMENTED_VIEWS, seed)
         return self.real_head(self.zero_shot, x, y, seed)
 
 
@@ -207,8 +207,10 @@ def fidelity(learning: Learning, kept: Pictures, train: Pictures | None) -> list
     """How the kept pictures look to the encoder, beside real training pictures: rank nothing by it that is to train."""
     encoder = learning.recipe.train.encoder
     logits = learning.zero_shot.predict(learning.features(kept))
-    results = [accuracy(logits, kept.labels, learning.recipe.task.class_names, "recognised")]
+    own = recognised(logits, kept.labels, learning.recipe.task.class_names, encoder)
+    results = [replace(own, metric="recognised")]
     if train is not None:
-        own = frechet(learning.features(kept), learning.features(train), encoder, learning.recipe.seed)
+        groups = max(2, min(GROUPS, len(kept) // 2, len(train) // 2))
+        own = frechet(learning.features(kept), learning.features(train), encoder, learning.recipe.seed, groups)
         results.append(replace(own, metric="frechet"))
     return results

@@ -140,14 +140,14 @@ class _Repair:
             for row in table.select(["prompt_id", "prompt", "label", "group"]).to_pylist():
                 own = Prompt(row["prompt_id"], row["prompt"], row["label"], row["group"])
                 prompts.setdefault(own.id, own)
-        plan = self._plan(list(prompts.values()))
+        plan = self.walk.plan(list(prompts.values()))
         ordered = [prompt for own in plan.classes for prompt in own]
         complete = len(plan.classes) == len(self.walk.task.class_names)
         return ordered if complete and self._fit_the_images(ordered) else None
 
     def _fit_the_images(self, prompts: list[Prompt]) -> bool:
         """Whether every shard of images that can be read is what these prompts lead to."""
-        plan = self._plan(prompts)
+        plan = self.walk.plan(prompts)
         return all(i < plan.n_shards and not check_plan(table, plan.shard(i)) for i, table in self._sound_images())
 
     def _sound_images(self) -> Iterator[tuple[int, pa.Table]]:
@@ -163,10 +163,6 @@ class _Repair:
                 if file.table is not None and not file.problems:
                     yield i, file.table.drop(["image"])
 
-    def _plan(self, prompts: list[Prompt]) -> Plan:
-        generate = self.walk.recipe.generate
-        return Plan(prompts, generate.images_per_class, self.walk.recipe.seed, generate.shard_size)
-
     # ---- images ------------------------------------------------------------------------------------------------------
 
     def _images(self) -> Iterator[str]:
@@ -175,7 +171,7 @@ class _Repair:
         stage, version = stage_of(folder, marker)
         _check_format(folder, marker, version)
         prompts = store.read_prompts(store.read_shard(self.run / "prompts" / "train-00000-of-00001.parquet"))
-        plan = self._plan(prompts)
+        plan = self.walk.plan(prompts)
         if stage is None:
             stage, plan = self.walk.images_stage(prompts)  # nothing left that says what it was
         wrong = Verification(self.run)
@@ -216,7 +212,7 @@ class _Repair:
         if any(w.rows for w in work):
             _same(scan.stage, self.walk.images_stage(prompts)[0])
             generator = self.walk.generator
-        job = Mend(scan.stage, scan.plan, generator, tuple(self.walk.task.class_names))
+        job = Mend(scan.stage, scan.plan, generator, tuple(self.walk.task.class_names), self.walk.starts)
         with progress("repair", sum(len(w.rows or ()) for w in work)) as advance:
             for w, done in self.engine(job, work, advance):
                 scan.written[w.shard], scan.failed[w.shard] = done.written, done.failed

@@ -136,8 +136,9 @@ class Walk:
         """The generator as it comes."""
         if self._generator is not None:
             return self._generator
-        counted = self.shots is not None and self.recipe.few_shot and self.recipe.few_shot.split and self.guided
-        return make_generator(self.recipe, int(np.bincount(self.shots.labels).max()) if counted else None)
+        few = self.recipe.few_shot
+        from_split = self.starts if few is not None and few.split else None
+        return make_generator(self.recipe, None if from_split is None else int(np.bincount(from_split.labels).max()))
 
     @property
     def guided(self) -> bool:
@@ -309,11 +310,21 @@ class Walk:
             "prompts": files.read_json(self.made / "prompts" / "stage.json")["fingerprint"],
             "generator": self.generator.fingerprint,
         }
-        shots = self.shots if self.guided else None
-        if shots is not None:
-            inputs["shots"] = shots_fingerprint(shots)
-        plan = Plan(prompts, r.generate.images_per_class, r.seed, r.generate.shard_size, None if shots is None else ids_by_class(shots))
+        if self.starts is not None:
+            inputs["shots"] = shots_fingerprint(self.starts)
+        plan = self.plan(prompts)
         return images_stage(self.made / "images", plan, settings, inputs), plan
+
+    def plan(self, prompts: list[Prompt]) -> Plan:
+        """Which images the recipe makes of these prompts."""
+        r = self.recipe
+        starts = None if self.starts is None else ids_by_class(self.starts)
+        return Plan(prompts, r.generate.images_per_class, r.seed, r.generate.shard_size, starts)
+
+    @property
+    def starts(self) -> Pictures | None:
+        """The real pictures that images start from, with real guidance."""
+        return self.shots if self.guided else None
 
     def make_images(
         self, prompts: list[Prompt], engine: Engine | None = None, part: tuple[int, int] | None = None
@@ -329,8 +340,7 @@ class Walk:
             say_what_is_cut(self.generator, [p.text for p in prompts], "prompts", "the generator")
             if self.adaptation is not None:
                 self.adaptation.train()
-        shots = self.shots if self.guided else None
-        fill(stage, plan, self.generator, self.task.class_names, engine=engine, part=part, shots=shots)
+        fill(stage, plan, self.generator, self.task.class_names, engine=engine, part=part, shots=self.starts)
         if stage.is_complete():
             files.write_atomic(stage.folder / "README.md", dataset_card(r, stage.folder).encode())
 
@@ -344,7 +354,9 @@ class Walk:
         """Which pictures were learnt from, as a split file that others may use."""
         few = self.recipe.few_shot
         if few is not None and self.shots is not None:
-            write_split(self.out / "shots.json", self.shots, range(len(self.shots)), **few.model_dump(), seed=self.recipe.seed)
+            write_split(
+                self.out / "shots.json", self.shots, range(len(self.shots)), **few.model_dump(), seed=self.recipe.seed
+            )
 
     def select(self, images: ShardPictures) -> Selection:
         """Run the filters and keep what they said, one folder of verdicts each."""
@@ -377,7 +389,9 @@ class Walk:
         kept = list(selection.kept.digests)
         r = self.recipe
         pictures = {split: self.real(split) for split in self._splits_needed()}
-        real: dict[str, Any] = {split: store.fingerprint(list(p.digests)) for split, p in pictures.items() if p is not None}
+        real: dict[str, Any] = {
+            split: store.fingerprint(list(p.digests)) for split, p in pictures.items() if p is not None
+        }
         if self.shots is not None:
             real["shots"] = store.fingerprint(list(self.shots.digests))
         if self.unreadable:  # what was left out is told with the results

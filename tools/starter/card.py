@@ -211,7 +211,7 @@ What is easiest to recognise is not the best to train on: choose guidance by CAS
 - Captions are made from the pixels (tone, cut, length, pattern, sleeves) and from several words a class, of which some are shared ("top", "shoe") and 6 % are wrong: `tools/starter/captions.py`.
 - CLIP: ViT of 6 layers, width 192, patches of 8; text tower of 4 layers, 765 tokens.
 - `clip_rn`, for studies of BatchNorm: open_clip's ModifiedResNet, four stages of 2 blocks, width 16, 64 pixels. Its text tower is the other CLIP's, copied;
-  its image tower learnt from the captions and from the other CLIP's features of the same pictures, so it is no second opinion on what words mean. One core.
+  its image tower learnt to give the pictures of `web` the other CLIP's features, so it is no second opinion on what words mean. One core.
 - VAE: 8x8x4 latents. UNet: 128 and 192 channels, v-prediction, cosine schedule, 10 % of captions dropped.
 
 ## Licence

@@ -52,7 +52,7 @@ def cross_entropy_and_gradient(
     Returns:
         The scalar loss in nats, and float (B, N): ``T / B * (softmax(logits / T) - targets)``.
     """
-    log_p = torch.log_softmax(logits / temperature if temperature != 1 else logits, dim=-1)
+    log_p = _log_softmax(logits / temperature if temperature != 1 else logits)
     if targets.is_floating_point():
         likelihood = torch.dot(targets.view(-1), log_p.view(-1))
         slope = log_p.exp_().sub_(targets)
@@ -67,3 +67,10 @@ def cross_entropy_and_gradient(
 def add_at_labels(matrix: Tensor, labels: Tensor, value: float) -> Tensor:
     """Add ``value`` in place where each row of ``matrix`` (B, N) has its class of ``labels`` (B,)."""
     return matrix.scatter_add_(1, labels[:, None], matrix.new_full((len(labels), 1), value))
+
+
+def _log_softmax(logits: Tensor) -> Tensor:
+    """``log_softmax`` by rows. Those that do not fill a vector register are slow on a CPU, so it then runs across them."""
+    if logits.shape[1] < 16:
+        return torch.log_softmax(logits.T, dim=0).T.contiguous()
+    return torch.log_softmax(logits, dim=1)

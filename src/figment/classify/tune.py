@@ -83,7 +83,7 @@ def tune(
         for batch in torch.randperm(len(x), generator=order).to(x.device).split(settings.batch_size):
             batch_loss, gradient = loss_and_gradient(optimizer.weights, x, terms, batch)
             rate = optimizer.step(gradient)
-            loss += batch_loss * (len(batch) / len(x))
+            loss.add_(batch_loss, alpha=len(batch) / len(x))
         val_accuracy = None if seen is None else accuracy_of(optimizer.weights, *seen)
         history.append({"epoch": epoch, "loss": loss.item(), "learning_rate": rate, "val_accuracy": val_accuracy})
         if settings.select != "last" and val_accuracy is not None and val_accuracy > best_accuracy:

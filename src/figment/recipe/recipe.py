@@ -27,7 +27,8 @@ class Recipe(Strict):
     generate: Generate = Diffusers()
     filters: list[Filter] = [BlankFilter(), ClipFilter()]
     few_shot: FewShot | None = Field(
-        None, description="real pictures that may be learnt from; None = the classifier learns from generated ones alone"
+        None,
+        description="real pictures that may be learnt from; None = the classifier learns from generated ones alone",
     )
     train: Train = Train()
     evaluate: Evaluate = Evaluate()

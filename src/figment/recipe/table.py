@@ -29,7 +29,11 @@ class Table(Strict):
     def _fits(self) -> Table:
         for row, values in self.printed.items():
             if unknown := [c for c in values if c not in self.columns]:
-                raise ValueError(f"printed has the column {unknown[0][:60]!r} in row {row[:60]!r}; the columns are: {', '.join(self.columns)[:300]}")
+                raise ValueError(
+                    f"printed has the column {unknown[0][:60]!r} in row {row[:60]!r}; the columns are: {', '.join(self.columns)[:300]}"
+                )
         if unknown := [c for c in self.lower_is_better if c not in self.columns]:
-            raise ValueError(f"lower_is_better has the column {unknown[0][:60]!r}; the columns are: {', '.join(self.columns)[:300]}")
+            raise ValueError(
+                f"lower_is_better has the column {unknown[0][:60]!r}; the columns are: {', '.join(self.columns)[:300]}"
+            )
         return self

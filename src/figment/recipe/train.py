@@ -9,7 +9,6 @@ from pydantic import ConfigDict, Field, model_validator
 from figment.classify.settings import LiveSettings, MixSettings
 from figment.task import PathText, Strict
 
-
 Baseline = Literal["tip_adapter", "tip_adapter_f", "coop", "linear_probe", "augmented"]
 
 
@@ -30,8 +29,12 @@ class Train(MixSettings):
 
     model_config = ConfigDict(allow_inf_nan=False)
 
-    learning_rate: float = Field(2e-3, gt=0, description="AdamW's step size at its highest; the paper's is 1e-3 with few_shot")
-    encoder: PathText = Field("starter/clip", description="'starter/clip', a folder of a CLIP or an open_clip model, or a Hub id")
+    learning_rate: float = Field(
+        2e-3, gt=0, description="AdamW's step size at its highest; the paper's is 1e-3 with few_shot"
+    )
+    encoder: PathText = Field(
+        "starter/clip", description="'starter/clip', a folder of a CLIP or an open_clip model, or a Hub id"
+    )
     ensemble: bool = Field(False, description="start the head from task.ensemble in place of task.templates")
     seeds: int = Field(3, ge=1, description="tunings, averaged in the result")
     images_per_class: int | None = Field(
@@ -41,7 +44,8 @@ class Train(MixSettings):
         1.0, ge=0, le=1, description="weight of the tuned classifier in its mean with the untuned one; 1 = it alone"
     )
     live: LiveSettings | None = Field(
-        None, description="run the encoder in training, and tune some of it or let its BatchNorm go on; None = features once"
+        None,
+        description="run the encoder in training, and tune some of it or let its BatchNorm go on; None = features once",
     )
     allow_pickle: bool = Field(False, description="load weights stored as pickles, which can run code")
 

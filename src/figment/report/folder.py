@@ -173,7 +173,14 @@ def _few_shot_arms(results: dict[str, Result]) -> list[Arm]:
     if "top1/real_only" not in results:
         return []
     own = results["top1/real_only"]
-    arms = [Arm("real pictures alone", f"tuned on the {own.details['pictures']:,} real pictures of few_shot", own, results["gain/real_only"])]
+    arms = [
+        Arm(
+            "real pictures alone",
+            f"tuned on the {own.details['pictures']:,} real pictures of few_shot",
+            own,
+            results["gain/real_only"],
+        )
+    ]
     return arms + [
         Arm(title, what, results[f"top1/{name}"], results[f"gain/{name}"])
         for name, (title, what) in BASELINES.items()

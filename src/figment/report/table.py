@@ -358,7 +358,7 @@ def _orderings(page: TablePage) -> str:
     for o in _by_state(page.orderings):
         ours = f"{page.differs(o, o.difference)} ({page.differs(o, o.ci[0])} to {page.differs(o, o.ci[1])})"
         state = o.state if o.state == "holds" else f"**{o.state}**"
-        rows += [[f"{_md(o.better)} > {_md(o.than)}", _md(o.at), _printed_difference(o), ours, state]]
+        rows += [[f"{_md(o.better)} better than {_md(o.than)}", _md(o.at), _printed_difference(o), ours, state]]
     return _rows_of(header, rows, numbers=(2, 3))
 
 

@@ -71,7 +71,9 @@ def run_table(recipe: Recipe, out: Path | str, engine: Engine | None = None, com
             for cell, metric in group.cells.items():
                 if metric not in outcome.results:
                     known = ", ".join(outcome.results)
-                    raise FigmentError(f"The table wants {metric!r} of {' / '.join(cell)}, and the run measured: {known}.")
+                    raise FigmentError(
+                        f"The table wants {metric!r} of {' / '.join(cell)}, and the run measured: {known}."
+                    )
                 measured.setdefault(cell, []).append((outcome.results[metric], _right(folder, metric)))
         cells = {cell: _measured(runs) for cell, runs in measured.items()}
         page = _page(recipe, table, cells, command, time.monotonic() - started)
@@ -212,7 +214,9 @@ def _orderings(table: Table, cells: dict[tuple[str, str], Measured]) -> Iterator
         own = [row] if row in table.printed else list(table.printed)
         for a, b in combinations(table.columns, 2):
             if _comparable(cells[row, a], cells[row, b]):
-                differences = [table.printed[r][b] - table.printed[r][a] for r in own if {a, b} <= table.printed[r].keys()]
+                differences = [
+                    table.printed[r][b] - table.printed[r][a] for r in own if {a, b} <= table.printed[r].keys()
+                ]
                 yield from _ordering("columns", row, a, b, differences, cells[row, a], cells[row, b], 1)
     for column in table.columns:
         sign = -1 if column in table.lower_is_better else 1

@@ -1,0 +1,234 @@
+"""Runs with a few real pictures: which ones they are, who sees them, and what is measured beside the recipe's classifier."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from figment.classify.mix import tune_mixed
+from figment.classify.settings import MixSettings
+from figment.encoders import Features, open_encoder
+from figment.errors import FigmentError
+from figment.pictures import open_pictures, open_shards
+from figment.recipe import Recipe, validate
+from figment.report.folder import report_of
+from figment.run import Walk, run_recipe
+from figment.shots import draw_shots, read_split
+
+NAMES = ["red thing", "green thing", "blue thing"]
+
+
+@pytest.fixture
+def recipe(clip, photos):
+    def make(**changes) -> Recipe:
+        data = {
+            "seed": 3,
+            "task": {"class_names": NAMES, "real": {split: str(photos / split) for split in ("train", "test")}},
+            "prompts": {"kind": "templates"},
+            "generate": {"kind": "procedural", "images_per_class": 8, "height": 24, "width": 20},
+            "filters": [],
+            "few_shot": {"shots": 2},
+            "train": {"encoder": str(clip), "epochs": 2, "seeds": 2, "real_batch_size": 3, "batch_size": 7},
+            "evaluate": {"exchange_rate": False, "real_all": False},
+        }
+        return validate(data, "test").changed(changes)
+
+    return make
+
+
+def train_of(photos: Path):
+    return open_pictures(photos / "train", NAMES)
+
+
+def test_the_shots_are_drawn_with_the_recipes_seed_and_published(recipe, photos, tmp_path):
+    run_recipe(recipe(), tmp_path / "run")
+    pool = train_of(photos)
+    own = draw_shots(pool.labels, 2, 3)
+    assert (read_split(tmp_path / "run" / "shots.json", pool) == own).all()
+    other = Walk(recipe(seed=4), tmp_path / "other", None, tmp_path / "features").shots
+    assert other is not None and set(other.ids) != {pool.ids[i] for i in own}
+    again = recipe(**{"seed": 4, "few_shot.split": str(tmp_path / "run" / "shots.json")})
+    shots = Walk(again, tmp_path / "again", None, tmp_path / "features").shots
+    assert shots is not None and list(shots.ids) == [pool.ids[i] for i in own]
+
+
+def test_the_classifier_is_that_of_mixed_training_on_the_shots_and_the_images(recipe, photos, clip, tmp_path):
+    outcome = run_recipe(recipe(), tmp_path / "run")
+    encoder = open_encoder(str(clip))
+    features = Features(encoder)
+    pool, made = train_of(photos), open_shards(tmp_path / "run" / "images")[0]
+    shots, test = pool.take(draw_shots(pool.labels, 2, 3)), open_pictures(photos / "test", NAMES)
+    from figment.classify.head import zero_shot_head
+
+    start = zero_shot_head(encoder, NAMES, ["a photo of a {}."])
+    settings = MixSettings(learning_rate=2e-3, epochs=2, real_batch_size=3, batch_size=7)
+    rights = []
+    for seed in range(2):
+        tuned = tune_mixed(
+            start, (features(shots), shots.labels), (features(made), made.labels), settings, seed
+        ).head.predict(features(test))
+        rights.append((tuned.argmax(1) == test.labels).mean())
+    assert outcome.results["top1/synthetic"].details["per_seed"] == pytest.approx(rights)
+
+
+def test_what_is_measured_and_the_verdict(recipe, tmp_path):
+    changes = {"evaluate.baselines": ["tip_adapter", "tip_adapter_f", "linear_probe", "augmented"]}
+    outcome = run_recipe(recipe(**changes), tmp_path / "run")
+    baselines = {f"{kind}/{name}" for kind in ("top1", "gain") for name in changes["evaluate.baselines"]}
+    assert set(outcome.results) == baselines | {
+        *("top1/zero_shot", "top1/synthetic", "gain/synthetic"),
+        *("top1/real_only", "gain/real_only", "gain/over_real_only"),
+    }
+    over = outcome.results["gain/over_real_only"]
+    difference = outcome.results["top1/synthetic"].value - outcome.results["top1/real_only"].value
+    assert over.value == pytest.approx(difference)
+    assert outcome.verdict == ("helps" if over.ci[0] > 0 else "hurts" if over.ci[1] < 0 else "no evidence")
+    page = report_of(tmp_path / "run")
+    assert [arm.name for arm in page.arms][:3] == ["zero-shot", "real pictures alone", "Tip-Adapter"]
+    assert "real ones" in page.verdict.sentence and page.verdict.difference == over
+
+
+def test_predictions_are_kept_and_give_the_accuracies(recipe, tmp_path):
+    outcome = run_recipe(recipe(), tmp_path / "run")
+    table = pq.read_table(tmp_path / "run" / "model" / "predictions.parquet").to_pandas()
+    for metric in ("top1/zero_shot", "top1/synthetic", "top1/real_only"):
+        columns = [c for c in table if c.rpartition("/")[0] == metric]
+        shares = [(table[c] == table["label"]).mean() for c in columns]
+        assert shares == pytest.approx(outcome.results[metric].details["per_seed"])
+
+
+def test_no_more_than_so_many_images_of_each_class(recipe, tmp_path):
+    run_recipe(recipe(**{"train.images_per_class": 3}), tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "model" / "stage.json").read_text())["kept"] == 9
+
+
+def test_wise_ft_of_nothing_is_the_untuned_classifier(recipe, tmp_path):
+    outcome = run_recipe(recipe(**{"train.wise_ft": 0.0}), tmp_path / "run")
+    untuned = outcome.results["top1/zero_shot"].value
+    assert outcome.results["top1/synthetic"].value == outcome.results["top1/real_only"].value == untuned
+
+
+def test_the_encoder_can_run_live_and_is_kept(recipe, tmp_path):
+    changes = {"train.live": {"share": 0.3, "learning_rate": 1e-3}, "train.seeds": 1}
+    outcome = run_recipe(recipe(**changes), tmp_path / "run")
+    share = outcome.results["top1/synthetic"].details["tuned_share"]
+    assert 0.3 <= share < 1
+    kept = json.loads((tmp_path / "run" / "model" / "head.json").read_text())["encoder"]
+    again = open_encoder(kept)
+    start = open_encoder(recipe().train.encoder)
+    image = [np.full((24, 20, 3), 99, np.uint8)]
+    assert Path(kept) == tmp_path / "run" / "model" / "encoder"
+    assert not np.allclose(again.images(image), start.images(image), atol=1e-4)
+
+
+def test_fidelity_of_the_images(recipe, tmp_path):
+    outcome = run_recipe(recipe(**{"evaluate.fidelity": True}), tmp_path / "run")
+    distance, recognised = outcome.results["frechet"], outcome.results["recognised"]
+    assert distance.value > 0 and distance.details["n_a"] == 24 and distance.details["n_b"] == 18
+    assert 0 <= recognised.value <= 1 and recognised.n == 24
+
+
+# ---- who sees which real pictures ------------------------------------------------------------------------------------
+
+
+def test_filters_and_captions_see_the_shots_alone(recipe, photos, tmp_path):
+    walk = Walk(recipe(filters=[{"kind": "real"}]), tmp_path / "run", None, tmp_path / "features")
+    (real,) = walk.filters
+    assert walk.shots is not None and list(real.train.ids) == list(walk.shots.ids)  # type: ignore[attr-defined]
+    without = Walk(recipe(few_shot=None, filters=[{"kind": "real"}]), tmp_path / "b", None, tmp_path / "features")
+    assert len(without.filters[0].train) == 18  # type: ignore[attr-defined]
+
+
+def test_no_shot_is_a_test_picture_and_the_test_is_not_seen_by_training(recipe, photos, tmp_path):
+    """The same run without test pictures trains the same classifier: nothing but the last numbers depends on them."""
+    filters = [{"kind": "centroid", "of": "real"}]
+    one = run_recipe(recipe(filters=filters), tmp_path / "with")
+    real = {"train": str(photos / "train"), "test": None, "val": None}
+    two = run_recipe(recipe(**{"task.real": real, "filters": filters}), tmp_path / "without")
+    assert one.results and not two.results
+    heads = [(tmp_path / name / "model" / "head.safetensors").read_bytes() for name in ("with", "without")]
+    assert heads[0] == heads[1]
+
+
+def test_test_best_says_that_it_did(recipe, tmp_path, capsys):
+    changes = {"train.select": "test_best", "train.epochs": 6, "train.learning_rate": 0.5}
+    best = run_recipe(recipe(**changes), tmp_path / "best")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "chosen on the TEST pictures" in said
+    assert any("chosen on the test pictures" in c for c in report_of(tmp_path / "best").caveats)
+    last = run_recipe(recipe(**{**changes, "train.select": "last"}), tmp_path / "last")
+    assert "TEST" not in capsys.readouterr().out
+    assert best.results["top1/synthetic"].value >= last.results["top1/synthetic"].value
+
+
+# ---- real guidance ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def guided(recipe, sd15):
+    def make(**changes) -> Recipe:
+        generate = {"model": str(sd15), "images_per_class": 4, "num_inference_steps": 10, "real_guidance": {}}
+        return recipe(**{"generate": generate, **changes})
+
+    return make
+
+
+def test_images_start_from_the_shots_of_their_class(guided, tmp_path):
+    run_recipe(guided(), tmp_path / "run")
+    rows = [r for p in (tmp_path / "run" / "images").glob("*.parquet") for r in pq.read_table(p).to_pylist()]
+    published = json.loads((tmp_path / "run" / "shots.json").read_text())["pictures"]
+    label_of = {row["id"]: row["label"] for row in published}
+    assert len(rows) == 12 and all(label_of[r["init"]] == r["label"] for r in rows)
+    counts = {id: sum(r["init"] == id for r in rows) for id in label_of}
+    assert set(counts.values()) == {2}  # four images a class, evenly over two shots
+    said = json.loads((tmp_path / "run" / "images" / "stage.json").read_text())["generator"]
+    assert "real guidance" in said["sampler"]
+
+
+def test_other_shots_are_other_images(guided, tmp_path):
+    run_recipe(guided(), tmp_path / "run")
+    with pytest.raises(FigmentError, match="shots"):
+        run_recipe(guided(**{"few_shot.shots": 3}), tmp_path / "run")
+
+
+def test_a_run_with_real_guidance_is_repaired(guided, tmp_path):
+    from figment.repair import repair
+    from figment.verify import verify
+
+    run_recipe(guided(), tmp_path / "run")
+    (path,) = (tmp_path / "run" / "images").glob("*.parquet")
+    before = path.read_bytes()
+    path.write_bytes(before[: len(before) // 2])
+    assert not verify(tmp_path / "run").ok
+    repair(tmp_path / "run")
+    assert path.read_bytes() == before and verify(tmp_path / "run").ok
+
+
+# ---- mistakes --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"few_shot.shots": 7}, r"wants 7 real pictures of each class, and 'red thing' has 6. Set few_shot.shots to 6"),
+        ({"task.real.train": None}, "few_shot draws from real training pictures"),
+        ({"few_shot.split": "gone.json"}, "gone.json cannot be read"),
+        ({"few_shot": None, "evaluate.baselines": ["coop"]}, "evaluate.baselines needs few real pictures"),
+        ({"evaluate.baselines": ["tip"]}, "baselines"),
+        ({"train.live": {}, "evaluate.exchange_rate": True}, "train.live .*exchange_rate: false"),
+        ({"train.live": {"share": 0.5, "lora_rank": 4}}, "set one of the two to 0"),
+        ({"train.select": "test_best", "task.real.test": None}, "test_best.*no test pictures"),
+    ],
+)
+def test_mistakes_are_explained(recipe, changes, message, tmp_path):
+    with pytest.raises(FigmentError, match=message):
+        run_recipe(recipe(**changes), tmp_path / "run")
+
+
+def test_real_guidance_needs_few_shot(guided, tmp_path):
+    with pytest.raises(FigmentError, match="generate.real_guidance needs few real pictures"):
+        guided(few_shot=None)

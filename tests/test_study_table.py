@@ -1,0 +1,240 @@
+"""Tables of runs: which cells are one run, which runs share images, and what becomes of a paper's orderings."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from figment.errors import FigmentError
+from figment.evaluate.accuracy import paired_difference
+from figment.forecast import forecast_table
+from figment.recipe import Recipe, load_recipe, validate
+from figment.recipe.table import Table
+from figment.run import run_recipe
+from figment.studies.table import Measured, _orderings, images_key, run_table, table_runs
+from figment.types import Result
+
+NAMES = ["red thing", "green thing", "blue thing"]
+
+
+@pytest.fixture
+def recipe(clip, photos):
+    def make(table: dict | None = None, **changes) -> Recipe:
+        data = {
+            "task": {"class_names": NAMES, "real": {split: str(photos / split) for split in ("train", "test")}},
+            "prompts": {"kind": "templates"},
+            "generate": {"kind": "procedural", "images_per_class": 6, "height": 24, "width": 20},
+            "filters": [],
+            "train": {"encoder": str(clip), "epochs": 3, "seeds": 1, "learning_rate": 0.05},
+        }
+        own = {
+            "title": "Losses and amounts",
+            "source": "a paper",
+            "seeds": 2,
+            "rows": {"CE": {"train.soft_weight": 0.0}, "SCE": {}},
+            "columns": {"0": {"metric": "top1/zero_shot"}, "3": {"train.images_per_class": 3}, "6": {}},
+            "printed": {"CE": {"0": 50, "3": 60, "6": 70}, "SCE": {"0": 50, "3": 65, "6": 75}},
+            "chart": True,
+        }
+        return validate({**data, "table": {**own, **(table or {})}}, "test").changed(changes)
+
+    return make
+
+
+def test_cells_that_ask_for_the_same_are_one_run_and_runs_share_images(recipe):
+    runs = table_runs(recipe())
+    assert len(runs) == 8  # of six cells, two of zero-shot go along with "6"; two seeds each
+    assert {seed for _, seed, _ in runs} == {0, 1}
+    assert len({images_key(own) for *_, own in runs}) == 2
+    assert {cell for group, *_ in runs for cell in group.cells} == {(r, c) for r in ("CE", "SCE") for c in "036"}
+
+
+def test_cells_are_the_numbers_of_their_runs(recipe, tmp_path):
+    page = run_table(recipe(), tmp_path / "table")
+    for (row, column), changes in {
+        ("SCE", "6"): {},
+        ("CE", "3"): {"train.soft_weight": 0.0, "train.images_per_class": 3},
+    }.items():
+        own = {**changes, "table": None, "evaluate.exchange_rate": False, "evaluate.real_all": False}
+        alone = [
+            run_recipe(recipe(**own, seed=s), tmp_path / f"alone-{row}-{s}").results["top1/synthetic"].value
+            for s in (0, 1)
+        ]
+        assert page.cells[row, column].per_seed == pytest.approx(alone)
+        assert page.cells[row, column].value == pytest.approx(np.mean(alone))
+    assert page.cells["CE", "0"] == page.cells["SCE", "0"]
+    written = json.loads((tmp_path / "table" / "table.json").read_text())
+    assert len(written["cells"]) == 6 and written["conclusion"]
+    assert "Losses and amounts" in (tmp_path / "table" / "table.md").read_text()
+    assert "<svg" in (tmp_path / "table" / "report.html").read_text()
+
+
+def test_the_same_call_again_makes_no_image_and_gives_the_same_table(recipe, tmp_path):
+    first = run_table(recipe(), tmp_path / "table")
+    shards = sorted((tmp_path / "table" / "images").glob("*/images/*.parquet"))
+    times = [p.stat().st_mtime_ns for p in shards]
+    again = run_table(recipe(), tmp_path / "table")
+    assert again.cells == first.cells and [p.stat().st_mtime_ns for p in shards] == times and len(shards) == 2
+
+
+def test_only_what_cells_show_is_measured(recipe):
+    rows = {"a": {"metric": "top1/real_all"}, "b": {"few_shot": {"shots": 2}, "metric": "top1/coop"}}
+    runs = {group.name: own for group, _, own in table_runs(recipe({"rows": rows, "columns": {"x": {}}, "printed": {}}))}
+    a, b = runs["a / x"].evaluate, runs["b / x"].evaluate
+    assert (a.real_all, a.exchange_rate, a.baselines) == (True, False, [])
+    assert (b.real_all, b.exchange_rate, b.baselines) == (False, False, ["coop"])
+
+
+def test_curves_and_gains_can_be_cells(recipe, tmp_path):
+    rows = {"x": {"metric": "exchange_rate"}, "y": {"metric": "gain/synthetic"}, "z": {"metric": "top1/real_2"}}
+    table = {"rows": rows, "columns": {"all": {}}, "printed": {}, "seeds": 2}
+    page = run_table(recipe(table, **{"evaluate.shots": [1, 2], "evaluate.draws": 2}), tmp_path / "table")
+    assert set(page.cells) == {(r, "all") for r in "xyz"}
+
+
+# ---- orderings -------------------------------------------------------------------------------------------------------
+
+
+def measured(share: float, n: int = 400, seeds: int = 3, metric: str = "top1/synthetic") -> Measured:
+    """Runs that are right on the first ``share`` of the pictures."""
+    right = np.tile(np.arange(n) < share * n, (seeds, 1)).astype(float)
+    results = [Result(metric, share, n, (0.0, 1.0)) for _ in range(seeds)]
+    return Measured(results, right)
+
+
+def orderings_of(printed: dict, cells: dict[tuple[str, str], Measured], **more) -> dict[tuple[str, str], str]:
+    rows = dict.fromkeys((r for r, _ in cells), {})
+    columns = dict.fromkeys((c for _, c in cells), {})
+    table = Table.model_validate({"title": "t", "rows": rows, "columns": columns, "printed": printed, **more})
+    return {(o.better, o.than): o.state for o in _orderings(table, cells)}
+
+
+def test_an_ordering_holds_is_reversed_or_stays_open():
+    cells = {("r", "a"): measured(0.5), ("r", "b"): measured(0.7), ("r", "c"): measured(0.502)}
+    states = orderings_of({"r": {"a": 10, "b": 20, "c": 15}}, cells)
+    assert states == {("b", "a"): "holds", ("c", "a"): "undecided", ("b", "c"): "holds"}
+    states = orderings_of({"r": {"a": 20, "b": 10}}, cells)
+    assert states == {("a", "b"): "reversed"}
+
+
+def test_rows_that_are_not_run_speak_where_they_agree():
+    cells = {("ours", "a"): measured(0.5), ("ours", "b"): measured(0.7)}
+    assert orderings_of({"x": {"a": 1, "b": 2}, "y": {"a": 3, "b": 9}}, cells) == {("b", "a"): "holds"}
+    assert orderings_of({"x": {"a": 1, "b": 2}, "y": {"a": 9, "b": 3}}, cells) == {}
+    assert orderings_of({"x": {"a": 1, "b": 1}}, cells) == {}
+
+
+def test_where_less_is_better_and_units_differ():
+    far, near = measured(90.0, metric="frechet"), measured(40.0, metric="frechet")
+    far, near = Measured(far.results, None), Measured(near.results, None)
+    near.results[0] = Result("frechet", 41.0, 400, (0.0, 1.0))
+    cells = {("p", "FID"): far, ("q", "FID"): near, ("p", "top"): measured(0.5), ("q", "top"): measured(0.6)}
+    printed = {"p": {"FID": 80, "top": 50}, "q": {"FID": 30, "top": 60}}
+    states = orderings_of(printed, cells, lower_is_better=["FID"])
+    assert states == {("q", "p"): "holds"}  # in both columns; FID and accuracy are never compared with each other
+
+
+def test_differences_are_paired_by_picture_and_seed():
+    rng = np.random.default_rng(0)
+    right = rng.random((2, 3, 200)) < np.array([0.5, 0.6])[:, None, None]
+    cells = {
+        ("r", name): Measured([Result("top1/x", float(one.mean()), 200, (0, 1)) for one in own], own.astype(float))
+        for name, own in zip("ab", right, strict=True)
+    }
+    table = Table.model_validate(
+        {"title": "t", "rows": {"r": {}}, "columns": {"a": {}, "b": {}}, "printed": {"r": {"a": 1, "b": 2}}}
+    )
+    (ordering,) = _orderings(table, cells)
+    expected = paired_difference(right[0], right[1])
+    assert (ordering.difference, ordering.ci) == (expected.value, expected.ci)
+
+
+# ---- mistakes --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "table, message",
+    [
+        ({"rows": {"A": {"train.soft_wait": 1}}, "printed": {}}, r"the cell 'A' / '0'.*soft_wait.*Did you mean 'soft_weight'"),
+        ({"printed": {"CE": {"9": 1.0}}}, "printed has the column '9'"),
+        ({"lower_is_better": ["FID"]}, "lower_is_better has the column 'FID'"),
+        ({"rows": {}}, "rows"),
+        ({"rows": {"A": {"metric": "top2"}}, "printed": {}, "columns": {"x": {}}}, "wants 'top2'.*measured: top1/zero_shot"),
+    ],
+)
+def test_mistakes_name_the_cell(recipe, table, message, tmp_path):
+    with pytest.raises(FigmentError, match=f"(?s){message}"):
+        run_table(recipe(table), tmp_path / "table")
+
+
+def test_a_table_and_arms_do_not_go_together(recipe):
+    with pytest.raises(FigmentError, match="arms or a table, not both"):
+        recipe(arms={"x": {}})
+
+
+def test_a_forecast_counts_runs_and_images_and_writes_nothing(recipe, tmp_path):
+    said = forecast_table(recipe(), tmp_path / "table")
+    assert "8 runs that share 2 sets of 36 images in all" in said and not (tmp_path / "table").exists()
+
+
+# ---- variants and the recipes of the paper ---------------------------------------------------------------------------
+
+
+def test_a_variant_changes_the_recipe_and_is_refused_by_name(tmp_path):
+    path = tmp_path / "r.yaml"
+    path.write_text("task: fashion\nseed: 1\nvariants:\n  small: {seed: 2, generate.images_per_class: 3}\n")
+    assert load_recipe(path).seed == 1
+    small = load_recipe(path, variant="small")
+    assert (small.seed, small.generate.images_per_class) == (2, 3)
+    assert load_recipe(path, ["seed=5"], "small").seed == 5
+    with pytest.raises(FigmentError, match="no variant 'smal'. Did you mean 'small'"):
+        load_recipe(path, variant="smal")
+
+
+RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("*/*.yaml"))
+VARIANTS = [
+    pytest.param(path, variant, id=f"{path.stem}-{variant or 'paper'}")
+    for path in RECIPES
+    for variant in (None, *yaml.safe_load(path.read_text(encoding="utf-8")).get("variants", {}))
+]
+
+
+@pytest.mark.parametrize("path, variant", VARIANTS)
+def test_every_recipe_and_variant_holds_and_its_header_says_how_to_run_it(path, variant):
+    recipe = load_recipe(path, variant=variant)
+    assert table_runs(recipe) and recipe.table is not None and recipe.table.seeds >= 3
+    command = f"figment run recipes/{path.parent.name}/{path.name}" + (f" --variant {variant}" if variant else "")
+    header = path.read_text(encoding="utf-8").split("\nname:")[0]
+    assert command in header and all(line.startswith("#") for line in header.splitlines())
+    assert "Images:" in header and "A100" in header
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
+def test_every_recipe_has_a_scale_model_that_needs_nothing_but_the_starter(path):
+    recipe = load_recipe(path, variant="starter")
+    for _, _, own in table_runs(recipe):
+        assert own.task.name == "fashion" and own.generate.model == "starter"
+        assert own.train.encoder.startswith("starter/") and own.task.real.test == "starter/test"
+        assert all(getattr(f, "model", None) in (None, "starter/clip") for f in own.filters)
+
+
+def test_the_printed_numbers_are_those_of_the_paper():
+    """Means of Table 1 worked out from its rows, and single numbers of others."""
+    printed = {path.stem: load_recipe(path).table.printed for path in RECIPES}  # type: ignore[union-attr]
+    rows = printed["table1"].values()
+    means = [round(float(np.mean([row[c] for row in rows])), 2) for c in ("RN50", "RN50 + SYN")]
+    assert len(rows) == 17 and means == [55.26, 59.57]
+    assert printed["table7"]["mixed"] == {
+        "1 shot": 64.36,
+        "2 shots": 73.62,
+        "4 shots": 79.88,
+        "8 shots": 84.57,
+        "16 shots": 88.47,
+    }
+    assert printed["table5"]["EuroSAT"] == {"B": 87.10, "RF": 87.33, "RG": 88.47}
+    assert printed["table6"]["synthetic"] == {"train BN": 44.73, "frozen BN": 55.37}
+    assert printed["tableA16"]["zero-shot LE+CF"]["FID"] == 90.85

@@ -18,6 +18,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import torch
@@ -124,7 +125,7 @@ def measure(n: int, n_classes: int, settings: TuneSettings, repeats: int) -> dic
     """Seconds of both ways in every repeat, the matrix products' rate in between, and how far the heads are apart."""
     head, x, y = clusters(n, n_classes)
     train, test = (x[:n], y[:n]), F.normalize(torch.from_numpy(x[n:]), dim=-1)
-    ways = {
+    ways: dict[str, Callable[[TuneSettings], nn.Linear]] = {
         "plain": lambda s: plain(head, *train, s, SEED),
         "figment": lambda s: tune(head, *train, s, SEED).head.linear,
     }
@@ -134,7 +135,7 @@ def measure(n: int, n_classes: int, settings: TuneSettings, repeats: int) -> dic
     rates, heads = [], {}
     for _ in range(repeats):
         for name, way in ways.items():
-            spent, heads[name] = timed(lambda w=way: w(settings))
+            spent, heads[name] = timed(partial(way, settings))
             seconds[name].append(spent)
         rates.append(best_rate(settings.batch_size, n_classes))
     own = statistics.median(seconds["figment"])

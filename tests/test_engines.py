@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from PIL import Image
 
 from figment import files
 from figment.engines import Local
@@ -20,6 +21,7 @@ from figment.engines.ray import Ray, _share
 from figment.errors import FigmentError
 from figment.generate.procedural import ProceduralGenerator
 from figment.generate.stage import generate_images
+from figment.pictures import open_pictures
 from figment.types import Prompt
 
 REPO = Path(__file__).parents[1]
@@ -131,6 +133,30 @@ def test_two_workers_make_the_rows_of_one_process(engine, tmp_path, expected):
     made = make(tmp_path, engine)
     assert rows(tmp_path) == expected
     assert len(made) == 80 and not files.leftovers(tmp_path)
+
+
+class Started(ProceduralGenerator):
+    """Half of it is the picture it starts from."""
+
+    def size(self):
+        return self.height, self.width
+
+    def __call__(self, prompts, seeds, init=None):
+        return [image // 2 + own // 2 for image, own in zip(super().__call__(prompts, seeds), init, strict=True)]
+
+
+def test_two_workers_start_from_the_same_real_pictures(engine, tmp_path):
+    for i, tone in enumerate((250, 200, 30, 60, 90)):
+        folder = tmp_path / "shots" / NAMES[i > 1]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 33), (tone,) * 3).save(folder / f"{i}.png")
+    shots = open_pictures(tmp_path / "shots", NAMES)
+    for name, own in (("one", None), ("two", engine)):
+        generate_images(
+            PROMPTS, Started(), tmp_path / name, NAMES, images_per_class=20, shard_size=16, engine=own, shots=shots
+        )
+    assert rows(tmp_path / "two") == rows(tmp_path / "one")
+    assert {r["init"] for r in rows(tmp_path / "two")} == set(shots.ids)
 
 
 def test_a_worker_killed_half_way_changes_nothing(engine, tmp_path, expected, capsys):

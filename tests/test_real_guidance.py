@@ -391,7 +391,10 @@ def test_it_travels_and_says_what_it_does(sd15, init, capfd):
     generator = make(sd15, num_inference_steps=20, guidance={"t_star": 15})
     images = generator(PROMPTS[:2], SEEDS[:2], init=init[:2])
     again = pickle.loads(pickle.dumps(generator))
-    assert again.fingerprint == generator.fingerprint and distance(images, again(PROMPTS[:2], SEEDS[:2], init=init[:2])) == 0
+    assert (
+        again.fingerprint == generator.fingerprint
+        and distance(images, again(PROMPTS[:2], SEEDS[:2], init=init[:2])) == 0
+    )
     told = json.loads(json.dumps(generator.describe()))
     assert told["sampler"] == "DDIMScheduler, 20 steps, guidance 2, real guidance (2 of the steps)"
     assert told["pipeline"] == "StableDiffusionImg2ImgPipeline"
@@ -410,7 +413,9 @@ def test_mistakes(folders, init):
         generator(PROMPTS, SEEDS, init=init[:2])
     with pytest.raises(FigmentError, match="none for the PixArtAlphaPipeline"):
         make(folders["pixart"])(PROMPTS, SEEDS, init=init)
-    with pytest.raises(FigmentError, match="guidance_stop below 1 does not work with the StableDiffusion3Img2ImgPipeline"):
+    with pytest.raises(
+        FigmentError, match="guidance_stop below 1 does not work with the StableDiffusion3Img2ImgPipeline"
+    ):
         make(folders["sd3"], guidance_stop=0.5)(PROMPTS, SEEDS, init=init)
     with pytest.raises(FigmentError, match="65x64 pixels.*divisible by 8"):
         make(folders["sd15"], height=64, width=65)(PROMPTS, SEEDS, init=init)

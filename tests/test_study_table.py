@@ -15,8 +15,10 @@ from figment.forecast import forecast_table
 from figment.recipe import Recipe, load_recipe, validate
 from figment.recipe.table import Table
 from figment.run import run_recipe
-from figment.studies.table import Measured, _orderings, images_key, run_table, table_runs
+from figment.status import stages_of
+from figment.studies.table import Measured, _orderings, images_key, read_table, run_table, table_runs
 from figment.types import Result
+from figment.verify import verify
 
 NAMES = ["red thing", "green thing", "blue thing"]
 
@@ -70,6 +72,8 @@ def test_cells_are_the_numbers_of_their_runs(recipe, tmp_path):
     written = json.loads((tmp_path / "table" / "table.json").read_text())
     assert len(written["cells"]) == 6 and written["conclusion"]
     assert "Losses and amounts" in (tmp_path / "table" / "table.md").read_text()
+    assert read_table(tmp_path / "table") == page
+    assert verify(tmp_path / "table").ok and [s.state for s in stages_of(tmp_path / "table")] == ["done"] * 4
     assert "<svg" in (tmp_path / "table" / "report.html").read_text()
 
 
@@ -83,7 +87,9 @@ def test_the_same_call_again_makes_no_image_and_gives_the_same_table(recipe, tmp
 
 def test_only_what_cells_show_is_measured(recipe):
     rows = {"a": {"metric": "top1/real_all"}, "b": {"few_shot": {"shots": 2}, "metric": "top1/coop"}}
-    runs = {group.name: own for group, _, own in table_runs(recipe({"rows": rows, "columns": {"x": {}}, "printed": {}}))}
+    runs = {
+        group.name: own for group, _, own in table_runs(recipe({"rows": rows, "columns": {"x": {}}, "printed": {}}))
+    }
     a, b = runs["a / x"].evaluate, runs["b / x"].evaluate
     assert (a.real_all, a.exchange_rate, a.baselines) == (True, False, [])
     assert (b.real_all, b.exchange_rate, b.baselines) == (False, False, ["coop"])
@@ -107,8 +113,8 @@ def measured(share: float, n: int = 400, seeds: int = 3, metric: str = "top1/syn
 
 
 def orderings_of(printed: dict, cells: dict[tuple[str, str], Measured], **more) -> dict[tuple[str, str], str]:
-    rows = dict.fromkeys((r for r, _ in cells), {})
-    columns = dict.fromkeys((c for _, c in cells), {})
+    rows: dict[str, dict] = {r: {} for r, _ in cells}
+    columns: dict[str, dict] = {c: {} for _, c in cells}
     table = Table.model_validate({"title": "t", "rows": rows, "columns": columns, "printed": printed, **more})
     return {(o.better, o.than): o.state for o in _orderings(table, cells)}
 
@@ -159,11 +165,17 @@ def test_differences_are_paired_by_picture_and_seed():
 @pytest.mark.parametrize(
     "table, message",
     [
-        ({"rows": {"A": {"train.soft_wait": 1}}, "printed": {}}, r"the cell 'A' / '0'.*soft_wait.*Did you mean 'soft_weight'"),
+        (
+            {"rows": {"A": {"train.soft_wait": 1}}, "printed": {}},
+            r"the cell 'A' / '0'.*soft_wait.*Did you mean 'soft_weight'",
+        ),
         ({"printed": {"CE": {"9": 1.0}}}, "printed has the column '9'"),
         ({"lower_is_better": ["FID"]}, "lower_is_better has the column 'FID'"),
         ({"rows": {}}, "rows"),
-        ({"rows": {"A": {"metric": "top2"}}, "printed": {}, "columns": {"x": {}}}, "wants 'top2'.*measured: top1/zero_shot"),
+        (
+            {"rows": {"A": {"metric": "top2"}}, "printed": {}, "columns": {"x": {}}},
+            "wants 'top2'.*measured: top1/zero_shot",
+        ),
     ],
 )
 def test_mistakes_name_the_cell(recipe, table, message, tmp_path):

@@ -96,6 +96,15 @@ def test_gives_the_weights_of_the_naive_twin(changes):
         assert np.abs(want - start).max() > 0.05  # something was learnt, so the line above says something
 
 
+@pytest.mark.parametrize("n_features", [15, 16, 17])
+def test_many_classes_and_any_width_give_the_weights_of_the_naive_twin(n_features):
+    head, features, labels = task(n_features=n_features, n_classes=20)
+    settings = TuneSettings(epochs=2, batch_size=32, learning_rate=0.02, soft_weight=0.3, label_smoothing=0.1)
+    expected = naive_tune(head, features, labels, settings, 7)
+    for got, want in zip(weights(tune(head, features, labels, settings, 7).head), expected, strict=True):
+        np.testing.assert_allclose(got, want, atol=1e-4)
+
+
 def test_same_seed_same_bits_and_the_head_passed_in_is_left_alone():
     head, features, labels = task()
     before = copy.deepcopy(head)

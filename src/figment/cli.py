@@ -23,6 +23,7 @@ from figment.words import printable
 if TYPE_CHECKING:
     from figment.engines import Engine
     from figment.recipe import Recipe
+    from figment.report.table import TablePage
 
 MOST_FINDINGS = 40  # shown by verify
 
@@ -234,10 +235,16 @@ def repair(folder: Folder, engine: EngineName = "local", workers: Workers = None
 @app.command()
 def report(folder: Folder) -> None:
     """Write report.html again and print the results."""
+    from figment.report import page, table
     from figment.report.folder import report_of
-    from figment.report.page import write
+    from figment.studies.table import read_table
 
-    write(report_of(folder), folder / "report.html")
+    if (folder / "cells").is_dir():
+        own = read_table(folder)
+        table.write(own, folder / "report.html")
+        _print_table(own, folder)
+        return
+    page.write(report_of(folder), folder / "report.html")
     _print_results(folder)
 
 
@@ -318,7 +325,6 @@ def _run(recipe: Recipe, folder: Path, engine: Engine | None = None) -> None:
 
 def _run_table(recipe: Recipe, folder: Path, engine: Engine, dry_run: bool) -> None:
     from figment.forecast import forecast_table
-    from figment.report.table import conclusion
     from figment.studies.table import run_table
 
     if dry_run:
@@ -326,6 +332,14 @@ def _run_table(recipe: Recipe, folder: Path, engine: Engine, dry_run: bool) -> N
         console.print("Nothing was written.")
         return
     page = run_table(recipe, folder, engine, command=shlex.join(["figment", *sys.argv[1:]]))
+    _print_table(page, folder)
+    console.print(f"Took {page.seconds:.0f} s.")
+
+
+def _print_table(page: TablePage, folder: Path) -> None:
+    """The rows and columns, the printed ones below, and what became of the orderings."""
+    from figment.report.table import conclusion
+
     table = Table(title=Text(f"\n{page.title}"), title_justify="left")
     for name in ("", *page.columns):
         table.add_column(Text(printable(name)), justify="right" if name else "left", overflow="fold")
@@ -338,7 +352,7 @@ def _run_table(recipe: Recipe, folder: Path, engine: Engine, dry_run: bool) -> N
         table.add_row(Text(f"printed: {printable(printed.row)}"), *shown, style="dim")
     console.print(table)
     console.print(conclusion(page), soft_wrap=True, markup=False)
-    console.print(f"\nReport: {folder / 'report.html'}\nTook {page.seconds:.0f} s.", soft_wrap=True)
+    console.print(f"\nReport: {folder / 'report.html'}", soft_wrap=True)
 
 
 def _print_results(folder: Path) -> None:

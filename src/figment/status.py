@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,10 +22,25 @@ class StageStatus:
 
 def stages_of(folder: Path) -> list[StageStatus]:
     """Every stage of a run, in order, its arms' first. Raises FigmentError where ``folder`` is no run folder."""
+    if (folder / "cells").is_dir():
+        return list(_of_table(folder))
     arms = sorted(p for p in (folder / "arms").glob("*") if p.is_dir())
     if not arms and not (folder / "prompts").is_dir() and not (folder / "recipe.yaml").is_file():
         raise FigmentError(f"{folder} is not the folder of a run: it has neither recipe.yaml nor prompts.")
     return [stage for run in (*arms, folder) for stage in _stages_of_one(folder, run)]
+
+
+def _of_table(folder: Path) -> Iterator[StageStatus]:
+    """A table's sets of images and its runs. How many there will be is the recipe's to say: see --dry-run."""
+    for made in sorted(p for p in (folder / "images").glob("*") if p.is_dir()):
+        yield _of(folder, made / "images")
+    runs = sorted((folder / "cells").glob("*/seed-*"))
+    finished = sum((run / "model" / "stage.json").is_file() for run in runs)
+    page = folder / "table.json"
+    yield StageStatus("cells", "done" if page.is_file() else "partial", f"{finished} runs finished")
+    yield StageStatus(
+        "table", "done" if page.is_file() else "to do", "report.html, table.md, table.json" if page.is_file() else ""
+    )
 
 
 def _stages_of_one(top: Path, run: Path) -> list[StageStatus]:

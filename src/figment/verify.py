@@ -122,7 +122,9 @@ def is_images_folder(folder: Path) -> bool:
 
 
 def runs_of(folder: Path) -> list[Path]:
-    """The folders of a run and its arms, the arms first. Raises FigmentError where there is no run."""
+    """The folders of a run and its arms, the arms first; of a table, of its sets of images. Raises FigmentError where there is no run."""
+    if (folder / "cells").is_dir():
+        return sorted(p for p in (folder / "images").glob("*") if p.is_dir())
     runs = [*sorted(p for p in (folder / "arms").glob("*") if p.is_dir()), folder]
     if len(runs) == 1 and not (folder / "recipe.yaml").is_file() and not (folder / "prompts").is_dir():
         raise FigmentError(

@@ -1,7 +1,7 @@
 """Softmax regression on features held in memory: its gradient written down, its update in one pass.
 
 The encoder is frozen, so a training step is two small matrix products. What costs time is everything around them: so
-there is no data loader, targets are worked out once, and nothing is recorded by autograd. `benchmarks/tune.py` measures it.
+there is no data loader, targets are worked out once, and autograd records nothing. `benchmarks/tune.py` measures it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def schedule(learning_rate: float, warmup_steps: int, steps: int) -> list[float]
 class AdamW:
     """AdamW on one matrix, with clipping and the schedule.
 
-    The update is the one of ``torch.optim.AdamW(fused=True)``, a single pass, less what that class looks up at every step.
+    The update is that of ``torch.optim.AdamW(fused=True)``, a single pass, less what the class looks up at every step.
     """
 
     def __init__(self, weights: Tensor, settings: TuneSettings, steps: int) -> None:
@@ -90,8 +90,8 @@ ONEDNN = _onednn()
 def product(a: Tensor, b: Tensor) -> Tensor:
     """``a @ b.T``: float32 (p, k) and (q, k) to (p, q).
 
-    On a CPU, ``@`` is MKL's product, which on an AMD processor takes twice as long as oneDNN's: it makes no use of AVX-512
-    there, and is slow where one side is as short as a list of ten classes.
+    On a CPU, ``@`` is MKL's product, which takes twice as long as oneDNN's on an AMD processor, with a thousand classes
+    and with ten.
     """
     if ONEDNN is None or a.device.type != "cpu":
         return a @ b.T
@@ -131,7 +131,7 @@ def loss_terms(x: Tensor, y: Tensor, teacher: Tensor, settings: TuneSettings) ->
 
 
 def loss_and_gradient(weights: Tensor, x: Tensor, terms: list[Term], batch: Tensor) -> tuple[Tensor, Tensor]:
-    """The mean loss of the pictures ``batch`` (B,) of ``x`` (n, D + 1) and ``terms``, and its gradient (N, D + 1)."""
+    """The mean loss of the pictures ``batch`` (B,) of ``x`` (n, W) and ``terms``, and its gradient (N, W)."""
     x = x.index_select(0, batch)  # in a third of the time of x[batch]
     logits = product(x, weights)  # (B, N)
     losses, slopes = zip(*(loss_and_slope(logits, term, batch) for term in terms), strict=True)
@@ -145,7 +145,7 @@ def loss_and_slope(logits: Tensor, term: Term, batch: Tensor) -> tuple[Tensor, T
 
 
 def matrix_of(head: Head) -> Tensor:
-    """A copy of the head's weights with the bias as one more column, and zeros after it: float32 (N, `width_of`)."""
+    """A copy of the head's weights with the bias as one more column, and zeros after it: float32 (N, W)."""
     n_classes, n_features = head.linear.weight.shape
     matrix = head.linear.weight.new_zeros(n_classes, width_of(n_features))
     matrix[:, :n_features] = head.linear.weight.detach()
@@ -154,7 +154,7 @@ def matrix_of(head: Head) -> Tensor:
 
 
 def width_of(n_features: int) -> int:
-    """D + 1, rounded up to a multiple of 16: rows then begin at cache lines, and products take a sixth less time."""
+    """W: D + 1 rounded up to a multiple of 16. Rows then begin at cache lines, and products are a sixth faster."""
     return n_features // 16 * 16 + 16
 
 
@@ -168,7 +168,7 @@ def with_matrix(head: Head, weights: Tensor) -> Head:
 
 
 def tensors_of(head: Head, features: np.ndarray, labels: np.ndarray, what: str) -> tuple[Tensor, Tensor]:
-    """Unit features and a 1 for the bias, float32 (n, D + 1), and labels int64 (n,), once they prove to be sound."""
+    """Unit features, a 1 for the bias and zeros, float32 (n, W), and labels int64 (n,), once they prove to be sound."""
     features = np.require(features, dtype=np.float32, requirements=["C", "W"])  # torch warns of what it cannot write to
     labels = np.asarray(labels, dtype=np.int64)
     n_classes, n_features = head.linear.weight.shape
@@ -198,5 +198,5 @@ def tensors_of(head: Head, features: np.ndarray, labels: np.ndarray, what: str) 
 
 
 def accuracy_of(weights: Tensor, x: Tensor, y: Tensor) -> float:
-    """Share of the pictures ``x`` (m, D + 1) that go to their class in ``y`` (m,)."""
+    """Share of the pictures ``x`` (m, W) that go to their class in ``y`` (m,)."""
     return (product(x, weights).argmax(dim=-1) == y).float().mean().item()

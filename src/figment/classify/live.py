@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from itertools import chain, count, groupby
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -90,6 +91,8 @@ def tune_live(
     """
     if synthetic is None and real is None:
         raise FigmentError("There is nothing to learn from: give generated pictures, real ones, or both.")
+    if synthetic is not None:
+        needs_validation(settings, val)
     features = Features(encoder)
     on_real = settings.model_copy(update={"batch_size": settings.real_batch_size, "soft_weight": 0.0})
 
@@ -99,18 +102,13 @@ def tune_live(
         terms = [replace(t, targets=t.targets.to(encoder.device)) for t in loss_terms(x, y, matrix_of(head), s)]
         return _Part(_Pixels(encoder, pictures, crops, seed + offset), terms, s.batch_size)
 
-    plan = _plan(
-        settings,
-        on_real,
-        None if synthetic is None else part(synthetic, settings, 0),
-        None if real is None else part(real, on_real, 1),
-    )
-    seen = None if val is None else (_Pixels(encoder, val, None, seed), torch.tensor(val.labels))
-    history: list[dict[str, Any]] = []
     with _seeded(seed):
         learner = _Learner(copy.deepcopy(encoder), copy.deepcopy(head), live)
-        for parts, s, min_steps in plan:
-            needs_validation(s, val)
+        made = None if synthetic is None else part(synthetic, settings, 0)
+        own = None if real is None else part(real, on_real, 1)
+        seen = None if val is None else (_Pixels(encoder, val, None, seed), torch.tensor(val.labels))
+        history: list[dict[str, Any]] = []
+        for parts, s, min_steps in _plan(settings, on_real, made, own):
             history += learner.train(parts, s, seed, seen, min_steps)
     tuned = LiveTuned(*learner.finished(head.linear.weight.device), history, learner.share)
     of = [None if p is None else [p.digests, p.labels.tolist()] for p in (synthetic, real, val)]
@@ -156,6 +154,9 @@ class _Pixels:
         self.encoder, self.pictures, self.crops, self.seed = encoder, pictures, crops, seed
         one = encoder.pixels(pictures.load([0]))
         self.size, self.kept = one.shape[-1], None
+        # A crop has the encoder's size and only has to be normalised, which these two pictures tell how.
+        ends = [np.full((self.size, self.size, 3), value, np.uint8) for value in (0, 255)]
+        self.black, self.white = encoder.pixels(ends).to(encoder.device)  # (3, S, S) each
         if crops is None and one.nbytes * len(pictures) <= PIXEL_BYTES:
             chunks = torch.arange(len(pictures)).split(encoder.batch_size)
             self.kept = torch.cat([encoder.pixels(pictures.load(chunk.tolist())) for chunk in chunks])
@@ -169,13 +170,14 @@ class _Pixels:
         if self.kept is not None:
             return self.kept[index.to(self.kept.device)]
         images = self.pictures.load(index.tolist())
-        if self.crops is not None:
-            seeds = [view_seed(self.seed, step, i) for i in index.tolist()]
-            images = [
-                random_views(image, 1, self.size, self.crops, seed)[0]
-                for image, seed in zip(images, seeds, strict=True)
-            ]
-        return self.encoder.pixels(images).to(self.encoder.device)
+        if self.crops is None:
+            return self.encoder.pixels(images).to(self.encoder.device)
+        seeds = [view_seed(self.seed, step, i) for i in index.tolist()]
+        views = [
+            random_views(image, 1, self.size, self.crops, seed)[0] for image, seed in zip(images, seeds, strict=True)
+        ]
+        crops = torch.from_numpy(np.stack(views)).to(self.encoder.device).movedim(-1, 1)  # (B, 3, S, S)
+        return torch.lerp(self.black, self.white, crops / 255)
 
 
 @dataclass(frozen=True)

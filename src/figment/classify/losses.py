@@ -54,7 +54,7 @@ def cross_entropy_and_gradient(
     """
     log_p = _log_softmax(logits / temperature if temperature != 1 else logits)
     if targets.is_floating_point():
-        likelihood = torch.dot(targets.view(-1), log_p.view(-1))
+        likelihood = torch.dot(targets.flatten(), log_p.flatten())
         slope = log_p.exp_().sub_(targets)
     else:
         sure, spread = 1 - label_smoothing, label_smoothing / logits.shape[1]
@@ -70,7 +70,7 @@ def add_at_labels(matrix: Tensor, labels: Tensor, value: float) -> Tensor:
 
 
 def _log_softmax(logits: Tensor) -> Tensor:
-    """``log_softmax`` by rows. Those that do not fill a vector register are slow on a CPU, so it then runs across them."""
+    """By rows. Where they are shorter than a vector register, torch is slow along them, and fast across them."""
     if logits.shape[1] < 16:
         return torch.log_softmax(logits.T, dim=0).T.contiguous()
     return torch.log_softmax(logits, dim=1)

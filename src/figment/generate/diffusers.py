@@ -268,7 +268,9 @@ class DiffusersGenerator:
                 " with init, a picture for each prompt."
             )
         if len(prompts) != len(seeds) or (init is not None and len(init) != len(prompts)):
-            raise ValueError(f"{len(prompts)} prompts, {len(seeds)} seeds, {'no' if init is None else len(init)} start pictures")
+            raise ValueError(
+                f"{len(prompts)} prompts, {len(seeds)} seeds, {'no' if init is None else len(init)} start pictures"
+            )
         if labels is None and self.wants_labels:
             raise FigmentError("Each class has a LoRA of its own here: call the generator with labels, one a prompt.")
         asked = list(
@@ -452,7 +454,6 @@ class DiffusersGenerator:
                 "torch": torch.__version__,
             },
         }
-
 
     def _described_start(self) -> dict[str, Any]:
         """What was asked of real guidance, and what the schedule has nearest to it."""

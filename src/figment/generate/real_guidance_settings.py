@@ -31,7 +31,9 @@ class RealGuidanceSettings(Strict):
         if self.alpha_bar is not None and self.t_star is not None:
             raise ValueError("alpha_bar and t_star both say how much noise there is: give one of them")
         if self.mapping == "naive" and self.alpha_bar is not None:
-            raise ValueError("mapping: naive takes t_star / 100 as the strength, so it goes with t_star, not with alpha_bar")
+            raise ValueError(
+                "mapping: naive takes t_star / 100 as the strength, so it goes with t_star, not with alpha_bar"
+            )
         return self
 
     def resolved(self, shots: int) -> RealGuidanceSettings:

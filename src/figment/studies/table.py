@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from itertools import combinations
 from pathlib import Path
 from typing import Any, get_args
@@ -258,13 +258,38 @@ def _difference(a: Measured, b: Measured, sign: int) -> tuple[float, tuple[float
 
 
 def _as_json(page: TablePage) -> dict[str, Any]:
+    """Everything on the page, and its conclusion in words."""
+    own = {f.name: getattr(page, f.name) for f in fields(page)}
+    cells = [{"row": row, "column": column, **asdict(cell)} for (row, column), cell in page.cells.items()]
     return {
-        "title": page.title,
-        "source": page.source,
-        "seeds": page.seeds,
-        "seconds": round(page.seconds, 1),
-        "cells": [{"row": r, "column": c, **asdict(cell)} for (r, c), cell in page.cells.items()],
-        "printed": {p.row: dict(p.values) for p in page.printed},
+        **own,
+        "cells": cells,
+        "printed": [{"row": p.row, "values": dict(p.values)} for p in page.printed],
         "orderings": [asdict(o) for o in page.orderings],
+        "plain": sorted(page.plain),
+        "lower_is_better": sorted(page.lower_is_better),
         "conclusion": conclusion(page),
     }
+
+
+def read_table(folder: Path) -> TablePage:
+    """The page of a table that was run in ``folder``, as :func:`run_table` returned it. Raises FigmentError without one."""
+    path = folder / "table.json"
+    if not path.is_file():
+        raise FigmentError(f"{folder} holds no finished table. Run its recipe again to finish it: figment run {folder}")
+    own = files.read_json(path)
+    cells = {(c.pop("row"), c.pop("column")): c for c in own["cells"]}
+    del own["conclusion"]
+    return TablePage(
+        **{
+            **own,
+            "cells": {
+                place: Cell(**{**c, "ci": tuple(c["ci"]), "per_seed": tuple(c["per_seed"])})
+                for place, c in cells.items()
+            },
+            "printed": [Printed(**p) for p in own["printed"]],
+            "orderings": [Ordering(**{**o, "ci": tuple(o["ci"])}) for o in own["orderings"]],
+            "plain": frozenset(own["plain"]),
+            "lower_is_better": frozenset(own["lower_is_better"]),
+        }
+    )

@@ -189,6 +189,21 @@ def test_images_start_from_the_shots_of_their_class(guided, tmp_path):
     assert "real guidance" in said["sampler"]
 
 
+def test_verify_knows_which_pictures_the_images_started_from(guided, tmp_path):
+    from figment.verify import verify
+
+    run_recipe(guided(), tmp_path / "run")
+    published = tmp_path / "run" / "shots.json"
+    split = json.loads(published.read_text())
+    first, second = split["pictures"][:2]
+    first["id"], second["id"] = second["id"], first["id"]
+    published.write_text(json.dumps(split))
+    found = verify(tmp_path / "run")
+    assert not found.ok and "another init than planned" in " ".join(f.text for f in found.findings)
+    published.write_text("no JSON")
+    assert verify(tmp_path / "run").ok
+
+
 def test_other_shots_are_other_images(guided, tmp_path):
     run_recipe(guided(), tmp_path / "run")
     with pytest.raises(FigmentError, match="shots"):

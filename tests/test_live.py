@@ -126,9 +126,10 @@ def test_pictures_that_do_not_fit_into_memory_are_read_again(vit, made, monkeypa
 
 def test_the_best_epoch_on_validation_pictures(vit, made, real):
     s = SETTINGS.model_copy(update={"select": "validation", "epochs": 6, "learning_rate": 0.05})
-    live = LiveSettings(share=1.0, learning_rate=1e-2)
+    live = LiveSettings(share=1.0, learning_rate=0.3)
     tuned = tune_live(vit, start(vit), s, live, 1, synthetic=made, real=None, val=real)
     best = max(h["val_accuracy"] for h in tuned.history)
+    assert tuned.history[-1]["val_accuracy"] < best
     found = tuned.head.predict(Features(tuned.encoder)(real)).argmax(1)
     assert (found == real.labels).mean() == pytest.approx(best)
     with pytest.raises(FigmentError, match="select: validation"):
@@ -234,8 +235,8 @@ def test_the_share_is_what_was_tuned(share, vit, made):
 
 
 def test_end_to_end_is_the_loop_written_down(vit, made):
-    live = LiveSettings(share=1.0, learning_rate=1e-3, micro_batch=2)
-    s = SETTINGS.model_copy(update={"soft_weight": 0.0, "warmup_steps": 2})
+    live = LiveSettings(share=1.0, learning_rate=3e-3, micro_batch=2)
+    s = SETTINGS.model_copy(update={"soft_weight": 0.0, "warmup_steps": 2, "grad_clip": 0.2})
     own = tune_live(vit, start(vit), s, live, 1, synthetic=made, real=None)
     tower, head = copy.deepcopy(vit.image_tower).train(), start(vit)
     x, y = vit.pixels(made.load(range(len(made)))), torch.tensor(made.labels)
@@ -246,7 +247,7 @@ def test_end_to_end_is_the_loop_written_down(vit, made):
     for _ in range(3):
         for batch in torch.randperm(18, generator=order).split(5):
             rate = next(rates)
-            optimizer.param_groups[0]["lr"], optimizer.param_groups[1]["lr"] = rate * s.learning_rate, rate * 1e-3
+            optimizer.param_groups[0]["lr"], optimizer.param_groups[1]["lr"] = rate * s.learning_rate, rate * 3e-3
             optimizer.zero_grad()
             F.cross_entropy(head(tower(x[batch])), y[batch]).backward()
             nn.utils.clip_grad_norm_([*head.parameters(), *tower.parameters()], s.grad_clip)
@@ -255,7 +256,7 @@ def test_end_to_end_is_the_loop_written_down(vit, made):
     with torch.no_grad():
         expected, before = F.normalize(tower.eval()(x), dim=-1), F.normalize(vit.image_tower(x), dim=-1)
     found = torch.tensor(Features(own.encoder)(made))
-    assert (found - expected).abs().max() < 0.05 * (before - expected).abs().max()
+    assert (found - expected).abs().max() < 0.01 * (before - expected).abs().max()
 
 
 # ---- LoRA ------------------------------------------------------------------------------------------------------------

@@ -270,7 +270,7 @@ class Walk:
     def _splits_needed(self) -> list[str]:
         """The splits that the run will read, of those there are."""
         evaluate = self.recipe.evaluate
-        train = "test" in self.given and (evaluate.real_all or evaluate.exchange_rate or evaluate.fidelity)
+        train = evaluate.fidelity or ("test" in self.given and (evaluate.real_all or evaluate.exchange_rate))
         wanted = {"test": True, "train": train, "val": True}  # few_shot and others ask for train where they need it
         return [split for split in self.given if wanted[split]]
 
@@ -354,9 +354,9 @@ class Walk:
         """Which pictures were learnt from, as a split file that others may use."""
         few = self.recipe.few_shot
         if few is not None and self.shots is not None:
-            write_split(
-                self.out / "shots.json", self.shots, range(len(self.shots)), **few.model_dump(), seed=self.recipe.seed
-            )
+            facts = {**few.model_dump(), "seed": self.recipe.seed}
+            for folder in {self.made, self.out}:
+                write_split(folder / "shots.json", self.shots, range(len(self.shots)), **facts)
 
     def select(self, images: ShardPictures) -> Selection:
         """Run the filters and keep what they said, one folder of verdicts each."""
@@ -421,10 +421,11 @@ class Walk:
         encoder = tuned[0].encoder if isinstance(tuned[0], LiveTuned) else self.features.encoder
         names = tuple(self.task.class_names), tuple(learning.templates)
         tuned[0].head.save(self.out / "model", HeadCard(*names, self._encoder_place(tuned[0]), encoder.fingerprint))
-        results = fidelity(learning, kept, self.real("train")) if self.recipe.evaluate.fidelity else []
+        pool = self.real("train") if "train" in self._splits_needed() else None
+        results = fidelity(learning, kept, pool) if self.recipe.evaluate.fidelity else []
         test = self.real("test")
         if test is not None:
-            measured = measure(learning, tuned, test, self.real("train"), self.shots)
+            measured = measure(learning, tuned, test, pool, self.shots)
             results = measured.results + results
             _write_predictions(self.out / "model" / "predictions.parquet", test, measured.predictions)
         results = [replace(r, fingerprint=own) for r in results]

@@ -46,6 +46,17 @@ def write_split(path: Path | str, pictures: Pictures, index: Sequence[int] | np.
     files.write_json(files.as_path(path), split)
 
 
+def read_ids(path: Path) -> dict[int, list[str]]:
+    """Label -> the ids of its pictures, of a split file that :func:`write_split` wrote. Raises FigmentError for another."""
+    ids: dict[int, list[str]] = {}
+    try:
+        for row in json.loads(path.read_text(encoding="utf-8"))["pictures"]:
+            ids.setdefault(row["label"], []).append(row["id"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FigmentError(f"The split file {path} cannot be read: {error}.") from error
+    return ids
+
+
 def read_split(path: Path | str, pictures: Pictures) -> np.ndarray:
     """The positions among ``pictures`` of those a split file names, ``int64 (n,)``, in the file's order.
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -31,6 +32,7 @@ from figment.integrity import (
     stage_of,
 )
 from figment.recipe import Recipe, validate
+from figment.shots import read_ids
 from figment.store import FORMAT_VERSION, Stage
 
 Severity = Literal["broken", "missing", "note"]
@@ -107,7 +109,7 @@ def verify(folder: Path | str, *, fast: bool = False) -> Verification:
         known = folder.name == "images" and (run / "recipe.yaml").is_file()
         recipe = _recipe(found, run, "recipe.yaml") if known else None
         prompts = _prompts(Verification(run), run / "prompts", "prompts") if recipe else None
-        _notes(found, "images", _images(found, folder, "images", _plan(recipe, prompts), recipe, fast), None)
+        _notes(found, "images", _images(found, folder, "images", _plan(run, recipe, prompts), recipe, fast), None)
         return found
     for run in runs_of(folder):
         _run(found, run, fast)
@@ -156,7 +158,7 @@ def _run(found: Verification, run: Path, fast: bool) -> None:
 
     recipe = _recipe(found, run, name("recipe.yaml"))
     prompts = _prompts(found, run / "prompts", name("prompts"))
-    images = _images(found, run / "images", name("images"), _plan(recipe, prompts), recipe, fast)
+    images = _images(found, run / "images", name("images"), _plan(run, recipe, prompts), recipe, fast)
     kept = _scores(found, run, name, images) if images else None
     _notes(found, name("images"), images, kept)
     _features(found, run / "features", name("features"))
@@ -172,11 +174,16 @@ def _recipe(found: Verification, run: Path, name: str) -> Recipe | None:
         return None
 
 
-def _plan(recipe: Recipe | None, prompts: pa.Table | None) -> Plan | None:
+def _plan(run: Path, recipe: Recipe | None, prompts: pa.Table | None) -> Plan | None:
     if recipe is None or prompts is None:
         return None
     generate = recipe.generate
-    return Plan(store.read_prompts(prompts), generate.images_per_class, recipe.seed, generate.shard_size)
+    guided = getattr(generate, "real_guidance", None) is not None
+    shots = None
+    if guided:
+        with suppress(FigmentError):  # without the file start pictures cannot be checked; the next run writes it again
+            shots = read_ids(run / "shots.json")
+    return Plan(store.read_prompts(prompts), generate.images_per_class, recipe.seed, generate.shard_size, shots)
 
 
 # ---- prompts ---------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import pytest
 
 from figment.classify.mix import tune_mixed
 from figment.classify.settings import MixSettings
+from figment.classify.tune import FEW_SHOT_STEPS
 from figment.encoders import Features, open_encoder
 from figment.errors import FigmentError
 from figment.pictures import open_pictures, open_shards
@@ -67,9 +68,15 @@ def test_the_classifier_is_that_of_mixed_training_on_the_shots_and_the_images(re
     start = zero_shot_head(encoder, NAMES, ["a photo of a {}."])
     settings = MixSettings(learning_rate=2e-3, epochs=2, real_batch_size=3, batch_size=7)
     rights = []
-    for seed in range(2):
+    assert recipe().training_seeds == (6, 7)  # others for another seed of the recipe
+    for seed in (6, 7):
         tuned = tune_mixed(
-            start, (features(shots), shots.labels), (features(made), made.labels), settings, seed
+            start,
+            (features(shots), shots.labels),
+            (features(made), made.labels),
+            settings,
+            seed,
+            min_steps=FEW_SHOT_STEPS,
         ).head.predict(features(test))
         rights.append((tuned.argmax(1) == test.labels).mean())
     assert outcome.results["top1/synthetic"].details["per_seed"] == pytest.approx(rights)
@@ -104,6 +111,19 @@ def test_predictions_are_kept_and_give_the_accuracies(recipe, tmp_path):
 def test_no_more_than_so_many_images_of_each_class(recipe, tmp_path):
     run_recipe(recipe(**{"train.images_per_class": 3}), tmp_path / "run")
     assert json.loads((tmp_path / "run" / "model" / "stage.json").read_text())["kept"] == 9
+
+
+def test_a_test_picture_of_another_class_is_another_run(recipe, photos, tmp_path):
+    """In a table of pictures a label can change where no picture and no order does."""
+    pictures = open_pictures(photos / "test", NAMES)
+    lines = [f"{photos / 'test' / id},{NAMES[label]}" for id, label in zip(pictures.ids, pictures.labels, strict=True)]
+    table = tmp_path / "test.csv"
+    values = []
+    for label in NAMES[:2]:
+        table.write_text("\n".join(["path,label", lines[0].rpartition(",")[0] + f",{label}", *lines[1:]]) + "\n")
+        outcome = run_recipe(recipe(**{"task.real.test": str(table), "train.wise_ft": 0.0}), tmp_path / "run")
+        values.append(outcome.results["top1/zero_shot"].details["confusion"])
+    assert values[0] != values[1]
 
 
 def test_wise_ft_of_nothing_is_the_untuned_classifier(recipe, tmp_path):

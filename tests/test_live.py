@@ -124,14 +124,16 @@ def test_pictures_that_do_not_fit_into_memory_are_read_again(vit, made, monkeypa
     assert is_close(*runs, atol=1e-6)
 
 
-def test_the_best_epoch_on_validation_pictures(vit, made, real):
-    s = SETTINGS.model_copy(update={"select": "validation", "epochs": 6, "learning_rate": 0.05})
-    live = LiveSettings(share=1.0, learning_rate=1e-2)
-    tuned = tune_live(vit, start(vit), s, live, 1, synthetic=made, real=None, val=real)
+@pytest.mark.parametrize("select", ["validation", "test_best"])
+def test_the_best_epoch_on_validation_pictures(vit, made, real, select):
+    s = SETTINGS.model_copy(update={"select": select, "epochs": 6, "learning_rate": 0.05})
+    live = LiveSettings(share=1.0, learning_rate=0.05)
+    tuned = tune_live(vit, start(vit), s, live, 4, synthetic=made, real=None, val=real)
     best = max(h["val_accuracy"] for h in tuned.history)
+    assert tuned.history[-1]["val_accuracy"] < best  # or the last epoch would do as well
     found = tuned.head.predict(Features(tuned.encoder)(real)).argmax(1)
     assert (found == real.labels).mean() == pytest.approx(best)
-    with pytest.raises(FigmentError, match="select: validation"):
+    with pytest.raises(FigmentError, match=f"select: {select}"):
         tune_live(vit, start(vit), s, live, 1, synthetic=made, real=None)
 
 

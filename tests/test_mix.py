@@ -120,3 +120,14 @@ def test_the_best_epoch_is_kept(select):
     assert len({h["val_accuracy"] for h in tuned.history}) > 1
     best = max(h["val_accuracy"] for h in tuned.history)
     assert (tuned.head.predict(val[0]).argmax(1) == val[1]).mean() == pytest.approx(best)
+
+
+def test_few_images_get_more_epochs_where_steps_are_wanted():
+    """Not fewer steps than the shots alone get; a schedule that ends with them; nothing else changes."""
+    rng = np.random.default_rng(0)
+    head, (x, y) = Head(6, 3), (rng.normal(size=(10, 6)).astype(np.float32), rng.integers(0, 3, 10))
+    settings = MixSettings(epochs=2, batch_size=4, real_batch_size=2)
+    tuned = tune_mixed(head, (x, y), (x, y), settings, 0, min_steps=14)
+    as_many = tune_mixed(head, (x, y), (x, y), settings.model_copy(update={"epochs": 5}), 0)
+    assert len(tuned.history) == 5 and torch.equal(tuned.head.linear.weight, as_many.head.linear.weight)
+    assert len(tune_mixed(head, (x, y), (x, y), settings, 0, min_steps=6).history) == 2

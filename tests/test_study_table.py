@@ -52,6 +52,8 @@ def test_cells_that_ask_for_the_same_are_one_run_and_runs_share_images(recipe):
     assert len(runs) == 8  # of six cells, two of zero-shot go along with "6"; two seeds each
     assert {seed for _, seed, _ in runs} == {0, 1}
     assert len({images_key(own) for *_, own in runs}) == 2
+    slow, fast = (recipe(prompts={"kind": "seq2seq", "batch_size": n}) for n in (1, 64))
+    assert images_key(slow) == images_key(fast)  # it changes no word
     assert {cell for group, *_ in runs for cell in group.cells} == {(r, c) for r in ("CE", "SCE") for c in "036"}
 
 
@@ -63,7 +65,7 @@ def test_cells_are_the_numbers_of_their_runs(recipe, tmp_path):
     }.items():
         own = {**changes, "table": None, "evaluate.exchange_rate": False, "evaluate.real_all": False}
         alone = [
-            run_recipe(recipe(**own, seed=s), tmp_path / f"alone-{row}-{s}").results["top1/synthetic"].value
+            run_recipe(recipe(seed=s).changed(own), tmp_path / f"alone-{row}-{s}").results["top1/synthetic"].value
             for s in (0, 1)
         ]
         assert page.cells[row, column].per_seed == pytest.approx(alone)
@@ -93,6 +95,21 @@ def test_only_what_cells_show_is_measured(recipe):
     a, b = runs["a / x"].evaluate, runs["b / x"].evaluate
     assert (a.real_all, a.exchange_rate, a.baselines) == (True, False, [])
     assert (b.real_all, b.exchange_rate, b.baselines) == (False, False, ["coop"])
+
+
+def test_rows_of_different_test_pictures_are_not_compared(recipe, photos, tmp_path):
+    rows = {"A": {}, "B": {"task.real.test": str(photos / "val")}}
+    table = {"rows": rows, "columns": {"0": {"metric": "top1/zero_shot"}, "6": {}}, "seeds": 1}
+    printed = {"A": {"0": 50, "6": 60}, "B": {"0": 70, "6": 90}}
+    page = run_table(recipe({**table, "printed": printed}), tmp_path / "table")
+    assert {(o.axis, o.at) for o in page.orderings} == {("columns", "A"), ("columns", "B")}
+
+
+def test_a_table_in_object_storage(recipe, s3, tmp_path):
+    table = {"rows": {"CE": {"train.soft_weight": 0.0}}, "columns": {"6": {}}, "seeds": 1, "printed": {}}
+    first = run_table(recipe(table), f"{s3}/table")
+    assert run_table(recipe(table), f"{s3}/table").cells == first.cells
+    assert first.cells == run_table(recipe(table), tmp_path / "table").cells
 
 
 def test_curves_and_gains_can_be_cells(recipe, tmp_path):
@@ -142,6 +159,16 @@ def test_where_less_is_better_and_units_differ():
     printed = {"p": {"FID": 80, "top": 50}, "q": {"FID": 30, "top": 60}}
     states = orderings_of(printed, cells, lower_is_better=["FID"])
     assert states == {("q", "p"): "holds"}  # in both columns; FID and accuracy are never compared with each other
+
+
+def test_where_less_is_better_in_both_columns():
+    cells = {("r", c): Measured(measured(v, metric="frechet").results, None) for c, v in (("a", 3.0), ("b", 2.0))}
+    cells["r", "b"].results[0] = Result("frechet", 2.1, 400, (0.0, 1.0))
+    cells["r", "x"] = Measured(cells["r", "a"].results, None)
+    states = orderings_of({"r": {"a": 80, "b": 30, "x": 20}}, cells, lower_is_better=["a", "b"])
+    assert states == {("b", "a"): "holds"}
+    cells = {("r", "a"): measured(0.5), ("r", "b"): measured(0.3)}
+    assert orderings_of({"r": {"a": 9, "b": 5}}, cells, lower_is_better=["a", "b"]) == {("b", "a"): "holds"}
 
 
 def test_differences_are_paired_by_picture_and_seed():
@@ -207,6 +234,23 @@ def test_a_variant_changes_the_recipe_and_is_refused_by_name(tmp_path):
         load_recipe(path, variant="smal")
 
 
+def test_folders_inside_of_what_a_row_changes_are_relative_to_the_recipe(tmp_path):
+    (tmp_path / "clip").mkdir()
+    path = tmp_path / "r.yaml"
+    rows = {
+        "a": {
+            "task": {"like": "fashion", "real": {"test": "data/test"}},
+            "filters": [{"kind": "clip", "model": "clip"}],
+        },
+        "b": {"prompts": {"kind": "some.module:Writer", "options": {"model": "clip"}}},
+    }
+    path.write_text(yaml.safe_dump({"task": "fashion", "table": {"title": "t", "rows": rows, "columns": {"x": {}}}}))
+    a, _, _, b, _, _ = (own for *_, own in table_runs(load_recipe(path)))
+    assert a.task.real.test == str(tmp_path / "data/test")
+    assert a.filters[0].model == str(tmp_path / "clip")
+    assert b.prompts.options == {"model": "clip"}  # a plugin's own business
+
+
 RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("*/*.yaml"))
 VARIANTS = [
     pytest.param(path, variant, id=f"{path.stem}-{variant or 'paper'}")
@@ -231,7 +275,21 @@ def test_every_recipe_has_a_scale_model_that_needs_nothing_but_the_starter(path)
     for _, _, own in table_runs(recipe):
         assert own.task.name == "fashion" and own.generate.model == "starter"
         assert own.train.encoder.startswith("starter/") and own.task.real.test == "starter/test"
-        assert all(getattr(f, "model", None) in (None, "starter/clip") for f in own.filters)
+        assert all(getattr(f, "model", None) in (None, "starter/clip", "starter/clip_rn") for f in own.filters)
+
+
+def test_what_recognises_the_images_has_not_chosen_them():
+    for variant in (None, "starter"):
+        recipe = load_recipe(next(p for p in RECIPES if p.stem == "tableA16"), variant=variant)
+        filters = [f for *_, own in table_runs(recipe) for f in own.filters if f.kind == "clip"]
+        assert filters and all(f.model not in (None, recipe.train.encoder) for f in filters)
+
+
+def test_sentences_about_satellite_pictures_say_so_in_every_table():
+    for path in RECIPES:
+        runs = [own for *_, own in table_runs(load_recipe(path)) if own.task.name == "eurosat"]
+        templates = {getattr(own.prompts, "template", None) for own in runs if own.prompts.kind == "seq2seq"}
+        assert templates <= {"a centered satellite photo of {}"}
 
 
 def test_the_printed_numbers_are_those_of_the_paper():

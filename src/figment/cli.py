@@ -382,6 +382,7 @@ def _print_results(folder: Path) -> None:
 
 def _print_forecast(recipe: Recipe, folder: Path) -> None:
     from figment.forecast import forecast
+    from figment.report.text import duration
     from figment.studies.arms import arm_runs
 
     for name, (arm, arm_folder) in {**arm_runs(recipe, folder), recipe.name: (recipe, folder)}.items():
@@ -398,20 +399,10 @@ def _print_forecast(recipe: Recipe, folder: Path) -> None:
             console.print(f"  time and disk are not known: {f.note}")
         else:
             console.print(
-                f"  about {_duration(f.seconds)} of generation on this machine (measured on a trial batch), {f.bytes / 2**20:,.0f} MiB of disk"
+                f"  about {duration(f.seconds)} of generation on this machine (measured on a trial batch), {f.bytes / 2**20:,.0f} MiB of disk"
                 + ("" if f.free_bytes is None else f"; {f.free_bytes / 2**30:,.0f} GiB are free")
             )
     console.print("Nothing was written.")
-
-
-def _duration(seconds: float) -> str:
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 120
-        else f"{seconds / 60:.0f} minutes"
-        if seconds < 7200
-        else f"{seconds / 3600:.1f} hours"
-    )
 
 
 def main() -> None:
@@ -436,7 +427,7 @@ def _call_app() -> None:
     try:
         app()
     except FigmentError as error:
-        console.print(f"Error: {error}", style="red", soft_wrap=True)
+        console.print(f"Error: {printable(str(error))}", style="red", soft_wrap=True)
         sys.exit(2)
     except KeyboardInterrupt:
         console.print("\nInterrupted. What was finished is safe; the same command goes on from there.")

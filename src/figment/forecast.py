@@ -15,6 +15,7 @@ from figment.make import make_adaptation, make_generator, make_writer
 from figment.recipe import Recipe
 from figment.recipe.generate import Diffusers
 from figment.recipe.prompts import Captions, Chat, Seq2Seq
+from figment.report.text import duration
 from figment.run import Walk
 from figment.studies.table import images_key, table_runs
 from figment.types import Generator, Prompt
@@ -70,7 +71,7 @@ def forecast_table(recipe: Recipe, out: Path) -> str:
             unknown = unknown or ("" if f.seconds is not None else f.note)
         seconds += n * (timed[kind] or 0.0)
     cost = (
-        f"about {seconds / 60:,.0f} minutes of generation on this machine"
+        f"about {duration(seconds)} of generation on this machine"
         if not unknown
         else f"their time is not known: {unknown}"
     )

@@ -19,7 +19,7 @@ from figment.classify.linear_probe import linear_probe
 from figment.classify.live import LiveTuned, tune_live, wise_ft
 from figment.classify.mix import tune_mixed
 from figment.classify.tip_adapter import tip_adapter, tip_adapter_f
-from figment.classify.tune import Tuned, tune, tune_few_shot
+from figment.classify.tune import FEW_SHOT_STEPS, Tuned, tune, tune_few_shot
 from figment.classify.wise_ft import interpolate
 from figment.encoders import Features, Towers
 from figment.evaluate.accuracy import accuracy, correctness, interval, paired_difference
@@ -30,6 +30,7 @@ from figment.recipe import Recipe
 from figment.types import Pictures, Result
 
 AUGMENTED_VIEWS = 10  # of each real picture, in the baseline of real pictures with standard augmentation
+LEAST_FOR_FRECHET = 4  # pictures on each side: two groups, and two pictures without one of them
 GROUPS = 20  # of pictures left out in turn, for the interval of a Frechet distance
 
 
@@ -67,7 +68,15 @@ class Learning:
         if shots is None:
             tuned = tune(self.zero_shot, *made, train, seed, val=val)
         else:
-            tuned = tune_mixed(self.zero_shot, (features(shots), shots.labels), made, train.mixed, seed, val=val)
+            tuned = tune_mixed(
+                self.zero_shot,
+                (features(shots), shots.labels),
+                made,
+                train.mixed,
+                seed,
+                val=val,
+                min_steps=FEW_SHOT_STEPS,
+            )
         return replace(tuned, head=interpolate(self.zero_shot, tuned.head, train.wise_ft))
 
     def real(self, pictures: Pictures, seed: int) -> Classifier:
@@ -101,7 +110,9 @@ class Learning:
         train = self.recipe.train
         assert train.live is not None
         start = self.encoder, self.zero_shot
-        tuned = tune_live(*start, train.mixed, train.live, seed, synthetic=kept, real=shots, val=self.val)
+        tuned = tune_live(
+            *start, train.mixed, train.live, seed, synthetic=kept, real=shots, val=self.val, min_steps=FEW_SHOT_STEPS
+        )
         return tuned if train.wise_ft == 1 else wise_ft(*start, tuned, train.wise_ft)
 
     def _augmented(self, shots: Pictures, seed: int) -> Head:
@@ -122,7 +133,7 @@ class Measuring:
 
     def __init__(self, recipe: Recipe, test: Pictures):
         self.recipe, self.test, self.names = recipe, test, recipe.task.class_names
-        self.seeds = tuple(range(recipe.train.seeds))
+        self.seeds = recipe.training_seeds
         self.results: list[Result] = []
         self.predictions: dict[str, np.ndarray] = {}
         self.right: dict[str, np.ndarray] = {}
@@ -175,6 +186,25 @@ def measure(
     return Measured(m.results, m.predictions)
 
 
+def measured_by(recipe: Recipe) -> list[str]:
+    """The metrics of a run's results, as far as the recipe tells: of the curve of real pictures, points may fall away."""
+    settings, real = recipe.evaluate, recipe.task.real
+    found = (["recognised"] + ["frechet"] * bool(real.train)) if settings.fidelity else []
+    if not real.test:
+        return found
+    compared = ["synthetic"]
+    if recipe.few_shot is not None:
+        compared += ["real_only", *settings.baselines]
+    if real.train and settings.real_all:
+        compared.append("real_all")
+    found += [ZERO_SHOT, *(f"{kind}/{name}" for kind in ("top1", "gain") for name in compared)]
+    if recipe.few_shot is not None:
+        found.append("gain/over_real_only")
+    if real.train and settings.exchange_rate:
+        found += ["exchange_rate", *(f"top1/real_{k}" for k in sorted(set(settings.shots)))]
+    return found
+
+
 def _exchange(learning: Learning, right: np.ndarray, test: Pictures, train: Pictures) -> list[Result]:
     """The curve of real pictures alone, and where ``right`` bool (S, n) meets it."""
     recipe, settings = learning.recipe, learning.recipe.evaluate
@@ -209,7 +239,12 @@ def fidelity(learning: Learning, kept: Pictures, train: Pictures | None) -> list
     logits = learning.zero_shot.predict(learning.features(kept))
     own = recognised(logits, kept.labels, learning.recipe.task.class_names, encoder)
     results = [replace(own, metric="recognised")]
-    if train is not None:
+    if train is not None and len(kept) < LEAST_FOR_FRECHET:
+        console.print(
+            f"  a Frechet distance needs {LEAST_FOR_FRECHET} pictures or more, and {len(kept)} were kept: it is left out",
+            style="yellow",
+        )
+    elif train is not None:
         groups = max(2, min(GROUPS, len(kept) // 2, len(train) // 2))
         own = frechet(learning.features(kept), learning.features(train), encoder, learning.recipe.seed, groups)
         results.append(replace(own, metric="frechet"))

@@ -7,17 +7,18 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from figment import files, machine, store
+from figment.classify.coop import check_coop
 from figment.classify.head import HEAD_FILES, HeadCard
-from figment.classify.live import LiveTuned
-from figment.classify.tune import Tuned
-from figment.encoders import Features, open_encoder
+from figment.classify.live import LiveTuned, check_live
+from figment.classify.tune import FEW_SHOT_STEPS, Tuned
+from figment.encoders import Features, Towers, open_encoder
 from figment.engines import Engine
 from figment.errors import FigmentError
 from figment.evaluate.accuracy import verdict
@@ -27,7 +28,7 @@ from figment.generate.card import dataset_card
 from figment.generate.plan import Plan, ids_by_class
 from figment.generate.stage import NO_PIXELS, fill, images_stage, shots_fingerprint
 from figment.make import make_adaptation, make_filters, make_generator, make_writer, reads_train
-from figment.measure import Learning, fidelity, measure
+from figment.measure import LEAST_FOR_FRECHET, Learning, fidelity, measure
 from figment.pictures import ShardPictures, open_pictures, open_shards
 from figment.pictures.unreadable import check_enough_is_left, named
 from figment.progress import console
@@ -84,6 +85,7 @@ def run_recipe(
     """
     out = files.as_path(out)
     with files.lock(out):
+        _check_is_for_a_run(recipe, out)
         walk = Walk(recipe, out, generator, features_folder or out / "features", made)
         walk.check()
         prompts = walk.prompts()
@@ -113,6 +115,7 @@ def make_images(
     """
     out = files.as_path(out)
     with files.lock(out, "" if part is None else f"{part[0]}-of-{part[1]}"):
+        _check_is_for_a_run(recipe, out)
         walk = Walk(recipe, out, generator, out / "features")
         walk.make_images(walk.prompts(), engine, part)
     return out / "images"
@@ -217,18 +220,17 @@ class Walk:
         few = self.recipe.few_shot
         if few is None:
             return None
-        pool = self.real("train")
+        return self.draw(self.real("train"))
+
+    def draw(self, pool: Pictures | None) -> Pictures:
+        """The pictures of ``few_shot`` among these. Raises FigmentError where there are none or too few."""
+        few, names = self.recipe.few_shot, self.task.class_names
+        assert few is not None
         if pool is None:
             raise FigmentError(
                 "few_shot draws from real training pictures, and there are none. Set task.real.train to a folder of"
                 " yours, or leave few_shot out."
             )
-        return self.draw(pool)
-
-    def draw(self, pool: Pictures) -> Pictures:
-        """The pictures of ``few_shot`` among these."""
-        few, names = self.recipe.few_shot, self.task.class_names
-        assert few is not None
         sizes = np.bincount(pool.labels, minlength=len(names))
         if few.split is None and sizes.min() < few.shots:
             raise FigmentError(
@@ -257,8 +259,12 @@ class Walk:
             )
         if select == "test_best" and "test" not in self.given:
             raise FigmentError("train.select is 'test_best', and there are no test pictures. Set task.real.test.")
-        if self.recipe.few_shot is None or not self.guided:
+        few = self.recipe.few_shot
+        if few is not None:
+            self.draw(self.given.get("train"))  # as they are: too few, or another split, before all are encoded
+        if few is None or not few.split or not self.guided:
             _ = self.untuned  # a generator that cannot be had is found out before pictures are encoded
+        self._check_learning()
         texts = [template.replace("{}", name) for name in self.task.class_names for template in self.task.templates]
         say_what_is_cut(self.features.encoder, texts, "class names (in their templates)", "the classifier")
         for split in self._splits_needed():  # the features are kept
@@ -266,6 +272,43 @@ class Walk:
         _ = self.shots, self.writer, self.filters, self.untuned
         if self.adaptation is not None and not self.adaptation.is_complete():
             self.adaptation.check()
+
+    def _check_learning(self) -> None:
+        """What the end of the run would refuse: the encoder against what is done with it, and numbers of pictures and steps."""
+        train, evaluate = self.recipe.train, self.recipe.evaluate
+        encoder = cast(Towers, self.features.encoder)
+        if train.live is not None:
+            check_live(encoder, train.live)
+        if "coop" in evaluate.baselines:
+            check_coop(encoder, self.task.class_names)
+        most = min(self.recipe.generate.images_per_class, train.images_per_class or np.inf) * len(self.task.class_names)
+        an_epoch = int(np.ceil(most / train.batch_size))
+        steps = train.epochs * an_epoch
+        if self.recipe.few_shot is not None and train.order == "mix":
+            steps = max(train.epochs, int(np.ceil(FEW_SHOT_STEPS / an_epoch))) * an_epoch
+        elif self.recipe.few_shot is not None:  # the shots have a training of their own
+            shots = len(self.draw(self.given.get("train")))
+            steps = min(steps, train.epochs * int(np.ceil(shots / train.real_batch_size)))
+        if train.warmup_steps >= steps:
+            raise FigmentError(
+                f"train.warmup_steps is {train.warmup_steps:,}, and there are {steps:,} training steps at most: the learning rate"
+                f" would never come down. Set train.warmup_steps below {steps:,}; 0 is usual."
+            )
+        pool = self.given.get("train")
+        if pool is None:
+            return
+        if evaluate.fidelity and len(pool) < LEAST_FOR_FRECHET:
+            raise FigmentError(
+                f"evaluate.fidelity needs {LEAST_FOR_FRECHET} real training pictures or more, and task.real.train has"
+                f" {len(pool)}. Give more, or set evaluate.fidelity: false."
+            )
+        smallest = int(np.bincount(pool.labels, minlength=len(self.task.class_names)).min())
+        if evaluate.exchange_rate and "test" in self.given and smallest < min(evaluate.shots):
+            raise FigmentError(
+                f"evaluate.shots starts at {min(evaluate.shots)} real pictures of each class, and the smallest class in"
+                f" task.real.train has {smallest}. Give more pictures, add a smaller number to evaluate.shots, or set"
+                " evaluate.exchange_rate: false."
+            )
 
     def _splits_needed(self) -> list[str]:
         """The splits that the run will read, of those there are."""
@@ -390,10 +433,12 @@ class Walk:
         r = self.recipe
         pictures = {split: self.real(split) for split in self._splits_needed()}
         real: dict[str, Any] = {
-            split: store.fingerprint(list(p.digests)) for split, p in pictures.items() if p is not None
+            split: store.fingerprint([list(p.digests), p.labels.tolist()])
+            for split, p in pictures.items()
+            if p is not None
         }
         if self.shots is not None:
-            real["shots"] = store.fingerprint(list(self.shots.digests))
+            real["shots"] = shots_fingerprint(self.shots)
         if self.unreadable:  # what was left out is told with the results
             real["unreadable"] = self.unreadable
         parts = {"filters", "few_shot", "train", "evaluate", "seed"}
@@ -412,12 +457,14 @@ class Walk:
     def train_and_evaluate(self, selection: Selection) -> list[Result]:
         started = machine.Meter()
         own = self.fingerprint(selection)
+        # What is written below belongs together; without the marker an interrupted run is made again.
+        (self.out / "model" / "stage.json").unlink(missing_ok=True)
         train = self.recipe.train
         learning = Learning(self.recipe, self.features, self._chooses_epoch())
         kept = _first_of_each_class(selection.kept, train.images_per_class)
         with_shots = "" if self.shots is None else f" and {len(self.shots):,} real ones"
         console.print(f"  tune on synthetic: {len(kept):,} pictures{with_shots}, {train.seeds} seeds")
-        tuned = [learning.synthetic(kept, self.shots, seed) for seed in range(train.seeds)]
+        tuned = [learning.synthetic(kept, self.shots, seed) for seed in self.recipe.training_seeds]
         encoder = tuned[0].encoder if isinstance(tuned[0], LiveTuned) else self.features.encoder
         names = tuple(self.task.class_names), tuple(learning.templates)
         tuned[0].head.save(self.out / "model", HeadCard(*names, self._encoder_place(tuned[0]), encoder.fingerprint))
@@ -463,6 +510,19 @@ class Walk:
             return self.recipe.train.encoder
         tuned.encoder.save(self.out / "model" / "encoder")
         return str(self.out / "model" / "encoder")
+
+
+def _check_is_for_a_run(recipe: Recipe, out: Path) -> None:
+    """Raise FigmentError for a recipe that is many runs, and for a folder that holds many."""
+    if recipe.table is not None:
+        raise FigmentError(
+            "The recipe has a table, which is many runs: figment run, or figment.run_table, makes all of it. For one run of it"
+            " take the table out: --set table=null."
+        )
+    if (out / "cells").is_dir():
+        raise FigmentError(
+            f"{out} holds a table of runs, and this recipe is one run. Choose another folder with --out."
+        )
 
 
 def _first_of_each_class(pictures: Pictures, n: int | None) -> Pictures:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -67,21 +68,27 @@ def read_split(path: Path | str, pictures: Pictures) -> np.ndarray:
     path = files.as_path(path)
     try:
         split = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise FigmentError(f"The split file {path} cannot be read: {error}.") from error
-    if isinstance(split, dict) and isinstance(split.get("pictures"), list):
-        wanted = [(row["id"], row.get("digest")) for row in split["pictures"]]
-    elif isinstance(split, dict) and isinstance(split.get("train"), list):
-        wanted = [(row[0], None) for row in split["train"]]
-    else:
+    except (OSError, ValueError, RecursionError) as error:
+        reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+        raise FigmentError(f"The split file {path} cannot be read: {' '.join(reason.split())[:200]}.") from error
+    try:
+        wanted = _wanted(split)
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
         raise FigmentError(
-            f"{path} is no split file: it has neither 'pictures' (figment's) nor 'train' (CoOp's). See docs/few_shot.md."
+            f"{path} is no split file: it has neither 'pictures', a list of mappings with an id (figment's), nor 'train', a"
+            " list of [path, label, class name] (CoOp's). See docs/few_shot.md."
+        ) from error
+    twice = [id for id, n in Counter(id for id, _ in wanted).items() if n > 1]
+    if twice:
+        raise FigmentError(
+            f"The split file {path} names {len(twice):,} pictures more than once: {', '.join(twice[:5])}. Take the repeats out."
         )
     places = {id: i for i, id in enumerate(pictures.ids)}
-    ends = {"/".join(id.split("/")[-2:]): i for i, id in enumerate(pictures.ids)}
+    ends = {end: i for i, end in enumerate(map(_end, pictures.ids))}
+    shared = {end for end, n in Counter(map(_end, pictures.ids)).items() if n > 1}  # say nothing
     found, missing = [], []
     for id, digest in wanted:
-        place = places.get(id, ends.get("/".join(id.split("/")[-2:])))
+        place = places.get(id, None if _end(id) in shared else ends.get(_end(id)))
         if place is None or (digest is not None and pictures.digests[place] != digest):
             missing.append(id)
         else:
@@ -92,3 +99,19 @@ def read_split(path: Path | str, pictures: Pictures) -> np.ndarray:
             f" than they were: {', '.join(missing[:5])}. Give the folder the split was made from."
         )
     return np.array(found, np.int64)
+
+
+def _wanted(split: Any) -> list[tuple[str, str | None]]:
+    """Id and digest of each picture that a split file names. Raises what Python raises where it is no split file."""
+    if isinstance(split.get("pictures"), list):
+        wanted = [(row["id"], row.get("digest")) for row in split["pictures"]]
+    else:
+        wanted = [(row[0] if isinstance(row, list) else None, None) for row in split["train"]]
+    if not all(isinstance(id, str) and isinstance(digest, str | None) for id, digest in wanted):
+        raise ValueError("ids and digests are texts")
+    return wanted
+
+
+def _end(id: str) -> str:
+    """The last folder and the name: by these a picture is found in another copy of its data set."""
+    return "/".join(id.split("/")[-2:])

@@ -60,17 +60,30 @@ def coop(
         return Head.from_texts(texts(context).cpu().numpy(), encoder.logit_scale)
 
 
+def check_coop(encoder: Towers, class_names: Sequence[str], n_context: int = N_CONTEXT) -> None:
+    """Raise FigmentError where `coop` cannot work: an encoder with other tokens, or names that do not fit behind the vectors."""
+    _Texts(encoder, class_names, n_context)
+
+
 class _Texts:
     """``<start> [V]1 ... [V]M class name. <end>`` through the text tower, with the vectors put in for the fillers."""
 
     def __init__(self, encoder: Towers, class_names: Sequence[str], n_context: int):
         self.tower, self.embedding = encoder.text_tower, encoder.token_embedding
-        self.tokens = encoder.tokens([" ".join([FILLER] * n_context) + f" {name}." for name in class_names])  # (N, L)
+        texts = [" ".join([FILLER] * n_context) + f" {name}." for name in class_names]
+        self.tokens = encoder.tokens(texts)  # (N, L)
         fillers = self.tokens[:, 1 : 1 + n_context]
         if fillers.shape[1] < n_context or bool((fillers != fillers[0, 0]).any()):
             raise FigmentError(
                 f"CoOp cannot put {n_context} learnt vectors into the texts of {encoder.name}: its tokenizer does not make a"
                 f" start token and then one token of each {FILLER!r}, or reads fewer tokens. Choose another encoder or baseline."
+            )
+        cut = [name for name, text in zip(class_names, texts, strict=True) if encoder.count_cut([text])]
+        if cut:
+            raise FigmentError(
+                f"CoOp puts {n_context} learnt vectors before the class name, and with them {encoder.name} does not read to the"
+                f" end of {len(cut):,} of the {len(texts):,} names: {', '.join(name[:40] for name in cut[:3])}. Shorten the names,"
+                " or choose another baseline."
             )
 
     def __call__(self, context: Tensor) -> Tensor:

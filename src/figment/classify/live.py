@@ -12,7 +12,8 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import chain, count, groupby
+from importlib.util import find_spec
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from figment import store
 from figment.classify.augment import random_views, view_seed
 from figment.classify.head import Head
 from figment.classify.linear import Term, loss_terms, matrix_of, schedule, tensors_of
+from figment.classify.mix import round_and_round
 from figment.classify.settings import LiveSettings, MixSettings
 from figment.classify.tune import FEW_SHOT_STEPS, needs_validation
 from figment.classify.wise_ft import interpolate
@@ -61,6 +63,7 @@ def tune_live(
     synthetic: Pictures | None,
     real: Pictures | None,
     val: Pictures | None = None,
+    min_steps: int = 0,
 ) -> LiveTuned:
     """Train copies of ``encoder`` and ``head`` on generated pictures, real ones, or both; on a CPU a seed decides all.
 
@@ -83,6 +86,7 @@ def tune_live(
         synthetic: generated pictures, or None.
         real: real pictures, or None.
         val: validation pictures, and never the test ones: for the history, and for ``select="validation"``.
+        min_steps: of mixed training, as `tune_mixed` has it.
 
     Raises:
         FigmentError: where there are no pictures, labels do not fit the head, ``select="validation"`` has nothing to
@@ -108,13 +112,29 @@ def tune_live(
         own = None if real is None else part(real, on_real, 1)
         seen = None if val is None else (_Pixels(encoder, val, None, seed), torch.tensor(val.labels))
         history: list[dict[str, Any]] = []
-        for parts, s, min_steps in _plan(settings, on_real, made, own):
-            history += learner.train(parts, s, seed, seen, min_steps)
+        for parts, s, least in _plan(settings, on_real, made, own, min_steps):
+            history += learner.train(parts, s, seed, seen, least)
     tuned = LiveTuned(*learner.finished(head.linear.weight.device), history, learner.share)
     of = [None if p is None else [p.digests, p.labels.tolist()] for p in (synthetic, real, val)]
     start = [encoder.fingerprint, {name: value.tolist() for name, value in head.state_dict().items()}]
     tuned.encoder.fingerprint = store.fingerprint([start, settings.model_dump(), live.model_dump(), of, seed])
     return tuned
+
+
+def check_live(encoder: Towers, live: LiveSettings) -> None:
+    """Raise FigmentError for settings that `tune_live` cannot honour with this encoder: no BatchNorm, nothing for a LoRA."""
+    if live.batch_norm == "live" and not _norms(encoder.image_tower):
+        raise FigmentError(
+            f"batch_norm: live needs an encoder with BatchNorm layers, and {encoder.name} has none. Choose one with a"
+            " ResNet, such as timm/resnet50_clip.openai, or set batch_norm: frozen."
+        )
+    if live.lora_rank and find_spec("peft") is None:
+        raise missing_extra("peft", "adapt")
+    if live.lora_rank and not _attention_layers(encoder.image_tower):
+        raise FigmentError(
+            f"lora_rank: {live.lora_rank} needs an image encoder with attention layers that peft can tune, and"
+            f" {encoder.name} has none. Choose a ViT, or set lora_rank: 0 and tune a share of the weights."
+        )
 
 
 def wise_ft(encoder: Towers, head: Head, tuned: LiveTuned, alpha: float) -> LiveTuned:
@@ -191,7 +211,7 @@ class _Part:
 
 
 def _plan(
-    s: MixSettings, on_real: MixSettings, synthetic: _Part | None, real: _Part | None
+    s: MixSettings, on_real: MixSettings, synthetic: _Part | None, real: _Part | None, least: int
 ) -> list[tuple[list[_Part], MixSettings, int]]:
     """The trainings one after the other: what each learns from at every step, its settings, and its least number of steps."""
     if synthetic is None:
@@ -200,7 +220,7 @@ def _plan(
     if real is None:
         return [([synthetic], s, 0)]
     if s.order == "mix":
-        return [([replace(synthetic, weight=s.synthetic_weight), replace(real, weight=s.real_weight)], s, 0)]
+        return [([replace(synthetic, weight=s.synthetic_weight), replace(real, weight=s.real_weight)], s, least)]
     both = [([synthetic], s, 0), ([real], on_real, 0)]
     return both if s.order == "synthetic_then_real" else both[::-1]
 
@@ -213,12 +233,8 @@ class _Learner:
         encoder.dtype = torch.float32
         self.head = head.to(encoder.device)
         self.micro_batch = live.micro_batch
-        self.norms = [m for m in self.tower.modules() if isinstance(m, _BatchNorm)]
-        if live.batch_norm == "live" and not self.norms:
-            raise FigmentError(
-                f"batch_norm: live needs an encoder with BatchNorm layers, and {encoder.name} has none. Choose one with a"
-                " ResNet, such as timm/resnet50_clip.openai, or set batch_norm: frozen."
-            )
+        check_live(encoder, live)
+        self.norms = _norms(self.tower)
         n_parameters = sum(p.numel() for p in [*self.tower.parameters(), *self.head.parameters()])
         self.tower.requires_grad_(False)
         self.lora = _with_lora(encoder, live) if live.lora_rank else None
@@ -244,7 +260,9 @@ class _Learner:
         groups = [{"params": list(self.head.parameters())}, {"params": self.weights}]
         optimizer = torch.optim.AdamW(groups, weight_decay=s.weight_decay)
         order = torch.Generator().manual_seed(seed)
-        others = [_round_and_round(part, torch.Generator().manual_seed(seed + 1)) for part in parts[1:]]
+        others = [
+            round_and_round(len(p.pixels), p.batch_size, torch.Generator().manual_seed(seed + 1)) for p in parts[1:]
+        ]
         history: list[dict[str, Any]] = []
         best_accuracy, best, step = -1.0, None, 0
         with progress("tune the encoder", epochs * n) as advance:
@@ -264,7 +282,7 @@ class _Learner:
                 history.append(
                     {"epoch": epoch, "loss": loss.item(), "learning_rate": rate, "val_accuracy": val_accuracy}
                 )
-                if s.select == "validation" and val_accuracy is not None and val_accuracy > best_accuracy:
+                if s.select != "last" and val_accuracy is not None and val_accuracy > best_accuracy:
                     best_accuracy, best = val_accuracy, self._state()
         if best is not None:
             self.tower.load_state_dict(best[0])
@@ -336,20 +354,21 @@ class _Learner:
 
 def _with_lora(encoder: Towers, live: LiveSettings) -> Any:
     """Put a LoRA into the attention layers of the image tower, which alone is tuned then; returns peft's handle on it."""
-    try:
-        from peft import LoraConfig, LoraModel
-    except ImportError as error:
-        raise missing_extra("peft", "adapt") from error
-    layers = [name for name, module in encoder.image_tower.named_modules() if _is_attention(name, module)]
-    if not layers:
-        raise FigmentError(
-            f"lora_rank: {live.lora_rank} needs an image encoder with attention layers that peft can tune, and"
-            f" {encoder.name} has none. Choose a ViT, or set lora_rank: 0 and tune a share of the weights."
-        )
+    from peft import LoraConfig, LoraModel
+
+    layers = _attention_layers(encoder.image_tower)
     config = LoraConfig(
         r=live.lora_rank, lora_alpha=live.lora_alpha, lora_dropout=live.lora_dropout, target_modules=layers
     )
     return LoraModel(encoder.image_tower, config, "default")
+
+
+def _norms(tower: nn.Module) -> list[_BatchNorm]:
+    return [m for m in tower.modules() if isinstance(m, _BatchNorm)]
+
+
+def _attention_layers(tower: nn.Module) -> list[str]:
+    return [name for name, module in tower.named_modules() if _is_attention(name, module)]
 
 
 def _is_attention(name: str, module: nn.Module) -> bool:
@@ -360,12 +379,6 @@ def _is_attention(name: str, module: nn.Module) -> bool:
     inside = name.split(".")[-2:-1]
     linear = type(module) is nn.Linear and inside in (["self_attn"], ["attn"])
     return isinstance(module, nn.MultiheadAttention) or linear
-
-
-def _round_and_round(part: _Part, order: torch.Generator) -> Iterator[Tensor]:
-    """Batches of positions, each turn over all pictures in a new order."""
-    turns = (torch.randperm(len(part.pixels), generator=order) for _ in count())
-    return chain.from_iterable(turn.split(part.batch_size) for turn in turns)
 
 
 @contextmanager

@@ -34,6 +34,7 @@ def tune_mixed(
     *,
     teacher: Head | None = None,
     val: Labelled | None = None,
+    min_steps: int = 0,
 ) -> Tuned:
     """Train a copy of ``head`` on both kinds of pictures, in the order that ``settings.order`` names.
 
@@ -50,12 +51,13 @@ def tune_mixed(
         seed: of the order of the pictures.
         teacher: whose probabilities are the soft targets of the generated pictures; without one, ``head`` as given.
         val: validation features and labels, for ``select="validation"``, or the test ones for "test_best": see `tune`.
+        min_steps: where "mix" would take fewer steps than this, there are as many more epochs as it takes.
 
     Raises FigmentError for arrays that do not fit the head or are not finite, and as `tune` does.
     """
     teacher = teacher or head
     if settings.order == "mix":
-        return _mixed(head, real, synthetic, settings, seed, teacher, val)
+        return _mixed(head, real, synthetic, settings, seed, teacher, val, min_steps)
     on_real = settings.model_copy(update={"batch_size": settings.real_batch_size, "soft_weight": 0.0})
     first, second = ((synthetic, settings), (real, on_real))
     if settings.order == "real_then_synthetic":
@@ -67,7 +69,14 @@ def tune_mixed(
 
 @torch.no_grad()
 def _mixed(
-    head: Head, real: Labelled, synthetic: Labelled, s: MixSettings, seed: int, teacher: Head, val: Labelled | None
+    head: Head,
+    real: Labelled,
+    synthetic: Labelled,
+    s: MixSettings,
+    seed: int,
+    teacher: Head,
+    val: Labelled | None,
+    min_steps: int,
 ) -> Tuned:
     needs_validation(s, val)
     real_x, real_y = tensors_of(head, *real, "real")
@@ -76,12 +85,14 @@ def _mixed(
     hard = s.model_copy(update={"soft_weight": 0.0})
     teacher_matrix = matrix_of(teacher).to(x.device)
     real_terms, terms = loss_terms(real_x, real_y, teacher_matrix, hard), loss_terms(x, y, teacher_matrix, s)
-    optimizer = AdamW(matrix_of(head), s, s.epochs * math.ceil(len(x) / s.batch_size))
+    steps_an_epoch = math.ceil(len(x) / s.batch_size)
+    epochs = max(s.epochs, math.ceil(min_steps / steps_an_epoch))
+    optimizer = AdamW(matrix_of(head), s, epochs * steps_an_epoch)
     order = torch.Generator().manual_seed(seed)
-    real_batches = _round_and_round(len(real_x), s.real_batch_size, torch.Generator().manual_seed(seed + 1))
+    real_batches = round_and_round(len(real_x), s.real_batch_size, torch.Generator().manual_seed(seed + 1))
     history = []
     best_accuracy, best = -1.0, None
-    for epoch in range(1, s.epochs + 1):
+    for epoch in range(1, epochs + 1):
         loss = torch.zeros((), device=x.device)
         for batch in torch.randperm(len(x), generator=order).to(x.device).split(s.batch_size):
             own = next(real_batches).to(x.device)
@@ -96,7 +107,7 @@ def _mixed(
     return Tuned(with_matrix(head, optimizer.weights if best is None else best), history)
 
 
-def _round_and_round(n: int, size: int, order: torch.Generator) -> Iterator[Tensor]:
+def round_and_round(n: int, size: int, order: torch.Generator) -> Iterator[Tensor]:
     """Batches of positions in [0, n), int64 (<= size,), each turn over all of them in a new order."""
     while True:
         yield from torch.randperm(n, generator=order).split(size)

@@ -42,11 +42,18 @@ class ClipEncoder:
             )
         needs_tokenizer(folder)
         self.device, self.dtype = placed(device, dtype)
-        with _no_bars():
-            clip = CLIPModel.from_pretrained(folder.path, dtype=self.dtype, local_files_only=True)
+        try:
+            with _no_bars():
+                clip = CLIPModel.from_pretrained(folder.path, dtype=self.dtype, local_files_only=True)
+            self.tokenizer = AutoTokenizer.from_pretrained(folder.path, local_files_only=True)
+            self.processor = AutoImageProcessor.from_pretrained(folder.path, local_files_only=True)
+        except Exception as error:  # damaged or missing files: each library below has its own errors
+            raise FigmentError(
+                f"The model {folder.name} cannot be opened by transformers: {' '.join(str(error).split())[:300]}. Its folder"
+                " must hold config.json, model.safetensors, preprocessor_config.json and the tokenizer's files, all of one"
+                " model: fetch it again, or run the recipe that made it again."
+            ) from error
         self.model = cast(Any, clip).to(self.device).eval()  # transformers' annotations hide Module.to
-        self.tokenizer = AutoTokenizer.from_pretrained(folder.path, local_files_only=True)
-        self.processor = AutoImageProcessor.from_pretrained(folder.path, local_files_only=True)
         self.logit_scale = float(self.model.logit_scale.detach().exp())
         self.n_features = int(self.model.config.projection_dim)
         self.image_tower: nn.Module = _Tower(self.model.vision_model, self.model.visual_projection)

@@ -58,6 +58,10 @@ class OpenClipEncoder:
         try:
             clip = open_clip.create_model(where, force_custom_text=True, require_pretrained=True)
             self.tokenizer = open_clip.get_tokenizer(where)
+            preprocess = open_clip.transform.PreprocessCfg(**cast(Any, clip).visual.preprocess_cfg)
+            self.transform = open_clip.transform.image_transform_v2(preprocess, is_train=False)
+            self.pixels([np.zeros((8, 8, 3), np.uint8)])  # a colour may be a word
+            self.n_features = int(self.config["model_cfg"]["embed_dim"])
         except (OSError, ValueError, TypeError, KeyError, RuntimeError, AssertionError, SafetensorError) as error:
             reason = " ".join(str(error).split())[:300]
             raise FigmentError(
@@ -67,9 +71,6 @@ class OpenClipEncoder:
         self.logit_scale = float(clip.logit_scale.detach().exp())
         _cast(clip, self.dtype)
         self.model = cast(Any, clip).to(self.device).eval()
-        preprocess = open_clip.transform.PreprocessCfg(**self.model.visual.preprocess_cfg)
-        self.transform = open_clip.transform.image_transform_v2(preprocess, is_train=False)
-        self.n_features = int(self.config["model_cfg"]["embed_dim"])
         self.image_tower: nn.Module = _ImageTower(self.model.visual)
         self.text_tower: nn.Module = self.model.text
         self.token_embedding: nn.Embedding = self.model.text.token_embedding

@@ -106,6 +106,9 @@ class DiffusersGenerator:
                 " number of shots a class: RealGuidanceSettings().resolved(16)."
             )
         self.real_guidance = real_guidance
+        index = _read_index(self.folder.path)  # what it says is found out before the model is opened
+        if index is not None:
+            self._check_names(index["_class_name"], scheduler or index["scheduler"][1])
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -214,6 +217,15 @@ class DiffusersGenerator:
                 f"The model {self.folder.name} is a {name}, which makes no images from text."
                 " Choose a text-to-image model."
             )
+        self._check_names(name, type(pipe.scheduler).__name__)
+        family = FAMILIES.get(name)
+        if self.negative_prompt and not (family.guided if family else "negative_prompt" in arguments):
+            raise FigmentError(
+                f"The {name} of {self.folder.name} takes no negative prompt. Leave negative_prompt empty."
+            )
+
+    def _check_names(self, name: str, scheduler: str) -> None:
+        """Raise FigmentError for settings that this pipeline, by its class, or this scheduler cannot honour."""
         family = FAMILIES.get(name)
         if self.real_guidance and not (family and family.schedule):
             allowed = ", ".join(n for n, f in FAMILIES.items() if f.schedule)
@@ -221,9 +233,9 @@ class DiffusersGenerator:
                 f"Real guidance needs an image-to-image pipeline of the same weights. There is one for {allowed}, and none for the"
                 f" {name} of {self.folder.name}. Choose another model, or leave real_guidance out."
             )
-        if self.real_guidance and type(pipe.scheduler).__name__ in FROM_THE_START_ONLY:
+        if self.real_guidance and scheduler in FROM_THE_START_ONLY:
             raise FigmentError(
-                f"The {type(pipe.scheduler).__name__} cannot start in the middle of its schedule, as real guidance does. Set"
+                f"The {scheduler} cannot start in the middle of its schedule, as real guidance does. Set"
                 " scheduler: DDIMScheduler, EulerDiscreteScheduler, DPMSolverMultistepScheduler or UniPCMultistepScheduler."
             )
         if self.lora and not family:
@@ -233,10 +245,6 @@ class DiffusersGenerator:
             raise FigmentError(
                 f"guidance_stop below 1 works with {allowed}, not with the {name} of {self.folder.name}."
                 " Set guidance_stop: 1."
-            )
-        if self.negative_prompt and not (family.guided if family else "negative_prompt" in arguments):
-            raise FigmentError(
-                f"The {name} of {self.folder.name} takes no negative prompt. Leave negative_prompt empty."
             )
 
     @property
@@ -524,6 +532,15 @@ def auto_batch_size(pipe: Any, height: int, width: int) -> int:
     free, _ = torch.cuda.mem_get_info(pipe.device)
     image = height * width * CUDA_BYTES_PER_PIXEL * pipe.dtype.itemsize
     return int(min(max(1, free // image), CUDA_LARGEST_BATCH))
+
+
+def _read_index(folder: Path) -> dict[str, Any] | None:
+    """The pipeline's model_index.json; None where it cannot be read, which opening the model tells."""
+    try:
+        index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+        return index if isinstance(index["_class_name"], str) and isinstance(index["scheduler"][1], str) else None
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return None
 
 
 def _open(folder: Any, name: str, dtype: torch.dtype, allow_pickle: bool) -> Any:

@@ -48,26 +48,41 @@ def load_recipe(path: str | Path, changes: Sequence[str] = (), variant: str | No
         raise FigmentError(
             f"The recipe {path} must be a mapping with fields such as task, prompts, generate; see figment init."
         )
-    variants = data.pop("variants", None) or {}
+    variants = _variants(data.pop("variants", None), path)
     if variant is not None:
-        if not isinstance(variants, dict) or not isinstance(variants.get(variant), dict):
-            names = [str(name) for name in variants] if isinstance(variants, dict) else []
+        if variant not in variants:
             raise FigmentError(
-                f"The recipe {path} has no variant {variant!r}.{nearest(variant, names)} It has: {', '.join(names) or 'none'}."
+                f"The recipe {path} has no variant {variant!r}.{nearest(variant, variants)} It has: {', '.join(variants) or 'none'}."
             )
         for field, value in variants[variant].items():
-            put(data, str(field), value)
+            _put(data, field, value)
     for change in changes:
         field, equals, value = change.partition("=")
         if not equals:
             raise FigmentError(f"--set takes field=value, such as generate.guidance_scale=3; {change!r} has no '='.")
-        field = field.strip()
-        part = field.partition(".")[0]
-        if part != field and part in Recipe.model_fields and part != "task" and data.get(part) is None:
-            data[part] = default_of(part)
-        put(data, field, plain_yaml.parse(value, f"--set {change[:200]!r}: the value"))
+        _put(data, field.strip(), plain_yaml.parse(value, f"--set {change[:200]!r}: the value"))
     recipe = validate(data, str(path))
     return _with_absolute_paths(recipe, path.parent)
+
+
+def _variants(given: Any, path: Path) -> dict[str, dict[str, Any]]:
+    """The recipe's variants by name. Raises FigmentError where they are something else, also when none is asked for."""
+    if given is None:
+        return {}
+    if not isinstance(given, dict) or not all(isinstance(changes, dict) for changes in given.values()):
+        raise FigmentError(
+            f"The variants of the recipe {path} must be mappings from a name to fields and values, such as variants: {{small:"
+            f" {{generate.images_per_class: 20}}}}; this is {str(given)[:100]!r}."
+        )
+    return {str(name): {str(field): value for field, value in own.items()} for name, own in given.items()}
+
+
+def _put(data: dict[str, Any], field: str, value: Any) -> None:
+    """Set a field of a recipe that may leave whole parts out."""
+    part = field.partition(".")[0]
+    if part != field and part in Recipe.model_fields and part != "task" and data.get(part) is None:
+        data[part] = default_of(part)
+    put(data, field, value)
 
 
 def _with_absolute_paths(recipe: Recipe, base: Path) -> Recipe:
@@ -98,7 +113,11 @@ def _absolute_changes(named: dict[str, dict[str, Any]], base: Path) -> dict[str,
 
 
 def _absolute(field: str, value: Any, base: Path) -> Any:
-    """The value of a field, made absolute where it is a relative folder; Hub ids and built-in names stay."""
+    """The value of a field, made absolute where it is a relative folder, also inside of it; Hub ids and built-in names stay."""
+    if isinstance(value, dict):  # a table's row may change a whole part
+        return {name: v if name == "options" else _absolute(f"{field}.{name}", v, base) for name, v in value.items()}
+    if isinstance(value, list):
+        return [_absolute(f"{field}.{i}", v, base) for i, v in enumerate(value)]
     is_real = field.startswith("task.real.") or field == "few_shot.split"
     is_model = field.rpartition(".")[2] in ("model", "encoder")
     if not isinstance(value, str) or not value or not (is_real or is_model):

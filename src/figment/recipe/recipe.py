@@ -60,6 +60,11 @@ class Recipe(Strict):
                     raise ValueError(
                         f"{field} needs few real pictures to start from: give few_shot, such as few_shot: {{shots: 16}}"
                     )
+            if self.train.order != "mix":
+                raise ValueError(
+                    f"train.order: {self.train.order} learns from real pictures besides generated ones: give few_shot, such as"
+                    " few_shot: {shots: 16}, or leave train.order out"
+                )
         if self.train.live is not None and self.evaluate.exchange_rate:
             raise ValueError(
                 "train.live runs the encoder in every training, and the exchange rate takes dozens of them. Set "
@@ -78,6 +83,12 @@ class Recipe(Strict):
             )
         return self
 
+    @property
+    def training_seeds(self) -> tuple[int, ...]:
+        """Of the recipe's tunings: ``train.seeds`` of them, and others for another ``seed``."""
+        n = self.train.seeds
+        return tuple(range(self.seed * n, (self.seed + 1) * n))
+
     def to_yaml(self) -> str:
         """The resolved recipe: every default written out. Running it again reproduces the run."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
@@ -86,7 +97,10 @@ class Recipe(Strict):
         """A copy with dotted fields replaced: ``recipe.changed({"generate.guidance_scale": 3.0})``. Raises FigmentError."""
         data = self.model_dump(mode="json")
         for field, value in changes.items():
-            put(data, field, value)
+            try:
+                put(data, field, value)
+            except FigmentError as error:
+                raise FigmentError(f"{where[:1].upper()}{where[1:]}: {error}") from None
         return validate(data, where)
 
 
@@ -116,12 +130,12 @@ def put(data: Any, field: str, value: Any) -> None:
     for i, name in enumerate(parents):
         if isinstance(data, list):
             data = _item(data, name, field)
-            continue
-        if isinstance(data.get(name), str) and name == "task":
-            data[name] = builtin(data[name])
-        if data.get(name) is None:  # left out, or null as generate.adapt may be
-            data[name] = {}
-        data = data[name]
+        else:
+            if isinstance(data.get(name), str) and name == "task":
+                data[name] = builtin(data[name])
+            if data.get(name) is None:  # left out, or null as generate.adapt may be
+                data[name] = {}
+            data = data[name]
         if not isinstance(data, dict | list):
             raise FigmentError(f"{field!r} cannot be set: {'.'.join(parents[: i + 1])!r} is a single value.")
     if not isinstance(data, dict | list):

@@ -6,6 +6,7 @@ from pydantic import Field, JsonValue, model_validator
 
 from figment.task import Strict, Text
 
+OF_THE_WHOLE = ("name", "seed", "arms", "table")  # fields of a recipe that no cell can change
 Changes = dict[str, JsonValue]
 
 
@@ -27,6 +28,14 @@ class Table(Strict):
 
     @model_validator(mode="after")
     def _fits(self) -> Table:
+        for name, changes in [*self.rows.items(), *self.columns.items()]:
+            if own := [field for field in changes if field.partition(".")[0] in OF_THE_WHOLE]:
+                raise ValueError(
+                    f"{name[:60]!r} changes {own[0][:60]!r}, which is the whole table's: each cell is the recipe without its table,"
+                    " with a name and seeds that the table gives it. Change other fields, or write another recipe"
+                )
+            if not isinstance(changes.get("metric", ""), str):
+                raise ValueError(f"the metric of {name[:60]!r} must be a name, such as top1/synthetic")
         for row, values in self.printed.items():
             if unknown := [c for c in values if c not in self.columns]:
                 raise ValueError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -49,6 +49,14 @@ class Train(MixSettings):
     )
     allow_pickle: bool = Field(False, description="load weights stored as pickles, which can run code")
 
+    @model_validator(mode="after")
+    def _learns_something(self) -> Train:
+        if self.order == "mix" and self.real_weight == 0 and self.synthetic_weight == 0:
+            raise ValueError(
+                "real_weight and synthetic_weight are both 0, so nothing would be learnt: raise one of them"
+            )
+        return self
+
     @property
     def mixed(self) -> MixSettings:
         """The part that the learners take."""
@@ -62,7 +70,7 @@ class Evaluate(Strict):
     exchange_rate: bool = Field(
         True, description="also tune on 1, 2, 4 ... real pictures a class: what is the synthetic set worth?"
     )
-    shots: list[int] = Field([1, 2, 4, 8, 16, 32, 64], min_length=1)
+    shots: list[Annotated[int, Field(ge=1)]] = Field([1, 2, 4, 8, 16, 32, 64], min_length=1)
     draws: int = Field(5, ge=2, description="random choices of the real pictures at each number of shots")
     baselines: list[Baseline] = Field(
         [], description="other ways to learn from the few_shot pictures alone, measured beside the recipe's"

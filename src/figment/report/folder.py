@@ -33,6 +33,7 @@ FEW_SHOT_SENTENCES = {
     "hurts": "With the generated images the classifier is worse on real pictures than it is from the few real ones alone.",
     "no evidence": "The test pictures do not show whether the generated images add to the few real ones: the interval includes zero.",
 }
+REAL_ALONE = "real pictures alone"
 BASELINES = {
     "tip_adapter": ("Tip-Adapter", "a cache of the real pictures beside the zero-shot classifier, no training"),
     "tip_adapter_f": ("Tip-Adapter-F", "that cache, tuned"),
@@ -175,7 +176,7 @@ def _few_shot_arms(results: dict[str, Result]) -> list[Arm]:
     own = results["top1/real_only"]
     arms = [
         Arm(
-            "real pictures alone",
+            REAL_ALONE,
             f"tuned on the {own.details['pictures']:,} real pictures of few_shot",
             own,
             results["gain/real_only"],
@@ -197,7 +198,8 @@ def _conclusion(results: dict[str, Result]) -> Conclusion:
     rate = results.get("exchange_rate")
     what = "The few real pictures and the synthetic set together are" if few else "The synthetic set is"
     exchange = f"{what} worth {rate.details['text']} real photographs a class." if rate else ""
-    return Conclusion(word, (FEW_SHOT_SENTENCES if few else SENTENCES)[word], gain, exchange)  # type: ignore[arg-type]
+    sentence, against = (FEW_SHOT_SENTENCES[word], REAL_ALONE) if few else (SENTENCES[word], "zero-shot")
+    return Conclusion(word, sentence, gain, exchange, against)  # type: ignore[arg-type]
 
 
 def _curve(results: dict[str, Result]) -> Curve | None:
@@ -221,8 +223,10 @@ def _curve(results: dict[str, Result]) -> Curve | None:
 def _question(
     recipe: dict[str, Any], generator: dict[str, Any], images: ShardPictures, class_names: list[str]
 ) -> list[tuple[str, str]]:
-    g, task = recipe["generate"], recipe["task"]
+    g, task, few = recipe["generate"], recipe["task"], recipe["few_shot"]
     real = task["real"]
+    drawn = few and f"{few['shots']} real pictures a class, drawn with seed {recipe['seed']}"
+    few_shot = few and (f"the split {few['split']}" if few["split"] else drawn)
     return [
         ("Classes", f"{len(class_names)}: {', '.join(class_names)}"),
         (
@@ -232,6 +236,7 @@ def _question(
         ("Generator", f"{generator.get('model', g['kind'])}, {generator.get('sampler', 'its own settings')}"),
         ("Images", f"{len(images):,} ({g['images_per_class']:,} a class)"),
         ("Filters", ", ".join(f["kind"] for f in recipe["filters"]) or "none"),
+        *([("Few-shot", few_shot)] if few_shot else []),
         ("Classifier", f"{recipe['train']['encoder']} with a tuned head, {recipe['train']['seeds']} seeds"),
         ("Real pictures", "; ".join(f"{split}: {where}" for split, where in real.items() if where) or "none"),
     ]
@@ -247,6 +252,10 @@ def _caveats(recipe: dict[str, Any], results: dict[str, Result]) -> list[str]:
         caveats.append(
             "The intervals cover the choice of test pictures and the training seeds; the synthetic set itself is one draw of the generator."
         )
+    few = recipe["few_shot"]
+    if few and results:
+        which = f"the split {few['split']}" if few["split"] else f"one draw of {few['shots']} a class"
+        caveats.append(f"The real pictures that were learnt from are {which}: others would give other numbers.")
     if recipe["train"]["select"] == "test_best":
         caveats.append("The epoch was chosen on the test pictures: the numbers are too good.")
     if "exchange_rate" in results:

@@ -53,6 +53,7 @@ class Conclusion:
     sentence: str
     difference: Result | None = None
     exchange: str = ""
+    against: str = "zero-shot"  # the arm that the difference is measured against
 
 
 NOT_MEASURED = Conclusion("not measured", "no real test pictures")

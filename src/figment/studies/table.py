@@ -5,6 +5,7 @@ Each cell is a run a seed, and runs that ask for the same images share them.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
@@ -13,24 +14,27 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
-import pyarrow.parquet as pq
 from scipy.special import stdtrit
 
 from figment import files, store
 from figment.engines import Engine
-from figment.errors import FigmentError
+from figment.errors import FigmentError, nearest
 from figment.evaluate.accuracy import interval, paired_difference
 from figment.generate.stage import NO_PIXELS
+from figment.measure import measured_by
 from figment.progress import console
 from figment.recipe import Recipe
 from figment.recipe.table import Table
 from figment.recipe.train import Baseline
 from figment.report.table import Cell, Ordering, Printed, TablePage, conclusion, markdown, write
-from figment.run import run_recipe
+from figment.run import NO_WORDS, Walk, run_recipe
 from figment.studies.arms import folder_name
 from figment.types import Result
+from figment.words import printable
 
 TOP1 = "top1/"
+# Measured where a cell shows them.
+ASKED_FOR = ("top1/real_all", "exchange_rate", "top1/real_<shots>", "frechet", "recognised")
 
 
 @dataclass(frozen=True)
@@ -44,10 +48,14 @@ class Group:
 
 @dataclass(frozen=True)
 class Measured:
-    """A cell's runs, one a seed: what was measured and, for accuracies, which test pictures were right, float (S, n)."""
+    """A cell's runs, one a seed: what was measured and, for accuracies, which test pictures were right, float (S, n).
+
+    ``task`` tells label spaces and test pictures apart: cells of different ones are not compared.
+    """
 
     results: list[Result]
     right: np.ndarray | None
+    task: str = ""
 
 
 def run_table(recipe: Recipe, out: Path | str, engine: Engine | None = None, command: str = "") -> TablePage:
@@ -61,12 +69,17 @@ def run_table(recipe: Recipe, out: Path | str, engine: Engine | None = None, com
     started = time.monotonic()
     with files.lock(out):
         todo = table_runs(recipe)
+        _check_folder(out, {images_key(own) for _, _, own in todo})
+        for number, (group, seed, own) in enumerate(todo):
+            folder, made = _folders(out, number // table.seeds, group, seed, own)
+            if seed == recipe.seed and not (folder / "model" / "stage.json").is_file():
+                _check_group(group, Walk(own, folder, None, out / "features", made))
         files.write_atomic(out / "recipe.yaml", recipe.to_yaml().encode())
         measured: dict[tuple[str, str], list[tuple[Result, np.ndarray | None]]] = {}
         for number, (group, seed, own) in enumerate(todo):
-            console.print(f"[{number + 1}/{len(todo)}] {group.name}, seed {seed}", style="bold", markup=False)
-            folder = out / "cells" / folder_name(number // table.seeds, group.name) / f"seed-{seed}"
-            made = out / "images" / images_key(own)
+            name = printable(group.name)
+            console.print(f"[{number + 1}/{len(todo)}] {name}, seed {seed}", style="bold", markup=False)
+            folder, made = _folders(out, number // table.seeds, group, seed, own)
             outcome = run_recipe(own, folder, engine=engine, features_folder=out / "features", made=made)
             for cell, metric in group.cells.items():
                 if metric not in outcome.results:
@@ -75,7 +88,8 @@ def run_table(recipe: Recipe, out: Path | str, engine: Engine | None = None, com
                         f"The table wants {metric!r} of {' / '.join(cell)}, and the run measured: {known}."
                     )
                 measured.setdefault(cell, []).append((outcome.results[metric], _right(folder, metric)))
-        cells = {cell: _measured(runs) for cell, runs in measured.items()}
+        tasks = {cell: _task_of(group.recipe) for group, _, _ in todo for cell in group.cells}
+        cells = {cell: _measured(runs, tasks[cell]) for cell, runs in measured.items()}
         page = _page(recipe, table, cells, command, time.monotonic() - started)
         files.write_atomic(out / "table.md", markdown(page).encode())
         files.write_json(out / "table.json", _as_json(page))
@@ -89,14 +103,15 @@ def run_table(recipe: Recipe, out: Path | str, engine: Engine | None = None, com
 def table_runs(recipe: Recipe) -> list[tuple[Group, int, Recipe]]:
     """Every run: its cells, its seed and its recipe. Raises FigmentError, naming the cell, for settings that do not hold."""
     seeds = range(recipe.seed, recipe.seed + _table_of(recipe).seeds)
-    return [(group, seed, group.recipe.changed({"seed": seed})) for group in _groups(recipe) for seed in seeds]
+    groups = _groups(recipe)
+    return [(g, seed, g.recipe.changed({"seed": seed}, "the table's last seed")) for g in groups for seed in seeds]
 
 
 def images_key(recipe: Recipe) -> str:
     """The same for recipes that make the same images: a folder name."""
     parts: dict[str, Any] = {
         "task": recipe.task.model_dump(exclude={"real", "name", "own_names", "ensemble"}),
-        "prompts": recipe.prompts.model_dump(),
+        "prompts": recipe.prompts.model_dump(exclude=NO_WORDS),
         "generate": recipe.generate.model_dump(exclude=NO_PIXELS),
         "seed": recipe.seed,
     }
@@ -122,16 +137,69 @@ def _groups(recipe: Recipe) -> list[Group]:
         for column, of_column in table.columns.items():
             changes = {**of_row, **of_column}
             metric = str(changes.pop("metric", table.metric))
-            own = recipe.changed({"table": None, **changes}, f"the cell {row[:60]!r} / {column[:60]!r}")
+            where = f"the cell {row[:60]!r} / {column[:60]!r}"
+            own = recipe.changed({"table": None, **changes}, where)
+            _check_metric(metric, own.changed(_evaluate({metric}), where), where)
             key = store.fingerprint(own.model_dump(mode="json"))
             cells.setdefault(key, {})[row, column] = metric
             resolved[key] = own
     groups = []
     for key, own_cells in cells.items():
         name = " / ".join(next(iter(own_cells)))
-        own = resolved[key].changed({"name": name[:200], **_evaluate(set(own_cells.values()))})
+        own = resolved[key].changed(
+            {"name": name[:200], **_evaluate(set(own_cells.values()))}, f"the cell {name[:120]!r}"
+        )
         groups.append(Group(name, own, own_cells))
     return groups
+
+
+def _check_metric(metric: str, own: Recipe, where: str) -> None:
+    """Raise FigmentError for a metric that the cell's run would not have."""
+    known = measured_by(own)
+    if metric in known:
+        return
+    places = {"train": own.task.real.train, "test": own.task.real.test, "few_shot": own.few_shot}
+    lacking = [
+        f"task.real.{name}" if name in ("train", "test") else name for name, value in places.items() if not value
+    ]
+    hint = f" Some need {', '.join(lacking)}, which the cell has not." if lacking else ""
+    raise FigmentError(
+        f"The table wants {metric[:60]!r} of {where}, and that is not measured.{nearest(metric, known)} What can be"
+        f" measured: {', '.join([*known, *ASKED_FOR])}.{hint}"
+    )
+
+
+def _check_group(group: Group, walk: Walk) -> None:
+    """Find out before any run of the table what would be refused in this one. Raises FigmentError, naming the cell."""
+    try:
+        walk.check()
+    except FigmentError as error:
+        raise FigmentError(f"The cell {group.name[:120]!r}: {error}") from error
+    train = walk.given.get("train")
+    most = 0 if train is None else int(np.bincount(train.labels).min())
+    for metric in group.cells.values():
+        shots = metric.removeprefix(f"{TOP1}real_")
+        if shots.isdigit() and int(shots) > most:
+            raise FigmentError(
+                f"The cell {group.name[:120]!r} shows {metric!r}, and the smallest class in task.real.train has {most} pictures."
+            )
+
+
+def _check_folder(out: Path, images: set[str]) -> None:
+    """Raise FigmentError where a folder holds a run, or a table of which none of the ``images`` are."""
+    if not (out / "cells").is_dir() and (out / "prompts").is_dir():
+        raise FigmentError(f"{out} holds a single run, and this recipe has a table. Choose another folder with --out.")
+    there = {p.parent.parent.name for p in (out / "images").glob("*/images/train-*.parquet")}
+    if there and not there & images:
+        raise FigmentError(
+            f"{out} holds a table of other images than this recipe asks for: its task, prompts, generator or seed is another."
+            " Choose another folder with --out, or remove that one."
+        )
+
+
+def _folders(out: Path, number: int, group: Group, seed: int, own: Recipe) -> tuple[Path, Path]:
+    """Where a run goes, and where the images are that it shares."""
+    return out / "cells" / folder_name(number, group.name) / f"seed-{seed}", out / "images" / images_key(own)
 
 
 def _evaluate(metrics: set[str]) -> dict[str, Any]:
@@ -140,7 +208,7 @@ def _evaluate(metrics: set[str]) -> dict[str, Any]:
     return {
         "evaluate.real_all": bool(metrics & {"top1/real_all", "gain/real_all"}),
         "evaluate.exchange_rate": of_curve,
-        "evaluate.baselines": [name for name in get_args(Baseline) if f"{TOP1}{name}" in metrics],
+        "evaluate.baselines": [name for name in get_args(Baseline) if metrics & {f"{TOP1}{name}", f"gain/{name}"}],
         "evaluate.fidelity": bool(metrics & {"frechet", "recognised"}),
     }
 
@@ -152,7 +220,14 @@ def _right(folder: Path, metric: str) -> np.ndarray | None:
     """How often each test picture was right, float (n,) over the training seeds; None for what is no accuracy."""
     if not metric.startswith(TOP1):
         return None
-    predictions = pq.read_table(folder / "model" / "predictions.parquet")
+    path = folder / "model" / "predictions.parquet"
+    try:
+        predictions = files.open_parquet(path).read()  # local or remote
+    except (OSError, ValueError) as error:  # pyarrow's are among them
+        raise FigmentError(
+            f"{path} cannot be read: {' '.join(str(error).split())[:200].rstrip('.')}. Remove {path.with_name('stage.json')} and run"
+            " the table again: that one run learns and is measured anew, from the same images."
+        ) from error
     own = [c for c in predictions.column_names if c.rpartition("/")[0] == metric]
     if not own:  # of the curve of real pictures, which keeps no predictions
         return None
@@ -160,9 +235,14 @@ def _right(folder: Path, metric: str) -> np.ndarray | None:
     return np.mean([predictions[name].to_numpy() == labels for name in own], axis=0)
 
 
-def _measured(runs: list[tuple[Result, np.ndarray | None]]) -> Measured:
+def _task_of(recipe: Recipe) -> str:
+    """The same for recipes that are asked the same question: the classes, and where the test pictures are."""
+    return store.fingerprint([recipe.task.class_names, recipe.task.real.test])
+
+
+def _measured(runs: list[tuple[Result, np.ndarray | None]], task: str) -> Measured:
     right = [one for _, one in runs if one is not None]
-    return Measured([result for result, _ in runs], np.stack(right) if len(right) == len(runs) else None)
+    return Measured([result for result, _ in runs], np.stack(right) if len(right) == len(runs) else None, task)
 
 
 def _cell(cell: Measured) -> Cell:
@@ -213,11 +293,13 @@ def _orderings(table: Table, cells: dict[tuple[str, str], Measured]) -> Iterator
     for row in table.rows:
         own = [row] if row in table.printed else list(table.printed)
         for a, b in combinations(table.columns, 2):
-            if _comparable(cells[row, a], cells[row, b]):
+            less = [column in table.lower_is_better for column in (a, b)]
+            if less[0] == less[1] and _comparable(cells[row, a], cells[row, b]):
                 differences = [
                     table.printed[r][b] - table.printed[r][a] for r in own if {a, b} <= table.printed[r].keys()
                 ]
-                yield from _ordering("columns", row, a, b, differences, cells[row, a], cells[row, b], 1)
+                sign = -1 if less[0] else 1
+                yield from _ordering("columns", row, a, b, differences, cells[row, a], cells[row, b], sign)
     for column in table.columns:
         sign = -1 if column in table.lower_is_better else 1
         for a, b in combinations(table.rows, 2):
@@ -229,7 +311,7 @@ def _orderings(table: Table, cells: dict[tuple[str, str], Measured]) -> Iterator
 
 def _comparable(a: Measured, b: Measured) -> bool:
     kinds = [cell.results[0].metric for cell in (a, b)]
-    return kinds[0] == kinds[1] or all(kind.startswith(TOP1) for kind in kinds)
+    return a.task == b.task and (kinds[0] == kinds[1] or all(kind.startswith(TOP1) for kind in kinds))
 
 
 def _ordering(
@@ -248,7 +330,7 @@ def _ordering(
 def _difference(a: Measured, b: Measured, sign: int) -> tuple[float, tuple[float, float]]:
     """By how much b is better than a, seed by seed, with its 95 % interval."""
     if a.right is not None and b.right is not None:
-        paired = paired_difference(a.right, b.right)
+        paired = paired_difference(*((a.right, b.right) if sign > 0 else (b.right, a.right)))
         return paired.value, paired.ci
     d = sign * np.array([y.value - x.value for x, y in zip(a.results, b.results, strict=True)])
     if len(d) == 1:
@@ -277,7 +359,15 @@ def read_table(folder: Path) -> TablePage:
     path = folder / "table.json"
     if not path.is_file():
         raise FigmentError(f"{folder} holds no finished table. Run its recipe again to finish it: figment run {folder}")
-    own = files.read_json(path)
+    try:
+        return _page_of(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise FigmentError(
+            f"{path} is damaged. Write it again, from the finished runs: figment run {folder}"
+        ) from error
+
+
+def _page_of(own: dict[str, Any]) -> TablePage:
     cells = {(c.pop("row"), c.pop("column")): c for c in own["cells"]}
     del own["conclusion"]
     return TablePage(

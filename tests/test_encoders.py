@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 import tiny
 from figment.classify.coop import coop
-from figment.encoders import ClipEncoder, OpenClipEncoder, open_encoder
+from figment.encoders import ClipEncoder, Features, OpenClipEncoder, open_encoder
 from figment.errors import FigmentError
 from figment.pictures import open_pictures
 from figment.starter import folder as starter_folder
@@ -275,3 +275,14 @@ def test_the_starter_has_a_clip_with_batchnorm():
     assert ((features @ prototypes.T).argmax(1) == pool.labels).mean() > 0.6
     words = [f"a dark {name} for women" for name in task.class_names]
     assert encoder.texts(words) == pytest.approx(open_encoder("starter/clip").texts(words), abs=2e-3)
+
+
+def test_only_the_features_that_are_asked_for_come_into_memory(photos, clip, tmp_path):
+    """A folder of features may serve many tasks."""
+    train = open_pictures(photos / "train", ["red thing", "green thing", "blue thing"])
+    first = Features(open_encoder(str(clip)), tmp_path, chunk=5)
+    everything = first(train)
+    again = Features(open_encoder(str(clip)), tmp_path)
+    again.encoder.images = None  # type: ignore[method-assign,assignment]  # nothing is encoded a second time
+    assert np.array_equal(again(train.take([7, 2])), everything[[7, 2]]) and len(again._known) == 2
+    assert np.array_equal(again(train), everything)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from figment import files, store
@@ -39,8 +40,10 @@ class Features:
             else folder / f"{_slug(getattr(encoder, 'name', 'encoder'))}-{encoder.fingerprint[:12]}"
         )
         self._known: dict[str, np.ndarray] = {}
-        for path in sorted(self.folder.glob("*.parquet")) if self.folder else []:
-            self._remember(store.read_shard(path))
+        self._stored: dict[Path, pa.ChunkedArray] = {  # file -> whose features it holds
+            path: store.read_shard(path, ["digest"])["digest"]
+            for path in (sorted(self.folder.glob("*.parquet")) if self.folder else [])
+        }
 
     def __call__(self, pictures: Pictures, description: str = "encode") -> np.ndarray:
         """``float32 (N, D)``, in the order of ``pictures``. Raises :class:`figment.pictures.Unreadable` where one cannot be read."""
@@ -61,6 +64,7 @@ class Features:
     def _encode(self, pictures: Pictures, description: str) -> dict[int, Unreadable]:
         """Encode those that are not known yet, each decoded once. Returns position -> error of those that cannot be read."""
         digests = pictures.digests
+        self._recall({d for d in digests if d not in self._known})
         new = [i for i, d in enumerate(digests) if d not in self._known]
         failed: dict[int, Unreadable] = {}
         if new:
@@ -69,6 +73,14 @@ class Features:
                     self._add([digests[i] for i in index], self.encoder.images(images))
                     advance(len(index))
         return failed
+
+    def _recall(self, wanted: set[str]) -> None:
+        """Read what the folder has of these pictures, and of no others: it may hold millions, of several tasks."""
+        asked = pa.array(sorted(wanted), pa.string())
+        for path, stored in self._stored.items() if wanted else []:
+            own = pc.is_in(stored, value_set=asked)
+            if pc.any(own).as_py():
+                self._remember(store.read_shard(path).filter(own))
 
     def _add(self, digests: list[str], features: np.ndarray) -> None:
         values = pa.FixedSizeListArray.from_arrays(pa.array(features.ravel(), pa.float32()), features.shape[1])

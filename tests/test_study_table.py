@@ -151,6 +151,14 @@ def test_rows_that_are_not_run_speak_where_they_agree():
     assert orderings_of({"x": {"a": 1, "b": 1}}, cells) == {}
 
 
+def test_a_row_that_the_paper_does_not_print_is_not_judged_by_those_it_does():
+    cells = {(row, column): measured(0.5 + 0.2 * (column == "b")) for row in ("printed", "ours alone") for column in "ab"}
+    assert len(orderings_of({"printed": {"a": 1, "b": 2}}, cells)) == 1
+    table = {"title": "t", "rows": {"printed": {}, "ours alone": {}}, "columns": {"a": {}, "b": {}}}
+    found = _orderings(Table.model_validate({**table, "printed": {"printed": {"a": 1, "b": 2}}}), cells)
+    assert [o.at for o in found] == ["printed"]
+
+
 def test_where_less_is_better_and_units_differ():
     far, near = measured(90.0, metric="frechet"), measured(40.0, metric="frechet")
     far, near = Measured(far.results, None), Measured(near.results, None)

@@ -152,7 +152,9 @@ def test_rows_that_are_not_run_speak_where_they_agree():
 
 
 def test_a_row_that_the_paper_does_not_print_is_not_judged_by_those_it_does():
-    cells = {(row, column): measured(0.5 + 0.2 * (column == "b")) for row in ("printed", "ours alone") for column in "ab"}
+    cells = {
+        (row, column): measured(0.5 + 0.2 * (column == "b")) for row in ("printed", "ours alone") for column in "ab"
+    }
     assert len(orderings_of({"printed": {"a": 1, "b": 2}}, cells)) == 1
     table = {"title": "t", "rows": {"printed": {}, "ours alone": {}}, "columns": {"a": {}, "b": {}}}
     found = _orderings(Table.model_validate({**table, "printed": {"printed": {"a": 1, "b": 2}}}), cells)

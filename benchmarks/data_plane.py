@@ -1,10 +1,10 @@
-"""Writing and reading pictures beside ImageFolder of PNG files and WebDataset, and what a million rows cost in memory.
+"""Writing and reading images beside ImageFolder of PNG files and WebDataset, and what a million rows cost in memory.
 
     python benchmarks/data_plane.py                 about 20 minutes on two CPU cores, 4 GB of disk
-    python benchmarks/data_plane.py --quick         about 2 minutes: fewer pictures, no million
+    python benchmarks/data_plane.py --quick         about 2 minutes: fewer images, no million
     python benchmarks/data_plane.py --rows 100000   the larger of the two counts of rows; the smaller is a tenth of it
 
-The pictures are those of the procedural generator: striped noise, which no codec packs well. All ways get the same pixels, batch
+The images are those of the procedural generator: striped noise, which no codec packs well. All ways get the same pixels, batch
 size and workers, and give batches of uint8 tensors; all files are in the page cache, so it is processors that are measured. The
 times of the ways are taken in turns, and the best of each counts. The last line is JSON.
 """
@@ -30,7 +30,7 @@ from figment import png
 from figment.generate.plan import Plan
 from figment.generate.procedural import ProceduralGenerator
 from figment.generate.stage import fill
-from figment.pictures import ShardPictures, open_shards
+from figment.images_in import ShardImages, open_shards
 from figment.store import Stage
 from figment.types import Prompt
 
@@ -72,7 +72,7 @@ def best(ways: dict[str, Callable[[], float]]) -> dict[str, float]:
 
 
 def made(plan: Plan, size: int) -> Iterator[tuple[int, int, np.ndarray]]:
-    """Number, label and pixels of each picture, as the generator gives them."""
+    """Number, label and pixels of each image, as the generator gives them."""
     generator = ProceduralGenerator(height=size, width=size)
     for start in range(0, len(plan), 64):
         samples = [plan[i] for i in range(start, min(start + 64, len(plan)))]
@@ -119,11 +119,11 @@ def measure_writing(root: Path, n: int, size: int) -> dict[str, float]:
 
 
 def read_figment(folder: Path, n: int, batch: int, workers: int) -> float:
-    from figment.loading.loader import Loader, PictureDataset
+    from figment.loading.loader import ImageDataset, Loader
     from figment.loading.orders import Shuffled
 
-    pictures = open_shards(folder)[0]
-    return consume(Loader(PictureDataset(pictures), Shuffled(len(pictures)), batch, num_workers=workers), n)
+    images = open_shards(folder)[0]
+    return consume(Loader(ImageDataset(images), Shuffled(len(images)), batch, num_workers=workers), n)
 
 
 def read_folder(folder: Path, n: int, batch: int, workers: int) -> float:
@@ -177,8 +177,8 @@ def decode_figment(data: list[bytes]) -> None:
 
 def measure_reading(root: Path, n: int, size: int) -> dict[str, float]:
     """Milliseconds a row of shuffled reading, and of bare decoding of the same bytes, held in memory."""
-    pictures: ShardPictures = open_shards(root / "figment")[0]
-    data = [pictures.data(i) for i in np.random.default_rng(0).permutation(len(pictures))[: min(n, 4000)]]
+    images: ShardImages = open_shards(root / "figment")[0]
+    data = [images.data(i) for i in np.random.default_rng(0).permutation(len(images))[: min(n, 4000)]]
     ways = {"figment": read_figment, "ImageFolder": read_folder, "WebDataset": read_webdataset}
     figures: dict[str, float] = {}
     for workers in (0, 2):
@@ -255,7 +255,7 @@ def targets(figures: dict[str, dict]) -> dict[str, bool]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="few pictures, and no measurement of memory")
+    parser.add_argument("--quick", action="store_true", help="few images, and no measurement of memory")
     parser.add_argument("--rows", type=int, default=0, help="rows for the measurement of memory; default 1,000,000")
     parser.add_argument("--folder", type=Path, help="where a temporary folder may be made; default: the system's")
     args = parser.parse_args()
@@ -274,7 +274,7 @@ def main() -> None:
         for size, n in counts.items():
             root = Path(temporary) / f"{size}"
             figures[f"write {size} px"] = measure_writing(root, n, size)
-            show(f"writing {n:,} pictures of {size} px, the generator's time included", figures[f"write {size} px"])
+            show(f"writing {n:,} images of {size} px, the generator's time included", figures[f"write {size} px"])
             figures[f"read {size} px"] = measure_reading(root, n, size)
             show(f"shuffled reading at {size} px in batches of {BATCH[size]}", figures[f"read {size} px"])
     print()

@@ -22,7 +22,7 @@ from figment import starter
 from figment.evaluate.cas import classification_accuracy_score, to_grey
 from figment.generate.diffusers import DiffusersGenerator
 from figment.generate.plan import Plan
-from figment.pictures import open_pictures
+from figment.images_in import open_images
 from figment.prompts.attributes import Attributes
 from figment.task import load_task
 
@@ -51,7 +51,7 @@ def main() -> None:
     prompts = Attributes()(task, max(1, n // 10), np.random.default_rng(0))
     samples = list(Plan(prompts, n // len(task.class_names), seed=0))
     texts, labels = [s.prompt for s in samples], np.array([s.label for s in samples])
-    test = open_pictures(starter.folder("test"), task.class_names)
+    test = open_images(starter.folder("test"), task.class_names)
     test_x = to_grey(test.load(range(len(test))))
 
     pipe = diffusers.DiffusionPipeline.from_pretrained(starter.folder("pipeline"), safety_checker=None)

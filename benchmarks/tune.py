@@ -3,7 +3,7 @@
     python benchmarks/tune.py            about 4 minutes on two CPU cores, 1 GB of memory
     python benchmarks/tune.py --quick    about 20 seconds: 3 epochs
 
-Both start from the same zero-shot head, see the pictures in the same order, and have to end with the same weights: 30 epochs of
+Both start from the same zero-shot head, see the images in the same order, and have to end with the same weights: 30 epochs of
 AdamW with a cosine schedule, clipping and soft targets, which are the defaults. The loop is `plain` below: a `DataLoader` over a
 `TensorDataset`, an ``nn.Linear``, autograd, ``torch.optim.AdamW``. Times are from the arrays of features to the trained weights;
 the two take turns, and the medians count. The last line is JSON.
@@ -26,9 +26,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Sampler, TensorDataset
 
-from figment.classify.head import Head
-from figment.classify.settings import TuneSettings
-from figment.classify.tune import tune
+from figment.learners.clip_head.head import Head
+from figment.learners.clip_head.settings import TuneSettings
+from figment.learners.clip_head.tune import tune
 
 N_FEATURES, N_TEST = 1024, 2_000
 SEED = 0
@@ -103,12 +103,12 @@ def best_rate(batch: int, n_classes: int, repeats: int = 30) -> float:
 
 
 def flops(n: int, n_classes: int) -> int:
-    """Of one of the two products, for ``n`` pictures."""
+    """Of one of the two products, for ``n`` images."""
     return 2 * n * N_FEATURES * n_classes
 
 
 def differences(own: nn.Linear, other: nn.Linear, test: Tensor) -> dict[str, float]:
-    """How far apart two heads are: in their weights and biases, and in what they say of the test pictures."""
+    """How far apart two heads are: in their weights and biases, and in what they say of the test images."""
     with torch.no_grad():
         a, b = own(test), other(test)
         return {
@@ -160,7 +160,7 @@ def show(title: str, m: dict) -> None:
     )
     print(
         f"  weights up to {m['largest_weight']:.1f} differ by {m['weights_differ']:.1e} at most, test probabilities by "
-        f"{m['probabilities_differ']:.1e}; {m['other_class']} of {N_TEST:,} test pictures go to another class"
+        f"{m['probabilities_differ']:.1e}; {m['other_class']} of {N_TEST:,} test images go to another class"
     )
     print(f"  test accuracy {m['accuracy_before']:.3f} before, {m['accuracy_after']:.3f} after", flush=True)
 

@@ -1,4 +1,4 @@
-"""What several test files share: tiny real models, made once, and class folders of small real pictures."""
+"""What several test files share: tiny real models, made once, and class folders of small real images."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def clip(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory) -> Path:
-    """``train``, ``val`` and ``test``: noisy pictures of one colour a class, 6, 4 and 12 of each."""
+    """``train``, ``val`` and ``test``: noisy images of one colour a class, 6, 4 and 12 of each."""
     root = tmp_path_factory.mktemp("photos")
     rng = np.random.default_rng(0)
     for split, n in {"train": 6, "val": 4, "test": 12}.items():

@@ -19,7 +19,7 @@ SHARDS = 3  # of 8, 8 and 4 rows
 
 
 def recipe(**changes: Any) -> Recipe:
-    """Two classes, four prompts and ten pictures of each, drawn by arithmetic."""
+    """Two classes, four prompts and ten images of each, drawn by arithmetic."""
     data = {
         "task": {"class_names": NAMES, "contexts": ["a", "b", "c", "d"]},
         "prompts": {"kind": "attributes", "per_class": 4},
@@ -46,8 +46,8 @@ def flip(path: Path, position: int, bit: int = 1) -> None:
     path.write_bytes(bytes(data))
 
 
-def picture_at(path: Path, row: int) -> int:
-    """Where the picture of a row starts in a shard."""
+def image_at(path: Path, row: int) -> int:
+    """Where the image of a row starts in a shard."""
     places = store.image_places(store.shard_metadata(path))
     assert places is not None
     return int(places[row, 0])

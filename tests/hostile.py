@@ -38,8 +38,8 @@ from transformers import PreTrainedTokenizerFast
 from figment import starter, store
 from figment.encoders import Features
 from figment.errors import FigmentError
-from figment.pictures import open_pictures, open_shards
-from figment.pictures.unreadable import check_enough_is_left, named
+from figment.images_in import open_images, open_shards
+from figment.images_in.unreadable import check_enough_is_left, named
 from figment.recipe import Recipe, load_recipe, validate
 from figment.report.folder import report_of
 from figment.run import run_recipe
@@ -63,7 +63,7 @@ class Lost(AssertionError):
 
 
 class MeanColour:
-    """The smallest encoder: a picture's mean colour."""
+    """The smallest encoder: an image's mean colour."""
 
     fingerprint, logit_scale = "mean", 1.0
 
@@ -112,16 +112,16 @@ class Bench:
     def read(self, where: Path | None = None) -> str:
         """Open the folder as a run does: what can be read, and by name what cannot."""
         with self.untouched():
-            given = open_pictures(where or self.inputs, CLASSES)
+            given = open_images(where or self.inputs, CLASSES)
             left, unreadable = Features(MeanColour()).readable(given)
             if len(left) + len(unreadable) != len(given):
-                raise Lost(f"{len(given)} pictures became {len(left)} and {len(unreadable)}")
+                raise Lost(f"{len(given)} images became {len(left)} and {len(unreadable)}")
             check_enough_is_left(unreadable, given.labels, left.labels, CLASSES, "task.real.test")
         if unreadable:
             return f"named skip: {named(unreadable)}; the other {len(left)} are used"
         odd = [i for i in range(len(left)) if "odd" in left.ids[i]]
         if not odd:
-            return f"works: {len(left)} pictures"
+            return f"works: {len(left)} images"
         image = left.load(odd)[0]
         colour = ", ".join(f"{c:.0f}" for c in image.mean((0, 1)))
         return f"works: read as {image.shape[1]} x {image.shape[0]} pixels of mean colour ({colour})"
@@ -160,7 +160,7 @@ class Bench:
         }
 
     def run(self, changes: dict[str, Any] | None = None, out: str = "out", **task: Any) -> str:
-        """A whole run with real test pictures; every row, file and line of it is looked at."""
+        """A whole run with real test images; every row, file and line of it is looked at."""
         names = task.get("class_names", CLASSES)
         rng = np.random.default_rng(0)
         samples = [
@@ -181,10 +181,10 @@ class Bench:
         notes = [line.strip() for line in said.getvalue().splitlines() if "longer than" in line]
         return f"works: {3 * len(names)} images, report well-formed" + "".join(f"; says: {n}" for n in notes)
 
-    # ---- runs with a few real pictures, and tables of runs
+    # ---- runs with a few real images, and tables of runs
 
     def real(self) -> dict[str, Any]:
-        """``task.real`` with training pictures, 12 of each class."""
+        """``task.real`` with training images, 12 of each class."""
         for label, name in enumerate(CLASSES):
             for i in range(GOOD):
                 self.file(f"train/{name}/{i:02d}.png", png(solid(100 * label, 20 * i, 40)))
@@ -210,7 +210,7 @@ class Bench:
 
     def own_split(self, change: Callable[[Any], Any] = lambda split: split, seed: int = 0) -> str:
         """A split file as a run publishes it, changed."""
-        pool = open_pictures(Path(self.real()["train"]), CLASSES)
+        pool = open_images(Path(self.real()["train"]), CLASSES)
         write_split(self.folder / "published.json", pool, draw_shots(pool.labels, 2, seed))
         split = json.loads((self.folder / "published.json").read_text())
         (self.folder / "published.json").unlink()
@@ -407,7 +407,7 @@ def check_page(html: str) -> None:
         raise Lost("the report holds control characters")
 
 
-# ---- pictures --------------------------------------------------------------------------------------------------------
+# ---- images --------------------------------------------------------------------------------------------------------
 
 
 def solid(*colour: int, size: tuple[int, int] = (6, 4), mode: str = "RGB") -> Image.Image:
@@ -472,10 +472,10 @@ def upright(orientation: int) -> bytes:
 
 def turned(bench: Bench, orientation: int) -> str:
     bench.odd(upright(orientation), "odd.jpg")
-    pictures = open_pictures(bench.inputs, CLASSES)
-    image = pictures.load([pictures.ids.index("cat/odd.jpg")])[0]
+    images = open_images(bench.inputs, CLASSES)
+    image = images.load([images.ids.index("cat/odd.jpg")])[0]
     if image.shape != (40, 60, 3) or image[:15, :25, 0].mean() < 230 or image[25:].mean() > 20:
-        raise Lost("the picture does not stand upright")
+        raise Lost("the image does not stand upright")
     return "works: 60 x 40 pixels, upright"
 
 
@@ -505,9 +505,9 @@ def secret(path: Path) -> None:
 def vanishing(bench: Bench) -> str:
     path = bench.photographs() / "odd.png"
     path.write_bytes(noise())
-    pictures = open_pictures(bench.inputs, CLASSES)
+    images = open_images(bench.inputs, CLASSES)
     path.unlink()
-    left, unreadable = Features(MeanColour()).readable(pictures)
+    left, unreadable = Features(MeanColour()).readable(images)
     return f"named skip: {named(unreadable)}; the other {len(left)} are used"
 
 
@@ -531,7 +531,7 @@ def raw_name(name: bytes) -> Callable[[Bench], str]:
 
 
 def mixed(bench: Bench) -> str:
-    """Files that are no pictures, and photographs in folders of folders."""
+    """Files that are no images, and photographs in folders of folders."""
     cats = bench.photographs()
     for name in ("Thumbs.db", ".DS_Store", "desktop.ini", "._00.png", "notes.txt", "IMG_1.CR2"):
         (cats / name).write_bytes(b"\0\0")
@@ -726,7 +726,7 @@ PICTURES = [
     Case("photographs", "a bomb: a text chunk of 100 MB", lambda b: b.odd(text_bomb()), "(named skip|works)"),
     Case("photographs", "an empty file", lambda b: b.odd(b""), "named skip.*an empty file"),
     Case("photographs", "zeros alone", lambda b: b.odd(bytes(4096), "odd.jpg"), "named skip.*zeros"),
-    Case("photographs", "text named .jpg", lambda b: b.odd(b"no picture\n" * 9, "odd.jpg"), "named skip.*no format known"),
+    Case("photographs", "text named .jpg", lambda b: b.odd(b"no image\n" * 9, "odd.jpg"), "named skip.*no format known"),
     Case("photographs", "a web page named .jpg", lambda b: b.odd(b"<!DOCTYPE html><html>404", "odd.jpg"), "named skip.*a web page"),
     Case("photographs", "an SVG", lambda b: b.odd(b'<?xml version="1.0"?>\n<svg/>', "odd.svg"), "named skip.*SVG"),
     Case("photographs", "a HEIC photograph", lambda b: b.odd(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(64), "IMG_odd.HEIC"), "named skip.*HEIC"),
@@ -737,7 +737,7 @@ PICTURES = [
     Case("photographs", "random bytes", lambda b: b.odd(np.random.default_rng(1).bytes(9999), "odd.jpg"), "named skip.*no format"),
     Case("photographs", "a suffix that is not the content's", lambda b: b.odd(noise("PNG"), "odd.jpg"), "works"),
     Case("photographs", "a suffix in capitals", lambda b: b.odd(JPEG, "odd.JPeG"), "works"),
-    Case("photographs", "a folder named x.jpg", special(lambda p: p.mkdir()), "works: 24 pictures"),
+    Case("photographs", "a folder named x.jpg", special(lambda p: p.mkdir()), "works: 24 images"),
     Case("photographs", "a link that leads nowhere", special(lambda p: p.symlink_to("gone.jpg")), "named skip.*leads nowhere"),
     Case("photographs", "a link that leads to itself", special(lambda p: p.symlink_to(p.name)), "named skip"),
     Case("photographs", "a link to /dev/zero, which never ends", special(lambda p: p.symlink_to("/dev/zero")), "named skip.*not a regular file"),
@@ -748,11 +748,11 @@ PICTURES = [
     Case("photographs", "a name that is not UTF-8", raw_name(b"odd\xff\xfe.png"), "works"),
     Case("photographs", "a name that begins with a hyphen", raw_name(b"-rf odd.png"), "works"),
     Case("photographs", "a broken one with escapes in its name", lambda b: b.odd(b"", "odd\x1b[31m.png"), "named skip"),
-    Case("photographs", "Thumbs.db and others that are no pictures", mixed, "works: 25 pictures"),
+    Case("photographs", "Thumbs.db and others that are no images", mixed, "works: 25 images"),
     Case("photographs", "a tenth of them broken", broken_ones(2), "named skip"),
-    Case("photographs", "more than a tenth of them broken", broken_ones(3), "error.*3 of the 24 pictures.*more than a tenth"),
-    Case("photographs", "all of one class broken", broken_ones(12), "error.*Not one of the 12 pictures of 'cat'"),
-    Case("photographs", "a class folder with nothing in it", lambda b: (shutil.rmtree(b.photographs()), (b.inputs / "cat").mkdir(), b.read())[-1], "error.*holds no pictures"),
+    Case("photographs", "more than a tenth of them broken", broken_ones(3), "error.*3 of the 24 images.*more than a tenth"),
+    Case("photographs", "all of one class broken", broken_ones(12), "error.*Not one of the 12 images of 'cat'"),
+    Case("photographs", "a class folder with nothing in it", lambda b: (shutil.rmtree(b.photographs()), (b.inputs / "cat").mkdir(), b.read())[-1], "error.*holds no images"),
     Case("photographs", "a class folder in another Unicode form", lambda b: renamed_class(b), "works"),
     Case("photographs", "no folder at all", lambda b: b.read(b.inputs / "none"), "error.*does not exist"),
 ]  # fmt: skip
@@ -766,14 +766,14 @@ DATA = [
     Case("data sets", "Parquet with a nested column for an image", lambda b: parquet(b, image=[[c] for c in cells()], label=LABELS), "error.*struct"),
     Case("data sets", "Parquet with paths for images", lambda b: parquet(b, image=["a.png"] * 24, label=LABELS), "error.*struct"),
     Case("data sets", "Parquet with fractions for labels", lambda b: parquet(b, image=cells(), label=[0.5] * 24), "error.*whole numbers"),
-    Case("data sets", "Parquet with a broken picture", with_cell({"bytes": b"no picture", "path": ""}), "named skip.*no format"),
-    Case("data sets", "Parquet with a row without a picture", with_cell(None), "named skip"),
-    Case("data sets", "Parquet with a picture of no bytes", with_cell({"bytes": b"", "path": None}), "named skip"),
+    Case("data sets", "Parquet with a broken image", with_cell({"bytes": b"no image", "path": ""}), "named skip.*no format"),
+    Case("data sets", "Parquet with a row without an image", with_cell(None), "named skip"),
+    Case("data sets", "Parquet with an image of no bytes", with_cell({"bytes": b"", "path": None}), "named skip"),
     Case("data sets", "Parquet cut off", lambda b: (parquet(b, image=cells(), label=LABELS), b.file("data.parquet", cut((b.inputs / "data.parquet").read_bytes(), 0.5)), b.read())[-1], "error.*not a Parquet file"),
     Case("data sets", "text named .parquet", lambda b: (b.file("data.parquet", "hello"), b.read())[-1], "error.*not a Parquet file"),
-    Case("data sets", "Parquet with no rows", lambda b: parquet(b, image=pa.array([], pa.struct([("bytes", pa.binary()), ("path", pa.string())])), label=pa.array([], pa.int64())), "error.*no pictures"),
+    Case("data sets", "Parquet with no rows", lambda b: parquet(b, image=pa.array([], pa.struct([("bytes", pa.binary()), ("path", pa.string())])), label=pa.array([], pa.int64())), "error.*no images"),
     Case("data sets", "a CSV that names a file outside", text_file("t.csv", "path,label\n/etc/passwd,cat\ncat/00.png,dog\n"), "(error|named skip)"),
-    Case("data sets", "a CSV that names a file that is not there", text_file("t.csv", "path,label\ncat/99.png,cat\ndog/00.png,dog\n"), "error.*no picture"),
+    Case("data sets", "a CSV that names a file that is not there", text_file("t.csv", "path,label\ncat/99.png,cat\ndog/00.png,dog\n"), "error.*no image"),
     Case("data sets", "a CSV that is binary", text_file("t.csv", b"\xff\xfe\0p\0a"), "error.*UTF-8"),
     Case("data sets", "metadata.jsonl with a line that is no JSON", text_file("metadata.jsonl", '{"file_name": "cat/00.png", "label": "cat"}\n{oops\n'), "error.*line 2.*not JSON"),
     Case("data sets", "metadata.jsonl that leads out of the folder", text_file("metadata.jsonl", '{"file_name": "../../etc/passwd", "label": "cat"}\n'), "error.*outside"),
@@ -879,7 +879,7 @@ COMMANDS = [
     Case("commands", "report of a run whose stage.json is cut off", damaged_run("model/stage.json", lambda d: d[:40]), "error.*cannot be read"),
     Case("commands", "report of a run whose results are cut off", damaged_run("results.jsonl", lambda d: d[:-40]), "error.*cannot be read"),
     Case("commands", "report of a run whose images are cut off", damaged_run("images/train-00000-of-00001.parquet", lambda d: d[:-40]), "error.*(cannot be read|can be read)"),
-    Case("commands", "report of a run with a damaged picture", damaged_run("images/train-00000-of-00001.parquet", lambda d: damage_picture(d)), "error.*figment verify"),
+    Case("commands", "report of a run with a damaged image", damaged_run("images/train-00000-of-00001.parquet", lambda d: damage_image(d)), "error.*figment verify"),
 ]  # fmt: skip
 
 BAD = 'printf \'task: {class_names: ["🐱 é", "🐱 é"]}\' > r.yaml; '
@@ -899,7 +899,7 @@ ENVIRONMENT = [
 
 
 def guided(**generate: Any) -> Callable[[Bench], str]:
-    """A run whose images start from real pictures."""
+    """A run whose images start from real images."""
     own = {"model": "starter", "images_per_class": 3, "num_inference_steps": 4, "real_guidance": {}, **generate}
     return lambda bench: bench.few({"generate": own})
 
@@ -924,8 +924,8 @@ def no_start_token(folder: Path) -> None:
 
 
 def reordered(split: Any) -> Any:
-    """The digests of two pictures are exchanged: each is another picture than it was."""
-    a, b = split["pictures"][:2]
+    """The digests of two images are exchanged: each is another image than it was."""
+    a, b = split["images"][:2]
     a["digest"], b["digest"] = b["digest"], a["digest"]
     return split
 
@@ -937,66 +937,66 @@ def coop_split(*rows: Any) -> str:
 COOP_ROWS = [[f"images/{name}/{i:02d}.png", label, name] for label, name in enumerate(CLASSES) for i in range(2)]
 LONG = " ".join(["very"] * 20) + " long-haired cat"
 FEW = [
-    Case("few real pictures", "more shots than a class has pictures", lambda b: b.few(shots=13), "error.*wants 13 real pictures of each class, and 'cat' has 12"),
-    Case("few real pictures", "0 shots", lambda b: b.few(shots=0), "error.*few_shot.shots"),
-    Case("few real pictures", "shots that are a word", lambda b: b.few(shots="many"), "error.*few_shot.shots"),
-    Case("few real pictures", "a number in place of few_shot", lambda b: b.early({"few_shot": 16}), "error.*few_shot"),
-    Case("few real pictures", "few_shot: true", lambda b: b.early({"few_shot": True}), "error.*few_shot"),
-    Case("few real pictures", "a field that is not there", lambda b: b.few(shots={"shot": 2}), "error.*Did you mean 'shots'"),
-    Case("few real pictures", "no real training pictures", lambda b: b.early({"few_shot": {}}), "error.*few_shot draws from real training pictures"),
-    Case("few real pictures", "a baseline without few_shot", lambda b: b.early({"evaluate": {"baselines": ["coop"]}}), "error.*give few_shot"),
-    Case("few real pictures", "a baseline that there is not", evaluated(baselines=["tip_adaptor"]), "error.*'tip_adapter'"),
-    Case("few real pictures", "a baseline twice", evaluated(baselines=["coop", "coop"]), "error.*twice"),
-    Case("few real pictures", "CoOp and a class name with which its texts are too long", lambda b: b.few({"evaluate": {"exchange_rate": False, "real_all": False, "baselines": ["coop"]}}, class_names=["cat", "dog", LONG], real={"train": named_folders(b, ["cat", "dog", LONG])}), "error.*CoOp puts 16 learnt vectors.*1 of the 3 names: very very.*Shorten"),
-    Case("few real pictures", "CoOp and an encoder with another kind of tokenizer", lambda b: b.few({"train": {"encoder": copied(b, no_start_token)}, "evaluate": {"exchange_rate": False, "baselines": ["coop"]}}), "error.*CoOp cannot put 16 learnt vectors.*another encoder or baseline"),
-    Case("few real pictures", "an order of real and generated pictures without few_shot", lambda b: b.early({"train": {"order": "real_then_synthetic"}}), "error.*train.order.*give few_shot"),
-    Case("few real pictures", "weights that leave nothing to learn", trained(real_weight=0, synthetic_weight=0), "error.*both 0"),
-    Case("few real pictures", "a weight below 0", trained(real_weight=-1), "error.*train.real_weight"),
-    Case("few real pictures", "0 pictures a class", trained(images_per_class=0), "error.*train.images_per_class"),
-    Case("few real pictures", "wise_ft of 1.5", trained(wise_ft=1.5), "error.*train.wise_ft"),
-    Case("few real pictures", "a warm-up longer than the training", lambda b: b.early({"train": {"encoder": str(b.clip), "epochs": 1, "warmup_steps": 1}}), "error.*never come down"),
-    Case("few real pictures", "a warm-up longer than the training on the shots", trained(warmup_steps=3, epochs=5, batch_size=2, order="synthetic_then_real", real_batch_size=4), "works"),
-    Case("few real pictures", "the same, with less of them a step", trained(warmup_steps=5, epochs=5, batch_size=1, order="synthetic_then_real"), "error.*there are 5 training steps"),
-    Case("few real pictures", "the best epoch on test pictures that there are not", lambda b: b.figment("run", b.file("r.yaml", yaml.safe_dump({**b.data(), "train": {"encoder": str(b.clip), "select": "test_best"}})), "--out", b.folder / "out"), "error.*'test_best', and there are no test pictures"),
-    Case("few real pictures", "an exchange rate that starts above the smallest class", evaluated(exchange_rate=True, shots=[64]), "error.*evaluate.shots starts at 64.*has 12"),
-    Case("few real pictures", "an exchange rate that starts at 0", evaluated(exchange_rate=True, shots=[0, 1]), "error.*evaluate.shots.0"),
-    Case("few real pictures", "a Fréchet distance to 2 pictures", lambda b: b.early({"evaluate": {"exchange_rate": False, "real_all": False, "fidelity": True}}, real={"train": named_folders(b, CLASSES, 1)}), "error.*fidelity needs 4 real training pictures"),
-    Case("few real pictures", "a Fréchet distance of 2 generated pictures", lambda b: b.run({"filters": [{"kind": "clip", "rule": "top_k", "k": 1}], "evaluate": {"exchange_rate": False, "real_all": False, "fidelity": True}}, real=b.real()), "works"),
-    Case("few real pictures", "live BatchNorm on an encoder without any", trained(live={"batch_norm": "live"}), "error.*has none.*ResNet"),
-    Case("few real pictures", "a LoRA on a ResNet, which has no attention layers", trained(encoder="starter/clip_rn", live={"lora_rank": 4}), "error.*has none. Choose a ViT"),
-    Case("few real pictures", "a LoRA and a share of the weights", trained(live={"lora_rank": 4, "share": 0.5}), "error.*set one of the two to 0"),
-    Case("few real pictures", "a share of 30, in percent", trained(live={"share": 30}), "error.*train.live.share"),
-    Case("few real pictures", "crops that are larger than the picture", trained(live={"augment": True, "crop_scale": [0.5, 2]}), "error.*crop_scale"),
-    Case("few real pictures", "live: true", trained(live=True), "error.*train.live"),
-    Case("few real pictures", "the encoder in the loop and an exchange rate", lambda b: b.few({"train": {"live": {}}, "evaluate": {"exchange_rate": True}}), "error.*evaluate.exchange_rate: false"),
-    Case("few real pictures", "the encoder in the loop and the best epoch on the test pictures", trained(live={}, select="test_best"), "works"),
-    Case("few real pictures", "real guidance without few_shot", lambda b: b.early({"generate": {"real_guidance": {}}}), "error.*generate.real_guidance needs few real pictures"),
-    *(Case("few real pictures", f"real guidance with the {kind}, which starts at the beginning alone", guided(scheduler=kind), f"error.*The {kind} cannot start in the middle.*DDIMScheduler") for kind in ("PNDMScheduler", "LMSDiscreteScheduler")),
-    Case("few real pictures", "real guidance with a scheduler that there is not", guided(scheduler="DDIM"), "error.*no scheduler 'DDIM'"),
-    Case("few real pictures", "real guidance with alpha_bar and t_star", guided(real_guidance={"alpha_bar": 0.5, "t_star": 35}), "error.*give one of them"),
-    Case("few real pictures", "real guidance with alpha_bar and the naive mapping", guided(real_guidance={"alpha_bar": 0.5, "mapping": "naive"}), "error.*naive takes t_star"),
-    Case("few real pictures", "real guidance with a t_star of 0.35", guided(real_guidance={"t_star": 0.35}), "error.*t_star"),
-    Case("few real pictures", "real guidance with an alpha_bar of 15", guided(real_guidance={"alpha_bar": 15}), "error.*alpha_bar"),
-    Case("few real pictures", "real guidance of a single step", guided(num_inference_steps=1), "works"),
-    Case("few real pictures", "real guidance with drawings by arithmetic", lambda b: b.few({"generate": {"kind": "procedural", "real_guidance": {}}}), "error.*generate.real_guidance: there is no such field"),
-    Case("few real pictures", "real guidance with a plug-in", lambda b: b.few({"generate": {"kind": "hostile:Writer", "real_guidance": {}}}), "error.*generate.real_guidance: there is no such field"),
-    Case("few real pictures", "real guidance with a model that is not there", guided(model="./none"), "error.*no model folder"),
-    Case("few real pictures", "a split of a run", lambda b: b.own_split(), "works"),
-    Case("few real pictures", "a split that is not there", lambda b: b.few(shots={"split": str(b.inputs / "none.json")}), "error.*cannot be read: No such file"),
-    Case("few real pictures", "a split that is a folder", lambda b: b.few(shots={"split": str(b.inputs)}), "error.*cannot be read: Is a directory"),
-    Case("few real pictures", "a split that is a picture", lambda b: b.split(JPEG), "error.*cannot be read"),
-    Case("few real pictures", "a split cut off", lambda b: b.split('{"pictures": [{"id": "cat/0'), "error.*cannot be read"),
-    Case("few real pictures", "a split of brackets 100,000 deep", lambda b: b.split("[" * 100_000), "error.*cannot be read"),
-    *(Case("few real pictures", f"a split with another structure: {text}", lambda b, t=text: b.split(t), "error.*is no split file") for text in ("[]", '{"pictures": {}}', '{"pictures": [1]}', '{"pictures": [{"name": "a"}]}', '{"pictures": [{"id": 7}]}', '{"train": ["a"], "pictures": 0}', '{"train": [[]]}', '{"train": [[1, 0, "cat"]]}', '{"train": [{"path": "a"}]}')),
-    Case("few real pictures", "a split with no picture in it", lambda b: b.split('{"pictures": []}'), "error.*has no picture of: cat, dog"),
-    Case("few real pictures", "a split without one of the classes", lambda b: b.own_split(lambda s: {"pictures": s["pictures"][:2]}), "error.*has no picture of: dog"),
-    Case("few real pictures", "a split that names pictures twice", lambda b: b.own_split(lambda s: {"pictures": s["pictures"] * 2}), "error.*names 4 pictures more than once: cat/"),
-    Case("few real pictures", "a split of pictures that changed since", lambda b: b.own_split(reordered), "error.*2 of 4 pictures.*others than they were"),
-    Case("few real pictures", "a split of another data set", lambda b: b.split(coop_split(["pets/Abyssinian_1.jpg", 0, "abyssinian"])), "error.*1 of 1 pictures.*not among the real pictures"),
-    Case("few real pictures", "a split with escapes in its names", lambda b: b.split(coop_split(["\x1b[31mred\udcff.png", 0, "cat"])), "error.*not among the real pictures"),
-    Case("few real pictures", "a split with a way up in its names", lambda b: b.split(coop_split(["../../../etc/passwd", 0, "cat"])), "error.*not among the real pictures"),
-    Case("few real pictures", "CoOp's split, with more of one class", lambda b: b.split(coop_split(*COOP_ROWS, ["images/dog/05.png", 1, "dog"])), "works"),
-    Case("few real pictures", "CoOp's split, and real guidance with the PNDMScheduler", lambda b: b.few({"generate": {"scheduler": "PNDMScheduler", "real_guidance": {}}}, shots={"split": str(b.file("split.json", coop_split(*COOP_ROWS)))}), "error.*cannot start in the middle"),
+    Case("few real images", "more shots than a class has images", lambda b: b.few(shots=13), "error.*wants 13 real images of each class, and 'cat' has 12"),
+    Case("few real images", "0 shots", lambda b: b.few(shots=0), "error.*few_shot.shots"),
+    Case("few real images", "shots that are a word", lambda b: b.few(shots="many"), "error.*few_shot.shots"),
+    Case("few real images", "a number in place of few_shot", lambda b: b.early({"few_shot": 16}), "error.*few_shot"),
+    Case("few real images", "few_shot: true", lambda b: b.early({"few_shot": True}), "error.*few_shot"),
+    Case("few real images", "a field that is not there", lambda b: b.few(shots={"shot": 2}), "error.*Did you mean 'shots'"),
+    Case("few real images", "no real training images", lambda b: b.early({"few_shot": {}}), "error.*few_shot draws from real training images"),
+    Case("few real images", "a baseline without few_shot", lambda b: b.early({"evaluate": {"baselines": ["coop"]}}), "error.*give few_shot"),
+    Case("few real images", "a baseline that there is not", evaluated(baselines=["tip_adaptor"]), "error.*'tip_adapter'"),
+    Case("few real images", "a baseline twice", evaluated(baselines=["coop", "coop"]), "error.*twice"),
+    Case("few real images", "CoOp and a class name with which its texts are too long", lambda b: b.few({"evaluate": {"exchange_rate": False, "real_all": False, "baselines": ["coop"]}}, class_names=["cat", "dog", LONG], real={"train": named_folders(b, ["cat", "dog", LONG])}), "error.*CoOp puts 16 learnt vectors.*1 of the 3 names: very very.*Shorten"),
+    Case("few real images", "CoOp and an encoder with another kind of tokenizer", lambda b: b.few({"train": {"encoder": copied(b, no_start_token)}, "evaluate": {"exchange_rate": False, "baselines": ["coop"]}}), "error.*CoOp cannot put 16 learnt vectors.*another encoder or baseline"),
+    Case("few real images", "an order of real and generated images without few_shot", lambda b: b.early({"train": {"order": "real_then_synthetic"}}), "error.*train.order.*give few_shot"),
+    Case("few real images", "weights that leave nothing to learn", trained(real_weight=0, synthetic_weight=0), "error.*both 0"),
+    Case("few real images", "a weight below 0", trained(real_weight=-1), "error.*train.real_weight"),
+    Case("few real images", "0 images a class", trained(images_per_class=0), "error.*train.images_per_class"),
+    Case("few real images", "wise_ft of 1.5", trained(wise_ft=1.5), "error.*train.wise_ft"),
+    Case("few real images", "a warm-up longer than the training", lambda b: b.early({"train": {"encoder": str(b.clip), "epochs": 1, "warmup_steps": 1}}), "error.*never come down"),
+    Case("few real images", "a warm-up longer than the training on the shots", trained(warmup_steps=3, epochs=5, batch_size=2, order="synthetic_then_real", real_batch_size=4), "works"),
+    Case("few real images", "the same, with less of them a step", trained(warmup_steps=5, epochs=5, batch_size=1, order="synthetic_then_real"), "error.*there are 5 training steps"),
+    Case("few real images", "the best epoch on test images that there are not", lambda b: b.figment("run", b.file("r.yaml", yaml.safe_dump({**b.data(), "train": {"encoder": str(b.clip), "select": "test_best"}})), "--out", b.folder / "out"), "error.*'test_best', and there are no test images"),
+    Case("few real images", "an exchange rate that starts above the smallest class", evaluated(exchange_rate=True, shots=[64]), "error.*evaluate.shots starts at 64.*has 12"),
+    Case("few real images", "an exchange rate that starts at 0", evaluated(exchange_rate=True, shots=[0, 1]), "error.*evaluate.shots.0"),
+    Case("few real images", "a Fréchet distance to 2 images", lambda b: b.early({"evaluate": {"exchange_rate": False, "real_all": False, "fidelity": True}}, real={"train": named_folders(b, CLASSES, 1)}), "error.*fidelity needs 4 real training images"),
+    Case("few real images", "a Fréchet distance of 2 generated images", lambda b: b.run({"filters": [{"kind": "clip", "rule": "top_k", "k": 1}], "evaluate": {"exchange_rate": False, "real_all": False, "fidelity": True}}, real=b.real()), "works"),
+    Case("few real images", "live BatchNorm on an encoder without any", trained(unfrozen={"batch_norm": "train"}), "error.*has none.*ResNet"),
+    Case("few real images", "a LoRA on a ResNet, which has no attention layers", trained(encoder="starter/clip_rn", unfrozen={"lora_rank": 4}), "error.*has none. Choose a ViT"),
+    Case("few real images", "a LoRA and a share of the weights", trained(unfrozen={"lora_rank": 4, "trainable_fraction": 0.5}), "error.*set one of the two to 0"),
+    Case("few real images", "a share of 30, in percent", trained(unfrozen={"trainable_fraction": 30}), "error.*train.unfrozen.trainable_fraction"),
+    Case("few real images", "crops that are larger than the image", trained(unfrozen={"augment": True, "crop_scale": [0.5, 2]}), "error.*crop_scale"),
+    Case("few real images", "unfrozen: true", trained(unfrozen=True), "error.*train.unfrozen"),
+    Case("few real images", "the encoder in the loop and an exchange rate", lambda b: b.few({"train": {"unfrozen": {}}, "evaluate": {"exchange_rate": True}}), "error.*evaluate.exchange_rate: false"),
+    Case("few real images", "the encoder in the loop and the best epoch on the test images", trained(unfrozen={}, select="test_best"), "works"),
+    Case("few real images", "real guidance without few_shot", lambda b: b.early({"generate": {"real_guidance": {}}}), "error.*generate.real_guidance needs few real images"),
+    *(Case("few real images", f"real guidance with the {kind}, which starts at the beginning alone", guided(scheduler=kind), f"error.*The {kind} cannot start in the middle.*DDIMScheduler") for kind in ("PNDMScheduler", "LMSDiscreteScheduler")),
+    Case("few real images", "real guidance with a scheduler that there is not", guided(scheduler="DDIM"), "error.*no scheduler 'DDIM'"),
+    Case("few real images", "real guidance with alpha_bar and t_star", guided(real_guidance={"alpha_bar": 0.5, "t_star": 35}), "error.*give one of them"),
+    Case("few real images", "real guidance with alpha_bar and the naive mapping", guided(real_guidance={"alpha_bar": 0.5, "mapping": "naive"}), "error.*naive takes t_star"),
+    Case("few real images", "real guidance with a t_star of 0.35", guided(real_guidance={"t_star": 0.35}), "error.*t_star"),
+    Case("few real images", "real guidance with an alpha_bar of 15", guided(real_guidance={"alpha_bar": 15}), "error.*alpha_bar"),
+    Case("few real images", "real guidance of a single step", guided(num_inference_steps=1), "works"),
+    Case("few real images", "real guidance with drawings by arithmetic", lambda b: b.few({"generate": {"kind": "procedural", "real_guidance": {}}}), "error.*generate.real_guidance: there is no such field"),
+    Case("few real images", "real guidance with a plug-in", lambda b: b.few({"generate": {"kind": "hostile:Writer", "real_guidance": {}}}), "error.*generate.real_guidance: there is no such field"),
+    Case("few real images", "real guidance with a model that is not there", guided(model="./none"), "error.*no model folder"),
+    Case("few real images", "a split of a run", lambda b: b.own_split(), "works"),
+    Case("few real images", "a split that is not there", lambda b: b.few(shots={"split": str(b.inputs / "none.json")}), "error.*cannot be read: No such file"),
+    Case("few real images", "a split that is a folder", lambda b: b.few(shots={"split": str(b.inputs)}), "error.*cannot be read: Is a directory"),
+    Case("few real images", "a split that is an image", lambda b: b.split(JPEG), "error.*cannot be read"),
+    Case("few real images", "a split cut off", lambda b: b.split('{"images": [{"id": "cat/0'), "error.*cannot be read"),
+    Case("few real images", "a split of brackets 100,000 deep", lambda b: b.split("[" * 100_000), "error.*cannot be read"),
+    *(Case("few real images", f"a split with another structure: {text}", lambda b, t=text: b.split(t), "error.*is no split file") for text in ("[]", '{"images": {}}', '{"images": [1]}', '{"images": [{"name": "a"}]}', '{"images": [{"id": 7}]}', '{"train": ["a"], "images": 0}', '{"train": [[]]}', '{"train": [[1, 0, "cat"]]}', '{"train": [{"path": "a"}]}')),
+    Case("few real images", "a split with no image in it", lambda b: b.split('{"images": []}'), "error.*has no image of: cat, dog"),
+    Case("few real images", "a split without one of the classes", lambda b: b.own_split(lambda s: {"images": s["images"][:2]}), "error.*has no image of: dog"),
+    Case("few real images", "a split that names images twice", lambda b: b.own_split(lambda s: {"images": s["images"] * 2}), "error.*names 4 images more than once: cat/"),
+    Case("few real images", "a split of images that changed since", lambda b: b.own_split(reordered), "error.*2 of 4 images.*others than they were"),
+    Case("few real images", "a split of another data set", lambda b: b.split(coop_split(["pets/Abyssinian_1.jpg", 0, "abyssinian"])), "error.*1 of 1 images.*not among the real images"),
+    Case("few real images", "a split with escapes in its names", lambda b: b.split(coop_split(["\x1b[31mred\udcff.png", 0, "cat"])), "error.*not among the real images"),
+    Case("few real images", "a split with a way up in its names", lambda b: b.split(coop_split(["../../../etc/passwd", 0, "cat"])), "error.*not among the real images"),
+    Case("few real images", "CoOp's split, with more of one class", lambda b: b.split(coop_split(*COOP_ROWS, ["images/dog/05.png", 1, "dog"])), "works"),
+    Case("few real images", "CoOp's split, and real guidance with the PNDMScheduler", lambda b: b.few({"generate": {"scheduler": "PNDMScheduler", "real_guidance": {}}}, shots={"split": str(b.file("split.json", coop_split(*COOP_ROWS)))}), "error.*cannot start in the middle"),
 ]  # fmt: skip
 
 
@@ -1066,15 +1066,15 @@ ENCODERS = [
     Case("encoders", "transformers' with a configuration cut off", lambda b: b.encoder(shortened("config.json"), "clip"), "error.*not a CLIP"),
     Case("encoders", "transformers' without a tokenizer", lambda b: b.encoder(without("*token*", "vocab.json", "merges.txt"), "clip"), "error.*no tokenizer"),
     Case("encoders", "transformers' with a tokenizer cut off", lambda b: b.encoder(shortened("tokenizer.json"), "clip"), "error.*cannot be opened by transformers"),
-    Case("encoders", "transformers' without what prepares pictures", lambda b: b.encoder(without("preprocessor_config.json", "processor_config.json"), "clip"), "error.*cannot be opened by transformers"),
+    Case("encoders", "transformers' without what prepares images", lambda b: b.encoder(without("preprocessor_config.json", "processor_config.json"), "clip"), "error.*cannot be opened by transformers"),
     Case("encoders", "of a run with the encoder in the loop, damaged since", lambda b: damaged_live(b), "error.*cannot be opened by transformers"),
-    Case("encoders", "a picture generator", lambda b: b.early({"train": {"encoder": "starter"}}), "error.*not a CLIP"),
+    Case("encoders", "an image generator", lambda b: b.early({"train": {"encoder": "starter"}}), "error.*not a CLIP"),
 ]  # fmt: skip
 
 
 def damaged_live(bench: Bench) -> str:
     """The encoder that a run has tuned and kept is used by another one."""
-    live = {"encoder": str(bench.clip), "epochs": 1, "seeds": 1, "live": {"share": 0.1}}
+    live = {"encoder": str(bench.clip), "epochs": 1, "seeds": 1, "unfrozen": {"trainable_fraction": 0.1}}
     bench.run({"train": live}, out="first")
     encoder = bench.folder / "first" / "model" / "encoder"
     shortened("model.safetensors")(encoder)
@@ -1111,7 +1111,7 @@ VARIED = [
     Case("variants", "a field below a single value", varied(TASK + "variants: {small: {seed.x: 2}}", "small"), "error"),
     Case("variants", "a value of another kind", varied(TASK + "variants: {small: {seed: many}}", "small"), "error.*seed"),
     Case("variants", "variants in a variant", varied(TASK + "variants: {small: {variants: {}}}", "small"), "error.*variants"),
-    Case("variants", "a place of a picture that is not there", varied(TASK + "variants: {small: {task.class_names.0.x.y: 2}}", "small"), "error.*cannot be set"),
+    Case("variants", "a place of an image that is not there", varied(TASK + "variants: {small: {task.class_names.0.x.y: 2}}", "small"), "error.*cannot be set"),
 ]  # fmt: skip
 
 
@@ -1173,7 +1173,7 @@ TABLES = [
     Case("tables", "a field below a single value", rows(**{"train.epochs.x": 1}), "error.*he cell 'a' / 'x'.*cannot be set"),
     Case("tables", "a place in a list that is not there", rows(**{"filters.9.k": 1}), "error.*he cell 'a' / 'x'.*no place in a list"),
     Case("tables", "a field with no name", rows(**{"": 1}), "error.*the cell 'a' / 'x'"),
-    Case("tables", "settings that contradict one another in one cell alone", lambda b: b.table(rows={"a": {}, "b": {"train.live": {"share": 0.5}}}, columns={"x": {}, "y": {"train.live.lora_rank": 4}}), "error.*the cell 'b' / 'y'.*set one of the two to 0"),
+    Case("tables", "settings that contradict one another in one cell alone", lambda b: b.table(rows={"a": {}, "b": {"train.unfrozen": {"trainable_fraction": 0.5}}}, columns={"x": {}, "y": {"train.unfrozen.lora_rank": 4}}), "error.*the cell 'b' / 'y'.*set one of the two to 0"),
     *(Case("tables", f"a row that changes {field}", rows(**{field: value}), "error.*which is the whole table's") for field, value in {"table": {}, "table.seeds": 3, "seed": 7, "name": "b", "arms": {}}.items()),
     Case("tables", "a row that changes variants", rows(variants={}), "error.*variants"),
     Case("tables", "arms beside a table", lambda b: b.table({"arms": {"b": {}}}), "error.*arms or a table, not both"),
@@ -1181,15 +1181,15 @@ TABLES = [
     Case("tables", "a metric that is a number", metric(1), "error.*metric of 'a' must be a name"),
     Case("tables", "a metric with escapes", metric("\x1b[31m"), "error.*What can be measured"),
     *(Case("tables", f"{name} without few_shot", metric(name), "error.*that is not measured.*need few_shot") for name in ("top1/real_only", "gain/over_real_only")),
-    *(Case("tables", f"{name} without few_shot", metric(name), "error.*the cell 'a' / 'x'.*evaluate.baselines needs few real pictures") for name in ("top1/coop", "gain/tip_adapter")),
+    *(Case("tables", f"{name} without few_shot", metric(name), "error.*the cell 'a' / 'x'.*evaluate.baselines needs few real images") for name in ("top1/coop", "gain/tip_adapter")),
     Case("tables", "the gain of a baseline", metric("gain/linear_probe", **NO_FEW), "works"),
-    Case("tables", "a point of the curve beyond the smallest class", lambda b: b.table({"evaluate": {"shots": [1, 64]}}, rows={"a": {"metric": "top1/real_64"}}), "error.*'top1/real_64'.*has 12 pictures"),
+    Case("tables", "a point of the curve beyond the smallest class", lambda b: b.table({"evaluate": {"shots": [1, 64]}}, rows={"a": {"metric": "top1/real_64"}}), "error.*'top1/real_64'.*has 12 images"),
     Case("tables", "a point that is not on the curve", metric("top1/real_3"), "error.*that is not measured"),
-    Case("tables", "an exchange rate with the encoder in the loop", metric("exchange_rate", train={"live": {}}), "error.*the cell 'a'.*exchange_rate: false"),
-    Case("tables", "accuracies without test pictures", lambda b: b.table(rows={"a": {"task.real.test": None}}), "error.*need task.real.test"),
-    Case("tables", "a Fréchet distance without training pictures", lambda b: b.table(rows={"a": {"task.real.train": None, "metric": "frechet"}}), "error.*need task.real.train"),
+    Case("tables", "an exchange rate with the encoder in the loop", metric("exchange_rate", train={"unfrozen": {}}), "error.*the cell 'a'.*exchange_rate: false"),
+    Case("tables", "accuracies without test images", lambda b: b.table(rows={"a": {"task.real.test": None}}), "error.*need task.real.test"),
+    Case("tables", "a Fréchet distance without training images", lambda b: b.table(rows={"a": {"task.real.train": None, "metric": "frechet"}}), "error.*need task.real.train"),
     Case("tables", "a baseline that refuses the encoder, in the last cell", lambda b: b.table(NO_FEW, rows={"a": {}, "b": {"train.encoder": copied(b, no_start_token), "metric": "top1/coop"}}), "error.*he cell 'b / x'.*CoOp cannot"),
-    Case("tables", "too few shots, in the last cell", lambda b: b.table(rows={"a": {}, "b": {"few_shot.shots": 99}}), "error.*he cell 'b / x'.*wants 99 real pictures"),
+    Case("tables", "too few shots, in the last cell", lambda b: b.table(rows={"a": {}, "b": {"few_shot.shots": 99}}), "error.*he cell 'b / x'.*wants 99 real images"),
     Case("tables", "an encoder that is not there, in the last cell", lambda b: b.table(columns={"x": {}, "y": {"train.encoder": "./none"}}), "error.*he cell 'a / y'.*no model folder"),
     Case("tables", "printed numbers in a column that there is not", lambda b: b.table(printed={"a": {"z": 1.0}}), "error.*printed has the column 'z'"),
     Case("tables", "printed numbers that are words", lambda b: b.table(printed={"a": {"x": "a lot"}}), "error.*table.printed"),
@@ -1244,12 +1244,12 @@ def renamed_class(bench: Bench) -> str:
     (bench.inputs / "cat").rename(bench.inputs / "cafe\u0301")
     (bench.inputs / "dog").rename(bench.inputs / "ＤＯＧ")
     with bench.untouched():
-        pictures = open_pictures(bench.inputs, ["caf\u00e9", "dog"])
-        return f"works: {len(pictures)} pictures"
+        images = open_images(bench.inputs, ["caf\u00e9", "dog"])
+        return f"works: {len(images)} images"
 
 
-def damage_picture(data: bytes) -> bytes:
-    """The file stays a Parquet file; a picture in it is another."""
+def damage_image(data: bytes) -> bytes:
+    """The file stays a Parquet file; an image in it is another."""
     at = data.index(b"IDAT")
     return data[: at + 20] + bytes(8) + data[at + 28 :]
 
@@ -1278,7 +1278,7 @@ def attempt(case: Case, folder: Path, clip: Path) -> str:
 def table(clip: Path) -> Iterator[str]:
     yield "# Bad input, and what it gets\n"
     yield "Made by `PYTHONPATH=src python tests/hostile.py > docs/bad_input.md`, which tries every row. `tests/test_hostile.py` tries them"
-    yield "too. A row fails if there is a traceback, if a file of the user's changes, if a picture or a row goes missing without being counted"
+    yield "too. A row fails if there is a traceback, if a file of the user's changes, if an image or a row goes missing without being counted"
     yield "and named, if a terminal is sent a control character, if a class name or a path is run by a shell, or if the report's HTML holds"
     yield "anything that runs, loads or leads elsewhere."
     for group in dict.fromkeys(case.group for case in CASES):

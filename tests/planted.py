@@ -1,4 +1,4 @@
-"""Pictures whose features are known: a picture's pixels are the bytes of its feature."""
+"""Images whose features are known: an image's pixels are the bytes of its feature."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def clusters(n: int, classes: int = 3, spread: float = 0.4, seed: int = 0) -> tu
     return unit(centres[labels] + spread * rng.normal(size=(n, 6))), labels
 
 
-def pictures(features, labels: Sequence[int] | np.ndarray) -> Pixels:
-    """``features (n, D)``, D a multiple of 3, as pictures ``(1, 4 D / 3, 3)``."""
+def images(features, labels: Sequence[int] | np.ndarray) -> Pixels:
+    """``features (n, D)``, D a multiple of 3, as images ``(1, 4 D / 3, 3)``."""
     rows = np.asarray(features, "<f4")
     return Pixels(
         [np.frombuffer(row.tobytes(), np.uint8).reshape(1, -1, 3) for row in rows], np.asarray(labels, np.int64)

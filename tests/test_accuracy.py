@@ -34,7 +34,7 @@ def test_one_seed_has_the_interval_of_wilson(k, n):
 
 
 def test_confusion_per_class_and_per_seed(rng):
-    labels, predicted = rng.integers(2, size=40), rng.integers(3, size=(4, 40))  # no test picture of the third class
+    labels, predicted = rng.integers(2, size=40), rng.integers(3, size=(4, 40))  # no test image of the third class
     result = accuracy([logits_for(p) for p in predicted], labels, NAMES, metric="top1", seeds=[5, 6, 7, 8])
     tables = np.array([confusion_matrix(labels, p, labels=[0, 1, 2]) for p in predicted])
     np.testing.assert_allclose(result.details["confusion"], tables.mean(axis=0))
@@ -73,8 +73,8 @@ def test_where_seeds_are_all_the_variance_it_is_students_interval():
     assert interval(shares, 10**9) == pytest.approx((low, high), abs=2e-3)  # Wilson draws towards a half
 
 
-def test_interval_covers_the_mean_over_seeds_and_pictures(rng):
-    """Three seeds whose accuracies differ; pictures differ in how hard they are."""
+def test_interval_covers_the_mean_over_seeds_and_images(rng):
+    """Three seeds whose accuracies differ; images differ in how hard they are."""
     hit, runs, n = 0, 600, 200
     for _ in range(runs):
         hardness, skill = rng.normal(size=n), 1.0 + 0.15 * rng.normal(size=3)
@@ -135,7 +135,7 @@ def test_covers_at_95_percent_with_one_seed(rng):
 
 
 def test_covers_with_seeds_that_differ_and_would_not_without_them(rng):
-    """The seed moves every picture of a run a little: with many pictures that is most of the error."""
+    """The seed moves every image of a run a little: with many images that is most of the error."""
     hits, naive_hits, n, runs = 0, 0, 2000, 400
     for _ in range(runs):
         gain = 0.05 + 0.03 * rng.normal(size=(3, 1))

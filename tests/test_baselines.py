@@ -9,12 +9,12 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from figment.classify.coop import _Texts, coop, epochs_for
-from figment.classify.head import Head, zero_shot_head
-from figment.classify.linear_probe import linear_probe
-from figment.classify.tip_adapter import tip_adapter, tip_adapter_f
-from figment.classify.wise_ft import interpolate
 from figment.encoders import ClipEncoder
+from figment.learners.clip_head.coop import _Texts, coop, epochs_for
+from figment.learners.clip_head.head import Head, zero_shot_head
+from figment.learners.clip_head.linear_probe import linear_probe
+from figment.learners.clip_head.tip_adapter import tip_adapter, tip_adapter_f
+from figment.learners.clip_head.wise_ft import interpolate
 
 N, D = 3, 8
 

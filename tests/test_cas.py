@@ -1,4 +1,4 @@
-"""The classification accuracy score on pictures whose difficulty is known."""
+"""The classification accuracy score on images whose difficulty is known."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_recognisability_counts_what_the_judge_agrees_with():
     assert abs(recognisability(judge, x, half_wrong, NAMES).value - 0.5) < 0.05
 
 
-def test_pictures_of_any_size_become_grey_and_small():
+def test_images_of_any_size_become_grey_and_small():
     grey = to_grey([np.full((64, 48, 3), 255, np.uint8), np.zeros((32, 32, 3), np.uint8)])
     assert grey.shape == (2, 1, 32, 32)
     assert grey[0].min() == 1

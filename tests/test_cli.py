@@ -193,7 +193,7 @@ def test_hostile_names_are_printed_as_they_are(recipe, tmp_path, photos):
     assert "[/bold]$(id)" in done.stdout
     again = figment("report", tmp_path / "run")
     assert "Verdict: " in again.stdout
-    assert "36 real test pictures" in again.stdout
+    assert "36 real test images" in again.stdout
 
 
 @pytest.mark.parametrize("command", ["demo", "init", "run", "status", "report", "doctor"])

@@ -17,10 +17,10 @@ from torch import nn
 from torch.nn import functional as F
 
 import tiny
-from figment.classify.coop import coop
 from figment.encoders import ClipEncoder, Features, OpenClipEncoder, open_encoder
 from figment.errors import FigmentError
-from figment.pictures import open_pictures
+from figment.images_in import open_images
+from figment.learners.clip_head.coop import coop
 from figment.starter import folder as starter_folder
 from figment.task import load_task
 
@@ -67,7 +67,7 @@ def encoder(request, folders):
     return open_encoder(str(folders[request.param]), batch_size=3)
 
 
-def pictures(n: int = 4) -> list[np.ndarray]:
+def images(n: int = 4) -> list[np.ndarray]:
     """Noise of many shapes, smaller and larger than the model's."""
     rng = np.random.default_rng(0)
     return [rng.integers(0, 256, (*rng.integers(20, 90, 2), 3), np.uint8) for _ in range(n)]
@@ -81,19 +81,19 @@ def unit(x: torch.Tensor) -> np.ndarray:
 
 
 def test_features_are_what_the_towers_say(encoder):
-    images = pictures()
-    pixels = encoder.pixels(images)
+    decoded = images()
+    pixels = encoder.pixels(decoded)
     assert pixels.shape == (4, 3, 32, 32) and pixels.dtype == torch.float32
-    features = encoder.images(images)
+    features = encoder.images(decoded)
     assert features.shape == (4, encoder.n_features) and features.dtype == np.float32
     assert features == pytest.approx(unit(encoder.image_tower(pixels)), abs=1e-6)
     assert encoder.texts(TEXTS) == pytest.approx(unit(encoder.text_tower(encoder.tokens(TEXTS))), abs=1e-6)
-    assert np.abs(features[0] - features[1]).max() > 1e-3  # they do look at the pictures
+    assert np.abs(features[0] - features[1]).max() > 1e-3  # they do look at the images
     assert encoder.images([]).shape == (0, encoder.n_features)
 
 
 def test_gradients_reach_both_towers_from_input_to_output(encoder):
-    encoder.image_tower(encoder.pixels(pictures())).square().sum().backward()
+    encoder.image_tower(encoder.pixels(images())).square().sum().backward()
     encoder.text_tower(encoder.tokens(TEXTS)).square().sum().backward()
     names = [name for name, _ in encoder.image_tower.named_parameters()]
     parameters = list(encoder.image_tower.parameters())
@@ -104,13 +104,13 @@ def test_gradients_reach_both_towers_from_input_to_output(encoder):
 
 
 def test_a_copy_is_independent(encoder):
-    images, other = pictures(), copy.deepcopy(encoder)
-    before = encoder.images(images)
+    decoded, other = images(), copy.deepcopy(encoder)
+    before = encoder.images(decoded)
     with torch.no_grad():
         for parameter in other.image_tower.parameters():
             parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
-    assert np.abs(other.images(images) - before).max() > 1e-3
-    assert np.array_equal(encoder.images(images), before)
+    assert np.abs(other.images(decoded) - before).max() > 1e-3
+    assert np.array_equal(encoder.images(decoded), before)
     assert np.array_equal(other.texts(TEXTS), encoder.texts(TEXTS))
 
 
@@ -122,7 +122,7 @@ def test_what_is_saved_opens_again(encoder, tmp_path):
     again = open_encoder(str(tmp_path / "tuned"))
     assert type(again) is type(encoder) and again.fingerprint != encoder.fingerprint
     assert again.logit_scale == encoder.logit_scale
-    assert again.images(pictures()) == pytest.approx(encoder.images(pictures()), abs=1e-6)
+    assert again.images(images()) == pytest.approx(encoder.images(images()), abs=1e-6)
     assert again.texts(TEXTS) == pytest.approx(encoder.texts(TEXTS), abs=1e-6)
 
 
@@ -160,13 +160,13 @@ def test_coop_says_which_tokenizers_it_cannot_use(folders):
 def test_features_are_open_clips_own(tmp_path, vision, preprocess):
     folder = open_clip_folder(tmp_path / "model", vision, tokenizer=vision == "resnet", **preprocess)
     theirs, _, transform = open_clip.create_model_and_transforms(f"local-dir:{folder}")
-    tokenizer, images = open_clip.get_tokenizer(f"local-dir:{folder}"), pictures()
+    tokenizer, decoded = open_clip.get_tokenizer(f"local-dir:{folder}"), images()
     encoder = OpenClipEncoder(str(folder))
     with torch.no_grad():
         theirs.eval()
-        seen = theirs.encode_image(torch.stack([transform(Image.fromarray(i)) for i in images]), normalize=True)
+        seen = theirs.encode_image(torch.stack([transform(Image.fromarray(i)) for i in decoded]), normalize=True)
         read = theirs.encode_text(tokenizer(TEXTS), normalize=True)
-    assert encoder.images(images) == pytest.approx(seen.numpy(), abs=1e-5)
+    assert encoder.images(decoded) == pytest.approx(seen.numpy(), abs=1e-5)
     assert encoder.texts(TEXTS) == pytest.approx(read.numpy(), abs=1e-5)
     assert encoder.logit_scale == pytest.approx(theirs.logit_scale.exp().item())
 
@@ -176,18 +176,18 @@ def test_what_is_saved_is_open_clips(folders, tmp_path):
     encoder.save(tmp_path / "saved")
     theirs = open_clip.create_model(f"local-dir:{tmp_path / 'saved'}").eval()
     with torch.no_grad():
-        seen = theirs.encode_image(encoder.pixels(pictures()), normalize=True)
-    assert encoder.images(pictures()) == pytest.approx(seen.numpy(), abs=1e-6)
+        seen = theirs.encode_image(encoder.pixels(images()), normalize=True)
+    assert encoder.images(images()) == pytest.approx(seen.numpy(), abs=1e-6)
 
 
 def test_batchnorm_keeps_float32(folders):
-    images = pictures()
+    decoded = images()
     half, whole = (open_encoder(str(folders["resnet"]), dtype=dtype) for dtype in ("bfloat16", "float32"))
     assert half.dtype == torch.bfloat16 and half.image_tower.visual.conv1.weight.dtype == torch.bfloat16
     norms, same = ([m for m in e.image_tower.modules() if isinstance(m, nn.BatchNorm2d)] for e in (half, whole))
     assert norms and all(torch.equal(a.running_var, b.running_var) for a, b in zip(norms, same, strict=True))
     assert all(torch.equal(a.weight, b.weight) for a, b in zip(norms, same, strict=True))
-    cosines = (half.images(images) * whole.images(images)).sum(1)
+    cosines = (half.images(decoded) * whole.images(decoded)).sum(1)
     assert cosines == pytest.approx(1, abs=0.01)
 
 
@@ -269,7 +269,7 @@ def test_the_missing_library_is_named(folders, monkeypatch):
 def test_the_starter_has_a_clip_with_batchnorm():
     encoder, task = open_encoder("starter/clip_rn"), load_task("fashion")
     assert sum(isinstance(m, nn.BatchNorm2d) for m in encoder.image_tower.modules()) > 10
-    pool = open_pictures(starter_folder("pool"), task.class_names).take(range(300))
+    pool = open_images(starter_folder("pool"), task.class_names).take(range(300))
     prototypes = encoder.texts([f"a photo of a {name}" for name in task.class_names])
     features = encoder.images(pool.load(range(len(pool))))
     assert ((features @ prototypes.T).argmax(1) == pool.labels).mean() > 0.6
@@ -279,7 +279,7 @@ def test_the_starter_has_a_clip_with_batchnorm():
 
 def test_only_the_features_that_are_asked_for_come_into_memory(photos, clip, tmp_path):
     """A folder of features may serve many tasks."""
-    train = open_pictures(photos / "train", ["red thing", "green thing", "blue thing"])
+    train = open_images(photos / "train", ["red thing", "green thing", "blue thing"])
     first = Features(open_encoder(str(clip)), tmp_path, chunk=5)
     everything = first(train)
     again = Features(open_encoder(str(clip)), tmp_path)

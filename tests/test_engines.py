@@ -21,7 +21,7 @@ from figment.engines.ray import Ray, _share
 from figment.errors import FigmentError
 from figment.generate.procedural import ProceduralGenerator
 from figment.generate.stage import generate_images
-from figment.pictures import open_pictures
+from figment.images_in import open_images
 from figment.types import Prompt
 
 REPO = Path(__file__).parents[1]
@@ -80,7 +80,7 @@ def make(folder, engine=None, generator=None, n: int = 40, prompts=PROMPTS):
 
 
 def rows(folder) -> list[dict]:
-    """All rows, pictures' bytes and all, in order."""
+    """All rows, images' bytes and all, in order."""
     return [
         row
         for path in sorted(files.as_path(folder).glob("*.parquet"))
@@ -136,7 +136,7 @@ def test_two_workers_make_the_rows_of_one_process(engine, tmp_path, expected):
 
 
 class Started(ProceduralGenerator):
-    """Half of it is the picture it starts from."""
+    """Half of it is the image it starts from."""
 
     def size(self):
         return self.height, self.width
@@ -145,12 +145,12 @@ class Started(ProceduralGenerator):
         return [image // 2 + own // 2 for image, own in zip(super().__call__(prompts, seeds), init, strict=True)]
 
 
-def test_two_workers_start_from_the_same_real_pictures(engine, tmp_path):
+def test_two_workers_start_from_the_same_real_images(engine, tmp_path):
     for i, tone in enumerate((250, 200, 30, 60, 90)):
         folder = tmp_path / "shots" / NAMES[i > 1]
         folder.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (40, 33), (tone,) * 3).save(folder / f"{i}.png")
-    shots = open_pictures(tmp_path / "shots", NAMES)
+    shots = open_images(tmp_path / "shots", NAMES)
     for name, own in (("one", None), ("two", engine)):
         generate_images(
             PROMPTS, Started(), tmp_path / name, NAMES, images_per_class=20, shard_size=16, engine=own, shots=shots
@@ -245,8 +245,8 @@ def test_work_that_kills_every_worker_ends_in_one_paragraph(engine, tmp_path, ex
 
 
 def test_an_error_for_the_user_arrives_as_it_is(engine, tmp_path):
-    with pytest.raises(FigmentError, match="^No pictures today[.]$"):
-        make(tmp_path, engine, Refusing(FigmentError("No pictures today.")))
+    with pytest.raises(FigmentError, match="^No images today[.]$"):
+        make(tmp_path, engine, Refusing(FigmentError("No images today.")))
     assert not workers_left()
 
 

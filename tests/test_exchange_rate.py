@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from sklearn.isotonic import IsotonicRegression
 
-from figment.classify.head import Head
-from figment.classify.settings import TuneSettings
-from figment.classify.tune import tune_few_shot
 from figment.errors import FigmentError
 from figment.evaluate.exchange_rate import Curve, crossing, exchange_rate, real_curve
+from figment.learners.clip_head.head import Head
+from figment.learners.clip_head.settings import TuneSettings
+from figment.learners.clip_head.tune import tune_few_shot
 
 SHOTS = (1, 2, 4, 8, 16, 32, 64)
 
@@ -28,7 +28,7 @@ def planted(
     seed: int = 0,
     wobble: float = 0.0,
 ):
-    """A curve and synthetic runs of these true accuracies. Runs agree on hard pictures; draws, seeds wobble."""
+    """A curve and synthetic runs of these true accuracies. Runs agree on hard images; draws, seeds wobble."""
     rng = np.random.default_rng(seed)
     hardness = rng.random(n)
 
@@ -46,7 +46,7 @@ RISING = [0.60 + 0.05 * k for k in range(7)]  # 0.60 at 1 shot, 0.90 at 64
 
 
 def exact(accuracies, zero_shot: float, synthetic: float, n: int = 1000) -> tuple[Curve, np.ndarray]:
-    """The same without chance: exactly these shares of the pictures are right."""
+    """The same without chance: exactly these shares of the images are right."""
     rows = [np.arange(n) < round(a * n) for a in accuracies]
     return Curve(SHOTS[: len(rows)], np.stack([rows] * 3), np.arange(n) < round(zero_shot * n)), np.arange(n) < round(
         synthetic * n
@@ -146,7 +146,7 @@ def test_a_single_number_of_shots():
 
 @pytest.mark.parametrize(("n", "wobble", "factor"), [(800, 0.01, 4), (2000, 0.03, 30)])
 def test_interval_covers_the_planted_crossing(n, wobble, factor):
-    """Pictures, draws and seeds vary, in the second case mostly the few draws and seeds; the planted answer is 8."""
+    """Images, draws and seeds vary, in the second case mostly the few draws and seeds; the planted answer is 8."""
     cis = []
     for seed in range(150):
         arms = planted(RISING, 0.5, 0.75, n=n, wobble=wobble, seed=seed)
@@ -184,24 +184,24 @@ def test_full_size_is_quick():
     assert time.process_time() - start < 4  # about 1 s on one core; the margin is for busy machines
 
 
-def test_other_test_pictures_are_refused():
+def test_other_test_images_are_refused():
     curve, made = exact(RISING, 0.5, 0.7)
-    with pytest.raises(FigmentError, match="1000 test pictures"):
+    with pytest.raises(FigmentError, match="1000 test images"):
         exchange_rate(curve, made[:-1])
 
 
-# ---- the curve of real pictures --------------------------------------------------------------------------------------
+# ---- the curve of real images --------------------------------------------------------------------------------------
 
 
 def real_task(per_class: int = 70, n_test: int = 600):
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(4, 16))
 
-    def pictures(labels):
+    def images(labels):
         return (centres[labels] + 1.3 * rng.normal(size=(len(labels), 16))).astype(np.float32), labels
 
     head = Head.from_texts(centres + 1.5 * rng.normal(size=centres.shape), logit_scale=10.0)
-    return head, *pictures(rng.permutation(np.repeat(np.arange(4), per_class))), *pictures(rng.integers(4, size=n_test))
+    return head, *images(rng.permutation(np.repeat(np.arange(4), per_class))), *images(rng.integers(4, size=n_test))
 
 
 class Recorder:
@@ -239,10 +239,10 @@ def test_a_draw_does_not_depend_on_the_other_shots():
 
 def test_shots_stop_at_the_smallest_class_and_the_curve_says_so():
     head, features, labels, *test = real_task(per_class=20)
-    keep = np.flatnonzero((labels != 2) | (np.cumsum(labels == 2) <= 9))  # 9 pictures of class 2
+    keep = np.flatnonzero((labels != 2) | (np.cumsum(labels == 2) <= 9))  # 9 images of class 2
     curve = real_curve(head, features[keep], labels[keep], *test, learn=Recorder(), draws=1)
     assert curve.shots == (1, 2, 4, 8)
-    assert curve.note == "Left out 16, 32, 64 shots: the smallest class has 9 real pictures."
+    assert curve.note == "Left out 16, 32, 64 shots: the smallest class has 9 real images."
     result = exchange_rate(curve, np.ones(600, bool), n_bootstrap=10)
     assert result.details["text"] == "more than 8" and result.details["note"] == curve.note
 
@@ -253,14 +253,14 @@ def test_impossible_curves_are_refused(wrong):
         real_curve(*real_task(), learn=Recorder(), **wrong)
 
 
-def test_a_class_without_real_pictures_is_refused():
+def test_a_class_without_real_images_is_refused():
     head, features, labels, *test = real_task()
     with pytest.raises(FigmentError, match="shots from 1 to 0"):
         real_curve(head, features[labels != 3], labels[labels != 3], *test, learn=Recorder())
 
 
 def test_real_learning_rises_and_its_own_accuracy_comes_back():
-    """The synthetic arm is 16 real pictures a class of a draw the curve does not hold: worth about 16."""
+    """The synthetic arm is 16 real images a class of a draw the curve does not hold: worth about 16."""
     head, features, labels, *test = real_task(n_test=1500)
     learn = functools.partial(tune_few_shot, settings=TuneSettings(learning_rate=0.02))
     curve = real_curve(head, features, labels, *test, learn=learn, shots=(1, 4, 16, 64), draws=3)

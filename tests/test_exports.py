@@ -1,4 +1,4 @@
-"""A run in the formats of others, each opened by its owner's own reader: the same pictures, labels and counts, whatever they are called."""
+"""A run in the formats of others, each opened by its owner's own reader: the same images, labels and counts, whatever they are called."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from figment.errors import FigmentError
 from figment.exports import source as source_module
 from figment.exports.export import export
 from figment.exports.names import Names, class_folders, safe_name
-from figment.pictures import open_pictures
+from figment.images_in import open_images
 from figment.types import Sample, Verdict
 
 datasets = pytest.importorskip("datasets")
@@ -50,7 +50,7 @@ HOSTILE = [
     "<b>&amp;</b>",
     "%41;rm -rf $HOME",
 ]
-FAILED, REJECTED = 1, 2  # of the pictures of each class, by number
+FAILED, REJECTED = 1, 2  # of the images of each class, by number
 
 
 def make_run(folder: Path, class_names: list[str], per_class: int = 5, filters: int = 2) -> list[Sample]:
@@ -165,7 +165,7 @@ def test_imagefolder_by_torchvision(case, tmp_path):
     export(folder, "imagefolder", out)
     classes = json.loads((out / "classes.json").read_text())
     assert [c["class_name"] for c in classes] == names and [c["label"] for c in classes] == list(range(len(names)))
-    assert all(c["pictures"] == sum(s.label == c["label"] for s in expected.values()) for c in classes)
+    assert all(c["images"] == sum(s.label == c["label"] for s in expected.values()) for c in classes)
     label = {c["folder"]: c["label"] for c in classes}
     known = {r["file_name"]: r for r in map(json.loads, (out / "metadata.jsonl").read_text().splitlines())}
     found = ImageFolder(out)
@@ -225,12 +225,10 @@ def test_there_and_back(case, tmp_path, to, where):
     folder, names, expected = case
     export(folder, to, tmp_path / "out")
     turned = names[::-1]
-    pictures = open_pictures(tmp_path / "out" / where, turned)
-    assert len(set(pictures.ids)) == len(pictures) == len(expected)
+    images = open_images(tmp_path / "out" / where, turned)
+    assert len(set(images.ids)) == len(images) == len(expected)
     by_digest = {store.digest(png.encode(s.image)): s for s in expected.values()}
-    for image, label, digest in zip(
-        pictures.load(range(len(pictures))), pictures.labels, pictures.digests, strict=True
-    ):
+    for image, label, digest in zip(images.load(range(len(images))), images.labels, images.digests, strict=True):
         assert (image == by_digest[digest].image).all() and turned[label] == names[by_digest[digest].label]
 
 
@@ -257,23 +255,23 @@ def test_a_folder_of_images_alone_and_one_inside_a_run(plain, tmp_path):
     assert sum(export(tmp_path / "images", "csv", tmp_path / "b").counts.values()) == len(made)
 
 
-def test_pictures_that_no_filter_judged_are_not_taken_for_kept(tmp_path):
+def test_images_that_no_filter_judged_are_not_taken_for_kept(tmp_path):
     make_run(tmp_path / "run", PLAIN)
     (tmp_path / "run" / "model" / "stage.json").unlink()
     (tmp_path / "run" / "scores" / "1-f1" / "stage.json").unlink()
-    with pytest.raises(FigmentError, match="have not judged all its pictures.*figment run"):
+    with pytest.raises(FigmentError, match="have not judged all its images.*figment run"):
         export(tmp_path / "run", "csv", tmp_path / "out")
     assert not (tmp_path / "out").exists()
     assert sum(export(tmp_path / "run", "csv", tmp_path / "out", rejected=True).counts.values()) == 4 * len(PLAIN)
 
 
-def test_pictures_made_after_the_filters_ran_are_not_taken_for_kept(tmp_path):
+def test_images_made_after_the_filters_ran_are_not_taken_for_kept(tmp_path):
     make_run(tmp_path / "run", PLAIN)
     marker = tmp_path / "run" / "scores" / "0-f0" / "stage.json"
     record = json.loads(marker.read_text())
     record["counts"]["seen"] -= 1  # one that had failed was made since
     marker.write_text(json.dumps(record))
-    with pytest.raises(FigmentError, match="have not judged all its pictures"):
+    with pytest.raises(FigmentError, match="have not judged all its images"):
         export(tmp_path / "run", "csv", tmp_path / "out")
 
 
@@ -289,11 +287,11 @@ def test_folders_that_cannot_be_exported(plain, tmp_path):
         export(plain[0], "imagefoler", tmp_path / "out")
 
 
-def test_a_damaged_picture_stops_the_export(tmp_path):
+def test_a_damaged_image_stops_the_export(tmp_path):
     made = make_run(tmp_path / "run", PLAIN)
     path = tmp_path / "run" / "images" / "train-00000-of-00002.parquet"
-    whole, picture = path.read_bytes(), png.encode(made[0].image)
-    at = whole.index(picture) + 45
+    whole, image = path.read_bytes(), png.encode(made[0].image)
+    at = whole.index(image) + 45
     path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
     with pytest.raises(FigmentError, match="damaged since it was made.*figment verify"):
         export(tmp_path / "run", "webdataset", tmp_path / "out")
@@ -361,8 +359,8 @@ def test_an_object_store(plain, s3, to):
     assert export(plain[0], to, where).written and not export(plain[0], to, where).written
     with pytest.raises(FigmentError, match="holds another export"):
         export(plain[0], to, where, rejected=True)
-    pictures = open_pictures(f"{where}/labels.csv" if to == "csv" else where, PLAIN)
-    assert len(pictures.load(range(len(pictures)))) == 3 * len(PLAIN)
+    images = open_images(f"{where}/labels.csv" if to == "csv" else where, PLAIN)
+    assert len(images.load(range(len(images)))) == 3 * len(PLAIN)
 
 
 # ---- names -----------------------------------------------------------------------------------------------------------
@@ -548,7 +546,7 @@ def test_the_command_counts_what_it_wrote(hostile, tmp_path):
     folder, _ = hostile
     result = CliRunner().invoke(app, ["export", str(folder), "--to", "csv", "--out", str(tmp_path / "out")])
     assert result.exit_code == 0, result.output
-    assert f"{3 * len(HOSTILE)} pictures; {len(HOSTILE)} rejected ones left out (--all" in result.output
+    assert f"{3 * len(HOSTILE)} images; {len(HOSTILE)} rejected ones left out (--all" in result.output
     assert "Exported to" in result.output and "\u202e" not in result.output
     again = CliRunner().invoke(app, ["export", str(folder), "--to", "csv", "--out", str(tmp_path / "out")])
     assert again.exit_code == 0 and "All of it was there already" in again.output

@@ -1,4 +1,4 @@
-"""Runs with a few real pictures: which ones they are, who sees them, and what is measured beside the recipe's classifier."""
+"""Runs with a few real images: which ones they are, who sees them, and what is measured beside the recipe's classifier."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from figment.classify.mix import tune_mixed
-from figment.classify.settings import MixSettings
-from figment.classify.tune import FEW_SHOT_STEPS
 from figment.encoders import Features, open_encoder
 from figment.errors import FigmentError
-from figment.pictures import open_pictures, open_shards
+from figment.images_in import open_images, open_shards
+from figment.learners.clip_head.mix import tune_mixed
+from figment.learners.clip_head.settings import MixSettings
+from figment.learners.clip_head.tune import FEW_SHOT_STEPS
 from figment.recipe import Recipe, validate
 from figment.report.folder import report_of
 from figment.run import Walk, run_recipe
@@ -42,7 +42,7 @@ def recipe(clip, photos):
 
 
 def train_of(photos: Path):
-    return open_pictures(photos / "train", NAMES)
+    return open_images(photos / "train", NAMES)
 
 
 def test_the_shots_are_drawn_with_the_recipes_seed_and_published(recipe, photos, tmp_path):
@@ -62,8 +62,8 @@ def test_the_classifier_is_that_of_mixed_training_on_the_shots_and_the_images(re
     encoder = open_encoder(str(clip))
     features = Features(encoder)
     pool, made = train_of(photos), open_shards(tmp_path / "run" / "images")[0]
-    shots, test = pool.take(draw_shots(pool.labels, 2, 3)), open_pictures(photos / "test", NAMES)
-    from figment.classify.head import zero_shot_head
+    shots, test = pool.take(draw_shots(pool.labels, 2, 3)), open_images(photos / "test", NAMES)
+    from figment.learners.clip_head.head import zero_shot_head
 
     start = zero_shot_head(encoder, NAMES, ["a photo of a {}."])
     settings = MixSettings(learning_rate=2e-3, epochs=2, real_batch_size=3, batch_size=7)
@@ -95,7 +95,7 @@ def test_what_is_measured_and_the_verdict(recipe, tmp_path):
     assert over.value == pytest.approx(difference)
     assert outcome.verdict == ("helps" if over.ci[0] > 0 else "hurts" if over.ci[1] < 0 else "no evidence")
     page = report_of(tmp_path / "run")
-    assert [arm.name for arm in page.arms][:3] == ["zero-shot", "real pictures alone", "Tip-Adapter"]
+    assert [arm.name for arm in page.arms][:3] == ["zero-shot", "real images alone", "Tip-Adapter"]
     assert "real ones" in page.verdict.sentence and page.verdict.difference == over
 
 
@@ -113,10 +113,10 @@ def test_no_more_than_so_many_images_of_each_class(recipe, tmp_path):
     assert json.loads((tmp_path / "run" / "model" / "stage.json").read_text())["kept"] == 9
 
 
-def test_a_test_picture_of_another_class_is_another_run(recipe, photos, tmp_path):
-    """In a table of pictures a label can change where no picture and no order does."""
-    pictures = open_pictures(photos / "test", NAMES)
-    lines = [f"{photos / 'test' / id},{NAMES[label]}" for id, label in zip(pictures.ids, pictures.labels, strict=True)]
+def test_a_test_image_of_another_class_is_another_run(recipe, photos, tmp_path):
+    """In a table of images a label can change where no image and no order does."""
+    images = open_images(photos / "test", NAMES)
+    lines = [f"{photos / 'test' / id},{NAMES[label]}" for id, label in zip(images.ids, images.labels, strict=True)]
     table = tmp_path / "test.csv"
     values = []
     for label in NAMES[:2]:
@@ -133,9 +133,9 @@ def test_wise_ft_of_nothing_is_the_untuned_classifier(recipe, tmp_path):
 
 
 def test_the_encoder_can_run_live_and_is_kept(recipe, tmp_path):
-    changes = {"train.live": {"share": 0.3, "learning_rate": 1e-3}, "train.seeds": 1}
+    changes = {"train.unfrozen": {"trainable_fraction": 0.3, "learning_rate": 1e-3}, "train.seeds": 1}
     outcome = run_recipe(recipe(**changes), tmp_path / "run")
-    share = outcome.results["top1/synthetic"].details["tuned_share"]
+    share = outcome.results["top1/synthetic"].details["trainable_fraction"]
     assert 0.3 <= share < 1
     kept = json.loads((tmp_path / "run" / "model" / "head.json").read_text())["encoder"]
     again = open_encoder(kept)
@@ -152,7 +152,7 @@ def test_fidelity_of_the_images(recipe, tmp_path):
     assert 0 <= recognised.value <= 1 and recognised.n == 24
 
 
-# ---- who sees which real pictures ------------------------------------------------------------------------------------
+# ---- who sees which real images ------------------------------------------------------------------------------------
 
 
 def test_filters_and_captions_see_the_shots_alone(recipe, photos, tmp_path):
@@ -163,8 +163,8 @@ def test_filters_and_captions_see_the_shots_alone(recipe, photos, tmp_path):
     assert len(without.filters[0].train) == 18  # type: ignore[attr-defined]
 
 
-def test_no_shot_is_a_test_picture_and_the_test_is_not_seen_by_training(recipe, photos, tmp_path):
-    """The same run without test pictures trains the same classifier: nothing but the last numbers depends on them."""
+def test_no_shot_is_a_test_image_and_the_test_is_not_seen_by_training(recipe, photos, tmp_path):
+    """The same run without test images trains the same classifier: nothing but the last numbers depends on them."""
     filters = [{"kind": "centroid", "of": "real"}]
     one = run_recipe(recipe(filters=filters), tmp_path / "with")
     real = {"train": str(photos / "train"), "test": None, "val": None}
@@ -178,8 +178,8 @@ def test_test_best_says_that_it_did(recipe, tmp_path, capsys):
     changes = {"train.select": "test_best", "train.epochs": 6, "train.learning_rate": 0.5}
     best = run_recipe(recipe(**changes), tmp_path / "best")
     said = " ".join(capsys.readouterr().out.split())
-    assert "chosen on the TEST pictures" in said
-    assert any("chosen on the test pictures" in c for c in report_of(tmp_path / "best").caveats)
+    assert "chosen on the TEST images" in said
+    assert any("chosen on the test images" in c for c in report_of(tmp_path / "best").caveats)
     last = run_recipe(recipe(**{**changes, "train.select": "last"}), tmp_path / "last")
     assert "TEST" not in capsys.readouterr().out
     assert best.results["top1/synthetic"].value >= last.results["top1/synthetic"].value
@@ -200,7 +200,7 @@ def guided(recipe, sd15):
 def test_images_start_from_the_shots_of_their_class(guided, tmp_path):
     run_recipe(guided(), tmp_path / "run")
     rows = [r for p in (tmp_path / "run" / "images").glob("*.parquet") for r in pq.read_table(p).to_pylist()]
-    published = json.loads((tmp_path / "run" / "shots.json").read_text())["pictures"]
+    published = json.loads((tmp_path / "run" / "shots.json").read_text())["images"]
     label_of = {row["id"]: row["label"] for row in published}
     assert len(rows) == 12 and all(label_of[r["init"]] == r["label"] for r in rows)
     counts = {id: sum(r["init"] == id for r in rows) for id in label_of}
@@ -209,13 +209,13 @@ def test_images_start_from_the_shots_of_their_class(guided, tmp_path):
     assert "real guidance" in said["sampler"]
 
 
-def test_verify_knows_which_pictures_the_images_started_from(guided, tmp_path):
+def test_verify_knows_which_images_the_images_started_from(guided, tmp_path):
     from figment.verify import verify
 
     run_recipe(guided(), tmp_path / "run")
     published = tmp_path / "run" / "shots.json"
     split = json.loads(published.read_text())
-    first, second = split["pictures"][:2]
+    first, second = split["images"][:2]
     first["id"], second["id"] = second["id"], first["id"]
     published.write_text(json.dumps(split))
     found = verify(tmp_path / "run")
@@ -249,14 +249,14 @@ def test_a_run_with_real_guidance_is_repaired(guided, tmp_path):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"few_shot.shots": 7}, r"wants 7 real pictures of each class, and 'red thing' has 6. Set few_shot.shots to 6"),
-        ({"task.real.train": None}, "few_shot draws from real training pictures"),
+        ({"few_shot.shots": 7}, r"wants 7 real images of each class, and 'red thing' has 6. Set few_shot.shots to 6"),
+        ({"task.real.train": None}, "few_shot draws from real training images"),
         ({"few_shot.split": "gone.json"}, "gone.json cannot be read"),
-        ({"few_shot": None, "evaluate.baselines": ["coop"]}, "evaluate.baselines needs few real pictures"),
+        ({"few_shot": None, "evaluate.baselines": ["coop"]}, "evaluate.baselines needs few real images"),
         ({"evaluate.baselines": ["tip"]}, "baselines"),
-        ({"train.live": {}, "evaluate.exchange_rate": True}, "train.live .*exchange_rate: false"),
-        ({"train.live": {"share": 0.5, "lora_rank": 4}}, "set one of the two to 0"),
-        ({"train.select": "test_best", "task.real.test": None}, "test_best.*no test pictures"),
+        ({"train.unfrozen": {}, "evaluate.exchange_rate": True}, "train.unfrozen .*exchange_rate: false"),
+        ({"train.unfrozen": {"trainable_fraction": 0.5, "lora_rank": 4}}, "set one of the two to 0"),
+        ({"train.select": "test_best", "task.real.test": None}, "test_best.*no test images"),
     ],
 )
 def test_mistakes_are_explained(recipe, changes, message, tmp_path):
@@ -265,5 +265,5 @@ def test_mistakes_are_explained(recipe, changes, message, tmp_path):
 
 
 def test_real_guidance_needs_few_shot(guided, tmp_path):
-    with pytest.raises(FigmentError, match="generate.real_guidance needs few real pictures"):
+    with pytest.raises(FigmentError, match="generate.real_guidance needs few real images"):
         guided(few_shot=None)

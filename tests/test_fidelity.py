@@ -54,7 +54,7 @@ def test_agrees_with_torch_fidelity():
 
 
 @pytest.mark.parametrize("n", [200, 12])
-def test_a_set_is_at_no_distance_from_itself_also_with_fewer_pictures_than_dimensions(n):
+def test_a_set_is_at_no_distance_from_itself_also_with_fewer_images_than_dimensions(n):
     a = features(n, 48, 5)
     assert frechet_distance(a, a) < 1e-12
     assert frechet_distance(a, a[::-1].astype(np.float32)) < 1e-9  # order does not matter, and float32 is taken too
@@ -101,14 +101,14 @@ def test_the_result_says_what_it_was_measured_with():
         "note": "",
     }
     few = frechet(a[:14], b, "x", n_groups=7)
-    assert few.details["note"].startswith("14 pictures for 16 dimensions")
+    assert few.details["note"].startswith("14 images for 16 dimensions")
 
 
 @pytest.mark.parametrize(
     "a, b, message",
     [
         (np.zeros((5, 3)), np.zeros((5, 4)), r"\(5, 3\) and \(5, 4\)"),
-        (np.zeros((1, 3)), np.zeros((5, 3)), "at least 2 pictures"),
+        (np.zeros((1, 3)), np.zeros((5, 3)), "at least 2 images"),
         (np.zeros(3), np.zeros(3), "shape"),
         (np.zeros((5, 0)), np.zeros((5, 0)), "shape"),
         (np.full((5, 3), np.nan), np.zeros((5, 3)), "NaN"),
@@ -120,12 +120,12 @@ def test_features_that_do_not_fit_are_refused(a, b, message):
 
 
 @pytest.mark.parametrize("n, n_groups", [(19, 20), (30, 1), (2, 2), (3, 2)])
-def test_too_few_pictures_for_an_interval_are_refused(n, n_groups):
-    with pytest.raises(FigmentError, match=f"{n_groups} groups for {n} and 30 pictures"):
+def test_too_few_images_for_an_interval_are_refused(n, n_groups):
+    with pytest.raises(FigmentError, match=f"{n_groups} groups for {n} and 30 images"):
         frechet(features(n, 3, 13), features(30, 3, 14), "x", n_groups=n_groups)
 
 
-def test_recognised_counts_the_pictures_that_are_called_by_their_own_class():
+def test_recognised_counts_the_images_that_are_called_by_their_own_class():
     logits = np.array([[2.0, 1.0], [0.0, 1.0], [3.0, 0.0], [0.0, 5.0]])
     result = recognised(logits, np.array([0, 0, 0, 1]), ["cat", "dog"], "clip")
     assert (result.metric, result.value, result.n) == ("recognised/clip", 0.75, 4)

@@ -20,7 +20,7 @@ import damage
 from figment import files
 from figment.errors import FigmentError
 from figment.files import as_path
-from figment.pictures import open_shards
+from figment.images_in import open_shards
 from figment.repair import repair
 from figment.run import make_images
 from figment.status import stages_of
@@ -256,8 +256,8 @@ def test_a_run_in_a_bucket_is_the_run_on_a_disk_is_verified_and_repaired(s3, tmp
     assert verify(f"{s3}/run").ok and not verify(f"{s3}/run").findings
     assert verify(f"{s3}/run/images").ok
     assert {s.name: s.state for s in stages_of(remote)}["images"] == "done"
-    pictures, names = open_shards(remote / "images")
-    assert names == damage.NAMES and (pictures.load([13])[0] == open_shards(local / "images")[0].load([13])[0]).all()
+    images, names = open_shards(remote / "images")
+    assert names == damage.NAMES and (images.load([13])[0] == open_shards(local / "images")[0].load([13])[0]).all()
     damage.flip(damage.shard(remote, 1), 300)
     damage.shard(remote, 2).unlink()
     (remote / "images" / "stranger.parquet").write_bytes(b"mine")

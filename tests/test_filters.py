@@ -1,4 +1,4 @@
-"""Filters on pictures whose verdict is known."""
+"""Filters on images whose verdict is known."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from figment.encoders import Features
-from figment.filters.blank import Blank
-from figment.filters.clip import Clip
+from figment.filters.blank import BlankFilter
+from figment.filters.clip import ClipFilter
 from figment.filters.selection import select
 from figment.types import Verdict
 
@@ -18,7 +18,7 @@ NAMES = ["a", "b", "c", "d"]
 
 @dataclass(frozen=True)
 class Pixels:
-    """Pictures in memory."""
+    """Images in memory."""
 
     images: list[np.ndarray]
     labels: np.ndarray
@@ -56,7 +56,7 @@ class FirstPixel:
         return np.eye(4, dtype=np.float32)[[NAMES.index(t.split()[-1].rstrip(".")) for t in texts]]
 
 
-def picture(shown: int, clearness: int) -> np.ndarray:
+def image(shown: int, clearness: int) -> np.ndarray:
     image = np.zeros((4, 4, 3), np.uint8)
     image[0, 0], image[0, 1] = shown, clearness
     return image
@@ -64,70 +64,70 @@ def picture(shown: int, clearness: int) -> np.ndarray:
 
 def planted(seed: int = 0, n: int = 40) -> Pixels:
     rng = np.random.default_rng(seed)
-    images = [picture(rng.integers(4), rng.integers(1, 200)) for _ in range(n)]
+    images = [image(rng.integers(4), rng.integers(1, 200)) for _ in range(n)]
     return Pixels(images, np.arange(n) % 4)
 
 
-def naive_p(pictures: Pixels) -> list[float]:
-    """The rule, one picture at a time."""
+def naive_p(images: Pixels) -> list[float]:
+    """The rule, one image at a time."""
     encoder, found = FirstPixel(), []
-    for image, label in zip(pictures.images, pictures.labels, strict=True):
+    for image, label in zip(images.images, images.labels, strict=True):
         cosines = encoder.images([image])[0] @ encoder.texts([f"a photo of a {n}." for n in NAMES]).T
         e = np.exp(5.0 * cosines.astype(np.float64))
         found.append(e[label] / e.sum())
     return found
 
 
-def clip(**settings) -> Clip:
-    return Clip(Features(FirstPixel()), NAMES, **settings)
+def clip(**settings) -> ClipFilter:
+    return ClipFilter(Features(FirstPixel()), NAMES, **settings)
 
 
-def test_blank_tells_black_constant_and_real_pictures_apart():
+def test_blank_tells_black_constant_and_real_images_apart():
     noise = np.random.default_rng(0).integers(0, 255, (8, 8, 3), dtype=np.uint8)
-    pictures = Pixels([np.zeros((8, 8, 3), np.uint8), np.full((8, 8, 3), 128, np.uint8), noise], np.zeros(3, int))
-    verdicts = Blank()(pictures)
+    images = Pixels([np.zeros((8, 8, 3), np.uint8), np.full((8, 8, 3), 128, np.uint8), noise], np.zeros(3, int))
+    verdicts = BlankFilter()(images)
     assert [(v.keep, v.reason) for v in verdicts] == [(False, "black"), (False, "constant"), (True, "")]
     assert verdicts[2].scores["std"] == pytest.approx(noise.std())
 
 
 def test_a_uniform_softmax_keeps_nothing_since_the_threshold_is_strict():
-    pictures = Pixels([picture(0, 0) for _ in range(8)], np.arange(8) % 4)
-    verdicts = clip()(pictures)
+    images = Pixels([image(0, 0) for _ in range(8)], np.arange(8) % 4)
+    verdicts = clip()(images)
     assert [v.scores["clip_p"] for v in verdicts] == [0.25] * 8
     assert not any(v.keep for v in verdicts)
     assert {v.reason for v in verdicts} == {"clip: p(own class) <= 0.25"}
 
 
 def test_threshold_is_the_papers_rule():
-    pictures = planted()
-    verdicts = clip()(pictures)
-    expected = naive_p(pictures)
+    images = planted()
+    verdicts = clip()(images)
+    expected = naive_p(images)
     np.testing.assert_allclose([v.scores["clip_p"] for v in verdicts], expected, rtol=1e-6)
     assert [v.keep for v in verdicts] == [p > 0.25 for p in expected]
     assert 0 < sum(v.keep for v in verdicts) < len(verdicts)
-    assert [v.keep for v in clip(threshold=0.5)(pictures)] == [p > 0.5 for p in expected]
+    assert [v.keep for v in clip(threshold=0.5)(images)] == [p > 0.5 for p in expected]
 
 
 def test_top_k_keeps_the_best_of_each_class_threshold_or_not():
-    pictures = planted()
-    p = np.array(naive_p(pictures))
-    keep = np.array([v.keep for v in clip(rule="top_k", k=7)(pictures)])
+    images = planted()
+    p = np.array(naive_p(images))
+    keep = np.array([v.keep for v in clip(rule="top_k", k=7)(images)])
     for label in range(4):
-        own = np.flatnonzero(pictures.labels == label)
+        own = np.flatnonzero(images.labels == label)
         assert set(own[keep[own]]) == set(sorted(own, key=lambda i: -p[i])[:7])
     assert (p[keep] <= 0.25).any()  # seven were wanted, fewer passed
 
 
 def test_threshold_else_top_k_fills_up_a_bad_class_and_draws_from_a_good_one():
-    good = [picture(0, 150) for _ in range(9)]
-    bad = [picture(2, 10 * i) for i in range(1, 7)]  # labelled b, look like c: the clearer the worse
-    pictures = Pixels(good + bad, np.array([0] * 9 + [1] * 6))
-    verdicts = clip(rule="threshold_else_top_k", k=4, seed=1)(pictures)
+    good = [image(0, 150) for _ in range(9)]
+    bad = [image(2, 10 * i) for i in range(1, 7)]  # labelled b, look like c: the clearer the worse
+    images = Pixels(good + bad, np.array([0] * 9 + [1] * 6))
+    verdicts = clip(rule="threshold_else_top_k", k=4, seed=1)(images)
     keep = np.array([v.keep for v in verdicts])
     assert keep[:9].sum() == 4
     assert keep[9:].tolist() == [True] * 4 + [False] * 2
     assert {v.reason for v in verdicts[:9] if not v.keep} == {"clip: more passed than wanted"}
-    other = np.array([v.keep for v in clip(rule="threshold_else_top_k", k=4, seed=2)(pictures)])
+    other = np.array([v.keep for v in clip(rule="threshold_else_top_k", k=4, seed=2)(images)])
     assert (other[:9] != keep[:9]).any()  # which of the good ones is chance, and the seed decides it
     assert (other[9:] == keep[9:]).all()
 
@@ -140,22 +140,22 @@ def test_a_rule_that_needs_k_says_so():
 class Odd:
     name = "odd"
 
-    def __call__(self, pictures):
-        return [Verdict(int(i) % 2 == 0, "" if int(i) % 2 == 0 else "odd") for i in pictures.labels]
+    def __call__(self, images):
+        return [Verdict(int(i) % 2 == 0, "" if int(i) % 2 == 0 else "odd") for i in images.labels]
 
 
 class Seen:
     name = "seen"
 
-    def __call__(self, pictures):
-        self.labels = pictures.labels.tolist()
-        return [Verdict(label != 2, "" if label != 2 else "two") for label in pictures.labels]
+    def __call__(self, images):
+        self.labels = images.labels.tolist()
+        return [Verdict(label != 2, "" if label != 2 else "two") for label in images.labels]
 
 
 def test_each_filter_sees_what_those_before_it_kept():
-    pictures = Pixels([picture(0, 0)] * 8, np.arange(8) % 4)
+    images = Pixels([image(0, 0)] * 8, np.arange(8) % 4)
     seen = Seen()
-    selection = select(pictures, [Odd(), seen])
+    selection = select(images, [Odd(), seen])
     assert seen.labels == [0, 2, 0, 2]
     assert selection.keep.tolist() == [True, False, False, False] * 2
     assert selection.counts() == {"odd": 4, "two": 2}
@@ -171,22 +171,22 @@ def test_features_are_computed_once_by_content_and_survive_the_process(tmp_path)
     class Counting(FirstPixel):
         calls = 0
 
-        def images(self, images):
-            Counting.calls += len(images)
-            return super().images(images)
+        def images(self, decoded):
+            Counting.calls += len(decoded)
+            return super().images(decoded)
 
-    pictures = planted()
-    first = Features(Counting(), tmp_path)(pictures)
-    distinct = len(set(pictures.digests))
-    assert Counting.calls <= len(pictures)
+    images = planted()
+    first = Features(Counting(), tmp_path)(images)
+    distinct = len(set(images.digests))
+    assert Counting.calls <= len(images)
     before = Counting.calls
-    again = Features(Counting(), tmp_path)(pictures.take(range(39, -1, -1)))
+    again = Features(Counting(), tmp_path)(images.take(range(39, -1, -1)))
     assert Counting.calls == before
     np.testing.assert_array_equal(again, first[::-1])
     assert len(set(map(bytes, first))) <= distinct
     other = Counting()
     other.fingerprint = "another-encoder!"
-    Features(other, tmp_path)(pictures)
+    Features(other, tmp_path)(images)
     assert Counting.calls > before
 
 
@@ -217,11 +217,11 @@ def test_the_rules_equal_their_naive_twins_ties_and_empty_classes_too(rule, k, s
 
 
 def test_reasons_say_which_rule_rejected():
-    pictures = Pixels([picture(0, c) for c in (190, 180, 170, 0)], np.zeros(4, int))
+    images = Pixels([image(0, c) for c in (190, 180, 170, 0)], np.zeros(4, int))
     low, best, more = "clip: p(own class) <= 0.25", "clip: not among the class's best", "clip: more passed than wanted"
-    assert [v.reason for v in clip()(pictures)] == ["", "", "", low]
-    assert [v.reason for v in clip(rule="top_k", k=2)(pictures)] == ["", "", best, low]
-    assert sorted(v.reason for v in clip(rule="threshold_else_top_k", k=2)(pictures)) == ["", "", more, low]
+    assert [v.reason for v in clip()(images)] == ["", "", "", low]
+    assert [v.reason for v in clip(rule="top_k", k=2)(images)] == ["", "", best, low]
+    assert sorted(v.reason for v in clip(rule="threshold_else_top_k", k=2)(images)) == ["", "", more, low]
 
 
 def test_two_filters_of_one_name_keep_their_own_verdicts():

@@ -1,12 +1,12 @@
-"""CLIP's first choice, against a loop over pictures and classes."""
+"""CLIP's first choice, against a loop over images and classes."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from figment.filters.argmax import Argmax
-from planted import cosine, encoded, kept, pictures, unit
+from figment.filters.argmax import ArgmaxFilter
+from planted import cosine, encoded, images, kept, unit
 
 NAMES = ["0", "1", "2"]
 
@@ -14,7 +14,7 @@ NAMES = ["0", "1", "2"]
 def test_argmax_equals_its_naive_twin():
     rng = np.random.default_rng(0)
     x, labels = unit(rng.normal(size=(60, 6))), rng.integers(3, size=60)
-    verdicts = Argmax(encoded(), NAMES)(pictures(x, labels))
+    verdicts = ArgmaxFilter(encoded(), NAMES)(images(x, labels))
     for feature, label, verdict in zip(x, labels, verdicts, strict=True):
         e = [np.exp(5 * cosine(feature, np.eye(6)[c])) for c in range(3)]
         p = [value / sum(e) for value in e]
@@ -27,7 +27,7 @@ def test_argmax_equals_its_naive_twin():
 
 def test_a_tie_is_no_first_choice():
     tie = unit([[1, 1, 0, 0, 0, 0], [0, 0, 0, 1, 0, 0]])
-    assert kept(Argmax(encoded(), NAMES)(pictures(tie, [0, 2]))) == [False, False]
+    assert kept(ArgmaxFilter(encoded(), NAMES)(images(tie, [0, 2]))) == [False, False]
 
 
 def test_argmax_asks_for_more_than_the_clip_filter():
@@ -35,9 +35,9 @@ def test_argmax_asks_for_more_than_the_clip_filter():
     feature = np.zeros(6)
     feature[:3] = np.log([0.4, 0.38, 0.22]) / 5
     feature[5] = np.sqrt(1 - (feature**2).sum())
-    (verdict,) = Argmax(encoded(), NAMES)(pictures([feature], [1]))
+    (verdict,) = ArgmaxFilter(encoded(), NAMES)(images([feature], [1]))
     assert verdict.scores["argmax_p"] == pytest.approx(0.38, abs=1e-4) and not verdict.keep
 
 
-def test_no_pictures_no_verdicts():
-    assert Argmax(encoded(), NAMES)(pictures(np.zeros((0, 6)), [])) == []
+def test_no_images_no_verdicts():
+    assert ArgmaxFilter(encoded(), NAMES)(images(np.zeros((0, 6)), [])) == []

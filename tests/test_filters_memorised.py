@@ -1,4 +1,4 @@
-"""Copies of real pictures, planted and found; test pictures can take images out and do nothing else."""
+"""Copies of real images, planted and found; test images can take images out and do nothing else."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import pytest
 from PIL import Image
 
 from figment.errors import FigmentError
-from figment.filters.memorised import Memorised
-from figment.pictures import open_pictures
-from planted import clusters, cosine, encoded, kept, pictures, unit
+from figment.filters.memorised import MemorisedFilter
+from figment.images_in import open_images
+from planted import clusters, cosine, encoded, images, kept, unit
 
-NEAR_TRAIN, EXACT_TRAIN = "memorised: near copy of a training picture", "memorised: exact copy of a training picture"
-NEAR_TEST, EXACT_TEST = "memorised: near copy of a test picture", "memorised: exact copy of a test picture"
+NEAR_TRAIN, EXACT_TRAIN = "memorised: near copy of a training image", "memorised: exact copy of a training image"
+NEAR_TEST, EXACT_TEST = "memorised: near copy of a test image", "memorised: exact copy of a test image"
 
 
 def quantile(values, q):
@@ -28,8 +28,8 @@ def test_memorised_equals_its_naive_twin(q):
     n = range(len(train))
     train_limit = quantile([max(cosine(train[i], train[j]) for j in n if j != i) for i in n], q)
     test_limit = quantile([max(cosine(a, b) for b in test) for a in train], q)
-    filter = Memorised(encoded(), pictures(train, train_labels), pictures(test, test_labels), q)
-    verdicts = filter(pictures(made, labels))
+    filter = MemorisedFilter(encoded(), images(train, train_labels), images(test, test_labels), q)
+    verdicts = filter(images(made, labels))
     for feature, verdict in zip(made, verdicts, strict=True):
         near_train, near_test = max(cosine(feature, a) for a in train), max(cosine(feature, a) for a in test)
         expected = NEAR_TEST if near_test > test_limit else NEAR_TRAIN if near_train > train_limit else ""
@@ -41,28 +41,28 @@ def test_memorised_equals_its_naive_twin(q):
         assert {v.reason for v in verdicts} == {"", NEAR_TRAIN, NEAR_TEST}
 
 
-def test_new_pictures_of_the_same_kind_go_in_the_share_that_the_quantile_says():
+def test_new_images_of_the_same_kind_go_in_the_share_that_the_quantile_says():
     train, test, fresh = clusters(300, seed=4), clusters(900, seed=5), clusters(600, seed=6)
-    verdicts = Memorised(encoded(), pictures(*train), pictures(*test), 0.9)(pictures(*fresh))
+    verdicts = MemorisedFilter(encoded(), images(*train), images(*test), 0.9)(images(*fresh))
     assert 0.04 < np.mean([v.scores["train_cosine"] > 0 and v.reason == NEAR_TRAIN for v in verdicts]) < 0.16
     assert 0.04 < np.mean([v.reason == NEAR_TEST for v in verdicts]) < 0.16
 
 
 def test_the_threshold_itself_still_passes():
     half = [[0.5, 0.5, 0.5, 0.5, 0, 0]]
-    train = pictures(np.eye(6)[:1], [0])
-    assert kept(Memorised(encoded(), train, threshold=0.5)(pictures(half, [0]))) == [True]
-    assert kept(Memorised(encoded(), train, threshold=0.4999)(pictures(half, [0]))) == [False]
+    train = images(np.eye(6)[:1], [0])
+    assert kept(MemorisedFilter(encoded(), train, threshold=0.5)(images(half, [0]))) == [True]
+    assert kept(MemorisedFilter(encoded(), train, threshold=0.4999)(images(half, [0]))) == [False]
 
 
 def test_equal_pixels_go_whatever_the_threshold():
     x = unit(np.random.default_rng(0).normal(size=(4, 6)))
-    filter = Memorised(encoded(), pictures(x[:2], [0, 0]), pictures(x[2:3], [0]), threshold=1.0)
-    assert [v.reason for v in filter(pictures(x, [0, 0, 0, 0]))] == [EXACT_TRAIN, EXACT_TRAIN, EXACT_TEST, ""]
+    filter = MemorisedFilter(encoded(), images(x[:2], [0, 0]), images(x[2:3], [0]), threshold=1.0)
+    assert [v.reason for v in filter(images(x, [0, 0, 0, 0]))] == [EXACT_TRAIN, EXACT_TRAIN, EXACT_TEST, ""]
 
 
 def test_pixels_are_compared_not_files(tmp_path):
-    """The same picture as PNG and as BMP has other bytes, and is found; one grey level or another shape is another picture."""
+    """The same image as PNG and as BMP has other bytes, and is found; one grey level or another shape is another image."""
 
     class Same:
         name, fingerprint, logit_scale = "same", "0" * 16, 1.0
@@ -80,17 +80,17 @@ def test_pixels_are_compared_not_files(tmp_path):
     other[0, 0, 0] ^= 1
     Image.fromarray(other).save(tmp_path / "made" / "a" / "1.bmp")
     Image.fromarray(image.reshape(7, 9, 3)).save(tmp_path / "made" / "a" / "2.bmp")  # the same bytes, another shape
-    train, made = open_pictures(tmp_path / "train", ["a"]), open_pictures(tmp_path / "made", ["a"])
+    train, made = open_images(tmp_path / "train", ["a"]), open_images(tmp_path / "made", ["a"])
     assert train.digests[0] not in made.digests
-    verdicts = Memorised(Features(Same()), train, threshold=1.0)(made)
+    verdicts = MemorisedFilter(Features(Same()), train, threshold=1.0)(made)
     assert [v.reason for v in verdicts] == [EXACT_TRAIN, "", ""]
 
 
-def test_copies_of_test_pictures_are_dropped_reported_or_not_looked_for(capsys):
+def test_copies_of_test_images_are_dropped_reported_or_not_looked_for(capsys):
     x = unit(np.random.default_rng(1).normal(size=(8, 6)))
-    train, test, made = pictures(x[:4], [0, 0, 1, 1]), pictures(x[4:6], [0, 1]), pictures(x[[0, 4, 7]], [0, 0, 1])
+    train, test, made = images(x[:4], [0, 0, 1, 1]), images(x[4:6], [0, 1]), images(x[[0, 4, 7]], [0, 0, 1])
     found = {
-        word: Memorised(encoded(), train, test, threshold=0.999, on_test=word)(made)
+        word: MemorisedFilter(encoded(), train, test, threshold=0.999, on_test=word)(made)
         for word in ("drop", "report", "off")
     }
     assert [v.reason for v in found["drop"]] == [EXACT_TRAIN, EXACT_TEST, ""]
@@ -98,14 +98,14 @@ def test_copies_of_test_pictures_are_dropped_reported_or_not_looked_for(capsys):
     assert [v.reason for v in found["off"]] == [EXACT_TRAIN, "", ""]
     assert [v.scores.get("test_copy") for v in found["report"]] == [None, 1.0, None]
     assert not any("test_cosine" in v.scores for v in found["off"])
-    assert capsys.readouterr().out.count("copies of test pictures: 1") == 1
+    assert capsys.readouterr().out.count("copies of test images: 1") == 1
 
 
-def test_the_test_pictures_labels_and_the_limit_for_training_pictures_do_not_depend_on_each_other():
-    train, (test, test_labels), made = clusters(25, seed=1), clusters(30, seed=2), pictures(*clusters(50, seed=3))
-    one = Memorised(encoded(), pictures(*train), pictures(test, test_labels), 0.8)
-    two = Memorised(encoded(), pictures(*train), pictures(test, 1 - np.sign(test_labels)), 0.8)
-    none = Memorised(encoded(), pictures(*train), None, 0.8)
+def test_the_test_images_labels_and_the_limit_for_training_images_do_not_depend_on_each_other():
+    train, (test, test_labels), made = clusters(25, seed=1), clusters(30, seed=2), images(*clusters(50, seed=3))
+    one = MemorisedFilter(encoded(), images(*train), images(test, test_labels), 0.8)
+    two = MemorisedFilter(encoded(), images(*train), images(test, 1 - np.sign(test_labels)), 0.8)
+    none = MemorisedFilter(encoded(), images(*train), None, 0.8)
     assert one(made) == two(made)
     assert one.limits["train"] == none.limits["train"]
     assert {i for i, keep in enumerate(kept(one(made))) if keep} < {
@@ -113,31 +113,31 @@ def test_the_test_pictures_labels_and_the_limit_for_training_pictures_do_not_dep
     }
 
 
-def test_a_class_with_one_picture_sets_no_limit():
-    """A lone picture's nearest is of another class: how near that is says nothing about copies."""
+def test_a_class_with_one_image_sets_no_limit():
+    """A lone image's nearest is of another class: how near that is says nothing about copies."""
     pair, lone = unit([[1, 0, 0], [1, 0.1, 0]]), unit([[0, 0, 1]])
-    limits = Memorised(encoded(), pictures(np.concatenate([pair, lone]), [0, 0, 1]), quantile=0.0).limits
+    limits = MemorisedFilter(encoded(), images(np.concatenate([pair, lone]), [0, 0, 1]), quantile=0.0).limits
     assert limits["train"] == pytest.approx(cosine(*pair), abs=1e-6)
 
 
 @pytest.mark.parametrize("labels", [[0], [0, 1, 2]])
-def test_one_picture_a_class_needs_a_threshold(labels):
-    train = pictures(np.eye(6)[: len(labels)], labels)
+def test_one_image_a_class_needs_a_threshold(labels):
+    train = images(np.eye(6)[: len(labels)], labels)
     with pytest.raises(FigmentError, match="two or more of a class.*threshold"):
-        Memorised(encoded(), train)
-    assert kept(Memorised(encoded(), train, threshold=0.9)(pictures(np.eye(6)[[0, 5]], [0, 0]))) == [False, True]
+        MemorisedFilter(encoded(), train)
+    assert kept(MemorisedFilter(encoded(), train, threshold=0.9)(images(np.eye(6)[[0, 5]], [0, 0]))) == [False, True]
 
 
-def test_without_real_pictures_there_is_nothing_to_compare_with():
-    test = pictures(np.eye(6)[:1], [0])
+def test_without_real_images_there_is_nothing_to_compare_with():
+    test = images(np.eye(6)[:1], [0])
     with pytest.raises(FigmentError, match="there are none.*task.real.train"):
-        Memorised(encoded(), None)
+        MemorisedFilter(encoded(), None)
     with pytest.raises(FigmentError, match="there are none"):
-        Memorised(encoded(), None, test, threshold=0.9, on_test="off")
+        MemorisedFilter(encoded(), None, test, threshold=0.9, on_test="off")
     with pytest.raises(FigmentError, match="threshold"):
-        Memorised(encoded(), None, test)
-    assert kept(Memorised(encoded(), None, test, threshold=0.9)(pictures(np.eye(6)[:2], [0, 0]))) == [False, True]
+        MemorisedFilter(encoded(), None, test)
+    assert kept(MemorisedFilter(encoded(), None, test, threshold=0.9)(images(np.eye(6)[:2], [0, 0]))) == [False, True]
 
 
-def test_no_pictures_no_verdicts():
-    assert Memorised(encoded(), pictures(*clusters(9)))(pictures(np.zeros((0, 6)), [])) == []
+def test_no_images_no_verdicts():
+    assert MemorisedFilter(encoded(), images(*clusters(9)))(images(np.zeros((0, 6)), [])) == []

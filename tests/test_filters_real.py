@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from figment.errors import FigmentError
-from figment.filters.real import Real
-from planted import clusters, cosine, encoded, kept, pictures
+from figment.filters.real import RealFilter
+from planted import clusters, cosine, encoded, images, kept
 
-REASON = "real: close to a real picture of another class"
+REASON = "real: close to a real image of another class"
 
 
 def nearest_of_another_class(feature, label, real, real_labels):
@@ -24,7 +24,7 @@ def test_real_equals_its_naive_twin(quantile):
     place = quantile * (len(among) - 1)
     low, high = among[int(np.floor(place))], among[int(np.ceil(place))]
     limit = low + (place - np.floor(place)) * (high - low)
-    verdicts = Real(encoded(), pictures(real, real_labels), quantile)(pictures(made, labels))
+    verdicts = RealFilter(encoded(), images(real, real_labels), quantile)(images(made, labels))
     for feature, label, verdict in zip(made, labels, verdicts, strict=True):
         near = nearest_of_another_class(feature, label, real, real_labels)
         assert verdict.keep == (near <= limit)
@@ -35,33 +35,33 @@ def test_real_equals_its_naive_twin(quantile):
 
 
 @pytest.mark.parametrize("n", [12, 120])
-def test_real_pictures_themselves_pass_in_the_share_that_the_quantile_says(n):
+def test_real_images_themselves_pass_in_the_share_that_the_quantile_says(n):
     train, fresh = clusters(n, seed=3), clusters(600, seed=4)
-    share = np.mean(kept(Real(encoded(), pictures(*train), 0.8)(pictures(*fresh))))
+    share = np.mean(kept(RealFilter(encoded(), images(*train), 0.8)(images(*fresh))))
     assert abs(share - 0.8) < 0.2 if n == 12 else abs(share - 0.8) < 0.08
 
 
-def test_one_picture_a_class_is_enough():
-    real = pictures(np.eye(6)[:2], [0, 1])
-    verdicts = Real(encoded(), real, threshold=0.9)(pictures(np.eye(6)[[0, 0]], [0, 1]))
-    assert kept(verdicts) == [True, False]  # one is like its own class's picture, the other like the other's
+def test_one_image_a_class_is_enough():
+    real = images(np.eye(6)[:2], [0, 1])
+    verdicts = RealFilter(encoded(), real, threshold=0.9)(images(np.eye(6)[[0, 0]], [0, 1]))
+    assert kept(verdicts) == [True, False]  # one is like its own class's image, the other like the other's
 
 
 def test_the_limit_itself_still_passes():
     half = np.full((1, 6), 0.5)
     half[0, 4:] = 0  # its cosine to each of four axes is 0.5 exactly
-    real = pictures(np.eye(6)[:2], [0, 1])
-    assert kept(Real(encoded(), real, threshold=0.5)(pictures(half, [0]))) == [True]
-    assert kept(Real(encoded(), real, threshold=0.4999)(pictures(half, [0]))) == [False]
+    real = images(np.eye(6)[:2], [0, 1])
+    assert kept(RealFilter(encoded(), real, threshold=0.5)(images(half, [0]))) == [True]
+    assert kept(RealFilter(encoded(), real, threshold=0.4999)(images(half, [0]))) == [False]
 
 
-def test_real_pictures_of_one_class_have_no_others():
+def test_real_images_of_one_class_have_no_others():
     with pytest.raises(FigmentError, match="all of one class.*task.real.train"):
-        Real(encoded(), pictures(np.eye(6)[:2], [1, 1]))
+        RealFilter(encoded(), images(np.eye(6)[:2], [1, 1]))
 
 
 def test_images_of_one_class_and_none_at_all():
-    real = pictures(*clusters(9))
+    real = images(*clusters(9))
     made, _ = clusters(5, seed=7)
-    assert len(Real(encoded(), real)(pictures(made, [2] * 5))) == 5
-    assert Real(encoded(), real)(pictures(np.zeros((0, 6)), [])) == []
+    assert len(RealFilter(encoded(), real)(images(made, [2] * 5))) == 5
+    assert RealFilter(encoded(), real)(images(np.zeros((0, 6)), [])) == []

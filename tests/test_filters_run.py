@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from figment.filters.argmax import ArgmaxFilter
 from figment.errors import FigmentError
-from figment.filters.argmax import Argmax
-from figment.pictures import open_shards
+from figment.images_in import open_shards
 from figment.recipe import load_recipe, validate
 from figment.report.folder import report_of
 from figment.run import make_images, run_recipe
@@ -43,7 +43,7 @@ def said(capsys) -> str:
 
 @pytest.fixture
 def leaky(clip, photos, tmp_path) -> dict[str, str]:
-    """The photos, with a copy of the first generated image among the training pictures and of the second among the test's."""
+    """The photos, with a copy of the first generated image among the training images and of the second among the test's."""
     made = open_shards(make_images(recipe(clip, {}, []), tmp_path / "first"))[0]
     for split, place in (("train", 0), ("test", 1)):
         shutil.copytree(photos / split, tmp_path / split)
@@ -65,8 +65,8 @@ def test_a_run_finds_copies_says_why_on_disk_and_in_the_report(clip, leaky, tmp_
     made = open_shards(tmp_path / "run" / "images")[0]
     rejected = {row["id"]: row["reason"] for row in verdicts(tmp_path / "run", "2-memorised") if not row["keep"]}
     assert rejected == {
-        made.ids[0]: "memorised: exact copy of a training picture",
-        made.ids[1]: "memorised: exact copy of a test picture",
+        made.ids[0]: "memorised: exact copy of a training image",
+        made.ids[1]: "memorised: exact copy of a test image",
     }
     scores = {
         "1-duplicate": "duplicate_cosine",
@@ -78,17 +78,17 @@ def test_a_run_finds_copies_says_why_on_disk_and_in_the_report(clip, leaky, tmp_
     for name, score in scores.items():
         assert score in verdicts(tmp_path / "run", name)[0]
     report = report_of(tmp_path / "run")
-    assert ("memorised", "memorised: exact copy of a test picture", 1) in report.counts.rejected
+    assert ("memorised", "memorised: exact copy of a test image", 1) in report.counts.rejected
     assert sum(n for filter, _, n in report.counts.rejected if filter == "centroid") >= 3
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
-    assert "exact copy of a training picture" in page and "exact copy of a test picture" in page
+    assert "exact copy of a training image" in page and "exact copy of a test image" in page
 
 
-def test_a_reported_copy_of_a_test_picture_is_a_caveat_of_the_report(clip, leaky, tmp_path, capsys):
+def test_a_reported_copy_of_a_test_image_is_a_caveat_of_the_report(clip, leaky, tmp_path, capsys):
     filters = [{"kind": "memorised", "threshold": 1.0, "test": "report"}]
     run_recipe(recipe(clip, leaky, filters), tmp_path / "run")
-    assert "copies of test pictures: 1" in said(capsys)
-    caveat = "Copies of test pictures among the 23 kept images: 1. The numbers may be too good."
+    assert "copies of test images: 1" in said(capsys)
+    caveat = "Copies of test images among the 23 kept images: 1. The numbers may be too good."
     assert caveat in report_of(tmp_path / "run").caveats
     assert caveat in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
 
@@ -103,14 +103,14 @@ def test_images_kept_below_the_clip_threshold_are_counted(clip, photos, tmp_path
 
 
 @pytest.mark.parametrize("kind", ["real", "centroid", "memorised"])
-def test_without_real_training_pictures_the_run_stops_before_it_makes_anything(clip, photos, tmp_path, kind):
+def test_without_real_training_images_the_run_stops_before_it_makes_anything(clip, photos, tmp_path, kind):
     filters = [{"kind": kind, **({"of": "real"} if kind == "centroid" else {})}]
     with pytest.raises(FigmentError, match=rf"{kind}.*task.real.train"):
         run_recipe(recipe(clip, {"test": str(photos / "test")}, filters), tmp_path / "run")
     assert not (tmp_path / "run" / "images").exists()
 
 
-def test_a_training_picture_that_cannot_be_read_is_left_out_of_the_filters_too(clip, leaky, tmp_path):
+def test_a_training_image_that_cannot_be_read_is_left_out_of_the_filters_too(clip, leaky, tmp_path):
     (Path(leaky["train"]) / "red_thing" / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n torn")
     filters = [{"kind": "memorised"}, {"kind": "real", "quantile": 1.0}]
     run_recipe(recipe(clip, leaky, filters), tmp_path / "run")
@@ -127,7 +127,7 @@ def test_a_filter_may_have_a_model_of_its_own_loaded_once(clip, tmp_path):
     features = Features(ClipEncoder(str(clip)))
     one, two, three = make_filters(recipe(clip, {}, filters), features, tmp_path, {})
     assert one.features is two.features and one.features is not features
-    assert isinstance(three, Argmax) and three.features is features
+    assert isinstance(three, ArgmaxFilter) and three.features is features
 
 
 def test_mistakes_in_filters_are_named():

@@ -272,7 +272,7 @@ def test_setting_mistakes(folders, settings, message):
 
 def test_call_mistakes(folders):
     generator = make(folders["sd15"])
-    with pytest.raises(FigmentError, match="takes no start pictures.*with real_guidance"):
+    with pytest.raises(FigmentError, match="takes no start images.*with real_guidance"):
         generator(PROMPTS[:1], SEEDS[:1], init=np.zeros((1, 64, 64, 3), np.uint8))
     with pytest.raises(FigmentError, match="divisible by 8"):
         make(folders["sd15"], height=65, width=64)(PROMPTS[:1], SEEDS[:1])

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from figment.classify import head as head_module
-from figment.classify.head import Head, HeadCard
 from figment.errors import FigmentError
+from figment.learners.clip_head import head as head_module
+from figment.learners.clip_head.head import Head, HeadCard
 
 CARD = HeadCard(
     ("t-shirt", "ankle boot", "Blühende Tasche"), ("a photo of a {}.",), "openai/clip-vit-base-patch32", "ab12"

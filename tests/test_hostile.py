@@ -17,7 +17,7 @@ import hostile
 from figment import encoders
 from figment.errors import FigmentError
 from figment.generate.diffusers import DiffusersGenerator
-from figment.pictures import Unreadable, decode, open_pictures
+from figment.images_in import Unreadable, decode, open_images
 from figment.recipe import Recipe, load_recipe
 from figment.report.folder import report_of
 from figment.run import run_recipe
@@ -112,11 +112,11 @@ def test_a_run_leaves_broken_photographs_out_counts_and_names_them(tmp_path, cli
         outcome = run_recipe(recipe, tmp_path / "out")
     said = capsys.readouterr().out
     hostile.check_terminal(said)
-    assert "6 of the 86 pictures in task.real.test cannot be read and are left out: " in said and "and 1 more" in said
+    assert "6 of the 86 images in task.real.test cannot be read and are left out: " in said and "and 1 more" in said
     assert {outcome.results[name].n for name in ("top1/zero_shot", "top1/synthetic", "top1/real_all")} == {80}
     unreadable = json.loads((tmp_path / "out" / "model" / "stage.json").read_text())["unreadable"]
     assert list(unreadable) == ["test"] and unreadable["test"].keys() == {f"cat/{printable(name)}" for name in BROKEN}
-    assert any("6 real test pictures could not be read" in caveat for caveat in report_of(tmp_path / "out").caveats)
+    assert any("6 real test images could not be read" in caveat for caveat in report_of(tmp_path / "out").caveats)
     hostile.check_page((tmp_path / "out" / "report.html").read_text())
     again = run_recipe(recipe, tmp_path / "out")
     assert again.results == outcome.results  # and nothing was trained a second time
@@ -127,20 +127,20 @@ def test_photographs_are_decoded_once_and_a_few_at_a_time(tmp_path, clip, monkey
     bench = hostile.Bench(tmp_path, clip)
     bench.photographs()
     bench.file("cat/broken.png", b"")
-    pictures, loaded, batches = open_pictures(bench.inputs, hostile.CLASSES), [], []
+    images, loaded, batches = open_images(bench.inputs, hostile.CLASSES), [], []
 
     class Counted(hostile.MeanColour):
-        def images(self, images):
-            batches.append(len(images))
-            return super().images(images)
+        def images(self, decoded):
+            batches.append(len(decoded))
+            return super().images(decoded)
 
-    class Watched(type(pictures)):
+    class Watched(type(images)):
         def load(self, indices):
             loaded.extend(indices)
             return super().load(indices)
 
     monkeypatch.setattr("figment.encoders.features.PORTION_BYTES", 5 * 6 * 4 * 3)
-    watched = Watched(pictures.paths, pictures.labels, pictures.ids)
+    watched = Watched(images.paths, images.labels, images.ids)
     features = encoders.Features(Counted())
     left, unreadable = features.readable(watched)
     assert loaded == list(range(25)) and sum(batches) == 24 and max(batches) == 6
@@ -168,7 +168,7 @@ EDITS = st.lists(st.tuples(st.floats(0, 1), st.binary(max_size=6), st.integers(0
 
 @QUICK
 @given(st.sampled_from(WHOLE), EDITS)
-def test_a_damaged_picture_is_pixels_or_a_clear_error(data, edits):
+def test_a_damaged_image_is_pixels_or_a_clear_error(data, edits):
     for share, inserted, dropped in edits:
         at = int(share * len(data))
         data = data[:at] + inserted + data[at + dropped :]

@@ -1,4 +1,4 @@
-"""Real pictures from files that others wrote, by their own writers; and every way these can be wrong."""
+"""Real images from files that others wrote, by their own writers; and every way these can be wrong."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from figment.errors import FigmentError
-from figment.pictures import open_pictures
+from figment.images_in import open_images
 from figment.recipe import load_recipe
 from figment.task import real_folder
 
@@ -26,7 +26,7 @@ PER_CLASS = 3
 
 
 def pixels(label: int, k: int) -> np.ndarray:
-    """A picture whose first grey level says its class of the task."""
+    """An image whose first grey level says its class of the task."""
     rng = np.random.default_rng([label, k])
     image = rng.integers(0, 256, (5, 4, 3), np.uint8)
     image[0, 0] = 80 * label
@@ -44,16 +44,16 @@ def rows() -> list[tuple[int, int]]:
     return [(label, k) for k in range(PER_CLASS) for label in (1, 0, 2)]
 
 
-def check(pictures, n: int = PER_CLASS * len(NAMES)) -> None:
-    """All pictures are there, each with the label its pixels say."""
-    for own in (pictures, pickle.loads(pickle.dumps(pictures))):
+def check(images, n: int = PER_CLASS * len(NAMES)) -> None:
+    """All images are there, each with the label its pixels say."""
+    for own in (images, pickle.loads(pickle.dumps(images))):
         assert len(own) == n and own.labels.dtype == np.int64
-        images = own.load(range(n))
-        assert [int(image[0, 0, 0]) for image in images] == [80 * label for label in own.labels]
-        assert len({image.tobytes() for image in images}) == n == len(set(own.ids)) == len(set(own.digests))
+        decoded = own.load(range(n))
+        assert [int(image[0, 0, 0]) for image in decoded] == [80 * label for label in own.labels]
+        assert len({image.tobytes() for image in decoded}) == n == len(set(own.ids)) == len(set(own.digests))
         some = own.take([n - 1, 0])
         assert some.ids == [own.ids[n - 1], own.ids[0]] and some.labels.tolist() == [own.labels[n - 1], own.labels[0]]
-        assert (some.load([0])[0] == images[n - 1]).all() and some.digests == [own.digests[n - 1], own.digests[0]]
+        assert (some.load([0])[0] == decoded[n - 1]).all() and some.digests == [own.digests[n - 1], own.digests[0]]
         assert some.data(1) == own.data(0) and len(own.take([])) == 0
 
 
@@ -61,7 +61,7 @@ def check(pictures, n: int = PER_CLASS * len(NAMES)) -> None:
 
 
 def write_files(folder: Path) -> list[tuple[str, int]]:
-    """Pictures in folders that say nothing of classes: path and label of each."""
+    """Images in folders that say nothing of classes: path and label of each."""
     (folder / "all of them").mkdir(parents=True)
     named = []
     for label, k in rows():
@@ -82,14 +82,14 @@ def write_csv(path: Path, header: list[str], lines, **options) -> Path:
 @pytest.mark.parametrize("class_column", ["label", "class", "class_name"])
 def test_csv_of_paths_and_names(tmp_path, path_column, class_column):
     lines = [(name, THEIRS[OF_THEIRS.index(label)]) for name, label in write_files(tmp_path)]
-    check(open_pictures(write_csv(tmp_path / "photos.csv", [path_column, class_column], lines), NAMES))
+    check(open_images(write_csv(tmp_path / "photos.csv", [path_column, class_column], lines), NAMES))
 
 
 def test_csv_of_numbers_as_spreadsheets_write_it(tmp_path):
     lines = [("x", label, name) for name, label in write_files(tmp_path)]
     path = write_csv(tmp_path / "photos.csv", ["note", " Label", "PATH "], lines, delimiter=";")
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
-    check(open_pictures(path, NAMES))
+    check(open_images(path, NAMES))
 
 
 def test_csv_that_pandas_wrote(tmp_path):
@@ -97,21 +97,21 @@ def test_csv_that_pandas_wrote(tmp_path):
     named = write_files(tmp_path)
     table = pandas.DataFrame({"path": [str(tmp_path / n) for n, _ in named], "label": [NAMES[y] for _, y in named]})
     table.to_csv(tmp_path / "photos.csv")
-    check(open_pictures(tmp_path / "photos.csv", NAMES))
+    check(open_images(tmp_path / "photos.csv", NAMES))
 
 
 def test_digits_are_names_where_the_task_has_such_classes(tmp_path):
     lines = [(name, ["7", "0", "1"][label]) for name, label in write_files(tmp_path)]
-    check(open_pictures(write_csv(tmp_path / "photos.csv", ["path", "label"], lines), ["7", "0", "1"]))
+    check(open_images(write_csv(tmp_path / "photos.csv", ["path", "label"], lines), ["7", "0", "1"]))
     with pytest.raises(FigmentError, match="label -1"):
         lines[0] = (lines[0][0], "-1")
-        open_pictures(write_csv(tmp_path / "photos.csv", ["path", "label"], lines), ["7", "0", "1"])
+        open_images(write_csv(tmp_path / "photos.csv", ["path", "label"], lines), ["7", "0", "1"])
 
 
 @pytest.mark.parametrize(
     "header, change, message",
     [
-        (["path", "label"], lambda lines: [], r"names no pictures"),
+        (["path", "label"], lambda lines: [], r"names no images"),
         (["path", "kind"], None, r"no column for the class.*class_name, class, label; there are: path, kind"),
         (["where", "label"], None, r"no column for the path.*path, file_name, image; there are: where, label"),
         (
@@ -119,16 +119,16 @@ def test_digits_are_names_where_the_task_has_such_classes(tmp_path):
             lambda x: [(x[0][0], "zebbra"), *x[1:]],
             r"Not in the task: 'zebbra'\. Did you mean 'zebra'",
         ),
-        (["path", "label"], lambda x: [(x[0][0], ""), *x[1:]], r"a picture without a class"),
+        (["path", "label"], lambda x: [(x[0][0], ""), *x[1:]], r"an image without a class"),
         (["path", "label"], lambda x: [(n, 3) for n, _ in x], r"label 3.*0 to 2"),
         (["path", "label"], lambda x: [y for y in x if y[1] != "zebra"], r"Missing there: 'zebra'"),
         (
             ["path", "label"],
             lambda x: [*x, ("gone/away.png", "zebra")],
-            r"line 11: there is no picture .*gone/away\.png",
+            r"line 11: there is no image .*gone/away\.png",
         ),
-        (["path", "label"], lambda x: [*x, ("y" * 300, "zebra")], r"line 11: there is no picture"),
-        (["path", "label"], lambda x: [*x, ("all of them", "zebra")], r"line 11: there is no picture"),
+        (["path", "label"], lambda x: [*x, ("y" * 300, "zebra")], r"line 11: there is no image"),
+        (["path", "label"], lambda x: [*x, ("all of them", "zebra")], r"line 11: there is no image"),
         (["path", "label"], lambda x: [*x, ("", "zebra")], r"line 11: 'path' must be the path"),
         (["path", "label"], lambda x: [*x, x[0]], r"line 11: .*named in line 2 already"),
     ],
@@ -137,33 +137,33 @@ def test_tables_that_are_wrong(tmp_path, header, change, message):
     lines = [(name, NAMES[label]) for name, label in write_files(tmp_path)]
     path = write_csv(tmp_path / "photos.csv", header, change(lines) if change else lines)
     with pytest.raises(FigmentError, match=message) as error:
-        open_pictures(path, NAMES)
+        open_images(path, NAMES)
     assert str(path) in str(error.value) and len(str(error.value)) < 1000
 
 
 def test_files_that_are_no_table(tmp_path):
     (tmp_path / "empty.csv").write_bytes(b"")
-    with pytest.raises(FigmentError, match="names no pictures"):
-        open_pictures(tmp_path / "empty.csv", NAMES)
+    with pytest.raises(FigmentError, match="names no images"):
+        open_images(tmp_path / "empty.csv", NAMES)
     (tmp_path / "latin.csv").write_bytes("path,label\nB\u00e4r.png,zebra\n".encode("latin-1"))
     with pytest.raises(FigmentError, match="Save it again as UTF-8"):
-        open_pictures(tmp_path / "latin.csv", NAMES)
+        open_images(tmp_path / "latin.csv", NAMES)
     (tmp_path / "huge.csv").write_text("path,label\n" + "x" * 200_000 + ",zebra\n")
     with pytest.raises(FigmentError, match="this is not CSV"):
-        open_pictures(tmp_path / "huge.csv", NAMES)
+        open_images(tmp_path / "huge.csv", NAMES)
     (tmp_path / "photos.xlsx").write_bytes(b"PK")
-    with pytest.raises(FigmentError, match="is a file that real pictures cannot be read from"):
-        open_pictures(tmp_path / "photos.xlsx", NAMES)
+    with pytest.raises(FigmentError, match="is a file that real images cannot be read from"):
+        open_images(tmp_path / "photos.xlsx", NAMES)
 
 
 def test_imagefolder_with_metadata(tmp_path):
     named = write_files(tmp_path)
     lines = [json.dumps({"file_name": name, "label": NAMES[label], "other": None}) for name, label in named]
     (tmp_path / "metadata.jsonl").write_text("\n".join(lines) + "\n\n")
-    check(open_pictures(tmp_path, NAMES))
+    check(open_images(tmp_path, NAMES))
     (tmp_path / "metadata.jsonl").unlink()
     write_csv(tmp_path / "metadata.csv", ["file_name", "label"], named)
-    check(open_pictures(tmp_path, NAMES))
+    check(open_images(tmp_path, NAMES))
 
 
 def test_metadata_that_names_no_classes_leaves_them_to_the_folders(tmp_path):
@@ -171,7 +171,7 @@ def test_metadata_that_names_no_classes_leaves_them_to_the_folders(tmp_path):
         (tmp_path / NAMES[label]).mkdir(exist_ok=True)
         (tmp_path / NAMES[label] / f"{k}.png").write_bytes(file_of(label, k))
     (tmp_path / "metadata.jsonl").write_text(json.dumps({"file_name": "zebra/0.png", "text": "a zebra"}))
-    check(open_pictures(tmp_path, NAMES))
+    check(open_images(tmp_path, NAMES))
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_metadata_that_names_no_classes_leaves_them_to_the_folders(tmp_path):
         ('{"file_name": 7, "label": 1}', "line 2: 'file_name' must be the path"),
         ('{"file_name": "../secret.png", "label": 1}', r"line 2: \.\./secret\.png lies outside"),
         ('{"file_name": "/etc/hostname", "label": 1}', "line 2: /etc/hostname lies outside"),
-        ('{"file_name": "b.png", "label": 1}', r"line 2: there is no picture .*b\.png"),
+        ('{"file_name": "b.png", "label": 1}', r"line 2: there is no image .*b\.png"),
     ],
 )
 def test_metadata_that_is_wrong(tmp_path, line, message):
@@ -193,7 +193,7 @@ def test_metadata_that_is_wrong(tmp_path, line, message):
     (folder / "a.png").write_bytes(file_of(0, 0))
     (folder / "metadata.jsonl").write_text('{"file_name": "a.png", "label": 0}\n' + line + "\n")
     with pytest.raises(FigmentError, match=message):
-        open_pictures(folder, NAMES)
+        open_images(folder, NAMES)
 
 
 # ---- WebDataset ------------------------------------------------------------------------------------------------------
@@ -222,12 +222,12 @@ def write_tars(folder: Path, fields, extension: str = "png") -> Path:
 def test_webdataset_shards(tmp_path, fields):
     folder = write_tars(tmp_path / "tars", fields)
     assert len(list(folder.iterdir())) == 2
-    check(open_pictures(folder, NAMES))
+    check(open_images(folder, NAMES))
 
 
 def test_one_tar(tmp_path):
     write_tars(tmp_path / "tars", lambda label: {"cls": label}, extension="PNG")
-    check(open_pictures(tmp_path / "tars" / "00000.tar", NAMES), n=5)
+    check(open_images(tmp_path / "tars" / "00000.tar", NAMES), n=5)
 
 
 def test_a_tar_that_gnu_tar_made_of_a_folder(tmp_path):
@@ -239,18 +239,18 @@ def test_a_tar_that_gnu_tar_made_of_a_folder(tmp_path):
     (folder / "._0-0.png").write_bytes(b"what a Mac leaves")
     with tarfile.open(tmp_path / "photos.tar", "w", format=tarfile.GNU_FORMAT) as tar:
         tar.add(folder, "photos")
-    check(open_pictures(tmp_path / "photos.tar", NAMES))
+    check(open_images(tmp_path / "photos.tar", NAMES))
 
 
-def test_a_picture_is_read_without_the_rest_of_its_tar(tmp_path):
+def test_a_image_is_read_without_the_rest_of_its_tar(tmp_path):
     folder = write_tars(tmp_path / "tars", lambda label: {"cls": label})
-    pictures = open_pictures(folder, NAMES)
-    first = pictures.load([0])[0]
+    images = open_images(folder, NAMES)
+    first = images.load([0])[0]
     path = folder / "00000.tar"
-    start, length = (int(x) for x in pictures.source.places[0, 1:])
+    start, length = (int(x) for x in images.source.places[0, 1:])
     data = path.read_bytes()
     path.write_bytes(bytes(start) + data[start : start + length] + bytes(len(data) - start - length))
-    assert (pictures.load([0])[0] == first).all()
+    assert (images.load([0])[0] == first).all()
 
 
 def test_tars_that_are_wrong(tmp_path):
@@ -261,12 +261,12 @@ def test_tars_that_are_wrong(tmp_path):
     for size in (0, 700, last.offset + 100, last.offset, last.offset_data, len(whole) // 2):
         path.write_bytes(whole[:size])
         with pytest.raises(FigmentError, match=r"00001\.tar is not a whole, uncompressed tar.*Copy it again"):
-            open_pictures(tmp_path / "tars", NAMES)
+            open_images(tmp_path / "tars", NAMES)
     import gzip
 
     path.write_bytes(gzip.compress(whole))
     with pytest.raises(FigmentError, match="unpack it from .gz"):
-        open_pictures(tmp_path / "tars", NAMES)
+        open_images(tmp_path / "tars", NAMES)
 
 
 def tar_of(path: Path, **files: bytes) -> Path:
@@ -281,8 +281,8 @@ def tar_of(path: Path, **files: bytes) -> Path:
 @pytest.mark.parametrize(
     "files, message",
     [
-        ({"0_txt": b"a text", "0_cls": b"1"}, "holds no pictures"),
-        ({}, "holds no pictures"),
+        ({"0_txt": b"a text", "0_cls": b"1"}, "holds no images"),
+        ({}, "holds no images"),
         ({"0_png": b"x", "0_txt": b"a text"}, r"the sample 0 has no class. Put it into 0\.cls"),
         ({"0_png": b"x", "0_json": b"{"}, r"0\.json is not JSON"),
         ({"0_png": b"x", "0_json": b"[]"}, "the sample 0 has no class"),
@@ -296,7 +296,7 @@ def tar_of(path: Path, **files: bytes) -> Path:
 )
 def test_samples_that_are_wrong(tmp_path, files, message):
     with pytest.raises(FigmentError, match=message):
-        open_pictures(tar_of(tmp_path / "a.tar", **files), NAMES)
+        open_images(tar_of(tmp_path / "a.tar", **files), NAMES)
 
 
 # ---- datasets --------------------------------------------------------------------------------------------------------
@@ -320,14 +320,14 @@ def data_set(label_column: str = "label", image_column: str = "image", **more):
 
 def test_save_to_disk(tmp_path):
     data_set(label_column="fine", image_column="img").save_to_disk(str(tmp_path / "saved"))
-    check(open_pictures(tmp_path / "saved", NAMES))
-    check(open_pictures(f"datasets:{tmp_path / 'saved'}", NAMES))
+    check(open_images(tmp_path / "saved", NAMES))
+    check(open_images(f"datasets:{tmp_path / 'saved'}", NAMES))
 
 
 def test_a_choice_of_rows_that_was_saved(tmp_path):
     chosen = data_set().shuffle(seed=1).filter(lambda row: row["label"] != 5)
     chosen.save_to_disk(str(tmp_path / "saved"), num_shards=2)
-    check(open_pictures(tmp_path / "saved", NAMES))
+    check(open_images(tmp_path / "saved", NAMES))
 
 
 def test_splits_have_to_be_chosen(tmp_path):
@@ -335,16 +335,16 @@ def test_splits_have_to_be_chosen(tmp_path):
     both = datasets.DatasetDict({"train": data_set(), "test": data_set().select(range(3))})
     both.save_to_disk(str(tmp_path / "saved"))
     with pytest.raises(FigmentError, match="several splits: train, test. Choose one, such as .*saved/train"):
-        open_pictures(tmp_path / "saved", NAMES)
-    check(open_pictures(tmp_path / "saved" / "train", NAMES))
+        open_images(tmp_path / "saved", NAMES)
+    check(open_images(tmp_path / "saved" / "train", NAMES))
     where = f"datasets:{tmp_path / 'saved'}"
     with pytest.raises(FigmentError, match="several splits: train, test. Choose one, such as datasets:.*saved:train"):
-        open_pictures(where, NAMES)
-    check(open_pictures(f"{where}:test", NAMES), n=3)
+        open_images(where, NAMES)
+    check(open_images(f"{where}:test", NAMES), n=3)
     with pytest.raises(FigmentError, match="no split 'val'. There are: train, test"):
-        open_pictures(f"{where}:val", NAMES)
+        open_images(f"{where}:val", NAMES)
     datasets.DatasetDict({"train": data_set()}).save_to_disk(str(tmp_path / "one"))
-    check(open_pictures(tmp_path / "one", NAMES))
+    check(open_images(tmp_path / "one", NAMES))
 
 
 def test_what_load_dataset_opens(tmp_path, monkeypatch):
@@ -355,18 +355,18 @@ def test_what_load_dataset_opens(tmp_path, monkeypatch):
     data_set().to_parquet(str(tmp_path / "pets" / "data" / "train-00000-of-00001.parquet"))
     data_set().select(range(3)).to_parquet(str(tmp_path / "pets" / "data" / "test-00000-of-00001.parquet"))
     where = f"datasets:{tmp_path / 'pets'}"
-    check(open_pictures(f"{where}:train", NAMES))
-    check(open_pictures(f"{where}:train[:4]", NAMES), n=4)
+    check(open_images(f"{where}:train", NAMES))
+    check(open_images(f"{where}:train[:4]", NAMES), n=4)
     with pytest.raises(FigmentError, match="several splits: train, test"):
-        open_pictures(where, NAMES)
+        open_images(where, NAMES)
     with pytest.raises(FigmentError, match=r"cannot open .*split 'val'.*Check the name and the split"):
-        open_pictures(f"{where}:val", NAMES)
+        open_images(f"{where}:val", NAMES)
 
 
 def test_a_data_set_that_cannot_be_had():
     pytest.importorskip("datasets")
     with pytest.raises(FigmentError, match="datasets cannot open 'nobody/nothing'.*network") as error:
-        open_pictures("datasets:nobody/nothing", NAMES)
+        open_images("datasets:nobody/nothing", NAMES)
     assert len(str(error.value)) < 800
 
 
@@ -375,7 +375,7 @@ def test_of_several_columns_of_classes_the_one_with_the_tasks(tmp_path):
     coarse = datasets.ClassLabel(names=["animal", "clothes"])
     found = data_set(coarse=([0] * len(rows()), coarse)).select_columns(["coarse", "label", "image"])
     found.save_to_disk(str(tmp_path / "saved"))
-    check(open_pictures(tmp_path / "saved", NAMES))
+    check(open_images(tmp_path / "saved", NAMES))
 
 
 def test_classes_as_words_and_as_numbers(tmp_path):
@@ -384,11 +384,11 @@ def test_classes_as_words_and_as_numbers(tmp_path):
     data_set(label_column="x", class_name=(words, datasets.Value("string"))).remove_columns("x").save_to_disk(
         str(tmp_path / "words")
     )
-    check(open_pictures(tmp_path / "words", NAMES))
+    check(open_images(tmp_path / "words", NAMES))
     numbers = [label for label, _ in rows()]
     found = data_set(label_column="x").remove_columns("x").add_column("label", numbers)
     found.save_to_disk(str(tmp_path / "numbers"))
-    check(open_pictures(tmp_path / "numbers", NAMES))
+    check(open_images(tmp_path / "numbers", NAMES))
 
 
 def test_data_sets_that_are_wrong(tmp_path):
@@ -398,19 +398,19 @@ def test_data_sets_that_are_wrong(tmp_path):
         shutil.rmtree(tmp_path / "saved", ignore_errors=True)
         found.save_to_disk(str(tmp_path / "saved"), num_shards=1)
         with pytest.raises(FigmentError, match=message):
-            open_pictures(tmp_path / "saved", NAMES)
+            open_images(tmp_path / "saved", NAMES)
 
-    refused(data_set().remove_columns("image"), "no column of pictures; its columns are text, label")
+    refused(data_set().remove_columns("image"), "no column of images; its columns are text, label")
     refused(data_set().remove_columns("label"), "no column of classes.*Its columns are text, image")
     two = data_set(image_column="a").add_column("b", [None] * len(rows()), feature=datasets.Image())
-    refused(two, r"several columns of pictures \(a, b\) and none called image")
+    refused(two, r"several columns of images \(a, b\) and none called image")
     refused(data_set().select([]), "the data set is empty")
     refused(data_set().cast_column("label", datasets.ClassLabel(names=["a", "b", "c"])), "Not in the task: 'a'")
     refused(data_set(label_column="x").remove_columns("x").add_column("label", [-1] * len(rows())), "label -1")
     shutil.rmtree(tmp_path / "saved" / "x", ignore_errors=True)
     next((tmp_path / "saved").glob("*.arrow")).write_bytes(b"cut off")
     with pytest.raises(FigmentError, match="datasets cannot open .*saved"):
-        open_pictures(tmp_path / "saved", NAMES)
+        open_images(tmp_path / "saved", NAMES)
 
 
 def test_without_the_package_the_extra_is_named(tmp_path, monkeypatch):
@@ -418,7 +418,7 @@ def test_without_the_package_the_extra_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(FigmentError, match=r"pip install 'figment-vision\[datasets\]'"):
-        open_pictures("datasets:pets", NAMES)
+        open_images("datasets:pets", NAMES)
 
 
 # ---- in a recipe -----------------------------------------------------------------------------------------------------
@@ -449,13 +449,13 @@ def test_an_object_store(s3, tmp_path):
     root = as_path(s3)
     for path in (tmp_path / "tars").iterdir():
         (root / "tars" / path.name).write_bytes(path.read_bytes())
-    check(open_pictures(f"{s3}/tars", NAMES))
+    check(open_images(f"{s3}/tars", NAMES))
     named = write_files(tmp_path)
     for name, _ in named:
         (root / name).write_bytes((tmp_path / name).read_bytes())
     table = write_csv(tmp_path / "photos.csv", ["path", "label"], [*named, ("gone.png", 0)])
     (root / "photos.csv").write_bytes(table.read_bytes())
-    pictures = open_pictures(f"{s3}/photos.csv", NAMES)
-    check(pictures.take(range(len(named))))
+    images = open_images(f"{s3}/photos.csv", NAMES)
+    check(images.take(range(len(named))))
     with pytest.raises(FigmentError, match=r"gone\.png"):
-        pictures.load([len(named)])
+        images.load([len(named)])

@@ -18,16 +18,16 @@ from hypothesis import strategies as st
 
 from figment import store
 from figment.errors import FigmentError
-from figment.loading.loader import Loader, PictureDataset
+from figment.images_in import ShardImages, open_shards
+from figment.loading.loader import ImageDataset, Loader
 from figment.loading.orders import Grouped, Mixed, Shuffled
-from figment.pictures import ShardPictures, open_shards
 from figment.types import Sample
 
 N = 50
 
 
-def written(folder: Path, n: int = N, size: int = 5) -> ShardPictures:
-    """Pictures whose pixels say their number, in three shards."""
+def written(folder: Path, n: int = N, size: int = 5) -> ShardImages:
+    """Images whose pixels say their number, in three shards."""
     made = [
         Sample(f"p/{i}", "p", "text", i % 3, i, f"g{i % 7}", np.full((size, size, 3), i, np.uint8)) for i in range(n)
     ]
@@ -38,7 +38,7 @@ def written(folder: Path, n: int = N, size: int = 5) -> ShardPictures:
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory) -> ShardPictures:
+def images(tmp_path_factory) -> ShardImages:
     return written(tmp_path_factory.mktemp("loading"))
 
 
@@ -63,11 +63,11 @@ def test_a_shuffle_is_of_its_seed_and_epoch():
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=60), st.integers(1, 4), st.integers(0, 3))
-def test_slots_hold_different_pictures_of_one_group(groups, m, epoch):
+def test_slots_hold_different_images_of_one_group(groups, m, epoch):
     sizes = Counter(groups)
     if max(sizes.values()) < m:
         with pytest.raises(
-            FigmentError, match=f"m = {m} pictures; the largest of {len(sizes)} has {max(sizes.values())}"
+            FigmentError, match=f"m = {m} images; the largest of {len(sizes)} has {max(sizes.values())}"
         ):
             Grouped(np.array(groups), m)
         return
@@ -90,7 +90,7 @@ def test_what_a_group_leaves_over_changes_with_the_epoch():
 
 
 def naive_mixture(n: int, weights: list[float]) -> list[int]:
-    """Each place goes to the source whose next picture is due first."""
+    """Each place goes to the source whose next image is due first."""
     given = [0] * len(weights)
     out = []
     for _ in range(n):
@@ -112,7 +112,7 @@ def test_sources_come_by_their_weights_in_any_stretch(weights):
         assert (np.abs(counts - 32 * np.array(shares)) <= len(weights)).all()
 
 
-def test_classes_and_their_pictures_take_turns():
+def test_classes_and_their_images_take_turns():
     real, synthetic = np.array([0, 0, 0, 0, 1, 2, 2]), np.arange(300) % 3
     order = Mixed([real, synthetic], (0.2, 0.8), n=150, seed=0)
     labels = np.concatenate([real, synthetic])
@@ -123,7 +123,7 @@ def test_classes_and_their_pictures_take_turns():
         for label in range(3):
             of_class = own[labels[own] == label].tolist()
             size = int((labels[: len(real)] == label).sum()) if own[0] < len(real) else 100
-            for turn in range(0, len(of_class), size):  # each picture once
+            for turn in range(0, len(of_class), size):  # each image once
                 part = of_class[turn : turn + size]
                 assert len(set(part)) == len(part)
     assert (shown < len(real)).sum() == 30 and shown.tolist() != order(1).tolist()
@@ -135,34 +135,34 @@ def test_mixtures_that_cannot_be_are_explained():
     for weights in [(1,), (1, 0), (1, -1), (1, float("nan"))]:
         with pytest.raises(FigmentError, match="one positive number for each of the 2 sources"):
             Mixed([y, y], weights)
-    with pytest.raises(FigmentError, match="Source 1 of 2 holds no pictures"):
+    with pytest.raises(FigmentError, match="Source 1 of 2 holds no images"):
         Mixed([y, y[:0]], (1, 1))
 
 
 # ---- the data set ----------------------------------------------------------------------------------------------------
 
 
-def test_a_data_set_gives_pictures_and_labels(pictures):
-    data = PictureDataset(pictures)
+def test_a_data_set_gives_images_and_labels(images):
+    data = ImageDataset(images)
     image, label = data[17]
     assert len(data) == N and image.shape == (3, 5, 5) and image.dtype == torch.uint8
     assert (image == 17).all() and label == 17 % 3
     assert [y for _, y in data.__getitems__([4, 2])] == [1, 2]
     x, y = data.batch([9, 1, 49])
     assert x.shape == (3, 3, 5, 5) and numbers([x]) == [9, 1, 49] and y.tolist() == [0, 1, 1] and y.dtype == torch.int64
-    own = PictureDataset(pictures, lambda image: int(image.sum()), labels=pictures.groups)
-    assert own[10] == (750, int(pictures.groups[10]))
-    with pytest.raises(FigmentError, match="2 labels for 50 pictures"):
-        PictureDataset(pictures, labels=np.zeros(2))
+    own = ImageDataset(images, lambda image: int(image.sum()), labels=images.groups)
+    assert own[10] == (750, int(images.groups[10]))
+    with pytest.raises(FigmentError, match="2 labels for 50 images"):
+        ImageDataset(images, labels=np.zeros(2))
 
 
-def test_a_plain_data_loader_takes_it_too(pictures):
-    x, y = next(iter(torch.utils.data.DataLoader(PictureDataset(pictures), batch_size=4)))
+def test_a_plain_data_loader_takes_it_too(images):
+    x, y = next(iter(torch.utils.data.DataLoader(ImageDataset(images), batch_size=4)))
     assert numbers([x]) == [0, 1, 2, 3] and y.tolist() == [0, 1, 2, 0]
 
 
-def test_groups_are_those_of_the_files(pictures):
-    groups = pictures.take([0, 1, 7, 8, 2]).groups
+def test_groups_are_those_of_the_files(images):
+    groups = images.take([0, 1, 7, 8, 2]).groups
     assert groups.dtype == np.int64 and groups[0] == groups[2] and groups[1] == groups[3]
     assert len(set(groups.tolist())) == 3
 
@@ -170,12 +170,12 @@ def test_groups_are_those_of_the_files(pictures):
 # ---- the loader ------------------------------------------------------------------------------------------------------
 
 
-def loader(pictures: ShardPictures, **options) -> Loader:
-    return Loader(PictureDataset(pictures), Shuffled(len(pictures), seed=7), 8, **options)
+def loader(images: ShardImages, **options) -> Loader:
+    return Loader(ImageDataset(images), Shuffled(len(images), seed=7), 8, **options)
 
 
-def test_batches_follow_the_order_epoch_after_epoch(pictures):
-    own = loader(pictures)
+def test_batches_follow_the_order_epoch_after_epoch(images):
+    own = loader(images)
     assert len(own) == 6
     for epoch in range(3):
         assert own.epoch == epoch
@@ -184,10 +184,10 @@ def test_batches_follow_the_order_epoch_after_epoch(pictures):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_restored_loader_goes_on_with_the_next_batch(pictures, workers):
+def test_a_restored_loader_goes_on_with_the_next_batch(images, workers):
     """Though the workers have more in store than was handed out, and though transforms are random."""
-    make = lambda: Loader(PictureDataset(pictures, noisy), Shuffled(N), 4, num_workers=workers)
-    one, twin = make(), Loader(PictureDataset(pictures, noisy), Shuffled(N), 4)
+    make = lambda: Loader(ImageDataset(images, noisy), Shuffled(N), 4, num_workers=workers)
+    one, twin = make(), Loader(ImageDataset(images, noisy), Shuffled(N), 4)
     expected = [x for _ in range(3) for x, _ in twin]
     shown, states = [], [one.state_dict()]
     for _ in range(3):
@@ -203,7 +203,7 @@ def test_a_restored_loader_goes_on_with_the_next_batch(pictures, workers):
         assert len(rest) == 12 - at % 12 and all(map(torch.equal, rest, expected[at:]))
 
 
-def test_an_order_of_ones_own_is_augmented_anew_every_epoch(pictures):
+def test_an_order_of_ones_own_is_augmented_anew_every_epoch(images):
     class AsTheyLie:
         slot = 1
 
@@ -213,36 +213,36 @@ def test_an_order_of_ones_own_is_augmented_anew_every_epoch(pictures):
         def __call__(self, epoch: int) -> np.ndarray:
             return np.arange(10)
 
-    own = Loader(PictureDataset(pictures, noisy), AsTheyLie(), 5)
+    own = Loader(ImageDataset(images, noisy), AsTheyLie(), 5)
     first, second = [[x for x, _ in own] for _ in range(2)]
     assert not any(map(torch.equal, first, second))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_leaving_a_loop_loses_nothing(pictures, workers):
-    own, shown = loader(pictures, num_workers=workers), []
+def test_leaving_a_loop_loses_nothing(images, workers):
+    own, shown = loader(images, num_workers=workers), []
     for stop in (2, 3, 99, 6, 99):  # 6 ends an epoch exactly
         for i, batch in enumerate(own, start=1):
             shown.append(numbers(batch))
             if i == stop:
                 break
-    assert shown == expected_epochs(pictures, 3)
+    assert shown == expected_epochs(images, 3)
 
 
-def expected_epochs(pictures: ShardPictures, epochs: int) -> list[list[int]]:
-    one = loader(pictures)
+def expected_epochs(images: ShardImages, epochs: int) -> list[list[int]]:
+    one = loader(images)
     return [numbers(b) for _ in range(epochs) for b in one]
 
 
-def test_spawned_workers_read_the_same(pictures):
-    again = pickle.loads(pickle.dumps(PictureDataset(pictures)))
-    assert torch.equal(again[5][0], PictureDataset(pictures)[5][0])
-    own = loader(pictures, num_workers=1, multiprocessing_context="spawn")
-    assert [numbers(b) for b in own] == expected_epochs(pictures, 1)
+def test_spawned_workers_read_the_same(images):
+    again = pickle.loads(pickle.dumps(ImageDataset(images)))
+    assert torch.equal(again[5][0], ImageDataset(images)[5][0])
+    own = loader(images, num_workers=1, multiprocessing_context="spawn")
+    assert [numbers(b) for b in own] == expected_epochs(images, 1)
 
 
-def test_a_loader_leaves_the_random_numbers_of_others_alone(pictures):
-    own = Loader(PictureDataset(pictures, noisy), Shuffled(N), 8)
+def test_a_loader_leaves_the_random_numbers_of_others_alone(images):
+    own = Loader(ImageDataset(images, noisy), Shuffled(N), 8)
     for seed, draw in ((torch.manual_seed, torch.rand), (np.random.seed, np.random.rand), (random.seed, None)):
         seed(0)
         before = draw(1) if draw else random.random()
@@ -251,32 +251,32 @@ def test_a_loader_leaves_the_random_numbers_of_others_alone(pictures):
         assert before == (draw(1) if draw else random.random())
 
 
-def test_processes_of_one_world_share_an_epoch(pictures):
-    world = [loader(pictures, rank=r, world_size=2) for r in range(2)]
+def test_processes_of_one_world_share_an_epoch(images):
+    world = [loader(images, rank=r, world_size=2) for r in range(2)]
     parts = [[numbers(b) for b in own] for own in world]
     assert [len(p) for p in parts] == [3, 3]
-    assert [b for pair in zip(*parts, strict=True) for b in pair] == expected_epochs(pictures, 1)
+    assert [b for pair in zip(*parts, strict=True) for b in pair] == expected_epochs(images, 1)
     assert world[0].state_dict() == world[1].state_dict()
 
 
-def test_a_state_of_something_else_is_refused(pictures):
-    state = loader(pictures).state_dict()
+def test_a_state_of_something_else_is_refused(images):
+    state = loader(images).state_dict()
     for other, name in [
-        (Loader(PictureDataset(pictures), Shuffled(N, seed=8), 8), "order"),
-        (Loader(PictureDataset(pictures), Shuffled(N, seed=7), 4), "batch_size was 8 and is now 4"),
-        (Loader(PictureDataset(pictures), Shuffled(40, seed=7), 8), "pictures was 50 and is now 40"),
+        (Loader(ImageDataset(images), Shuffled(N, seed=8), 8), "order"),
+        (Loader(ImageDataset(images), Shuffled(N, seed=7), 4), "batch_size was 8 and is now 4"),
+        (Loader(ImageDataset(images), Shuffled(40, seed=7), 8), "images was 50 and is now 40"),
     ]:
         with pytest.raises(FigmentError, match=name):
             other.load_state_dict(state)
 
 
-def test_batches_that_cannot_be_are_explained(pictures, tmp_path):
-    data = PictureDataset(pictures)
+def test_batches_that_cannot_be_are_explained(images, tmp_path):
+    data = ImageDataset(images)
     with pytest.raises(FigmentError, match="multiple of 3; here it is 8"):
-        Loader(data, Grouped(pictures.groups, 3), 8)
-    with pytest.raises(FigmentError, match="An epoch of 50 pictures does not fill a batch of 51"):
+        Loader(data, Grouped(images.groups, 3), 8)
+    with pytest.raises(FigmentError, match="An epoch of 50 images does not fill a batch of 51"):
         Loader(data, Shuffled(N), 51)
-    x, y = next(iter(Loader(PictureDataset(pictures, labels=pictures.groups), Grouped(pictures.groups, 3), 12)))
+    x, y = next(iter(Loader(ImageDataset(images, labels=images.groups), Grouped(images.groups, 3), 12)))
     assert y.reshape(4, 3).eq(y[::3, None]).all() and len(set(y.tolist())) == 4 and len(set(numbers([x]))) == 12
 
 
@@ -285,8 +285,8 @@ def test_a_mistake_in_a_worker_is_one_paragraph(tmp_path, workers):
     made = [Sample(f"p/{i}", "p", "", 0, i, "g", np.zeros((4, 4 + i, 3), np.uint8)) for i in range(2)]
     stage = store.Stage(tmp_path, 1, {}, {})
     stage.write(0, store.sample_table(store.sample_rows(made), ["a"]))
-    own = Loader(PictureDataset(open_shards(tmp_path)[0]), Shuffled(2), 2, num_workers=workers)
-    with pytest.raises(FigmentError, match="^Pictures of different sizes do not go into one batch") as error:
+    own = Loader(ImageDataset(open_shards(tmp_path)[0]), Shuffled(2), 2, num_workers=workers)
+    with pytest.raises(FigmentError, match="^Images of different sizes do not go into one batch") as error:
         next(iter(own))
     assert "Traceback" not in str(error.value) and own.state_dict()["batches"] == 0
 
@@ -294,12 +294,12 @@ def test_a_mistake_in_a_worker_is_one_paragraph(tmp_path, workers):
 KILLED = """
 import json, os, signal, sys
 from pathlib import Path
-from figment.loading.loader import Loader, PictureDataset
+from figment.loading.loader import Loader, ImageDataset
 from figment.loading.orders import Shuffled
-from figment.pictures import open_shards
+from figment.images_in import open_shards
 
-pictures = open_shards(Path(sys.argv[1]))[0]
-loader = Loader(PictureDataset(pictures), Shuffled(len(pictures), seed=7), 8, num_workers=2)
+images = open_shards(Path(sys.argv[1]))[0]
+loader = Loader(ImageDataset(images), Shuffled(len(images), seed=7), 8, num_workers=2)
 saved, seen, stop = Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
 if saved.is_file():
     loader.load_state_dict(json.loads(saved.read_text()))
@@ -315,15 +315,15 @@ while loader.epoch < 2:
 """
 
 
-def test_a_killed_process_is_carried_on_by_another(pictures, tmp_path):
-    folder = str(pictures.shards.files[0].parent)
+def test_a_killed_process_is_carried_on_by_another(images, tmp_path):
+    folder = str(images.shards.files[0].parent)
     for stop, code in ((4, -9), (3, -9), (99, 0)):
         args = [folder, str(tmp_path / "state.json"), str(tmp_path / "seen"), str(stop)]
         assert subprocess.run([sys.executable, "-c", KILLED, *args], check=False).returncode == code
     seen = [json.loads(line) for line in (tmp_path / "seen").read_text().splitlines()]
-    assert seen == expected_epochs(pictures, 2)
+    assert seen == expected_epochs(images, 2)
 
 
 def test_orders_need_no_torch():
-    code = "import sys, figment.loading.orders, figment.pictures.verdicts, figment.pictures.concat; sys.exit('torch' in sys.modules)"
+    code = "import sys, figment.loading.orders, figment.images_in.verdicts, figment.images_in.concat; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

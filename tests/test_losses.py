@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from figment.classify.losses import cross_entropy_and_gradient, soft_target_cross_entropy, soft_targets
+from figment.learners.clip_head.losses import cross_entropy_and_gradient, soft_target_cross_entropy, soft_targets
 
 
 def naive(

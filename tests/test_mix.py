@@ -1,4 +1,4 @@
-"""Mixing real and generated pictures, against a loop over torch's own layers, optimiser and losses."""
+"""Mixing real and generated images, against a loop over torch's own layers, optimiser and losses."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from figment.classify.head import Head
-from figment.classify.mix import tune_mixed
-from figment.classify.settings import MixSettings
-from figment.classify.tune import tune
 from figment.errors import FigmentError
+from figment.learners.clip_head.head import Head
+from figment.learners.clip_head.mix import tune_mixed
+from figment.learners.clip_head.settings import MixSettings
+from figment.learners.clip_head.tune import tune
 
 N, D = 4, 6
 
@@ -91,7 +91,7 @@ def test_the_schedule_ends_with_the_training():
     assert [h["epoch"] for h in history] == [1, 2, 3, 4]
 
 
-def test_no_weight_is_no_pictures():
+def test_no_weight_is_no_images():
     s = MixSettings(epochs=2, batch_size=16, synthetic_weight=0.0)
     a = tune_mixed(start(), data(8, 0), data(40, 1), s, 0).head
     b = tune_mixed(start(), data(8, 0), (data(40, 2)[0], data(40, 3)[1]), s, 0).head

@@ -19,7 +19,7 @@ PICTURES = arrays.arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9
 
 
 @given(PICTURES)
-def test_any_picture_comes_back_and_others_read_the_same(image):
+def test_any_image_comes_back_and_others_read_the_same(image):
     data = png.encode(image)
     own = png.decode(data)
     assert own is not None and own.dtype == np.uint8 and (own == image).all()
@@ -55,7 +55,7 @@ def test_a_file_of_the_same_chunks_with_another_filter_is_left_to_others():
 
 
 @given(PICTURES, st.data())
-def test_a_damaged_file_is_none_or_the_picture_it_says_but_never_an_error(image, data):
+def test_a_damaged_file_is_none_or_the_image_it_says_but_never_an_error(image, data):
     good = bytearray(png.encode(image))
     place = data.draw(st.integers(0, len(good) - 1))
     good[place] ^= 1 << data.draw(st.integers(0, 7))

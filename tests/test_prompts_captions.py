@@ -1,4 +1,4 @@
-"""Captions of real pictures: a tiny BLIP that was taught to say their colour, and untaught ones of other families."""
+"""Captions of real images: a tiny BLIP that was taught to say their colour, and untaught ones of other families."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from transformers import (
 import tiny
 from figment import store
 from figment.errors import FigmentError
-from figment.pictures import open_pictures
+from figment.images_in import open_images
 from figment.prompts.captions import Captions, varied_caption
 from figment.recipe import validate
 from figment.run import Walk, run_recipe
 from figment.task import Task
-from figment.types import Pictures
+from figment.types import Images
 
 NAMES = ["red thing", "green thing", "blue thing"]
 TASK = Task(class_names=NAMES, attributes={"age": ["old", "new"]}, contexts=["in June", "in May"])
@@ -37,8 +37,8 @@ def model(tmp_path_factory) -> str:
 
 
 @pytest.fixture(scope="module")
-def pictures(photos) -> Pictures:
-    return open_pictures(photos / "train", NAMES)
+def images(photos) -> Images:
+    return open_images(photos / "train", NAMES)
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -48,63 +48,63 @@ def rng(seed: int = 0) -> np.random.Generator:
 # ---- what comes out --------------------------------------------------------------------------------------------------
 
 
-def test_captions_are_different_say_their_class_and_know_their_picture(model, pictures):
-    prompts = Captions(pictures, model)(TASK, 10, rng())
+def test_captions_are_different_say_their_class_and_know_their_image(model, images):
+    prompts = Captions(images, model)(TASK, 10, rng())
     assert len({p.text for p in prompts}) == len({p.id for p in prompts}) == 30
     for p in prompts:
         assert NAMES[p.label] in p.text
-        picture = p.source.removeprefix("caption of ")
-        assert picture.startswith(NAMES[p.label].replace(" ", "_")) and p.group == f"picture {picture}"
-    # Each picture in turn: of 6 a class, 10 prompts come from all.
+        image = p.source.removeprefix("caption of ")
+        assert image.startswith(NAMES[p.label].replace(" ", "_")) and p.group == f"image {image}"
+    # Each image in turn: of 6 a class, 10 prompts come from all.
     assert len({p.group for p in prompts}) == 18
 
 
-def test_captions_see_the_picture(model, pictures):
+def test_captions_see_the_image(model, images):
     """Given the wrong class, they say so: what they say comes from the pixels."""
-    wrong = open_pictures(Path(str(pictures.paths[0].parents[1])), NAMES)  # type: ignore[attr-defined]
+    wrong = open_images(Path(str(images.paths[0].parents[1])), NAMES)  # type: ignore[attr-defined]
     wrong.labels[:] = (wrong.labels + 1) % 3  # type: ignore[index]
     prompts = Captions(wrong, model, vary=False, max_tries=1)(TASK, 10, rng())
     right = [p for p in prompts if not p.text.startswith("a photo of") and p.source != "template 0"]
     assert not right
 
 
-def test_a_caption_that_says_another_class_is_thrown_away(model, pictures, capsys):
+def test_a_caption_that_says_another_class_is_thrown_away(model, images, capsys):
     swapped = Task(class_names=[NAMES[1], NAMES[2], NAMES[0]])
-    prompts = Captions(pictures, model)(swapped, 4, rng())
+    prompts = Captions(images, model)(swapped, 4, rng())
     assert "that say another class" in capsys.readouterr().out
     for p in prompts:
         assert not any(other in p.text for other in NAMES if other != swapped.class_names[p.label])
 
 
-def test_a_caption_without_the_class_gets_it_in_front(model, pictures):
-    prompts = Captions(pictures, model, prefix="one {} here")(TASK, 25, rng())
+def test_a_caption_without_the_class_gets_it_in_front(model, images):
+    prompts = Captions(images, model, prefix="one {} here")(TASK, 25, rng())
     prefixed = [p.text for p in prompts if "a man" in p.text and "varied" not in p.source]
     assert prefixed and all(f"one a {NAMES[0]} here, a man" in text for text in prefixed if NAMES[0] in text)
     otter = Task(class_names=["otter", "owl", "asp"])
     assert all(
         p.text.startswith(f"a photo of an {otter.class_names[p.label]}, a ")
-        for p in Captions(pictures, model)(otter, 4, rng())
+        for p in Captions(images, model)(otter, 4, rng())
     )
 
 
-def test_neither_the_batch_nor_other_pictures_change_a_caption(model, pictures):
-    whole = Captions(pictures, model)(TASK, 8, rng())
-    assert Captions(pictures, model, batch_size=3)(TASK, 8, rng()) == whole
-    assert Captions(pictures, model)(TASK, 8, rng(1)) != whole
-    reds = pictures.take(np.flatnonzero(pictures.labels == 0))
+def test_neither_the_batch_nor_other_images_change_a_caption(model, images):
+    whole = Captions(images, model)(TASK, 8, rng())
+    assert Captions(images, model, batch_size=3)(TASK, 8, rng()) == whole
+    assert Captions(images, model)(TASK, 8, rng(1)) != whole
+    reds = images.take(np.flatnonzero(images.labels == 0))
     alone = Captions(reds, model)(TASK, 8, rng())
     assert [p for p in alone if p.label == 0] == [p for p in whole if p.label == 0]
 
 
-def test_a_class_without_pictures_gets_templates(model, pictures, capsys):
-    reds = pictures.take(np.flatnonzero(pictures.labels == 0))
+def test_a_class_without_images_gets_templates(model, images, capsys):
+    reds = images.take(np.flatnonzero(images.labels == 0))
     prompts = Captions(reds, model)(TASK, 3, rng())
     assert [p.source for p in prompts if p.label] == ["template 0"] * 2
     assert "fewer than 3 for 2 of 3 classes (green thing 0, blue thing 0)" in capsys.readouterr().out
 
 
-def test_few_captions_are_varied_with_the_tasks_words(model, pictures):
-    few = pictures.take([0])
+def test_few_captions_are_varied_with_the_tasks_words(model, images):
+    few = images.take([0])
     sure = {"temperature": 1e-4, "max_tries": 1}  # the same caption every time
     task = TASK.model_copy(update={"class_names": [NAMES[int(few.labels[0])], "x"]})
     few.labels[:] = 0  # type: ignore[index]
@@ -161,17 +161,17 @@ def vit_gpt2(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("family", [git, vit_gpt2])
-def test_captioners_of_other_families(family, pictures, tmp_path):
+def test_captioners_of_other_families(family, images, tmp_path):
     (tmp_path / "m").mkdir()
-    made = [Captions(pictures, str(family(tmp_path / "m")), batch_size=b, max_new_tokens=6) for b in (4, 16)]
+    made = [Captions(images, str(family(tmp_path / "m")), batch_size=b, max_new_tokens=6) for b in (4, 16)]
     prompts, again = (writer(TASK, 5, rng()) for writer in made)
     assert prompts == again and len({p.text for p in prompts}) == 15
     assert all(p.text.startswith(f"a photo of a {NAMES[p.label]}, ") and "word" in p.text for p in prompts)
 
 
-def test_a_model_that_captions_nothing(pictures, clip):
+def test_a_model_that_captions_nothing(images, clip):
     with pytest.raises(FigmentError, match="cannot be opened by transformers .* as AutoModelForImageTextToText"):
-        Captions(pictures, str(clip))(TASK, 2, rng())
+        Captions(images, str(clip))(TASK, 2, rng())
 
 
 # ---- the whole path --------------------------------------------------------------------------------------------------
@@ -189,42 +189,42 @@ def recipe(model: str, clip: Path, photos: Path, *splits: str):
     return validate(data, "test")
 
 
-def test_a_whole_run_captions_training_pictures_and_no_others(model, clip, photos, tmp_path):
+def test_a_whole_run_captions_training_images_and_no_others(model, clip, photos, tmp_path):
     outcome = run_recipe(recipe(model, clip, photos, "train", "val", "test"), tmp_path / "run")
     assert "gain/synthetic" in outcome.results
     prompts = store.read_prompts(store.Stage(tmp_path / "run" / "prompts", 1, {}, {}).read())
     assert len(prompts) == 12 and all(p.source.startswith("caption of ") for p in prompts)
-    # The captions are those of a run that has no other pictures than these.
+    # The captions are those of a run that has no other images than these.
     run_recipe(recipe(model, clip, photos, "train"), tmp_path / "train-only")
     only = store.read_prompts(store.Stage(tmp_path / "train-only" / "prompts", 1, {}, {}).read())
     assert only == prompts
 
 
-def test_pictures_are_an_input_of_the_prompts(model, clip, photos, tmp_path):
+def test_images_are_an_input_of_the_prompts(model, clip, photos, tmp_path):
     run_recipe(recipe(model, clip, photos, "train"), tmp_path / "run")
     other = recipe(model, clip, photos, "train").changed({"task.real.train": str(photos / "val")})
     with pytest.raises(FigmentError, match="writer was .* and is now"):
         run_recipe(other, tmp_path / "run")
 
 
-def test_without_training_pictures_it_says_so_before_anything_is_made(model, clip, photos, tmp_path):
-    with pytest.raises(FigmentError, match=r"no pictures to caption\. Set task\.real\.train"):
+def test_without_training_images_it_says_so_before_anything_is_made(model, clip, photos, tmp_path):
+    with pytest.raises(FigmentError, match=r"no images to caption\. Set task\.real\.train"):
         run_recipe(recipe(model, clip, photos, "test"), tmp_path / "run")
     assert not (tmp_path / "run" / "prompts").exists()
 
 
-def test_a_picture_that_cannot_be_read_is_left_out(model, clip, photos, tmp_path):
+def test_a_image_that_cannot_be_read_is_left_out(model, clip, photos, tmp_path):
     import shutil
 
     shutil.copytree(photos / "train", tmp_path / "train")
-    (tmp_path / "train" / "red_thing" / "0.png").write_bytes(b"no picture")
+    (tmp_path / "train" / "red_thing" / "0.png").write_bytes(b"no image")
     run_recipe(recipe(model, clip, tmp_path, "train"), tmp_path / "run")
     prompts = store.read_prompts(store.Stage(tmp_path / "run" / "prompts", 1, {}, {}).read())
     assert len(prompts) == 12 and not any("red_thing/0.png" in p.source for p in prompts)
 
 
-def test_only_captions_need_the_pictures_of_a_run(model, clip, photos, tmp_path):
-    """A machine that only writes prompts may not have the real pictures."""
+def test_only_captions_need_the_images_of_a_run(model, clip, photos, tmp_path):
+    """A machine that only writes prompts may not have the real images."""
     away = {"task.real.test": str(tmp_path / "elsewhere"), "prompts": {"kind": "templates"}}
     own = recipe(model, clip, photos, "test").changed(away)
     assert len(Walk(own, tmp_path / "run", None, tmp_path / "features").prompts()) == 3

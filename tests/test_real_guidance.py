@@ -1,4 +1,4 @@
-"""How much noise real guidance starts with, against the paper and what diffusers really does; images that start from pictures."""
+"""How much noise real guidance starts with, against the paper and what diffusers really does; images that start from images."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from pydantic import ValidationError
 
 import tiny
 from figment.errors import FigmentError
-from figment.generate.adapt import adapt
-from figment.generate.adapt_settings import AdaptSettings
 from figment.generate.diffusers import DiffusersGenerator
+from figment.generate.finetune import finetune
+from figment.generate.finetune_settings import FinetuneSettings
 from figment.generate.real_guidance import (
     T_STAR,
     alpha_bar_of_shots,
@@ -31,7 +31,7 @@ from figment.generate.real_guidance import (
     t_star_of_shots,
 )
 from figment.generate.real_guidance_settings import RealGuidanceSettings
-from figment.pictures import open_pictures
+from figment.images_in import open_images
 
 #: shots, t*, original timestep, alpha-bar, signal, noise, the step of Stable Diffusion with that signal-to-noise ratio
 PUBLISHED = [
@@ -179,7 +179,7 @@ def folders(sd15, sdxl, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def init() -> np.ndarray:
-    """Five pictures of soft colours."""
+    """Five images of soft colours."""
     small = np.random.default_rng(0).integers(0, 255, (5, 4, 4, 3), np.uint8)
     return np.stack([crop_to(one, 64, 64) for one in small])
 
@@ -232,7 +232,7 @@ def test_the_noise_is_what_was_said_whatever_the_scheduler(sd15, init, scheduler
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_a_perfect_model_finds_its_way_back_from_the_middle(sd15, init, scheduler):
-    """Every scheduler that is allowed: a model that knows the picture removes all the noise but that of the last step."""
+    """Every scheduler that is allowed: a model that knows the image removes all the noise but that of the last step."""
     generator = make(sd15, {"t_star": 50}, scheduler=scheduler, num_inference_steps=30, guidance_scale=1.0)
     pipe, ends = generator.image_pipe, {}
     noised, decode = pipe.scheduler.add_noise, pipe.vae.decode
@@ -266,7 +266,7 @@ def test_schedulers_that_cannot_start_in_the_middle_are_refused(sd15, init, sche
 @pytest.mark.parametrize("name", ["sdxl", "sd3", "flux"])
 def test_the_noise_is_what_was_said_in_other_families(folders, init, name, shifted):
     generator = make(folders[name], num_inference_steps=40)
-    if shifted:  # larger pictures, more noise: SD3.5's and Flux's schedulers
+    if shifted:  # larger images, more noise: SD3.5's and Flux's schedulers
         if name == "sdxl":
             pytest.skip("no flow matching")
         generator.pipe.scheduler.register_to_config(use_dynamic_shifting=True)
@@ -302,7 +302,7 @@ def test_an_image_depends_on_its_prompt_seed_and_start_alone(folders, init, name
     assert distance(together[:1], generator(PROMPTS[2:3], SEEDS[:1], init=init[:1])) >= 1
 
 
-def test_little_noise_gives_back_the_picture_as_the_vae_knows_it(sd15, init):
+def test_little_noise_gives_back_the_image_as_the_vae_knows_it(sd15, init):
     """And much noise does not. The first of a sample's random numbers go into the VAE's own sampling."""
     near = make(sd15, {"alpha_bar": 0.9999}, num_inference_steps=500, guidance_scale=1.0)
     far = make(sd15, {"alpha_bar": 0.05}, num_inference_steps=20, guidance_scale=1.0)
@@ -373,12 +373,12 @@ def test_memory_and_nan_are_as_without(sd15, init):
     assert images[0] is None and distance(images[1:], expected[1:2]) <= 1
 
 
-def test_each_picture_has_its_start_and_the_lora_of_its_class(sd15, init, photos, tmp_path):
+def test_each_image_has_its_start_and_the_lora_of_its_class(sd15, init, photos, tmp_path):
     pytest.importorskip("peft")
     names = ["red thing", "green thing", "blue thing"]
-    settings = AdaptSettings(per_class=True, rank=4, alpha=8, learning_rate=1e-2, warmup_steps=1, steps=3)
+    settings = FinetuneSettings(per_class=True, rank=4, alpha=8, learning_rate=1e-2, warmup_steps=1, steps=3)
     base = make(sd15, {"t_star": 80}, num_inference_steps=4)
-    tuned = adapt(base, open_pictures(photos / "train", names), names, settings, folder=tmp_path)
+    tuned = finetune(base, open_images(photos / "train", names), names, settings, folder=tmp_path)
     labels = [2, 0, 1, 1, 0]
     images = tuned(PROMPTS, SEEDS, init=init, labels=labels)
     for i, label in enumerate(labels):
@@ -407,9 +407,9 @@ def test_it_travels_and_says_what_it_does(sd15, init, capfd):
 
 def test_mistakes(folders, init):
     generator = make(folders["sd15"])
-    with pytest.raises(FigmentError, match="Real guidance starts from real pictures, and there are none"):
+    with pytest.raises(FigmentError, match="Real guidance starts from real images, and there are none"):
         generator(PROMPTS, SEEDS)
-    with pytest.raises(ValueError, match="5 prompts, 5 seeds, 2 start pictures"):
+    with pytest.raises(ValueError, match="5 prompts, 5 seeds, 2 start images"):
         generator(PROMPTS, SEEDS, init=init[:2])
     with pytest.raises(FigmentError, match="none for the PixArtAlphaPipeline"):
         make(folders["pixart"])(PROMPTS, SEEDS, init=init)

@@ -17,10 +17,10 @@ from pydantic_core import PydanticUndefined
 
 from figment.errors import FigmentError
 from figment.recipe import Recipe, load_recipe, validate
-from figment.recipe.filters import ClipFilter
+from figment.recipe.filters import ClipFilterSettings
 from figment.recipe.mistakes import _models_in, _tag
 from figment.recipe.plugin import Plugin
-from figment.recipe.prompts import Attributes, Templates
+from figment.recipe.prompts import AttributesSettings, TemplatesSettings
 from figment.task import Task, builtin_names, load_task
 
 TASK = {"class_names": ["cat", "dog"]}
@@ -53,7 +53,7 @@ def mistake(data: Any) -> str:
 
 def test_class_names_alone_are_a_recipe(tmp_path):
     recipe = load_recipe(written(tmp_path, {"task": TASK}))
-    assert recipe.task.class_names == ["cat", "dog"] and isinstance(recipe.prompts, Attributes)
+    assert recipe.task.class_names == ["cat", "dog"] and isinstance(recipe.prompts, AttributesSettings)
     assert [f.kind for f in recipe.filters] == ["blank", "clip"]
 
 
@@ -206,7 +206,7 @@ def test_a_rule_that_needs_k_says_so_before_anything_is_generated():
         assert "filters.0: rule 'top_k'".replace("top_k", rule) in mistake(
             {"task": TASK, "filters": [{"kind": "clip", "rule": rule}]}
         )
-        assert ClipFilter(rule=rule, k=3).k == 3
+        assert ClipFilterSettings(rule=rule, k=3).k == 3
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -256,7 +256,7 @@ def test_set_wins_over_the_file(tmp_path):
     assert recipe.generate.guidance_scale == 3.5 and recipe.seed == 4 and recipe.name == "a=b"
     assert recipe.task.name == "mine" and recipe.task.contexts == ["in fog", "at sea"]
     assert recipe.task.class_names == load_task("fashion").class_names and recipe.task.real.train is None
-    assert recipe.filters[0].threshold == 0.25 and isinstance(recipe.prompts, Templates)
+    assert recipe.filters[0].threshold == 0.25 and isinstance(recipe.prompts, TemplatesSettings)
 
 
 def test_set_reaches_into_defaults(tmp_path):
@@ -267,7 +267,7 @@ def test_set_reaches_into_defaults(tmp_path):
         ["prompts.per_class=7", "filters.1.threshold=0.25", "evaluate.shots.0=2", "task.real.val=v"]
         + ["generate.model=starter"],
     )
-    assert recipe.prompts == Attributes(per_class=7) and recipe.filters[1] == ClipFilter(threshold=0.25)
+    assert recipe.prompts == AttributesSettings(per_class=7) and recipe.filters[1] == ClipFilterSettings(threshold=0.25)
     assert recipe.evaluate.shots[:3] == [2, 2, 4] and recipe.task.real.val == str(tmp_path / "v")
 
 

@@ -31,7 +31,7 @@ def run(made, tmp_path) -> Path:
 
 
 class Counting(ProceduralGenerator):
-    """Counts the pictures it is asked for."""
+    """Counts the images it is asked for."""
 
     def __init__(self):
         super().__init__(height=8, width=8)
@@ -94,20 +94,20 @@ def test_a_flipped_bit_anywhere_is_mended_to_the_byte(run, made):
     assert {p: p.stat().st_mtime_ns for p in others} == others and marker(run) == marker(made)
 
 
-def test_a_byte_of_one_picture_costs_one_picture(run, made):
-    flip(shard(run, 1), damage.picture_at(shard(run, 1), 2) + 30)
+def test_a_byte_of_one_image_costs_one_image(run, made):
+    flip(shard(run, 1), damage.image_at(shard(run, 1), 2) + 30)
     assert mended(run, made) == (
         "images: re-made 1 of 8 rows in train-00001-of-00003.parquet; the file is the same as before, byte for byte"
     )
 
 
-def test_a_byte_outside_the_pictures_costs_none(run, made):
+def test_a_byte_outside_the_images_costs_none(run, made):
     flip(shard(run), shard(run).stat().st_size - 200)  # in the footer
     generator = Counting()
     said = mended(run, made, generator=generator)
-    assert "no picture had to be made again" in said or "re-made 8 of 8 rows" in said  # a footer that cannot be read
+    assert "no image had to be made again" in said or "re-made 8 of 8 rows" in said  # a footer that cannot be read
     data = shard(run).read_bytes()
-    flip(shard(run), data.index(b"PNG") - 30)  # in the header of the pages or a length in front of a picture
+    flip(shard(run), data.index(b"PNG") - 30)  # in the header of the pages or a length in front of an image
     asked = generator.asked
     assert "train-00000" in mended(run, made, generator=generator) and generator.asked == asked
 
@@ -119,7 +119,7 @@ def test_a_wrong_column_is_mended_from_the_plan_without_the_generator(run, made)
 
     damage.edit(shard(run, 2), spoil)
     generator = Counting()
-    assert "wrote train-00002-of-00003.parquet anew, no picture" in mended(run, made, generator=generator)
+    assert "wrote train-00002-of-00003.parquet anew, no image" in mended(run, made, generator=generator)
     assert generator.asked == 0
 
 
@@ -250,7 +250,7 @@ def test_prompts_of_a_writer_that_never_says_the_same_come_from_the_images(tmp_p
     path.unlink()
     said = "\n".join(repair(run))
     assert said == "prompts: took them from the images, since damage:Wordy may not write the same twice"
-    drawn = [p for p in before if int(p.id.rpartition("/")[2]) < 10]  # twelve were written, ten pictures made
+    drawn = [p for p in before if int(p.id.rpartition("/")[2]) < 10]  # twelve were written, ten images made
     assert store.read_prompts(store.read_shard(path)) == drawn and shard(run).read_bytes() == images
     assert verify(run).ok
     path.unlink()
@@ -296,9 +296,9 @@ def test_a_generator_that_rounds_differently_is_said_to(run):
             return [image ^ 1 for image in super().__call__(prompts, seeds)]
 
     shard(run, 1).unlink()
-    flip(shard(run, 0), damage.picture_at(shard(run, 0), 3) + 30)
+    flip(shard(run, 0), damage.image_at(shard(run, 0), 3) + 30)
     first, second, *_ = repair(run, generator=Other(height=8, width=8))
-    assert "1 pictures are not the same as before in every bit: the generator on this machine rounds" in first
+    assert "1 images are not the same as before in every bit: the generator on this machine rounds" in first
     assert "the file is not the same as before in every byte: this machine's generator rounds differently" in second
     assert verify(run).ok
 
@@ -335,13 +335,13 @@ def test_derived_files_are_left_to_the_next_run_which_makes_them(tmp_path, clip)
     assert not verify(tmp_path).findings and content(tmp_path) == made
 
 
-def test_a_diffusion_pipeline_makes_the_same_pictures_again(tmp_path, sd15):
+def test_a_diffusion_pipeline_makes_the_same_images_again(tmp_path, sd15):
     generate = {"model": str(sd15), "images_per_class": 5, "num_inference_steps": 2, "shard_size": 8, "batch_size": 3}
     recipe = validate({**damage.recipe().model_dump(mode="json"), "generate": generate}, "test")
     make_images(recipe, tmp_path / "run")
     made = Path(shutil.copytree(tmp_path / "run", tmp_path / "made"))
     path = tmp_path / "run" / "images" / "train-00000-of-00002.parquet"
-    flip(path, damage.picture_at(path, 4) + 60)
+    flip(path, damage.image_at(path, 4) + 60)
     (tmp_path / "run" / "images" / "train-00001-of-00002.parquet").unlink()
     said = mended(tmp_path / "run", made)
     assert "re-made 1 of 8 rows" in said and "re-made 2 of 2 rows" in said and said.count("byte for byte") == 2

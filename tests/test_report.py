@@ -37,7 +37,7 @@ def accuracy(value: float, half: float = 0.008, n: int = 10_000, **more) -> Resu
     return Result("top1", value, n, (value - half, value + half), **more)
 
 
-def picture(rng: np.random.Generator, side: int = 32) -> np.ndarray:
+def image(rng: np.random.Generator, side: int = 32) -> np.ndarray:
     """A blurry blob on a plain ground, so that an example page looks like something."""
     y, x = np.mgrid[:side, :side] / side
     blob = np.exp(
@@ -64,7 +64,7 @@ def full_report(names: list[str] = NAMES, side: int = 32) -> Report:
     before = Arm("zero-shot", "CLIP as it is, names in 'a photo of a {}'", classes_result(0.712, names, rng))
     mixed = Arm(
         "synthetic",
-        "head tuned on 6,412 generated pictures",
+        "head tuned on 6,412 generated images",
         classes_result(0.784, names, rng, seeds=(0, 1, 2)),
         accuracy(0.072, 0.014),
     )
@@ -80,27 +80,27 @@ def full_report(names: list[str] = NAMES, side: int = 32) -> Report:
         for k, v in shots.items()
     }
     kept = [
-        Tile(thumbnail(picture(rng, side)), name, f"a photo of a dark {name} with short sleeves")
+        Tile(thumbnail(image(rng, side)), name, f"a photo of a dark {name} with short sleeves")
         for name in names
         for _ in range(8)
     ]
     reasons = [
         ("looks like another class", {"margin": -0.123}),
-        ("too like another picture", {"cosine": 0.981}),
+        ("too like another image", {"cosine": 0.981}),
         ("blank", {"std": 0.4}),
     ]
     rejected = [
-        Tile(thumbnail(picture(rng, side)), names[k % len(names)], "a photo of a worn one", *reasons[k % 3])
+        Tile(thumbnail(image(rng, side)), names[k % len(names)], "a photo of a worn one", *reasons[k % 3])
         for k in range(9)
     ]
     return Report(
-        title="Can generated pictures teach clothes?",
+        title="Can generated images teach clothes?",
         verdict=Conclusion(
             "helps",
-            "Tuning on generated pictures raised accuracy on 10,000 real test pictures from 71.2 % to 78.4 %, "
+            "Tuning on generated images raised accuracy on 10,000 real test images from 71.2 % to 78.4 %, "
             "and the paired difference is clear of zero.",
             accuracy(0.072, 0.014),
-            "The synthetic pictures were worth about 11 real photographs a class (95 % interval 8.2 to 15.1).",
+            "The synthetic images were worth about 11 real photographs a class (95 % interval 8.2 to 15.1).",
         ),
         question=[
             ("Classes", ", ".join(names)),
@@ -108,13 +108,13 @@ def full_report(names: list[str] = NAMES, side: int = 32) -> Report:
             ("Generator", "figment starter (32 x 32 pixels), 25 DDIM steps, guidance 2.5"),
             ("Images", "8,000 attempted, 800 a class"),
             ("Filters", "blank, duplicate, clip (drop the worst 10 % of each class)"),
-            ("Real test pictures", "10,000, read once"),
+            ("Real test images", "10,000, read once"),
         ],
         arms=[before, mixed, unfiltered, worse],
         curve=Curve(real, mixed.result, 11.2, (8.2, 15.1)),
         caveats=[
-            "The starter is a scale model: 32-pixel pictures of clothes. It shows that the method works, not what real models reach.",
-            "The intervals cover the test pictures and three training seeds, but only one draw of synthetic images.",
+            "The starter is a scale model: 32-pixel images of clothes. It shows that the method works, not what real models reach.",
+            "The intervals cover the test images and three training seeds, but only one draw of synthetic images.",
         ],
         comparison=Comparison(before, mixed, names),
         kept=kept,
@@ -124,7 +124,7 @@ def full_report(names: list[str] = NAMES, side: int = 32) -> Report:
             12,
             [
                 ("clip", "looks like another class", 801),
-                ("duplicate", "too like another picture", 633),
+                ("duplicate", "too like another image", 633),
                 ("blank", "blank", 142),
             ],
             6412,
@@ -203,7 +203,7 @@ def test_the_full_page_is_well_formed_and_shows_the_numbers_it_was_given():
         assert shown in page.text, shown
     for shown in (
         "worth about 11 real photographs",
-        "too like another picture",
+        "too like another image",
         "633",
         "7.9 %",
         "6,412",
@@ -223,7 +223,7 @@ def test_section_headings_match_the_contents():
     assert links == [f"#{a['id']}" for t, a in page.tags if t == "h2" and a["id"] != "verdict"]
 
 
-def test_every_picture_and_chart_has_words_for_those_who_do_not_see_it():
+def test_every_image_and_chart_has_words_for_those_who_do_not_see_it():
     page = Page(render(full_report()))
     assert all(a["alt"] for t, a in page.tags if t == "img")
     html = render(full_report())
@@ -233,7 +233,7 @@ def test_every_picture_and_chart_has_words_for_those_who_do_not_see_it():
 @pytest.mark.parametrize("title", ["nothing but a title", ""])
 def test_a_page_without_measurements_says_so(title):
     page = Page(render(Report(title)))
-    assert "Not measured: no real test pictures" in page.text
+    assert "Not measured: no real test images" in page.text
     assert page.count("section") == 1
     assert page.count("nav") == 0
     assert NOT_MEASURED.word == "not measured"
@@ -259,9 +259,9 @@ def test_each_part_may_be_missing_and_may_say_why():
         page = Page(render(replace(without, missing={name: "The dog ate it."})))
         assert "The dog ate it." in page.text
     no_exchange = replace(
-        full, verdict=replace(full.verdict, exchange=""), missing={"exchange": "No real training pictures were given."}
+        full, verdict=replace(full.verdict, exchange=""), missing={"exchange": "No real training images were given."}
     )
-    assert "No real training pictures were given." in Page(render(no_exchange)).text
+    assert "No real training images were given." in Page(render(no_exchange)).text
 
 
 def test_parts_that_share_a_section_show_without_each_other():
@@ -407,15 +407,15 @@ def test_confused_pairs_count_wrong_answers_only():
 def test_thumbnails_shrink_and_never_grow():
     large = Image.open(io.BytesIO(thumbnail(np.full((300, 512, 3), 7, np.uint8))))
     assert large.size == (128, 75) and large.getpixel((5, 5)) == (7, 7, 7)
-    image = picture(np.random.default_rng(1))
-    assert np.array_equal(np.asarray(Image.open(io.BytesIO(thumbnail(image)))), image)
+    one = image(np.random.default_rng(1))
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(thumbnail(one)))), one)
 
 
 @pytest.mark.parametrize(
     "height, width, shown",
     [(32, 32, (64, 64)), (28, 28, (84, 84)), (32, 16, (32, 64)), (128, 96, (96, 128)), (64, 64, (64, 64))],
 )
-def test_small_pictures_are_enlarged_by_a_whole_number(height, width, shown):
+def test_small_images_are_enlarged_by_a_whole_number(height, width, shown):
     page = Page(render(Report("x", kept=[Tile(thumbnail(np.zeros((height, width, 3), np.uint8)), "coat")])))
     (image,) = [a for t, a in page.tags if t == "img"]
     assert (int(image["width"]), int(image["height"])) == shown

@@ -69,15 +69,15 @@ def table7() -> TablePage:
     ]
     orderings[4] = replace(orderings[4], ci=(-0.009, -0.001), state="reversed")
     return TablePage(
-        title="Mixing real and generated pictures",
-        caption="With a few real pictures a class: is it better to learn from them and the generated ones together, or one after the other?",
+        title="Mixing real and generated images",
+        caption="With a few real images a class: is it better to learn from them and the generated ones together, or one after the other?",
         row_header="training",
         rows=rows,
         columns=shots,
         cells=cells,
         printed=[Printed(r, dict(zip(shots, values, strict=True))) for r, values in paper.items()],
         orderings=orderings,
-        notes=["The starter is a scale model: 32-pixel pictures of clothes instead of satellite pictures."],
+        notes=["The starter is a scale model: 32-pixel images of clothes instead of satellite images."],
         seeds=3,
         settings="train:\n  order: mixed\n  real_weight: 1.0\n",
         command="figment table he2023/table7 --out runs/table7",
@@ -146,7 +146,7 @@ def figure1() -> TablePage:
     ]
     return TablePage(
         "Few-shot learning",
-        "How accuracy grows with the real pictures a class.",
+        "How accuracy grows with the real images a class.",
         "method",
         list(base),
         columns,
@@ -163,7 +163,7 @@ def fidelity() -> TablePage:
     rows, columns = ["B", "LE", "LE+CF"], ["Fréchet distance", "CLIP accuracy"]
     values = [[0.2314, 0.4427], [0.2179, 0.3584], [0.2498, 0.4803]]
     return TablePage(
-        "Do the generated pictures look real?",
+        "Do the generated images look real?",
         "",
         "prompts",
         rows,
@@ -225,7 +225,7 @@ def test_the_table_says_what_the_study_measured():
         "10,000",
         "real_weight: 1.0",
         "figment table he2023/table7",
-        "32-pixel pictures of clothes",
+        "32-pixel images of clothes",
     ):
         assert shown in page.text, shown
     states = [a["class"] for t, a in page.tags if t == "td" and (a.get("class") or "").startswith("state")]
@@ -314,15 +314,15 @@ def test_one_line_a_row_over_columns_that_are_numbers():
 
 
 def test_the_lines_change_places_where_the_rows_are_numbers():
-    cells = {(f"{n:,} pictures", c): cell(0.5 + n / 1e5) for n in (1000, 2000) for c in ("CE", "SCE")}
+    cells = {(f"{n:,} images", c): cell(0.5 + n / 1e5) for n in (1000, 2000) for c in ("CE", "SCE")}
     page = TablePage(
         "t",
         "",
         "n",
-        ["1,000 pictures", "2,000 pictures"],
+        ["1,000 images", "2,000 images"],
         ["CE", "SCE"],
         cells,
-        [Printed("4 k pictures", {"SCE": 70.0})],
+        [Printed("4 k images", {"SCE": 70.0})],
     )
     drawn = pair(page)
     assert [(line.name, sorted(line.points)) for line in drawn.ours] == [("CE", [1000, 2000]), ("SCE", [1000, 2000])]

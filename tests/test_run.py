@@ -19,7 +19,7 @@ from PIL import Image
 
 import tiny
 from figment.errors import FigmentError
-from figment.pictures import open_shards
+from figment.images_in import open_shards
 from figment.recipe import Recipe, validate
 from figment.report.folder import report_of
 from figment.run import make_images, run_recipe
@@ -37,7 +37,7 @@ def models(tmp_path_factory) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory) -> Path:
-    """Real pictures: a red square or a blue disc's box on noise, for train and test."""
+    """Real images: a red square or a blue disc's box on noise, for train and test."""
     root = tmp_path_factory.mktemp("photos")
     rng = np.random.default_rng(0)
     for split, n in (("train", 4), ("test", 6)):
@@ -116,11 +116,11 @@ def test_a_filter_taken_out_of_the_recipe_leaves_no_rejects_in_the_report(models
     assert report_of(tmp_path).counts.kept == 12
 
 
-def test_without_real_pictures_nothing_is_measured_and_the_report_says_so(models, tmp_path):
+def test_without_real_images_nothing_is_measured_and_the_report_says_so(models, tmp_path):
     outcome = run_recipe(recipe(models, None), tmp_path)
     assert outcome.results == {}
     assert outcome.verdict == "not measured"
-    assert "no real test pictures" in (tmp_path / "report.html").read_text(encoding="utf-8").lower()
+    assert "no real test images" in (tmp_path / "report.html").read_text(encoding="utf-8").lower()
 
 
 def test_the_resolved_recipe_reproduces_the_images(models, photos, tmp_path):
@@ -139,15 +139,15 @@ def test_arms_are_whole_runs_and_stand_in_one_report(models, photos, tmp_path):
         "no filter",
         "templates <b>",
         "main",
-        "all real pictures",
+        "all real images",
     ]
     assert "templates <b>" not in (tmp_path / "report.html").read_text(encoding="utf-8")
-    # The real pictures were encoded once, for all of them.
+    # The real images were encoded once, for all of them.
     assert not (tmp_path / "arms" / "00-no-filter" / "features").exists()
 
 
-def test_validation_pictures_are_asked_for_before_anything_is_made(models, photos, tmp_path):
-    with pytest.raises(FigmentError, match="no validation pictures"):
+def test_validation_images_are_asked_for_before_anything_is_made(models, photos, tmp_path):
+    with pytest.raises(FigmentError, match="no validation images"):
         run_recipe(recipe(models, photos, **{"train.select": "validation"}), tmp_path)
     assert not (tmp_path / "images").exists()
 
@@ -270,8 +270,8 @@ def test_a_class_of_failures_alone_does_not_stop_the_others(models, tmp_path, ca
     assert report_of(tmp_path).counts.kept == 12
 
 
-def test_a_test_class_without_pictures_is_measured_on_the_others(models, photos, tmp_path):
-    """A Parquet test set may know a class and hold no picture of it."""
+def test_a_test_class_without_images_is_measured_on_the_others(models, photos, tmp_path):
+    """A Parquet test set may know a class and hold no image of it."""
     from figment import store
     from figment.types import Sample
 
@@ -282,7 +282,7 @@ def test_a_test_class_without_pictures_is_measured_on_the_others(models, photos,
     assert run_recipe(own, tmp_path / "run", generator=Counted()).results["top1/synthetic"].n == 5
 
 
-def test_validation_pictures_choose_the_epoch(models, photos, tmp_path):
+def test_validation_images_choose_the_epoch(models, photos, tmp_path):
     own = recipe(models, photos, **{"train.select": "validation", "task.real.val": str(photos / "train")})
     assert "top1/synthetic" in run_recipe(own, tmp_path, generator=Counted()).results
     assert len(json.loads((tmp_path / "model" / "stage.json").read_text())["history"]["val_accuracy"]) == 2
@@ -302,39 +302,39 @@ def test_status_tells_of_arms_before_the_recipe_itself_has_begun(models, photos,
     assert states["images"] == states["report"] == "to do"
 
 
-def test_a_real_picture_that_cannot_be_read_is_left_out_and_said(models, photos, tmp_path, capsys):
+def test_a_real_image_that_cannot_be_read_is_left_out_and_said(models, photos, tmp_path, capsys):
     shutil.copytree(photos, tmp_path / "photos")
-    pictures = sorted((tmp_path / "photos" / "test").rglob("*.png"))
-    pictures[0].write_bytes(pictures[0].read_bytes()[:60])
+    images = sorted((tmp_path / "photos" / "test").rglob("*.png"))
+    images[0].write_bytes(images[0].read_bytes()[:60])
     own, run = recipe(models, tmp_path / "photos"), tmp_path / "run"
     first = run_recipe(own, run)
-    left_out = f"{pictures[0].parent.name}/{pictures[0].name} (cut off or damaged)"
+    left_out = f"{images[0].parent.name}/{images[0].name} (cut off or damaged)"
     said = capsys.readouterr().out
-    assert f"1 of the 12 pictures in task.real.test cannot be read and are left out: {left_out}" in said
+    assert f"1 of the 12 images in task.real.test cannot be read and are left out: {left_out}" in said
     assert first.results["top1/synthetic"].n == first.results["top1/zero_shot"].n == 11
     assert any(left_out in caveat for caveat in report_of(run).caveats)
     assert json.loads((run / "model" / "stage.json").read_text())["unreadable"]["test"].keys() == {
-        f"{pictures[0].parent.name}/{pictures[0].name}"
+        f"{images[0].parent.name}/{images[0].name}"
     }
     again = run_recipe(own, run)
     assert again.results == first.results
-    pictures[0].unlink()  # what was measured is the same, what is said of it is not
+    images[0].unlink()  # what was measured is the same, what is said of it is not
     mended = run_recipe(own, run)
     assert mended.results["top1/synthetic"].value == first.results["top1/synthetic"].value
     assert mended.results["top1/synthetic"].fingerprint != first.results["top1/synthetic"].fingerprint
     assert not any("left out" in caveat for caveat in report_of(run).caveats)
 
 
-def test_too_many_real_pictures_that_cannot_be_read_are_named_before_anything_is_made(models, photos, tmp_path):
+def test_too_many_real_images_that_cannot_be_read_are_named_before_anything_is_made(models, photos, tmp_path):
     shutil.copytree(photos, tmp_path / "photos")
-    pictures = sorted((tmp_path / "photos" / "test").rglob("*.png"))
-    for broken in pictures[:2]:
+    images = sorted((tmp_path / "photos" / "test").rglob("*.png"))
+    for broken in images[:2]:
         broken.write_bytes(b"")
-    with pytest.raises(FigmentError, match=r"2 of the 12 pictures in task.real.test .*3?\.png \(an empty file\)"):
+    with pytest.raises(FigmentError, match=r"2 of the 12 images in task.real.test .*3?\.png \(an empty file\)"):
         run_recipe(recipe(models, tmp_path / "photos"), tmp_path / "run")
-    for broken in pictures[:6]:  # one class
+    for broken in images[:6]:  # one class
         broken.write_bytes(b"")
-    with pytest.raises(FigmentError, match=f"Not one of the 6 pictures of {pictures[0].parent.name!r}"):
+    with pytest.raises(FigmentError, match=f"Not one of the 6 images of {images[0].parent.name!r}"):
         run_recipe(recipe(models, tmp_path / "photos"), tmp_path / "run")
     assert not (tmp_path / "run" / "images").exists()
 
@@ -344,7 +344,7 @@ def test_an_arm_needs_a_name_of_its_own(models, tmp_path):
         run_arms(recipe(models, None, name="main", arms={"main": {"seed": 1}}), tmp_path)
 
 
-def test_images_are_made_where_the_real_pictures_are_not(tmp_path):
+def test_images_are_made_where_the_real_images_are_not(tmp_path):
     """A node of a job array has the recipe, and not the photographs."""
     task = {"class_names": ["cat", "dog"], "real": {"train": "/no/such/folder", "test": "/nor/this"}}
     recipe = validate({"task": task, "generate": {"kind": "procedural", "images_per_class": 2}}, "recipe")

@@ -1,4 +1,4 @@
-"""The generation stage with small generators: interruption, failures, retries, stale settings, real pictures to start from."""
+"""The generation stage with small generators: interruption, failures, retries, stale settings, real images to start from."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from damage import flip, picture_at
+from damage import flip, image_at
 from figment import files
 from figment.errors import FigmentError
 from figment.generate.diffusers import DiffusersGenerator
@@ -19,7 +19,7 @@ from figment.generate.plan import Plan, ids_by_class
 from figment.generate.procedural import ProceduralGenerator
 from figment.generate.real_guidance_settings import RealGuidanceSettings
 from figment.generate.stage import NOT_FINITE, Work, fill, generate_images, images_stage, shots_fingerprint
-from figment.pictures import open_pictures
+from figment.images_in import open_images
 from figment.recipe import validate
 from figment.run import make_images
 from figment.types import Prompt
@@ -117,13 +117,13 @@ def test_the_datasets_library_opens_it(tmp_path, monkeypatch):
     import datasets
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    images = make(tmp_path / "images", Noise(broken=("text 0 1",)))
+    decoded = make(tmp_path / "images", Noise(broken=("text 0 1",)))
     opened = datasets.load_dataset(str(tmp_path / "images"), split="train", cache_dir=str(tmp_path / "cache"))
     assert opened.features["label"].names == NAMES
     assert len(opened) == 20
-    pictures = [row for row in opened if row["image"] is not None]
-    assert [row["id"] for row in pictures] == images.ids
-    np.testing.assert_array_equal(np.asarray(pictures[5]["image"]), images.load([5])[0])
+    images = [row for row in opened if row["image"] is not None]
+    assert [row["id"] for row in images] == decoded.ids
+    np.testing.assert_array_equal(np.asarray(images[5]["image"]), decoded.load([5])[0])
 
 
 def test_going_on_touches_no_finished_shard_and_makes_a_lost_one_again(tmp_path):
@@ -215,11 +215,11 @@ def test_load_dataset_does_not_take_one_run_for_another(tmp_path):
     assert [len(f) for f in found] == [6, 10]
 
 
-# ---- real pictures to start from -------------------------------------------------------------------------------------
+# ---- real images to start from -------------------------------------------------------------------------------------
 
 
 class Tinted(Noise):
-    """Half of it is the picture it starts from, half noise from the seed."""
+    """Half of it is the image it starts from, half noise from the seed."""
 
     fingerprint = "tinted"
 
@@ -239,13 +239,13 @@ TONES = {"bag": (30, 60), "ankle boot": (220, 250, 190)}  # grey levels of the s
 
 @pytest.fixture
 def shots(tmp_path):
-    """Class folders whose order is not that of the labels, of pictures of other sizes than the images."""
+    """Class folders whose order is not that of the labels, of images of other sizes than the images."""
     for name, tones in TONES.items():
         for i, tone in enumerate(tones):
             path = tmp_path / "shots" / name.upper().replace(" ", "-") / f"{9 - i}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (20 + i, 30), (tone,) * 3).save(path)
-    return open_pictures(tmp_path / "shots", NAMES).take([4, 0, 2, 3, 1])
+    return open_images(tmp_path / "shots", NAMES).take([4, 0, 2, 3, 1])
 
 
 @pytest.mark.parametrize(("prompts", "own"), [(3, 2), (4, 6), (5, 1), (2, 4), (1, 3), (6, 9)])
@@ -316,7 +316,7 @@ def test_one_row_is_made_again_from_its_shot(tmp_path, shots):
     make(tmp_path, Tinted(), shots=shots)
     path = tmp_path / "train-00001-of-00004.parquet"
     before = path.read_bytes()
-    flip(path, picture_at(path, 4) + 30)
+    flip(path, image_at(path, 4) + 30)
     plan = Plan(PROMPTS, 10, 0, 6, ids_by_class(shots))
     record = files.read_json(tmp_path / "stage.json")
     stage = images_stage(tmp_path, plan, record["settings"], record["inputs"])
@@ -337,10 +337,10 @@ def test_other_shots_are_refused(tmp_path, shots):
 def test_shots_that_are_missing_damaged_or_not_wanted(tmp_path, shots):
     boots = shots.take(np.flatnonzero(shots.labels == 0))
     with pytest.raises(
-        FigmentError, match=r"no real picture that images could start from of 1 classes: class 1 \('text 1 0'\)"
+        FigmentError, match=r"no real image that images could start from of 1 classes: class 1 \('text 1 0'\)"
     ):
         make(tmp_path / "images", Tinted(), shots=boots)
-    with pytest.raises(FigmentError, match="ProceduralGenerator cannot start from real pictures"):
+    with pytest.raises(FigmentError, match="ProceduralGenerator cannot start from real images"):
         make(tmp_path / "images", ProceduralGenerator(), shots=shots)
     plan = Plan(PROMPTS, 10, 0, 6, ids_by_class(shots))
     with pytest.raises(ValueError, match="plan with shots"):
@@ -371,5 +371,5 @@ def test_a_diffusion_pipeline_starts_from_shots(tmp_path, sd15, shots):
     assert again.digests == made.digests
     with pytest.raises(FigmentError, match="give generate_images shots"):
         make(tmp_path / "none", guided)
-    with pytest.raises(FigmentError, match="takes no start pictures"):
+    with pytest.raises(FigmentError, match="takes no start images"):
         make(tmp_path / "none", DiffusersGenerator(**settings), shots=shots)

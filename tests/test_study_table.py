@@ -97,7 +97,7 @@ def test_only_what_cells_show_is_measured(recipe):
     assert (b.real_all, b.exchange_rate, b.baselines) == (False, False, ["coop"])
 
 
-def test_rows_of_different_test_pictures_are_not_compared(recipe, photos, tmp_path):
+def test_rows_of_different_test_images_are_not_compared(recipe, photos, tmp_path):
     rows = {"A": {}, "B": {"task.real.test": str(photos / "val")}}
     table = {"rows": rows, "columns": {"0": {"metric": "top1/zero_shot"}, "6": {}}, "seeds": 1}
     printed = {"A": {"0": 50, "6": 60}, "B": {"0": 70, "6": 90}}
@@ -123,7 +123,7 @@ def test_curves_and_gains_can_be_cells(recipe, tmp_path):
 
 
 def measured(share: float, n: int = 400, seeds: int = 3, metric: str = "top1/synthetic") -> Measured:
-    """Runs that are right on the first ``share`` of the pictures."""
+    """Runs that are right on the first ``share`` of the images."""
     right = np.tile(np.arange(n) < share * n, (seeds, 1)).astype(float)
     results = [Result(metric, share, n, (0.0, 1.0)) for _ in range(seeds)]
     return Measured(results, right)
@@ -181,7 +181,7 @@ def test_where_less_is_better_in_both_columns():
     assert orderings_of({"r": {"a": 9, "b": 5}}, cells, lower_is_better=["a", "b"]) == {("b", "a"): "holds"}
 
 
-def test_differences_are_paired_by_picture_and_seed():
+def test_differences_are_paired_by_image_and_seed():
     rng = np.random.default_rng(0)
     right = rng.random((2, 3, 200)) < np.array([0.5, 0.6])[:, None, None]
     cells = {
@@ -295,7 +295,7 @@ def test_what_recognises_the_images_has_not_chosen_them():
         assert filters and all(f.model not in (None, recipe.train.encoder) for f in filters)
 
 
-def test_sentences_about_satellite_pictures_say_so_in_every_table():
+def test_sentences_about_satellite_images_say_so_in_every_table():
     for path in RECIPES:
         runs = [own for *_, own in table_runs(load_recipe(path)) if own.task.name == "eurosat"]
         templates = {getattr(own.prompts, "template", None) for own in runs if own.prompts.kind == "seq2seq"}

@@ -19,9 +19,9 @@ from typer.testing import CliRunner
 
 from figment.cli import app
 from figment.errors import FigmentError
+from figment.images_in import open_images
+from figment.images_in.labels import normalised
 from figment.make import MANY_PROMPTS
-from figment.pictures import open_pictures
-from figment.pictures.labels import normalised
 from figment.prompts.attributes import Attributes as Writer
 from figment.recipe import validate
 from figment.run import run_recipe
@@ -215,11 +215,11 @@ def test_there_are_words_enough_for_prompts(name):
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_no_task_comes_with_pictures_and_its_header_says_where_they_are(name):
+def test_no_task_comes_with_images_and_its_header_says_where_they_are(name):
     assert not any(load_task(name).real.model_dump().values())
     text = (resources.files("figment") / "tasks" / f"{name}.yaml").read_text(encoding="utf-8")
     header = [line for line in text.splitlines() if line.startswith("# ")]
-    for start in ("# Real pictures: ", "# Terms: ", "# Cite: "):
+    for start in ("# Real images: ", "# Terms: ", "# Cite: "):
         assert any(line.startswith(start) for line in header), start
 
 
@@ -272,14 +272,14 @@ def test_data_sets_that_sort_their_labels_are_sorted(name):
 
 
 @pytest.mark.parametrize("by_own_names", [True, False])
-def test_real_pictures_are_found_by_either_name(tmp_path, by_own_names):
+def test_real_images_are_found_by_either_name(tmp_path, by_own_names):
     task = load_task("eurosat")
     for label, name in enumerate(task.own_names if by_own_names else task.class_names):
         (tmp_path / name).mkdir()
         Image.new("RGB", (8, 8), (label, 0, 0)).save(tmp_path / name / "1.png")
-    pictures = open_pictures(tmp_path, task.class_names, task.own_names)
-    found = [int(image[0, 0, 0]) for image in pictures.load(range(10))]
-    assert found == pictures.labels.tolist() and sorted(found) == list(range(10))
+    images = open_images(tmp_path, task.class_names, task.own_names)
+    found = [int(image[0, 0, 0]) for image in images.load(range(10))]
+    assert found == images.labels.tolist() and sorted(found) == list(range(10))
 
 
 def test_classes_of_neither_name_are_told_in_the_words_of_the_task(tmp_path):
@@ -288,7 +288,7 @@ def test_classes_of_neither_name_are_told_in_the_words_of_the_task(tmp_path):
         (tmp_path / name).mkdir()
         Image.new("RGB", (8, 8)).save(tmp_path / name / "1.png")
     with pytest.raises(FigmentError, match="Missing there: 'annual crop land'"):
-        open_pictures(tmp_path, task.class_names, task.own_names)
+        open_images(tmp_path, task.class_names, task.own_names)
 
 
 @pytest.mark.parametrize("own", [["A"], ["A", "A"], ["A", "B", "C"]])
@@ -304,7 +304,7 @@ def test_an_ensemble_that_is_not_there_is_a_mistake():
 
 
 def test_a_run_starts_from_the_ensemble_and_reads_photographs_by_their_own_names(tmp_path, clip):
-    """The whole path on a small task: what the head was made from is in its card; the pictures' labels are the task's."""
+    """The whole path on a small task: what the head was made from is in its card; the images' labels are the task's."""
     for i, own in enumerate(["n01", "n02"]):
         (tmp_path / "photos" / own).mkdir(parents=True)
         for k in range(3):
@@ -347,7 +347,7 @@ def test_the_command_lists_every_task_and_its_size():
         assert [name, f"{len(load_task(name).class_names):,}"] in rows
 
 
-def test_a_built_in_task_with_ones_own_pictures():
+def test_a_built_in_task_with_ones_own_images():
     task = {"like": "eurosat", "real": {"test": "photos/test"}}
     recipe = validate({"task": task}, "the recipe")
     assert recipe.task.class_names == load_task("eurosat").class_names and recipe.task.real.test == "photos/test"

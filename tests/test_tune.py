@@ -9,12 +9,12 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from figment.classify import linear
-from figment.classify.head import Head
-from figment.classify.linear import schedule
-from figment.classify.settings import TuneSettings
-from figment.classify.tune import FEW_SHOT_STEPS, tune, tune_few_shot
 from figment.errors import FigmentError
+from figment.learners.clip_head import linear
+from figment.learners.clip_head.head import Head
+from figment.learners.clip_head.linear import schedule
+from figment.learners.clip_head.settings import TuneSettings
+from figment.learners.clip_head.tune import FEW_SHOT_STEPS, tune, tune_few_shot
 
 
 def task(n: int = 90, n_features: int = 12, n_classes: int = 3, seed: int = 0, noise: float = 0.6):
@@ -37,7 +37,7 @@ def softmax(z: np.ndarray) -> np.ndarray:
 
 
 def naive_tune(head: Head, features: np.ndarray, labels: np.ndarray, s: TuneSettings, seed: int) -> list[np.ndarray]:
-    """The training loop, slowly: gradients, clipping and AdamW by hand, in float64, one picture at a time."""
+    """The training loop, slowly: gradients, clipping and AdamW by hand, in float64, one image at a time."""
     w, b = (p.astype(np.float64) for p in weights(head))
     x = features / np.linalg.norm(features, axis=1, keepdims=True)
     teacher_w, teacher_b = w.copy(), b.copy()
@@ -147,7 +147,7 @@ def test_first_loss_is_that_of_the_head_passed_in():
     assert tune(head, features, labels, settings, 0).history[0]["loss"] == pytest.approx(expected, rel=1e-5)
 
 
-def test_tuning_helps_on_other_pictures_and_validation_is_recorded():
+def test_tuning_helps_on_other_images_and_validation_is_recorded():
     head, features, labels = task(n=1200)
     val = (features[600:], labels[600:])
     tuned = tune(head, features[:600], labels[:600], TuneSettings(learning_rate=0.02, batch_size=64), 0, val=val)
@@ -184,7 +184,7 @@ def test_a_given_teacher_is_followed():
 
 @pytest.mark.parametrize(("n", "epochs"), [(10, 300), (320, 30), (321, 30), (100, 75)])
 def test_few_shots_get_300_steps_or_30_epochs(n, epochs, monkeypatch):
-    import figment.classify.tune as module
+    import figment.learners.clip_head.tune as module
 
     seen = {}
 
@@ -215,7 +215,7 @@ def test_unsound_arrays_are_refused(change, message):
         tune(head, *change(features, labels), TuneSettings(), 0)
 
 
-def test_selecting_without_validation_pictures_is_refused():
+def test_selecting_without_validation_images_is_refused():
     head, features, labels = task()
     with pytest.raises(FigmentError, match="select: validation"):
         tune(head, features, labels, TuneSettings(select="validation"), 0)
@@ -232,7 +232,7 @@ def test_test_best_keeps_the_best_epoch_of_what_it_is_given_and_says_what_it_is_
     as_validation = settings.model_copy(update={"select": "validation"})
     other = tune(head, features[:200], labels[:200], as_validation, 0, val=test).head
     assert torch.equal(tuned.head.linear.weight, other.linear.weight)
-    with pytest.raises(FigmentError, match="(?s)test_best keeps .* the test pictures.*exists to reproduce published"):
+    with pytest.raises(FigmentError, match="(?s)test_best keeps .* the test images.*exists to reproduce published"):
         tune(head, features, labels, settings, 0)
 
 
@@ -258,7 +258,7 @@ def test_a_processor_or_torch_without_the_fast_product_gives_the_same_weights(mo
 
 
 @pytest.mark.parametrize("symmetric", [False, True])
-def test_soft_targets_of_many_pictures_are_worked_out_in_pieces(symmetric, monkeypatch):
+def test_soft_targets_of_many_images_are_worked_out_in_pieces(symmetric, monkeypatch):
     head, features, labels = task()
     settings = TuneSettings(epochs=2, symmetric_temperature=symmetric, label_smoothing=0.1)
     whole = tune(head, features, labels, settings, 0).head

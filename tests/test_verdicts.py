@@ -1,4 +1,4 @@
-"""Selection by verdicts and scores against a naive twin, and several sets of pictures as one."""
+"""Selection by verdicts and scores against a naive twin, and several sets of images as one."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 
 from figment import store
 from figment.errors import FigmentError
-from figment.pictures import FilePictures, open_pictures, open_shards
-from figment.pictures.concat import concatenate
-from figment.pictures.verdicts import open_kept, read_verdicts
+from figment.images_in import FileImages, open_images, open_shards
+from figment.images_in.concat import concatenate
+from figment.images_in.verdicts import open_kept, read_verdicts
 from figment.types import Sample, Verdict
 
 N, NAMES = 60, ["a", "b", "c"]
@@ -70,7 +70,7 @@ def make_run(folder: Path, finished: bool = True) -> list[dict]:
 def test_verdicts_are_those_of_the_filters(tmp_path, finished):
     rows = make_run(tmp_path, finished)
     verdicts = read_verdicts(tmp_path)
-    assert verdicts.pictures.ids == [r["id"] for r in rows] and verdicts.filters == ["blank", "clip"]
+    assert verdicts.images.ids == [r["id"] for r in rows] and verdicts.filters == ["blank", "clip"]
     assert [("", "blank", "clip")[f + 1] for f in verdicts.rejected_by] == [r["by"] for r in rows]
     assert verdicts.reasons.tolist() == [r["reason"] for r in rows]
     for name in ("std", "clip_p"):
@@ -136,9 +136,9 @@ def test_sets_one_after_another(tmp_path, photos):
     make_run(tmp_path)
     synthetic, real = (
         open_shards(tmp_path / "images")[0],
-        open_pictures(photos / "train", ["red thing", "green thing", "blue thing"]),
+        open_images(photos / "train", ["red thing", "green thing", "blue thing"]),
     )
-    assert isinstance(real, FilePictures)
+    assert isinstance(real, FileImages)
     both = concatenate(real, synthetic)
     assert len(both) == len(real) + len(synthetic)
     assert both.labels.tolist() == [*real.labels, *synthetic.labels]

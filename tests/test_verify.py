@@ -16,7 +16,7 @@ from figment import files, store
 from figment.errors import FigmentError
 from figment.generate.procedural import ProceduralGenerator
 from figment.generate.stage import generate_images
-from figment.pictures import open_shards
+from figment.images_in import open_shards
 from figment.run import make_images, run_recipe
 from figment.types import Prompt
 from figment.verify import verify
@@ -76,7 +76,7 @@ def test_images_alone(tmp_path):
     assert verify(tmp_path / "made").ok
     flip(tmp_path / "made" / "train-00001-of-00003.parquet", 200)
     found = verify(tmp_path / "made")
-    assert [f.shard for f in found.findings] == [1] and "3 of its pictures are unharmed" in found.findings[0].text
+    assert [f.shard for f in found.findings] == [1] and "3 of its images are unharmed" in found.findings[0].text
 
 
 def test_the_images_of_a_run_are_held_against_its_recipe(run):
@@ -84,7 +84,7 @@ def test_the_images_of_a_run_are_held_against_its_recipe(run):
     assert "their order is another" in said(run / "images")
 
 
-def test_the_way_to_one_picture_that_the_docs_show_is_right(run):
+def test_the_way_to_one_image_that_the_docs_show_is_right(run):
     text = (Path(__file__).parents[1] / "docs" / "format.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", text, re.S)
     names = {"path": shard(run, 1), "row": 5}
@@ -207,18 +207,18 @@ def emptied(rows):
     rows[4]["image"] = None
 
 
-def no_picture(rows):
-    rows[5]["image"]["bytes"] = b"no picture"
-    rows[5]["digest"] = store.digest(b"no picture")
+def no_image(rows):
+    rows[5]["image"]["bytes"] = b"no image"
+    rows[5]["digest"] = store.digest(b"no image")
 
 
 EDITS = {
     doubled: "has other rows than planned: 1 twice",
     relabelled: "has another label than planned in 1 of 8 rows",
     reseeded: "has another seed than planned in 1 of 8 rows",
-    exchanged: "holds 2 broken rows of 8: row 0 (000-red-thing/00000/0) has a picture that is not the one of its digest",
-    emptied: "has neither a picture nor a reason",
-    no_picture: "has a picture that cannot be decoded",
+    exchanged: "holds 2 broken rows of 8: row 0 (000-red-thing/00000/0) has an image that is not the one of its digest",
+    emptied: "has neither an image nor a reason",
+    no_image: "has an image that cannot be decoded",
 }
 
 
@@ -245,7 +245,7 @@ def test_another_writers_layout_without_places(run):
 
     (run / "images" / "stage.json").unlink()
     pq.write_table(pq.read_table(shard(run)), shard(run))
-    assert "does not say where its pictures lie" in said(run)
+    assert "does not say where its images lie" in said(run)
 
 
 # ---- stage.json ------------------------------------------------------------------------------------------------------
@@ -324,7 +324,7 @@ def test_damaged_prompts(run):
 
 
 class Unlucky(ProceduralGenerator):
-    """Fails for a prompt's texts, and draws the same picture for all seeds of another."""
+    """Fails for a prompt's texts, and draws the same image for all seeds of another."""
 
     def __init__(self, fails: str = "?", stuck: str = "?"):
         super().__init__(height=8, width=8)
@@ -343,10 +343,10 @@ def test_failed_rows_are_noted_with_their_reasons(tmp_path):
     assert verify(tmp_path).ok
 
 
-def test_the_same_picture_for_other_seeds_is_noted(tmp_path):
+def test_the_same_image_for_other_seeds_is_noted(tmp_path):
     make_images(damage.recipe(), tmp_path, generator=Unlucky(stuck="red thing"))
     notes = said(tmp_path, "note")
-    assert "6 pictures are the same as another one" in notes  # ten of four prompts
+    assert "6 images are the same as another one" in notes  # ten of four prompts
     assert "6 of them have the same prompt and another seed, which looks like a generator that is stuck" in notes
     assert re.search(r"such as row (\d) of shard 0 and row \1 of shard 1", notes)
 
@@ -388,7 +388,7 @@ def test_a_flipped_bit_in_the_classifier(finished):
     assert "head.safetensors is not the file that stage.json has the checksum of" in said(finished)
 
 
-def test_verdicts_on_other_pictures(finished):
+def test_verdicts_on_other_images(finished):
     folder = finished / "scores" / "0-blank"
     stage = files.read_json(folder / "stage.json")
     rewritten = store.Stage(folder, 1, stage["settings"], {"images": "0" * 16})
@@ -398,7 +398,7 @@ def test_verdicts_on_other_pictures(finished):
     rewritten = store.Stage(folder, 1, stage["settings"], stage["inputs"])
     rewritten.write(0, store.read_shard(rewritten.shard(0)).slice(1))
     rewritten.finish(counts=stage["counts"])
-    assert "19 verdicts on 20 pictures that reached this filter, 19 of them on one of these" in said(finished)
+    assert "19 verdicts on 20 images that reached this filter, 19 of them on one of these" in said(finished)
 
 
 # ---- the command -----------------------------------------------------------------------------------------------------
@@ -424,7 +424,7 @@ def test_the_command_prints_a_table_and_exits_with_1_where_something_is_wrong(ru
 def test_a_later_run_records_no_new_checksum_for_a_damaged_shard(tmp_path):
     make_images(damage.recipe(**{"generate.shard_size": 1}), tmp_path, generator=Unlucky(fails="blue thing"))
     whole = tmp_path / "images" / "train-00000-of-00020.parquet"  # red; every other shard is tried again
-    flip(whole, damage.picture_at(whole, 0) + 50)
+    flip(whole, damage.image_at(whole, 0) + 50)
     make_images(damage.recipe(**{"generate.shard_size": 1}), tmp_path, generator=Unlucky())
     assert f"{whole.name} is not the file that stage.json has the checksum of" in said(tmp_path)
 

@@ -227,7 +227,7 @@ def pixart(folder: Path) -> Path:
 
 
 def clip(folder: Path, size: int = 32) -> Path:
-    """A CLIPModel with its tokenizer and image processor, for pictures of ``size`` pixels; 32 features."""
+    """A CLIPModel with its tokenizer and image processor, for images of ``size`` pixels; 32 features."""
     torch.manual_seed(0)
     vision = {
         "hidden_size": 32,
@@ -297,7 +297,7 @@ def seq2seq(folder: Path) -> Path:
 
 
 def captioner(folder: Path) -> Path:
-    """A BLIP that says the colour of a picture: ``a red thing sits on a mat``; 16 pixels."""
+    """A BLIP that says the colour of an image: ``a red thing sits on a mat``; 16 pixels."""
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "."]

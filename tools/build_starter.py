@@ -1,7 +1,7 @@
 """Build the embedded starter models: ``python tools/build_starter.py --out build/starter``.
 
 Trains CLIP, its twin with BatchNorm, the VAE, the denoiser and the VAE's decoder once more on Fashion-MNIST's ``web`` split, one after the other, each
-from its own checkpoint if there is one; then packs them in half precision with the real pictures, measures them and writes
+from its own checkpoint if there is one; then packs them in half precision with the real images, measures them and writes
 the card. ``--minutes`` ends each training's schedule by the clock: 14 for CLIP and the VAE, 10 for the twin (on one core), 70 for the denoiser, 6 for the
 decoder made the shipped one on two CPU cores.
 """

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 MOST_FINDINGS = 40  # shown by verify
 
 app = typer.Typer(
-    help="Can generated pictures stand in for the photographs you do not have? Class names in; labelled images, a tested classifier and an honest report out.",
+    help="Can generated images stand in for the photographs you do not have? Class names in; labelled images, a tested classifier and an honest report out.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -199,10 +199,10 @@ def status(folder: Folder) -> None:
 def verify(
     folder: Annotated[Path, typer.Argument(parser=_folder, metavar="DIR", help="folder of a run, or of images alone")],
     fast: Annotated[
-        bool, typer.Option("--fast", help="decode no picture whose file has the right checksum: as fast as the disk")
+        bool, typer.Option("--fast", help="decode no image whose file has the right checksum: as fast as the disk")
     ] = False,
 ) -> None:
-    """Check every file of a run: checksums, columns, pictures, counts, duplicates, balance. Changes nothing."""
+    """Check every file of a run: checksums, columns, images, counts, duplicates, balance. Changes nothing."""
     from figment.verify import verify as verify_folder
 
     found = verify_folder(folder, fast=fast)
@@ -255,22 +255,22 @@ def export(
     out: Annotated[
         str, typer.Option("--out", metavar="WHERE", help="a new folder; for hub the data set's name, owner/name")
     ],
-    all: Annotated[bool, typer.Option("--all", help="the pictures that the filters rejected, too")] = False,
+    all: Annotated[bool, typer.Option("--all", help="the images that the filters rejected, too")] = False,
     public: Annotated[bool, typer.Option("--public", help="on the hub, for everybody to see")] = False,
 ) -> None:
-    """Write the kept pictures of a run in a format of others. The same command again finishes what was interrupted."""
-    from figment.exports.export import export as export_pictures
+    """Write the kept images of a run in a format of others. The same command again finishes what was interrupted."""
+    from figment.exports.export import export as export_images
     from figment.words import printable
 
-    done = export_pictures(folder, to, out, rejected=all, public=public)
-    table = Table("class", "pictures", box=None, pad_edge=False)
+    done = export_images(folder, to, out, rejected=all, public=public)
+    table = Table("class", "images", box=None, pad_edge=False)
     for name, n in list(done.counts.items())[:20]:
         table.add_row(Text(" ".join(printable(name).split())[:60]), f"{n:,}")
     if len(done.counts) > 20:
         table.add_row(f"... and {len(done.counts) - 20:,} more classes", "")
     console.print(table)
     rest = f"; {done.left_out:,} rejected ones left out (--all takes them along)" if done.left_out else ""
-    console.print(f"{sum(done.counts.values()):,} pictures{rest}")
+    console.print(f"{sum(done.counts.values()):,} images{rest}")
     console.print(f"{'Exported to' if done.written else 'All of it was there already:'} {done.where}", soft_wrap=True)
 
 
@@ -285,7 +285,7 @@ def tasks() -> None:
         table.add_row(name, f"{len(task.class_names):,}", task.templates[0])
     console.print(table)
     console.print(
-        "\nUse one by its name, task: pets, and say where its pictures are: --set task.real.test=DIR", soft_wrap=True
+        "\nUse one by its name, task: pets, and say where its images are: --set task.real.test=DIR", soft_wrap=True
     )
 
 
@@ -362,7 +362,7 @@ def _print_results(folder: Path) -> None:
 
     page = report_of(folder)
     if page.arms:
-        table = Table(title=f"{page.arms[0].result.n:,} real test pictures, 95 % intervals", title_justify="left")
+        table = Table(title=f"{page.arms[0].result.n:,} real test images, 95 % intervals", title_justify="left")
         table.add_column("classifier", overflow="fold")
         table.add_column("top-1", justify="right", no_wrap=True)
         table.add_column("gain in points", justify="right", no_wrap=True)
@@ -393,7 +393,7 @@ def _print_forecast(recipe: Recipe, folder: Path) -> None:
         )
         if f.tuning_steps:
             console.print(
-                f"  {f.tuning_steps:,} steps of tuning the generator on real pictures come first; their time is not forecast"
+                f"  {f.tuning_steps:,} steps of tuning the generator on real images come first; their time is not forecast"
             )
         if f.seconds is None or f.bytes is None:
             console.print(f"  time and disk are not known: {f.note}")

@@ -87,7 +87,7 @@ def _starter() -> Finding:
             starter.folder(part)
     except FigmentError as error:
         return Finding("starter", "missing", str(error))
-    return Finding("starter", "ok", "models and pictures are in the package: figment demo needs no network")
+    return Finding("starter", "ok", "models and images are in the package: figment demo needs no network")
 
 
 def _cache() -> Finding:

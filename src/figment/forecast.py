@@ -11,10 +11,10 @@ import numpy as np
 
 from figment import files, png, store
 from figment.errors import FigmentError
-from figment.make import make_adaptation, make_generator, make_writer
+from figment.make import make_finetuning, make_generator, make_writer
 from figment.recipe import Recipe
-from figment.recipe.generate import Diffusers
-from figment.recipe.prompts import Captions, Chat, Seq2Seq
+from figment.recipe.generate import DiffusersSettings
+from figment.recipe.prompts import CaptionsSettings, ChatSettings, Seq2SeqSettings
 from figment.report.text import duration
 from figment.run import Walk
 from figment.studies.table import images_key, table_runs
@@ -35,7 +35,7 @@ class Forecast:
     bytes: int | None
     free_bytes: int | None  # None: remote
     note: str = ""
-    tuning_steps: int = 0  # of training the generator on real pictures, which comes first; not in the seconds
+    tuning_steps: int = 0  # of training the generator on real images, which comes first; not in the seconds
 
 
 def forecast(recipe: Recipe, out: Path) -> Forecast:
@@ -79,22 +79,22 @@ def forecast_table(recipe: Recipe, out: Path) -> str:
 
 
 def _tuning_steps(recipe: Recipe, out: Path) -> int:
-    """Steps of training that the recipe's adapt takes, 0 without one. Raises FigmentError where it cannot be done."""
+    """Steps of training that the recipe's finetune takes, 0 without one. Raises FigmentError where it cannot be done."""
     walk = Walk(recipe, out, None, out / "features")
-    pictures = walk.given.get("train")  # as they are: looking for broken ones would take as long as encoding them
-    if pictures is not None and recipe.few_shot is not None:
-        pictures = walk.draw(pictures)
-    adaptation = make_adaptation(recipe, walk.untuned, pictures, out / "adapt")
-    if adaptation is None or adaptation.is_complete():
+    images = walk.given.get("train")  # as they are: looking for broken ones would take as long as encoding them
+    if images is not None and recipe.few_shot is not None:
+        images = walk.draw(images)
+    finetuning = make_finetuning(recipe, walk.untuned, images, out / "finetune")
+    if finetuning is None or finetuning.is_complete():
         return 0
-    adaptation.check()
-    return adaptation.total_steps
+    finetuning.check()
+    return finetuning.total_steps
 
 
 def _prompts(recipe: Recipe) -> list[Prompt]:
     """The recipe's prompts. Where a model would write them, as many that look like them: a forecast asks no model."""
     settings = recipe.prompts
-    if isinstance(settings, Seq2Seq | Chat | Captions):
+    if isinstance(settings, Seq2SeqSettings | ChatSettings | CaptionsSettings):
         n = min(settings.per_class, recipe.generate.images_per_class)
         stand_ins = [f"a photo of {{}} in a scene that is described in about so many words, {i}" for i in range(n)]
         recipe = recipe.changed({"prompts": {"kind": "templates", "templates": stand_ins}})
@@ -108,7 +108,7 @@ def _free_bytes(out: Path) -> int:
 
 def _trial(recipe: Recipe, texts: list[str]) -> tuple[float, float]:
     """Seconds and bytes an image."""
-    if not isinstance(recipe.generate, Diffusers):
+    if not isinstance(recipe.generate, DiffusersSettings):
         return _time(make_generator(recipe), texts)
     steps = recipe.generate.num_inference_steps
     few = [s for s in TRIAL_STEPS if s < steps] or [steps]

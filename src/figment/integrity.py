@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from figment import png, store
 from figment.errors import FigmentError
 from figment.files import read_bytes
-from figment.pictures import decode
+from figment.images_in import decode
 from figment.store import FINGERPRINT, FORMAT_VERSION, IDENTITY, Stage, Written
 from figment.types import Sample
 
@@ -173,7 +173,7 @@ def _short(error: Exception) -> str:
 
 
 def check_plan(table: pa.Table, samples: Sequence[Sample], init: bool = True) -> list[str]:
-    """What is not as planned in the rows of a shard of images; ``init`` says whether the plan knows the start pictures."""
+    """What is not as planned in the rows of a shard of images; ``init`` says whether the plan knows the start images."""
     ids = table["id"].to_pylist()
     wanted = [s.id for s in samples]
     if ids != wanted:
@@ -202,8 +202,8 @@ def _ids_differ(ids: Sequence[str], wanted: Sequence[str]) -> str:
     return f"has other rows than planned: {'; '.join(parts) or 'their order is another'}"
 
 
-def check_pictures(table: pa.Table, data: bytes, metadata: Mapping[bytes, bytes]) -> list[str]:
-    """Every picture against its digest, its place in the file and a decoder, every row without one against its reason."""
+def check_images(table: pa.Table, data: bytes, metadata: Mapping[bytes, bytes]) -> list[str]:
+    """Every image against its digest, its place in the file and a decoder, every row without one against its reason."""
     images = table["image"].to_pylist()
     ids, digests, errors = (table[name].to_pylist() for name in ("id", "digest", "error"))
     try:
@@ -211,21 +211,21 @@ def check_pictures(table: pa.Table, data: bytes, metadata: Mapping[bytes, bytes]
     except ValueError:
         places = None
     if places is None or len(places) != len(ids):
-        return ["does not say where its pictures lie"]
+        return ["does not say where its images lie"]
 
     def check(row: int) -> str:
         image = None if images[row] is None else images[row]["bytes"]
         start, length = (int(n) for n in places[row])
         if image is None:
             right = errors[row] and not digests[row] and not length
-            return "" if right else "has neither a picture nor a reason"
+            return "" if right else "has neither an image nor a reason"
         if errors[row]:
-            return "has a picture, and a reason why there is none"
+            return "has an image, and a reason why there is none"
         if store.digest(image) != digests[row]:
-            return "has a picture that is not the one of its digest"
+            return "has an image that is not the one of its digest"
         if start < 0 or data[start : start + length] != image:
-            return "has its picture at another place than the footer says"
-        return "" if _decodes(image) else "has a picture that cannot be decoded"
+            return "has its image at another place than the footer says"
+        return "" if _decodes(image) else "has an image that cannot be decoded"
 
     with ThreadPoolExecutor(CHECKERS) as pool:
         wrong = [(row, text) for row, text in enumerate(pool.map(check, range(len(ids)))) if text]
@@ -250,17 +250,17 @@ def _decodes(image: bytes) -> bool:
 
 @dataclass(frozen=True)
 class Salvage:
-    """What a damaged shard still proves. ``pictures`` by id, ``digests`` by id of all that had one."""
+    """What a damaged shard still proves. ``images`` by id, ``digests`` by id of all that had one."""
 
-    pictures: Mapping[str, bytes] = field(default_factory=dict)
+    images: Mapping[str, bytes] = field(default_factory=dict)
     digests: Mapping[str, str] = field(default_factory=dict)
 
 
 def salvage(data: bytes) -> Salvage:
-    """The pictures of a damaged shard that are, for certain, those which were written.
+    """The images of a damaged shard that are, for certain, those which were written.
 
-    A picture is proved by its digest, or by the checksum of the pages it lies in; whose it is, by a checksum too. An id that
-    is there twice with different pictures proves nothing. Never raises.
+    An image is proved by its digest, or by the checksum of the pages it lies in; whose it is, by a checksum too. An id that
+    is there twice with different images proves nothing. Never raises.
     """
     ids = _column(data, "id") or [(path or "").removesuffix(".png") for path in _column(data, "image.path") or []]
     certain = _column(data, "digest")
@@ -272,17 +272,17 @@ def salvage(data: bytes) -> Salvage:
     lost = set()
     for row, (own, told) in enumerate(zip(ids, digests, strict=False)):
         proved = (s[row] for s in sources if s[row] and (store.digest(s[row]) == told or (pages and not certain)))
-        picture = next(proved, None)
-        if own and picture and _decodes(picture) and kept.setdefault(own, picture) != picture:
+        image = next(proved, None)
+        if own and image and _decodes(image) and kept.setdefault(own, image) != image:
             lost.add(own)
     return Salvage(
-        {own: picture for own, picture in kept.items() if own not in lost},
+        {own: image for own, image in kept.items() if own not in lost},
         {own: told for own, told in zip(ids, certain or [], strict=False) if own and told},
     )
 
 
 def _by_place(data: bytes) -> list[bytes | None] | None:
-    """The pictures by their places in the footer, for which no page has to be in order; None where it does not say."""
+    """The images by their places in the footer, for which no page has to be in order; None where it does not say."""
     try:
         places = store.image_places(pq.read_metadata(pa.BufferReader(data)).metadata or {})
         assert places is not None

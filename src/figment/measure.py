@@ -1,6 +1,6 @@
-"""What a recipe learns from its pictures, and how right that is on real ones.
+"""What a recipe learns from its images, and how right that is on real ones.
 
-The test pictures are read here, once for each classifier that is reported.
+The test images are read here, once for each classifier that is reported.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ from typing import Any, cast
 
 import numpy as np
 
-from figment.classify.augment import augmented_features
-from figment.classify.coop import coop
-from figment.classify.head import Head, zero_shot_head
-from figment.classify.linear_probe import linear_probe
-from figment.classify.live import LiveTuned, tune_live, wise_ft
-from figment.classify.mix import tune_mixed
-from figment.classify.tip_adapter import tip_adapter, tip_adapter_f
-from figment.classify.tune import FEW_SHOT_STEPS, Tuned, tune, tune_few_shot
-from figment.classify.wise_ft import interpolate
 from figment.encoders import Features, Towers
 from figment.evaluate.accuracy import accuracy, correctness, interval, paired_difference
 from figment.evaluate.exchange_rate import Predictor, exchange_rate, real_curve
 from figment.evaluate.fidelity import frechet, recognised
+from figment.learners.clip_head.augment import augmented_features
+from figment.learners.clip_head.coop import coop
+from figment.learners.clip_head.head import Head, zero_shot_head
+from figment.learners.clip_head.linear_probe import linear_probe
+from figment.learners.clip_head.mix import tune_mixed
+from figment.learners.clip_head.tip_adapter import tip_adapter, tip_adapter_f
+from figment.learners.clip_head.tune import FEW_SHOT_STEPS, Tuned, tune, tune_few_shot
+from figment.learners.clip_head.unfrozen import UnfrozenTuned, tune_unfrozen, wise_ft
+from figment.learners.clip_head.wise_ft import interpolate
 from figment.progress import console
 from figment.recipe import Recipe
-from figment.types import Pictures, Result
+from figment.types import Images, Result
 
-AUGMENTED_VIEWS = 10  # of each real picture, in the baseline of real pictures with standard augmentation
-LEAST_FOR_FRECHET = 4  # pictures on each side: two groups, and two pictures without one of them
-GROUPS = 20  # of pictures left out in turn, for the interval of a Frechet distance
+AUGMENTED_VIEWS = 10  # of each real image, in the baseline of real images with standard augmentation
+LEAST_FOR_FRECHET = 4  # images on each side: two groups, and two images without one of them
+GROUPS = 20  # of images left out in turn, for the interval of a Frechet distance
 
 
 @dataclass(frozen=True)
@@ -41,15 +41,15 @@ class Classifier:
     features: Features
     on_features: Predictor
 
-    def predict(self, pictures: Pictures) -> np.ndarray:
+    def predict(self, images: Images) -> np.ndarray:
         """Logits, float32 (n, N)."""
-        return self.on_features.predict(self.features(pictures))
+        return self.on_features.predict(self.features(images))
 
 
 class Learning:
     """The recipe's ways to learn. Each starts from the untuned classifier; nothing is shared but that and the features."""
 
-    def __init__(self, recipe: Recipe, features: Features, val: Pictures | None):
+    def __init__(self, recipe: Recipe, features: Features, val: Images | None):
         self.recipe, self.features, self.val = recipe, features, val
         self.encoder = cast(Towers, features.encoder)
         self.templates = recipe.task.ensemble if recipe.train.ensemble else recipe.task.templates
@@ -58,10 +58,10 @@ class Learning:
     def zero_shot(self) -> Head:
         return zero_shot_head(self.features.encoder, self.recipe.task.class_names, self.templates)
 
-    def synthetic(self, kept: Pictures, shots: Pictures | None, seed: int) -> Tuned | LiveTuned:
-        """The recipe's classifier: from generated pictures and, with ``few_shot``, from the shots too."""
+    def synthetic(self, kept: Images, shots: Images | None, seed: int) -> Tuned | UnfrozenTuned:
+        """The recipe's classifier: from generated images and, with ``few_shot``, from the shots too."""
         train, features = self.recipe.train, self.features
-        if train.live is not None:
+        if train.unfrozen is not None:
             return self._live(kept, shots, seed)
         val = None if self.val is None else (features(self.val), self.val.labels)
         made = (features(kept), kept.labels)
@@ -79,17 +79,17 @@ class Learning:
             )
         return replace(tuned, head=interpolate(self.zero_shot, tuned.head, train.wise_ft))
 
-    def real(self, pictures: Pictures, seed: int) -> Classifier:
-        """The same learner from real pictures alone."""
-        if self.recipe.train.live is not None:
-            return self.classifier(self._live(None, pictures, seed))
-        return Classifier(self.features, self.real_head(self.zero_shot, self.features(pictures), pictures.labels, seed))
+    def real(self, images: Images, seed: int) -> Classifier:
+        """The same learner from real images alone."""
+        if self.recipe.train.unfrozen is not None:
+            return self.classifier(self._live(None, images, seed))
+        return Classifier(self.features, self.real_head(self.zero_shot, self.features(images), images.labels, seed))
 
     def real_head(self, head: Head, x: np.ndarray, y: np.ndarray, seed: int) -> Head:
-        """The head that learns from features of real pictures, float (n, D), and their labels, int (n,)."""
+        """The head that learns from features of real images, float (n, D), and their labels, int (n,)."""
         return interpolate(head, tune_few_shot(head, x, y, seed, self.recipe.train), self.recipe.train.wise_ft)
 
-    def baseline(self, name: str, shots: Pictures, seed: int) -> Classifier:
+    def baseline(self, name: str, shots: Images, seed: int) -> Classifier:
         """A way of others to learn from the shots alone, on the same features."""
         x, y, names = self.features(shots), shots.labels, self.recipe.task.class_names
         learnt: dict[str, Callable[[], Predictor]] = {
@@ -101,37 +101,44 @@ class Learning:
         }
         return Classifier(self.features, learnt[name]())
 
-    def classifier(self, tuned: Tuned | LiveTuned) -> Classifier:
+    def classifier(self, tuned: Tuned | UnfrozenTuned) -> Classifier:
         """What was learnt, ready to predict."""
-        features = Features(tuned.encoder) if isinstance(tuned, LiveTuned) else self.features
+        features = Features(tuned.encoder) if isinstance(tuned, UnfrozenTuned) else self.features
         return Classifier(features, tuned.head)
 
-    def _live(self, kept: Pictures | None, shots: Pictures | None, seed: int) -> LiveTuned:
+    def _live(self, kept: Images | None, shots: Images | None, seed: int) -> UnfrozenTuned:
         train = self.recipe.train
-        assert train.live is not None
+        assert train.unfrozen is not None
         start = self.encoder, self.zero_shot
-        tuned = tune_live(
-            *start, train.mixed, train.live, seed, synthetic=kept, real=shots, val=self.val, min_steps=FEW_SHOT_STEPS
+        tuned = tune_unfrozen(
+            *start,
+            train.mixed,
+            train.unfrozen,
+            seed,
+            synthetic=kept,
+            real=shots,
+            val=self.val,
+            min_steps=FEW_SHOT_STEPS,
         )
         return tuned if train.wise_ft == 1 else wise_ft(*start, tuned, train.wise_ft)
 
-    def _augmented(self, shots: Pictures, seed: int) -> Head:
+    def _augmented(self, shots: Images, seed: int) -> Head:
         x, y = augmented_features(self.encoder, shots, AUGMENTED_VIEWS, seed)
         return self.real_head(self.zero_shot, x, y, seed)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Results, and for each of their classifiers what it takes every test picture for: int (S, n), by metric."""
+    """Results, and for each of their classifiers what it takes every test image for: int (S, n), by metric."""
 
     results: list[Result]
     predictions: dict[str, np.ndarray]
 
 
 class Measuring:
-    """Reads the test pictures with one classifier after another."""
+    """Reads the test images with one classifier after another."""
 
-    def __init__(self, recipe: Recipe, test: Pictures):
+    def __init__(self, recipe: Recipe, test: Images):
         self.recipe, self.test, self.names = recipe, test, recipe.task.class_names
         self.seeds = recipe.training_seeds
         self.results: list[Result] = []
@@ -155,22 +162,22 @@ ZERO_SHOT, SYNTHETIC, REAL_ONLY, REAL_ALL = "top1/zero_shot", "top1/synthetic", 
 
 
 def measure(
-    learning: Learning, tuned: list[Tuned | LiveTuned], test: Pictures, train: Pictures | None, shots: Pictures | None
+    learning: Learning, tuned: list[Tuned | UnfrozenTuned], test: Images, train: Images | None, shots: Images | None
 ) -> Measured:
-    """The recipe's classifier on the test pictures, beside what it is to be compared with.
+    """The recipe's classifier on the test images, beside what it is to be compared with.
 
-    ``tuned`` has one of each training seed. ``train`` are all real training pictures there are, for the ceiling and the
+    ``tuned`` has one of each training seed. ``train`` are all real training images there are, for the ceiling and the
     exchange rate; ``shots`` those that may be learnt from.
     """
     recipe, settings = learning.recipe, learning.recipe.evaluate
     m = Measuring(recipe, test)
     m.add(ZERO_SHOT, [learning.zero_shot.predict(learning.features(test))])
-    shares = {"tuned_share": tuned[0].share} if isinstance(tuned[0], LiveTuned) else {}
+    shares = {"trainable_fraction": tuned[0].trainable_fraction} if isinstance(tuned[0], UnfrozenTuned) else {}
     m.add(SYNTHETIC, [learning.classifier(t).predict(test) for t in tuned], **shares)
     m.compare(ZERO_SHOT, SYNTHETIC, "gain/synthetic")
     if shots is not None:
-        console.print(f"  tune on the {len(shots):,} real pictures of few_shot alone, {len(m.seeds)} seeds")
-        m.add(REAL_ONLY, [learning.real(shots, seed).predict(test) for seed in m.seeds], pictures=len(shots))
+        console.print(f"  tune on the {len(shots):,} real images of few_shot alone, {len(m.seeds)} seeds")
+        m.add(REAL_ONLY, [learning.real(shots, seed).predict(test) for seed in m.seeds], images=len(shots))
         m.compare(ZERO_SHOT, REAL_ONLY, "gain/real_only")
         m.compare(REAL_ONLY, SYNTHETIC, "gain/over_real_only")
         for name in settings.baselines:
@@ -178,8 +185,8 @@ def measure(
             m.add(f"top1/{name}", [learning.baseline(name, shots, seed).predict(test) for seed in m.seeds])
             m.compare(ZERO_SHOT, f"top1/{name}", f"gain/{name}")
     if train is not None and settings.real_all:
-        console.print(f"  tune on real: {len(train):,} pictures, {len(m.seeds)} seeds")
-        m.add(REAL_ALL, [learning.real(train, seed).predict(test) for seed in m.seeds], pictures=len(train))
+        console.print(f"  tune on real: {len(train):,} images, {len(m.seeds)} seeds")
+        m.add(REAL_ALL, [learning.real(train, seed).predict(test) for seed in m.seeds], images=len(train))
         m.compare(ZERO_SHOT, REAL_ALL, "gain/real_all")
     if train is not None and settings.exchange_rate:
         m.results += _exchange(learning, m.right[SYNTHETIC], test, train)
@@ -187,7 +194,7 @@ def measure(
 
 
 def measured_by(recipe: Recipe) -> list[str]:
-    """The metrics of a run's results, as far as the recipe tells: of the curve of real pictures, points may fall away."""
+    """The metrics of a run's results, as far as the recipe tells: of the curve of real images, points may fall away."""
     settings, real = recipe.evaluate, recipe.task.real
     found = (["recognised"] + ["frechet"] * bool(real.train)) if settings.fidelity else []
     if not real.test:
@@ -205,11 +212,11 @@ def measured_by(recipe: Recipe) -> list[str]:
     return found
 
 
-def _exchange(learning: Learning, right: np.ndarray, test: Pictures, train: Pictures) -> list[Result]:
-    """The curve of real pictures alone, and where ``right`` bool (S, n) meets it."""
+def _exchange(learning: Learning, right: np.ndarray, test: Images, train: Images) -> list[Result]:
+    """The curve of real images alone, and where ``right`` bool (S, n) meets it."""
     recipe, settings = learning.recipe, learning.recipe.evaluate
     console.print(
-        f"  exchange rate: tune on {', '.join(map(str, settings.shots))} real pictures a class, {settings.draws} draws each"
+        f"  exchange rate: tune on {', '.join(map(str, settings.shots))} real images a class, {settings.draws} draws each"
     )
     curve = real_curve(
         learning.zero_shot,
@@ -217,7 +224,7 @@ def _exchange(learning: Learning, right: np.ndarray, test: Pictures, train: Pict
         train.labels,
         learning.features(test),
         test.labels,
-        learn=learning.real_head,  # the same learner at any number of real pictures
+        learn=learning.real_head,  # the same learner at any number of real images
         shots=settings.shots,
         draws=settings.draws,
         seed=recipe.seed,
@@ -227,21 +234,21 @@ def _exchange(learning: Learning, right: np.ndarray, test: Pictures, train: Pict
 
 
 def _shot_accuracy(correct: np.ndarray, shots: int) -> Result:
-    """Accuracy after ``shots`` real pictures a class, mean over draws: ``correct`` bool (draws, n)."""
+    """Accuracy after ``shots`` real images a class, mean over draws: ``correct`` bool (draws, n)."""
     shares, n = correct.mean(1), correct.shape[1]
     details = {"per_seed": shares.tolist()}
     return Result(f"top1/real_{shots}", float(shares.mean()), n, interval(shares, n), details=details)
 
 
-def fidelity(learning: Learning, kept: Pictures, train: Pictures | None) -> list[Result]:
-    """How the kept pictures look to the encoder, beside real training pictures: rank nothing by it that is to train."""
+def fidelity(learning: Learning, kept: Images, train: Images | None) -> list[Result]:
+    """How the kept images look to the encoder, beside real training images: rank nothing by it that is to train."""
     encoder = learning.recipe.train.encoder
     logits = learning.zero_shot.predict(learning.features(kept))
     own = recognised(logits, kept.labels, learning.recipe.task.class_names, encoder)
     results = [replace(own, metric="recognised")]
     if train is not None and len(kept) < LEAST_FOR_FRECHET:
         console.print(
-            f"  a Frechet distance needs {LEAST_FOR_FRECHET} pictures or more, and {len(kept)} were kept: it is left out",
+            f"  a Frechet distance needs {LEAST_FOR_FRECHET} images or more, and {len(kept)} were kept: it is left out",
             style="yellow",
         )
     elif train is not None:

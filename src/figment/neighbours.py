@@ -18,7 +18,7 @@ def nearest(
     """The cosine of each query and its nearest key, ``float32 (Q,)`` up to 1, and which key that is, ``int64 (Q,)``.
 
     ``queries`` ``float32 (Q, D)`` and ``keys`` ``(K, D)`` are L2-normalised. ``groups``, ``int (Q,)`` and ``(K,)``, leave out the keys of
-    a query's own group: labels give the nearest picture of another class, row numbers on both sides the nearest one but
+    a query's own group: labels give the nearest image of another class, row numbers on both sides the nearest one but
     itself. Of equally near keys the first; -inf and -1 where no key is left. The cost is Q * K * D multiplications.
     """
     cosine = np.full(len(queries), -np.inf, np.float32)

@@ -1,7 +1,7 @@
-"""PNG with one filter for the whole picture: any viewer opens it, and it is read back several times faster than others.
+"""PNG with one filter for the whole image: any viewer opens it, and it is read back several times faster than others.
 
 PNG lets every row choose among five filters, two of which can only be undone pixel after pixel. The filter "up" alone is
-undone by a running sum over the rows, which numpy does for the whole picture at once. Files grow by about a tenth.
+undone by a running sum over the rows, which numpy does for the whole image at once. Files grow by about a tenth.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 UP = 2
 RGB8 = bytes([8, 2, 0, 0, 0])  # bit depth, colour type, compression, filter method, no interlace
 LEVEL = 4  # more is slow and saves little
-SMALL = 48  # pixels of width: up to there, what has to be done once a picture takes as long as its pixels
+SMALL = 48  # pixels of width: up to there, what has to be done once an image takes as long as its pixels
 
 
 def encode(image: np.ndarray) -> bytes:
@@ -34,7 +34,7 @@ def encode(image: np.ndarray) -> bytes:
 
 
 def _deflate(rows: memoryview, width: int) -> bytes:
-    """zlib's. For small pictures with the code that is known beforehand: to read one of its own takes longer than the picture."""
+    """zlib's. For small images with the code that is known beforehand: to read one of its own takes longer than the image."""
     strategy = zlib.Z_FIXED if width <= SMALL else zlib.Z_DEFAULT_STRATEGY
     packer = zlib.compressobj(LEVEL, zlib.DEFLATED, zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, strategy)
     return packer.compress(rows) + packer.flush()
@@ -46,7 +46,7 @@ def decode(data: bytes) -> np.ndarray | None:
 
 
 def decode_many(files: Sequence[bytes]) -> list[np.ndarray | None]:
-    """:func:`decode` of each. Small pictures of one size share the work, and the array they lie in."""
+    """:func:`decode` of each. Small images of one size share the work, and the array they lie in."""
     found = [_inflate(data) for data in files]
     shapes = {None if rows is None else rows[1:] for rows in found}
     if len(shapes) == 1 and (shape := shapes.pop()) is not None and shape[1] <= SMALL:
@@ -75,7 +75,7 @@ def _inflate(data: bytes) -> tuple[bytes, int, int] | None:
 
 
 def _running_sum(raw: bytes, height: int, width: int) -> np.ndarray:
-    """Undo the filter of pictures of one size: rows are added up, modulo 256. ``uint8 (N, H, W, 3)``."""
+    """Undo the filter of images of one size: rows are added up, modulo 256. ``uint8 (N, H, W, 3)``."""
     total = np.frombuffer(raw, np.uint8).reshape(-1, height, 1 + 3 * width)[:, :, 1:].copy()
     step = 1  # np.add.accumulate goes down one column after another, which is slow
     while step < height:

@@ -44,7 +44,7 @@ REPEATABLE = ("templates", "attributes")  # writers of prompts that write the sa
 def repair(folder: Path | str, *, generator: Generator | None = None, engine: Engine | None = None) -> list[str]:
     """Mend a run and its arms; what was done, a line each, and nothing where everything was right.
 
-    Pictures that their digests prove to be right are kept, whatever happened to the file around them. The others, and missing
+    Images that their digests prove to be right are kept, whatever happened to the file around them. The others, and missing
     shards, are made again, by the recipe's generator (or ``generator``) on ``engine``, in the batches in which they were made
     the first time. Rows that failed are left to the next run. Files that are not of the run are moved to ``set-aside``;
     verdicts, features and the classifier are left to the next run too. Raises FigmentError where the folder has no recipe.
@@ -151,7 +151,7 @@ class _Repair:
         return all(i < plan.n_shards and not check_plan(table, plan.shard(i)) for i, table in self._sound_images())
 
     def _sound_images(self) -> Iterator[tuple[int, pa.Table]]:
-        """The shards that are as they were written, without the pictures."""
+        """The shards that are as they were written, without the images."""
         folder = self.run / "images"
         marker = read_marker(folder)
         stage, _ = stage_of(folder, marker)
@@ -279,7 +279,7 @@ class _Scan:
         if file.foreign:
             self.foreign.append(index)
         self.sums[path] = hashlib.sha256(data).hexdigest()
-        kept = {} if file.foreign else salvage(data).pictures
+        kept = {} if file.foreign else salvage(data).images
         self.lost[index] = tuple(i for i, s in enumerate(samples) if s.id not in kept)
 
     def misplaced(self) -> dict[Path, Path]:
@@ -305,7 +305,7 @@ def _said(scan: _Scan, work: Work, done: Mended) -> str:
     what = (
         f"re-made {lost:,} of {done.written.rows:,} rows in {path.name}"
         if lost
-        else f"wrote {path.name} anew, no picture had to be made again"
+        else f"wrote {path.name} anew, no image had to be made again"
     )
     if recorded == done.written:
         return f"{what}; the file is the same as before, byte for byte"
@@ -313,8 +313,8 @@ def _said(scan: _Scan, work: Work, done: Mended) -> str:
         return f"{what}; {done.failed.total():,} of its rows failed, and will be tried again by the next run"
     if lost and done.known:
         if done.same == done.known:
-            return f"{what}; as far as the old file tells ({done.known:,} rows), the pictures are the same as before, byte for byte"
-        return f"{what}; {done.known - done.same:,} pictures are not the same as before in every bit: the generator on this machine rounds differently"
+            return f"{what}; as far as the old file tells ({done.known:,} rows), the images are the same as before, byte for byte"
+        return f"{what}; {done.known - done.same:,} images are not the same as before in every bit: the generator on this machine rounds differently"
     if recorded and lost:
         return f"{what}; the file is not the same as before in every byte: this machine's generator rounds differently, or the shard was edited"
     return what

@@ -14,33 +14,33 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from figment import files, machine, store
-from figment.classify.coop import check_coop
-from figment.classify.head import HEAD_FILES, HeadCard
-from figment.classify.live import LiveTuned, check_live
-from figment.classify.tune import FEW_SHOT_STEPS, Tuned
 from figment.encoders import Features, Towers, open_encoder
 from figment.engines import Engine
 from figment.errors import FigmentError
 from figment.evaluate.accuracy import verdict
 from figment.filters.selection import Selection, select
-from figment.generate.adapt import Adaptation
 from figment.generate.card import dataset_card
+from figment.generate.finetune import Finetuning
 from figment.generate.plan import Plan, ids_by_class
 from figment.generate.stage import NO_PIXELS, fill, images_stage, shots_fingerprint
-from figment.make import make_adaptation, make_filters, make_generator, make_writer, reads_train
+from figment.images_in import ShardImages, open_images, open_shards
+from figment.images_in.unreadable import check_enough_is_left, named
+from figment.learners.clip_head.coop import check_coop
+from figment.learners.clip_head.head import HEAD_FILES, HeadCard
+from figment.learners.clip_head.tune import FEW_SHOT_STEPS, Tuned
+from figment.learners.clip_head.unfrozen import UnfrozenTuned, check_unfrozen
+from figment.make import make_filters, make_finetuning, make_generator, make_writer, reads_train
 from figment.measure import LEAST_FOR_FRECHET, Learning, fidelity, measure
-from figment.pictures import ShardPictures, open_pictures, open_shards
-from figment.pictures.unreadable import check_enough_is_left, named
 from figment.progress import console
 from figment.prompts.check import check_prompts
 from figment.recipe import Recipe
-from figment.recipe.generate import Diffusers
-from figment.recipe.prompts import Captions
+from figment.recipe.generate import DiffusersSettings
+from figment.recipe.prompts import CaptionsSettings
 from figment.report.folder import read_results, report_of
 from figment.report.page import write as write_report
 from figment.shots import draw_shots, read_split, write_split
 from figment.task import real_folder
-from figment.types import Encoder, Filter, Generator, Pictures, Prompt, Result, Writer
+from figment.types import Encoder, Filter, Generator, Images, Prompt, Result, Writer
 from figment.words import printable
 
 # Settings of prompts that change no word of them: how fast, and where the same model is found.
@@ -51,10 +51,10 @@ NO_WORDS = {"batch_size", "allow_pickle", "base_url", "api_key_env", "parallel",
 class Outcome:
     """What came of a run: its folder, its measured numbers by name, and the answer in one word.
 
-    ``results`` holds ``top1/zero_shot``, ``top1/synthetic``, ``gain/synthetic`` and, where there are real training pictures,
+    ``results`` holds ``top1/zero_shot``, ``top1/synthetic``, ``gain/synthetic`` and, where there are real training images,
     ``top1/real_all``, ``gain/real_all``, ``top1/real_1`` ... and ``exchange_rate``. With ``few_shot`` the classifier called
     synthetic has learnt from the shots too; ``top1/real_only`` is the shots alone, ``gain/over_real_only`` what the
-    generated pictures add to them, ``top1/<baseline>`` the others. Without real test pictures it is empty.
+    generated images add to them, ``top1/<baseline>`` the others. Without real test images it is empty.
     """
 
     folder: Path
@@ -62,7 +62,7 @@ class Outcome:
 
     @property
     def verdict(self) -> str:
-        """ "helps", "hurts", "no evidence", or "not measured" without real test pictures."""
+        """ "helps", "hurts", "no evidence", or "not measured" without real test images."""
         gain = self.results.get("gain/over_real_only", self.results.get("gain/synthetic"))
         return "not measured" if gain is None else verdict(gain)
 
@@ -129,8 +129,8 @@ class Walk:
     ):
         self.recipe, self.task, self.out, self.made = recipe, recipe.task, out, made or out
         self._generator, self.features_folder = generator, features_folder
-        self._readable: dict[str, Pictures] = {}  # split -> its pictures without those that cannot be read
-        self.unreadable: dict[str, dict[str, str]] = {}  # split -> id of a real picture -> why it was left out
+        self._readable: dict[str, Images] = {}  # split -> its images without those that cannot be read
+        self.unreadable: dict[str, dict[str, str]] = {}  # split -> id of a real image -> why it was left out
 
     # ---- models ------------------------------------------------------------------------------------------------------
 
@@ -145,25 +145,25 @@ class Walk:
 
     @property
     def guided(self) -> bool:
-        """Whether images start from real pictures."""
-        return isinstance(self.recipe.generate, Diffusers) and self.recipe.generate.real_guidance is not None
+        """Whether images start from real images."""
+        return isinstance(self.recipe.generate, DiffusersSettings) and self.recipe.generate.real_guidance is not None
 
     @cached_property
-    def adaptation(self) -> Adaptation | None:
-        """How the generator is tuned on real pictures, where the recipe says so. All arms of a study find it in one place."""
-        if getattr(self.recipe.generate, "adapt", None) is None:
-            return None  # then no real picture is needed to make images
-        return make_adaptation(self.recipe, self.untuned, self.at_hand, self.features_folder.parent / "adapt")
+    def finetuning(self) -> Finetuning | None:
+        """How the generator is tuned on real images, where the recipe says so. All arms of a study find it in one place."""
+        if getattr(self.recipe.generate, "finetune", None) is None:
+            return None  # then no real image is needed to make images
+        return make_finetuning(self.recipe, self.untuned, self.at_hand, self.features_folder.parent / "finetune")
 
     @cached_property
     def generator(self) -> Generator:
         """The generator of the images. What it is tuned with may still have to be trained."""
-        return self.untuned if self.adaptation is None else self.adaptation.tuned
+        return self.untuned if self.finetuning is None else self.finetuning.tuned
 
     @cached_property
     def writer(self) -> tuple[Writer, int]:
         """The writer of prompts, and how many it is asked for. Bought answers are kept where all arms of a study find them."""
-        captioned = self.at_hand if isinstance(self.recipe.prompts, Captions) else None
+        captioned = self.at_hand if isinstance(self.recipe.prompts, CaptionsSettings) else None
         return make_writer(self.recipe, captioned, self.features_folder / "chat")
 
     @cached_property
@@ -177,76 +177,76 @@ class Walk:
             "train": self.at_hand if any(reads_train(f) for f in self.recipe.filters) else None,
             "test": self.real("test"),
         }
-        real = {split: pictures for split, pictures in compared.items() if pictures is not None}
+        real = {split: images for split, images in compared.items() if images is not None}
         return make_filters(self.recipe, self.features, self.features_folder, real)
 
-    # ---- real pictures -----------------------------------------------------------------------------------------------
+    # ---- real images -----------------------------------------------------------------------------------------------
 
     @cached_property
-    def given(self) -> dict[str, Pictures]:
-        """Split -> its real pictures as they were given, for the splits the task has."""
+    def given(self) -> dict[str, Images]:
+        """Split -> its real images as they were given, for the splits the task has."""
         places = self.task.real.model_dump()
         return {
-            split: open_pictures(real_folder(where), self.task.class_names, self.task.own_names)
+            split: open_images(real_folder(where), self.task.class_names, self.task.own_names)
             for split, where in places.items()
             if where
         }
 
-    def real(self, split: str) -> Pictures | None:
-        """The real pictures of a split that can be read, which are encoded then; None where the task has none."""
+    def real(self, split: str) -> Images | None:
+        """The real images of a split that can be read, which are encoded then; None where the task has none."""
         if split in self.given and split not in self._readable:
             self._readable[split] = self._without_unreadable(split)
         return self._readable.get(split)
 
-    def _without_unreadable(self, split: str) -> Pictures:
+    def _without_unreadable(self, split: str) -> Images:
         """What cannot be read is said and recorded."""
         given = self.given[split]
-        pictures, unreadable = self.features.readable(given, f"encode real {split}")
+        images, unreadable = self.features.readable(given, f"encode real {split}")
         if unreadable:
             where = f"task.real.{split}"
-            check_enough_is_left(unreadable, given.labels, pictures.labels, self.task.class_names, where)
+            check_enough_is_left(unreadable, given.labels, images.labels, self.task.class_names, where)
             self.unreadable[split] = {printable(name): reason for name, reason in unreadable.items()}
             console.print(
-                f"  {len(unreadable):,} of the {len(given):,} pictures in {where} cannot be read and are left out:"
+                f"  {len(unreadable):,} of the {len(given):,} images in {where} cannot be read and are left out:"
                 f" {named(unreadable)}",
                 style="yellow",
                 soft_wrap=True,
             )
-        return pictures
+        return images
 
     @cached_property
-    def shots(self) -> Pictures | None:
-        """The few real pictures of ``few_shot``; None without it. Raises FigmentError where a class has too few."""
+    def shots(self) -> Images | None:
+        """The few real images of ``few_shot``; None without it. Raises FigmentError where a class has too few."""
         few = self.recipe.few_shot
         if few is None:
             return None
         return self.draw(self.real("train"))
 
-    def draw(self, pool: Pictures | None) -> Pictures:
-        """The pictures of ``few_shot`` among these. Raises FigmentError where there are none or too few."""
+    def draw(self, pool: Images | None) -> Images:
+        """The images of ``few_shot`` among these. Raises FigmentError where there are none or too few."""
         few, names = self.recipe.few_shot, self.task.class_names
         assert few is not None
         if pool is None:
             raise FigmentError(
-                "few_shot draws from real training pictures, and there are none. Set task.real.train to a folder of"
+                "few_shot draws from real training images, and there are none. Set task.real.train to a folder of"
                 " yours, or leave few_shot out."
             )
         sizes = np.bincount(pool.labels, minlength=len(names))
         if few.split is None and sizes.min() < few.shots:
             raise FigmentError(
-                f"few_shot wants {few.shots} real pictures of each class, and {names[sizes.argmin()][:60]!r} has"
-                f" {sizes.min()}. Set few_shot.shots to {sizes.min()} or less, or give more pictures in task.real.train."
+                f"few_shot wants {few.shots} real images of each class, and {names[sizes.argmin()][:60]!r} has"
+                f" {sizes.min()}. Set few_shot.shots to {sizes.min()} or less, or give more images in task.real.train."
             )
         chosen = read_split(few.split, pool) if few.split else draw_shots(pool.labels, few.shots, self.recipe.seed)
         shots = pool.take(chosen)
         lacking = [name[:40] for label, name in enumerate(names) if not (shots.labels == label).any()]
         if lacking:
-            raise FigmentError(f"The split {few.split} has no picture of: {', '.join(lacking[:10])}.")
+            raise FigmentError(f"The split {few.split} has no image of: {', '.join(lacking[:10])}.")
         return shots
 
     @property
-    def at_hand(self) -> Pictures | None:
-        """The real pictures that prompts, generator and filters may look at: of ``few_shot``, where there is one, those alone."""
+    def at_hand(self) -> Images | None:
+        """The real images that prompts, generator and filters may look at: of ``few_shot``, where there is one, those alone."""
         return self.real("train") if self.shots is None else self.shots
 
     def check(self) -> None:
@@ -255,30 +255,30 @@ class Walk:
         select = self.recipe.train.select
         if select == "validation" and "val" not in self.given:
             raise FigmentError(
-                "train.select is 'validation', and there are no validation pictures. Set task.real.val, or train.select: last."
+                "train.select is 'validation', and there are no validation images. Set task.real.val, or train.select: last."
             )
         if select == "test_best" and "test" not in self.given:
-            raise FigmentError("train.select is 'test_best', and there are no test pictures. Set task.real.test.")
+            raise FigmentError("train.select is 'test_best', and there are no test images. Set task.real.test.")
         few = self.recipe.few_shot
         if few is not None:
             self.draw(self.given.get("train"))  # as they are: too few, or another split, before all are encoded
         if few is None or not few.split or not self.guided:
-            _ = self.untuned  # a generator that cannot be had is found out before pictures are encoded
+            _ = self.untuned  # a generator that cannot be had is found out before images are encoded
         self._check_learning()
         texts = [template.replace("{}", name) for name in self.task.class_names for template in self.task.templates]
         say_what_is_cut(self.features.encoder, texts, "class names (in their templates)", "the classifier")
         for split in self._splits_needed():  # the features are kept
             self.real(split)
         _ = self.shots, self.writer, self.filters, self.untuned
-        if self.adaptation is not None and not self.adaptation.is_complete():
-            self.adaptation.check()
+        if self.finetuning is not None and not self.finetuning.is_complete():
+            self.finetuning.check()
 
     def _check_learning(self) -> None:
-        """What the end of the run would refuse: the encoder against what is done with it, and numbers of pictures and steps."""
+        """What the end of the run would refuse: the encoder against what is done with it, and numbers of images and steps."""
         train, evaluate = self.recipe.train, self.recipe.evaluate
         encoder = cast(Towers, self.features.encoder)
-        if train.live is not None:
-            check_live(encoder, train.live)
+        if train.unfrozen is not None:
+            check_unfrozen(encoder, train.unfrozen)
         if "coop" in evaluate.baselines:
             check_coop(encoder, self.task.class_names)
         most = min(self.recipe.generate.images_per_class, train.images_per_class or np.inf) * len(self.task.class_names)
@@ -299,14 +299,14 @@ class Walk:
             return
         if evaluate.fidelity and len(pool) < LEAST_FOR_FRECHET:
             raise FigmentError(
-                f"evaluate.fidelity needs {LEAST_FOR_FRECHET} real training pictures or more, and task.real.train has"
+                f"evaluate.fidelity needs {LEAST_FOR_FRECHET} real training images or more, and task.real.train has"
                 f" {len(pool)}. Give more, or set evaluate.fidelity: false."
             )
         smallest = int(np.bincount(pool.labels, minlength=len(self.task.class_names)).min())
         if evaluate.exchange_rate and "test" in self.given and smallest < min(evaluate.shots):
             raise FigmentError(
-                f"evaluate.shots starts at {min(evaluate.shots)} real pictures of each class, and the smallest class in"
-                f" task.real.train has {smallest}. Give more pictures, add a smaller number to evaluate.shots, or set"
+                f"evaluate.shots starts at {min(evaluate.shots)} real images of each class, and the smallest class in"
+                f" task.real.train has {smallest}. Give more images, add a smaller number to evaluate.shots, or set"
                 " evaluate.exchange_rate: false."
             )
 
@@ -325,7 +325,7 @@ class Walk:
             "prompts": self.recipe.prompts.model_dump(exclude=NO_WORDS),
             "seed": self.recipe.seed,
         }
-        own = getattr(self.writer[0], "fingerprint", None)  # of a model, and of pictures, where it uses some
+        own = getattr(self.writer[0], "fingerprint", None)  # of a model, and of images, where it uses some
         return store.Stage(self.made / "prompts", 1, settings, {"writer": own} if own else {})
 
     def prompts(self) -> list[Prompt]:
@@ -365,8 +365,8 @@ class Walk:
         return Plan(prompts, r.generate.images_per_class, r.seed, r.generate.shard_size, starts)
 
     @property
-    def starts(self) -> Pictures | None:
-        """The real pictures that images start from, with real guidance."""
+    def starts(self) -> Images | None:
+        """The real images that images start from, with real guidance."""
         return self.shots if self.guided else None
 
     def make_images(
@@ -381,27 +381,27 @@ class Walk:
         self._publish_shots()
         if stage.missing():
             say_what_is_cut(self.generator, [p.text for p in prompts], "prompts", "the generator")
-            if self.adaptation is not None:
-                self.adaptation.train()
+            if self.finetuning is not None:
+                self.finetuning.train()
         fill(stage, plan, self.generator, self.task.class_names, engine=engine, part=part, shots=self.starts)
         if stage.is_complete():
             files.write_atomic(stage.folder / "README.md", dataset_card(r, stage.folder).encode())
 
-    def images(self) -> ShardPictures:
+    def images(self) -> ShardImages:
         images = open_shards(self.made / "images")[0]
         if not len(images):
             raise FigmentError(f"No image was made; {self.made / 'images'} holds the reasons in its error column.")
         return images
 
     def _publish_shots(self) -> None:
-        """Which pictures were learnt from, as a split file that others may use."""
+        """Which images were learnt from, as a split file that others may use."""
         few = self.recipe.few_shot
         if few is not None and self.shots is not None:
             facts = {**few.model_dump(), "seed": self.recipe.seed}
             for folder in {self.made, self.out}:
                 write_split(folder / "shots.json", self.shots, range(len(self.shots)), **facts)
 
-    def select(self, images: ShardPictures) -> Selection:
+    def select(self, images: ShardImages) -> Selection:
         """Run the filters and keep what they said, one folder of verdicts each."""
         selection = select(images, self.filters)
         inputs = {"images": files.read_json(self.made / "images" / "stage.json")["fingerprint"]}
@@ -431,10 +431,10 @@ class Walk:
         """Of everything the results depend on."""
         kept = list(selection.kept.digests)
         r = self.recipe
-        pictures = {split: self.real(split) for split in self._splits_needed()}
+        images = {split: self.real(split) for split in self._splits_needed()}
         real: dict[str, Any] = {
             split: store.fingerprint([list(p.digests), p.labels.tolist()])
-            for split, p in pictures.items()
+            for split, p in images.items()
             if p is not None
         }
         if self.shots is not None:
@@ -463,9 +463,9 @@ class Walk:
         learning = Learning(self.recipe, self.features, self._chooses_epoch())
         kept = _first_of_each_class(selection.kept, train.images_per_class)
         with_shots = "" if self.shots is None else f" and {len(self.shots):,} real ones"
-        console.print(f"  tune on synthetic: {len(kept):,} pictures{with_shots}, {train.seeds} seeds")
+        console.print(f"  tune on synthetic: {len(kept):,} images{with_shots}, {train.seeds} seeds")
         tuned = [learning.synthetic(kept, self.shots, seed) for seed in self.recipe.training_seeds]
-        encoder = tuned[0].encoder if isinstance(tuned[0], LiveTuned) else self.features.encoder
+        encoder = tuned[0].encoder if isinstance(tuned[0], UnfrozenTuned) else self.features.encoder
         names = tuple(self.task.class_names), tuple(learning.templates)
         tuned[0].head.save(self.out / "model", HeadCard(*names, self._encoder_place(tuned[0]), encoder.fingerprint))
         pool = self.real("train") if "train" in self._splits_needed() else None
@@ -492,11 +492,11 @@ class Walk:
         )
         return results
 
-    def _chooses_epoch(self) -> Pictures | None:
-        """The pictures that choose the epoch to keep, if any do."""
+    def _chooses_epoch(self) -> Images | None:
+        """The images that choose the epoch to keep, if any do."""
         if self.recipe.train.select == "test_best":
             console.print(
-                "  train.select: test_best - the epoch is chosen on the TEST pictures, as some published numbers were. The"
+                "  train.select: test_best - the epoch is chosen on the TEST images, as some published numbers were. The"
                 " accuracy of the synthetic set is too good by that.",
                 style="yellow",
                 soft_wrap=True,
@@ -504,9 +504,9 @@ class Walk:
             return self.real("test")
         return self.real("val")
 
-    def _encoder_place(self, tuned: Tuned | LiveTuned) -> str:
+    def _encoder_place(self, tuned: Tuned | UnfrozenTuned) -> str:
         """The name of the classifier's encoder. One that was tuned with it is kept beside the head."""
-        if not isinstance(tuned, LiveTuned):
+        if not isinstance(tuned, UnfrozenTuned):
             return self.recipe.train.encoder
         tuned.encoder.save(self.out / "model" / "encoder")
         return str(self.out / "model" / "encoder")
@@ -525,16 +525,16 @@ def _check_is_for_a_run(recipe: Recipe, out: Path) -> None:
         )
 
 
-def _first_of_each_class(pictures: Pictures, n: int | None) -> Pictures:
-    """The first ``n`` pictures of each class, in their order; None = all."""
+def _first_of_each_class(images: Images, n: int | None) -> Images:
+    """The first ``n`` images of each class, in their order; None = all."""
     if n is None:
-        return pictures
-    chosen = [np.flatnonzero(pictures.labels == label)[:n] for label in np.unique(pictures.labels)]
-    return pictures.take(np.sort(np.concatenate(chosen)))
+        return images
+    chosen = [np.flatnonzero(images.labels == label)[:n] for label in np.unique(images.labels)]
+    return images.take(np.sort(np.concatenate(chosen)))
 
 
-def _write_predictions(path: Path, test: Pictures, predictions: dict[str, np.ndarray]) -> None:
-    """A row for each test picture: its id, its label, and what each classifier takes it for, a column a seed."""
+def _write_predictions(path: Path, test: Images, predictions: dict[str, np.ndarray]) -> None:
+    """A row for each test image: its id, its label, and what each classifier takes it for, a column a seed."""
     columns = {f"{metric}/{s}": one for metric, own in predictions.items() for s, one in enumerate(own)}
     ids = {"id": pa.array(test.ids, pa.string())}
     labels = {name: pa.array(one, pa.int32()) for name, one in {"label": test.labels, **columns}.items()}

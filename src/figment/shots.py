@@ -1,4 +1,4 @@
-"""k pictures of each class: drawn with a seed, or as a published split file names them."""
+"""k images of each class: drawn with a seed, or as a published split file names them."""
 
 from __future__ import annotations
 
@@ -12,58 +12,59 @@ import numpy as np
 
 from figment import files
 from figment.errors import FigmentError
-from figment.types import Pictures
+from figment.types import Images
+
+IMAGES_OF_OLD = "pictures"  # what figment 0.1 called them in its split files
 
 
 def draw_shots(labels: np.ndarray, shots: int, seed: int) -> np.ndarray:
-    """The positions of ``shots`` pictures of each class, ``int64 (N * shots,)``, class after class.
+    """The positions of ``shots`` images of each class, ``int64 (N * shots,)``, class after class.
 
     With one seed, more shots hold those of fewer. Each class has a random stream of its own, so a class's shots depend
-    on nothing but the seed, its label and how many pictures it has.
+    on nothing but the seed, its label and how many images it has.
 
-    Raises FigmentError where a class has fewer pictures than that.
+    Raises FigmentError where a class has fewer images than that.
     """
     chosen = []
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         if len(members) < shots:
             raise FigmentError(
-                f"Class {label} has {len(members)} real pictures, and {shots} shots of each class are wanted."
-                f" Ask for {len(members)} shots or fewer, or give more pictures."
+                f"Class {label} has {len(members)} real images, and {shots} shots of each class are wanted."
+                f" Ask for {len(members)} shots or fewer, or give more images."
             )
         chosen.append(np.random.default_rng([seed, int(label)]).permutation(members)[:shots])
     return np.concatenate(chosen) if chosen else np.zeros(0, np.int64)
 
 
-def write_split(path: Path | str, pictures: Pictures, index: Sequence[int] | np.ndarray, **facts: Any) -> None:
-    """Publish a choice of pictures: JSON with their ids and content hashes, and ``facts`` such as shots and seed."""
+def write_split(path: Path | str, images: Images, index: Sequence[int] | np.ndarray, **facts: Any) -> None:
+    """Publish a choice of images: JSON with their ids and content hashes, and ``facts`` such as shots and seed."""
     index = np.asarray(index)
     split = {
         **facts,
-        "pictures": [
-            {"id": pictures.ids[i], "label": int(pictures.labels[i]), "digest": pictures.digests[i]} for i in index
-        ],
+        "images": [{"id": images.ids[i], "label": int(images.labels[i]), "digest": images.digests[i]} for i in index],
     }
     files.write_json(files.as_path(path), split)
 
 
 def read_ids(path: Path) -> dict[int, list[str]]:
-    """Label -> the ids of its pictures, of a split file that :func:`write_split` wrote. Raises FigmentError for another."""
+    """Label -> the ids of its images, of a split file that :func:`write_split` wrote. Raises FigmentError for another."""
     ids: dict[int, list[str]] = {}
     try:
-        for row in json.loads(path.read_text(encoding="utf-8"))["pictures"]:
+        split = json.loads(path.read_text(encoding="utf-8"))
+        for row in split.get("images", split.get(IMAGES_OF_OLD)):
             ids.setdefault(row["label"], []).append(row["id"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise FigmentError(f"The split file {path} cannot be read: {error}.") from error
     return ids
 
 
-def read_split(path: Path | str, pictures: Pictures) -> np.ndarray:
-    """The positions among ``pictures`` of those a split file names, ``int64 (n,)``, in the file's order.
+def read_split(path: Path | str, images: Images) -> np.ndarray:
+    """The positions among ``images`` of those a split file names, ``int64 (n,)``, in the file's order.
 
     Reads what :func:`write_split` wrote, and the split files of CoOp, ``{"train": [[path, label, class name], ...]}``,
-    which most few-shot papers share. Pictures are found by their id, or the end of it. Raises FigmentError where one of
-    them is missing or is another picture than it was.
+    which most few-shot papers share. Images are found by their id, or the end of it. Raises FigmentError where one of
+    them is missing or is another image than it was.
     """
     path = files.as_path(path)
     try:
@@ -75,36 +76,37 @@ def read_split(path: Path | str, pictures: Pictures) -> np.ndarray:
         wanted = _wanted(split)
     except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
         raise FigmentError(
-            f"{path} is no split file: it has neither 'pictures', a list of mappings with an id (figment's), nor 'train', a"
+            f"{path} is no split file: it has neither 'images', a list of mappings with an id (figment's), nor 'train', a"
             " list of [path, label, class name] (CoOp's). See docs/few_shot.md."
         ) from error
     twice = [id for id, n in Counter(id for id, _ in wanted).items() if n > 1]
     if twice:
         raise FigmentError(
-            f"The split file {path} names {len(twice):,} pictures more than once: {', '.join(twice[:5])}. Take the repeats out."
+            f"The split file {path} names {len(twice):,} images more than once: {', '.join(twice[:5])}. Take the repeats out."
         )
-    places = {id: i for i, id in enumerate(pictures.ids)}
-    ends = {end: i for i, end in enumerate(map(_end, pictures.ids))}
-    shared = {end for end, n in Counter(map(_end, pictures.ids)).items() if n > 1}  # say nothing
+    places = {id: i for i, id in enumerate(images.ids)}
+    ends = {end: i for i, end in enumerate(map(_end, images.ids))}
+    shared = {end for end, n in Counter(map(_end, images.ids)).items() if n > 1}  # say nothing
     found, missing = [], []
     for id, digest in wanted:
         place = places.get(id, None if _end(id) in shared else ends.get(_end(id)))
-        if place is None or (digest is not None and pictures.digests[place] != digest):
+        if place is None or (digest is not None and images.digests[place] != digest):
             missing.append(id)
         else:
             found.append(place)
     if missing:
         raise FigmentError(
-            f"{len(missing)} of {len(wanted)} pictures of the split {path} are not among the real pictures here, or are others"
+            f"{len(missing)} of {len(wanted)} images of the split {path} are not among the real images here, or are others"
             f" than they were: {', '.join(missing[:5])}. Give the folder the split was made from."
         )
     return np.array(found, np.int64)
 
 
 def _wanted(split: Any) -> list[tuple[str, str | None]]:
-    """Id and digest of each picture that a split file names. Raises what Python raises where it is no split file."""
-    if isinstance(split.get("pictures"), list):
-        wanted = [(row["id"], row.get("digest")) for row in split["pictures"]]
+    """Id and digest of each image that a split file names. Raises what Python raises where it is no split file."""
+    rows = split.get("images", split.get(IMAGES_OF_OLD))
+    if isinstance(rows, list):
+        wanted = [(row["id"], row.get("digest")) for row in rows]
     else:
         wanted = [(row[0] if isinstance(row, list) else None, None) for row in split["train"]]
     if not all(isinstance(id, str) and isinstance(digest, str | None) for id, digest in wanted):
@@ -113,5 +115,5 @@ def _wanted(split: Any) -> list[tuple[str, str | None]]:
 
 
 def _end(id: str) -> str:
-    """The last folder and the name: by these a picture is found in another copy of its data set."""
+    """The last folder and the name: by these an image is found in another copy of its data set."""
     return "/".join(id.split("/")[-2:])

@@ -47,7 +47,7 @@ def _stages_of_one(top: Path, run: Path) -> list[StageStatus]:
     scores = sorted(p for p in (run / "scores").glob("*") if p.is_dir())
     if not scores and not (run / "model" / "stage.json").is_file():  # a finished run without them has no filters
         scores = [run / "scores"]
-    tuned = sorted(p for p in (run / "adapt").glob("*") if p.is_dir())
+    tuned = sorted(p for p in (run / "finetune").glob("*") if p.is_dir())
     stages = [_of(top, p) for p in (*tuned, run / "prompts", run / "images", *scores, run / "model")]
     page = run / "report.html"
     state: Literal["done", "to do"] = "done" if page.is_file() else "to do"
@@ -64,6 +64,6 @@ def _of(run: Path, folder: Path) -> StageStatus:
     shards = sorted(folder.glob("train-*-of-*.parquet"))
     if shards:
         return StageStatus(name, "partial", f"{len(shards)} of {int(shards[0].stem.rsplit('-', 1)[1])} shards")
-    if folder.parent.name == "adapt":
+    if folder.parent.name == "finetune":
         return StageStatus(name, "partial", f"{len(list(folder.glob('**/pytorch_lora_*.safetensors')))} LoRAs finished")
     return StageStatus(name, "to do", "")

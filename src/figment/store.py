@@ -43,7 +43,7 @@ def fingerprint(value: Any) -> str:
 
 
 def digest(data: bytes) -> str:
-    """The content hash of one picture's stored bytes."""
+    """The content hash of one image's stored bytes."""
     return hashlib.sha256(data).hexdigest()[:32]
 
 
@@ -190,7 +190,7 @@ def read_shard(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
 
 
 def parquet(table: pa.Table) -> bytes:
-    """A Parquet file. Pictures are stored as they are, and where each of them starts is said in the footer.
+    """A Parquet file. Images are stored as they are, and where each of them starts is said in the footer.
 
     They are compressed already; stored plainly, one of them can be read from the middle of the file with a single seek,
     by :func:`image_places`. Everything else about the file is ordinary.
@@ -222,7 +222,7 @@ def _leaves(field: pa.Field) -> list[str]:
 
 
 def _find(images: Sequence[bytes | None], data: bytes) -> np.ndarray:
-    """Offset and length of each picture in a file that holds them in this order: ``int64 (n, 2)``; length 0 for None."""
+    """Offset and length of each image in a file that holds them in this order: ``int64 (n, 2)``; length 0 for None."""
     places = np.zeros((len(images), 2), np.int64)
     position = 0
     for row, image in enumerate(images):
@@ -234,9 +234,9 @@ def _find(images: Sequence[bytes | None], data: bytes) -> np.ndarray:
 
 
 def image_places(metadata: Mapping[bytes, bytes]) -> np.ndarray | None:
-    """Offset and length in the file of each row's picture, ``int64 (rows, 2)``; None for files that do not say.
+    """Offset and length in the file of each row's image, ``int64 (rows, 2)``; None for files that do not say.
 
-    A row without a picture has length 0.
+    A row without an image has length 0.
     """
     if IMAGES not in metadata:
         return None

@@ -1,4 +1,4 @@
-"""A task: the class names, how to say them in a sentence, and where their real pictures are (if there are any)."""
+"""A task: the class names, how to say them in a sentence, and where their real images are (if there are any)."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ def _path(text: str) -> str:
 PathText = Annotated[str, AfterValidator(_path)]
 
 
-class RealPictures(Strict):
-    """Where the real pictures of each split are; ``starter/pool`` and ``starter/test`` are built in.
+class RealImages(Strict):
+    """Where the real images of each split are; ``starter/pool`` and ``starter/test`` are built in.
 
     A folder with one sub-folder a class, or with a ``metadata.jsonl``, Parquet shards, WebDataset tars or a saved data set;
     a ``.csv`` of paths and classes; one ``.tar``; or ``datasets:NAME:SPLIT`` for what ``datasets.load_dataset`` opens.
@@ -92,7 +92,7 @@ class Task(Strict):
     own_names: list[ClassName] = Field(
         [],
         description="what the data set itself calls the classes, in label order, where that is something else: n01440764, "
-        "AnnualCrop. Real pictures may name their classes by either",
+        "AnnualCrop. Real images may name their classes by either",
     )
     synonyms: dict[str, list[Text]] = Field({}, description="class name -> other words for it, for prompts")
     templates: list[Template] = Field(
@@ -105,7 +105,7 @@ class Task(Strict):
         {}, description="kind of attribute -> words that may stand before a class name"
     )
     contexts: list[Text] = Field([], description="phrases that may follow a class name, such as 'on a table'")
-    real: RealPictures = RealPictures()
+    real: RealImages = RealImages()
 
     @model_validator(mode="after")
     def _check(self) -> Task:
@@ -159,7 +159,7 @@ def load_task(name: str) -> Task:
 
 
 def real_folder(where: str) -> Path | str:
-    """What :func:`figment.pictures.open_pictures` takes for a place in :class:`RealPictures`: a path, or ``datasets:NAME`` as it is."""
+    """What :func:`figment.images_in.open_images` takes for a place in :class:`RealImages`: a path, or ``datasets:NAME`` as it is."""
     if where in ("starter/pool", "starter/test"):
         from figment import starter
 

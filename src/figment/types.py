@@ -5,19 +5,20 @@ Images are ``uint8 (H, W, 3)`` RGB arrays in [0, 255] everywhere; labels are ind
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-#: Positions in a set of pictures, in any order.
+#: Positions in a set of images, in any order.
 Indices = Sequence[int] | np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A text that asks for one picture of one class.
+    """A text that asks for one image of one class.
 
     ``id`` is readable and unique in a run (``coat/0007``); ``group`` ties the prompts (and so the images) of one caption together.
     ``source`` says where the words come from (``template 0``, ``caption of coat/3.jpg``); nothing depends on it.
@@ -34,7 +35,7 @@ class Prompt:
 class Sample:
     """One attempt at an image. ``image`` is None where it failed, and ``error`` then says why.
 
-    ``id`` is ``<prompt_id>/<k>``: the k-th image of its prompt. ``init`` is the id of the real picture it starts from, where
+    ``id`` is ``<prompt_id>/<k>``: the k-th image of its prompt. ``init`` is the id of the real image it starts from, where
     it starts from one.
     """
 
@@ -51,7 +52,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a filter thinks of one picture. A rejected one is kept on disk, with its reason."""
+    """What a filter thinks of one image. A rejected one is kept on disk, with its reason."""
 
     keep: bool
     reason: str = ""  # empty when kept; otherwise a short phrase that groups with others of its kind in a table
@@ -62,7 +63,7 @@ class Verdict:
 class Result:
     """A measured number and how sure it is.
 
-    ``value`` and ``ci`` share a unit (accuracies lie in [0, 1]); ``n`` counts the test pictures; ``ci`` is the 95 % interval;
+    ``value`` and ``ci`` share a unit (accuracies lie in [0, 1]); ``n`` counts the test images; ``ci`` is the 95 % interval;
     ``seeds`` are the training seeds the value is the mean of; ``details`` is JSON-able.
     """
 
@@ -76,8 +77,8 @@ class Result:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Pictures(Protocol):
-    """Labelled pictures, wherever they lie, decoded only when asked for."""
+class Images(Protocol):
+    """Labelled images, wherever they lie, decoded only when asked for."""
 
     @property
     def labels(self) -> np.ndarray:
@@ -91,17 +92,17 @@ class Pictures(Protocol):
 
     @property
     def digests(self) -> Sequence[str]:
-        """The content hash of each picture's stored bytes: the key of every cache."""
+        """The content hash of each image's stored bytes: the key of every cache."""
         ...
 
     def __len__(self) -> int: ...
 
     def load(self, indices: Indices) -> list[np.ndarray]:
-        """Decode these pictures: ``uint8 (H, W, 3)`` each."""
+        """Decode these images: ``uint8 (H, W, 3)`` each."""
         ...
 
-    def take(self, indices: Indices) -> Pictures:
-        """The same kind of object with only these pictures, in this order."""
+    def take(self, indices: Indices) -> Images:
+        """The same kind of object with only these images, in this order."""
         ...
 
 
@@ -125,8 +126,8 @@ class Generator(Protocol):
         """One ``uint8 (H, W, 3)`` image for each prompt and seed, in order; None where the model gave NaN or infinity.
 
         An image depends on its prompt and seed alone, not on what else is in the batch. ``init`` ``uint8 (B, H, W, 3)``
-        holds the pictures to start from, for generators that can; these have a method ``size()``, the height and width that
-        the pictures are cut to. One that has ``wants_labels = True`` is also called with
+        holds the images to start from, for generators that can; these have a method ``size()``, the height and width that
+        the images are cut to. One that has ``wants_labels = True`` is also called with
         ``labels=``, a class for each prompt, on which its images may then depend.
         """
         ...
@@ -148,8 +149,58 @@ class Encoder(Protocol):
 
 
 class Filter(Protocol):
-    """Judges pictures. Sees the whole set, since some rules (the best k of a class) need it."""
+    """Judges images. Sees the whole set, since some rules (the best k of a class) need it."""
 
     name: str
 
-    def __call__(self, pictures: Pictures) -> list[Verdict]: ...
+    def __call__(self, images: Images) -> list[Verdict]: ...
+
+
+class Model(Protocol):
+    """What a learner made: it classifies images, whatever it is made of."""
+
+    fingerprint: str  # of its weights and of how images are prepared for them
+    history: list[dict[str, Any]]  # one dict an epoch: at least ``epoch`` (from 1) and ``loss``; empty without training
+    facts: Mapping[str, Any]  # JSON-able, shown with its accuracy: ``{"trainable_fraction": 0.3}``; usually empty
+
+    def logits(self, images: Images) -> np.ndarray:
+        """``float32 (n, N)``; the highest is the answer."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write it so that it can be used without figment: safetensors, and what the field's libraries read beside them."""
+        ...
+
+
+@dataclass(frozen=True)
+class Training:
+    """What one training learns from. At least one of the two kinds of images is there."""
+
+    synthetic: Images | None = None
+    real: Images | None = None
+    seed: int = 0
+
+
+class Learner(Protocol):
+    """A way to get from labelled images to a model: CLIP heads, networks from scratch, pre-trained backbones.
+
+    Nothing outside ``figment.learners`` knows which one it has. One that subclasses this protocol inherits `learn_many`.
+    """
+
+    name: str  # as the report calls it: "CLIP head"
+    fingerprint: (
+        str  # of everything a model depends on besides its `Training`: settings, starting weights, validation images
+    )
+
+    def learn(self, synthetic: Images | None, real: Images | None, seed: int) -> Model:
+        """Train from the start, on generated images, real ones or both. On a CPU, the same seed gives the same model."""
+        ...
+
+    def learn_many(self, trainings: Sequence[Training]) -> Iterator[Model]:
+        """The models of many trainings, in order. A learner that can train several at once is faster here, never different."""
+        for t in trainings:
+            yield self.learn(t.synthetic, t.real, t.seed)
+
+    def untrained(self) -> Model | None:
+        """What there is before any image was seen; None where that would be guessing (a network from scratch)."""
+        ...

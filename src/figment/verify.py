@@ -24,7 +24,7 @@ from figment.integrity import (
     File,
     Marker,
     check_file,
-    check_pictures,
+    check_images,
     check_plan,
     is_as_we_write,
     read_marker,
@@ -80,7 +80,7 @@ class Verification:
 
 
 @dataclass
-class Images:
+class Seen:
     """What is remembered of the images while they are looked at, one shard after another: some 30 bytes a row."""
 
     fingerprint: str = ""
@@ -98,8 +98,8 @@ class Images:
 def verify(folder: Path | str, *, fast: bool = False) -> Verification:
     """Check a run's folder with its arms, or a folder of images alone, local or remote.
 
-    Every file is read whole and compared with its checksum, every row with the recipe's plan, every picture is decoded;
-    ``fast`` looks into the pictures only of files whose checksum is not known or not right. Memory is that of one shard.
+    Every file is read whole and compared with its checksum, every row with the recipe's plan, every image is decoded;
+    ``fast`` looks into the images only of files whose checksum is not known or not right. Memory is that of one shard.
     Raises FigmentError where the folder holds nothing of ours.
     """
     folder = as_path(folder)
@@ -181,7 +181,7 @@ def _plan(run: Path, recipe: Recipe | None, prompts: pa.Table | None) -> Plan | 
     guided = getattr(generate, "real_guidance", None) is not None
     shots = None
     if guided:
-        with suppress(FigmentError):  # without the file start pictures cannot be checked; the next run writes it again
+        with suppress(FigmentError):  # without the file start images cannot be checked; the next run writes it again
             shots = read_ids(run / "shots.json")
     return Plan(store.read_prompts(prompts), generate.images_per_class, recipe.seed, generate.shard_size, shots)
 
@@ -256,14 +256,14 @@ def _stage(found: Verification, folder: Path, name: str) -> tuple[Stage | None, 
 
 def _images(
     found: Verification, folder: Path, name: str, plan: Plan | None, recipe: Recipe | None, fast: bool
-) -> Images | None:
+) -> Seen | None:
     stage, marker = _stage(found, folder, name)
     if stage is None:
         return None
     if recipe is not None and not is_of(found, stage, recipe, folder, name):
         plan = None
     class_names = None if recipe is None else recipe.task.class_names
-    images, size, absent = Images(stage.fingerprint), 0, 0
+    images, size, absent = Seen(stage.fingerprint), 0, 0
     for path in strangers(stage):
         text = f"{path.name} is no shard of these images, and would be read as one"
         found.findings.append(Finding("broken", name, text, remedy="repair"))
@@ -313,11 +313,11 @@ def check_shard(
     if class_names is not None and file.class_names != list(class_names):
         file.problems.append("names other classes than the recipe")
     if plan is not None:
-        # Which start pictures there were is not in the folder; whoever knows them gives a plan that does.
+        # Which start images there were is not in the folder; whoever knows them gives a plan that does.
         told = plan.shots is not None or "shots" not in stage.inputs
         file.problems += check_plan(file.table, plan.shard(index), init=told)
     if not fast or recorded is None or file.problems:
-        file.problems += check_pictures(file.table, data, file.metadata)
+        file.problems += check_images(file.table, data, file.metadata)
     return file
 
 
@@ -346,14 +346,14 @@ def _unharmed(data: bytes, file: File, plan: Plan | None, index: int) -> str:
     """How much of a damaged shard need not be made again."""
     if file.foreign:
         return ""
-    pictures = salvage(data).pictures
+    images = salvage(data).images
     if plan is None:
-        return f". {len(pictures):,} of its pictures are unharmed"
+        return f". {len(images):,} of its images are unharmed"
     wanted = [s.id for s in plan.shard(index)]
-    return f". {sum(i in pictures for i in wanted):,} of its {len(wanted):,} pictures are unharmed"
+    return f". {sum(i in images for i in wanted):,} of its {len(wanted):,} images are unharmed"
 
 
-def _remember(images: Images, index: int, file: File) -> None:
+def _remember(images: Seen, index: int, file: File) -> None:
     assert file.table is not None
     names = file.class_names or []
     images.class_names = images.class_names or names
@@ -379,7 +379,7 @@ def _all(parts: list[np.ndarray], dtype: Any = np.uint64) -> np.ndarray:
     return np.concatenate(parts) if parts else np.zeros(0, dtype)
 
 
-def _check_marker(found: Verification, name: str, marker: Marker, images: Images, complete: bool) -> None:
+def _check_marker(found: Verification, name: str, marker: Marker, images: Seen, complete: bool) -> None:
     """What stage.json counted against what is there."""
     if not marker.record:
         if complete and not marker.problem:
@@ -396,7 +396,7 @@ def _check_marker(found: Verification, name: str, marker: Marker, images: Images
 # ---- what is worth knowing of images ---------------------------------------------------------------------------------
 
 
-def _notes(found: Verification, name: str, images: Images | None, kept: np.ndarray | None) -> None:
+def _notes(found: Verification, name: str, images: Seen | None, kept: np.ndarray | None) -> None:
     if images is None:
         return
     if images.failed:
@@ -415,7 +415,7 @@ def _notes(found: Verification, name: str, images: Images | None, kept: np.ndarr
         _note_balance(found, name, "kept by the filters", labels[np.isin(ids, kept)], images.class_names)
 
 
-def _note_duplicates(found: Verification, name: str, images: Images) -> None:
+def _note_duplicates(found: Verification, name: str, images: Seen) -> None:
     digests, prompts = _all(images.digests), _all(images.prompts)
     order = np.argsort(digests, kind="stable")
     again = np.flatnonzero(digests[order][1:] == digests[order][:-1]) + 1  # positions in `order`
@@ -423,14 +423,14 @@ def _note_duplicates(found: Verification, name: str, images: Images) -> None:
         return
     same_prompt = int((prompts[order][again] == prompts[order][again - 1]).sum())
     example = " and ".join(_place(images, int(order[again[0] + i])) for i in (-1, 0))
-    text = f"{len(again):,} pictures are the same as another one, pixel for pixel, such as {example}"
+    text = f"{len(again):,} images are the same as another one, pixel for pixel, such as {example}"
     if same_prompt:
         text += f"; {same_prompt:,} of them have the same prompt and another seed, which looks like a generator that is stuck"
     found.findings.append(Finding("note", name, text))
 
 
-def _place(images: Images, position: int) -> str:
-    """Shard and row of the n-th picture."""
+def _place(images: Seen, position: int) -> str:
+    """Shard and row of the n-th image."""
     for shard, rows in images.places:
         if position < len(rows):
             return f"row {rows[position]} of shard {shard}"
@@ -459,7 +459,7 @@ def _range(counts: Sequence[int]) -> str:
 # ---- what is made of the images --------------------------------------------------------------------------------------
 
 
-def _scores(found: Verification, run: Path, name: Any, images: Images) -> np.ndarray | None:
+def _scores(found: Verification, run: Path, name: Any, images: Seen) -> np.ndarray | None:
     """Verdicts against the images they are about; the ids that every filter kept, ``uint64 (n,)``, if all can be read."""
     reached = _all(images.ids)
     folders = [run / "scores" / step for step in _steps(run)]
@@ -477,7 +477,7 @@ def _scores(found: Verification, run: Path, name: Any, images: Images) -> np.nda
         ids, keep = _hashes(table["id"].to_pylist()), np.asarray(table["keep"].to_pylist(), bool)
         if images.whole and not np.array_equal(ids, reached):
             text = (
-                f"there are {len(ids):,} verdicts on {len(reached):,} pictures that reached this filter,"
+                f"there are {len(ids):,} verdicts on {len(reached):,} images that reached this filter,"
                 f" {int(np.isin(ids, reached).sum()):,} of them on one of these"
             )
             found.findings.append(Finding("broken", own, text, remedy="run"))
@@ -512,7 +512,7 @@ def _features(found: Verification, folder: Path, name: str) -> None:
 
 
 def cached(folder: Path) -> list[Path]:
-    """The files of the caches in ``features``: features of pictures, and answers of chat servers."""
+    """The files of the caches in ``features``: features of images, and answers of chat servers."""
     return sorted([*folder.glob("*/*.parquet"), *folder.glob("*/*.json")])
 
 
@@ -527,7 +527,7 @@ def check_cached(path: Path) -> str:
     except Exception as error:  # damage can make pyarrow fail in any way
         return f"cannot be read ({type(error).__name__})"
     if path.stem != store.fingerprint(digests):
-        return "holds features of other pictures than its name says"
+        return "holds features of other images than its name says"
     return "" if np.isfinite(features).all() else "holds features that are not numbers"
 
 

@@ -1,6 +1,6 @@
 """Captions for Fashion-MNIST, made from the pixels: what alt text is to a photograph on the web.
 
-Each picture gets measured attributes (tone, cut, length, pattern, sleeves); a caption names its garment by one of several
+Each image gets measured attributes (tone, cut, length, pattern, sleeves); a caption names its garment by one of several
 words, mentions some of the attributes and is now and then plainly wrong. So words matter, as they do to Stable
 Diffusion and CLIP, and the class name alone is an imperfect handle on the class, as it is for them.
 """
@@ -64,7 +64,7 @@ def _per_class_rank(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def attributes(images: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
-    """Measure ``uint8 (N, 28, 28)`` pictures. Returns attribute -> ``int (N,)`` of the values of :data:`WORDS`."""
+    """Measure ``uint8 (N, 28, 28)`` images. Returns attribute -> ``int (N,)`` of the values of :data:`WORDS`."""
     x = images.astype(np.float32) / 255
     inside = x > 0.1  # the garment, on its black background
     area = inside.sum((1, 2)).clip(1)
@@ -92,7 +92,7 @@ def attributes(images: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def caption(label: int, values: dict[str, int], rng: np.random.Generator) -> str:
-    """One caption for a picture of class ``label`` with these attribute values."""
+    """One caption for an image of class ``label`` with these attribute values."""
     fate = rng.random()
     if fate < NO_NOUN:
         noun = str(rng.choice(["item", "product", "garment", "fashion"]))
@@ -114,7 +114,7 @@ def caption(label: int, values: dict[str, int], rng: np.random.Generator) -> str
 
 
 class Captioner:
-    """Draws captions for a fixed set of pictures, a fresh one at every visit."""
+    """Draws captions for a fixed set of images, a fresh one at every visit."""
 
     def __init__(self, images: np.ndarray, labels: np.ndarray):
         self.labels = labels

@@ -1,4 +1,4 @@
-"""Measure the finished starter and write its card: ``README.md``, ``measurements.json``, two pictures."""
+"""Measure the finished starter and write its card: ``README.md``, ``measurements.json``, two images."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from figment.classify.head import zero_shot_head
 from figment.encoders import Features, open_encoder
 from figment.evaluate.accuracy import accuracy
 from figment.evaluate.cas import classification_accuracy_score, recognisability, to_grey, train_cnn
 from figment.generate.diffusers import DiffusersGenerator
 from figment.generate.seeds import sample_seed
-from figment.pictures import open_pictures
+from figment.images_in import open_images
+from figment.learners.clip_head.head import zero_shot_head
 from figment.prompts.attributes import Attributes
 from figment.task import Task, load_task
 from figment.types import Result
@@ -33,7 +33,7 @@ WORDS = ("", "dark", "light", "slim", "wide", "short", "long", "striped")
 def write_card(package: Path, work: Path, data_folder: Path) -> None:
     """Fill ``package`` with the card; ``work`` keeps what was measured so far, so a killed run goes on."""
     task = load_task("fashion")
-    test = open_pictures(package / "test", task.class_names)
+    test = open_images(package / "test", task.class_names)
     x, y = to_grey(test.load(range(len(test)))), test.labels
     kept = work / "measurements.json"
     found: dict = json.loads(kept.read_text()) if kept.is_file() else {}
@@ -48,7 +48,7 @@ def write_card(package: Path, work: Path, data_folder: Path) -> None:
         head = zero_shot_head(encoder, task.class_names, task.templates)
         note("clip", zero_shot=accuracy(head.predict(Features(encoder)(test)), y, task.class_names))
     if "clip_rn" not in found:
-        pool = open_pictures(package / "pool", task.class_names)
+        pool = open_images(package / "pool", task.class_names)
         encoder = open_encoder("starter/clip_rn")
         head = zero_shot_head(encoder, task.class_names, task.templates)
         note("clip_rn", zero_shot=accuracy(head.predict(Features(encoder)(pool)), pool.labels, task.class_names))
@@ -76,7 +76,7 @@ def write_card(package: Path, work: Path, data_folder: Path) -> None:
                 images=len(made),
                 images_per_second=rate,
             )
-    picture_grid(task, package / "grid.png")
+    image_grid(task, package / "grid.png")
     word_grid(task, package / "words.png")
     (package / "measurements.json").write_text(json.dumps(_brief(found), indent=1) + "\n")
     (package / "README.md").write_text(_card(found, package, work))
@@ -104,7 +104,7 @@ def _sheet(rows: list[list[np.ndarray]], path: Path, zoom: int = 2) -> None:
     sheet.resize((sheet.width * zoom, sheet.height * zoom), Image.Resampling.NEAREST).save(path, optimize=True)
 
 
-def picture_grid(task: Task, path: Path) -> None:
+def image_grid(task: Task, path: Path) -> None:
     """A row a class, guidance 2."""
     generator = DiffusersGenerator(model="starter", guidance_scale=2.0, num_inference_steps=STEPS)
     texts = [f"a photo of a {name}" for name in task.class_names for _ in range(12)]
@@ -175,28 +175,28 @@ license: apache-2.0
 # The starter: a scale model
 
 A small latent text-to-image pipeline, the small CLIP it is conditioned on, and a CLIP with BatchNorm, in the folders of `diffusers`, `transformers` and `open_clip`, half precision,
-with 20,000 real pictures; {size:.0f} MB in all. It stands in for Stable Diffusion and CLIP where there is no network. It proves the machinery and the
+with 20,000 real images; {size:.0f} MB in all. It stands in for Stable Diffusion and CLIP where there is no network. It proves the machinery and the
 method at 32 pixels; it says nothing about how large models do.
 
 ![one row a class, guidance 2](grid.png)
 
-Words change the picture: one seed throughout, columns are {words}; guidance 3.
+Words change the image: one seed throughout, columns are {words}; guidance 3.
 
 ![one row a class, one column a word](words.png)
 
 ## How good it is
 
-Top-1 on the 10,000 real test pictures, 95 % intervals, unless said otherwise. The CNN is `figment.evaluate.cas.SmallCNN`, {cnn_steps} steps of 128, trained from scratch.
+Top-1 on the 10,000 real test images, 95 % intervals, unless said otherwise. The CNN is `figment.evaluate.cas.SmallCNN`, {cnn_steps} steps of 128, trained from scratch.
 
 - Zero-shot CLIP, "a photo of a ...": {zero_shot}
-- Zero-shot, the CLIP with BatchNorm, on the 10,000 pictures of `pool`: {zero_shot_rn}
-- The CNN on 10,000 real pictures: {real10}; on 50,000: {real50}
+- Zero-shot, the CLIP with BatchNorm, on the 10,000 images of `pool`: {zero_shot_rn}
+- The CNN on 10,000 real images: {real10}; on 50,000: {real50}
 
-| guidance | CAS: the CNN on generated pictures alone | recognisability (share of the generated) | generated |
+| guidance | CAS: the CNN on generated images alone | recognisability (share of the generated) | generated |
 |---|---|---|---|
 {rows}
 
-{steps} steps of DPM-Solver++, attribute prompts, two training seeds for CAS. Recognisability is what the CNN trained on 50,000 real pictures makes of the generated ones.
+{steps} steps of DPM-Solver++, attribute prompts, two training seeds for CAS. Recognisability is what the CNN trained on 50,000 real images makes of the generated ones.
 What is easiest to recognise is not the best to train on: choose guidance by CAS, not by looks.
 
 ## How it was made
@@ -207,14 +207,14 @@ What is easiest to recognise is not the best to train on: choose guidance by CAS
 |---|---|---|
 {history}
 
-- Splits: `web`, the first 50,000 training pictures, is all the models saw; `pool`, the last 10,000, stands for a user's own photographs; `test` is the official 10,000.
+- Splits: `web`, the first 50,000 training images, is all the models saw; `pool`, the last 10,000, stands for a user's own photographs; `test` is the official 10,000.
 - Captions are made from the pixels (tone, cut, length, pattern, sleeves) and from several words a class, of which some are shared ("top", "shoe") and 6 % are wrong: `tools/starter/captions.py`.
 - CLIP: ViT of 6 layers, width 192, patches of 8; text tower of 4 layers, 765 tokens.
 - `clip_rn`, for studies of BatchNorm: open_clip's ModifiedResNet, four stages of 2 blocks, width 16, 64 pixels. Its text tower is the other CLIP's, copied;
-  its image tower learnt to give the pictures of `web` the other CLIP's features, so it is no second opinion on what words mean. One core.
+  its image tower learnt to give the images of `web` the other CLIP's features, so it is no second opinion on what words mean. One core.
 - VAE: 8x8x4 latents. UNet: 128 and 192 channels, v-prediction, cosine schedule, 10 % of captions dropped.
 
 ## Licence
 
-The weights are Apache-2.0, as the project. The pictures are Fashion-MNIST, (c) 2017 Zalando SE, MIT licence: https://github.com/zalandoresearch/fashion-mnist.
+The weights are Apache-2.0, as the project. The images are Fashion-MNIST, (c) 2017 Zalando SE, MIT licence: https://github.com/zalandoresearch/fashion-mnist.
 """

@@ -1,4 +1,4 @@
-"""The starter's CLIP: a small ViT and a small text tower, trained on web pictures and their captions."""
+"""The starter's CLIP: a small ViT and a small text tower, trained on web images and their captions."""
 
 from __future__ import annotations
 

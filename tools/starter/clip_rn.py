@@ -1,7 +1,7 @@
 """The starter's CLIP with BatchNorm: a small ResNet in open_clip's layout, for studies of what BatchNorm does.
 
 Its text tower is that of ``starter/clip``, copied weight by weight. Its image tower, open_clip's ModifiedResNet, learnt to give
-the pictures of the ``web`` split the features that ``starter/clip``'s ViT gives them, and saw neither captions nor labels. So
+the images of the ``web`` split the features that ``starter/clip``'s ViT gives them, and saw neither captions nor labels. So
 the two know the same, and the second is no other opinion on what words mean. (Taught captions as well, by CLIP's contrastive loss,
 it reaches 90 % zero-shot on ``pool``: too good to be a model of what CLIP knows of a user's classes.)
 """
@@ -101,7 +101,7 @@ def train(out: Path, data_folder: Path, device: torch.device, *, steps=2_400, ba
     """Train the image tower against ``out/clip`` and write ``out/clip_rn``."""
     pixels = torch.from_numpy(data.pad(data.load("web", data_folder)[0]))  # (N, 32, 32)
     teacher = ClipEncoder(str(out / "clip"), device=device.type, dtype="float32", batch_size=512)
-    print("clip_rn: what starter/clip sees in the web's pictures", flush=True)
+    print("clip_rn: what starter/clip sees in the web's images", flush=True)
     wanted = torch.from_numpy(teacher.images([np.stack([x] * 3, axis=-1) for x in pixels.numpy()]))  # (N, D)
     torch.manual_seed(0)
     model = make_model(teacher.model)
@@ -135,7 +135,7 @@ def train(out: Path, data_folder: Path, device: torch.device, *, steps=2_400, ba
 
 @torch.no_grad()
 def measure_statistics(tower: nn.Module, pixels: Tensor, device: torch.device, n: int = 10_000) -> None:
-    """The averaged weights have statistics of their own: BatchNorm's means and variances over ``n`` web pictures."""
+    """The averaged weights have statistics of their own: BatchNorm's means and variances over ``n`` web images."""
     chosen = pixels[torch.randperm(len(pixels), generator=torch.Generator().manual_seed(0))[:n]]
     torch.optim.swa_utils.update_bn((to_input(part, device) for part in chosen.split(500)), tower)
     tower.eval()

@@ -19,9 +19,9 @@ def _read_idx(path: Path, header: int) -> np.ndarray:
 
 
 def load(split: str, folder: Path = DEBIAN_FOLDER) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures ``uint8 (N, 28, 28)`` and labels ``uint8 (N,)`` of one of the starter's splits.
+    """Images ``uint8 (N, 28, 28)`` and labels ``uint8 (N,)`` of one of the starter's splits.
 
-    ``web`` is the first 50,000 training pictures (what the generator and CLIP learn from), ``pool`` the last 10,000
+    ``web`` is the first 50,000 training images (what the generator and CLIP learn from), ``pool`` the last 10,000
     (a user's own photographs), ``test`` the official 10,000.
     """
     if not folder.is_dir():

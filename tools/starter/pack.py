@@ -1,4 +1,4 @@
-"""Put what was trained into the package: half precision, the folders of diffusers, transformers and open_clip, the real pictures."""
+"""Put what was trained into the package: half precision, the folders of diffusers, transformers and open_clip, the real images."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def pack(out: Path, data_folder: Path, package: Path) -> None:
         config.write_text(text, encoding="utf-8")
     for split in ("pool", "test"):
         images, labels = data.load(split, data_folder)
-        write_pictures(package / split, data.pad(images), labels)
+        write_images(package / split, data.pad(images), labels)
 
 
 def load_as_float32(config: Path) -> None:
@@ -59,8 +59,8 @@ def load_as_float32(config: Path) -> None:
     config.write_text(text, encoding="utf-8")
 
 
-def write_pictures(folder: Path, images, labels) -> None:
-    """32x32 grey pictures as a Parquet data set of PNGs, as the ``datasets`` library lays one out."""
+def write_images(folder: Path, images, labels) -> None:
+    """32x32 grey images as a Parquet data set of PNGs, as the ``datasets`` library lays one out."""
     schema = pa.schema(
         [
             ("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),

@@ -37,10 +37,8 @@ def sampler() -> DPMSolverMultistepScheduler:
 
 
 @torch.inference_mode()
-def encode_pictures(
-    vae: AutoencoderKL, pixels: torch.Tensor, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and standard deviation of every picture's latent, each ``(N, 4, 8, 8)``, in the denoiser's scale."""
+def encode_images(vae: AutoencoderKL, pixels: torch.Tensor, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation of every image's latent, each ``(N, 4, 8, 8)``, in the denoiser's scale."""
     parts = []
     for chunk in pixels.split(500):
         with training.autocast(device):
@@ -56,7 +54,7 @@ def train(out: Path, data_folder: Path, device: torch.device, *, steps=12_000, b
     vae = AutoencoderKL.from_pretrained(out / "pipeline" / "vae").to(device).eval()
     text_encoder = CLIPTextModel.from_pretrained(out / "clip").to(device).eval().requires_grad_(False)
     tokenizer = CLIPTokenizer.from_pretrained(out / "clip")
-    mean, std = encode_pictures(vae, torch.from_numpy(data.pad(images)), device)
+    mean, std = encode_images(vae, torch.from_numpy(data.pad(images)), device)
     alpha_bar = DDPMScheduler(**SCHEDULE).alphas_cumprod.to(device)  # (1000,)
     torch.manual_seed(0)
     model = make_model().to(device, memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""The starter's VAE: 32x32 pictures to 8x8x4 latents and back."""
+"""The starter's VAE: 32x32 images to 8x8x4 latents and back."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def train(out: Path, data_folder: Path, device: torch.device, *, steps=4_000, ba
 def refine_decoder(
     out: Path, data_folder: Path, device: torch.device, *, steps=4_000, batch=64, minutes: float
 ) -> None:
-    """Train the decoder on, with the encoder as it is: sharper pictures, and the denoiser's latents stay valid."""
+    """Train the decoder on, with the encoder as it is: sharper images, and the denoiser's latents stay valid."""
     images, _ = data.load("web", data_folder)
     pixels = torch.from_numpy(data.pad(images))
     torch.manual_seed(0)

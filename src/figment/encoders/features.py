@@ -1,4 +1,4 @@
-"""Features of pictures, computed once and kept by content; and the features of classes, from their words."""
+"""Features of images, computed once and kept by content; and the features of classes, from their words."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from figment import files, store
-from figment.pictures import Unreadable
+from figment.images_in import Unreadable
 from figment.progress import progress
-from figment.types import Encoder, Pictures
+from figment.types import Encoder, Images
 
-PORTION_BYTES = 2**28  # of decoded pictures at a time: a thousand photographs of 12 megapixels would be 36 GB
+PORTION_BYTES = 2**28  # of decoded images at a time: a thousand photographs of 12 megapixels would be 36 GB
 
 
 def class_prototypes(encoder: Encoder, class_names: Sequence[str], templates: Sequence[str]) -> np.ndarray:
@@ -26,7 +26,7 @@ def class_prototypes(encoder: Encoder, class_names: Sequence[str], templates: Se
 
 
 class Features:
-    """An encoder that remembers: each picture is encoded once, by the hash of its bytes.
+    """An encoder that remembers: each image is encoded once, by the hash of its bytes.
 
     With a ``folder`` the features also survive the process, in ``<folder>/<name>-<fingerprint>/*.parquet``. Another
     encoder, other weights or other preprocessing is another folder, so stale features cannot be met.
@@ -45,37 +45,37 @@ class Features:
             for path in (sorted(self.folder.glob("*.parquet")) if self.folder else [])
         }
 
-    def __call__(self, pictures: Pictures, description: str = "encode") -> np.ndarray:
-        """``float32 (N, D)``, in the order of ``pictures``. Raises :class:`figment.pictures.Unreadable` where one cannot be read."""
-        for error in self._encode(pictures, description).values():
+    def __call__(self, images: Images, description: str = "encode") -> np.ndarray:
+        """``float32 (N, D)``, in the order of ``images``. Raises :class:`figment.images_in.Unreadable` where one cannot be read."""
+        for error in self._encode(images, description).values():
             raise error
-        if not len(pictures):
+        if not len(images):
             return np.zeros((0, 1), np.float32)
-        return np.stack([self._known[d] for d in pictures.digests])
+        return np.stack([self._known[d] for d in images.digests])
 
-    def readable(self, pictures: Pictures, description: str = "encode") -> tuple[Pictures, dict[str, str]]:
-        """The pictures that can be read, which are encoded then, and of the others id -> reason."""
-        failed = self._encode(pictures, description)
+    def readable(self, images: Images, description: str = "encode") -> tuple[Images, dict[str, str]]:
+        """The images that can be read, which are encoded then, and of the others id -> reason."""
+        failed = self._encode(images, description)
         if not failed:
-            return pictures, {}
-        good = [i for i in range(len(pictures)) if i not in failed]
-        return pictures.take(good), {pictures.ids[i]: error.reason for i, error in failed.items()}
+            return images, {}
+        good = [i for i in range(len(images)) if i not in failed]
+        return images.take(good), {images.ids[i]: error.reason for i, error in failed.items()}
 
-    def _encode(self, pictures: Pictures, description: str) -> dict[int, Unreadable]:
+    def _encode(self, images: Images, description: str) -> dict[int, Unreadable]:
         """Encode those that are not known yet, each decoded once. Returns position -> error of those that cannot be read."""
-        digests = pictures.digests
+        digests = images.digests
         self._recall({d for d in digests if d not in self._known})
         new = [i for i, d in enumerate(digests) if d not in self._known]
         failed: dict[int, Unreadable] = {}
         if new:
             with progress(description, len(new)) as advance:
-                for index, images in _loaded(pictures, new, self.chunk, failed):
-                    self._add([digests[i] for i in index], self.encoder.images(images))
+                for index, decoded in _loaded(images, new, self.chunk, failed):
+                    self._add([digests[i] for i in index], self.encoder.images(decoded))
                     advance(len(index))
         return failed
 
     def _recall(self, wanted: set[str]) -> None:
-        """Read what the folder has of these pictures, and of no others: it may hold millions, of several tasks."""
+        """Read what the folder has of these images, and of no others: it may hold millions, of several tasks."""
         asked = pa.array(sorted(wanted), pa.string())
         for path, stored in self._stored.items() if wanted else []:
             own = pc.is_in(stored, value_set=asked)
@@ -98,26 +98,26 @@ class Features:
 
 
 def _loaded(
-    pictures: Pictures, wanted: Sequence[int], most: int, failed: dict[int, Unreadable]
+    images: Images, wanted: Sequence[int], most: int, failed: dict[int, Unreadable]
 ) -> Iterator[tuple[list[int], list[np.ndarray]]]:
-    """Positions and pixels in portions of ``most`` pictures or about ``PORTION_BYTES``; what cannot be read goes to ``failed``."""
-    index, images, size = [], [], 0
+    """Positions and pixels in portions of ``most`` images or about ``PORTION_BYTES``; what cannot be read goes to ``failed``."""
+    index, decoded, size = [], [], 0
     for i in wanted:
         try:
-            (image,) = pictures.load([i])
-            if not pictures.digests[i]:
-                raise Unreadable(pictures.ids[i], "it came while the others were being read")
+            (image,) = images.load([i])
+            if not images.digests[i]:
+                raise Unreadable(images.ids[i], "it came while the others were being read")
         except Unreadable as error:
             failed[i] = error
             continue
         index.append(i)
-        images.append(image)
+        decoded.append(image)
         size += image.nbytes
         if len(index) == most or size > PORTION_BYTES:
-            yield index, images
-            index, images, size = [], [], 0
+            yield index, decoded
+            index, decoded, size = [], [], 0
     if index:
-        yield index, images
+        yield index, decoded
 
 
 def _slug(name: str) -> str:

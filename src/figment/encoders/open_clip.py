@@ -25,7 +25,7 @@ class OpenClipEncoder:
     """A model in the layout of the Hub's open_clip models, such as ``timm/resnet50_clip.openai``. See `Towers` for its parts.
 
     The folder holds ``open_clip_config.json``, ``open_clip_model.safetensors``, and the tokenizer's files where the
-    configuration names a tokenizer. Pictures are prepared as open_clip's own transform for inference does it.
+    configuration names a tokenizer. Images are prepared as open_clip's own transform for inference does it.
     ``device`` and ``dtype`` are "auto" or torch's names; BatchNorm stays in float32, where its statistics belong.
     Raises FigmentError where the model cannot be had, or needs more than its folder.
     """

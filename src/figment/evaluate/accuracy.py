@@ -1,6 +1,6 @@
 """How often a classifier is right, whether two differ, and how sure one can be of either.
 
-Two things are left to chance: which pictures are in the test set, and the seed of the training. Every interval here
+Two things are left to chance: which images are in the test set, and the seed of the training. Every interval here
 adds the variances of both. The few seeds one can afford say little about their own spread, so the normal quantile gives
 way to Student's with Satterthwaite's degrees of freedom: they are few where the seeds make up most of the variance, and
 infinite where there is one seed.
@@ -22,14 +22,14 @@ Logits = np.ndarray | Sequence[np.ndarray]
 
 
 def correctness(logits: Logits, labels: np.ndarray) -> np.ndarray:
-    """Which test pictures each training seed got right: bool (S, n).
+    """Which test images each training seed got right: bool (S, n).
 
     Args:
         logits: float (n, N), or one such array for each of S seeds.
         labels: int (n,) in [0, N).
 
     Raises:
-        FigmentError: for arrays that do not fit, labels out of range, no pictures, or logits that are not finite.
+        FigmentError: for arrays that do not fit, labels out of range, no images, or logits that are not finite.
     """
     return _stack(logits, labels).argmax(axis=-1) == np.asarray(labels)
 
@@ -39,7 +39,7 @@ def accuracy(
 ) -> Result:
     """Top-1 accuracy, the mean over seeds, with a 95 % interval.
 
-    The interval is Wilson's over the n test pictures. With S seeds of standard deviation s it is widened: s^2 / S is
+    The interval is Wilson's over the n test images. With S seeds of standard deviation s it is widened: s^2 / S is
     added to the variance p (1 - p) / n by way of a smaller effective n. It is never narrower than one run's.
 
     Args:
@@ -50,9 +50,9 @@ def accuracy(
         seeds: the S seeds, for the record.
 
     Returns:
-        ``per_class`` holds the accuracy within each class that has test pictures. ``details`` holds ``per_seed`` (S
-        numbers), ``confusion`` (N rows of true classes, N columns of predicted ones; counts of pictures, the mean over
-        seeds) and ``classes`` (for each name ``n`` and ``ci``, the interval as above, None without pictures).
+        ``per_class`` holds the accuracy within each class that has test images. ``details`` holds ``per_seed`` (S
+        numbers), ``confusion`` (N rows of true classes, N columns of predicted ones; counts of images, the mean over
+        seeds) and ``classes`` (for each name ``n`` and ``ci``, the interval as above, None without images).
 
     Raises:
         FigmentError: as `correctness` does, and for names or seeds that do not match the logits in number.
@@ -86,13 +86,13 @@ def accuracy(
 def paired_difference(
     correct_a: np.ndarray, correct_b: np.ndarray, metric: str = "accuracy difference", seeds: Sequence[int] = ()
 ) -> Result:
-    """By how much b is more often right than a on the same pictures: ``mean(b) - mean(a)``, with a 95 % interval.
+    """By how much b is more often right than a on the same images: ``mean(b) - mean(a)``, with a 95 % interval.
 
-    The interval is the adjusted Wald interval for paired proportions (Bonett and Price 2012), which adds one picture to
+    The interval is the adjusted Wald interval for paired proportions (Bonett and Price 2012), which adds one image to
     each of the two ways to disagree: one that only a gets right and one that only b does. It is written on the
     differences d = b - a in [-1, 1], where those are the values -1 and +1, and so holds for means over seeds too. With
     S seeds the variance of the S differences over S is added; the i-th seed of a is paired with the i-th of b, which is
-    right whether or not they have anything (such as the draw of the real pictures) in common.
+    right whether or not they have anything (such as the draw of the real images) in common.
 
     Args:
         correct_a, correct_b: bool or float in [0, 1], (n,) for one run or a mean over seeds, or (S, n); one of them may
@@ -102,7 +102,7 @@ def paired_difference(
 
     Returns:
         ``value`` and ``ci`` in [-1, 1]. ``details`` holds ``per_seed`` (S differences), ``only_a`` and ``only_b`` (the
-        share of pictures that just one gets right, the mean over seeds), ``picture_se`` and ``seed_se`` (the two parts
+        share of images that just one gets right, the mean over seeds), ``image_se`` and ``seed_se`` (the two parts
         of the standard error).
 
     Raises:
@@ -117,25 +117,25 @@ def paired_difference(
         or (len(a) != len(b) and 1 not in (len(a), len(b)))
     ):
         raise FigmentError(
-            "A paired difference needs the same pictures in the same order, and as many seeds on both sides or one on "
+            "A paired difference needs the same images in the same order, and as many seeds on both sides or one on "
             f"one: arrays of shape (n,) or (S, n). It was given {np.shape(correct_a)} and {np.shape(correct_b)}."
         )
     if not all(((x >= 0) & (x <= 1)).all() for x in (a, b)):
         raise FigmentError(
-            "A paired difference takes how often each picture was right, between 0 and 1, and was given other values."
+            "A paired difference takes how often each image was right, between 0 and 1, and was given other values."
         )
     differences = b - a  # (S, n)
     per_seed, n = differences.mean(axis=1), differences.shape[1]
     d = differences.mean(axis=0)  # (n,)
     centre = d.sum() / (n + 2)
-    picture_variance = ((np.square(d).sum() + 2) / (n + 2) - centre**2) / (n + 2)
+    image_variance = ((np.square(d).sum() + 2) / (n + 2) - centre**2) / (n + 2)
     seed_variance = _variance_of_mean(per_seed)
-    half = _quantile(picture_variance, seed_variance, len(per_seed)) * math.sqrt(picture_variance + seed_variance)
+    half = _quantile(image_variance, seed_variance, len(per_seed)) * math.sqrt(image_variance + seed_variance)
     details = {
         "per_seed": per_seed.tolist(),
         "only_a": float(np.maximum(-differences, 0).mean()),
         "only_b": float(np.maximum(differences, 0).mean()),
-        "picture_se": math.sqrt(picture_variance),
+        "image_se": math.sqrt(image_variance),
         "seed_se": math.sqrt(seed_variance),
     }
     ci = (max(-1.0, float(centre - half)), min(1.0, float(centre + half)))
@@ -157,23 +157,23 @@ def wilson(share: float, n: float, quantile: float) -> tuple[float, float]:
 
 
 def interval(shares: np.ndarray, n: int) -> tuple[float, float]:
-    """The 95 % interval that `accuracy` describes. ``shares`` (S,) in [0, 1], each of the same ``n`` pictures."""
+    """The 95 % interval that `accuracy` describes. ``shares`` (S,) in [0, 1], each of the same ``n`` images."""
     share = float(np.mean(shares))
-    picture_variance, seed_variance = share * (1 - share) / n, _variance_of_mean(shares)
+    image_variance, seed_variance = share * (1 - share) / n, _variance_of_mean(shares)
     # Seeds that agree leave n as it is, also where all shares are 0 or 1 and both variances are nought.
-    effective_n = n * picture_variance / (picture_variance + seed_variance) if seed_variance else n
-    return wilson(share, effective_n, _quantile(picture_variance, seed_variance, len(shares)))
+    effective_n = n * image_variance / (image_variance + seed_variance) if seed_variance else n
+    return wilson(share, effective_n, _quantile(image_variance, seed_variance, len(shares)))
 
 
 def _variance_of_mean(values: np.ndarray) -> float:
     return float(np.var(values, ddof=1)) / len(values) if len(values) > 1 else 0.0
 
 
-def _quantile(picture_variance: float, seed_variance: float, n_seeds: int) -> float:
+def _quantile(image_variance: float, seed_variance: float, n_seeds: int) -> float:
     """Student's 97.5 % quantile at Satterthwaite's degrees of freedom: only the seeds' variance has an error itself."""
     if not seed_variance:
         return float(stdtrit(np.inf, 0.975))
-    freedom = (n_seeds - 1) * ((picture_variance + seed_variance) / seed_variance) ** 2
+    freedom = (n_seeds - 1) * ((image_variance + seed_variance) / seed_variance) ** 2
     return float(stdtrit(freedom, 0.975))
 
 

@@ -1,7 +1,7 @@
 """Classification accuracy score: what a classifier learns from generated images alone, tested on real ones.
 
 Ravuri and Vinyals 2019; the headline measure of Azizi et al. 2023, who train a ResNet-50. This is its scale model: a
-small CNN on 32-pixel grey pictures, trained from scratch, minutes on two CPU cores.
+small CNN on 32-pixel grey images, trained from scratch, minutes on two CPU cores.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class SmallCNN(nn.Sequential):
 
 
 def to_grey(images: Sequence[np.ndarray] | np.ndarray) -> torch.Tensor:
-    """``uint8 (H, W, 3)`` pictures of any sizes to ``float (B, 1, 32, 32)`` in [-1, 1]."""
+    """``uint8 (H, W, 3)`` images of any sizes to ``float (B, 1, 32, 32)`` in [-1, 1]."""
     parts = []
     for image in images:
         x = torch.from_numpy(np.ascontiguousarray(image)).float().mean(-1)[None, None] / 127.5 - 1
@@ -88,13 +88,13 @@ def classification_accuracy_score(
     seeds: Sequence[int] = (0,),
     steps: int = 1000,
 ) -> Result:
-    """CAS: top-1 on real test pictures after training on ``x`` alone, mean over training seeds. Pictures as from :func:`to_grey`."""
+    """CAS: top-1 on real test images after training on ``x`` alone, mean over training seeds. Images as from :func:`to_grey`."""
     models = [train_cnn(x, labels, len(class_names), seed=seed, steps=steps) for seed in seeds]
     return accuracy([predict(m, test_x) for m in models], test_labels, class_names, "cas", tuple(seeds))
 
 
 def recognisability(model: SmallCNN, x: torch.Tensor, labels: np.ndarray, class_names: Sequence[str]) -> Result:
-    """Share of generated pictures that a classifier trained on real ones labels as they were asked for.
+    """Share of generated images that a classifier trained on real ones labels as they were asked for.
 
     A check on label noise, not on usefulness: what is easiest to recognise is not the best to train on.
     """

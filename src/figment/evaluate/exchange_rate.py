@@ -1,6 +1,6 @@
 """The exchange rate: how many real photographs a class a synthetic set is worth.
 
-Real pictures alone are learnt from at growing numbers of shots; where the synthetic set's accuracy meets that curve is
+Real images alone are learnt from at growing numbers of shots; where the synthetic set's accuracy meets that curve is
 its worth.
 """
 
@@ -18,7 +18,7 @@ from figment.types import Result
 
 SHOTS = (1, 2, 4, 8, 16, 32, 64)
 ROUNDING = 1e-9  # accuracies closer than this are the same
-REPLICATES_AT_ONCE = 250  # of the bootstrap: bounds its memory at 250 counts for each test picture
+REPLICATES_AT_ONCE = 250  # of the bootstrap: bounds its memory at 250 counts for each test image
 
 
 class Predictor(Protocol):
@@ -32,7 +32,7 @@ P = TypeVar("P", bound=Predictor)
 
 @dataclass(frozen=True)
 class Curve:
-    """Which test pictures are right after learning from real pictures alone, at each number of shots.
+    """Which test images are right after learning from real images alone, at each number of shots.
 
     ``correct`` is bool (draws, shots, n); ``zero_shot`` is bool (n,), before any learning; ``note`` says why shots are
     missing.
@@ -56,20 +56,20 @@ def real_curve(
     draws: int = 5,
     seed: int = 0,
 ) -> Curve:
-    """Learn from 1, 2, 4... real pictures a class and mark the test pictures each time.
+    """Learn from 1, 2, 4... real images a class and mark the test images each time.
 
-    A draw shuffles every class once and takes its first k pictures, so within a draw each set holds the smaller ones.
-    Where the largest k is most of a class, the draws share most of their pictures and their spread understates that of
+    A draw shuffles every class once and takes its first k images, so within a draw each set holds the smaller ones.
+    Where the largest k is most of a class, the draws share most of their images and their spread understates that of
     new photographs.
 
     Args:
         head: where every learning starts, the zero-shot classifier; it must not be changed by ``learn``.
-        features, labels: of the real pictures, float (n, D) and int (n,).
-        test_features, test_labels: of the test pictures, float (m, D) and int (m,).
+        features, labels: of the real images, float (n, D) and int (n,).
+        test_features, test_labels: of the test images, float (m, D) and int (m,).
         learn: ``learn(head, features, labels, seed)`` gives the trained classifier;
-            `figment.classify.tune.tune_few_shot` is one.
-        shots: pictures a class. Those above the size of the smallest class are left out, and ``note`` says so.
-        draws: how many times to choose the pictures; each has its own training seed too.
+            `figment.learners.clip_head.tune.tune_few_shot` is one.
+        shots: images a class. Those above the size of the smallest class are left out, and ``note`` says so.
+        draws: how many times to choose the images; each has its own training seed too.
         seed: of the choice and, plus the number of the draw, of the training.
 
     Raises:
@@ -80,12 +80,12 @@ def real_curve(
     kept = tuple(k for k in wanted if k <= sizes.min())
     if not kept or kept[0] < 1 or draws < 1:
         raise FigmentError(
-            f"The curve of real pictures needs at least 1 draw (given: {draws}) and shots from 1 to {sizes.min()}, the "
-            f"size of the smallest class of real pictures (given: {wanted}). Give more pictures or fewer shots."
+            f"The curve of real images needs at least 1 draw (given: {draws}) and shots from 1 to {sizes.min()}, the "
+            f"size of the smallest class of real images (given: {wanted}). Give more images or fewer shots."
         )
     left_out = [str(k) for k in wanted if k not in kept]
     note = (
-        f"Left out {', '.join(left_out)} shots: the smallest class has {sizes.min()} real pictures." if left_out else ""
+        f"Left out {', '.join(left_out)} shots: the smallest class has {sizes.min()} real images." if left_out else ""
     )
     correct = np.empty((draws, len(kept), len(test_labels)), dtype=bool)
     for draw in range(draws):
@@ -98,7 +98,7 @@ def real_curve(
 
 
 def _ranks_within_class(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The place of each picture in a random order of its class: int (n,), from 0."""
+    """The place of each image in a random order of its class: int (n,), from 0."""
     ranks = np.empty(len(labels), dtype=np.int64)
     for c in np.unique(labels):
         members = np.flatnonzero(labels == c)
@@ -107,40 +107,40 @@ def _ranks_within_class(labels: np.ndarray, rng: np.random.Generator) -> np.ndar
 
 
 def exchange_rate(curve: Curve, correct_synthetic: np.ndarray, n_bootstrap: int = 2000, seed: int = 0) -> Result:
-    """The number of real pictures a class at which real pictures alone do as well as the synthetic set.
+    """The number of real images a class at which real images alone do as well as the synthetic set.
 
     The accuracies of the draws are averaged, made to rise (isotonic regression; the true curve does, the measured one
     may not), and joined by straight lines over log2(shots). The answer is the smallest number of shots whose accuracy
-    is that of the synthetic set. The untuned classifier counts as no pictures at all: a set that does not beat it is
+    is that of the synthetic set. The untuned classifier counts as no images at all: a set that does not beat it is
     worth nothing.
 
-    The 95 % interval is a bootstrap of everything that chance decided. The test pictures are resampled. Of draws and of
+    The 95 % interval is a bootstrap of everything that chance decided. The test images are resampled. Of draws and of
     synthetic seeds there are too few for that, so they are given Student's t instead; what each moves is added up. What
-    draws disagree on picture by picture is counted in both, so the interval errs on the wide side. One draw or seed
+    draws disagree on image by image is counted in both, so the interval errs on the wide side. One draw or seed
     alone shows no spread, and the interval then lacks it.
 
     Args:
         curve: from `real_curve`.
-        correct_synthetic: bool (n,) or (S, n), the same test pictures after learning from the synthetic set, for each
+        correct_synthetic: bool (n,) or (S, n), the same test images after learning from the synthetic set, for each
             seed.
         n_bootstrap: number of resamplings.
         seed: of the resampling.
 
     Returns:
-        ``value`` and ``ci`` in pictures a class: 0 means "less than the smallest number of shots", infinity "more than
+        ``value`` and ``ci`` in images a class: 0 means "less than the smallest number of shots", infinity "more than
         the largest". ``details`` is finite throughout: ``text`` is the answer in words, such as "about 11 (6 to 19)";
         ``synthetic`` and ``zero_shot`` are accuracies; ``curve`` has for each number of ``shots`` the mean
         ``accuracy``, its ``ci`` and ``per_draw``; ``below`` and ``beyond`` are the shares of resamplings that fell off
         either end; ``note`` is the curve's.
 
     Raises:
-        FigmentError: where the test pictures differ in number.
+        FigmentError: where the test images differ in number.
     """
     synthetic = np.atleast_2d(np.asarray(correct_synthetic, dtype=bool))
     n = curve.correct.shape[2]
     if synthetic.ndim != 2 or synthetic.shape[1] != n:
         raise FigmentError(
-            f"The curve was measured on {n} test pictures and the synthetic set on {synthetic.shape[-1]}. "
+            f"The curve was measured on {n} test images and the synthetic set on {synthetic.shape[-1]}. "
             "Both must be tested on the same ones."
         )
     per_draw = curve.correct.mean(axis=2)  # (draws, shots)
@@ -218,13 +218,13 @@ def _resample(
     runs = np.array([n_draws] * len(curve.shots) + [1, len(synthetic)])
     rows = hits.T.astype(np.float32)  # (n, shots + 2)
     sizes = [min(REPLICATES_AT_ONCE, n_bootstrap - start) for start in range(0, n_bootstrap, REPLICATES_AT_ONCE)]
-    drawn = np.concatenate([_picture_counts(size, n, rng) @ rows for size in sizes]) / np.float64(n * runs)
+    drawn = np.concatenate([_image_counts(size, n, rng) @ rows for size in sizes]) / np.float64(n * runs)
     curves = drawn[:, :-2] + _deviations(curve.correct.mean(axis=2), n_bootstrap, rng)
     return curves, drawn[:, -2], drawn[:, -1] + _deviations(synthetic.mean(axis=1)[:, None], n_bootstrap, rng)[:, 0]
 
 
-def _picture_counts(n_rows: int, n: int, rng: np.random.Generator) -> np.ndarray:
-    """How often each of n pictures is drawn in n draws with replacement: float32 (n_rows, n)."""
+def _image_counts(n_rows: int, n: int, rng: np.random.Generator) -> np.ndarray:
+    """How often each of n images is drawn in n draws with replacement: float32 (n_rows, n)."""
     cells = rng.integers(n, size=(n_rows, n)) + n * np.arange(n_rows)[:, None]
     return np.bincount(cells.ravel(), minlength=n_rows * n).reshape(n_rows, n).astype(np.float32)
 

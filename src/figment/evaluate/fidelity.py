@@ -1,6 +1,6 @@
-"""Do generated pictures look like the real ones? What He et al. 2023 report in Table A.16.
+"""Do generated images look like the real ones? What He et al. 2023 report in Table A.16.
 
-Neither number says what a classifier learns from the pictures: in that table the CLIP filter, which helps the
+Neither number says what a classifier learns from the images: in that table the CLIP filter, which helps the
 classifier, makes the distance larger. They describe a set; the classification accuracy score judges it.
 """
 
@@ -26,7 +26,7 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
 
     A finite set is always some way from its own kind: the distance is too large by about a constant times
     ``1 / n + 1 / m``, for unit Gaussians ``D + D (D + 1) / 4``. Sets of different sizes are therefore not comparable,
-    and with fewer pictures than D the number says more about their count than about the pictures. `frechet` estimates
+    and with fewer images than D the number says more about their count than about the images. `frechet` estimates
     the excess.
 
     Args:
@@ -43,7 +43,7 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     a, b = (np.asarray(x, dtype=np.float64) for x in (a, b))
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(*a.shape, *b.shape) < 1 or min(len(a), len(b)) < 2:
         raise FigmentError(
-            "A Fréchet distance needs two sets of at least 2 pictures, with features of the same encoder: arrays of "
+            "A Fréchet distance needs two sets of at least 2 images, with features of the same encoder: arrays of "
             f"shape (n, D) and (m, D). It was given {a.shape} and {b.shape}."
         )
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
@@ -58,16 +58,16 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
 def frechet(
     features_a: np.ndarray, features_b: np.ndarray, extractor: str, seed: int = 0, n_groups: int = 20
 ) -> Result:
-    """`frechet_distance` of generated pictures and real ones, with a 95 % interval.
+    """`frechet_distance` of generated images and real ones, with a 95 % interval.
 
     The interval is a jackknife: both sets are dealt into groups, the distance is measured again without each group in
     turn, and the spread of these gives the standard error. It covers what sets of these sizes measure on average, with
-    their excess. A bootstrap would not do: pictures drawn twice are an excess of their own, and its distances lie
+    their excess. A bootstrap would not do: images drawn twice are an excess of their own, and its distances lie
     mostly above the one measured.
 
     Args:
-        features_a: of generated pictures, float (n, D).
-        features_b: of real pictures, float (m, D), from the same extractor.
+        features_a: of generated images, float (n, D).
+        features_b: of real images, float (m, D), from the same extractor.
         extractor: what made the features, as an encoder's name. Call the result FID only where it is that Inception.
         seed: of the grouping.
         n_groups: at least 2; there are as many distances to measure, each of them O(D^3).
@@ -75,19 +75,19 @@ def frechet(
     Returns:
         ``value`` as others report it, not corrected; named ``frechet/<extractor>``; ``n`` is the size of the smaller
         set. ``details`` holds ``extractor``, ``n_a``, ``n_b``, ``dimensions``, ``standard_error``, ``without_excess``
-        (the value less the excess that the jackknife estimates; near 0, and at times below it, for pictures of one
-        kind) and ``note``, which is not empty where there are fewer pictures than dimensions.
+        (the value less the excess that the jackknife estimates; near 0, and at times below it, for images of one
+        kind) and ``note``, which is not empty where there are fewer images than dimensions.
 
     Raises:
-        FigmentError: as `frechet_distance` does, and for fewer pictures than groups.
+        FigmentError: as `frechet_distance` does, and for fewer images than groups.
     """
     value = frechet_distance(features_a, features_b)
     n_a, n_b, dimensions = len(features_a), len(features_b), np.shape(features_a)[1]
     smaller = min(n_a, n_b)
     if not 2 <= n_groups <= smaller or smaller - math.ceil(smaller / n_groups) < 2:
         raise FigmentError(
-            f"The interval of a Fréchet distance needs at least 2 groups, none of them empty, and 2 pictures without "
-            f"any one of them. There are {n_groups} groups for {n_a} and {n_b} pictures: set n_groups, or take more pictures."
+            f"The interval of a Fréchet distance needs at least 2 groups, none of them empty, and 2 images without "
+            f"any one of them. There are {n_groups} groups for {n_a} and {n_b} images: set n_groups, or take more images."
         )
     a, b = np.asarray(features_a, dtype=np.float64), np.asarray(features_b, dtype=np.float64)
     rng = np.random.default_rng(seed)
@@ -96,7 +96,7 @@ def frechet(
     error = math.sqrt((n_groups - 1) / n_groups * float(np.square(without - without.mean()).sum()))
     half = float(stdtrit(n_groups - 1, 0.975)) * error
     note = (
-        f"{smaller:,} pictures for {dimensions:,} dimensions: most of the distance may be excess"
+        f"{smaller:,} images for {dimensions:,} dimensions: most of the distance may be excess"
         if smaller <= dimensions
         else ""
     )
@@ -114,19 +114,19 @@ def frechet(
 
 
 def recognised(logits: Logits, labels: np.ndarray, class_names: Sequence[str], classifier: str) -> Result:
-    """Share of generated pictures that a classifier calls by the class they were asked for ("CLIP accuracy").
+    """Share of generated images that a classifier calls by the class they were asked for ("CLIP accuracy").
 
     He et al. 2023 ask the zero-shot ViT-B/16, another than the one they tune. It is a check on label noise, not on
     usefulness: what is easiest to recognise is not the best to learn from.
 
     Args:
-        logits: of the generated pictures, float (n, N).
+        logits: of the generated images, float (n, N).
         labels: int (n,) in [0, N), the classes that were asked for.
         class_names: N names.
         classifier: whose logits these are. The result is named ``recognised/<classifier>``.
 
     Returns:
-        As `figment.evaluate.accuracy.accuracy`, in [0, 1]. The interval is for more pictures of the same kind, and
+        As `figment.evaluate.accuracy.accuracy`, in [0, 1]. The interval is for more images of the same kind, and
         takes them to be independent of one another.
 
     Raises:

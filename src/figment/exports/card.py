@@ -24,7 +24,7 @@ def card(source: Source, data_files: Sequence[str], layout: str) -> bytes:
         "task_categories": ["image-classification"],
         "tags": ["synthetic", "figment"],
     }
-    counts = Counter(source.pictures.labels.tolist())
+    counts = Counter(source.images.labels.tolist())
     kept = int(source.kept.sum())
     rows = [f"| {label} | {_plain(name)} | {counts[label]:,} |" for label, name in enumerate(source.class_names)]
     lines = [
@@ -35,17 +35,17 @@ def card(source: Source, data_files: Sequence[str], layout: str) -> bytes:
         "",
         "# Generated images",
         "",
-        f"{len(source):,} pictures of {len(source.class_names)} classes, all of them synthetic: {kept:,} that the filters kept"
+        f"{len(source):,} images of {len(source.class_names)} classes, all of them synthetic: {kept:,} that the filters kept"
         f" and {len(source) - kept:,} that they rejected (`kept` is false, `reason` says why).",
         "",
         layout,
         "",
         f"- Generator: `{_plain(str(made_by.get('model', 'not recorded')))}`, licence: {_plain(str(made_by.get('licence') or 'see the model'))}",
         f"- Sampler: {_plain(str(made_by.get('sampler', 'its own')))}",
-        "- Intended use: training and judging image recognisers. Generated pictures carry the biases and errors of the"
+        "- Intended use: training and judging image recognisers. Generated images carry the biases and errors of the"
         " generator; test on real ones.",
         "",
-        "| label | class | pictures |",
+        "| label | class | images |",
         "|---|---|---|",
         *rows,
         "",

@@ -13,17 +13,17 @@ from pathlib import Path
 from figment import files
 from figment.exports.card import card
 from figment.exports.folder import whole_file
-from figment.exports.imagefolder import write_classes, write_pictures
+from figment.exports.imagefolder import write_classes, write_images
 from figment.exports.source import Source
 
-LAYOUT = "`labels.csv` has a line for each picture; its `path` is relative to the file. `classes.json` has the classes in label order."
+LAYOUT = "`labels.csv` has a line for each image; its `path` is relative to the file. `classes.json` has the classes in label order."
 
 
 def write(out: Path, source: Source, resuming: bool) -> None:
     with whole_file(out / "labels.csv") as binary:
         text = io.TextIOWrapper(binary, encoding="utf-8", newline="", write_through=True)
         writer = csv.writer(text, lineterminator="\n")
-        for i, (name, record) in enumerate(write_pictures(out / "images", source, resuming)):
+        for i, (name, record) in enumerate(write_images(out / "images", source, resuming)):
             if i == 0:
                 writer.writerow(["path", *record])
             writer.writerow([f"images/{name}", *record.values()])

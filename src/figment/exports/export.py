@@ -19,7 +19,7 @@ FORMATS = ("imagefolder", "webdataset", "csv", "parquet", "hub")
 
 @dataclass(frozen=True)
 class Exported:
-    """What an export holds: ``counts`` are pictures by class name; ``left_out`` the rejected ones that are not in it."""
+    """What an export holds: ``counts`` are images by class name; ``left_out`` the rejected ones that are not in it."""
 
     where: str
     counts: dict[str, int]
@@ -28,10 +28,10 @@ class Exported:
 
 
 def export(folder: Path | str, to: str, out: Path | str, *, rejected: bool = False, public: bool = False) -> Exported:
-    """Write the kept pictures of a run into ``out``, in the format ``to``: one of ``FORMATS``.
+    """Write the kept images of a run into ``out``, in the format ``to``: one of ``FORMATS``.
 
-    ``folder`` is that of a run, or of images alone. With ``rejected`` the pictures that the filters rejected are written too, with
-    ``kept`` false and their reason; attempts that failed have no picture and are never written. For ``hub``, ``out`` is the
+    ``folder`` is that of a run, or of images alone. With ``rejected`` the images that the filters rejected are written too, with
+    ``kept`` false and their reason; attempts that failed have no image and are never written. For ``hub``, ``out`` is the
     name of a new data set, ``owner/name``, private unless ``public``. Interrupted, the same call goes on where it was.
 
     Raises FigmentError where ``out`` holds anything else, where the run is not finished, and where the Hub cannot be reached.
@@ -63,7 +63,7 @@ def _to_hub(folder: Path, repo: str, rejected: bool, public: bool) -> Exported:
     _fill(ready, source, "parquet")
     size = sum(p.stat().st_size for p in ready.glob("*.parquet"))
     console.print(
-        f"  to upload: {len(source):,} pictures of {len(source.class_names)} classes, {size / 2**20:,.1f} MiB, as the"
+        f"  to upload: {len(source):,} images of {len(source.class_names)} classes, {size / 2**20:,.1f} MiB, as the"
         f" {'public' if public else 'private'} data set {repo}, from {ready}",
         soft_wrap=True,
     )
@@ -71,5 +71,5 @@ def _to_hub(folder: Path, repo: str, rejected: bool, public: bool) -> Exported:
 
 
 def _exported(where: str, source: Source, written: bool) -> Exported:
-    counts = Counter(source.pictures.labels.tolist())
+    counts = Counter(source.images.labels.tolist())
     return Exported(where, {n: counts[i] for i, n in enumerate(source.class_names)}, source.left_out, written)

@@ -27,7 +27,7 @@ def fill_folder(out: Path, identity: dict[str, Any], write: Callable[[bool], Non
             _check_empty(out)
         elif before["identity"] != identity:
             raise FigmentError(
-                f"{out} holds another export: of other pictures, with other verdicts, or in another format. Nothing was changed."
+                f"{out} holds another export: of other images, with other verdicts, or in another format. Nothing was changed."
                 " Choose another folder with --out, or move that one away yourself."
             )
         elif before["finished"]:
@@ -52,7 +52,7 @@ def _check_empty(out: Path) -> None:
 
 
 def put(path: Path, data: bytes, resuming: bool) -> None:
-    """Write one picture; one that an interrupted export left whole is not written again."""
+    """Write one image; one that an interrupted export left whole is not written again."""
     with files.explained(path):
         if resuming and path.is_file() and path.stat().st_size == len(data):
             return

@@ -35,7 +35,7 @@ def upload(folder: Path, repo: str, *, public: bool = False) -> str:
             folder_path=folder,
             repo_id=url.repo_id,
             repo_type="dataset",
-            commit_message="Pictures generated with figment",
+            commit_message="Images generated with figment",
             ignore_patterns=[MARKER, ".lock*", ".*.tmp"],
         )
     except FigmentError:

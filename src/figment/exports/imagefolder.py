@@ -16,20 +16,20 @@ from figment.exports.source import Source
 from figment.progress import progress
 
 LAYOUT = (
-    "`<class>/<id>.png`; `metadata.jsonl` has a line for each picture, and `classes.json` the classes in label order with"
+    "`<class>/<id>.png`; `metadata.jsonl` has a line for each image, and `classes.json` the classes in label order with"
     " their folders, whose names are changed where a file system could not hold them."
 )
 
 
 def write(out: Path, source: Source, resuming: bool) -> None:
     with whole_file(out / "metadata.jsonl") as table:
-        for name, record in write_pictures(out, source, resuming):
+        for name, record in write_images(out, source, resuming):
             table.write((json.dumps({"file_name": name, **record}) + "\n").encode())
     write_classes(out / "classes.json", source)
     files.write_atomic(out / "README.md", card(source, ["**/*.png", "metadata.jsonl"], LAYOUT))
 
 
-def write_pictures(folder: Path, source: Source, resuming: bool) -> Iterator[tuple[str, dict[str, Any]]]:
+def write_images(folder: Path, source: Source, resuming: bool) -> Iterator[tuple[str, dict[str, Any]]]:
     """Write ``<class>/<id>.png`` into a folder, one after another, and give the path of each and what is known of it."""
     folders = class_folders(source.class_names)
     names = [Names() for _ in folders]
@@ -45,13 +45,13 @@ def write_pictures(folder: Path, source: Source, resuming: bool) -> Iterator[tup
 
 
 def write_classes(path: Path, source: Source) -> None:
-    """The classes in label order: JSON, their true names, folders and numbers of pictures."""
-    counts = Counter(source.pictures.labels.tolist())
+    """The classes in label order: JSON, their true names, folders and numbers of images."""
+    counts = Counter(source.images.labels.tolist())
     named = zip(source.class_names, class_folders(source.class_names), strict=True)
     files.write_json(
         path,
         [
-            {"label": label, "class_name": name, "folder": folder, "pictures": counts[label]}
+            {"label": label, "class_name": name, "folder": folder, "images": counts[label]}
             for label, (name, folder) in enumerate(named)
         ],
     )

@@ -1,4 +1,4 @@
-"""What is exported: the pictures of a run that its filters kept, and all that is known of each."""
+"""What is exported: the images of a run that its filters kept, and all that is known of each."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ import pyarrow as pa
 
 from figment import files, plain_yaml, store
 from figment.errors import FigmentError
-from figment.pictures import ShardPictures, open_shards
-from figment.pictures.verdicts import read_verdicts
+from figment.images_in import ShardImages, open_shards
+from figment.images_in.verdicts import read_verdicts
 
 EXPORT_VERSION = 1
-SHARD_BYTES = 128 * 2**20  # of pictures: about what is in memory at a time
+SHARD_BYTES = 128 * 2**20  # of images: about what is in memory at a time
 SHARD_PICTURES = 1000
 
 
 @dataclass(frozen=True)
 class Source:
-    """The N pictures of one export, in their order in the run. Attempts that failed are not among them."""
+    """The N images of one export, in their order in the run. Attempts that failed are not among them."""
 
-    pictures: ShardPictures
+    images: ShardImages
     kept: np.ndarray  # bool (N,)
     reasons: np.ndarray  # object (N,) of str, empty where kept
-    scores: Mapping[str, np.ndarray]  # float64 (N,), NaN where a picture has none
-    left_out: int  # pictures that the filters rejected
+    scores: Mapping[str, np.ndarray]  # float64 (N,), NaN where an image has none
+    left_out: int  # images that the filters rejected
     stage: Mapping[str, Any]  # images/stage.json
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     @property
     def class_names(self) -> list[str]:
-        return self.pictures.shards.class_names
+        return self.images.shards.class_names
 
     @cached_property
     def fingerprint(self) -> str:
@@ -52,13 +52,13 @@ class Source:
         return store.fingerprint([EXPORT_VERSION, self.class_names, known.hexdigest()])
 
     def records(self) -> Iterator[dict[str, Any]]:
-        """What is known of each picture: the same fields for all, ready for JSON. A score that was not taken is None."""
-        columns = {name: self.pictures.column(name) for name in ("prompt", "id", "seed", "group", "init", "digest")}
+        """What is known of each image: the same fields for all, ready for JSON. A score that was not taken is None."""
+        columns = {name: self.images.column(name) for name in ("prompt", "id", "seed", "group", "init", "digest")}
         if columns["init"] is None:  # images of format 2 and before
             columns["init"] = pa.repeat("", len(self))
         batches = pa.table(columns).to_batches(max_chunksize=SHARD_PICTURES)
         for i, row in enumerate(row for batch in batches for row in batch.to_pylist()):
-            label = int(self.pictures.labels[i])
+            label = int(self.images.labels[i])
             yield {
                 "label": label,
                 "class_name": self.class_names[label],
@@ -69,23 +69,23 @@ class Source:
             }
 
     def data(self, index: int) -> bytes:
-        """The PNG file of one picture. Raises FigmentError where it is not what was made."""
-        data = self.pictures.data(index)
+        """The PNG file of one image. Raises FigmentError where it is not what was made."""
+        data = self.images.data(index)
         if store.digest(data) != self._digests[index].as_py():
-            folder = self.pictures.shards.files[0].parent.parent
+            folder = self.images.shards.files[0].parent.parent
             raise FigmentError(
-                f"{self.pictures.ids[index]} has been damaged since it was made. See what else: figment verify {shlex.quote(str(folder))}"
+                f"{self.images.ids[index]} has been damaged since it was made. See what else: figment verify {shlex.quote(str(folder))}"
             )
         return data
 
     @cached_property
     def _digests(self) -> pa.ChunkedArray:
-        return self.pictures.column("digest")
+        return self.images.column("digest")
 
     def shards(self) -> list[range]:
-        """The pictures in portions that are written one at a time."""
+        """The images in portions that are written one at a time."""
         portions, start, size = [], 0, 0
-        for i, length in enumerate(self.pictures.shards.lengths[self.pictures.rows].tolist()):
+        for i, length in enumerate(self.images.shards.lengths[self.images.rows].tolist()):
             if i - start == SHARD_PICTURES or (i > start and size + length > SHARD_BYTES):
                 portions.append(range(start, i))
                 start, size = i, 0
@@ -98,53 +98,51 @@ def _number(value: float) -> float | None:
 
 
 def open_source(folder: Path, rejected: bool = False) -> Source:
-    """The pictures of a run folder that its filters kept; with ``rejected`` the others too.
+    """The images of a run folder that its filters kept; with ``rejected`` the others too.
 
-    A folder of images that belongs to no run has no verdicts: all its pictures count as kept. Raises FigmentError where the
+    A folder of images that belongs to no run has no verdicts: all its images count as kept. Raises FigmentError where the
     images or the filters are not finished, and where nothing is left.
     """
     if folder.name == "images" and (folder.parent / "recipe.yaml").is_file():
         folder = folder.parent
     is_run = (folder / "images").is_dir()
-    images = folder / "images" if is_run else folder
-    if not (images / "stage.json").is_file():
+    decoded = folder / "images" if is_run else folder
+    if not (decoded / "stage.json").is_file():
         raise FigmentError(
             f"{folder} holds no finished images. Give the folder of a run, such as runs/demo. How far a run is says: figment status {folder}"
         )
     if is_run:
         said = read_verdicts(folder)
         if not rejected:
-            _check_filtered(folder, said.filters, len(said.pictures))
-        pictures, kept, reasons, scores = said.pictures, said.rejected_by < 0, said.reasons, said.scores
+            _check_filtered(folder, said.filters, len(said.images))
+        images, kept, reasons, scores = said.images, said.rejected_by < 0, said.reasons, said.scores
     else:
-        pictures, _ = open_shards(images)
-        kept, reasons, scores = np.ones(len(pictures), bool), np.full(len(pictures), "", object), {}
-    chosen = np.arange(len(pictures)) if rejected else np.flatnonzero(kept)
+        images, _ = open_shards(decoded)
+        kept, reasons, scores = np.ones(len(images), bool), np.full(len(images), "", object), {}
+    chosen = np.arange(len(images)) if rejected else np.flatnonzero(kept)
     if not len(chosen):
-        raise FigmentError(
-            f"{folder} holds no picture that the filters kept. The rejected ones are exported with --all."
-        )
+        raise FigmentError(f"{folder} holds no image that the filters kept. The rejected ones are exported with --all.")
     return Source(
-        pictures.take(chosen),
+        images.take(chosen),
         kept[chosen],
         reasons[chosen],
         {name: scores[name][chosen] for name in sorted(scores)},
-        len(pictures) - len(chosen),
-        files.read_json(images / "stage.json"),
+        len(images) - len(chosen),
+        files.read_json(decoded / "stage.json"),
     )
 
 
-def _check_filtered(folder: Path, filters: list[str], pictures: int) -> None:
-    """Raise FigmentError where it is not known which pictures are kept: a filter has not run, or not on all of them."""
+def _check_filtered(folder: Path, filters: list[str], images: int) -> None:
+    """Raise FigmentError where it is not known which images are kept: a filter has not run, or not on all of them."""
     recipe = folder / "recipe.yaml"
     wanted = (
         plain_yaml.parse(recipe.read_text(encoding="utf-8"), str(recipe))["filters"] if recipe.is_file() else filters
     )
-    seen = pictures
+    seen = images
     if filters:  # the first sees all there are; the others what those before them kept
         seen = files.read_json(folder / "scores" / f"0-{filters[0]}" / "stage.json")["counts"]["seen"]
-    if len(wanted) != len(filters) or seen != pictures:
+    if len(wanted) != len(filters) or seen != images:
         raise FigmentError(
-            f"The filters of the run in {folder} have not judged all its pictures, so it is not known which are kept."
+            f"The filters of the run in {folder} have not judged all its images, so it is not known which are kept."
             f" Let them: figment run {folder}. Or export all that were made, with --all."
         )

@@ -1,6 +1,6 @@
 """Tars for streaming, laid out as img2dataset has them: ``00003.tar`` holds ``000030017.png``, ``.txt``, ``.json``, ``.cls``.
 
-Written with Python's own tarfile: the webdataset package is not needed, and the same pictures give the same bytes, since no
+Written with Python's own tarfile: the webdataset package is not needed, and the same images give the same bytes, since no
 time of writing is in them. Nothing but tars and the README lies in the folder: readers take all that is there for tars.
 """
 
@@ -22,7 +22,7 @@ from figment.progress import progress
 
 LAYOUT = (
     "Tars of samples, as img2dataset lays them out: `.png`, `.txt` (the prompt), `.cls` (the label) and `.json` (all that is"
-    " known of the picture, its class's name too)."
+    " known of the image, its class's name too)."
 )
 
 

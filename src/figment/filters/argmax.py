@@ -11,10 +11,10 @@ import numpy as np
 
 from figment.encoders import Features
 from figment.filters.clip import class_probabilities
-from figment.types import Pictures, Verdict
+from figment.types import Images, Verdict
 
 
-class Argmax:
+class ArgmaxFilter:
     """Keeps an image whose own class has a higher zero-shot probability than every other, strictly.
 
     With two classes this is ``clip`` at its default; with N it asks for more than 1/N, and it has no fallback: a class that
@@ -28,11 +28,11 @@ class Argmax:
     ):
         self.features, self.class_names, self.templates = features, list(class_names), list(templates)
 
-    def __call__(self, pictures: Pictures) -> list[Verdict]:
-        p = class_probabilities(self.features, pictures, self.class_names, self.templates)  # (B, N)
+    def __call__(self, images: Images) -> list[Verdict]:
+        p = class_probabilities(self.features, images, self.class_names, self.templates)  # (B, N)
         rows = np.arange(len(p))
-        own = p[rows, pictures.labels]  # (B,)
-        p[rows, pictures.labels] = -1
+        own = p[rows, images.labels]  # (B,)
+        p[rows, images.labels] = -1
         other = p.max(1)  # (B,)
         return [
             Verdict(

@@ -1,19 +1,19 @@
-"""Pictures of nothing: black frames (what half precision and safety checkers leave behind), constant ones."""
+"""Images of nothing: black frames (what half precision and safety checkers leave behind), constant ones."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from figment.types import Pictures, Verdict
+from figment.types import Images, Verdict
 
 BATCH = 256
 
 
-class Blank:
-    """Rejects a picture whose grey levels hardly differ.
+class BlankFilter:
+    """Rejects an image whose grey levels hardly differ.
 
     ``minimum_std`` is in grey levels [0, 255]: the standard deviation over all pixels and channels must exceed it;
-    ``black_level`` is the mean below which a blank picture is called black. Images with NaN pixels never get
+    ``black_level`` is the mean below which a blank image is called black. Images with NaN pixels never get
     here: the generator reports them as failed.
     """
 
@@ -23,11 +23,11 @@ class Blank:
         self.minimum_std = minimum_std
         self.black_level = black_level
 
-    def __call__(self, pictures: Pictures) -> list[Verdict]:
+    def __call__(self, images: Images) -> list[Verdict]:
         verdicts = []
-        for start in range(0, len(pictures), BATCH):
-            index = range(start, min(start + BATCH, len(pictures)))
-            verdicts += [self._judge(image) for image in pictures.load(index)]
+        for start in range(0, len(images), BATCH):
+            index = range(start, min(start + BATCH, len(images)))
+            verdicts += [self._judge(image) for image in images.load(index)]
         return verdicts
 
     def _judge(self, image: np.ndarray) -> Verdict:

@@ -10,15 +10,15 @@ import numpy as np
 
 from figment.encoders import Features
 from figment.errors import FigmentError
-from figment.types import Pictures, Verdict
+from figment.types import Images, Verdict
 
 
-class Centroid:
+class CentroidFilter:
     """Ranks the images of each class by ``1 - cosine(feature, centroid)`` and drops a share at either end.
 
-    The centroid is the mean of the class's unit features, normalised: of the images themselves, or of the real pictures
+    The centroid is the mean of the class's unit features, normalised: of the images themselves, or of the real images
     ``train`` where they are given. ``drop_farthest`` and ``drop_nearest`` are shares of a class, rounded down; of equally far
-    images the later are taken for the farther. Raises FigmentError for a class without real pictures.
+    images the later are taken for the farther. Raises FigmentError for a class without real images.
     """
 
     name = "centroid"
@@ -28,22 +28,22 @@ class Centroid:
         features: Features,
         drop_farthest: float = 0.2,
         drop_nearest: float = 0.0,
-        train: Pictures | None = None,
+        train: Images | None = None,
     ):
         if drop_farthest < 0 or drop_nearest < 0 or drop_farthest + drop_nearest >= 1:
             raise ValueError("drop_farthest and drop_nearest are shares from 0; together they must be below 1")
         self.features, self.train = features, train
         self.drop_farthest, self.drop_nearest = drop_farthest, drop_nearest
 
-    def __call__(self, pictures: Pictures) -> list[Verdict]:
-        x = self.features(pictures)
-        reference, labels = x, pictures.labels
+    def __call__(self, images: Images) -> list[Verdict]:
+        x = self.features(images)
+        reference, labels = x, images.labels
         if self.train is not None:
             reference, labels = self.features(self.train, "encode real train"), self.train.labels
         distance = np.zeros(len(x))
         reasons = np.full(len(x), "", object)
-        for label in np.unique(pictures.labels):
-            own = np.flatnonzero(pictures.labels == label)
+        for label in np.unique(images.labels):
+            own = np.flatnonzero(images.labels == label)
             distance[own] = 1 - x[own] @ centroid_of(reference[labels == label])
             order = own[np.argsort(distance[own], kind="stable")]
             reasons[order[len(own) - _share(self.drop_farthest, len(own)) :]] = "centroid: far from its class's centre"
@@ -58,7 +58,7 @@ def centroid_of(features: np.ndarray) -> np.ndarray:
     """The mean direction ``(D,)`` of unit features ``(n, D)``; zero where they cancel out."""
     if not len(features):
         raise FigmentError(
-            "The filter 'centroid' measures distances to real training pictures, and a class has none. "
+            "The filter 'centroid' measures distances to real training images, and a class has none. "
             "Add some to task.real.train, or set the filter's of: generated."
         )
     mean = features.mean(0, dtype=np.float64)

@@ -13,24 +13,24 @@ import numpy as np
 
 from figment.encoders import Features, class_prototypes
 from figment.progress import console
-from figment.types import Pictures, Verdict
+from figment.types import Images, Verdict
 
 Rule = Literal["threshold", "top_k", "threshold_else_top_k"]
 
 
 def class_probabilities(
-    features: Features, pictures: Pictures, class_names: Sequence[str], templates: Sequence[str]
+    features: Features, images: Images, class_names: Sequence[str], templates: Sequence[str]
 ) -> np.ndarray:
     """Zero-shot class probabilities, ``float64 (B, N)``: the softmax of ``logit_scale * cosine(image, class text)``."""
     prototypes = class_prototypes(features.encoder, class_names, templates)  # (N, D)
-    if not len(pictures):
+    if not len(images):
         return np.zeros((0, len(prototypes)))
-    logits = features.encoder.logit_scale * features(pictures).astype(np.float64) @ prototypes.T
+    logits = features.encoder.logit_scale * features(images).astype(np.float64) @ prototypes.T
     p = np.exp(logits - logits.max(1, keepdims=True))
     return p / p.sum(1, keepdims=True)
 
 
-class Clip:
+class ClipFilter:
     """Judges by p(own class) = softmax over the N classes of ``logit_scale * cosine(image, class text)``.
 
     Rules, each decided within a class:
@@ -61,10 +61,10 @@ class Clip:
         self.rule, self.k, self.seed = rule, k, seed
         self.threshold = 1 / len(class_names) if threshold is None else threshold
 
-    def __call__(self, pictures: Pictures) -> list[Verdict]:
-        p = class_probabilities(self.features, pictures, self.class_names, self.templates)  # (B, N)
-        p = p[np.arange(len(p)), pictures.labels]  # (B,)
-        keep = self.decide(p, pictures.labels)
+    def __call__(self, images: Images) -> list[Verdict]:
+        p = class_probabilities(self.features, images, self.class_names, self.templates)  # (B, N)
+        p = p[np.arange(len(p)), images.labels]  # (B,)
+        keep = self.decide(p, images.labels)
         low = p <= self.threshold
         reasons = np.where(low, f"clip: p(own class) <= {self.threshold:.3g}", "clip: not among the class's best")
         if self.rule == "threshold_else_top_k":
@@ -73,7 +73,7 @@ class Clip:
         if filled.any():
             console.print(
                 f"  clip: {filled.sum():,} of the {keep.sum():,} kept have p(own class) <= {self.threshold:.3g}: "
-                f"{self.rule} filled up classes in which too few passed ({len(np.unique(pictures.labels[filled])):,})",
+                f"{self.rule} filled up classes in which too few passed ({len(np.unique(images.labels[filled])):,})",
                 style="yellow",
             )
         return [

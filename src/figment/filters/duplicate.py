@@ -6,10 +6,10 @@ import numpy as np
 
 from figment.encoders import Features
 from figment.neighbours import BLOCK, nearest, slices
-from figment.types import Pictures, Verdict
+from figment.types import Images, Verdict
 
 
-class Duplicate:
+class DuplicateFilter:
     """Goes through each class in order and rejects what is nearly the same as something it has kept.
 
     Nearly the same: a cosine strictly above ``threshold``, or equal bytes whatever the threshold (so 1 means exact copies
@@ -21,11 +21,11 @@ class Duplicate:
     def __init__(self, features: Features, threshold: float = 0.99):
         self.features, self.threshold = features, threshold
 
-    def __call__(self, pictures: Pictures) -> list[Verdict]:
-        x, digests = self.features(pictures), pictures.digests
+    def __call__(self, images: Images) -> list[Verdict]:
+        x, digests = self.features(images), images.digests
         verdicts = [Verdict(False, "duplicate: exact copy of an earlier one", {"duplicate_cosine": 1.0})] * len(x)
-        for label in np.unique(pictures.labels):
-            first = {digests[i]: i for i in np.flatnonzero(pictures.labels == label)[::-1]}  # digest -> its first place
+        for label in np.unique(images.labels):
+            first = {digests[i]: i for i in np.flatnonzero(images.labels == label)[::-1]}  # digest -> its first place
             own = np.array(sorted(first.values()))
             for i, kept, cosine in zip(own, *keep_first(x[own], self.threshold), strict=True):
                 scores = {"duplicate_cosine": float(cosine)} if np.isfinite(cosine) else {}

@@ -1,7 +1,7 @@
-"""Copies of real pictures: what the generator remembers is not new data, and a copy of a test picture spoils the test.
+"""Copies of real images: what the generator remembers is not new data, and a copy of a test image spoils the test.
 
-A generator that was tuned on the training pictures, or started from them, can hand them back. One that was trained on the web
-may have seen the test pictures.
+A generator that was tuned on the training images, or started from them, can hand them back. One that was trained on the web
+may have seen the test images.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from figment.encoders import Features
 from figment.errors import FigmentError
 from figment.neighbours import nearest, slices
 from figment.progress import console
-from figment.types import Pictures, Verdict
+from figment.types import Images, Verdict
 
 BATCH = 256
 SAME = 0.99  # equal pixels have equal features, up to the rounding of half precision
 
 
-class Memorised:
-    """Rejects copies of the real pictures in ``train``, and of those in ``test``: of equal pixels, or too near.
+class MemorisedFilter:
+    """Rejects copies of the real images in ``train``, and of those in ``test``: of equal pixels, or too near.
 
-    Too near is a cosine to the nearest real picture strictly above a limit: the ``quantile`` of what new photographs reach.
-    Against ``train``, that is how near each training picture comes to the others (those of a class with one picture alone
-    do not count: they have nobody to be near to); against ``test``, how near each training picture comes to the test
-    pictures. At 0.99 a generator as good as a camera would lose 1 % to each. ``threshold``, a cosine, replaces both.
+    Too near is a cosine to the nearest real image strictly above a limit: the ``quantile`` of what new photographs reach.
+    Against ``train``, that is how near each training image comes to the others (those of a class with one image alone
+    do not count: they have nobody to be near to); against ``test``, how near each training image comes to the test
+    images. At 0.99 a generator as good as a camera would lose 1 % to each. ``threshold``, a cosine, replaces both.
 
-    ``on_test`` says what becomes of copies of test pictures: "drop" them, "report" and keep them, or "off", look at no test
-    picture. Test pictures have this one use here: their labels are not read, and they can take pictures out, never
+    ``on_test`` says what becomes of copies of test images: "drop" them, "report" and keep them, or "off", look at no test
+    image. Test images have this one use here: their labels are not read, and they can take images out, never
     choose any. Raises FigmentError where there is nothing to compare with, or nothing to take a limit from.
     """
 
@@ -41,34 +41,34 @@ class Memorised:
     def __init__(
         self,
         features: Features,
-        train: Pictures | None,
-        test: Pictures | None = None,
+        train: Images | None,
+        test: Images | None = None,
         quantile: float = 0.99,
         threshold: float | None = None,
         on_test: Literal["drop", "report", "off"] = "drop",
     ):
         given = {"train": train, "test": None if on_test == "off" else test}
-        self.real = {split: pictures for split, pictures in given.items() if pictures is not None}
+        self.real = {split: images for split, images in given.items() if images is not None}
         self.features, self.quantile, self.threshold, self.on_test = features, quantile, threshold, on_test
         if not self.real:
             raise FigmentError(
-                "The filter 'memorised' looks for copies of real pictures, and there are none. "
+                "The filter 'memorised' looks for copies of real images, and there are none. "
                 "Set task.real.train, or take the filter out."
             )
         if threshold is None and not len(self._with_company()):
             raise FigmentError(
-                "The filter 'memorised' learns from the real training pictures how alike different photographs are, and "
+                "The filter 'memorised' learns from the real training images how alike different photographs are, and "
                 "that takes two or more of a class. Add some to task.real.train, or give the filter's threshold, a cosine."
             )
 
     def _with_company(self) -> np.ndarray:
-        """The training pictures whose class has others, ``int64 (n,)``."""
+        """The training images whose class has others, ``int64 (n,)``."""
         labels = self.real["train"].labels if "train" in self.real else np.zeros(0, np.int64)
         return np.flatnonzero(np.bincount(labels)[labels] > 1)
 
     @cached_property
     def limits(self) -> dict[str, float]:
-        """Split -> the cosine to one of its pictures above which an image is a copy."""
+        """Split -> the cosine to one of its images above which an image is a copy."""
         if self.threshold is not None:
             return dict.fromkeys(self.real, self.threshold)
         x, own = self._features_of("train"), self._with_company()
@@ -80,26 +80,26 @@ class Memorised:
     def _features_of(self, split: str) -> np.ndarray:
         return self.features(self.real[split], f"encode real {split}")
 
-    def __call__(self, pictures: Pictures) -> list[Verdict]:
-        x = self.features(pictures)
+    def __call__(self, images: Images) -> list[Verdict]:
+        x = self.features(images)
         cosine = {split: nearest(x, self._features_of(split))[0] for split in self.real}  # (N,) each
-        copy = {split: self._copies(pictures, split, cosine[split]) for split in self.real}
+        copy = {split: self._copies(images, split, cosine[split]) for split in self.real}
         if self.on_test == "report" and (n := sum(map(bool, copy.get("test", [])))):
             console.print(
-                f"  memorised: copies of test pictures: {n:,}; 'test: report' does not drop them, "
+                f"  memorised: copies of test images: {n:,}; 'test: report' does not drop them, "
                 "so the measured accuracy may be too good",
                 style="yellow",
             )
         return [
             self._judge({s: float(cosine[s][i]) for s in self.real}, {s: copy[s][i] for s in self.real})
-            for i in range(len(pictures))
+            for i in range(len(images))
         ]
 
-    def _copies(self, pictures: Pictures, split: str, cosine: np.ndarray) -> list[str]:
+    def _copies(self, images: Images, split: str, cosine: np.ndarray) -> list[str]:
         """For each image whether it is an "exact" or a "near" copy of one of the split, or neither: ""."""
-        exact = equal_pixels(pictures, self.real[split], np.flatnonzero(cosine > SAME))
+        exact = equal_pixels(images, self.real[split], np.flatnonzero(cosine > SAME))
         near = cosine > self.limits[split]
-        return ["exact" if i in exact else "near" if near[i] else "" for i in range(len(pictures))]
+        return ["exact" if i in exact else "near" if near[i] else "" for i in range(len(images))]
 
     def _judge(self, cosine: dict[str, float], copy: dict[str, str]) -> Verdict:
         scores = {f"{split}_cosine": x for split, x in cosine.items()}
@@ -107,19 +107,19 @@ class Memorised:
             scores["test_copy"] = 1.0
         for split, word in (("test", "test"), ("train", "training")):
             if copy.get(split) and not (split == "test" and self.on_test == "report"):
-                return Verdict(False, f"memorised: {copy[split]} copy of a {word} picture", scores)
+                return Verdict(False, f"memorised: {copy[split]} copy of a {word} image", scores)
         return Verdict(True, scores=scores)
 
 
-def equal_pixels(pictures: Pictures, real: Pictures, candidates: np.ndarray) -> set[int]:
-    """Those of the ``candidates``, places in ``pictures``, that have the very pixels of one of ``real``, in whatever file format."""
+def equal_pixels(images: Images, real: Images, candidates: np.ndarray) -> set[int]:
+    """Those of the ``candidates``, places in ``images``, that have the very pixels of one of ``real``, in whatever file format."""
     if not len(candidates):
         return set()
     known = set(_pixel_hashes(real, np.arange(len(real))))
-    return {int(i) for i, h in zip(candidates, _pixel_hashes(pictures, candidates), strict=True) if h in known}
+    return {int(i) for i, h in zip(candidates, _pixel_hashes(images, candidates), strict=True) if h in known}
 
 
-def _pixel_hashes(pictures: Pictures, index: np.ndarray) -> Iterator[bytes]:
+def _pixel_hashes(images: Images, index: np.ndarray) -> Iterator[bytes]:
     for part in slices(len(index), BATCH):
-        for image in pictures.load(index[part]):
+        for image in images.load(index[part]):
             yield hashlib.sha256(f"{image.shape}".encode() + image.tobytes()).digest()

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from figment.types import Filter, Pictures, Verdict
+from figment.types import Filter, Images, Verdict
 
 
 @dataclass(frozen=True)
 class Step:
-    """One filter's part: the positions of the pictures that reached it, and what it said of each."""
+    """One filter's part: the positions of the images that reached it, and what it said of each."""
 
     filter: str
     index: np.ndarray  # int64 (n,)
@@ -22,32 +22,32 @@ class Step:
 
 @dataclass(frozen=True)
 class Selection:
-    """Verdicts on one set of pictures."""
+    """Verdicts on one set of images."""
 
-    pictures: Pictures
+    images: Images
     keep: np.ndarray  # bool (N,)
     reasons: list[str]  # (N,), empty where kept
     steps: list[Step]  # in the order of the filters
 
     @property
-    def kept(self) -> Pictures:
-        return self.pictures.take(np.flatnonzero(self.keep))
+    def kept(self) -> Images:
+        return self.images.take(np.flatnonzero(self.keep))
 
     def counts(self) -> dict[str, int]:
         """How many were rejected for each reason, most frequent first."""
         return dict(Counter(r for r in self.reasons if r).most_common())
 
 
-def select(pictures: Pictures, filters: Sequence[Filter]) -> Selection:
+def select(images: Images, filters: Sequence[Filter]) -> Selection:
     """Run ``filters`` in order, each on what those before it kept. Nothing is deleted; no filters keep everything."""
-    keep = np.ones(len(pictures), bool)
-    reasons = [""] * len(pictures)
+    keep = np.ones(len(images), bool)
+    reasons = [""] * len(images)
     steps = []
     for filter in filters:
         index = np.flatnonzero(keep)
-        verdicts = filter(pictures.take(index)) if len(index) else []
+        verdicts = filter(images.take(index)) if len(index) else []
         steps.append(Step(filter.name, index, verdicts))
         for i, verdict in zip(index, verdicts, strict=True):
             keep[i] = verdict.keep
             reasons[i] = verdict.reason
-    return Selection(pictures, keep, reasons, steps)
+    return Selection(images, keep, reasons, steps)

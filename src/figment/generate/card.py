@@ -42,7 +42,7 @@ def dataset_card(recipe: Any, folder: Path) -> str:
             f"- Sampler: {made_by.get('sampler', 'its own')}",
             f"- Prompts: {recipe.prompts.kind}, in the column `prompt`",
             f"- Filters run after generation (verdicts lie beside this folder, in `scores/`): {', '.join(f.kind for f in recipe.filters) or 'none'}",
-            "- Intended use: training and judging image recognisers. Generated pictures carry the biases and errors of the generator; "
+            "- Intended use: training and judging image recognisers. Generated images carry the biases and errors of the generator; "
             "test on real ones.",
             "",
             "Made with figment; `recipe.yaml` in the folder above reproduces it.",
@@ -53,5 +53,5 @@ def dataset_card(recipe: Any, folder: Path) -> str:
 
 def content(files: Any) -> str:
     """What tells one data set from the next: ``datasets`` knows a folder by its last name and its card alone, and would give
-    the pictures of another run's ``images`` out of its cache."""
+    the images of another run's ``images`` out of its cache."""
     return f"content {store.fingerprint(files)}"

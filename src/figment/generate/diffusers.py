@@ -32,10 +32,10 @@ CACHE_BYTES = 256 * 2**20  # of encoded prompts: two thousand of SD's, sixty of 
 CPU_LATENT_PIXELS = 8192  # a batch's; more no longer helps a CPU
 CUDA_BYTES_PER_PIXEL = 2048  # of one image's output pixels and one byte of dtype: the decoder's peak, generously
 CUDA_LARGEST_BATCH = 512
-# These go wrong when they start in the middle: with a perfect model they end far from the picture, in diffusers 0.42.
+# These go wrong when they start in the middle: with a perfect model they end far from the image, in diffusers 0.42.
 FROM_THE_START_ONLY = ("PNDMScheduler", "LMSDiscreteScheduler", "EDMEulerScheduler")
 
-Asked = tuple[int, str]  # what a picture is asked for with: a label, 0 where all have one LoRA or none, and a prompt
+Asked = tuple[int, str]  # what an image is asked for with: a label, 0 where all have one LoRA or none, and a prompt
 
 
 class DiffusersGenerator:
@@ -48,10 +48,10 @@ class DiffusersGenerator:
     An image depends on its prompt, its seed and the settings alone. What else is in its batch changes it by rounding
     only: a grey level in float32 on one machine, more in half precision, where kernels may differ with the batch.
 
-    ``lora`` is what :func:`figment.generate.adapt.adapt` returned, or its folder. Where that holds a LoRA for each class,
+    ``lora`` is what :func:`figment.generate.finetune.finetune` returned, or its folder. Where that holds a LoRA for each class,
     the images are asked for with their ``labels``, and depend on them as well.
 
-    With ``real_guidance`` images start from noised real pictures (``init``), by diffusers' image-to-image pipeline of the
+    With ``real_guidance`` images start from noised real images (``init``), by diffusers' image-to-image pipeline of the
     same weights. ``num_inference_steps`` counts the whole schedule, as in diffusers, of which little noise leaves few steps:
     the paper's for 16 shots is 2 steps of 20, and 6 of 100. Raise it where that is too coarse.
 
@@ -112,7 +112,7 @@ class DiffusersGenerator:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Everything that changes what a picture shows, JSON-able. The device and the batch do not.
+        """Everything that changes what an image shows, JSON-able. The device and the batch do not.
 
         With dtype "auto" two machines may round differently; name the dtype where that matters.
         """
@@ -197,7 +197,7 @@ class DiffusersGenerator:
         if self.guidance_stop < 1 and not set(family.doubled) <= set(twin._callback_tensor_inputs):
             raise FigmentError(
                 f"guidance_stop below 1 does not work with the {type(twin).__name__}, with which {self.folder.name} starts from"
-                " real pictures. Set guidance_stop: 1."
+                " real images. Set guidance_stop: 1."
             )
         return twin
 
@@ -260,24 +260,24 @@ class DiffusersGenerator:
     ) -> list[np.ndarray | None]:
         """One ``uint8 (H, W, 3)`` image for each prompt and seed, in order; None where the model gave NaN or infinity.
 
-        Seeds lie in [0, 2**63). ``init`` ``uint8 (B, H, W, 3)`` are the real pictures that each starts from, with real
+        Seeds lie in [0, 2**63). ``init`` ``uint8 (B, H, W, 3)`` are the real images that each starts from, with real
         guidance and not without; other sizes than :meth:`size` are cut to it. ``labels`` say whose LoRA each image is made
         with, where each class has its own. Raises FigmentError for what the pipeline refuses, and when not even one image
         fits into memory.
         """
         if init is not None and self.real_guidance is None:
             raise FigmentError(
-                "A text-to-image pipeline takes no start pictures (init). Leave them out, or say how far images go from them"
+                "A text-to-image pipeline takes no start images (init). Leave them out, or say how far images go from them"
                 " with real_guidance."
             )
         if init is None and self.real_guidance is not None:
             raise FigmentError(
-                "Real guidance starts from real pictures, and there are none: give generate_images shots, or call the generator"
-                " with init, a picture for each prompt."
+                "Real guidance starts from real images, and there are none: give generate_images shots, or call the generator"
+                " with init, an image for each prompt."
             )
         if len(prompts) != len(seeds) or (init is not None and len(init) != len(prompts)):
             raise ValueError(
-                f"{len(prompts)} prompts, {len(seeds)} seeds, {'no' if init is None else len(init)} start pictures"
+                f"{len(prompts)} prompts, {len(seeds)} seeds, {'no' if init is None else len(init)} start images"
             )
         if labels is None and self.wants_labels:
             raise FigmentError("Each class has a LoRA of its own here: call the generator with labels, one a prompt.")
@@ -315,7 +315,7 @@ class DiffusersGenerator:
             if not _is_out_of_memory(error):
                 raise
             return None  # the pipeline's tensors live in the error's traceback, and go with it
-        return [_picture(image) for image in np.asarray(output.images)]
+        return [_image(image) for image in np.asarray(output.images)]
 
     def _halve_batch(self, tried: int) -> None:
         if tried == 1:
@@ -331,18 +331,18 @@ class DiffusersGenerator:
             torch.cuda.empty_cache()
 
     def _start_arguments(self, init: np.ndarray) -> dict[str, Any]:
-        """What the image-to-image pipeline is told of the pictures it starts from, and how far it goes from them."""
+        """What the image-to-image pipeline is told of the images it starts from, and how far it goes from them."""
         height, width = self.size()
         pixels = torch.from_numpy(np.stack([crop_to(image, height, width) for image in init]))
         pixels = pixels.movedim(3, 1).float() / 255  # (B, 3, H, W) in [0, 1]
         if self.pipe.vae.config.in_channels == 1:
             pixels = pixels.mean(1, keepdim=True)
-        known = inspect.signature(self.image_pipe.__call__).parameters  # some take the size of the pictures
+        known = inspect.signature(self.image_pipe.__call__).parameters  # some take the size of the images
         size = {name: side for name, side in (("height", height), ("width", width)) if name in known}
         return {"image": pixels, "strength": self.start.strength, **size}
 
     def _arguments(self, asked: Sequence[Asked]) -> dict[str, Any]:
-        """What the pipeline is called with, besides the noise and the start pictures."""
+        """What the pipeline is called with, besides the noise and the start images."""
         size = {"height": self.height, "width": self.width} if self.height and not self.real_guidance else {}
         shared = {"num_inference_steps": self.num_inference_steps, "output_type": "np", **size}
         if self._family is None:
@@ -388,7 +388,7 @@ class DiffusersGenerator:
         return self._negatives[label]
 
     def _choose(self, labels: Sequence[int]) -> None:
-        """Whose LoRA what follows is computed with: one label for all of it, or one for each picture."""
+        """Whose LoRA what follows is computed with: one label for all of it, or one for each image."""
         if self.lora is not None:
             self._applied.choose(labels)
 
@@ -444,7 +444,7 @@ class DiffusersGenerator:
             "model_fingerprint": self.folder.fingerprint,
             "licence": license_of(self.folder.path),
             "sampler": f"{type(self.pipe.scheduler).__name__}, {self.num_inference_steps} steps, guidance {self.guidance_scale:g}"
-            + (", tuned on real pictures (LoRA)" if self.lora else "")
+            + (", tuned on real images (LoRA)" if self.lora else "")
             + (f", real guidance ({self.start.steps} of the steps)" if guided else ""),
             "pipeline": type(self.image_pipe if guided else self.pipe).__name__,
             **self.settings,
@@ -551,7 +551,7 @@ def _open(folder: Any, name: str, dtype: torch.dtype, allow_pickle: bool) -> Any
             " Name the folder of a pipeline saved by diffusers."
         )
     text = index.read_text(encoding="utf-8")
-    # Pictures are judged by filters, which give a reason; the built-in checker would paint them black instead.
+    # Images are judged by filters, which give a reason; the built-in checker would paint them black instead.
     without = {"safety_checker": None, "requires_safety_checker": False} if "safety_checker" in text else {}
     if "StableDiffusionXLPipeline" in text:  # else pixels would depend on whether a watermarking package is installed
         without["add_watermarker"] = False
@@ -589,7 +589,7 @@ def _changed_scheduler(own: Any, name: str) -> Any:
     return _scheduler_class(name).from_config(own.config)  # type: ignore[attr-defined]
 
 
-def _picture(image: np.ndarray) -> np.ndarray | None:
+def _image(image: np.ndarray) -> np.ndarray | None:
     """``float32 (H, W, C)`` in [0, 1] to ``uint8 (H, W, 3)``; None where it is not finite."""
     if not np.isfinite(image).all():
         return None

@@ -41,7 +41,7 @@ def _of_the_scheduler(pipe: Any, steps: int, height: int, width: int) -> dict[st
 
 
 def _shifted(pipe: Any, steps: int, height: int, width: int) -> dict[str, Any]:
-    """SD3: larger pictures get more noise at the same step, where the scheduler says so."""
+    """SD3: larger images get more noise at the same step, where the scheduler says so."""
     if not pipe.scheduler.config.get("use_dynamic_shifting"):
         return {}
     return {"mu": _mu(pipe, pipe.transformer.config.patch_size, height, width, max_shift=1.16)}

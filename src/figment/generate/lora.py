@@ -1,8 +1,8 @@
 """A LoRA that is finished: how it lies on disk, and how it works in a pipeline.
 
 The files are those of diffusers, ``pytorch_lora_weights.safetensors``, so ``pipe.load_lora_weights(folder)`` opens them.
-Here they are applied in another way: a batch holds pictures of many classes, and where each class has weights of its own,
-each picture gets its own by one batched matrix product. The batch stays whole, and peft is not needed.
+Here they are applied in another way: a batch holds images of many classes, and where each class has weights of its own,
+each image gets its own by one batched matrix product. The batch stays whole, and peft is not needed.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ class Lora:
         return store.fingerprint([self.trained, self.scale])
 
     def file(self, label: int) -> Path:
-        """The weights for pictures of a class."""
+        """The weights for images of a class."""
         return self.folder / f"{label:05d}" / WEIGHTS if self.per_class else self.folder / WEIGHTS
 
     def read(self, label: int) -> dict[str, torch.Tensor]:
-        """The weights for pictures of a class by their names. Raises FigmentError where they are not as they were written."""
+        """The weights for images of a class by their names. Raises FigmentError where they are not as they were written."""
         path = self.file(label)
         marker = self.folder / "stage.json"
         again = f"Move {self.folder} away and run the same command again: the generator is then tuned anew."
@@ -60,17 +60,19 @@ class Lora:
 
 
 def open_lora(folder: Path | str, scale: float = 1.0) -> Lora:
-    """The LoRA that :func:`figment.generate.adapt.adapt` left in a folder. Raises FigmentError where there is none."""
+    """The LoRA that :func:`figment.generate.finetune.finetune` left in a folder. Raises FigmentError where there is none."""
     folder = as_path(folder)
     if not (folder / "stage.json").is_file():
         raise FigmentError(
-            f"{folder} holds no finished LoRA: it has no stage.json. Name the folder that adapt returned."
+            f"{folder} holds no finished LoRA: it has no stage.json. Name the folder that finetune returned."
         )
     record = read_json(folder / "stage.json")
     try:
-        model, per_class = record["inputs"]["model"], record["settings"]["adapt"]["per_class"]
+        model, per_class = record["inputs"]["model"], record["settings"]["finetune"]["per_class"]
     except (KeyError, TypeError) as error:
-        raise FigmentError(f"{folder} holds no LoRA but another stage. Name the folder that adapt returned.") from error
+        raise FigmentError(
+            f"{folder} holds no LoRA but another stage. Name the folder that finetune returned."
+        ) from error
     return Lora(folder, model, per_class, record["fingerprint"], scale)
 
 
@@ -98,18 +100,18 @@ def _module(pipe: Any, name: str) -> torch.nn.Module:
 
 
 class Applied:
-    """A LoRA in an opened pipeline: adds to each layer's output what the weights of each picture's class say."""
+    """A LoRA in an opened pipeline: adds to each layer's output what the weights of each image's class say."""
 
     def __init__(self, lora: Lora, pipe: Any):
         self.lora, self.pipe = lora, pipe
         self.hooked = False
         self.present: list[int] = []  # labels of the weights in memory
-        self.index = torch.zeros(1, dtype=torch.long)  # (B,) which of them each picture has
+        self.index = torch.zeros(1, dtype=torch.long)  # (B,) which of them each image has
         self.down: dict[str, torch.Tensor] = {}  # layer -> (K, rank, in)
         self.up: dict[str, torch.Tensor] = {}  # layer -> (K, out, rank)
 
     def choose(self, labels: Sequence[int]) -> None:
-        """Get ready for a batch of these classes, one label a picture, or one for all of it."""
+        """Get ready for a batch of these classes, one label an image, or one for all of it."""
         wanted = sorted(set(labels)) if self.lora.per_class else [0]
         if not set(wanted) <= set(self.present):
             self._load(wanted)

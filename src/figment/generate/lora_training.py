@@ -1,4 +1,4 @@
-"""How a LoRA learns: the pipeline's own loss on pictures and captions, step by step, so that any step can be gone on from."""
+"""How a LoRA learns: the pipeline's own loss on images and captions, step by step, so that any step can be gone on from."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from PIL import Image, ImageOps
 
 from figment.errors import FigmentError
 from figment.files import read_bytes, write_atomic
-from figment.generate.adapt_settings import AdaptSettings
 from figment.generate.diffusers import DiffusersGenerator, quiet
 from figment.generate.families import FAMILIES, Encoded, encode
+from figment.generate.finetune_settings import FinetuneSettings
 from figment.generate.lora import UP
 from figment.generate.seeds import sample_seed
-from figment.types import Pictures
+from figment.types import Images
 
 # What learns, by pipeline. Their denoisers are UNets, whose layers have one set of names.
 LEARNERS = {
@@ -38,17 +38,17 @@ def learners(pipeline: str, model: str, text_encoder: bool) -> tuple[str, ...]:
     """The parts of a pipeline that learn. Raises FigmentError for a pipeline whose training is not known here."""
     if pipeline not in LEARNERS:
         raise FigmentError(
-            f"generate.adapt tunes {' and '.join(LEARNERS)}, and {model} is a {pipeline}. Choose a model of these families"
-            " (Stable Diffusion 1 and 2, SDXL, the starter), or leave generate.adapt out."
+            f"generate.finetune tunes {' and '.join(LEARNERS)}, and {model} is a {pipeline}. Choose a model of these families"
+            " (Stable Diffusion 1 and 2, SDXL, the starter), or leave generate.finetune out."
         )
     return LEARNERS[pipeline] if text_encoder else LEARNERS[pipeline][:1]
 
 
 class Learner:
-    """A pipeline of its own with an untrained LoRA in it, and the pictures as its VAE sees them."""
+    """A pipeline of its own with an untrained LoRA in it, and the images as its VAE sees them."""
 
     def __init__(
-        self, generator: DiffusersGenerator, pictures: Pictures, class_names: Sequence[str], settings: AdaptSettings
+        self, generator: DiffusersGenerator, images: Images, class_names: Sequence[str], settings: FinetuneSettings
     ):
         opened = copy(generator)  # settings alone: it opens the model by itself, and the user's stays as it is
         opened.lora = None
@@ -58,8 +58,8 @@ class Learner:
         self.family = FAMILIES[type(self.pipe).__name__]
         self.alphas_cumprod, self.prediction_type = _noise_of(self.pipe, generator.folder.name)
         template = settings.template or "a photo of a {}"
-        self.captions = [template.replace("{}", class_names[label]) for label in pictures.labels]
-        self.mean, self.std = self._seen_by_vae(pictures)
+        self.captions = [template.replace("{}", class_names[label]) for label in images.labels]
+        self.mean, self.std = self._seen_by_vae(images)
         self.lora = self._insert(learners(type(self.pipe).__name__, generator.folder.name, settings.text_encoder))
         self._frozen_text: dict[str, Encoded] = {}
 
@@ -91,15 +91,15 @@ class Learner:
                 noise = torch.randn(weight.shape, generator=draws) / self.settings.rank
                 weight.copy_(torch.zeros_like(noise) if name.endswith(UP) else noise)
 
-    def _seen_by_vae(self, pictures: Pictures) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and standard deviation of each picture's latents, as it is and mirrored: float32 (1 or 2, N, C, h, w)."""
+    def _seen_by_vae(self, images: Images) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and standard deviation of each image's latents, as it is and mirrored: float32 (1 or 2, N, C, h, w)."""
         with quiet():
             vae = self.pipe.vae.to(torch.float32)  # SDXL's overflows in half precision
         size = max(1, ENCODED_PIXELS // (self.size[0] * self.size[1]))
         means, stds = [], []
-        for start in range(0, len(pictures), size):
+        for start in range(0, len(images), size):
             x = torch.stack(
-                [self._pixels(image) for image in pictures.load(range(start, min(start + size, len(pictures))))]
+                [self._pixels(image) for image in images.load(range(start, min(start + size, len(images))))]
             )
             views = torch.stack([x, x.flip(-1)] if self.settings.horizontal_flip else [x])
             with torch.inference_mode():
@@ -110,14 +110,14 @@ class Learner:
         return torch.cat(means, 1), torch.cat(stds, 1)
 
     def _pixels(self, image: np.ndarray) -> torch.Tensor:
-        """The middle of a picture in the generator's size: ``uint8 (H, W, 3)`` to float32 (C, h, w) in [-1, 1]."""
+        """The middle of an image in the generator's size: ``uint8 (H, W, 3)`` to float32 (C, h, w) in [-1, 1]."""
         height, width = self.size
         cut = ImageOps.fit(Image.fromarray(image), (width, height), Image.Resampling.BICUBIC)
         x = torch.from_numpy(np.array(cut)).permute(2, 0, 1).float() / 127.5 - 1
         return x.mean(0, keepdim=True) if self.pipe.vae.config.in_channels == 1 else x
 
     def loss(self, index: np.ndarray, seed: int) -> torch.Tensor:
-        """Of one step: the error at random times on these pictures, with noise, times and coins from ``seed``."""
+        """Of one step: the error at random times on these images, with noise, times and coins from ``seed``."""
         draws = torch.Generator().manual_seed(seed)
         mirrored = torch.randint(len(self.mean), (len(index),), generator=draws)
         mean, std = self.mean[mirrored, index], self.std[mirrored, index]  # (B, C, h, w)
@@ -173,8 +173,8 @@ def _noise_of(pipe: Any, name: str) -> tuple[torch.Tensor, str]:
     known = getattr(pipe.scheduler, "alphas_cumprod", None)
     if known is None or kind not in ("epsilon", "v_prediction", "sample"):
         raise FigmentError(
-            f"generate.adapt cannot tune {name}: its {type(pipe.scheduler).__name__} ({kind}) is not one of those that"
-            " predict epsilon, v or the sample. Leave generate.adapt out."
+            f"generate.finetune cannot tune {name}: its {type(pipe.scheduler).__name__} ({kind}) is not one of those that"
+            " predict epsilon, v or the sample. Leave generate.finetune out."
         )
     return known.float().cpu(), kind
 
@@ -189,7 +189,7 @@ def learn(
     checkpoint_steps: int,
     advance: Callable[[int], None],
 ) -> list[float]:
-    """Train the LoRA in a learner on the pictures ``own``; returns the loss of each step.
+    """Train the LoRA in a learner on the images ``own``; returns the loss of each step.
 
     Everything random in a step follows from ``seed``, ``name`` and the step's number, so that going on from
     ``checkpoint`` leads to the same weights as never having stopped.
@@ -212,13 +212,13 @@ def learn(
             loss.backward()
         except torch.OutOfMemoryError as error:
             raise FigmentError(
-                f"Out of memory while tuning the generator on {settings.batch_size} pictures at a time. Lower"
-                " adapt.batch_size, set adapt.gradient_checkpointing: true, or lower generate.height and generate.width."
+                f"Out of memory while tuning the generator on {settings.batch_size} images at a time. Lower"
+                " finetune.batch_size, set finetune.gradient_checkpointing: true, or lower generate.height and generate.width."
             ) from error
         losses.append(loss.item())
         if not np.isfinite(losses[-1]):
             raise FigmentError(
-                f"Tuning the generator failed at step {step}: its loss is {losses[-1]}. Lower adapt.learning_rate, or set"
+                f"Tuning the generator failed at step {step}: its loss is {losses[-1]}. Lower finetune.learning_rate, or set"
                 " generate.dtype: float32."
             )
         torch.nn.utils.clip_grad_norm_(weights, settings.grad_clip)
@@ -231,7 +231,7 @@ def learn(
 
 
 def _batch(own: np.ndarray, batch_size: int, step: int, seed: int) -> np.ndarray:
-    """The pictures of a step: each once an epoch, in an order of the epoch's own."""
+    """The images of a step: each once an epoch, in an order of the epoch's own."""
     epoch, batch = divmod(step, -(-len(own) // batch_size))
     order = np.random.default_rng([seed, epoch]).permutation(own)
     return order[batch * batch_size : (batch + 1) * batch_size]

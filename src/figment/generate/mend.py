@@ -13,12 +13,12 @@ from figment.generate.plan import Plan
 from figment.generate.stage import Work, make_rows
 from figment.integrity import salvage
 from figment.store import Stage, Written
-from figment.types import Generator, Pictures, Sample
+from figment.types import Generator, Images, Sample
 
 
 @dataclass(frozen=True)
 class Mended:
-    """What a worker reports of a shard: its file, and how many of the pictures made again are those of before."""
+    """What a worker reports of a shard: its file, and how many of the images made again are those of before."""
 
     written: Written
     failed: Counter[str]
@@ -34,7 +34,7 @@ class Mend:
     plan: Plan
     generator: Generator | None  # none is needed where no row is lost
     class_names: tuple[str, ...]
-    shots: Pictures | None = None  # that the plan names, if it names any
+    shots: Images | None = None  # that the plan names, if it names any
 
     def __call__(self, work: Work, advance: Callable[[int], None] = lambda n: None) -> Mended:
         samples, path = self.plan.shard(work.shard), self.stage.shard(work.shard)
@@ -45,14 +45,14 @@ class Mend:
             assert self.generator is not None
             rows = dict(zip(lost, make_rows(samples, self.generator, lost, advance, self.shots), strict=True))
         told = [(saved.digests.get(samples[i].id), rows[i]["digest"]) for i in lost]
-        whole = [rows.get(i) or _kept(sample, saved.pictures[sample.id]) for i, sample in enumerate(samples)]
+        whole = [rows.get(i) or _kept(sample, saved.images[sample.id]) for i, sample in enumerate(samples)]
         written = self.stage.write(work.shard, store.sample_table(whole, self.class_names))
         failed = Counter(row["error"] for row in whole if row["error"])
         return Mended(written, failed, sum(a == b for a, b in told), sum(a is not None for a, _ in told))
 
 
-def _kept(sample: Sample, picture: bytes) -> dict[str, Any]:
-    """The row of a picture that is right; everything else in it follows from the plan."""
+def _kept(sample: Sample, image: bytes) -> dict[str, Any]:
+    """The row of an image that is right; everything else in it follows from the plan."""
     row = store.sample_rows([sample])[0]
-    image = {"bytes": picture, "path": f"{sample.id}.png"}
-    return {**row, "image": image, "digest": store.digest(picture), "error": ""}
+    one = {"bytes": image, "path": f"{sample.id}.png"}
+    return {**row, "image": one, "digest": store.digest(image), "error": ""}

@@ -7,7 +7,7 @@ from math import lcm
 
 from figment.errors import FigmentError
 from figment.generate.seeds import sample_seed
-from figment.types import Pictures, Prompt, Sample
+from figment.types import Images, Prompt, Sample
 
 
 class Plan:
@@ -16,7 +16,7 @@ class Plan:
     Classes take turns, so that a part of the data set is already a balanced one. Which prompts and seeds there are does
     not depend on ``images_per_class``: asking for more adds to the end.
 
-    ``shots`` maps labels to the ids of the real pictures that the images of a class start from. They take turns too: all
+    ``shots`` maps labels to the ids of the real images that the images of a class start from. They take turns too: all
     pairs of a prompt and a shot come before any of them comes again. Raises FigmentError for classes without.
     """
 
@@ -37,7 +37,7 @@ class Plan:
         if lacking:
             names = ", ".join(f"class {p.label} ({p.text[:40]!r})" for p in lacking[:10])
             raise FigmentError(
-                f"There is no real picture that images could start from of {len(lacking)} classes: {names}. Give some of every"
+                f"There is no real image that images could start from of {len(lacking)} classes: {names}. Give some of every"
                 " class, or leave real guidance out."
             )
 
@@ -76,9 +76,9 @@ class Plan:
         return range(index * self.shard_size, min((index + 1) * self.shard_size, len(self)))
 
 
-def ids_by_class(pictures: Pictures) -> dict[int, list[str]]:
-    """Label -> the ids of its pictures, in their order: the ``shots`` of a :class:`Plan`."""
+def ids_by_class(images: Images) -> dict[int, list[str]]:
+    """Label -> the ids of its images, in their order: the ``shots`` of a :class:`Plan`."""
     ids: dict[int, list[str]] = {}
-    for id, label in zip(pictures.ids, pictures.labels.tolist(), strict=True):
+    for id, label in zip(images.ids, images.labels.tolist(), strict=True):
         ids.setdefault(label, []).append(id)
     return ids

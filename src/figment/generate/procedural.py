@@ -1,4 +1,4 @@
-"""Pictures drawn by arithmetic, without a model: for tests, for scale, and to try a pipeline before paying for images."""
+"""Images drawn by arithmetic, without a model: for tests, for scale, and to try a pipeline before paying for images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from figment.errors import FigmentError
 class ProceduralGenerator:
     """Stripes whose colours, width and direction come from the prompt, and whose place and noise come from the seed.
 
-    Pictures of one prompt look alike and those of two do not, so a classifier can learn them. ``noise`` is the standard
+    Images of one prompt look alike and those of two do not, so a classifier can learn them. ``noise`` is the standard
     deviation in grey levels; ``height`` and ``width`` are in pixels.
     """
 
@@ -37,7 +37,7 @@ class ProceduralGenerator:
     ) -> list[np.ndarray | None]:
         """One ``uint8 (H, W, 3)`` image for each prompt and seed."""
         if init is not None:
-            raise FigmentError("The procedural generator takes no start pictures (init). Leave them out.")
+            raise FigmentError("The procedural generator takes no start images (init). Leave them out.")
         return [self._draw(prompt, seed) for prompt, seed in zip(prompts, seeds, strict=True)]
 
     def _draw(self, prompt: str, seed: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Real guidance (He et al. 2023, section 4.2): generation starts from a noised real picture instead of from noise alone.
+"""Real guidance (He et al. 2023, section 4.2): generation starts from a noised real image instead of from noise alone.
 
 How much noise is what matters, and it is told as alpha-bar, the share of the signal's power that is left, because steps
 and strengths mean different amounts in different schedules.
@@ -46,7 +46,7 @@ def alpha_bar_of_shots(shots: int) -> float:
 
 
 def asked_alpha_bar(settings: RealGuidanceSettings) -> float:
-    """The share of the real picture that resolved settings ask for."""
+    """The share of the real image that resolved settings ask for."""
     if settings.alpha_bar is not None:
         return settings.alpha_bar
     assert settings.t_star is not None
@@ -112,9 +112,9 @@ def strength_for(pipe: Any, num_inference_steps: int, steps: int) -> float:
 
 
 def crop_to(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The middle of a picture, as large as the shape allows: ``uint8 (H, W, 3)`` to ``uint8 (height, width, 3)``, bicubic.
+    """The middle of an image, as large as the shape allows: ``uint8 (H, W, 3)`` to ``uint8 (height, width, 3)``, bicubic.
 
-    The authors resize the shorter side and do not crop, which a model of pictures of one shape cannot take.
+    The authors resize the shorter side and do not crop, which a model of images of one shape cannot take.
     """
     if image.shape[:2] == (height, width):
         return image

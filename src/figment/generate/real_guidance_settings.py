@@ -1,4 +1,4 @@
-"""How near to real pictures a generator stays. Apart from `diffusers`, so that a recipe can be read without loading torch."""
+"""How near to real images a generator stays. Apart from `diffusers`, so that a recipe can be read without loading torch."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from figment.task import Strict
 
 
 class RealGuidanceSettings(Strict):
-    """Generation starts from noised real pictures (He et al. 2023, section 4.2); the defaults are the paper's.
+    """Generation starts from noised real images (He et al. 2023, section 4.2); the defaults are the paper's.
 
     How much noise is said in one of two ways, not both; with neither it is the paper's for the number of shots a class.
     """
 
     alpha_bar: float | None = Field(
-        None, gt=0, lt=1, description="share of the real picture's power that is left under the noise"
+        None, gt=0, lt=1, description="share of the real image's power that is left under the noise"
     )
     t_star: int | None = Field(
         None, ge=1, le=100, description="the paper's t*, of 100 steps: 15 for 16 shots a class, 50 for one"

@@ -18,16 +18,16 @@ from figment.errors import FigmentError
 from figment.files import as_path, leftovers, read_json
 from figment.generate.plan import Plan, ids_by_class
 from figment.generate.real_guidance import crop_to
-from figment.pictures import ShardPictures, open_shards
+from figment.images_in import ShardImages, open_shards
 from figment.progress import progress
 from figment.store import Stage, Written, fingerprint, read_shard, sample_rows, sample_table
-from figment.types import Generator, Pictures, Prompt, Sample
+from figment.types import Generator, Images, Prompt, Sample
 from figment.words import printable
 
 NOT_FINITE = "the model gave NaN or infinite pixels"
-NO_PIXELS = {"device", "batch_size", "allow_pickle"}  # fields of a recipe's generate that change no picture
+NO_PIXELS = {"device", "batch_size", "allow_pickle"}  # fields of a recipe's generate that change no image
 READERS = 8  # shards looked at together when a run is taken up: waiting, mostly, where they are remote
-ENCODERS = 4  # threads that compress pictures while the next ones are made
+ENCODERS = 4  # threads that compress images while the next ones are made
 
 
 def generate_images(
@@ -40,11 +40,11 @@ def generate_images(
     seed: int = 0,
     shard_size: int = 256,
     engine: Engine | None = None,
-    shots: Pictures | None = None,
-) -> ShardPictures:
+    shots: Images | None = None,
+) -> ShardImages:
     """Make every image that is not there yet and return them all; see :func:`fill`.
 
-    ``shots`` are the real pictures that the images start from, each from one of its class, for a generator with real
+    ``shots`` are the real images that the images start from, each from one of its class, for a generator with real
     guidance. Raises FigmentError where ``folder`` holds images of other prompts, other shots, another generator or other
     numbers, and where a class has no shot.
     """
@@ -71,19 +71,19 @@ def fill(
     *,
     engine: Engine | None = None,
     part: tuple[int, int] | None = None,
-    shots: Pictures | None = None,
+    shots: Images | None = None,
 ) -> None:
     """Make what a stage lacks: shards that are not there, and rows that failed before. Finished shards are kept.
 
     ``engine`` says where shards are worked on, by default in this process; for other processes ``generator`` must survive
     pickling. ``part`` ``(i, n)`` makes every n-th shard from the i-th, counted from 0; whoever then finds nothing missing
     closes the stage. The rows are the same whatever engine makes them, in whatever parts. Memory is that of the shards
-    being worked on. ``shots`` are the pictures whose ids the plan has, if it has any.
+    being worked on. ``shots`` are the images whose ids the plan has, if it has any.
 
     Raises FigmentError where the folder holds images of another stage, and where nothing can be made at all.
     """
     if (plan.shots is None) != (shots is None):
-        raise ValueError("a plan with shots is filled with their pictures, and one without is filled without")
+        raise ValueError("a plan with shots is filled with their images, and one without is filled without")
     stage.check_not_stale()
     started = machine.Meter()
     tally = _Tally()
@@ -134,7 +134,7 @@ class Done:
 
 
 class _Tally:
-    """Counts of shards as they are found or made; their pictures are never in one memory."""
+    """Counts of shards as they are found or made; their images are never in one memory."""
 
     def __init__(self) -> None:
         self.written: dict[int, Written] = {}  # by shard; those found on disk are not in it
@@ -184,7 +184,7 @@ class ShardJob:
     plan: Plan
     generator: Generator
     class_names: tuple[str, ...]
-    shots: Pictures | None = None
+    shots: Images | None = None
 
     def __call__(self, work: Work, advance: Callable[[int], None] = lambda n: None) -> Done:
         samples = self.plan.shard(work.shard)
@@ -215,7 +215,7 @@ def make_rows(
     generator: Generator,
     wanted: Sequence[int] | None = None,
     advance: Callable[[int], None] = lambda n: None,
-    shots: Pictures | None = None,
+    shots: Images | None = None,
 ) -> list[dict[str, Any]]:
     """The rows of a shard, or the ``wanted`` ones of them: each with its image, or with the reason there is none.
 
@@ -243,9 +243,9 @@ def make_rows(
 
 
 class _Maker:
-    """Calls the generator with what it wants to know of samples. Each start picture is read and cut to size once."""
+    """Calls the generator with what it wants to know of samples. Each start image is read and cut to size once."""
 
-    def __init__(self, generator: Generator, shots: Pictures | None):
+    def __init__(self, generator: Generator, shots: Images | None):
         self.generator, self.shots = generator, shots
         self.cut: dict[str, np.ndarray] = {}  # id -> uint8 (height, width, 3)
 
@@ -263,7 +263,7 @@ class _Maker:
         if id not in self.cut:
             if id not in self._places:
                 raise FigmentError(
-                    f"The real picture {id!r}, from which images start, is not among those that were given. Give the pictures that"
+                    f"The real image {id!r}, from which images start, is not among those that were given. Give the images that"
                     " the first images were made with."
                 )
             self.cut[id] = crop_to(self.shots.load([self._places[id]])[0], *self._size)
@@ -279,7 +279,7 @@ class _Maker:
         size: Callable[[], tuple[int, int]] | None = getattr(self.generator, "size", None)
         if size is None:
             raise FigmentError(
-                f"The {type(self.generator).__name__} cannot start from real pictures: it takes no start pictures (init), or has no"
+                f"The {type(self.generator).__name__} cannot start from real images: it takes no start images (init), or has no"
                 " size() to cut them to. Leave real guidance out, or take a generator that can, such as kind: diffusers."
             )
         return size()
@@ -314,8 +314,8 @@ def _description(generator: Generator) -> dict[str, Any]:
     return describe()
 
 
-def shots_fingerprint(shots: Pictures) -> str:
-    """What the images' stage has as its input ``shots``: of what the rows name, and of what the pictures show."""
+def shots_fingerprint(shots: Images) -> str:
+    """What the images' stage has as its input ``shots``: of what the rows name, and of what the images show."""
     return fingerprint([list(shots.ids), shots.labels.tolist(), list(shots.digests)])
 
 

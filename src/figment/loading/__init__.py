@@ -1,1 +1,1 @@
-"""Pictures to training batches: seeded orders that can be taken up again anywhere, and the loader that follows them."""
+"""Images to training batches: seeded orders that can be taken up again anywhere, and the loader that follows them."""

@@ -1,4 +1,4 @@
-"""Batches for training, from any pictures in any order, with a place in them that can be saved and taken up again."""
+"""Batches for training, from any images in any order, with a place in them that can be saved and taken up again."""
 
 from __future__ import annotations
 
@@ -15,52 +15,50 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from figment.errors import FigmentError
 from figment.loading.orders import Order
-from figment.types import Indices, Pictures
+from figment.types import Images, Indices
 
 
-class PictureDataset(Dataset):
-    """Any :class:`figment.types.Pictures` as a map-style data set of ``(image, label)``.
+class ImageDataset(Dataset):
+    """Any :class:`figment.types.Images` as a map-style data set of ``(image, label)``.
 
-    ``transform`` is called on ``uint8 (H, W, 3)`` arrays, one picture each; without one an image is a ``uint8 (3, H, W)``
-    tensor. ``labels`` ``int64 (N,)`` take the place of the pictures' own, such as their groups for a contrastive loss. Can
+    ``transform`` is called on ``uint8 (H, W, 3)`` arrays, one image each; without one an image is a ``uint8 (3, H, W)``
+    tensor. ``labels`` ``int64 (N,)`` take the place of the images' own, such as their groups for a contrastive loss. Can
     be pickled if its parts can.
     """
 
     def __init__(
         self,
-        pictures: Pictures,
+        images: Images,
         transform: Callable[[np.ndarray], Any] | None = None,
         labels: np.ndarray | None = None,
     ):
-        self.pictures, self.transform = pictures, transform
-        self.labels = pictures.labels if labels is None else labels
-        if len(self.labels) != len(pictures):
-            raise FigmentError(
-                f"There are {len(self.labels):,} labels for {len(pictures):,} pictures: give one for each."
-            )
+        self.images, self.transform = images, transform
+        self.labels = images.labels if labels is None else labels
+        if len(self.labels) != len(images):
+            raise FigmentError(f"There are {len(self.labels):,} labels for {len(images):,} images: give one for each.")
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[Any, int]:
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Indices) -> list[tuple[Any, int]]:
-        images = self.pictures.load(indices)
+        images = self.images.load(indices)
         labels = self.labels[np.asarray(indices)].tolist()
         transform = self.transform or _to_tensor
         return [(transform(image), label) for image, label in zip(images, labels, strict=True)]
 
     def batch(self, indices: Indices) -> list[torch.Tensor]:
-        """``uint8 (B, 3, H, W)``, channels last in memory, and ``int64 (B,)``: untransformed pictures without detours.
+        """``uint8 (B, 3, H, W)``, channels last in memory, and ``int64 (B,)``: untransformed images without detours.
 
-        Raises FigmentError for pictures of different sizes.
+        Raises FigmentError for images of different sizes.
         """
-        images = self.pictures.load(indices)
+        images = self.images.load(indices)
         shapes = {image.shape for image in images}
         if len(shapes) > 1:
             raise FigmentError(
-                f"Pictures of different sizes do not go into one batch: {', '.join(map(str, sorted(shapes)[:3]))}."
+                f"Images of different sizes do not go into one batch: {', '.join(map(str, sorted(shapes)[:3]))}."
                 " Give a transform that brings them to one size."
             )
         return [_to_tensor(np.stack(images)), torch.from_numpy(self.labels[np.asarray(indices)])]
@@ -74,7 +72,7 @@ def _to_tensor(images: np.ndarray) -> torch.Tensor:
 class Loader:
     """A :class:`torch.utils.data.DataLoader` that knows which batches it has handed out.
 
-    Iterating gives what is left of an epoch, and then the whole of the next one. All batches are full; the pictures that
+    Iterating gives what is left of an epoch, and then the whole of the next one. All batches are full; the images that
     do not fill one are others in every epoch. What comes depends on ``order`` and ``batch_size`` alone: random transforms
     that draw from torch's, numpy's or Python's own generators draw the same for any ``num_workers``, and again after a
     restart. Of ``world_size`` processes, each gets every so many-th batch, from its ``rank`` on.
@@ -128,39 +126,39 @@ class Loader:
         return {"batches": self.batches.handed_out, **self.batches.identity}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there. Raises FigmentError where the state is one of other pictures, another order or other batches."""
+        """Go on from there. Raises FigmentError where the state is one of other images, another order or other batches."""
         own = self.batches.identity
         changed = [name for name in own if state.get(name) != own[name]]
         if changed:
             name = changed[0]
             raise FigmentError(
                 f"The saved position is one of other batches: {name} was {state.get(name)!r} and is now {own[name]!r}."
-                " Use the pictures, order, seed and batch size it was saved with, or start from the beginning."
+                " Use the images, order, seed and batch size it was saved with, or start from the beginning."
             )
         self.batches.handed_out = int(state["batches"])
 
 
 class _Batches:
-    """What is left of the current epoch: the number of each batch since the beginning, and its pictures."""
+    """What is left of the current epoch: the number of each batch since the beginning, and its images."""
 
     def __init__(self, order: Order, batch_size: int, rank: int, world_size: int):
         self.order, self.batch_size, self.rank, self.world_size = order, batch_size, rank, world_size
         self.handed_out = 0
         if batch_size < 1 or batch_size % order.slot:
             raise FigmentError(
-                f"batch_size counts pictures: it must be a multiple of {order.slot}; here it is {batch_size}."
+                f"batch_size counts images: it must be a multiple of {order.slot}; here it is {batch_size}."
             )
         if not len(self):
             raise FigmentError(
-                f"An epoch of {len(order):,} pictures does not fill a batch of {batch_size} for each of {world_size} processes."
-                " Take a smaller batch_size, or an order with more pictures an epoch (Mixed has n)."
+                f"An epoch of {len(order):,} images does not fill a batch of {batch_size} for each of {world_size} processes."
+                " Take a smaller batch_size, or an order with more images an epoch (Mixed has n)."
             )
 
     @cached_property
     def identity(self) -> dict[str, Any]:
         first = hashlib.sha256(self.order(0).astype("<i8").tobytes()).hexdigest()[:16]
         size = {"batch_size": self.batch_size, "world_size": self.world_size}
-        return {**size, "pictures": len(self.order), "order": first}
+        return {**size, "images": len(self.order), "order": first}
 
     def __len__(self) -> int:
         return len(self.order) // (self.batch_size * self.world_size)
@@ -178,7 +176,7 @@ class _Fetch(Dataset):
 
     def __init__(self, dataset: Any, collate_fn: Callable[[list[Any]], Any]):
         self.dataset, self.collate_fn = dataset, collate_fn
-        plain = type(dataset) is PictureDataset and dataset.transform is None
+        plain = type(dataset) is ImageDataset and dataset.transform is None
         self.plain = plain and collate_fn is default_collate  # nothing is random, nor the user's
 
     def __getitems__(self, batch: tuple[int, np.ndarray]) -> Any:

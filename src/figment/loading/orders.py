@@ -1,4 +1,4 @@
-"""Which pictures an epoch shows, and in what order: plain arrays of positions, the same for the same seed and epoch."""
+"""Which images an epoch shows, and in what order: plain arrays of positions, the same for the same seed and epoch."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from figment.errors import FigmentError
 
 
 class Order(Protocol):
-    """The positions of an epoch's pictures, in the order in which they are shown.
+    """The positions of an epoch's images, in the order in which they are shown.
 
     Nothing but the epoch's number may change what is returned: that is what lets training be taken up in the middle.
     """
 
-    slot: int  # so many pictures in a row belong together; a batch holds whole slots
+    slot: int  # so many images in a row belong together; a batch holds whole slots
 
     def __len__(self) -> int:
-        """Pictures an epoch, the same in all epochs."""
+        """Images an epoch, the same in all epochs."""
         ...
 
     def __call__(self, epoch: int) -> np.ndarray:
@@ -28,7 +28,7 @@ class Order(Protocol):
 
 
 class Shuffled:
-    """Each of ``n`` pictures once an epoch."""
+    """Each of ``n`` images once an epoch."""
 
     slot = 1
 
@@ -43,14 +43,14 @@ class Shuffled:
 
 
 class Grouped:
-    """Slots of ``m`` pictures of one group, as StableRep takes several images of one caption (Tian et al. 2023, 3.2).
+    """Slots of ``m`` images of one group, as StableRep takes several images of one caption (Tian et al. 2023, 3.2).
 
-    ``groups`` is ``int64 (N,)``, the same number for pictures of one group. A picture is shown at most once an epoch. An
-    epoch goes through the groups in turns: a slot of each in random order, then a second one of each that has ``m`` pictures
+    ``groups`` is ``int64 (N,)``, the same number for images of one group. An image is shown at most once an epoch. An
+    epoch goes through the groups in turns: a slot of each in random order, then a second one of each that has ``m`` images
     left, and so on; so slots of one group are seldom in one batch. What is left over is drawn anew every epoch, and
-    groups of fewer than ``m`` pictures are left out.
+    groups of fewer than ``m`` images are left out.
 
-    Raises FigmentError where no group has ``m`` pictures.
+    Raises FigmentError where no group has ``m`` images.
     """
 
     def __init__(self, groups: np.ndarray, m: int, seed: int = 0):
@@ -58,7 +58,7 @@ class Grouped:
         self.slot, self.seed, self.n = m, seed, int((sizes // max(m, 1) * m).sum())
         if m < 1 or not self.n:
             raise FigmentError(
-                f"No group has m = {m} pictures; the largest of {len(sizes):,} has {sizes.max(initial=0):,}."
+                f"No group has m = {m} images; the largest of {len(sizes):,} has {sizes.max(initial=0):,}."
                 " Take an m between 1 and that, or make more images of each prompt (generate.images_per_class)."
             )
         self._rank = np.arange(len(groups)) - np.repeat(
@@ -83,8 +83,8 @@ class Mixed:
 
     ``labels`` holds the labels of each source, ``int64 (N_s,)``, and the positions are those in
     ``concatenate(source, source, ...)``. The sources take turns by ``weights``, so any stretch of an epoch, and with it any
-    batch, has their proportions to within a picture or so. Within a source the classes take turns in random order, and so do
-    the pictures of a class: none is shown again before all of them were. An epoch shows ``n`` pictures, by default as many as
+    batch, has their proportions to within an image or so. Within a source the classes take turns in random order, and so do
+    the images of a class: none is shown again before all of them were. An epoch shows ``n`` images, by default as many as
     the sources have together.
 
     Raises FigmentError for an empty source and for weights that are not positive.
@@ -99,9 +99,7 @@ class Mixed:
             )
         sizes = [len(own) for own in labels]
         if not all(sizes):
-            raise FigmentError(
-                f"Source {sizes.index(0)} of {len(sizes)} holds no pictures. Leave it and its weight out."
-            )
+            raise FigmentError(f"Source {sizes.index(0)} of {len(sizes)} holds no images. Leave it and its weight out.")
         self.weights = np.asarray(weights, np.float64) / sum(weights)
         self.n, self.seed = sum(sizes) if n is None else n, seed
         starts = np.cumsum([0, *sizes])
@@ -121,20 +119,20 @@ class Mixed:
 
 
 def _by_class(labels: np.ndarray, start: int) -> list[np.ndarray]:
-    """The positions of each class's pictures, counted from ``start``."""
+    """The positions of each class's images, counted from ``start``."""
     _, firsts = np.unique(np.sort(labels), return_index=True)
     return np.split(start + np.argsort(labels, kind="stable"), firsts[1:])
 
 
 def _interleave(weights: np.ndarray, n: int) -> np.ndarray:
-    """Which source each of ``n`` places belongs to: the k-th picture of one with weight w is due at time (k + 1/2) / w."""
+    """Which source each of ``n`` places belongs to: the k-th image of one with weight w is due at time (k + 1/2) / w."""
     due = [(np.arange(int(n * w) + 2) + 0.5) / w for w in weights]
     source = np.repeat(np.arange(len(weights)), [len(times) for times in due])
     return source[np.argsort(np.concatenate(due), kind="stable")[:n]]
 
 
 def _balanced(members: Sequence[np.ndarray], n: int, rng: np.random.Generator) -> np.ndarray:
-    """``n`` positions, classes in turns and the pictures of each in turns, all turns shuffled."""
+    """``n`` positions, classes in turns and the images of each in turns, all turns shuffled."""
     classes = _turns(np.arange(len(members)), n, rng)
     counts = np.bincount(classes, minlength=len(members))
     chosen = [_turns(own, count, rng) for own, count in zip(members, counts, strict=True)]

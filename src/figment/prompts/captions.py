@@ -1,7 +1,7 @@
-"""Captions of the few real pictures one has, as prompts ("Image Captions are Natural Prompts", arXiv 2307.08526).
+"""Captions of the few real images one has, as prompts ("Image Captions are Natural Prompts", arXiv 2307.08526).
 
-A captioner says what surrounds the classes in real pictures; prompts with that in them are worth more than templates.
-Only training pictures are ever looked at.
+A captioner says what surrounds the classes in real images; prompts with that in them are worth more than templates.
+Only training images are ever looked at.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from figment.prompts.sampling import open_model, open_part, quiet, sample, seed_
 from figment.prompts.words import article_of, find, mentions, tidy, with_article
 from figment.store import fingerprint
 from figment.task import Task
-from figment.types import Pictures, Prompt
+from figment.types import Images, Prompt
 
 MODEL = "microsoft/git-large-coco"
 MENTION = 0.5  # how often one kind of attribute, or a context, is put into a varied caption
@@ -28,20 +28,20 @@ VARIED = 20  # new wordings that are tried for each caption that is missing
 
 
 class Captions:
-    """``n`` different captions a class, sampled from an image-to-text model (BLIP, GIT, ViT-GPT2) on ``pictures``.
+    """``n`` different captions a class, sampled from an image-to-text model (BLIP, GIT, ViT-GPT2) on ``images``.
 
-    Each picture is captioned in turn until there are enough, ``max_tries`` x ``n`` times at most. What is then still
+    Each image is captioned in turn until there are enough, ``max_tries`` x ``n`` times at most. What is then still
     missing is made, where ``vary``, by putting the task's attributes and contexts into the captions there are. A caption
     that does not say its class gets ``prefix`` before it, with ``{}`` for the class name; one that says another class
-    instead is thrown away. All prompts from one picture share a ``group``.
+    instead is thrown away. All prompts from one image share a ``group``.
 
-    A caption depends on the seed, the picture's content and its number alone, not on the batch. Raises FigmentError for a
+    A caption depends on the seed, the image's content and its number alone, not on the batch. Raises FigmentError for a
     model that cannot be had or opened.
     """
 
     def __init__(
         self,
-        pictures: Pictures,
+        images: Images,
         model: str = MODEL,
         *,
         prefix: str = "a photo of {}",
@@ -54,7 +54,7 @@ class Captions:
         batch_size: int = 16,
         allow_pickle: bool = False,
     ):
-        self.pictures, self.folder = pictures, resolve(model, allow_pickle=allow_pickle)
+        self.images, self.folder = images, resolve(model, allow_pickle=allow_pickle)
         self.prefix, self.vary, self.max_tries, self.batch_size = prefix, vary, max_tries, batch_size
         self._settings: dict[str, Any] = {
             "temperature": temperature,
@@ -66,8 +66,8 @@ class Captions:
 
     @property
     def fingerprint(self) -> str:
-        """Of the weights and the pictures; the settings are the recipe's."""
-        return fingerprint(["captions", self.folder.fingerprint, list(self.pictures.digests)])
+        """Of the weights and the images; the settings are the recipe's."""
+        return fingerprint(["captions", self.folder.fingerprint, list(self.images.digests)])
 
     @cached_property
     def _model(self) -> tuple[Any, Any, Any]:
@@ -81,34 +81,34 @@ class Captions:
         collected = [Collected(task, label, n) for label in range(len(task.class_names))]
         with progress("caption", n * len(collected), "captions") as advance:
             for one in collected:
-                index = np.flatnonzero(self.pictures.labels == one.label)
+                index = np.flatnonzero(self.images.labels == one.label)
                 self._caption(one, index, seed)
                 if self.vary:
                     self._vary(one, np.random.default_rng([seed, one.label]))
                 advance(len(one))
-        advice = "Look at the captioner's answers to your pictures, or choose another prompts.model."
+        advice = "Look at the captioner's answers to your images, or choose another prompts.model."
         return finish(collected, "captions", advice)
 
     def _caption(self, collected: Collected, index: np.ndarray, seed: int) -> None:
-        """Captions of the pictures of one class, one picture after another, round after round."""
+        """Captions of the images of one class, one image after another, round after round."""
         drawn, most = 0, self.max_tries * collected.n if len(index) else 0
         while collected.missing > 0 and drawn < most:
             batch = min(self.batch_size, most - drawn, 2 * collected.missing)
             turns = [(int(index[i % len(index)]), i // len(index)) for i in range(drawn, drawn + batch)]
-            for (picture, _), caption in zip(turns, self._captions(turns, seed), strict=True):
-                self._add(collected, caption, self.pictures.ids[picture])
+            for (image, _), caption in zip(turns, self._captions(turns, seed), strict=True):
+                self._add(collected, caption, self.images.ids[image])
             drawn += batch
 
     def _captions(self, turns: list[tuple[int, int]], seed: int) -> list[str]:
-        """A caption for each (picture, number)."""
+        """A caption for each (image, number)."""
         model, tokenizer, processor = self._model
-        images = self.pictures.load([picture for picture, _ in turns])
+        images = self.images.load([image for image, _ in turns])
         pixels = processor(images=images, return_tensors="pt", input_data_format="channels_last")["pixel_values"]
-        seeds = [seed_of(seed, self.pictures.digests[picture], number) for picture, number in turns]
+        seeds = [seed_of(seed, self.images.digests[image], number) for image, number in turns]
         with quiet():
             return sample(model, tokenizer, {"pixel_values": pixels}, seeds, **self._settings)
 
-    def _add(self, collected: Collected, caption: str, picture: str) -> None:
+    def _add(self, collected: Collected, caption: str, image: str) -> None:
         text = tidy(caption)
         if text and collected.missing > 0 and not mentions(text, collected.names):
             others = set(collected.task.class_names) - {collected.name}
@@ -116,7 +116,7 @@ class Captions:
                 collected.rejected["that say another class"] += 1
                 return
             text = f"{self.prefix.replace('{}', with_article(collected.name))}, {text}"
-        collected.add(text, f"caption of {picture}", f"picture {picture}")
+        collected.add(text, f"caption of {image}", f"image {image}")
 
     def _vary(self, collected: Collected, rng: np.random.Generator) -> None:
         """Other wordings of the captions there are, while any are missing."""

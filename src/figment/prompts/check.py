@@ -13,7 +13,7 @@ ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")
 
 
 def check_prompts(prompts: Sequence[Prompt], class_names: Sequence[str]) -> None:
-    """Raise FigmentError, naming the prompt, for one that would lose a picture, leave the folder, or cannot be written down."""
+    """Raise FigmentError, naming the prompt, for one that would lose an image, leave the folder, or cannot be written down."""
     seen: set[str] = set()
     for prompt in prompts:
         reason = ""

@@ -10,8 +10,8 @@ from figment.recipe.plugin import PLUGIN, Plugin, kind_of
 from figment.task import PathText, Strict, Template
 
 
-class BlankFilter(Strict):
-    """Drops black and constant pictures."""
+class BlankFilterSettings(Strict):
+    """Drops black and constant images."""
 
     kind: Literal["blank"] = "blank"
     minimum_std: float = Field(2.0, ge=0, description="in grey levels, 0 to 255")
@@ -20,8 +20,8 @@ class BlankFilter(Strict):
 FilterModel = Annotated[PathText | None, Field(description="a CLIP folder or Hub id; None = train.encoder")]
 
 
-class ClipFilter(Strict):
-    """Drops pictures that CLIP does not take for their own class."""
+class ClipFilterSettings(Strict):
+    """Drops images that CLIP does not take for their own class."""
 
     kind: Literal["clip"] = "clip"
     model: FilterModel = None
@@ -33,22 +33,22 @@ class ClipFilter(Strict):
     templates: list[Template] | None = Field(None, description="None = the task's")
 
     @model_validator(mode="after")
-    def _needs_k(self) -> ClipFilter:
+    def _needs_k(self) -> ClipFilterSettings:
         if self.rule != "threshold" and self.k is None:
             raise ValueError(f"rule {self.rule!r} needs k, the number of images to keep of each class")
         return self
 
 
-class ArgmaxFilter(Strict):
-    """Drops pictures that CLIP would rather call another class."""
+class ArgmaxFilterSettings(Strict):
+    """Drops images that CLIP would rather call another class."""
 
     kind: Literal["argmax"] = "argmax"
     model: FilterModel = None
     templates: list[Template] | None = Field(None, description="None = the task's")
 
 
-class RealFilter(Strict):
-    """Drops pictures that lie close to real training pictures of other classes. Needs task.real.train."""
+class RealFilterSettings(Strict):
+    """Drops images that lie close to real training images of other classes. Needs task.real.train."""
 
     kind: Literal["real"] = "real"
     model: FilterModel = None
@@ -56,13 +56,13 @@ class RealFilter(Strict):
         0.95,
         ge=0,
         le=1,
-        description="close = closer than this share of the real pictures is to another class; as many real ones would pass",
+        description="close = closer than this share of the real images is to another class; as many real ones would pass",
     )
     threshold: float | None = Field(None, ge=-1, le=1, description="a cosine in place of the quantile's")
 
 
-class CentroidFilter(Strict):
-    """Drops the pictures farthest from the centre of their class, or the most typical ones."""
+class CentroidFilterSettings(Strict):
+    """Drops the images farthest from the centre of their class, or the most typical ones."""
 
     kind: Literal["centroid"] = "centroid"
     model: FilterModel = None
@@ -73,14 +73,14 @@ class CentroidFilter(Strict):
     drop_nearest: float = Field(0.0, ge=0, lt=1, description="share of each class: the most typical, least informative")
 
     @model_validator(mode="after")
-    def _leaves_some(self) -> CentroidFilter:
+    def _leaves_some(self) -> CentroidFilterSettings:
         if self.drop_farthest + self.drop_nearest >= 1:
             raise ValueError("drop_farthest and drop_nearest together must be below 1, or nothing is left")
         return self
 
 
-class DuplicateFilter(Strict):
-    """Drops what is nearly the same as an earlier picture of its class."""
+class DuplicateFilterSettings(Strict):
+    """Drops what is nearly the same as an earlier image of its class."""
 
     kind: Literal["duplicate"] = "duplicate"
     model: FilterModel = None
@@ -88,12 +88,12 @@ class DuplicateFilter(Strict):
         0.99,
         ge=-1,
         le=1,
-        description="cosine above which two pictures are the same; high, since distinct photographs reach 0.98 with some encoders. 1 = exact copies only",
+        description="cosine above which two images are the same; high, since distinct photographs reach 0.98 with some encoders. 1 = exact copies only",
     )
 
 
-class MemorisedFilter(Strict):
-    """Drops copies of real training pictures, and of test pictures."""
+class MemorisedFilterSettings(Strict):
+    """Drops copies of real training images, and of test images."""
 
     kind: Literal["memorised"] = "memorised"
     model: FilterModel = None
@@ -101,24 +101,24 @@ class MemorisedFilter(Strict):
         0.99,
         ge=0,
         le=1,
-        description="a copy = nearer to a real picture than this share of the training pictures is to others",
+        description="a copy = nearer to a real image than this share of the training images is to others",
     )
     threshold: float | None = Field(
         None, ge=-1, le=1, description="a cosine in place of the quantile's; needed without task.real.train"
     )
     test: Literal["drop", "report", "off"] = Field(
-        "drop", description="copies of test pictures: drop, keep and report, or do not look; exact pixels always count"
+        "drop", description="copies of test images: drop, keep and report, or do not look; exact pixels always count"
     )
 
 
 Filter = Annotated[
-    Annotated[BlankFilter, Tag("blank")]
-    | Annotated[ClipFilter, Tag("clip")]
-    | Annotated[ArgmaxFilter, Tag("argmax")]
-    | Annotated[RealFilter, Tag("real")]
-    | Annotated[CentroidFilter, Tag("centroid")]
-    | Annotated[DuplicateFilter, Tag("duplicate")]
-    | Annotated[MemorisedFilter, Tag("memorised")]
+    Annotated[BlankFilterSettings, Tag("blank")]
+    | Annotated[ClipFilterSettings, Tag("clip")]
+    | Annotated[ArgmaxFilterSettings, Tag("argmax")]
+    | Annotated[RealFilterSettings, Tag("real")]
+    | Annotated[CentroidFilterSettings, Tag("centroid")]
+    | Annotated[DuplicateFilterSettings, Tag("duplicate")]
+    | Annotated[MemorisedFilterSettings, Tag("memorised")]
     | Annotated[Plugin, Tag(PLUGIN)],
     Discriminator(kind_of),
 ]

@@ -6,13 +6,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from figment.generate.adapt_settings import AdaptSettings
+from figment.generate.finetune_settings import FinetuneSettings
 from figment.generate.real_guidance_settings import RealGuidanceSettings
 from figment.recipe.plugin import PLUGIN, Plugin, kind_of
 from figment.task import PathText, Strict, Text
 
 
-class Diffusers(Strict):
+class DiffusersSettings(Strict):
     """A diffusers text-to-image pipeline and how it samples. Names are those of diffusers."""
 
     kind: Literal["diffusers"] = "diffusers"
@@ -32,18 +32,18 @@ class Diffusers(Strict):
     batch_size: int | Literal["auto"] = Field("auto", description="halved by itself when memory runs out")
     shard_size: int = Field(256, ge=1, description="images a file; an interrupted run loses at most the one it is at")
     allow_pickle: bool = Field(False, description="load weights stored as pickles, which can run code")
-    adapt: AdaptSettings | None = Field(
+    finetune: FinetuneSettings | None = Field(
         None,
-        description="tune the model on the real pictures first (DataDream's LoRA); {} = with the defaults, None = do not",
+        description="tune the model on the real images first (DataDream's LoRA); {} = with the defaults, None = do not",
     )
     real_guidance: RealGuidanceSettings | None = Field(
         None,
-        description="start each image from a noised real picture of few_shot; {} = as noisy as the paper has it, None = from noise",
+        description="start each image from a noised real image of few_shot; {} = as noisy as the paper has it, None = from noise",
     )
 
 
-class Procedural(Strict):
-    """Pictures drawn by arithmetic: the whole path without a model."""
+class ProceduralSettings(Strict):
+    """Images drawn by arithmetic: the whole path without a model."""
 
     kind: Literal["procedural"] = "procedural"
     images_per_class: int = Field(200, ge=1, description="attempts for each class, spread evenly over its prompts")
@@ -66,8 +66,8 @@ def _generator_kind(value: Any) -> str:
 
 
 Generate = Annotated[
-    Annotated[Diffusers, Tag("diffusers")]
-    | Annotated[Procedural, Tag("procedural")]
+    Annotated[DiffusersSettings, Tag("diffusers")]
+    | Annotated[ProceduralSettings, Tag("procedural")]
     | Annotated[GeneratorPlugin, Tag(PLUGIN)],
     Discriminator(_generator_kind),
 ]

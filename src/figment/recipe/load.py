@@ -10,8 +10,8 @@ from typing import Any
 from figment import plain_yaml
 from figment.errors import FigmentError, nearest
 from figment.files import as_path
-from figment.recipe.generate import Diffusers
-from figment.recipe.prompts import Captions, Seq2Seq
+from figment.recipe.generate import DiffusersSettings
+from figment.recipe.prompts import CaptionsSettings, Seq2SeqSettings
 from figment.recipe.recipe import Recipe, default_of, put, validate
 
 
@@ -90,9 +90,9 @@ def _with_absolute_paths(recipe: Recipe, base: Path) -> Recipe:
     real = recipe.task.real
     fields: dict[str, Any] = {f"task.real.{split}": getattr(real, split) for split in ("train", "val", "test")}
     fields |= {"train.encoder": recipe.train.encoder}
-    if isinstance(recipe.generate, Diffusers):
+    if isinstance(recipe.generate, DiffusersSettings):
         fields |= {"generate.model": recipe.generate.model}
-    if isinstance(recipe.prompts, Seq2Seq | Captions):
+    if isinstance(recipe.prompts, Seq2SeqSettings | CaptionsSettings):
         fields |= {"prompts.model": recipe.prompts.model}
     fields |= {f"filters.{i}.model": f.model for i, f in enumerate(recipe.filters) if hasattr(f, "model")}
     if recipe.few_shot is not None:

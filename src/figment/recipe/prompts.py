@@ -12,14 +12,14 @@ from figment.recipe.plugin import PLUGIN, Plugin, kind_of
 from figment.task import PathText, Strict, Template
 
 
-class Templates(Strict):
+class TemplatesSettings(Strict):
     """Template and class name, nothing else (strategy B of He et al. 2023)."""
 
     kind: Literal["templates"] = "templates"
     templates: list[Template] | None = Field(None, description="None = the task's")
 
 
-class Attributes(Strict):
+class AttributesSettings(Strict):
     """Class x attributes x context, all different."""
 
     kind: Literal["attributes"] = "attributes"
@@ -30,7 +30,7 @@ class Attributes(Strict):
     synonyms: bool = Field(True, description="also use the task's other words for a class")
 
 
-class Seq2Seq(Strict):
+class Seq2SeqSettings(Strict):
     """Sentences from a word-to-sentence model, with the settings of He et al. 2023 ("LE")."""
 
     kind: Literal["seq2seq"] = "seq2seq"
@@ -50,7 +50,7 @@ class Seq2Seq(Strict):
     allow_pickle: bool = Field(False, description="load weights stored as pickles, which can run code")
 
 
-class Chat(Strict):
+class ChatSettings(Strict):
     """Captions from a language model behind an OpenAI-compatible server: vLLM, llama.cpp, Ollama, or a hosted one."""
 
     kind: Literal["chat"] = "chat"
@@ -108,8 +108,8 @@ class Chat(Strict):
         return extra
 
 
-class Captions(Strict):
-    """Captions of the real training pictures by an image-to-text model, varied."""
+class CaptionsSettings(Strict):
+    """Captions of the real training images by an image-to-text model, varied."""
 
     kind: Literal["captions"] = "captions"
     model: PathText = Field(
@@ -125,16 +125,16 @@ class Captions(Strict):
     top_p: float = Field(0.9, gt=0, le=1, description="share of the probability to choose from")
     max_new_tokens: int = Field(40, ge=1, description="of a caption")
     max_tries: int = Field(3, ge=1, description="x per_class captions are drawn at most; then vary, then templates")
-    batch_size: int = Field(16, ge=1, description="pictures; changes the speed alone")
+    batch_size: int = Field(16, ge=1, description="images; changes the speed alone")
     allow_pickle: bool = Field(False, description="load weights stored as pickles, which can run code")
 
 
 Prompts = Annotated[
-    Annotated[Templates, Tag("templates")]
-    | Annotated[Attributes, Tag("attributes")]
-    | Annotated[Seq2Seq, Tag("seq2seq")]
-    | Annotated[Chat, Tag("chat")]
-    | Annotated[Captions, Tag("captions")]
+    Annotated[TemplatesSettings, Tag("templates")]
+    | Annotated[AttributesSettings, Tag("attributes")]
+    | Annotated[Seq2SeqSettings, Tag("seq2seq")]
+    | Annotated[ChatSettings, Tag("chat")]
+    | Annotated[CaptionsSettings, Tag("captions")]
     | Annotated[Plugin, Tag(PLUGIN)],
     Discriminator(kind_of),
 ]

@@ -8,10 +8,10 @@ import yaml
 from pydantic import Field, JsonValue, ValidationError, field_validator, model_validator
 
 from figment.errors import FigmentError
-from figment.recipe.filters import BlankFilter, ClipFilter, Filter
-from figment.recipe.generate import Diffusers, Generate
+from figment.recipe.filters import BlankFilterSettings, ClipFilterSettings, Filter
+from figment.recipe.generate import DiffusersSettings, Generate
 from figment.recipe.mistakes import explain
-from figment.recipe.prompts import Attributes, Prompts
+from figment.recipe.prompts import AttributesSettings, Prompts
 from figment.recipe.table import Table
 from figment.recipe.train import Evaluate, FewShot, Train
 from figment.task import Strict, Task, Text, builtin
@@ -23,12 +23,12 @@ class Recipe(Strict):
     name: Text = "figment"
     seed: int = Field(0, ge=0, lt=2**32)
     task: Task
-    prompts: Prompts = Attributes()
-    generate: Generate = Diffusers()
-    filters: list[Filter] = [BlankFilter(), ClipFilter()]
+    prompts: Prompts = AttributesSettings()
+    generate: Generate = DiffusersSettings()
+    filters: list[Filter] = [BlankFilterSettings(), ClipFilterSettings()]
     few_shot: FewShot | None = Field(
         None,
-        description="real pictures that may be learnt from; None = the classifier learns from generated ones alone",
+        description="real images that may be learnt from; None = the classifier learns from generated ones alone",
     )
     train: Train = Train()
     evaluate: Evaluate = Evaluate()
@@ -53,21 +53,21 @@ class Recipe(Strict):
     @model_validator(mode="after")
     def _goes_together(self) -> Recipe:
         """Settings of one part that need another."""
-        guided = isinstance(self.generate, Diffusers) and self.generate.real_guidance is not None
+        guided = isinstance(self.generate, DiffusersSettings) and self.generate.real_guidance is not None
         if self.few_shot is None:
             for wants, field in ((guided, "generate.real_guidance"), (self.evaluate.baselines, "evaluate.baselines")):
                 if wants:
                     raise ValueError(
-                        f"{field} needs few real pictures to start from: give few_shot, such as few_shot: {{shots: 16}}"
+                        f"{field} needs few real images to start from: give few_shot, such as few_shot: {{shots: 16}}"
                     )
             if self.train.order != "mix":
                 raise ValueError(
-                    f"train.order: {self.train.order} learns from real pictures besides generated ones: give few_shot, such as"
+                    f"train.order: {self.train.order} learns from real images besides generated ones: give few_shot, such as"
                     " few_shot: {shots: 16}, or leave train.order out"
                 )
-        if self.train.live is not None and self.evaluate.exchange_rate:
+        if self.train.unfrozen is not None and self.evaluate.exchange_rate:
             raise ValueError(
-                "train.live runs the encoder in every training, and the exchange rate takes dozens of them. Set "
+                "train.unfrozen runs the encoder in every training, and the exchange rate takes dozens of them. Set "
                 "evaluate.exchange_rate: false"
             )
         if self.table is not None and self.arms:
@@ -133,7 +133,7 @@ def put(data: Any, field: str, value: Any) -> None:
         else:
             if isinstance(data.get(name), str) and name == "task":
                 data[name] = builtin(data[name])
-            if data.get(name) is None:  # left out, or null as generate.adapt may be
+            if data.get(name) is None:  # left out, or null as generate.finetune may be
                 data[name] = {}
             data = data[name]
         if not isinstance(data, dict | list):

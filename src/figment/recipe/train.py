@@ -6,25 +6,25 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from figment.classify.settings import LiveSettings, MixSettings
+from figment.learners.clip_head.settings import MixSettings, UnfrozenSettings
 from figment.task import PathText, Strict
 
 Baseline = Literal["tip_adapter", "tip_adapter_f", "coop", "linear_probe", "augmented"]
 
 
 class FewShot(Strict):
-    """The few real pictures there are to learn from: so many of each class, drawn from task.real.train with the recipe's seed."""
+    """The few real images there are to learn from: so many of each class, drawn from task.real.train with the recipe's seed."""
 
-    shots: int = Field(16, ge=1, description="real pictures of each class")
+    shots: int = Field(16, ge=1, description="real images of each class")
     split: PathText | None = Field(
-        None, description="a split file that names the pictures (figment's or CoOp's), in place of a draw"
+        None, description="a split file that names the images (figment's or CoOp's), in place of a draw"
     )
 
 
 class Train(MixSettings):
-    """The CLIP classifier: a head that starts as the class names' text features, tuned on the kept pictures.
+    """The CLIP classifier: a head that starts as the class names' text features, tuned on the kept images.
 
-    With ``few_shot`` it learns from those real pictures as well, in the ``order`` and with the weights given here.
+    With ``few_shot`` it learns from those real images as well, in the ``order`` and with the weights given here.
     """
 
     model_config = ConfigDict(allow_inf_nan=False)
@@ -38,12 +38,12 @@ class Train(MixSettings):
     ensemble: bool = Field(False, description="start the head from task.ensemble in place of task.templates")
     seeds: int = Field(3, ge=1, description="tunings, averaged in the result")
     images_per_class: int | None = Field(
-        None, ge=1, description="learn from the first so many kept pictures of each class; None = all"
+        None, ge=1, description="learn from the first so many kept images of each class; None = all"
     )
     wise_ft: float = Field(
         1.0, ge=0, le=1, description="weight of the tuned classifier in its mean with the untuned one; 1 = it alone"
     )
-    live: LiveSettings | None = Field(
+    unfrozen: UnfrozenSettings | None = Field(
         None,
         description="run the encoder in training, and tune some of it or let its BatchNorm go on; None = features once",
     )
@@ -64,20 +64,20 @@ class Train(MixSettings):
 
 
 class Evaluate(Strict):
-    """Real pictures decide. The test pictures are read here; besides, the filter ``memorised`` takes copies of them out."""
+    """Real images decide. The test images are read here; besides, the filter ``memorised`` takes copies of them out."""
 
-    real_all: bool = Field(True, description="also tune on all real training pictures: the ceiling")
+    real_all: bool = Field(True, description="also tune on all real training images: the ceiling")
     exchange_rate: bool = Field(
-        True, description="also tune on 1, 2, 4 ... real pictures a class: what is the synthetic set worth?"
+        True, description="also tune on 1, 2, 4 ... real images a class: what is the synthetic set worth?"
     )
     shots: list[Annotated[int, Field(ge=1)]] = Field([1, 2, 4, 8, 16, 32, 64], min_length=1)
-    draws: int = Field(5, ge=2, description="random choices of the real pictures at each number of shots")
+    draws: int = Field(5, ge=2, description="random choices of the real images at each number of shots")
     baselines: list[Baseline] = Field(
-        [], description="other ways to learn from the few_shot pictures alone, measured beside the recipe's"
+        [], description="other ways to learn from the few_shot images alone, measured beside the recipe's"
     )
     fidelity: bool = Field(
         False,
-        description="also judge the kept pictures: Frechet distance to task.real.train in the encoder's features, and the "
+        description="also judge the kept images: Frechet distance to task.real.train in the encoder's features, and the "
         "share that the untuned classifier calls by their class",
     )
 

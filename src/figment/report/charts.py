@@ -142,12 +142,12 @@ def learning_curve(
     worth: float | None = None,
     worth_ci: Span | None = None,
 ) -> Markup:
-    """Accuracy of real pictures alone over shots, the synthetic accuracy as a level line, and where the two cross.
+    """Accuracy of real images alone over shots, the synthetic accuracy as a level line, and where the two cross.
 
     Args:
-        real: accuracy (mean and interval over draws) at each number of real pictures a class.
-        synthetic: the accuracy that the synthetic pictures reach.
-        worth: the crossing, in real pictures a class; ``worth_ci`` its interval, whose end may be infinite.
+        real: accuracy (mean and interval over draws) at each number of real images a class.
+        synthetic: the accuracy that the synthetic images reach.
+        worth: the crossing, in real images a class; ``worth_ci`` its interval, whose end may be infinite.
     """
     shots = sorted(real)
     x, y = shots_axis(shots), accuracy_axis([*real.values(), *([synthetic] if synthetic else [])])
@@ -160,8 +160,8 @@ def learning_curve(
     body += [_dot("dot real", x(s), 100 - y(real[s].value), 4.5) for s in shots]
     if synthetic and worth is not None:
         body += [_crossing(x, y, synthetic.value, worth, worth_ci)]
-    title = "Real pictures alone: " + ", ".join(f"{interval(real[s])} at {s} a class" for s in shots)
-    return _svg("plane", title + (f"; synthetic pictures: {interval(synthetic)}" if synthetic else ""), _join(body))
+    title = "Real images alone: " + ", ".join(f"{interval(real[s])} at {s} a class" for s in shots)
+    return _svg("plane", title + (f"; synthetic images: {interval(synthetic)}" if synthetic else ""), _join(body))
 
 
 def history(losses: Mapping[str, Sequence[float]]) -> Markup:

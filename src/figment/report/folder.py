@@ -15,31 +15,31 @@ import yaml
 
 from figment import files
 from figment.errors import FigmentError
-from figment.pictures import ShardPictures, open_shards
-from figment.pictures.unreadable import named
-from figment.pictures.verdicts import read_verdicts
+from figment.images_in import ShardImages, open_shards
+from figment.images_in.unreadable import named
+from figment.images_in.verdicts import read_verdicts
 from figment.report.page import NOT_MEASURED, Arm, Comparison, Conclusion, Counts, Curve, Model, Report, Tile, thumbnail
 from figment.types import Result
 
 KEPT_TILES, REJECTED_TILES = 80, 40
 
 SENTENCES = {
-    "helps": "Tuning on the generated images makes the classifier better on real pictures than it is from words alone.",
-    "hurts": "Tuning on the generated images makes the classifier worse on real pictures than it is from words alone.",
-    "no evidence": "The test pictures do not show whether the generated images help or hurt: the interval includes zero.",
+    "helps": "Tuning on the generated images makes the classifier better on real images than it is from words alone.",
+    "hurts": "Tuning on the generated images makes the classifier worse on real images than it is from words alone.",
+    "no evidence": "The test images do not show whether the generated images help or hurt: the interval includes zero.",
 }
 FEW_SHOT_SENTENCES = {
-    "helps": "With the generated images the classifier is better on real pictures than it is from the few real ones alone.",
-    "hurts": "With the generated images the classifier is worse on real pictures than it is from the few real ones alone.",
-    "no evidence": "The test pictures do not show whether the generated images add to the few real ones: the interval includes zero.",
+    "helps": "With the generated images the classifier is better on real images than it is from the few real ones alone.",
+    "hurts": "With the generated images the classifier is worse on real images than it is from the few real ones alone.",
+    "no evidence": "The test images do not show whether the generated images add to the few real ones: the interval includes zero.",
 }
-REAL_ALONE = "real pictures alone"
+REAL_ALONE = "real images alone"
 BASELINES = {
-    "tip_adapter": ("Tip-Adapter", "a cache of the real pictures beside the zero-shot classifier, no training"),
+    "tip_adapter": ("Tip-Adapter", "a cache of the real images beside the zero-shot classifier, no training"),
     "tip_adapter_f": ("Tip-Adapter-F", "that cache, tuned"),
-    "coop": ("CoOp", "the words around the class names learnt from the real pictures"),
-    "linear_probe": ("linear probe", "logistic regression on the real pictures, no words"),
-    "augmented": ("real + augmentation", "the real pictures, cropped and mirrored at random"),
+    "coop": ("CoOp", "the words around the class names learnt from the real images"),
+    "linear_probe": ("linear probe", "logistic regression on the real images, no words"),
+    "augmented": ("real + augmentation", "the real images, cropped and mirrored at random"),
 }
 
 
@@ -81,7 +81,7 @@ def report_of(folder: Path) -> Report:
     own = next((a for a in arms if a.result is results.get("top1/synthetic")), None)
     missing = _missing(recipe, results)
     return Report(
-        title=f"{folder.resolve().name}: can generated pictures stand in?",
+        title=f"{folder.resolve().name}: can generated images stand in?",
         question=_question(recipe, generator, images, class_names),
         verdict=_conclusion(results),
         arms=arms,
@@ -102,7 +102,7 @@ def report_of(folder: Path) -> Report:
     )
 
 
-def read_reasons(folder: Path, images: ShardPictures) -> list[tuple[str, str, dict[str, float]]]:
+def read_reasons(folder: Path, images: ShardImages) -> list[tuple[str, str, dict[str, float]]]:
     """For each image, in order: the filter that rejected it and its reason (both empty when kept), and all its scores."""
     verdicts = read_verdicts(folder, images)
     names = [*verdicts.filters, ""]  # -1: kept
@@ -137,10 +137,10 @@ def _what(recipe: dict[str, Any]) -> str:
     parts.append("cross-entropy" if soft == 0 else f"soft targets (weight {soft:g}, T {train['temperature']:g})")
     if recipe["few_shot"]:
         few = recipe["few_shot"]
-        parts.insert(0, "the split's real pictures" if few["split"] else f"{few['shots']} real pictures a class")
+        parts.insert(0, "the split's real images" if few["split"] else f"{few['shots']} real images a class")
         if recipe["generate"].get("real_guidance"):
             parts.append("real guidance")
-    if recipe["generate"].get("adapt"):
+    if recipe["generate"].get("finetune"):
         parts.append("generator tuned on them")
     return ", ".join(parts)
 
@@ -148,7 +148,7 @@ def _what(recipe: dict[str, Any]) -> str:
 def _arms(folder: Path, recipe: dict[str, Any], results: dict[str, Result]) -> list[Arm]:
     if "top1/zero_shot" not in results:
         return []
-    arms = [Arm("zero-shot", "the class names' text features, no pictures", results["top1/zero_shot"])]
+    arms = [Arm("zero-shot", "the class names' text features, no images", results["top1/zero_shot"])]
     for other in arm_folders(folder):
         theirs = {k: _with_class_intervals(r) for k, r in latest_results(other).items()}
         if "top1/synthetic" in theirs:
@@ -157,11 +157,11 @@ def _arms(folder: Path, recipe: dict[str, Any], results: dict[str, Result]) -> l
     arms += _few_shot_arms(results)
     arms.append(Arm(recipe["name"], _what(recipe), results["top1/synthetic"], results["gain/synthetic"]))
     if "top1/real_all" in results:
-        n = results["top1/real_all"].details["pictures"]
+        n = results["top1/real_all"].details["images"]
         arms.append(
             Arm(
-                "all real pictures",
-                f"the ceiling: {n:,} real training pictures",
+                "all real images",
+                f"the ceiling: {n:,} real training images",
                 results["top1/real_all"],
                 results["gain/real_all"],
             )
@@ -170,14 +170,14 @@ def _arms(folder: Path, recipe: dict[str, Any], results: dict[str, Result]) -> l
 
 
 def _few_shot_arms(results: dict[str, Result]) -> list[Arm]:
-    """What the few real pictures do without generated ones."""
+    """What the few real images do without generated ones."""
     if "top1/real_only" not in results:
         return []
     own = results["top1/real_only"]
     arms = [
         Arm(
             REAL_ALONE,
-            f"tuned on the {own.details['pictures']:,} real pictures of few_shot",
+            f"tuned on the {own.details['images']:,} real images of few_shot",
             own,
             results["gain/real_only"],
         )
@@ -196,7 +196,7 @@ def _conclusion(results: dict[str, Result]) -> Conclusion:
         return NOT_MEASURED
     word = "helps" if gain.ci[0] > 0 else "hurts" if gain.ci[1] < 0 else "no evidence"
     rate = results.get("exchange_rate")
-    what = "The few real pictures and the synthetic set together are" if few else "The synthetic set is"
+    what = "The few real images and the synthetic set together are" if few else "The synthetic set is"
     exchange = f"{what} worth {rate.details['text']} real photographs a class." if rate else ""
     sentence, against = (FEW_SHOT_SENTENCES[word], REAL_ALONE) if few else (SENTENCES[word], "zero-shot")
     return Conclusion(word, sentence, gain, exchange, against)  # type: ignore[arg-type]
@@ -221,11 +221,11 @@ def _curve(results: dict[str, Result]) -> Curve | None:
 
 
 def _question(
-    recipe: dict[str, Any], generator: dict[str, Any], images: ShardPictures, class_names: list[str]
+    recipe: dict[str, Any], generator: dict[str, Any], images: ShardImages, class_names: list[str]
 ) -> list[tuple[str, str]]:
     g, task, few = recipe["generate"], recipe["task"], recipe["few_shot"]
     real = task["real"]
-    drawn = few and f"{few['shots']} real pictures a class, drawn with seed {recipe['seed']}"
+    drawn = few and f"{few['shots']} real images a class, drawn with seed {recipe['seed']}"
     few_shot = few and (f"the split {few['split']}" if few["split"] else drawn)
     return [
         ("Classes", f"{len(class_names)}: {', '.join(class_names)}"),
@@ -238,7 +238,7 @@ def _question(
         ("Filters", ", ".join(f["kind"] for f in recipe["filters"]) or "none"),
         *([("Few-shot", few_shot)] if few_shot else []),
         ("Classifier", f"{recipe['train']['encoder']} with a tuned head, {recipe['train']['seeds']} seeds"),
-        ("Real pictures", "; ".join(f"{split}: {where}" for split, where in real.items() if where) or "none"),
+        ("Real images", "; ".join(f"{split}: {where}" for split, where in real.items() if where) or "none"),
     ]
 
 
@@ -250,14 +250,14 @@ def _caveats(recipe: dict[str, Any], results: dict[str, Result]) -> list[str]:
         )
     if results:
         caveats.append(
-            "The intervals cover the choice of test pictures and the training seeds; the synthetic set itself is one draw of the generator."
+            "The intervals cover the choice of test images and the training seeds; the synthetic set itself is one draw of the generator."
         )
     few = recipe["few_shot"]
     if few and results:
         which = f"the split {few['split']}" if few["split"] else f"one draw of {few['shots']} a class"
-        caveats.append(f"The real pictures that were learnt from are {which}: others would give other numbers.")
+        caveats.append(f"The real images that were learnt from are {which}: others would give other numbers.")
     if recipe["train"]["select"] == "test_best":
-        caveats.append("The epoch was chosen on the test pictures: the numbers are too good.")
+        caveats.append("The epoch was chosen on the test images: the numbers are too good.")
     if "exchange_rate" in results:
         caveats.append(
             "The exchange rate holds for this encoder, this way of tuning and photographs like those of the training folder."
@@ -266,16 +266,16 @@ def _caveats(recipe: dict[str, Any], results: dict[str, Result]) -> list[str]:
 
 
 def _left_out(folder: Path) -> list[str]:
-    """A sentence for each split of real pictures that some could not be read of."""
+    """A sentence for each split of real images that some could not be read of."""
     unreadable = files.read_json(folder / "model" / "stage.json").get("unreadable", {})
     return [
-        f"{len(pictures):,} real {split} pictures could not be read and were left out: {named(pictures)}."
-        for split, pictures in unreadable.items()
+        f"{len(images):,} real {split} images could not be read and were left out: {named(images)}."
+        for split, images in unreadable.items()
     ]
 
 
 def _kept_all_the_same(reasons: list[tuple[str, str, dict[str, float]]]) -> list[str]:
-    """What filters have against pictures that they let through, as the recipe told them to."""
+    """What filters have against images that they let through, as the recipe told them to."""
     kept = [scores for filter, _, scores in reasons if not filter]
     filled, copies = (sum(name in scores for scores in kept) for name in ("clip_filled", "test_copy"))
     caveats = []
@@ -285,7 +285,7 @@ def _kept_all_the_same(reasons: list[tuple[str, str, dict[str, float]]]) -> list
         )
     if copies:
         caveats.append(
-            f"Copies of test pictures among the {len(kept):,} kept images: {copies:,}. The numbers may be too good."
+            f"Copies of test images among the {len(kept):,} kept images: {copies:,}. The numbers may be too good."
         )
     return caveats
 
@@ -294,12 +294,12 @@ def _missing(recipe: dict[str, Any], results: dict[str, Result]) -> dict[str, st
     missing = {}
     real = recipe["task"]["real"]
     if not results:
-        missing["arms"] = "No real test pictures were given (task.real.test), so nothing was measured."
+        missing["arms"] = "No real test images were given (task.real.test), so nothing was measured."
     elif "exchange_rate" not in results:
         why = (
             "it was switched off (evaluate.exchange_rate)"
             if real["train"]
-            else "no real training pictures were given (task.real.train)"
+            else "no real training images were given (task.real.train)"
         )
         missing["exchange"] = f"The exchange rate was not measured: {why}."
     if not recipe["filters"]:
@@ -308,9 +308,9 @@ def _missing(recipe: dict[str, Any], results: dict[str, Result]) -> dict[str, st
 
 
 def _tiles(
-    images: ShardPictures, reasons: list, class_names: list[str], recipe: dict[str, Any], folder: Path, kept: bool
+    images: ShardImages, reasons: list, class_names: list[str], recipe: dict[str, Any], folder: Path, kept: bool
 ) -> list[Tile]:
-    """A few pictures a class, spread over the data set."""
+    """A few images a class, spread over the data set."""
     chosen: list[int] = []
     rows = np.array([i for i, (filter, _, _) in enumerate(reasons) if (not filter) == kept], np.int64)
     a_class = max(1, (KEPT_TILES if kept else REJECTED_TILES) // max(1, min(len(class_names), 20)))
@@ -323,7 +323,7 @@ def _tiles(
     ]
 
 
-def _counts(folder: Path, images: ShardPictures, reasons: list, class_names: list[str]) -> Counts:
+def _counts(folder: Path, images: ShardImages, reasons: list, class_names: list[str]) -> Counts:
     stage = files.read_json(folder / "images" / "stage.json")["counts"]
     rejected = Counter((filter, reason) for filter, reason, _ in reasons if filter)
     kept = [i for i, (filter, _, _) in enumerate(reasons) if not filter]

@@ -56,7 +56,7 @@ class Conclusion:
     against: str = "zero-shot"  # the arm that the difference is measured against
 
 
-NOT_MEASURED = Conclusion("not measured", "no real test pictures")
+NOT_MEASURED = Conclusion("not measured", "no real test images")
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,9 @@ class Arm:
 
 @dataclass(frozen=True)
 class Curve:
-    """What the synthetic pictures are worth in real ones.
+    """What the synthetic images are worth in real ones.
 
-    ``real`` holds the accuracy of real pictures alone at each number of them a class (mean and interval over draws, the draws in
+    ``real`` holds the accuracy of real images alone at each number of them a class (mean and interval over draws, the draws in
     ``details["per_seed"]``); ``synthetic`` the accuracy to match; ``worth`` the number a class at which they meet, None when they
     do not meet in the measured range; an end of ``worth_ci`` may be 0 or ``math.inf``.
     """
@@ -97,7 +97,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Tile:
-    """A picture of the grids: PNG bytes (see ``thumbnail``), its class and prompt, and a filter's reason and scores if rejected."""
+    """An image of the grids: PNG bytes (see ``thumbnail``), its class and prompt, and a filter's reason and scores if rejected."""
 
     png: bytes
     label: str
@@ -134,14 +134,14 @@ class Model:
 class Report:
     """Everything the page shows, in its order.
 
-    Pictures travel inside the page, so give a few a class: a row holds 11 small ones or 6 of 128 pixels, these about 30 kB each.
+    Images travel inside the page, so give a few a class: a row holds 11 small ones or 6 of 128 pixels, these about 30 kB each.
     """
 
     title: str
     verdict: Conclusion = NOT_MEASURED
     question: Sequence[
         tuple[str, str]
-    ] = ()  # (label, text): classes, prompts, generator, number of images, filters, test pictures...
+    ] = ()  # (label, text): classes, prompts, generator, number of images, filters, test images...
     arms: Sequence[Arm] = ()
     baseline: str = "zero-shot"  # what the arms' differences are measured against
     curve: Curve | None = None
@@ -224,7 +224,7 @@ def templates() -> jinja2.Environment:
         "interval": text.interval,
     }
     environment.filters |= {"thousands": "{:,}".format}
-    environment.globals |= {"charts": charts, "text": text, "picture": _picture, "max_class_rows": MAX_CLASS_ROWS}
+    environment.globals |= {"charts": charts, "text": text, "image": _image, "max_class_rows": MAX_CLASS_ROWS}
     return environment
 
 
@@ -274,7 +274,7 @@ def _class_mark(result: Result, name: str, kind: str, y: float) -> charts.Mark:
     return charts.Mark(result.per_class[name], result.details.get("per_class_ci", {}).get(name), kind, y)
 
 
-def _picture(tile: Tile) -> Markup:
+def _image(tile: Tile) -> Markup:
     """The tile's image, small ones enlarged by a whole number to about 72 pixels with hard edges."""
     if not tile.png.startswith(PNG_SIGNATURE):
         raise ValueError(f"Tile.png must hold PNG bytes; these start with {tile.png[:8]!r}")

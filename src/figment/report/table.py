@@ -28,7 +28,7 @@ NUMBER = re.compile(r"(?<![\w.,-])(\d[\d,]*(?:\.\d+)?|\.\d+)(?:\s?([kM])\b)?")
 @dataclass(frozen=True)
 class Cell:
     """A number of ours: mean over seeds and 95 % interval in the metric's unit, accuracies in [0, 1]. ``n`` counts the
-    test pictures; ``note`` becomes a footnote."""
+    test images; ``note`` becomes a footnote."""
 
     value: float
     ci: tuple[float, float]

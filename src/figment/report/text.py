@@ -58,7 +58,7 @@ def plain(value: float) -> str:
 
 
 def quantity(value: float) -> str:
-    """A number of things, such as pictures: ``0.5``, ``16``, ``50,000``, ``1.2 M``."""
+    """A number of things, such as images: ``0.5``, ``16``, ``50,000``, ``1.2 M``."""
     return f"{value / 1e6:g} M" if value >= 1e6 else f"{value:,.0f}" if value >= 1e4 else f"{value:g}"
 
 

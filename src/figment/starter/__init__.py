@@ -1,4 +1,4 @@
-"""The embedded scale model: a small text-to-image pipeline, a small CLIP, and real pictures to try them on.
+"""The embedded scale model: a small text-to-image pipeline, a small CLIP, and real images to try them on.
 
 Everything lies in the formats of the real thing and is loaded by the same code. See ``README.md`` in this folder.
 """
@@ -14,7 +14,7 @@ PARTS = ("pipeline", "clip", "clip_rn", "pool", "test")
 
 
 def folder(part: str) -> Path:
-    """The folder of one part: ``pipeline``, ``clip``, ``clip_rn`` (with BatchNorm), ``pool`` (10,000 real training pictures) or ``test`` (10,000).
+    """The folder of one part: ``pipeline``, ``clip``, ``clip_rn`` (with BatchNorm), ``pool`` (10,000 real training images) or ``test`` (10,000).
 
     Raises FigmentError where it did not come with this installation.
     """

@@ -16,7 +16,7 @@ from figment.run import Outcome, run_recipe
 def run_arms(recipe: Recipe, out: Path | str, engine: Engine | None = None) -> dict[str, Outcome]:
     """Run every arm of ``recipe.arms``, then the recipe itself; name -> outcome, the recipe's own last.
 
-    Real pictures are encoded once for all arms. Only the recipe itself measures the ceiling and the exchange rate.
+    Real images are encoded once for all arms. Only the recipe itself measures the ceiling and the exchange rate.
     """
     out = files.as_path(out)
     arms = arm_runs(recipe, out)  # all are checked before the first one costs anything

@@ -48,9 +48,9 @@ class Group:
 
 @dataclass(frozen=True)
 class Measured:
-    """A cell's runs, one a seed: what was measured and, for accuracies, which test pictures were right, float (S, n).
+    """A cell's runs, one a seed: what was measured and, for accuracies, which test images were right, float (S, n).
 
-    ``task`` tells label spaces and test pictures apart: cells of different ones are not compared.
+    ``task`` tells label spaces and test images apart: cells of different ones are not compared.
     """
 
     results: list[Result]
@@ -115,7 +115,7 @@ def images_key(recipe: Recipe) -> str:
         "generate": recipe.generate.model_dump(exclude=NO_PIXELS),
         "seed": recipe.seed,
     }
-    uses_real = any(getattr(recipe.generate, name, None) is not None for name in ("adapt", "real_guidance"))
+    uses_real = any(getattr(recipe.generate, name, None) is not None for name in ("finetune", "real_guidance"))
     if uses_real or getattr(recipe.prompts, "kind", "") == "captions":
         few = recipe.few_shot
         parts["real"] = [recipe.task.real.train, None if few is None else few.model_dump()]
@@ -181,7 +181,7 @@ def _check_group(group: Group, walk: Walk) -> None:
         shots = metric.removeprefix(f"{TOP1}real_")
         if shots.isdigit() and int(shots) > most:
             raise FigmentError(
-                f"The cell {group.name[:120]!r} shows {metric!r}, and the smallest class in task.real.train has {most} pictures."
+                f"The cell {group.name[:120]!r} shows {metric!r}, and the smallest class in task.real.train has {most} images."
             )
 
 
@@ -217,7 +217,7 @@ def _evaluate(metrics: set[str]) -> dict[str, Any]:
 
 
 def _right(folder: Path, metric: str) -> np.ndarray | None:
-    """How often each test picture was right, float (n,) over the training seeds; None for what is no accuracy."""
+    """How often each test image was right, float (n,) over the training seeds; None for what is no accuracy."""
     if not metric.startswith(TOP1):
         return None
     path = folder / "model" / "predictions.parquet"
@@ -229,14 +229,14 @@ def _right(folder: Path, metric: str) -> np.ndarray | None:
             " the table again: that one run learns and is measured anew, from the same images."
         ) from error
     own = [c for c in predictions.column_names if c.rpartition("/")[0] == metric]
-    if not own:  # of the curve of real pictures, which keeps no predictions
+    if not own:  # of the curve of real images, which keeps no predictions
         return None
     labels = predictions["label"].to_numpy()
     return np.mean([predictions[name].to_numpy() == labels for name in own], axis=0)
 
 
 def _task_of(recipe: Recipe) -> str:
-    """The same for recipes that are asked the same question: the classes, and where the test pictures are."""
+    """The same for recipes that are asked the same question: the classes, and where the test images are."""
     return store.fingerprint([recipe.task.class_names, recipe.task.real.test])
 
 
@@ -262,7 +262,7 @@ def _page(
     recipe: Recipe, table: Table, cells: dict[tuple[str, str], Measured], command: str, seconds: float
 ) -> TablePage:
     plain = frozenset(column for (_, column), cell in cells.items() if not _is_share(cell.results[0].metric))
-    caption = "One seed. 95 % intervals, over the test pictures alone."
+    caption = "One seed. 95 % intervals, over the test images alone."
     if table.seeds > 1:
         caption = f"{table.seeds} seeds a cell: other images, other shots, another training. 95 % intervals."
     return TablePage(

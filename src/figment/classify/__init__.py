@@ -1,1 +1,0 @@
-"""Pictures to a classifier: a head on frozen features, started from the words of the classes and tuned."""

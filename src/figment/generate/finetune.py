@@ -1,0 +1,211 @@
+"""A generator tuned on real images: DataDream (Kim et al., ECCV 2024).
+
+Low-rank changes to the attention of the denoiser and of the text encoders (LoRA, by peft) are trained with the pipeline's
+own loss on the few real images there are, each under a caption that names its class.
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import importlib.util
+import json
+import time
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from figment import machine, store
+from figment.errors import FigmentError, missing_extra
+from figment.files import as_path, leftovers, lock, read_bytes, read_json, write_atomic, write_json
+from figment.generate.diffusers import DiffusersGenerator
+from figment.generate.finetune_settings import FinetuneSettings
+from figment.generate.lora import UP, Lora, pack
+from figment.generate.lora_training import Learner, learn, learners
+from figment.progress import progress
+from figment.store import Stage
+from figment.types import Images
+
+CHECKPOINT = "checkpoint.safetensors"
+LOSS = "loss.json"
+CURVE = 100  # points of the loss that are kept
+
+
+def finetune(
+    generator: DiffusersGenerator,
+    images: Images,
+    class_names: Sequence[str],
+    settings: FinetuneSettings | None = None,
+    *,
+    folder: Path | str,
+    seed: int = 0,
+    checkpoint_steps: int = 100,
+) -> DiffusersGenerator:
+    """The generator tuned on labelled images; ``generator`` itself stays as it is.
+
+    The weights come to lie in ``folder``, in a folder that is named after everything they depend on: what is finished
+    there is not trained again, and what was interrupted goes on from its last checkpoint, to the same weights. Where they
+    are is said by ``.lora.folder`` of the result, which ``DiffusersGenerator(lora=...)`` takes later, and
+    ``pipe.load_lora_weights`` of diffusers.
+
+    Raises FigmentError for a pipeline that is not of Stable Diffusion's or SDXL's kind, without peft, and where there is
+    nothing to learn from.
+    """
+    finetuning = Finetuning(
+        generator, images, tuple(class_names), settings or FinetuneSettings(), as_path(folder), seed
+    )
+    finetuning.train(checkpoint_steps)
+    return finetuning.tuned
+
+
+@dataclass(frozen=True)
+class Finetuning:
+    """A tuning that is planned: what it will be called and whether it can be done, before it costs anything."""
+
+    generator: DiffusersGenerator
+    images: Images
+    class_names: tuple[str, ...]
+    settings: FinetuneSettings
+    root: Path
+    seed: int = 0
+
+    @cached_property
+    def stage(self) -> Stage:
+        """Not one of shards: its folder holds the weights."""
+        g = self.generator
+        size = {"height": g.height, "width": g.width, "dtype": g.settings["dtype"]}
+        settings = {"finetune": self.settings.learned, **size, "class_names": self.class_names, "seed": self.seed}
+        shown = [list(self.images.digests), np.asarray(self.images.labels).tolist()]
+        inputs = {"model": g.folder.fingerprint, "images": store.fingerprint(shown)}
+        identity = Stage(self.root, 0, settings, inputs)
+        return Stage(self.root / identity.fingerprint, 0, settings, inputs)
+
+    @property
+    def lora(self) -> Lora:
+        """What will come of it."""
+        trained, model = self.stage.fingerprint, self.generator.folder.fingerprint
+        return Lora(self.stage.folder, model, self.settings.per_class, trained, self.settings.scale)
+
+    @property
+    def tuned(self) -> DiffusersGenerator:
+        """The generator with it. Its fingerprint is known before there are weights."""
+        tuned = copy(self.generator)
+        tuned.lora = self.lora
+        return tuned
+
+    @property
+    def parts(self) -> dict[int, np.ndarray]:
+        """Label -> the images its LoRA learns from; 0 -> all, where there is one for all classes."""
+        labels = np.asarray(self.images.labels)
+        if not self.settings.per_class:
+            return {0: np.arange(len(labels))}
+        return {label: np.flatnonzero(labels == label) for label in range(len(self.class_names))}
+
+    def steps(self, images: int) -> int:
+        """Of training, for a LoRA with so many images."""
+        return self.settings.steps or self.settings.epochs * -(-images // self.settings.batch_size)
+
+    @property
+    def total_steps(self) -> int:
+        return sum(self.steps(len(part)) for part in self.parts.values())
+
+    def check(self) -> None:
+        """Raise FigmentError for what would go wrong later. Opens no model."""
+        if not len(self.images):
+            raise FigmentError(
+                "There are no real images to tune the generator on. Set task.real.train, or leave generate.finetune out."
+            )
+        lacking = [self.class_names[label][:40] for label, own in self.parts.items() if not len(own)]
+        if lacking:
+            raise FigmentError(
+                f"There are no real images to tune a generator on of: {', '.join(lacking[:10])}. Give some of every class,"
+                " or set finetune.per_class: false, which learns from all classes together."
+            )
+        few = min(self.steps(len(own)) for own in self.parts.values())
+        if self.settings.warmup_steps >= few:
+            raise FigmentError(
+                f"finetune.warmup_steps is {self.settings.warmup_steps}, and there are only {few} steps of training. Lower it,"
+                " or raise finetune.epochs."
+            )
+        index = json.loads((self.generator.folder.path / "model_index.json").read_text(encoding="utf-8"))
+        learners(index["_class_name"], self.generator.folder.name, self.settings.text_encoder)
+        if importlib.util.find_spec("peft") is None:
+            raise missing_extra("peft", "finetune")
+
+    def is_complete(self) -> bool:
+        """Whether there is nothing left to train."""
+        return self.stage.is_complete() and all(self.lora.file(label).is_file() for label in self.parts)
+
+    def train(self, checkpoint_steps: int = 100) -> None:
+        """Train what is missing; see :func:`finetune`."""
+        if self.is_complete():
+            return
+        self.check()
+        with lock(self.stage.folder, wait=True):  # parts of a job array start together; one of them trains
+            if not self.is_complete():
+                self._train(checkpoint_steps)
+
+    def _train(self, checkpoint_steps: int) -> None:
+        meter = machine.Meter()
+        for folder in {self.stage.folder, *(self.lora.file(label).parent for label in self.parts)}:
+            for old in leftovers(folder):
+                old.unlink(missing_ok=True)
+        learner = None
+        with progress("tune generator", self.total_steps, "steps") as advance:
+            for label, own in self.parts.items():
+                path, steps = self.lora.file(label), self.steps(len(own))
+                if path.is_file():
+                    advance(steps)
+                    continue
+                learner = learner or Learner(self.generator, self.images, self.class_names, self.settings)
+                checkpoint = path.with_name(CHECKPOINT)
+                name = f"finetune {label}"
+                losses = learn(learner, own, steps, name, self.seed, checkpoint, checkpoint_steps, advance)
+                write_json(path.with_name(LOSS), _curve(losses))
+                write_atomic(path, self._packed(learner))  # last: what is there is finished
+                checkpoint.unlink(missing_ok=True)
+        self._finish(meter)
+        del learner
+        gc.collect()
+        torch.cuda.empty_cache()  # for those who make the images
+
+    def _packed(self, learner: Learner) -> bytes:
+        """A finished LoRA as a file. alpha / rank is multiplied into it, so that no reader has to know it."""
+        factor = self.settings.alpha / self.settings.rank
+        weights = {name: w * factor if name.endswith(UP) else w for name, w in learner.lora.items()}
+        return pack(weights)
+
+    def _finish(self, meter: machine.Meter) -> None:
+        recorded: dict[str, Any] = {}
+        curves: dict[str, Any] = {}
+        for label in self.parts:
+            path = self.lora.file(label)
+            data = read_bytes(path)
+            name = path.relative_to(self.stage.folder).as_posix()
+            recorded[name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+            curves[name] = read_json(path.with_name(LOSS))["loss"]
+        write_json(
+            self.stage.marker,
+            {
+                "format": store.FORMAT_VERSION,
+                "fingerprint": self.stage.fingerprint,
+                **self.stage.identity(),
+                "counts": {"images": len(self.images), "steps": self.total_steps, "loras": len(recorded)},
+                "loss": curves,
+                "files": recorded,
+                **meter.record(),
+                "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            },
+        )
+
+
+def _curve(losses: Sequence[float]) -> dict[str, Any]:
+    """The loss over the training, as means of at most :data:`CURVE` equal parts."""
+    parts = np.array_split(losses, min(CURVE, len(losses)))
+    return {"steps": len(losses), "loss": [round(float(part.mean()), 6) for part in parts]}

@@ -1,0 +1,153 @@
+"""Images of a data set that the ``datasets`` library opens: by its name on the Hub, or saved in a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from figment.errors import FigmentError, missing_extra
+from figment.images_in.labels import CLASS_COLUMNS, check_range, labels_of, match_classes, normalised
+from figment.images_in.rows import RowImages
+from figment.images_in.unreadable import Unreadable
+
+PREFIX = "datasets:"
+
+
+@dataclass(frozen=True)
+class DatasetRows:
+    """The column of undecoded images of one split."""
+
+    images: Any  # a datasets.Dataset of one column, memory-mapped
+    column: str
+    name: str
+
+    def read(self, row: int) -> bytes:
+        image = self.images[row][self.column]
+        if image is None:
+            raise Unreadable(self.where(row), "there is no image", "Take that row out.")
+        if image["bytes"] is not None:
+            return image["bytes"]
+        try:
+            return Path(image["path"]).read_bytes()
+        except OSError as error:
+            raise Unreadable(f"{self.where(row)} {image['path']}", error.strerror or str(error)) from error
+
+    def where(self, row: int) -> str:
+        return f"{self.name}, row {row},"
+
+
+def open_named(where: str, class_names: Sequence[str]) -> RowImages:
+    """``datasets:NAME`` or ``datasets:NAME:SPLIT``: what ``datasets.load_dataset(NAME, split=SPLIT)`` opens.
+
+    Raises FigmentError where that fails, where there are several splits and none is named, and where the columns are not
+    those of labelled images.
+    """
+    library = _library()
+    name, _, split = where.removeprefix(PREFIX).partition(":")
+    if is_saved(Path(name)):
+        found = library.load_from_disk(name)
+        found = _split(library, found, split, where) if split else found
+    else:
+        try:
+            found = library.load_dataset(name, split=split or None)
+        except Exception as error:  # the library and the Hub raise a different type for every way this fails
+            reason = " ".join(str(error).split())[:400]
+            raise FigmentError(
+                f"datasets cannot open {name!r}{f', split {split!r}' if split else ''} ({type(error).__name__}: {reason})."
+                " Check the name and the split (datasets:NAME:SPLIT), and that there is a network or a copy in the cache."
+            ) from error
+    return _open(library, found, class_names, where)
+
+
+def open_saved(folder: Path, class_names: Sequence[str]) -> RowImages:
+    """A folder that ``Dataset.save_to_disk`` wrote. Raises FigmentError as :func:`open_named` does."""
+    library = _library()
+    try:
+        found = library.load_from_disk(str(folder))
+    except Exception as error:
+        raise FigmentError(
+            f"datasets cannot open {folder} ({type(error).__name__}: {error}). Save it again."
+        ) from error
+    return _open(library, found, class_names, str(folder))
+
+
+def is_saved(folder: Path) -> bool:
+    """Whether ``save_to_disk`` wrote this folder."""
+    return (folder / "state.json").is_file() or (folder / "dataset_dict.json").is_file()
+
+
+def _library() -> Any:
+    try:
+        import datasets
+    except ImportError as error:
+        raise missing_extra("datasets", "datasets") from error
+    return datasets
+
+
+def _split(library: Any, found: Any, split: str, where: str) -> Any:
+    if isinstance(found, library.DatasetDict) and split in found:
+        return found[split]
+    raise FigmentError(f"{where}: there is no split {split!r}.{_splits(library, found)}")
+
+
+def _splits(library: Any, found: Any) -> str:
+    return f" There are: {', '.join(found)}." if isinstance(found, library.DatasetDict) else ""
+
+
+def _open(library: Any, found: Any, class_names: Sequence[str], where: str) -> RowImages:
+    if isinstance(found, library.DatasetDict):
+        if len(found) != 1:
+            way = f"{where}:{next(iter(found))}" if where.startswith(PREFIX) else f"{where}/{next(iter(found))}"
+            raise FigmentError(f"{where} has several splits: {', '.join(found)}. Choose one, such as {way}")
+        found = next(iter(found.values()))
+    if not len(found):
+        raise FigmentError(f"{where} holds no images: the data set is empty.")
+    image = _image_column(library, found.features, where)
+    labels = _labels(library, found, class_names, where)
+    images = found.select_columns([image]).cast_column(image, library.Image(decode=False))
+    return RowImages(
+        DatasetRows(images, image, where), np.arange(len(found)), labels, [str(i) for i in range(len(found))]
+    )
+
+
+def _image_column(library: Any, features: Any, where: str) -> str:
+    columns = [name for name, feature in features.items() if isinstance(feature, library.Image)]
+    if len(columns) > 1 and "image" in columns:
+        return "image"
+    if len(columns) != 1:
+        many = (
+            f"several columns of images ({', '.join(columns)}) and none called image"
+            if columns
+            else "no column of images"
+        )
+        raise FigmentError(
+            f"{where} has {many}; its columns are {', '.join(features)}. Cast or rename the column to image, and save it with save_to_disk."
+        )
+    return columns[0]
+
+
+def _labels(library: Any, found: Any, class_names: Sequence[str], where: str) -> np.ndarray:
+    """The labels of the column of classes; of several such columns, of the one whose classes are the task's."""
+    columns = {name: f.names for name, f in found.features.items() if isinstance(f, library.ClassLabel)}
+    wanted = {normalised(n) for n in class_names}
+    fitting = [name for name, names in columns.items() if {normalised(n) for n in names} == wanted]
+    column = fitting[0] if fitting else next(iter(columns), None)
+    if column is None:
+        return _labels_of_values(found, class_names, where)
+    names = columns[column]
+    own = np.array([-1 if v is None else v for v in found[column]], np.int64)
+    return np.array(match_classes(names, class_names, where), np.int64)[check_range(own, len(names), where)]
+
+
+def _labels_of_values(found: Any, class_names: Sequence[str], where: str) -> np.ndarray:
+    column = next((name for name in CLASS_COLUMNS if name in found.features), None)
+    if column is None:
+        raise FigmentError(
+            f"{where} has no column of classes: none is a ClassLabel, and none is called {', '.join(CLASS_COLUMNS)}."
+            f" Its columns are {', '.join(found.features)}. Rename or cast one, and save it with save_to_disk."
+        )
+    return labels_of(list(found[column]), class_names, where)

@@ -1,0 +1,69 @@
+"""Images that are rows of something larger: a tar, a table of the ``datasets`` library."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from figment.images_in.decode import decode
+from figment.images_in.unreadable import Unreadable
+from figment.store import digest
+from figment.types import Indices
+
+
+def digests_of(data: Callable[[int], bytes], n: int) -> list[str]:
+    """The content hash of each of n images; empty where one cannot be read, which is said when it is loaded."""
+    found = []
+    for index in range(n):
+        try:
+            found.append(digest(data(index)))
+        except Unreadable:
+            found.append("")
+    return found
+
+
+class Rows(Protocol):
+    """Where rows lie. Survives pickling: nothing is held open."""
+
+    def read(self, row: int) -> bytes:
+        """The stored bytes of one row's image. Raises :class:`figment.images_in.Unreadable`."""
+        ...
+
+    def where(self, row: int) -> str:
+        """For messages."""
+        ...
+
+
+@dataclass(frozen=True)
+class RowImages:
+    """Some rows, in any order, as :class:`figment.types.Images`; each is read when it is asked for."""
+
+    source: Rows
+    rows: np.ndarray  # int64 (N,)
+    labels: np.ndarray
+    ids: Sequence[str]
+    _digests: list[str] = field(default_factory=list, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def digests(self) -> list[str]:
+        if not self._digests:
+            self._digests.extend(digests_of(self.data, len(self)))
+        return self._digests
+
+    def data(self, index: int) -> bytes:
+        """The stored bytes of one image, undecoded."""
+        return self.source.read(int(self.rows[index]))
+
+    def load(self, indices: Indices) -> list[np.ndarray]:
+        return [decode(self.data(i), self.source.where(int(self.rows[i]))) for i in indices]
+
+    def take(self, indices: Indices) -> RowImages:
+        index = np.asarray(indices, np.int64)
+        known = [self._digests[i] for i in index] if self._digests else []
+        return RowImages(self.source, self.rows[index], self.labels[index], [self.ids[i] for i in index], known)

@@ -1,0 +1,279 @@
+"""Images in Parquet shards, ours or anybody's: any one of them can be read without the others."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shlex
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property, partial
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from figment import png
+from figment.errors import FigmentError
+from figment.files import is_remote, open_parquet, read_range
+from figment.images_in.decode import decode
+from figment.images_in.unreadable import Unreadable
+from figment.store import digest, image_places, shard_metadata
+from figment.types import Indices
+
+OPEN_FILES = max(64, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)  # kept open at a time; the process may have 4x
+TOGETHER = 64  # images decoded at a time
+OPENERS = 8  # footers read at a time: waiting, mostly, where they are remote
+
+
+class Shards:
+    """All rows of a folder of shards: labels and places of the images in memory (20 bytes a row), the rest on disk.
+
+    Every table must have an ``image{bytes, path}`` and a ``label`` column. Files of this project say where each image
+    starts, so one is read by one seek; of other files the row groups last used are kept in memory.
+    """
+
+    def __init__(self, files: Sequence[Path]):
+        self.files = list(files)
+        with ThreadPoolExecutor(OPENERS) as pool:
+            labels, offsets, lengths = zip(*pool.map(_read_footer, self.files), strict=True)
+        self.class_names = _class_names(self.files[0])
+        self.start = [0, *accumulate(map(len, labels))]  # the first row of each file, and the end
+        self.labels = np.concatenate(labels)  # int64 (rows,), -1 where there is none
+        self.offsets = np.concatenate(offsets)  # int64 (rows,), -1 where it is not known
+        self.lengths = np.concatenate(lengths)  # int32 (rows,), in bytes; 0: no image
+        self._reset()
+
+    def _reset(self) -> None:
+        self._open: OrderedDict[int, int] = OrderedDict()  # file -> descriptor, the least recently used first
+        self._groups: OrderedDict[tuple[int, int], tuple[int, pa.Array]] = OrderedDict()
+        self._columns: dict[str, pa.ChunkedArray] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name not in ("_open", "_groups", "_columns")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._reset()
+
+    def __del__(self) -> None:
+        for descriptor in getattr(self, "_open", {}).values():
+            os.close(descriptor)
+
+    def with_image(self) -> np.ndarray:
+        """The rows that have an image, ``int64 (n,)``."""
+        return np.flatnonzero(self.lengths)
+
+    def read(self, row: int) -> bytes:
+        """The stored bytes of one row's image."""
+        file = bisect_right(self.start, row) - 1
+        offset, length = self.offsets.item(row), self.lengths.item(row)
+        if offset < 0:
+            return self._from_group(file, row - self.start[file])
+        if is_remote(self.files[file]):
+            return read_range(self.files[file], offset, length)
+        return os.pread(self._descriptor(file), length, offset)
+
+    def where(self, row: int) -> str:
+        """A row's file and its number there, for messages."""
+        file = bisect_right(self.start, row) - 1
+        return f"{self.files[file]}, row {row - self.start[file]},"
+
+    def is_own(self, row: int) -> bool:
+        """Whether figment wrote the file that the row is in."""
+        return bool(self.offsets[row] >= 0)
+
+    def _descriptor(self, file: int) -> int:
+        found = self._open.get(file)
+        if found is None:
+            found = self._open[file] = os.open(self.files[file], os.O_RDONLY)
+            if len(self._open) > OPEN_FILES:
+                os.close(self._open.popitem(last=False)[1])
+        self._open.move_to_end(file)
+        return found
+
+    def _from_group(self, file: int, row: int) -> bytes:
+        for (own, group), (first, images) in reversed(self._groups.items()):
+            if own == file and 0 <= row - first < len(images):
+                self._groups.move_to_end((own, group))
+                return images[row - first]["bytes"].as_py()
+        parquet, first, group = open_parquet(self.files[file]), 0, 0
+        while row - first >= (rows := parquet.metadata.row_group(group).num_rows):
+            first, group = first + rows, group + 1
+        images = parquet.read_row_group(group, columns=["image"])["image"].combine_chunks()
+        self._groups[file, group] = first, images
+        if len(self._groups) > 4:
+            self._groups.popitem(last=False)
+        return images[row - first]["bytes"].as_py()
+
+    def column(self, name: str) -> pa.ChunkedArray | None:
+        """A column of all rows, as it is stored; None where the files do not have it."""
+        if name not in self._columns:
+            with ThreadPoolExecutor(OPENERS) as pool:
+                parts = list(pool.map(partial(_read_column, name=name), self.files))
+            found = [part for part in parts if part is not None]
+            if len(found) < len(parts):
+                return None
+            whole = pa.chunked_array([chunk for part in found for chunk in part.chunks], found[0].type)
+            self._columns[name] = pa.chunked_array([whole.combine_chunks()], whole.type)
+        return self._columns[name]
+
+
+class ShardImages:
+    """Some rows of :class:`Shards`, in any order, as :class:`figment.types.Images`."""
+
+    def __init__(self, shards: Shards, rows: np.ndarray, labels: np.ndarray):
+        self.shards, self.rows, self.labels = shards, rows, labels
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @cached_property
+    def ids(self) -> list[str]:
+        known = self.column("id")
+        if known is not None:
+            return known.to_pylist()
+        files = np.searchsorted(self.shards.start, self.rows, "right") - 1
+        return [
+            f"{self.shards.files[f].stem}/{row - self.shards.start[f]}" for f, row in zip(files, self.rows, strict=True)
+        ]
+
+    @cached_property
+    def digests(self) -> list[str]:
+        known = self.column("digest")
+        return [self._digest(row) for row in self.rows] if known is None else known.to_pylist()
+
+    @cached_property
+    def prompts(self) -> list[str]:
+        """The text each was made from; empty for images that were not made from texts."""
+        known = self.column("prompt")
+        return [] if known is None else known.to_pylist()
+
+    @cached_property
+    def groups(self) -> np.ndarray:
+        """``int64 (N,)``, the same number for images of one group: those that show one caption.
+
+        Raises FigmentError for files that do not say.
+        """
+        known = self.column("group")
+        if known is None:
+            raise FigmentError(
+                f"{self.shards.files[0].parent} has no column 'group', which says what images show one caption."
+                " Images that figment generates have it."
+            )
+        return np.unique(known.to_numpy(zero_copy_only=False), return_inverse=True)[1]
+
+    def column(self, name: str) -> pa.ChunkedArray | None:
+        """A column of the files, for these images in this order; None where the files do not have it."""
+        known = self.shards.column(name)
+        return None if known is None else known.take(pa.array(self.rows))
+
+    def data(self, index: int) -> bytes:
+        """The stored bytes of one image, undecoded."""
+        return self.shards.read(self.rows[index])
+
+    def load(self, indices: Indices) -> list[np.ndarray]:
+        rows = self.rows[np.asarray(indices, np.int64)].tolist()
+        return [image for at in range(0, len(rows), TOGETHER) for image in self._images(rows[at : at + TOGETHER])]
+
+    def _images(self, rows: list[int]) -> list[np.ndarray]:
+        data = [self._read(row) for row in rows]
+        found = zip(png.decode_many(data), data, rows, strict=True)
+        return [self._other(one, row) if image is None else image for image, one, row in found]
+
+    def _digest(self, row: int) -> str:
+        """Empty where the file is damaged; :meth:`load` says so."""
+        try:
+            return digest(self._read(row))
+        except Unreadable:
+            return ""
+
+    def _read(self, row: int) -> bytes:
+        if not self.shards.lengths[row]:
+            raise Unreadable(self.shards.where(row), "a row without an image")
+        try:
+            return self.shards.read(row)
+        except (OSError, pa.ArrowException) as error:
+            raise Unreadable(self.shards.where(row), "its file is damaged or gone", "Copy the file again.") from error
+
+    def _other(self, data: bytes, row: int) -> np.ndarray:
+        """The pixels of a file that is not of our own making, or damaged."""
+        try:
+            return decode(data, self.shards.where(row))
+        except Unreadable as error:
+            if not self.shards.is_own(row):
+                raise
+            folder = shlex.quote(str(self.shards.files[0].parent))
+            raise Unreadable(error.where, "damaged since it was written", f"Run: figment verify {folder}") from error
+
+    def take(self, indices: Indices) -> ShardImages:
+        index = np.asarray(indices, np.int64)
+        return ShardImages(self.shards, self.rows[index], self.labels[index])
+
+
+def _read_footer(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What has to be known of one file before any image is read: the labels, offsets and lengths of :class:`Shards`."""
+    try:
+        parquet = open_parquet(path)
+        _check_schema(path, parquet.schema_arrow)
+        labels = parquet.read(columns=["label"])["label"].fill_null(-1).to_numpy().astype(np.int64)
+        places = image_places(parquet.metadata.metadata or {})
+        if places is not None:
+            return labels, places[:, 0].copy(), places[:, 1].astype(np.int32)
+        # Which rows have an image is not in the footer of files that others made.
+        parts = [_has_bytes(batch["image"]) for batch in parquet.iter_batches(256, columns=["image"])]
+        has = np.concatenate(parts) if parts else np.zeros(0, bool)
+        return labels, np.full(len(has), -1), has.astype(np.int32)
+    except (OSError, pa.ArrowException) as error:
+        raise FigmentError(f"{path} is not a Parquet file that can be read ({error}). Copy it again.") from error
+
+
+def _class_names(path: Path) -> list[str]:
+    """As the ``datasets`` library writes them into the footer; empty where they are not there."""
+    names = json.loads(shard_metadata(path).get(b"huggingface", b"{}"))
+    return names.get("info", {}).get("features", {}).get("label", {}).get("names", [])
+
+
+def _read_column(path: Path, name: str) -> pa.ChunkedArray | None:
+    parquet = open_parquet(path)
+    return parquet.read(columns=[name])[name] if name in parquet.schema_arrow.names else None
+
+
+def _has_bytes(images: pa.StructArray) -> np.ndarray:
+    return pc.struct_field(images, "bytes").is_valid().to_numpy(zero_copy_only=False)
+
+
+def open_shards(folder: Path) -> tuple[ShardImages, list[str]]:
+    """The images of a folder of Parquet shards, and its class names (empty if the files do not say).
+
+    Rows without an image are left out. Raises FigmentError where there are no shards, or not of labelled images.
+    """
+    files = sorted(folder.glob("*.parquet"))
+    if not files:
+        raise FigmentError(
+            f"{folder} holds no Parquet shards. Name a folder with one sub-folder of images a class, or a Parquet data set."
+        )
+    shards = Shards(files)
+    rows = shards.with_image()
+    labels = shards.labels if len(rows) == len(shards.labels) else shards.labels[rows]
+    return ShardImages(shards, rows, labels), shards.class_names
+
+
+def _check_schema(path: Path, schema: pa.Schema) -> None:
+    """Raise FigmentError where the columns of a shard are not those of labelled images."""
+    if not {"image", "label"} <= set(schema.names):
+        raise FigmentError(
+            f"{path} lacks a column: a data set of images needs 'image' and 'label', this has {', '.join(schema.names)}."
+        )
+    image, label = schema.field("image").type, schema.field("label").type
+    if not (pa.types.is_struct(image) and image.get_field_index("bytes") >= 0 and pa.types.is_integer(label)):
+        raise FigmentError(
+            f"{path} does not hold images with labels: 'image' must be a struct with 'bytes', and 'label' whole numbers;"
+            f" here they are {image} and {label}. Save it with the datasets library, or use class folders of files."
+        )

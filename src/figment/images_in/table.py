@@ -1,0 +1,135 @@
+"""Images that a table names: a CSV of paths, or the ``metadata.jsonl`` of a folder as ``datasets`` has it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from figment.errors import FigmentError
+from figment.files import is_remote
+from figment.images_in.folder import FileImages
+from figment.images_in.labels import CLASS_COLUMNS, labels_of
+
+PATH_COLUMNS = ("path", "file_name", "image")
+METADATA = ("metadata.jsonl", "metadata.csv")
+
+
+def open_csv(table: Path, class_names: Sequence[str]) -> FileImages:
+    """A CSV with a column of paths (``path``, ``file_name`` or ``image``) and one of classes (``class_name``, ``class`` or ``label``).
+
+    A relative path starts at the file's own folder; a class is a name of the task or its number, from 0. Raises
+    FigmentError where a column or an image is missing, a class is none of the task's, or an image is named twice.
+    """
+    return _open(table, _read_csv(table), class_names, inside=False)
+
+
+def open_metadata(folder: Path, class_names: Sequence[str]) -> FileImages | None:
+    """A folder whose ``metadata.jsonl`` (or ``.csv``) says which class each image is of; None where it does not say.
+
+    Raises FigmentError as :func:`open_csv` does, and for an image outside of the folder.
+    """
+    table = next((folder / name for name in METADATA if (folder / name).is_file()), None)
+    if table is None:
+        return None
+    rows = _read_csv(table) if table.suffix == ".csv" else _read_jsonl(table)
+    if rows and _column(rows[0][1], CLASS_COLUMNS) is None:
+        return None
+    return _open(table, rows, class_names, inside=True)
+
+
+Row = tuple[int, dict[str, Any]]  # its line in the file, its values
+
+
+def _open(table: Path, rows: Sequence[Row], class_names: Sequence[str], inside: bool) -> FileImages:
+    if not rows:
+        raise FigmentError(f"{table} names no images. Write one line an image: its path and its class.")
+    path_column = _needed(table, rows[0][1], PATH_COLUMNS, "the path of each image")
+    class_column = _needed(table, rows[0][1], CLASS_COLUMNS, "the class of each image")
+    names = list(_names(table, rows, path_column))
+    paths = [_image(table, line, name, inside) for line, name in names]
+    labels = labels_of([row.get(class_column) for _, row in rows], class_names, table)
+    return FileImages(paths, labels, [name for _, name in names])
+
+
+def _names(table: Path, rows: Iterable[Row], column: str) -> Iterator[tuple[int, str]]:
+    """Line and path of each row, each path once."""
+    seen: dict[str, int] = {}
+    for line, row in rows:
+        name = row.get(column)
+        if not isinstance(name, str) or not name.strip() or "\0" in name:
+            raise FigmentError(f"{table}, line {line}: {column!r} must be the path of an image; this is {name!r}.")
+        if name in seen:
+            raise FigmentError(f"{table}, line {line}: {name} is named in line {seen[name]} already. Take one out.")
+        seen[name] = line
+        yield line, name
+
+
+def _image(table: Path, line: int, name: str, inside: bool) -> Path:
+    parts = PurePosixPath(name)
+    if inside and (parts.is_absolute() or ".." in parts.parts):
+        raise FigmentError(
+            f"{table}, line {line}: {name} lies outside of {table.parent}. Name it relative to that folder."
+        )
+    path = table.parent / name
+    try:
+        # A remote file that is missing is named when it is read: a request for each would take hours.
+        there = is_remote(path) or path.is_file()
+    except OSError:  # a name that no disk can have
+        there = False
+    if not there:
+        raise FigmentError(
+            f"{table}, line {line}: there is no image {str(path)[:500]}. A relative path starts at the folder of {table.name}."
+        )
+    return path
+
+
+def _column(row: Mapping[str, Any], allowed: Sequence[str]) -> str | None:
+    """The first of the allowed columns that there is."""
+    return next((name for name in allowed if name in row), None)
+
+
+def _needed(table: Path, row: Mapping[str, Any], allowed: Sequence[str], what: str) -> str:
+    column = _column(row, allowed)
+    if column is None:
+        raise FigmentError(
+            f"{table} has no column for {what}. It may be called {', '.join(allowed)}; there are: {', '.join(map(str, row))[:300]}."
+        )
+    return column
+
+
+def _text(table: Path) -> str:
+    try:
+        return table.read_bytes().decode("utf-8-sig")  # as spreadsheets write it
+    except (OSError, UnicodeDecodeError) as error:
+        raise FigmentError(f"{table} cannot be read ({error}). Save it again as UTF-8.") from error
+
+
+def _read_csv(table: Path) -> list[Row]:
+    text = _text(table)
+    header = text.partition("\n")[0]
+    delimiter = max(",;\t", key=header.count)  # spreadsheets write semicolons where the comma is a decimal sign
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, restkey="")
+    try:
+        reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or []]
+        return [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise FigmentError(f"{table}, line {reader.line_num}: this is not CSV ({error}).") from error
+
+
+def _read_jsonl(table: Path) -> list[Row]:
+    rows: list[Row] = []
+    for line, text in enumerate(_text(table).split("\n"), 1):  # not splitlines: JSON strings may hold other line ends
+        if not text.strip():
+            continue
+        try:
+            row = json.loads(text)
+        except ValueError as error:
+            raise FigmentError(f"{table}, line {line}: this is not JSON ({error}).") from error
+        if not isinstance(row, dict):
+            raise FigmentError(f'{table}, line {line}: each line must be an object such as {{"file_name": ...}}.')
+        rows.append((line, row))
+    return rows

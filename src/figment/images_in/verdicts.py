@@ -1,0 +1,149 @@
+"""What the filters of a run said of its images, as columns: to select by verdicts and scores, a million at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from figment.errors import FigmentError, nearest
+from figment.files import as_path, open_parquet, read_json
+from figment.images_in.shards import ShardImages, open_shards
+
+NO_SCORES = ("id", "label", "keep", "reason")  # the columns of a verdict that are not scores
+
+#: Lowest and highest score that is kept, both inclusive; None: no bound.
+Bounds = tuple[float | None, float | None]
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """The verdicts of a run's filters on all of its images. Filters see what those before them kept."""
+
+    images: ShardImages  # N of them
+    filters: list[str]  # in their order
+    rejected_by: np.ndarray  # int64 (N,), index into filters; -1: kept
+    reasons: np.ndarray  # object (N,) of str, empty where kept
+    scores: dict[str, np.ndarray]  # float64 (N,), NaN where an image has none
+
+    def kept(
+        self,
+        bounds: Mapping[str, Bounds] | None = None,
+        best: tuple[str, int] | None = None,
+        filters: Sequence[str] | None = None,
+    ) -> np.ndarray:
+        """``bool (N,)``; see :func:`open_kept`."""
+        count = [name in (self.filters if filters is None else filters) for name in self.filters]
+        for name in filters or ():
+            _check_name("filter", name, self.filters)
+        keep = ~np.append(np.array(count, bool), False)[self.rejected_by]
+        for name, (low, high) in (bounds or {}).items():
+            score = self._score(name)
+            keep &= ~np.isnan(score)
+            keep &= True if low is None else score >= low
+            keep &= True if high is None else score <= high
+        if best is not None:
+            name, k = best
+            keep[keep] = _best_of_class(self._score(name)[keep], self.images.labels[keep], k)
+        return keep
+
+    def _score(self, name: str) -> np.ndarray:
+        _check_name("score", name, self.scores)
+        return self.scores[name]
+
+
+def open_kept(
+    run: Path | str,
+    *,
+    bounds: Mapping[str, Bounds] | None = None,
+    best: tuple[str, int] | None = None,
+    filters: Sequence[str] | None = None,
+) -> ShardImages:
+    """The images of a run that its filters kept, read where they are.
+
+    ``bounds={"clip_p": (0.3, None)}`` keeps those whose score lies within, ``best=("clip_p", 100)`` then the 100 of each class
+    with the highest; an image without that score goes. ``filters`` names those whose verdicts count, by default all: with
+    ``filters=["blank"]`` the bounds may be looser than the filter ``clip`` was. Labels are indices into
+    ``.shards.class_names``.
+
+    Raises FigmentError where the run has no images, or no such score or filter.
+    """
+    verdicts = read_verdicts(as_path(run))
+    return verdicts.images.take(np.flatnonzero(verdicts.kept(bounds, best, filters)))
+
+
+def read_verdicts(run: Path, images: ShardImages | None = None) -> Verdicts:
+    """Read ``images``, unless they are given, and ``scores`` of a run folder, finished or not."""
+    images = open_shards(run / "images")[0] if images is None else images
+    rejected_by = np.full(len(images), -1)
+    reasons = np.full(len(images), "", object)
+    scores: dict[str, np.ndarray] = {}
+    steps = _steps(run)
+    ids = images.column("id") if steps else None
+    for f, step in enumerate(steps):
+        table = _read_step(run, step)
+        at = pc.index_in(table["id"], value_set=ids).to_numpy(zero_copy_only=False) if len(table) else np.zeros(0)
+        known = ~np.isnan(at)
+        at = at[known].astype(np.int64)
+        rejected = ~table["keep"].to_numpy()[known]
+        rejected_by[at[rejected]] = f
+        reasons[at] = _strings(table["reason"])[known]
+        for name in table.column_names:
+            if name not in NO_SCORES:
+                own = table[name].to_numpy()[known]
+                has = ~np.isnan(own)
+                scores.setdefault(name, np.full(len(images), np.nan))[at[has]] = own[has]
+    return Verdicts(images, [step.partition("-")[2] for step in steps], rejected_by, reasons, scores)
+
+
+def _steps(run: Path) -> list[str]:
+    """The folders of verdicts, in order; of a finished run its own only, not what filters since taken out left behind."""
+    marker = run / "model" / "stage.json"
+    if marker.is_file():
+        return list(read_json(marker)["scores"])
+    if not (run / "scores").is_dir():
+        return []
+    found = [folder.name for folder in (run / "scores").iterdir() if (folder / "stage.json").is_file()]
+    return sorted(found, key=lambda name: (int(name.partition("-")[0]), name))
+
+
+def _read_step(run: Path, step: str) -> pa.Table:
+    """One filter's verdicts. Raises FigmentError where they are on other images than the run has now."""
+    folder = run / "scores" / step
+    of, images = read_json(folder / "stage.json")["inputs"].get("images"), run / "images" / "stage.json"
+    if images.is_file() and of != read_json(images)["fingerprint"]:
+        raise FigmentError(
+            f"The verdicts in {folder} are on other images than those in {run / 'images'}. Run the recipe again:"
+            f" figment run {run / 'recipe.yaml'} --out {run}"
+        )
+    return pa.concat_tables([open_parquet(path).read() for path in sorted(folder.glob("*.parquet"))])
+
+
+def _strings(column: pa.ChunkedArray) -> np.ndarray:
+    """``object (n,)``, equal strings being one object: there are few reasons and many images."""
+    encoded = column.combine_chunks().dictionary_encode()
+    encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
+    words = np.array([*encoded.dictionary.to_pylist(), ""], object)
+    return words[encoded.indices.fill_null(len(words) - 1).to_numpy()]
+
+
+def _best_of_class(score: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
+    """``bool (n,)``: the k highest of each label; the first of equal ones."""
+    score = np.where(np.isnan(score), -np.inf, score)
+    order = np.lexsort((-score, labels))
+    _, sizes = np.unique(labels, return_counts=True)
+    rank = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    best = np.zeros(len(order), bool)
+    best[order[rank < k]] = True
+    return best & (score > -np.inf)
+
+
+def _check_name(kind: str, name: str, known: Sequence[str] | Mapping[str, object]) -> None:
+    if name not in known:
+        raise FigmentError(
+            f"This run has no {kind} {name!r}. It has: {', '.join(sorted(known)) or 'none'}.{nearest(name, known)}"
+        )

@@ -1,0 +1,147 @@
+"""Images in WebDataset tars: files that share a name up to its first dot are one sample."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from figment.errors import FigmentError
+from figment.files import is_remote, read_range
+from figment.images_in.folder import SUFFIXES
+from figment.images_in.labels import labels_of
+from figment.images_in.rows import RowImages
+from figment.images_in.unreadable import Unreadable
+
+LABEL_FIELDS = ("class_name", "class")  # of a sample's .json: names, which are right in any order of the classes
+
+
+@dataclass(frozen=True)
+class TarRows:
+    """Where each image lies: one read without looking at the rest of its tar."""
+
+    tars: Sequence[Path]
+    keys: Sequence[str]
+    places: np.ndarray  # int64 (rows, 3): tar, offset, length
+
+    def read(self, row: int) -> bytes:
+        tar, start, length = (int(x) for x in self.places[row])
+        try:
+            if is_remote(self.tars[tar]):
+                return read_range(self.tars[tar], start, length)
+            with open(self.tars[tar], "rb") as file:
+                file.seek(start)
+                return file.read(length)
+        except OSError as error:
+            raise Unreadable(self.where(row), error.strerror or str(error)) from error
+
+    def where(self, row: int) -> str:
+        return f"{self.tars[int(self.places[row, 0])]}, sample {self.keys[row]},"
+
+
+def open_tars(tars: Sequence[Path], class_names: Sequence[str]) -> RowImages:
+    """The images of WebDataset tars.
+
+    The class of a sample is ``class_name`` or ``class`` in its ``.json``, else its ``.cls``, else ``label`` in its ``.json``: a
+    name of the task or its number, from 0. Raises FigmentError where a tar is damaged, a sample has no class or another
+    one than the task's, and where there are no images.
+    """
+    keys: list[str] = []
+    values: list[object] = []
+    places: list[tuple[int, int, int]] = []
+    for i, tar in enumerate(tars):
+        for key, place, value in _read_index(tar):
+            keys.append(key)
+            values.append(value)
+            places.append((i, *place))
+    if not keys:
+        raise FigmentError(
+            f"{_named(tars)} holds no images. A sample's image is a file such as 000000000.png, beside 000000000.cls."
+        )
+    labels = labels_of(values, class_names, _named(tars))
+    rows = TarRows(list(tars), keys, np.array(places, np.int64))
+    ids = [f"{tars[place[0]].stem}/{key}" for key, place in zip(keys, places, strict=True)]
+    return RowImages(rows, np.arange(len(keys)), labels, ids)
+
+
+def _named(tars: Sequence[Path]) -> Path:
+    return tars[0] if len(tars) == 1 else tars[0].parent
+
+
+def _read_index(path: Path) -> list[tuple[str, tuple[int, int], object]]:
+    """Key, place and class of each sample with an image, from the headers and the small files of one tar."""
+    samples: dict[str, dict[str, tuple[int, int]]] = {}
+    found = []
+    try:
+        with path.open("rb") as file:
+            for name, place in _members(path, file):
+                folder, slash, base = name.rpartition("/")
+                stem, _, extension = base.partition(".")
+                fields = samples.setdefault(folder + slash + stem, {})
+                if extension.lower() in fields:
+                    raise FigmentError(f"{path} holds {name} twice. Each sample must have a name of its own.")
+                fields[extension.lower()] = place
+            for key, fields in samples.items():
+                image = min((f for f in fields if _is_image(f)), key=len, default=None)  # png before mask.png
+                if image is not None:
+                    found.append((key, fields[image], _class_of(path, file, key, fields)))
+    except (OSError, tarfile.TarError) as error:
+        raise _damaged(path, error) from error
+    return found
+
+
+def _members(path: Path, file: BinaryIO) -> list[tuple[str, tuple[int, int]]]:
+    """Name and place of every ordinary file. Raises FigmentError where the end of the tar is missing."""
+    with tarfile.open(fileobj=file, mode="r:") as tar:
+        members = [(m.name, (m.offset_data, m.size)) for m in tar if m.isfile() and not _hidden(m.name)]
+        end = max((m.offset_data + -(-m.size // 512) * 512 for m in tar.getmembers()), default=0)
+    file.seek(end)
+    if file.read(512) != bytes(512):  # a tar ends in zeros; Python takes a missing end for the end
+        raise _damaged(path, "its end is missing")
+    return members
+
+
+def _hidden(name: str) -> bool:
+    return name.rpartition("/")[2].startswith(".")
+
+
+def _is_image(extension: str) -> bool:
+    return "." + extension.rpartition(".")[2] in SUFFIXES
+
+
+def _damaged(path: Path, reason: object) -> FigmentError:
+    return FigmentError(
+        f"{path} is not a whole, uncompressed tar ({reason}). Copy it again, or unpack it from .gz first."
+    )
+
+
+def _class_of(path: Path, file: BinaryIO, key: str, fields: dict[str, tuple[int, int]]) -> object:
+    record = _json(path, file, key, fields["json"]) if "json" in fields else {}
+    for name in LABEL_FIELDS:
+        if name in record:
+            return record[name]
+    if "cls" in fields:
+        return _read(file, fields["cls"]).decode("utf-8", "replace").strip()
+    if "label" in record:
+        return record["label"]
+    raise FigmentError(
+        f"{path}: the sample {key} has no class. Put it into {key}.cls, or as class_name into {key}.json."
+    )
+
+
+def _json(path: Path, file: BinaryIO, key: str, place: tuple[int, int]) -> dict[str, Any]:
+    try:
+        record = json.loads(_read(file, place))
+    except ValueError as error:
+        raise FigmentError(f"{path}: {key}.json is not JSON ({error}).") from error
+    return record if isinstance(record, dict) else {}
+
+
+def _read(file: BinaryIO, place: tuple[int, int]) -> bytes:
+    file.seek(place[0])
+    return file.read(place[1])

@@ -1,0 +1,1 @@
+"""Images to a classifier: a head on frozen features, started from the words of the classes and tuned."""

@@ -1,0 +1,113 @@
+"""How a head is tuned. Apart from `tune`, so that a recipe can be read without loading torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class TuneSettings(BaseModel):
+    """The defaults are those of He et al. 2023 for generated images alone (section 3.2 and the authors' README)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    learning_rate: float = Field(default=2e-3, gt=0, description="AdamW's step size at its highest")
+    weight_decay: float = Field(default=0.1, ge=0, description="AdamW's weight decay, on weights and biases alike")
+    epochs: int = Field(default=30, ge=1, description="passes over the images")
+    batch_size: int = Field(default=512, ge=1, description="images a step")
+    warmup_steps: int = Field(default=0, ge=0, description="steps over which the learning rate rises linearly")
+    soft_weight: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="share of the loss that follows the untuned head's probabilities; the rest follows labels",
+    )
+    temperature: float = Field(
+        default=2.0, gt=0, description="softens the untuned head's probabilities; 1 = as they are"
+    )
+    symmetric_temperature: bool = Field(
+        default=False,
+        description="soften the tuned head too, and scale that term by temperature^2 (Hinton et al. 2015)",
+    )
+    label_smoothing: float = Field(
+        default=0.0, ge=0, lt=1, description="share of a label that is spread over all classes"
+    )
+    grad_clip: float = Field(default=1.0, gt=0, description="highest norm of a step's gradient")
+    select: Literal["last", "validation", "test_best"] = Field(
+        default="last",
+        description="keep the last epoch, or the best one on the validation images; test_best takes the test images "
+        "for that, which flatters: it exists to reproduce published numbers",
+    )
+
+
+class MixSettings(TuneSettings):
+    """He et al. 2023 for a few real images and many generated ones (section 4.2): both in every step."""
+
+    learning_rate: float = Field(default=1e-3, gt=0, description="AdamW's step size at its highest")
+    order: Literal["mix", "synthetic_then_real", "real_then_synthetic"] = Field(
+        default="mix", description="a batch of each kind a step, or one kind after the other"
+    )
+    real_batch_size: int = Field(default=32, ge=1, description="real images a step; batch_size counts generated ones")
+    real_weight: float = Field(default=1.0, ge=0, description="of the loss on real images, where they are mixed")
+    synthetic_weight: float = Field(default=1.0, ge=0, description="of the loss on generated images, where mixed")
+
+
+class UnfrozenSettings(BaseModel):
+    """The encoder in the loop, beside `TuneSettings`: what of it is tuned, and what its BatchNorm layers do meanwhile.
+
+    The defaults tune the head alone, as on cached features, only slower.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    trainable_fraction: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="share of the image encoder's parameters that are tuned, from the output end in whole layers and"
+        " blocks; 0 = the head alone, 1 = end to end",
+    )
+    batch_norm: Literal["eval", "train"] = Field(
+        default="eval",
+        description="eval: normalise by the running statistics and keep them; train: by those of the batch, and update"
+        " the running ones",
+    )
+    lora_rank: int = Field(
+        default=0, ge=0, description="rank of a LoRA on the image encoder's attention layers; 0 = none, 16 is usual"
+    )
+    lora_alpha: int = Field(default=32, ge=1, description="the LoRA is scaled by lora_alpha / lora_rank")
+    lora_dropout: float = Field(
+        default=0.1,
+        ge=0,
+        lt=1,
+        description="dropout before the LoRA's layers; torch's MultiheadAttention, which open_clip has, goes without",
+    )
+    learning_rate: float = Field(
+        default=1e-5,
+        gt=0,
+        description="AdamW's step size for the encoder at its highest; a LoRA takes more, 1e-4 or so",
+    )
+    augment: bool = Field(default=False, description="a new random crop and mirroring of each image in every epoch")
+    crop_scale: tuple[float, float] = Field(
+        default=(0.9, 1.0), description="least and greatest share of an image's area in a random crop"
+    )
+    micro_batch: int = Field(
+        default=512,
+        ge=1,
+        description="images that go through the encoder at a time: less needs less memory; with batch_norm: train, the"
+        " images that statistics are of",
+    )
+
+    @model_validator(mode="after")
+    def _agree(self) -> UnfrozenSettings:
+        if self.trainable_fraction and self.lora_rank:
+            raise ValueError(
+                f"trainable_fraction: {self.trainable_fraction:g} tunes the encoder's own weights and lora_rank: {self.lora_rank} tunes a LoRA"
+                " beside them: set one of the two to 0"
+            )
+        if not 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1:
+            raise ValueError(
+                f"crop_scale {list(self.crop_scale)} must be two shares of the area, 0 < least <= greatest <= 1, such as [0.9, 1.0]"
+            )
+        return self

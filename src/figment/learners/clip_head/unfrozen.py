@@ -1,0 +1,389 @@
+"""Tuning with the encoder in the loop: some of its weights, or a LoRA, or the statistics of its BatchNorm layers.
+
+`tune` and `tune_mixed` encode an image once and train on its features. Here every image goes through the encoder at
+every step, which is slower by far, and is what it takes where the encoder changes (He et al. 2023, tables 3, 6 and A.12).
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from figment import store
+from figment.encoders import Features, Towers
+from figment.errors import FigmentError, missing_extra
+from figment.learners.clip_head.augment import random_views, view_seed
+from figment.learners.clip_head.head import Head
+from figment.learners.clip_head.linear import Term, loss_terms, matrix_of, schedule, tensors_of
+from figment.learners.clip_head.mix import round_and_round
+from figment.learners.clip_head.settings import MixSettings, UnfrozenSettings
+from figment.learners.clip_head.tune import FEW_SHOT_STEPS, needs_validation
+from figment.learners.clip_head.wise_ft import interpolate
+from figment.progress import progress
+from figment.types import Images
+
+PIXEL_BYTES = 2**30  # of prepared images that are kept in memory; more are read again at every step
+
+
+@dataclass(frozen=True)
+class UnfrozenTuned:
+    """A tuned encoder and head: ``tuned.head.predict(Features(tuned.encoder)(images))`` classifies.
+
+    ``encoder`` is in float32 and has a fingerprint of its own. ``history`` is that of `Tuned`, with the head's learning
+    rate. ``trainable_fraction`` is that of all parameters of the image tower and the head that were tuned, as He et al. count in
+    table 3: with the head alone it is not quite 0.
+    """
+
+    encoder: Towers
+    head: Head
+    history: list[dict[str, Any]]
+    trainable_fraction: float
+
+
+def tune_unfrozen(
+    encoder: Towers,
+    head: Head,
+    settings: MixSettings,
+    unfrozen: UnfrozenSettings,
+    seed: int,
+    *,
+    synthetic: Images | None,
+    real: Images | None,
+    val: Images | None = None,
+    min_steps: int = 0,
+) -> UnfrozenTuned:
+    """Train copies of ``encoder`` and ``head`` on generated images, real ones, or both; on a CPU a seed decides all.
+
+    The steps, their order and their loss are those of `tune` for generated images alone, of `tune_few_shot` for real
+    ones alone (in batches of ``real_batch_size``), and of `tune_mixed` for both. The soft targets of generated images
+    are the opinion of ``head`` on the encoder as it was, of each image without augmentation. The gradient that is
+    clipped is that of the head and the encoder together, and both have the same weight decay.
+
+    BatchNorm layers with ``batch_norm="train"`` see what goes through at a time: the real and the generated images of a
+    step apart from each other, and each in portions of ``micro_batch``. Their scales and shifts are weights like others,
+    which ``trainable_fraction`` decides about. Where the memory of a GPU does not suffice and BatchNorm is frozen, portions are
+    halved, which changes nothing but the rounding.
+
+    Args:
+        encoder: stays as it is. The copy is trained in float32, on the encoder's device.
+        head: where to start, usually the zero-shot classifier; stays as it is.
+        settings: see `MixSettings`; ``learning_rate`` is the head's.
+        unfrozen: see `UnfrozenSettings`.
+        seed: of the order of the images, random crops, and the LoRA's start and dropout.
+        synthetic: generated images, or None.
+        real: real images, or None.
+        val: validation images, and never the test ones: for the history, and for ``select="validation"``.
+        min_steps: of mixed training, as `tune_mixed` has it.
+
+    Raises:
+        FigmentError: where there are no images, labels do not fit the head, ``select="validation"`` has nothing to
+            look at, the encoder has no BatchNorm to train or no attention layers for a LoRA, or memory does not suffice.
+        figment.images_in.Unreadable: for an image that cannot be read.
+    """
+    if synthetic is None and real is None:
+        raise FigmentError("There is nothing to learn from: give generated images, real ones, or both.")
+    if synthetic is not None:
+        needs_validation(settings, val)
+    features = Features(encoder)
+    on_real = settings.model_copy(update={"batch_size": settings.real_batch_size, "soft_weight": 0.0})
+
+    def part(images: Images, s: MixSettings, offset: int) -> _Part:
+        x, y = tensors_of(head, features(images), images.labels, "training")
+        crops = unfrozen.crop_scale if unfrozen.augment else None
+        terms = [replace(t, targets=t.targets.to(encoder.device)) for t in loss_terms(x, y, matrix_of(head), s)]
+        return _Part(_Pixels(encoder, images, crops, seed + offset), terms, s.batch_size)
+
+    with _seeded(seed):
+        learner = _Learner(copy.deepcopy(encoder), copy.deepcopy(head), unfrozen)
+        made = None if synthetic is None else part(synthetic, settings, 0)
+        own = None if real is None else part(real, on_real, 1)
+        seen = None if val is None else (_Pixels(encoder, val, None, seed), torch.tensor(val.labels))
+        history: list[dict[str, Any]] = []
+        for parts, s, least in _plan(settings, on_real, made, own, min_steps):
+            history += learner.train(parts, s, seed, seen, least)
+    tuned = UnfrozenTuned(*learner.finished(head.linear.weight.device), history, learner.trainable_fraction)
+    of = [None if p is None else [p.digests, p.labels.tolist()] for p in (synthetic, real, val)]
+    start = [encoder.fingerprint, {name: value.tolist() for name, value in head.state_dict().items()}]
+    tuned.encoder.fingerprint = store.fingerprint([start, settings.model_dump(), unfrozen.model_dump(), of, seed])
+    return tuned
+
+
+def check_unfrozen(encoder: Towers, unfrozen: UnfrozenSettings) -> None:
+    """Raise FigmentError for settings that `tune_unfrozen` cannot honour with this encoder: no BatchNorm, nothing for a LoRA."""
+    if unfrozen.batch_norm == "train" and not _norms(encoder.image_tower):
+        raise FigmentError(
+            f"batch_norm: train needs an encoder with BatchNorm layers, and {encoder.name} has none. Choose one with a"
+            " ResNet, such as timm/resnet50_clip.openai, or set batch_norm: eval."
+        )
+    if unfrozen.lora_rank and find_spec("peft") is None:
+        raise missing_extra("peft", "finetune")
+    if unfrozen.lora_rank and not _attention_layers(encoder.image_tower):
+        raise FigmentError(
+            f"lora_rank: {unfrozen.lora_rank} needs an image encoder with attention layers that peft can tune, and"
+            f" {encoder.name} has none. Choose a ViT, or set lora_rank: 0 and tune a fraction of the weights."
+        )
+
+
+def wise_ft(encoder: Towers, head: Head, tuned: UnfrozenTuned, alpha: float) -> UnfrozenTuned:
+    """Between ``encoder`` and ``head`` before tuning (alpha 0) and after it (1): the weights ``(1 - alpha) * before + alpha * after``.
+
+    That is Wortsman et al. 2022, see `interpolate`. Statistics of BatchNorm layers are those after tuning.
+    """
+    mixed = copy.deepcopy(tuned.encoder)
+    tower = interpolate(encoder.image_tower, tuned.encoder.image_tower, alpha)
+    mixed.image_tower.load_state_dict(tower.state_dict())
+    mixed.fingerprint = store.fingerprint([encoder.fingerprint, tuned.encoder.fingerprint, alpha])
+    return replace(tuned, encoder=mixed, head=interpolate(head, tuned.head, alpha))
+
+
+def from_output(tower: nn.Module, fraction: float) -> list[nn.Parameter]:
+    """The parameters of the fewest whole modules at the output end that hold at least ``trainable_fraction`` of all parameters.
+
+    A module is a block, such as a transformer's or a ResNet's, or a layer outside of blocks.
+    """
+
+    def module(named: tuple[str, nn.Parameter]) -> str:
+        block = re.match(r"(.+?\.\d+)\.", named[0])  # "layer4.2.conv1.weight" is of the block "layer4.2"
+        return block[1] if block else named[0].rpartition(".")[0]
+
+    modules = [[p for _, p in named] for _, named in groupby(tower.named_parameters(), module)]
+    wanted = fraction * sum(p.numel() for p in tower.parameters())
+    chosen: list[nn.Parameter] = []
+    while sum(p.numel() for p in chosen) < wanted:
+        chosen += modules.pop()
+    return chosen
+
+
+class _Pixels:
+    """Images as the encoder takes them, at every step anew: kept in memory where they fit and are always the same."""
+
+    def __init__(self, encoder: Towers, images: Images, crops: tuple[float, float] | None, seed: int):
+        self.encoder, self.images, self.crops, self.seed = encoder, images, crops, seed
+        one = encoder.pixels(images.load([0]))
+        self.size, self.kept = one.shape[-1], None
+        # A crop has the encoder's size and only has to be normalised, which these two images tell how.
+        ends = [np.full((self.size, self.size, 3), value, np.uint8) for value in (0, 255)]
+        self.black, self.white = encoder.pixels(ends).to(encoder.device)  # (3, S, S) each
+        if crops is None and one.nbytes * len(images) <= PIXEL_BYTES:
+            chunks = torch.arange(len(images)).split(encoder.batch_size)
+            self.kept = torch.cat([encoder.pixels(images.load(chunk.tolist())) for chunk in chunks])
+            self.kept = self.kept.to(encoder.device)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __call__(self, index: Tensor, step: int) -> Tensor:
+        """float32 (B, 3, S, S) on the encoder's device, of the positions int64 (B,) on the CPU."""
+        if self.kept is not None:
+            return self.kept[index.to(self.kept.device)]
+        images = self.images.load(index.tolist())
+        if self.crops is None:
+            return self.encoder.pixels(images).to(self.encoder.device)
+        seeds = [view_seed(self.seed, step, i) for i in index.tolist()]
+        views = [
+            random_views(image, 1, self.size, self.crops, seed)[0] for image, seed in zip(images, seeds, strict=True)
+        ]
+        crops = torch.from_numpy(np.stack(views)).to(self.encoder.device).movedim(-1, 1)  # (B, 3, S, S)
+        return torch.lerp(self.black, self.white, crops / 255)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Images of one kind, what is to be learnt from each of them, how many a step takes and how much they count."""
+
+    pixels: _Pixels
+    terms: list[Term]
+    batch_size: int
+    weight: float = 1.0
+
+
+def _plan(
+    s: MixSettings, on_real: MixSettings, synthetic: _Part | None, real: _Part | None, least: int
+) -> list[tuple[list[_Part], MixSettings, int]]:
+    """The trainings one after the other: what each learns from at every step, its settings, and its least number of steps."""
+    if synthetic is None:
+        assert real is not None
+        return [([real], on_real.model_copy(update={"warmup_steps": 0, "select": "last"}), FEW_SHOT_STEPS)]
+    if real is None:
+        return [([synthetic], s, 0)]
+    if s.order == "mix":
+        return [([replace(synthetic, weight=s.synthetic_weight), replace(real, weight=s.real_weight)], s, least)]
+    both = [([synthetic], s, 0), ([real], on_real, 0)]
+    return both if s.order == "synthetic_then_real" else both[::-1]
+
+
+class _Learner:
+    """An encoder and a head that are trained in place."""
+
+    def __init__(self, encoder: Towers, head: Head, unfrozen: UnfrozenSettings):
+        self.encoder, self.tower, self.unfrozen = encoder, encoder.image_tower.float(), unfrozen
+        encoder.dtype = torch.float32
+        self.head = head.to(encoder.device)
+        self.micro_batch = unfrozen.micro_batch
+        check_unfrozen(encoder, unfrozen)
+        self.norms = _norms(self.tower)
+        n_parameters = sum(p.numel() for p in [*self.tower.parameters(), *self.head.parameters()])
+        self.tower.requires_grad_(False)
+        self.lora = _with_lora(encoder, unfrozen) if unfrozen.lora_rank else None
+        for parameter in from_output(self.tower, unfrozen.trainable_fraction) if unfrozen.trainable_fraction else []:
+            parameter.requires_grad_(True)
+        self.weights = [p for p in self.tower.parameters() if p.requires_grad]
+        self.trainable_fraction = sum(p.numel() for p in [*self.weights, *self.head.parameters()]) / n_parameters
+
+    def train(
+        self,
+        parts: list[_Part],
+        s: MixSettings,
+        seed: int,
+        seen: tuple[_Pixels, Tensor] | None,
+        min_steps: int,
+    ) -> list[dict[str, Any]]:
+        """Train on a batch of each part a step, an epoch being one pass over the first; returns the history."""
+        first, n = parts[0], len(parts[0].pixels)
+        steps_an_epoch = math.ceil(n / first.batch_size)
+        epochs = max(s.epochs, math.ceil(min_steps / steps_an_epoch))
+        peaks = [s.learning_rate, self.unfrozen.learning_rate]
+        rates = schedule(1.0, s.warmup_steps, epochs * steps_an_epoch)
+        groups = [{"params": list(self.head.parameters())}, {"params": self.weights}]
+        optimizer = torch.optim.AdamW(groups, weight_decay=s.weight_decay)
+        order = torch.Generator().manual_seed(seed)
+        others = [
+            round_and_round(len(p.pixels), p.batch_size, torch.Generator().manual_seed(seed + 1)) for p in parts[1:]
+        ]
+        history: list[dict[str, Any]] = []
+        best_accuracy, best, step = -1.0, None, 0
+        with progress("tune the encoder", epochs * n) as advance:
+            for epoch in range(1, epochs + 1):
+                self._mode()
+                loss = torch.zeros((), device=self.encoder.device)
+                for batch in torch.randperm(n, generator=order).split(first.batch_size):
+                    for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+                        group["lr"] = rates[step] * peak
+                    loss += self._gradient(parts, [batch, *map(next, others)], step) * (len(batch) / n)
+                    nn.utils.clip_grad_norm_([*self.head.parameters(), *self.weights], s.grad_clip)
+                    optimizer.step()
+                    step += 1
+                    advance(len(batch))
+                val_accuracy = None if seen is None else self._accuracy(*seen)
+                rate = optimizer.param_groups[0]["lr"]
+                history.append(
+                    {"epoch": epoch, "loss": loss.item(), "learning_rate": rate, "val_accuracy": val_accuracy}
+                )
+                if s.select != "last" and val_accuracy is not None and val_accuracy > best_accuracy:
+                    best_accuracy, best = val_accuracy, self._state()
+        if best is not None:
+            self.tower.load_state_dict(best[0])
+            self.head.load_state_dict(best[1])
+        return history
+
+    def finished(self, device: torch.device) -> tuple[Towers, Head]:
+        """The encoder, with a LoRA merged into its weights, and the head on ``device``; both ready to predict."""
+        if self.lora is not None:
+            self.lora.merge_and_unload()
+        for module in (self.tower, self.head):
+            module.eval().requires_grad_(True).zero_grad()
+        return self.encoder, self.head.to(device)
+
+    def _mode(self) -> None:
+        """Layers such as dropout are on where the encoder is tuned; BatchNorm does as it is told."""
+        self.tower.train(bool(self.weights))
+        for norm in self.norms:
+            norm.train(self.unfrozen.batch_norm == "train")
+
+    def _gradient(self, parts: list[_Part], batches: list[Tensor], step: int) -> Tensor:
+        """The loss of a step; its gradient lies in the parameters. Portions are halved until they fit into memory."""
+        while True:
+            for module in (self.tower, self.head):
+                module.zero_grad()
+            try:
+                losses = [self._portions(part, batch, step) for part, batch in zip(parts, batches, strict=True)]
+                return torch.stack(losses).sum()
+            except torch.OutOfMemoryError as error:
+                if self.micro_batch == 1 or self.unfrozen.batch_norm == "train":
+                    raise FigmentError(
+                        f"Out of memory with {self.micro_batch} images in the encoder at a time. Lower"
+                        " unfrozen.micro_batch (with batch_norm: train, statistics are then of as many images), tune a"
+                        " smaller share, or choose a smaller encoder."
+                    ) from error
+            self.micro_batch = math.ceil(min(self.micro_batch, max(map(len, batches))) / 2)
+            if self.encoder.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+    def _portions(self, part: _Part, batch: Tensor, step: int) -> Tensor:
+        """The part's share of the loss, a mean over the batch; gradients are added up portion by portion."""
+        total = torch.zeros((), device=self.encoder.device)
+        for index in batch.split(self.micro_batch):
+            with torch.set_grad_enabled(bool(self.weights)):
+                features = self.tower(part.pixels(index, step))  # (B, D)
+            logits, rows = self.head(features), index.to(self.encoder.device)
+            losses = [
+                t.weight
+                * t.temperature**2
+                * F.cross_entropy(logits / t.temperature, t.targets[rows], label_smoothing=t.label_smoothing)
+                for t in part.terms
+            ]
+            loss = torch.stack(losses).sum() * (part.weight * len(index) / len(batch))
+            loss.backward()
+            total += loss.detach()
+        return total
+
+    @torch.no_grad()
+    def _accuracy(self, pixels: _Pixels, labels: Tensor) -> float:
+        """Share of the images that go to their class in ``labels`` (m,)."""
+        self.tower.eval()
+        chunks = torch.arange(len(labels)).split(self.encoder.batch_size)
+        found = [self.head(self.tower(pixels(chunk, 0))).argmax(-1).cpu() for chunk in chunks]
+        return (torch.cat(found) == labels).float().mean().item()
+
+    def _state(self) -> list[dict[str, Tensor]]:
+        return [{name: value.clone() for name, value in m.state_dict().items()} for m in (self.tower, self.head)]
+
+
+def _with_lora(encoder: Towers, unfrozen: UnfrozenSettings) -> Any:
+    """Put a LoRA into the attention layers of the image tower, which alone is tuned then; returns peft's handle on it."""
+    from peft import LoraConfig, LoraModel
+
+    layers = _attention_layers(encoder.image_tower)
+    config = LoraConfig(
+        r=unfrozen.lora_rank, lora_alpha=unfrozen.lora_alpha, lora_dropout=unfrozen.lora_dropout, target_modules=layers
+    )
+    return LoraModel(encoder.image_tower, config, "default")
+
+
+def _norms(tower: nn.Module) -> list[_BatchNorm]:
+    return [m for m in tower.modules() if isinstance(m, _BatchNorm)]
+
+
+def _attention_layers(tower: nn.Module) -> list[str]:
+    return [name for name, module in tower.named_modules() if _is_attention(name, module)]
+
+
+def _is_attention(name: str, module: nn.Module) -> bool:
+    """Whether a layer is one of attention: torch's MultiheadAttention, or a linear layer in a module called attn.
+
+    ResNets of CLIP have an ``attnpool``, whose layers are read without being called, so that a LoRA would do nothing.
+    """
+    inside = name.split(".")[-2:-1]
+    linear = type(module) is nn.Linear and inside in (["self_attn"], ["attn"])
+    return isinstance(module, nn.MultiheadAttention) or linear
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Everything that draws from torch's own generators draws from ``seed``, and nobody else notices."""
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        yield

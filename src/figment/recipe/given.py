@@ -1,0 +1,38 @@
+"""What those who are built from settings may ask of the run they are built for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from figment.encoders import Features
+    from figment.recipe.recipe import Recipe
+    from figment.task import Task
+    from figment.types import Images
+
+
+class Given(Protocol):
+    """Handed to every ``settings.build(given)``, and to every plug-in that takes ``given``. Nothing is opened before it is asked for."""
+
+    recipe: Recipe
+    task: Task  # class names, templates
+
+    @property
+    def seed(self) -> int:
+        """The recipe's."""
+        ...
+
+    @property
+    def caches(self) -> Path:
+        """A folder for what is costly and can be had again: features, answers of chat servers. All runs of a study share it."""
+        ...
+
+    def features(self, encoder: str | None = None) -> Features:
+        """Of images, by content, computed once; of the encoder of that name, or (None) of the recipe's own."""
+        ...
+
+    def real(self, split: str) -> Images | None:
+        """The real images of ``train``, ``val`` or ``test`` that may be looked at: of ``train`` just the shots, where there
+        is ``few_shot``. None where the task has none."""
+        ...

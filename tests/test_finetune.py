@@ -1,0 +1,465 @@
+"""A generator tuned on real images: it learns, goes on where it was killed, and its files are diffusers' own."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import diffusers
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+import tiny
+from figment.engines import Local
+from figment.errors import FigmentError
+from figment.forecast import forecast
+from figment.generate import finetune as finetune_module
+from figment.generate import lora_training
+from figment.generate.diffusers import DiffusersGenerator
+from figment.generate.finetune import CHECKPOINT, Finetuning, finetune
+from figment.generate.finetune_settings import FinetuneSettings
+from figment.generate.lora import WEIGHTS, open_lora
+from figment.generate.lora_training import Learner
+from figment.generate.plan import Plan
+from figment.generate.stage import generate_images
+from figment.images_in import open_images
+from figment.recipe import validate
+from figment.repair import repair
+from figment.run import run_recipe
+from figment.status import stages_of
+from figment.studies.arms import run_arms
+from figment.types import Prompt
+from figment.verify import verify
+
+pytest.importorskip("peft")
+
+NAMES = ["red thing", "green thing", "blue thing"]
+FAST = {"rank": 4, "alpha": 8, "learning_rate": 1e-2, "warmup_steps": 1, "steps": 4, "batch_size": 4}
+SAMPLING = {"num_inference_steps": 3, "dtype": "float32", "batch_size": 4}
+
+
+@pytest.fixture(scope="module")
+def images(photos):
+    return open_images(photos / "train", NAMES)
+
+
+def generator(folder: Path, **settings) -> DiffusersGenerator:
+    return DiffusersGenerator(model=str(folder), **{**SAMPLING, **settings})
+
+
+def tune(base: DiffusersGenerator, images, folder: Path, seed: int = 0, every: int = 100, **settings):
+    settings = FinetuneSettings(**{**FAST, **settings})
+    return finetune(base, images, NAMES, settings, folder=folder, seed=seed, checkpoint_steps=every)
+
+
+def weights(tuned: DiffusersGenerator) -> dict[str, bytes]:
+    folder = tuned.lora.folder
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob(WEIGHTS))}
+
+
+def plain(folder: Path, lora: Path, prompt: str, seed: int, scale: float = 1.0, **arguments) -> np.ndarray:
+    """What a user of diffusers gets from the files."""
+    pipe = diffusers.DiffusionPipeline.from_pretrained(folder)
+    pipe.load_lora_weights(lora, adapter_name="own")
+    pipe.set_adapters("own", scale)
+    draws = torch.Generator().manual_seed(seed)
+    return np.asarray(pipe(prompt, generator=draws, num_inference_steps=3, guidance_scale=2.0, **arguments).images[0])
+
+
+def distance(a, b) -> int:
+    return int(np.abs(np.stack(a).astype(int) - np.stack(b)).max())
+
+
+# ---- what is learned -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("builder", ["sd15", "sdxl"])
+def test_the_files_are_those_of_diffusers(request, builder, images, tmp_path):
+    model = request.getfixturevalue(builder)
+    base = generator(model)
+    tuned = tune(base, images, tmp_path)
+    prompts, seeds = ["a photo of a red thing", "a photo of a cat"], [3, 2**62]
+    decoded, before = tuned(prompts, seeds), base(prompts, seeds)
+    for image, old, prompt, seed in zip(decoded, before, prompts, seeds, strict=True):
+        assert distance([image], [plain(model, tuned.lora.folder, prompt, seed)]) <= 1
+        assert distance([image], [old]) > 10  # the generator that was given stays as it was
+    half = DiffusersGenerator(model=str(model), lora=open_lora(tuned.lora.folder, 0.5), **SAMPLING)
+    assert distance(half(prompts[:1], seeds[:1]), [plain(model, tuned.lora.folder, prompts[0], seeds[0], 0.5)]) <= 1
+    parts = {name.split(".")[0] for name in safetensors.torch.load_file(tuned.lora.file(0))}
+    assert parts == {"unet", "text_encoder", *(["text_encoder_2"] if builder == "sdxl" else [])}
+
+
+def test_what_is_sampled_is_what_was_trained(sd15, images, tmp_path, monkeypatch):
+    """alpha is twice the rank here: peft applies it in training, and the file holds it afterwards."""
+    trained: list[Learner] = []
+    monkeypatch.setattr(finetune_module, "Learner", lambda *given: trained.append(Learner(*given)) or trained[0])
+    tuned = tune(generator(sd15), images, tmp_path)
+    draws = torch.Generator().manual_seed(3)
+    image = trained[0].pipe("a dog", generator=draws, num_inference_steps=3, guidance_scale=2.0).images[0]
+    assert distance([np.asarray(image)], tuned(["a dog"], [3])) <= 1
+
+
+def test_each_image_of_a_mixed_batch_has_the_weights_of_its_class(sd15, images, tmp_path):
+    tuned = tune(generator(sd15), images, tmp_path, per_class=True)
+    assert len(set(weights(tuned).values())) == 3 and tuned.wants_labels
+    prompts, seeds, labels = ["a thing", "a thing", "a thing", "a red thing", "a dog"], [7, 7, 7, 1, 2], [2, 0, 1, 0, 2]
+    decoded = tuned(prompts, seeds, labels=labels)  # batches of 4
+    for image, prompt, seed, label in zip(decoded, prompts, seeds, labels, strict=True):
+        assert distance([image], [plain(sd15, tuned.lora.file(label).parent, prompt, seed)]) <= 1
+        assert distance([image], tuned([prompt], [seed], labels=[label])) <= 1
+    assert distance(decoded[:1], decoded[1:2]) > 5 and distance(decoded[1:2], decoded[2:3]) > 5
+    with pytest.raises(FigmentError, match="with labels"):
+        tuned(prompts, seeds)
+
+
+def test_guidance_that_ends_early_and_none_at_all(sd15, images, tmp_path):
+    lora = tune(generator(sd15), images, tmp_path, per_class=True, text_encoder=False).lora
+    assert all(name.startswith("unet.") for name in safetensors.torch.load_file(lora.file(1)))
+    for settings in ({"guidance_stop": 0.4}, {"guidance_scale": 1.0}):
+        tuned = generator(sd15, lora=lora, **settings)
+        decoded = tuned(["a", "b", "c"], [1, 2, 3], labels=[1, 0, 2])
+        alone = [tuned([p], [s], labels=[y])[0] for p, s, y in (("a", 1, 1), ("b", 2, 0), ("c", 3, 2))]
+        assert distance(decoded, alone) <= 1
+    assert distance(decoded[:1], generator(sd15, guidance_scale=1.0)(["a"], [1])) > 3
+
+
+def test_the_loss_on_a_repeated_image_falls(sd15, images, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        lora_training, "sample_seed", lambda *name: 0
+    )  # the same noise and time, too: random weights learn no more
+    tuned = tune(generator(sd15), images.take([0]), tmp_path, steps=120, rank=8)
+    curve = json.loads((tuned.lora.folder / "stage.json").read_text())["loss"][WEIGHTS]
+    assert len(curve) == 100
+    assert curve[-1] < 0.8 * curve[0]
+
+
+def learner(folder: Path, images, size: tuple[int, int] | None = None, **settings) -> Learner:
+    height, width = size or (None, None)
+    base = generator(folder, height=height, width=width)
+    return Learner(base, images, NAMES, FinetuneSettings(**{**FAST, **settings}))
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
+@pytest.mark.parametrize("gamma", [None, 5.0])
+def test_the_loss_is_that_of_diffusers_own_training_script(sd15, images, kind, gamma):
+    """The same step written with diffusers' noise scheduler and its compute_snr."""
+    own = learner(sd15, images, min_snr_gamma=gamma, text_encoder=False)
+    own.prediction_type = kind
+    own.reset(1)
+    index, seed = np.array([0, 7, 7]), 5
+    loss = own.loss(index, seed).item()
+
+    draws = torch.Generator().manual_seed(seed)
+    torch.randint(1, (3,), generator=draws)
+    latents = own.mean[0, index] + own.std[0, index] * torch.randn(3, 4, 8, 8, generator=draws)
+    latents = latents * own.pipe.vae.config.scaling_factor
+    noise, t = torch.randn(3, 4, 8, 8, generator=draws), torch.randint(1000, (3,), generator=draws)
+    schedule = diffusers.DDPMScheduler.from_pretrained(sd15 / "scheduler", prediction_type=kind)
+    target = {"epsilon": noise, "v_prediction": schedule.get_velocity(latents, noise, t), "sample": latents}[kind]
+    text = own.pipe.encode_prompt([own.captions[i] for i in index], "cpu", 1, False)[0]
+    predicted = own.pipe.unet(schedule.add_noise(latents, noise, t), t, text).sample
+    error = ((predicted - target) ** 2).mean((1, 2, 3))
+    if gamma:
+        snr = diffusers.training_utils.compute_snr(schedule, t)
+        clipped = torch.stack([snr, gamma * torch.ones_like(t)], 1).min(1)[0]
+        error = error * {"epsilon": clipped / snr, "v_prediction": clipped / (snr + 1), "sample": clipped}[kind]
+    assert loss == pytest.approx(error.mean().item(), rel=1e-5)
+
+
+def test_images_are_cut_to_the_generators_shape(sd15, images, tmp_path):
+    own = learner(sd15, images, (32, 64), horizontal_flip=True)
+    assert own.mean.shape == own.std.shape == (2, 18, 4, 4, 8)
+    wide = np.zeros((10, 100, 3), np.uint8)
+    wide[:, 40:60] = 255  # the middle, which alone is seen
+    assert (own._pixels(wide)[:, :, 8:-8] == 1).all() and own._pixels(wide).shape == (3, 32, 64)
+    tuned = tune(generator(sd15, height=32, width=64), images, tmp_path, steps=2)
+    assert tuned(["a red thing"], [0])[0].shape == (32, 64, 3)
+
+
+def test_grey_pipelines(images, tmp_path):
+    tuned = tune(generator(tiny.sd15(tmp_path / "grey", channels=1)), images, tmp_path, steps=2)
+    assert tuned(["a red thing"], [0])[0].shape == (64, 64, 3)
+
+
+def test_half_precision_learns_in_float32_weights(sd15, images, tmp_path):
+    tuned = tune(generator(sd15, dtype="bfloat16"), images, tmp_path, steps=2, gradient_checkpointing=True)
+    assert {t.dtype for t in safetensors.torch.load_file(tuned.lora.file(0)).values()} == {torch.float32}
+    assert tuned(["a red thing"], [0])[0].std() > 5
+    assert learner(sd15, images).pipe.dtype == torch.float32
+
+
+def test_less_memory_is_the_same_training(sd15, images, tmp_path):
+    plainly = tune(generator(sd15), images, tmp_path / "a", steps=2)
+    saving = tune(generator(sd15), images, tmp_path / "b", steps=2, gradient_checkpointing=True)
+    assert weights(saving) == weights(plainly)
+
+
+def test_captions_say_the_class_or_nothing(sd15, images):
+    own = learner(sd15, images, template="a satellite photo of {}", caption_dropout=1.0, text_encoder=False)
+    assert own.captions == [f"a satellite photo of {NAMES[label]}" for label in images.labels]
+    own.loss(np.arange(4), 0)
+    assert list(own._frozen_text) == [""]
+
+
+# ---- again, and after an interruption --------------------------------------------------------------------------------
+
+
+def test_the_same_again_is_not_trained_again(sd15, images, tmp_path, monkeypatch):
+    first = tune(generator(sd15), images, tmp_path)
+    monkeypatch.setattr(finetune_module, "Learner", None)
+    again = tune(generator(sd15, guidance_scale=5.0), images, tmp_path, gradient_checkpointing=True, scale=0.5)
+    assert again.lora.folder == first.lora.folder and again.fingerprint != first.fingerprint
+
+
+def test_everything_that_changes_the_weights_changes_the_fingerprint(sd15, sdxl, images, tmp_path):
+    def planned(base=None, images=images, names=tuple(NAMES), seed=0, **settings) -> str:
+        return Finetuning(
+            base or generator(sd15), images, names, FinetuneSettings(**settings), tmp_path, seed
+        ).tuned.fingerprint
+
+    different = [
+        generator(sd15).fingerprint,
+        planned(),
+        planned(seed=1),
+        planned(rank=8),
+        planned(per_class=True),
+        planned(scale=0.5),
+        planned(images=images.take(range(1, 18))),
+        planned(names=("red", "green", "blue")),
+        planned(generator(sd15, height=32, width=32)),
+        planned(generator(sd15, guidance_scale=3.0)),
+        planned(generator(sdxl)),
+    ]
+    assert len(set(different)) == len(different)
+    assert planned(gradient_checkpointing=True) == planned()
+    assert not any(tmp_path.iterdir())
+
+
+def test_weights_are_a_function_of_the_seed(sd15, images, tmp_path):
+    made = [weights(tune(generator(sd15), images, tmp_path / str(i), seed=s)) for i, s in enumerate((0, 0, 1))]
+    assert made[0] == made[1] != made[2]
+
+
+@pytest.mark.parametrize("per_class", [False, True])
+def test_what_was_interrupted_goes_on_to_the_same_weights(sd15, images, tmp_path, monkeypatch, per_class):
+    settings = {"steps": 5, "horizontal_flip": True, "caption_dropout": 0.3, "per_class": per_class}
+    whole = tune(generator(sd15), images, tmp_path / "whole", **settings)
+    calls, loss = [], Learner.loss
+
+    def failing(self, index, seed):
+        calls.append(seed)
+        if len(calls) == 9 if per_class else len(calls) in (4, 6):
+            raise KeyboardInterrupt
+        return loss(self, index, seed)
+
+    monkeypatch.setattr(Learner, "loss", failing)
+    for _ in range(1 if per_class else 2):
+        with pytest.raises(KeyboardInterrupt):
+            tune(generator(sd15), images, tmp_path / "parts", every=2, **settings)
+        folder = next((tmp_path / "parts").iterdir())
+        assert not (folder / "stage.json").exists() and list(folder.rglob(CHECKPOINT))
+    resumed = tune(generator(sd15), images, tmp_path / "parts", every=2, **settings)
+    assert weights(resumed) == weights(whole)
+    assert not list(resumed.lora.folder.rglob(CHECKPOINT))
+    assert len(calls) < (2 * 15 if per_class else 2 * 5)
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from figment.generate.finetune import finetune
+from figment.generate.finetune_settings import FinetuneSettings
+from figment.generate.diffusers import DiffusersGenerator
+from figment.images_in import open_images
+model, photos, folder = sys.argv[1:]
+names = ["red thing", "green thing", "blue thing"]
+settings = FinetuneSettings(rank=4, alpha=8, learning_rate=1e-2, warmup_steps=1, steps=60, batch_size=4)
+base = DiffusersGenerator(model=model, dtype="float32")
+finetune(base, open_images(photos, names), names, settings, folder=Path(folder), checkpoint_steps=1)
+"""
+
+
+def test_kill_9(sd15, photos, images, tmp_path):
+    whole = tune(generator(sd15), images, tmp_path / "whole", steps=60)
+    src = str(Path(__file__).parents[1] / "src")
+    command = [sys.executable, "-c", KILLED, str(sd15), str(photos / "train"), str(tmp_path / "killed")]
+    process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": src})
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "killed").glob(f"*/{CHECKPOINT}")):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    folder = next((tmp_path / "killed").iterdir())
+    assert not (folder / "stage.json").exists()
+    assert stages_state(tmp_path / "killed", folder) == "partial"
+    (folder / f".{CHECKPOINT}.0.tmp").write_bytes(b"half")
+    resumed = tune(generator(sd15), images, tmp_path / "killed", steps=60)
+    assert weights(resumed) == weights(whole) and resumed.lora.folder.name == whole.lora.folder.name
+    assert not list(folder.glob(".*.tmp"))
+
+
+def stages_state(adapted: Path, folder: Path) -> str:
+    """What figment status says of a folder as it would lie in a run."""
+    run = adapted.parent / "run"
+    (run / "prompts").mkdir(parents=True)
+    (run / "finetune").symlink_to(adapted)
+    return next(s.state for s in stages_of(run) if s.name == f"finetune/{folder.name}")
+
+
+def test_a_damaged_checkpoint_is_as_good_as_none(sd15, images, tmp_path):
+    whole = tune(generator(sd15), images, tmp_path / "whole")
+    folder = tmp_path / "damaged" / whole.lora.folder.name
+    folder.mkdir(parents=True)
+    (folder / CHECKPOINT).write_bytes(b"\x00" * 100)
+    assert weights(tune(generator(sd15), images, tmp_path / "damaged")) == weights(whole)
+
+
+def test_changed_weights_are_refused(sd15, sdxl, images, tmp_path):
+    tuned = tune(generator(sd15), images, tmp_path)
+    with pytest.raises(FigmentError, match="another model"):
+        generator(sdxl, lora=tuned.lora.folder)
+    path = tuned.lora.file(0)
+    path.write_bytes(path.read_bytes()[:-1] + b"\x01")
+    with pytest.raises(FigmentError, match="checksum"):
+        tuned(["a"], [0])
+    with pytest.raises(FigmentError, match=r"no stage\.json"):
+        open_lora(tmp_path)
+    with pytest.raises(FigmentError, match="not tuned yet"):
+        Finetuning(generator(sd15), images, tuple(NAMES), FinetuneSettings(), tmp_path).tuned(["a"], [0])
+
+
+# ---- what cannot be done ---------------------------------------------------------------------------------------------
+
+
+def test_other_families_are_refused_before_anything_is_opened(images, tmp_path, monkeypatch):
+    monkeypatch.setattr(finetune_module, "Learner", None)
+    with pytest.raises(FigmentError, match=r"StableDiffusionXLPipeline, and .* is a FluxPipeline"):
+        tune(generator(tiny.flux(tmp_path / "flux")), images, tmp_path / "lora")
+
+
+def test_mistakes(sd15, images, tmp_path, monkeypatch):
+    with pytest.raises(FigmentError, match="no real images to tune a generator on of: green thing, blue thing"):
+        tune(generator(sd15), images.take(np.flatnonzero(images.labels == 0)), tmp_path, per_class=True)
+    with pytest.raises(FigmentError, match="no real images"):
+        tune(generator(sd15), images.take([]), tmp_path)
+    with pytest.raises(FigmentError, match="warmup_steps is 4, and there are only 4 steps"):
+        tune(generator(sd15), images, tmp_path, warmup_steps=4)
+    with pytest.raises(FigmentError, match=r"failed at step \d+.*learning_rate"):
+        tune(generator(sd15), images, tmp_path, learning_rate=1e30, warmup_steps=0, steps=20)
+
+    def starved(self, index, seed):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Learner, "loss", starved)
+    with pytest.raises(FigmentError, match=r"finetune\.batch_size"):
+        tune(generator(sd15), images, tmp_path)
+    monkeypatch.setattr(finetune_module.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(FigmentError, match=r"pip install 'figment-vision\[finetune\]'"):
+        tune(generator(sd15), images, tmp_path)
+
+
+def test_a_scheduler_that_is_not_of_diffusion_is_refused(sd15, images, monkeypatch):
+    base = generator(sd15)
+    base.pipe.scheduler.register_to_config(prediction_type="flow_prediction")
+    with pytest.raises(FigmentError, match="flow_prediction"):
+        lora_training._noise_of(base.pipe, "it")
+
+
+# ---- in a run --------------------------------------------------------------------------------------------------------
+
+
+def test_workers_make_the_same_images(sd15, images, tmp_path):
+    tuned = tune(generator(sd15), images, tmp_path / "lora", per_class=True)
+    assert pickle.loads(pickle.dumps(tuned)).fingerprint == tuned.fingerprint
+    prompts = [Prompt(f"{y}/0", "a thing", y, f"{y}/0") for y in range(3)]
+    made = [
+        generate_images(prompts, tuned, tmp_path / str(n), NAMES, images_per_class=2, shard_size=3, engine=Local(n))
+        for n in (1, 2)
+    ]
+    assert made[0].digests == made[1].digests and len(set(made[0].digests)) == 6
+    for sample, image in zip(Plan(prompts, 2, 0, 3), made[0].load(range(6)), strict=True):
+        assert distance([image], tuned([sample.prompt], [sample.seed], labels=[sample.label])) <= 1
+
+
+def recipe(sd15: Path, clip: Path, photos: Path, **changes):
+    data = {
+        "task": {
+            "class_names": NAMES,
+            "templates": ["a picture of {}"],
+            "real": {split: str(photos / split) for split in ("train", "test")},
+        },
+        "prompts": {"kind": "templates"},
+        "generate": {"model": str(sd15), "images_per_class": 2, **SAMPLING, "finetune": FAST},
+        "filters": [{"kind": "blank"}],
+        "train": {"encoder": str(clip), "epochs": 2, "seeds": 1},
+        "evaluate": {"real_all": False, "exchange_rate": False},
+    }
+    return validate(data, "test").changed(changes)
+
+
+def test_a_run_tunes_first(sd15, clip, photos, tmp_path):
+    tuning = recipe(sd15, clip, photos, **{"generate.finetune.per_class": True})
+    assert forecast(tuning, tmp_path).tuning_steps == 12
+    outcome = run_recipe(tuning, tmp_path / "run")
+    assert "top1/synthetic" in outcome.results
+    states = {s.name: s.state for s in stages_of(tmp_path / "run")}
+    assert set(states.values()) == {"done"} and any(name.startswith("finetune/") for name in states)
+    folder = next((tmp_path / "run" / "finetune").iterdir())
+    stage = json.loads((folder / "stage.json").read_text())
+    assert stage["counts"] == {"images": 18, "steps": 12, "loras": 3}
+    assert stage["settings"]["finetune"]["template"] == "a picture of {}"
+    assert "tuned on real images" in (tmp_path / "run" / "images" / "README.md").read_text()
+    assert forecast(tuning, tmp_path / "run").tuning_steps == 0
+    assert verify(tmp_path / "run").ok
+
+    before = {
+        p: p.stat().st_mtime_ns
+        for p in (tmp_path / "run").glob("[ai]*/**/*")
+        if p.suffix in (".safetensors", ".parquet")
+    }
+    again = run_recipe(tuning, tmp_path / "run")
+    assert again.results == outcome.results
+    assert all(p.stat().st_mtime_ns == then for p, then in before.items())
+
+    with pytest.raises(FigmentError, match=r"generate\.finetune\.rank was 4 and is now 2"):
+        run_recipe(tuning.changed({"generate.finetune.rank": 2}), tmp_path / "run")
+    assert len(list((tmp_path / "run" / "finetune").iterdir())) == 1  # nothing was trained to be told so
+    plainly = run_recipe(recipe(sd15, clip, photos, **{"generate.finetune": None}), tmp_path / "plain")
+    digests = [open_images(tmp_path / run / "images", NAMES).digests for run in ("run", "plain")]
+    assert not set(digests[0]) & set(digests[1]) and plainly.results
+
+
+def test_arms_share_what_was_learned_and_can_be_repaired(sd15, clip, photos, tmp_path):
+    arms = {"as it comes": {"generate.finetune": None}, "no filter": {"filters": []}}
+    study = recipe(sd15, clip, photos).changed({"arms": arms})
+    run_arms(study, tmp_path)
+    assert len(list(tmp_path.glob("**/" + WEIGHTS))) == len(list((tmp_path / "finetune").glob("*/" + WEIGHTS))) == 1
+    plainly, tuned = (tmp_path / "arms" / name / "images" for name in ("00-as-it-comes", "01-no-filter"))
+    assert not set(open_images(plainly, NAMES).digests) & set(open_images(tuned, NAMES).digests)
+    (shard,) = tuned.glob("train-*.parquet")
+    before = shard.read_bytes()
+    shard.unlink()
+    repair(tmp_path)
+    assert shard.read_bytes() == before
+
+
+def test_a_run_without_real_images_is_told_so(sd15, clip, photos, tmp_path):
+    with pytest.raises(FigmentError, match=r"generate\.finetune tunes .* task\.real\.train"):
+        run_recipe(recipe(sd15, clip, photos, **{"task.real.train": None}), tmp_path)
+    assert not (tmp_path / "images").exists()
+
+
+def test_a_mistake_in_the_recipe_names_the_field(sd15, clip, photos):
+    with pytest.raises(
+        FigmentError, match=r"generate\.diffusers\.finetune\.rnk|generate\.finetune\.rnk.*Did you mean 'rank'"
+    ):
+        recipe(sd15, clip, photos, **{"generate.finetune.rnk": 2})

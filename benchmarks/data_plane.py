@@ -29,9 +29,9 @@ import numpy as np
 from figment import png
 from figment.generate.plan import Plan
 from figment.generate.procedural import ProceduralGenerator
-from figment.generate.stage import fill
+from figment.generate.fill import fill
 from figment.images_in import ShardImages, open_shards
-from figment.store import Stage
+from figment.shards import Stage
 from figment.types import Prompt
 
 CLASSES = [f"class {i}" for i in range(10)]

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from figment import store
+from figment import records, shards
 from figment.recipe import Recipe, validate
 from figment.run import make_images
 from figment.types import Prompt
@@ -48,7 +48,7 @@ def flip(path: Path, position: int, bit: int = 1) -> None:
 
 def image_at(path: Path, row: int) -> int:
     """Where the image of a row starts in a shard."""
-    places = store.image_places(store.shard_metadata(path))
+    places = shards.image_places(shards.shard_metadata(path))
     assert places is not None
     return int(places[row, 0])
 
@@ -58,7 +58,7 @@ def edit(path: Path, change: Any) -> None:
     table = pq.read_table(path)
     rows = table.to_pylist()
     rows = change(rows) or rows
-    path.write_bytes(store.parquet(pa.Table.from_pylist(rows, table.schema)))
+    path.write_bytes(shards.parquet(pa.Table.from_pylist(rows, table.schema)))
 
 
 def content(run: Path) -> dict[str, bytes]:

@@ -35,7 +35,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from transformers import PreTrainedTokenizerFast
 
-from figment import starter, store
+from figment import starter, records, shards
 from figment.encoders import Features
 from figment.errors import FigmentError
 from figment.images_in import open_images, open_shards
@@ -168,7 +168,7 @@ class Bench:
             for i in range(2 * len(names))
         ]
         recipe = validate({**self.data(**task), **(changes or {})}, "recipe.yaml")
-        store.Stage(self.inputs / "test", 1, {}, {}).write(0, store.sample_table(store.sample_rows(samples), names))
+        store.Stage(self.inputs / "test", 1, {}, {}).write(0, shards.sample_table(shards.sample_rows(samples), names))
         recipe = recipe.changed({"task.real.test": str(self.inputs / "test")})
         said = io.StringIO()
         with self.untouched(), redirect_stdout(said):

@@ -10,7 +10,7 @@ from figment.engines import Local
 from figment.engines.ray import Ray
 from figment.files import lock
 from figment.generate.procedural import ProceduralGenerator
-from figment.generate.stage import generate_images
+from figment.generate.fill import generate_images
 from figment.types import Prompt
 
 SHARDS, ROWS = 24, 32  # rows of each shard

@@ -20,7 +20,7 @@ from figment.engines import local as local_engine
 from figment.engines.ray import Ray, _share
 from figment.errors import FigmentError
 from figment.generate.procedural import ProceduralGenerator
-from figment.generate.stage import generate_images
+from figment.generate.fill import generate_images
 from figment.images_in import open_images
 from figment.types import Prompt
 
@@ -208,7 +208,7 @@ def test_a_diffusion_model_makes_the_same_images_in_two_processes(tmp_path, sd15
 
 
 def test_rows_that_failed_are_made_again_by_workers(engine, tmp_path, expected):
-    from figment.generate.stage import Work
+    from figment.generate.fill import Work
 
     make(tmp_path, engine, Hiccup(seed_in(expected, 3)))
     assert sum(bool(row["error"]) for row in rows(tmp_path)) == 1

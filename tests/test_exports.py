@@ -14,7 +14,7 @@ import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
-from figment import png, store
+from figment import png, records, shards
 from figment.errors import FigmentError
 from figment.exports import source as source_module
 from figment.exports.export import export
@@ -67,7 +67,7 @@ def make_run(folder: Path, class_names: list[str], per_class: int = 5, filters: 
     images = store.Stage(folder / "images", 2, {}, {})
     half = len(samples) // 2
     for i, part in enumerate((samples[:half], samples[half:])):
-        images.write(i, store.sample_table(store.sample_rows(part), class_names))
+        images.write(i, shards.sample_table(shards.sample_rows(part), class_names))
     images.finish(generator={"model": "m", "licence": "MIT"})
     seen = made = [s for s in samples if s.image is not None]
     steps = [f"{i}-f{i}" for i in range(filters)]
@@ -78,7 +78,7 @@ def make_run(folder: Path, class_names: list[str], per_class: int = 5, filters: 
             for s in seen
         ]
         stage = store.Stage(folder / "scores" / step, 1, {}, {"images": images.fingerprint})
-        table = store.score_table([s.id for s in seen], [s.label for s in seen], verdicts, class_names)
+        table = shards.score_table([s.id for s in seen], [s.label for s in seen], verdicts, class_names)
         stage.write(0, table)
         stage.finish(counts={"seen": len(seen), "kept": sum(v.keep for v in verdicts)})
         seen = [s for s, v in zip(seen, verdicts, strict=True) if v.keep]
@@ -121,7 +121,7 @@ def check(rows, expected: dict[str, Sample], names: list[str]) -> None:
         assert (np.asarray(pixels) == sample.image).all()
         assert int(label) == sample.label and known["class_name"] == names[sample.label]
         assert known["prompt"] == sample.prompt and int(known["seed"]) == sample.seed and known["group"] == sample.group
-        assert known["digest"] == store.digest(png.encode(sample.image))
+        assert known["digest"] == shards.digest(png.encode(sample.image))
         assert str(known["kept"]) == str(not _rejected(sample))
         assert known["reason"] == ("too <odd>" if _rejected(sample) else "")
         assert float(known["score_s"]) == (0.1 if _rejected(sample) else 2)
@@ -227,7 +227,7 @@ def test_there_and_back(case, tmp_path, to, where):
     turned = names[::-1]
     images = open_images(tmp_path / "out" / where, turned)
     assert len(set(images.ids)) == len(images) == len(expected)
-    by_digest = {store.digest(png.encode(s.image)): s for s in expected.values()}
+    by_digest = {shards.digest(png.encode(s.image)): s for s in expected.values()}
     for image, label, digest in zip(images.load(range(len(images))), images.labels, images.digests, strict=True):
         assert (image == by_digest[digest].image).all() and turned[label] == names[by_digest[digest].label]
 

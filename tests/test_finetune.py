@@ -29,7 +29,7 @@ from figment.generate.finetune_settings import FinetuneSettings
 from figment.generate.lora import WEIGHTS, open_lora
 from figment.generate.lora_training import Learner
 from figment.generate.plan import Plan
-from figment.generate.stage import generate_images
+from figment.generate.fill import generate_images
 from figment.images_in import open_images
 from figment.recipe import validate
 from figment.repair import repair

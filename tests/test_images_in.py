@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from figment import png, store
+from figment import png, records, shards
 from figment.errors import FigmentError
 from figment.images_in import FileImages, decode, open_images, open_shards
 from figment.types import Sample
@@ -157,7 +157,7 @@ def test_take_keeps_order_and_everything_else(tmp_path):
             assert images.digests
         some = images.take([4, 0])
         assert some.ids == [images.ids[4], images.ids[0]] and some.digests == [
-            store.digest(images.paths[i].read_bytes()) for i in (4, 0)
+            shards.digest(images.paths[i].read_bytes()) for i in (4, 0)
         ]
         assert some.labels.tolist() == images.labels[[4, 0]].tolist()
         assert (some.load([0])[0] == images.load([4])[0]).all()
@@ -230,7 +230,7 @@ def samples(n: int, failed: set[int] = frozenset()) -> list[Sample]:
 def written(folder: Path, parts: list[list[Sample]], names=NAMES) -> Path:
     stage = store.Stage(folder, len(parts), {}, {})
     for i, part in enumerate(parts):
-        stage.write(i, store.sample_table(store.sample_rows(part), names))
+        stage.write(i, shards.sample_table(shards.sample_rows(part), names))
     return folder
 
 
@@ -243,7 +243,7 @@ def test_shards_give_back_what_was_made_without_the_failed(tmp_path):
     assert images.labels.tolist() == [s.label for s in good]
     for image, sample in zip(images.load(range(7)), good, strict=True):
         assert (image == sample.image).all()
-    assert images.digests == [store.digest(png.encode(s.image)) for s in good]
+    assert images.digests == [shards.digest(png.encode(s.image)) for s in good]
     some = images.take(np.array([6, 1, 1]))
     assert some.ids == [good[6].id, good[1].id, good[1].id] and (some.load([0])[0] == good[6].image).all()
     assert some.prompts == [good[i].prompt for i in (6, 1, 1)]
@@ -262,7 +262,7 @@ def test_a_rewritten_shard_is_read_anew(tmp_path):
 def test_real_shards_in_another_label_order(tmp_path):
     """Somebody's Parquet data set, with class names in another order and another spelling, and nothing but two columns."""
     rows = [{"image": {"bytes": data_of(solid(50 * i, 0, 0)), "path": None}, "label": i} for i in (0, 1, 2, 0)]
-    schema = store.with_features(store.IMAGE_COLUMNS, ["Ankle_Boot", "zebra", "T-Shirt"])
+    schema = shards.with_features(shards.IMAGE_COLUMNS, ["Ankle_Boot", "zebra", "T-Shirt"])
     schema = pa.schema([schema.field("image"), schema.field("label")], schema.metadata)
     pq.write_table(pa.Table.from_pylist(rows, schema), tmp_path / "part.parquet")
     images = open_images(tmp_path, NAMES)
@@ -303,7 +303,7 @@ def test_labels_outside_the_class_names_are_refused(tmp_path, labels):
 
 def test_a_data_set_of_no_images_is_refused(tmp_path):
     empty = pa.table(
-        {"image": pa.array([], store.IMAGE_COLUMNS.field("image").type), "label": pa.array([], pa.int64())}
+        {"image": pa.array([], shards.IMAGE_COLUMNS.field("image").type), "label": pa.array([], pa.int64())}
     )
     pq.write_table(empty, tmp_path / "data.parquet")
     with pytest.raises(FigmentError, match="no images"):

@@ -16,7 +16,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from figment import store
+from figment import records, shards
 from figment.errors import FigmentError
 from figment.images_in import ShardImages, open_shards
 from figment.loading.loader import ImageDataset, Loader
@@ -33,7 +33,7 @@ def written(folder: Path, n: int = N, size: int = 5) -> ShardImages:
     ]
     stage = store.Stage(folder, 3, {}, {})
     for i in range(3):
-        stage.write(i, store.sample_table(store.sample_rows(made[i * n // 3 : (i + 1) * n // 3]), ["a", "b", "c"]))
+        stage.write(i, shards.sample_table(shards.sample_rows(made[i * n // 3 : (i + 1) * n // 3]), ["a", "b", "c"]))
     return open_shards(folder)[0]
 
 
@@ -284,7 +284,7 @@ def test_batches_that_cannot_be_are_explained(images, tmp_path):
 def test_a_mistake_in_a_worker_is_one_paragraph(tmp_path, workers):
     made = [Sample(f"p/{i}", "p", "", 0, i, "g", np.zeros((4, 4 + i, 3), np.uint8)) for i in range(2)]
     stage = store.Stage(tmp_path, 1, {}, {})
-    stage.write(0, store.sample_table(store.sample_rows(made), ["a"]))
+    stage.write(0, shards.sample_table(shards.sample_rows(made), ["a"]))
     own = Loader(ImageDataset(open_shards(tmp_path)[0]), Shuffled(2), 2, num_workers=workers)
     with pytest.raises(FigmentError, match="^Images of different sizes do not go into one batch") as error:
         next(iter(own))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-from figment import store
+from figment import records, shards
 from figment.errors import FigmentError
 from figment.make import make_writer
 from figment.prompts.attributes import Attributes
@@ -211,7 +211,7 @@ def test_writers_say_where_their_words_come_from():
 
 def test_the_source_is_kept_and_shards_without_one_still_open():
     prompts = Attributes()(SMALL, 3, rng())
-    table = store.prompt_table(prompts, SMALL.class_names)
-    assert store.read_prompts(table) == prompts
-    before = store.read_prompts(table.drop_columns(["source"]))
+    table = shards.prompt_table(prompts, SMALL.class_names)
+    assert shards.read_prompts(table) == prompts
+    before = shards.read_prompts(table.drop_columns(["source"]))
     assert before == [replace(p, source="") for p in prompts]

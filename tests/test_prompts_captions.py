@@ -18,7 +18,7 @@ from transformers import (
 )
 
 import tiny
-from figment import store
+from figment import records, shards
 from figment.errors import FigmentError
 from figment.images_in import open_images
 from figment.prompts.captions import Captions, varied_caption
@@ -192,11 +192,11 @@ def recipe(model: str, clip: Path, photos: Path, *splits: str):
 def test_a_whole_run_captions_training_images_and_no_others(model, clip, photos, tmp_path):
     outcome = run_recipe(recipe(model, clip, photos, "train", "val", "test"), tmp_path / "run")
     assert "gain/synthetic" in outcome.results
-    prompts = store.read_prompts(store.Stage(tmp_path / "run" / "prompts", 1, {}, {}).read())
+    prompts = shards.read_prompts(store.Stage(tmp_path / "run" / "prompts", 1, {}, {}).read())
     assert len(prompts) == 12 and all(p.source.startswith("caption of ") for p in prompts)
     # The captions are those of a run that has no other images than these.
     run_recipe(recipe(model, clip, photos, "train"), tmp_path / "train-only")
-    only = store.read_prompts(store.Stage(tmp_path / "train-only" / "prompts", 1, {}, {}).read())
+    only = shards.read_prompts(store.Stage(tmp_path / "train-only" / "prompts", 1, {}, {}).read())
     assert only == prompts
 
 
@@ -219,7 +219,7 @@ def test_a_image_that_cannot_be_read_is_left_out(model, clip, photos, tmp_path):
     shutil.copytree(photos / "train", tmp_path / "train")
     (tmp_path / "train" / "red_thing" / "0.png").write_bytes(b"no image")
     run_recipe(recipe(model, clip, tmp_path, "train"), tmp_path / "run")
-    prompts = store.read_prompts(store.Stage(tmp_path / "run" / "prompts", 1, {}, {}).read())
+    prompts = shards.read_prompts(store.Stage(tmp_path / "run" / "prompts", 1, {}, {}).read())
     assert len(prompts) == 12 and not any("red_thing/0.png" in p.source for p in prompts)
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from figment import store
+from figment import records, shards
 from figment.errors import FigmentError
 from figment.prompts.chat import Chat, captions_in, instruction, parse_captions
 from figment.recipe import validate
@@ -501,7 +501,7 @@ def test_a_whole_run_asks_once_and_keeps_no_key(server, clip, photos, tmp_path, 
     outcome = run_recipe(recipe, tmp_path / "run")
     assert "gain/synthetic" in outcome.results and len(server.asked) == 6
     stage = store.Stage(tmp_path / "run" / "prompts", 1, {}, {})
-    prompts = store.read_prompts(stage.read())
+    prompts = shards.read_prompts(stage.read())
     assert len(prompts) == 12 and {p.source for p in prompts} == {"chat tiny"}
     # Where the server is and how it is asked is no part of what was written: it may be gone by now.
     moved = recipe.changed({"prompts.base_url": "http://127.0.0.1:1/v1", "prompts.parallel": 1})

@@ -10,7 +10,7 @@ import pytest
 
 import damage
 from damage import content, flip, shard
-from figment import files, store
+from figment import files, records, shards
 from figment.engines import Local
 from figment.errors import FigmentError
 from figment.generate.procedural import ProceduralGenerator
@@ -246,12 +246,12 @@ def test_damaged_prompts(run, made, lost):
 def test_prompts_of_a_writer_that_never_says_the_same_come_from_the_images(tmp_path):
     run = damage.make(tmp_path, prompts={"kind": "damage:Wordy"})
     path = run / "prompts" / "train-00000-of-00001.parquet"
-    before, images = store.read_prompts(store.read_shard(path)), shard(run).read_bytes()
+    before, images = shards.read_prompts(shards.read_shard(path)), shard(run).read_bytes()
     path.unlink()
     said = "\n".join(repair(run))
     assert said == "prompts: took them from the images, since damage:Wordy may not write the same twice"
     drawn = [p for p in before if int(p.id.rpartition("/")[2]) < 10]  # twelve were written, ten images made
-    assert store.read_prompts(store.read_shard(path)) == drawn and shard(run).read_bytes() == images
+    assert shards.read_prompts(shards.read_shard(path)) == drawn and shard(run).read_bytes() == images
     assert verify(run).ok
     path.unlink()
     shard(run, 0).unlink()

@@ -272,12 +272,12 @@ def test_a_class_of_failures_alone_does_not_stop_the_others(models, tmp_path, ca
 
 def test_a_test_class_without_images_is_measured_on_the_others(models, photos, tmp_path):
     """A Parquet test set may know a class and hold no image of it."""
-    from figment import store
+    from figment import records, shards
     from figment.types import Sample
 
     rng = np.random.default_rng(1)
     some = [Sample(f"{i}", "", "", 0, 0, "", rng.integers(0, 256, (8, 8, 3), np.uint8)) for i in range(5)]
-    store.Stage(tmp_path / "test", 1, {}, {}).write(0, store.sample_table(store.sample_rows(some), NAMES))
+    store.Stage(tmp_path / "test", 1, {}, {}).write(0, shards.sample_table(shards.sample_rows(some), NAMES))
     own = recipe(models, photos, **{"task.real.test": str(tmp_path / "test")})
     assert run_recipe(own, tmp_path / "run", generator=Counted()).results["top1/synthetic"].n == 5
 

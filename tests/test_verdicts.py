@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from figment import store
+from figment import records, shards
 from figment.errors import FigmentError
 from figment.images_in import FileImages, open_images, open_shards
 from figment.images_in.concat import concatenate
@@ -36,7 +36,7 @@ def make_run(folder: Path, finished: bool = True) -> list[dict]:
     ]
     stage = store.Stage(folder / "images", 2, {"n": N}, {})
     for i in range(2):
-        stage.write(i, store.sample_table(store.sample_rows(made[i * 30 : (i + 1) * 30]), NAMES))
+        stage.write(i, shards.sample_table(shards.sample_rows(made[i * 30 : (i + 1) * 30]), NAMES))
     stage.finish()
     rows = [
         {"id": s.id, "label": s.label, "std": rng.random(), "clip_p": round(rng.random(), 1), "by": "", "reason": ""}
@@ -53,7 +53,7 @@ def make_run(folder: Path, finished: bool = True) -> list[dict]:
         scores = store.Stage(folder / "scores" / f"{step}-{name}", 1, {}, {"images": stage.fingerprint})
         ids, labels = [r["id"] for r in reached], [r["label"] for r in reached]
         order = rng.permutation(len(ids))  # nothing may rest on the order of rows
-        table = store.score_table(ids, labels, verdicts, NAMES).take(order)
+        table = shards.score_table(ids, labels, verdicts, NAMES).take(order)
         scores.write(0, table)
         scores.finish()
         for row in rows:
@@ -125,7 +125,7 @@ def test_verdicts_on_other_images_are_refused(tmp_path):
 
 
 def test_a_folder_without_scores_is_all_kept(tmp_path):
-    store.Stage(tmp_path / "images", 1, {}, {}).write(0, store.sample_table(store.sample_rows([]), NAMES))
+    store.Stage(tmp_path / "images", 1, {}, {}).write(0, shards.sample_table(shards.sample_rows([]), NAMES))
     assert len(open_kept(tmp_path)) == 0
 
 

@@ -12,10 +12,10 @@ import pytest
 
 import damage
 from damage import flip, shard
-from figment import files, store
+from figment import files, records, shards
 from figment.errors import FigmentError
 from figment.generate.procedural import ProceduralGenerator
-from figment.generate.stage import generate_images
+from figment.generate.fill import generate_images
 from figment.images_in import open_shards
 from figment.run import make_images, run_recipe
 from figment.types import Prompt
@@ -209,7 +209,7 @@ def emptied(rows):
 
 def no_image(rows):
     rows[5]["image"]["bytes"] = b"no image"
-    rows[5]["digest"] = store.digest(b"no image")
+    rows[5]["digest"] = shards.digest(b"no image")
 
 
 EDITS = {
@@ -236,7 +236,7 @@ def test_a_shard_that_another_tool_edited(run, change, finished):
 def test_a_column_less(run):
     import pyarrow.parquet as pq
 
-    shard(run).write_bytes(store.parquet(pq.read_table(shard(run)).drop(["seed"])))
+    shard(run).write_bytes(shards.parquet(pq.read_table(shard(run)).drop(["seed"])))
     assert "has other columns than the format" in said(run)
 
 
@@ -392,11 +392,11 @@ def test_verdicts_on_other_images(finished):
     folder = finished / "scores" / "0-blank"
     stage = files.read_json(folder / "stage.json")
     rewritten = store.Stage(folder, 1, stage["settings"], {"images": "0" * 16})
-    rewritten.write(0, store.read_shard(rewritten.shard(0)))
+    rewritten.write(0, shards.read_shard(rewritten.shard(0)))
     rewritten.finish(counts=stage["counts"])
     assert "these verdicts are on other images" in said(finished)
     rewritten = store.Stage(folder, 1, stage["settings"], stage["inputs"])
-    rewritten.write(0, store.read_shard(rewritten.shard(0)).slice(1))
+    rewritten.write(0, shards.read_shard(rewritten.shard(0)).slice(1))
     rewritten.finish(counts=stage["counts"])
     assert "19 verdicts on 20 images that reached this filter, 19 of them on one of these" in said(finished)
 

@@ -30,7 +30,7 @@ _WHERE = {
     "DiffusersGenerator": "generate.diffusers",
     "ProceduralGenerator": "generate.procedural",
     "RealGuidanceSettings": "generate.real_guidance_settings",
-    "generate_images": "generate.stage",
+    "generate_images": "generate.fill",
     "BlankFilter": "filters.blank",
     "ClipFilter": "filters.clip",
     "ArgmaxFilter": "filters.argmax",

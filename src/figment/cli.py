@@ -187,11 +187,11 @@ def _part(text: str) -> tuple[int, int]:
 @app.command()
 def status(folder: Folder) -> None:
     """Say how far a run is."""
-    from figment.status import stages_of
+    from figment.status import status as status_of
 
     table = Table("stage", "state", "what", box=None, pad_edge=False)
-    for stage in stages_of(folder):
-        table.add_row(stage.name, stage.state, stage.text)
+    for stage in status_of(folder):
+        table.add_row(Text(printable(stage.name)), stage.state, Text(printable(stage.text)))
     console.print(table)
 
 
@@ -235,16 +235,16 @@ def repair(folder: Folder, engine: EngineName = "local", workers: Workers = None
 @app.command()
 def report(folder: Folder) -> None:
     """Write report.html again and print the results."""
-    from figment.report import page, table
-    from figment.report.folder import report_of
-    from figment.studies.table import read_table
+    from figment.layout import Run
+    from figment.stages.report import write_report
+    from figment.studies.table import read_table, write_page
 
-    if (folder / "cells").is_dir():
+    if Run(folder).kind == "table":
         own = read_table(folder)
-        table.write(own, folder / "report.html")
+        write_page(own, folder)
         _print_table(own, folder)
         return
-    page.write(report_of(folder), folder / "report.html")
+    write_report(Run(folder))
     _print_results(folder)
 
 
@@ -308,7 +308,7 @@ def _default_out(recipe: Path, variant: str | None = None) -> Path:
     """``runs/<recipe>``; the recipe of an earlier run goes on in that run's folder."""
     if recipe.is_dir():
         return recipe
-    if recipe.name == "recipe.yaml" and (recipe.parent / "prompts").is_dir():
+    if recipe.name in ("recipe.yaml", "resolved.yaml") and (recipe.parent / "prompts").is_dir():
         return recipe.parent
     return Path("runs") / (recipe.stem if variant is None else f"{recipe.stem}-{variant}")
 
@@ -324,8 +324,7 @@ def _run(recipe: Recipe, folder: Path, engine: Engine | None = None) -> None:
 
 
 def _run_table(recipe: Recipe, folder: Path, engine: Engine, dry_run: bool) -> None:
-    from figment.forecast import forecast_table
-    from figment.studies.table import run_table
+    from figment.studies.table import forecast_table, run_table
 
     if dry_run:
         console.print(forecast_table(recipe, folder), soft_wrap=True, markup=False)
@@ -381,27 +380,12 @@ def _print_results(folder: Path) -> None:
 
 
 def _print_forecast(recipe: Recipe, folder: Path) -> None:
-    from figment.forecast import forecast
-    from figment.report.text import duration
-    from figment.studies.arms import arm_runs
+    from figment.studies.arms import forecast_arms
 
-    for name, (arm, arm_folder) in {**arm_runs(recipe, folder), recipe.name: (recipe, folder)}.items():
-        f = forecast(arm, arm_folder)
-        console.print(f"{name}", style="bold")
-        console.print(
-            f"  {f.prompts:,} prompts, {f.images:,} images in {f.shards:,} shards; {f.done:,} are there already"
-        )
-        if f.tuning_steps:
-            console.print(
-                f"  {f.tuning_steps:,} steps of tuning the generator on real images come first; their time is not forecast"
-            )
-        if f.seconds is None or f.bytes is None:
-            console.print(f"  time and disk are not known: {f.note}")
-        else:
-            console.print(
-                f"  about {duration(f.seconds)} of generation on this machine (measured on a trial batch), {f.bytes / 2**20:,.0f} MiB of disk"
-                + ("" if f.free_bytes is None else f"; {f.free_bytes / 2**30:,.0f} GiB are free")
-            )
+    for name, own in forecast_arms(recipe, folder).items():
+        console.print(name, style="bold")
+        for line in own.text:
+            console.print(f"  {line}", soft_wrap=True)
     console.print("Nothing was written.")
 
 

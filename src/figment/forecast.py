@@ -3,130 +3,66 @@
 from __future__ import annotations
 
 import shutil
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from figment import files, png, store
-from figment.errors import FigmentError
-from figment.make import make_finetuning, make_generator, make_writer
+from figment import files
+from figment.context import Context
+from figment.layout import Run
 from figment.recipe import Recipe
-from figment.recipe.generate import DiffusersSettings
-from figment.recipe.prompts import CaptionsSettings, ChatSettings, Seq2SeqSettings
-from figment.report.text import duration
-from figment.run import Walk
-from figment.studies.table import images_key, table_runs
-from figment.types import Generator, Prompt
+from figment.stages import STAGES
+from figment.stages.stage import Cost
+from figment.types import Images
 
-TRIAL_STEPS = (2, 6)  # two short trials tell the cost of a step from the cost of an image
+
+class _Unread(Context):
+    """A run that is only thought of: its real images are taken as they are, since looking for broken ones takes as long as encoding them."""
+
+    def readable(self, split: str) -> Images | None:
+        return self.given.get(split)
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """Counts are exact; seconds and bytes are measured on a small trial batch, None where the generator cannot be had here."""
+    """What each stage says. Counts are exact; seconds and bytes are measured on a small trial batch, None where the generator cannot be had here."""
 
-    prompts: int
-    images: int
-    shards: int
-    done: int  # images that are there already
-    seconds: float | None
-    bytes: int | None
+    costs: dict[str, Cost]  # by stage
     free_bytes: int | None  # None: remote
-    note: str = ""
-    tuning_steps: int = 0  # of training the generator on real images, which comes first; not in the seconds
+
+    @property
+    def text(self) -> list[str]:
+        """In lines."""
+        lines = [line for cost in self.costs.values() for line in cost.text.splitlines()]
+        if self.bytes is not None:
+            free = "" if self.free_bytes is None else f"; {self.free_bytes / 2**30:,.0f} GiB are free"
+            lines.append(f"{self.bytes / 2**20:,.0f} MiB of disk{free}")
+        return lines
+
+    def without_images(self) -> Forecast:
+        """Of a run that uses the images of another."""
+        costs = {name: cost for name, cost in self.costs.items() if name not in ("prompts", "images", "finetune")}
+        return Forecast({**costs, "images": Cost("uses the images of another run of this study")}, self.free_bytes)
+
+    def count(self, what: str) -> int:
+        """Of all stages: ``prompts``, ``images``, ``shards``, ``done`` (images that are there already), ``steps`` of fine-tuning."""
+        return sum(cost.counts.get(what, 0) for cost in self.costs.values())
+
+    @property
+    def seconds(self) -> float | None:
+        return self.costs["images"].seconds
+
+    @property
+    def bytes(self) -> int | None:
+        return self.costs["images"].bytes
 
 
-def forecast(recipe: Recipe, out: Path) -> Forecast:
-    """Write the prompts (in memory; those of a model are only counted), time two trial batches with few steps, and count. Writes nothing to disk."""
-    prompts = _prompts(recipe)
-    g = recipe.generate
-    images = g.images_per_class * len({p.label for p in prompts})
-    shards = -(-images // g.shard_size)
-    there = min(images, g.shard_size * (shards - len(store.Stage(out / "images", shards, {}, {}).missing())))
+def forecast(recipe: Recipe, out: Path, made: Path | None = None, root: Path | None = None) -> Forecast:
+    """Ask every stage. Prompts of a model are only counted, two trial batches are timed with few steps; nothing is written to disk."""
+    ctx = _Unread(recipe, Run(out, made, root))
+    costs = {stage.name: stage.cost(ctx) for stage in STAGES}
     free = None if files.is_remote(out) else _free_bytes(out)
-    try:
-        tuning = _tuning_steps(recipe, out)
-        per_image, size = _trial(recipe, [p.text for p in prompts])
-    except FigmentError as error:
-        return Forecast(len(prompts), images, shards, there, None, None, free, str(error))
-    left = images - there
-    return Forecast(len(prompts), images, shards, there, left * per_image, int(left * size), free, tuning_steps=tuning)
-
-
-def forecast_table(recipe: Recipe, out: Path) -> str:
-    """What a recipe's table would make: runs, sets of images that they share, and the time of generation. Writes nothing."""
-    runs = table_runs(recipe)
-    sets = {images_key(own): own for _, _, own in runs}
-    images, seconds, unknown = 0, 0.0, ""
-    timed: dict[str, float | None] = {}  # by what an image costs: the generator's settings
-    for key, own in sets.items():
-        n = own.generate.images_per_class * len(own.task.class_names)
-        images += n
-        kind = store.fingerprint([own.generate.model_dump(), own.few_shot and own.few_shot.shots])
-        if kind not in timed:
-            f = forecast(own, out / "images" / key)
-            timed[kind] = None if f.seconds is None or not f.images else f.seconds / max(1, f.images - f.done)
-            unknown = unknown or ("" if f.seconds is not None else f.note)
-        seconds += n * (timed[kind] or 0.0)
-    cost = (
-        f"about {duration(seconds)} of generation on this machine"
-        if not unknown
-        else f"their time is not known: {unknown}"
-    )
-    return f"{len(runs)} runs that share {len(sets)} sets of {images:,} images in all; {cost}. Training comes on top."
-
-
-def _tuning_steps(recipe: Recipe, out: Path) -> int:
-    """Steps of training that the recipe's finetune takes, 0 without one. Raises FigmentError where it cannot be done."""
-    walk = Walk(recipe, out, None, out / "features")
-    images = walk.given.get("train")  # as they are: looking for broken ones would take as long as encoding them
-    if images is not None and recipe.few_shot is not None:
-        images = walk.draw(images)
-    finetuning = make_finetuning(recipe, walk.untuned, images, out / "finetune")
-    if finetuning is None or finetuning.is_complete():
-        return 0
-    finetuning.check()
-    return finetuning.total_steps
-
-
-def _prompts(recipe: Recipe) -> list[Prompt]:
-    """The recipe's prompts. Where a model would write them, as many that look like them: a forecast asks no model."""
-    settings = recipe.prompts
-    if isinstance(settings, Seq2SeqSettings | ChatSettings | CaptionsSettings):
-        n = min(settings.per_class, recipe.generate.images_per_class)
-        stand_ins = [f"a photo of {{}} in a scene that is described in about so many words, {i}" for i in range(n)]
-        recipe = recipe.changed({"prompts": {"kind": "templates", "templates": stand_ins}})
-    writer, n = make_writer(recipe)
-    return writer(recipe.task, n, np.random.default_rng([recipe.seed, 1]))
+    return Forecast({name: cost for name, cost in costs.items() if cost is not None}, free)
 
 
 def _free_bytes(out: Path) -> int:
     return shutil.disk_usage(next(p for p in [out.absolute(), *out.absolute().parents] if p.exists())).free
-
-
-def _trial(recipe: Recipe, texts: list[str]) -> tuple[float, float]:
-    """Seconds and bytes an image."""
-    if not isinstance(recipe.generate, DiffusersSettings):
-        return _time(make_generator(recipe), texts)
-    steps = recipe.generate.num_inference_steps
-    few = [s for s in TRIAL_STEPS if s < steps] or [steps]
-    timed = [_time(make_generator(recipe.changed({"generate.num_inference_steps": s})), texts) for s in few]
-    seconds, size = timed[-1]
-    if len(few) > 1:
-        seconds += max(0.0, (timed[1][0] - timed[0][0]) / (few[1] - few[0])) * (steps - few[1])
-    return seconds, size
-
-
-def _time(generator: Generator, texts: list[str]) -> tuple[float, float]:
-    def make(n: int) -> list[np.ndarray | None]:
-        shots = {"init": np.full((n, 64, 64, 3), 128, np.uint8)} if getattr(generator, "real_guidance", None) else {}
-        return generator(texts[:n], list(range(n)), **shots)
-
-    make(1)  # loading and warming up are not what is measured
-    batch = min(getattr(generator, "batch_size", 0) or 1, len(texts), 64)
-    started = time.perf_counter()
-    made = [image for image in make(batch) if image is not None]
-    seconds = (time.perf_counter() - started) / batch
-    return seconds, float(np.mean([len(png.encode(i)) for i in made])) if made else 0.0

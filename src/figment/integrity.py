@@ -1,4 +1,4 @@
-"""One file of a stage: is it what was written, and if not, what in it can still be trusted?"""
+"""One Parquet file of ours: is it what was written, and if not, what in it can still be trusted?"""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from figment import png, store
+from figment import layout, png, shards
 from figment.errors import FigmentError
-from figment.files import read_bytes
 from figment.images_in import decode
-from figment.store import FINGERPRINT, FORMAT_VERSION, IDENTITY, Stage, Written
+from figment.records import Found, Record, Written
+from figment.shards import FINGERPRINT, IDENTITY
 from figment.types import Sample
 
 CHECKERS = 4  # threads: hashing and inflating let go of Python's lock
@@ -45,83 +45,30 @@ class File:
             return None
 
 
-# ---- which stage is it? ----------------------------------------------------------------------------------------------
+# ---- which set is it? ------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Marker:
-    """A ``stage.json`` as it was found: ``record`` is empty where it is missing or cannot be trusted at all."""
+def record_of(folder: Path, found: Found) -> Record | None:
+    """The record of what lies in a folder: the one that is there, or else what most of its files say of themselves.
 
-    record: Mapping[str, Any]
-    problem: str = ""
-    other_format: int | None = None  # the format version of a folder that is not in ours
-
-    def recorded(self, path: Path) -> Written | None:
-        """What it says of a file."""
-        try:
-            return Written(**self.record["files"][path.name])
-        except (KeyError, TypeError):
-            return None
-
-
-def read_marker(folder: Path) -> Marker:
-    """The ``stage.json`` of a folder of shards. Never raises."""
-    path = folder / "stage.json"
-    if not path.is_file():
-        return Marker({})
-    try:
-        record = json.loads(read_bytes(path))
-        identity = {key: record[key] for key in ("settings", "inputs", "shards")}
-        own, said = record["fingerprint"], record["format"]
-        if not isinstance(identity["shards"], int) or not isinstance(record["files"] if said != 1 else {}, dict):
-            raise TypeError("it is not as it was written")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return Marker({}, f"stage.json cannot be read ({type(error).__name__}: {error})")
-    version = _format(identity, own)
-    if version is None and said == FORMAT_VERSION:
-        return Marker({}, "stage.json was changed: its fingerprint is not that of its settings")
-    if (version or said) != FORMAT_VERSION:
-        return Marker({}, other_format=version or said)
-    if said != version:
-        return Marker(
-            record, f"stage.json was changed: it says format {said}, and its fingerprint is of format {version}"
-        )
-    return Marker(record)
-
-
-def stage_of(folder: Path, marker: Marker) -> tuple[Stage | None, int | None]:
-    """The stage whose shards lie in a folder: by its marker, or else by what most of its shards say of themselves.
-
-    None where there is nothing to tell it by. The second value is the format version of shards that are not in ours.
+    None where there is nothing to tell it by.
     """
-    if marker.record:
-        return _stage(folder, marker.record), None
+    if found.state == "finished":
+        return found.record
     said: Counter[str] = Counter()
-    versions: Counter[int] = Counter()
-    for path in sorted(folder.glob("train-*.parquet")):
+    for path in layout.shard_files(folder):
         try:
-            metadata = store.shard_metadata(path)
+            metadata = shards.shard_metadata(path)
             identity = json.loads(metadata[IDENTITY])
-            version = _format(identity, metadata[FINGERPRINT].decode())
-        except (FigmentError, KeyError, ValueError):
+            record = Record(folder, identity["kind"], identity["settings"], identity["inputs"])
+            if record.fingerprint == metadata[FINGERPRINT].decode():
+                said[json.dumps(identity)] += 1
+        except (FigmentError, KeyError, ValueError, TypeError):
             continue  # damaged, or not ours
-        if version == FORMAT_VERSION:
-            said[json.dumps(identity)] += 1
-        elif version is not None:
-            versions[version] += 1
-    if said:
-        return _stage(folder, json.loads(said.most_common(1)[0][0])), None
-    return None, versions.most_common(1)[0][0] if versions else marker.other_format
-
-
-def _stage(folder: Path, identity: Mapping[str, Any]) -> Stage:
-    return Stage(folder, identity["shards"], identity["settings"], identity["inputs"])
-
-
-def _format(identity: Mapping[str, Any], fingerprint: str) -> int | None:
-    """The format version with which a fingerprint is that of an identity; None where it is not."""
-    parts = {key: identity[key] for key in ("settings", "inputs", "shards")}
-    return next((v for v in range(1, 100) if store.fingerprint({"format": v, **parts}) == fingerprint), None)
+    if not said:
+        return None
+    identity = json.loads(said.most_common(1)[0][0])
+    return Record(folder, identity["kind"], identity["settings"], identity["inputs"])
 
 
 # ---- one file --------------------------------------------------------------------------------------------------------
@@ -130,22 +77,22 @@ def _format(identity: Mapping[str, Any], fingerprint: str) -> int | None:
 def check_file(
     data: bytes, fingerprint: str, columns: pa.Schema, recorded: Written | None, extra_scores: bool = False
 ) -> File:
-    """Checksum, page checksums, origin and columns of one shard. ``recorded`` is what ``stage.json`` says of it."""
+    """Checksum, page checksums, origin and columns of one Parquet file. ``recorded`` is what is said of it elsewhere."""
     found = File()
     if recorded is not None and hashlib.sha256(data).hexdigest() != recorded.sha256:
         size = f", it has {len(data):,} bytes instead of {recorded.bytes:,}" if len(data) != recorded.bytes else ""
-        found.problems.append(f"is not the file that stage.json has the checksum of{size}")
+        found.problems.append(f"is not the file that was written{size}")
     try:
         parquet = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
         found.metadata = parquet.metadata.metadata or {}
         table = parquet.read()
-        found.written = store.written(data)
+        found.written = Written.of(data, len(table))
     except Exception as error:  # damage can make pyarrow fail in any way
         found.problems.append(f"cannot be read ({_short(error)})")
         return found
     if found.metadata.get(FINGERPRINT, b"").decode(errors="replace") != fingerprint:
         found.foreign = FINGERPRINT in found.metadata
-        found.problems.append("was made with other settings" if found.foreign else "does not say which stage it is of")
+        found.problems.append("was made with other settings" if found.foreign else "does not say what it belongs to")
         return found
     fields = list(table.schema)
     as_written = fields[: len(columns)] == list(columns)
@@ -162,7 +109,7 @@ def is_as_we_write(file: File, data: bytes) -> bool:
     assert file.table is not None
     if pq.read_metadata(pa.BufferReader(data)).created_by != f"parquet-cpp-arrow version {pa.__version__}":
         return True  # cannot be told
-    return store.parquet(file.table) == data
+    return shards.parquet(file.table) == data
 
 
 def _short(error: Exception) -> str:
@@ -207,7 +154,7 @@ def check_images(table: pa.Table, data: bytes, metadata: Mapping[bytes, bytes]) 
     images = table["image"].to_pylist()
     ids, digests, errors = (table[name].to_pylist() for name in ("id", "digest", "error"))
     try:
-        places = store.image_places(metadata)
+        places = shards.image_places(metadata)
     except ValueError:
         places = None
     if places is None or len(places) != len(ids):
@@ -221,7 +168,7 @@ def check_images(table: pa.Table, data: bytes, metadata: Mapping[bytes, bytes]) 
             return "" if right else "has neither an image nor a reason"
         if errors[row]:
             return "has an image, and a reason why there is none"
-        if store.digest(image) != digests[row]:
+        if shards.digest(image) != digests[row]:
             return "has an image that is not the one of its digest"
         if start < 0 or data[start : start + length] != image:
             return "has its image at another place than the footer says"
@@ -271,7 +218,7 @@ def salvage(data: bytes) -> Salvage:
     kept: dict[str, bytes] = {}
     lost = set()
     for row, (own, told) in enumerate(zip(ids, digests, strict=False)):
-        proved = (s[row] for s in sources if s[row] and (store.digest(s[row]) == told or (pages and not certain)))
+        proved = (s[row] for s in sources if s[row] and (shards.digest(s[row]) == told or (pages and not certain)))
         image = next(proved, None)
         if own and image and _decodes(image) and kept.setdefault(own, image) != image:
             lost.add(own)
@@ -284,7 +231,7 @@ def salvage(data: bytes) -> Salvage:
 def _by_place(data: bytes) -> list[bytes | None] | None:
     """The images by their places in the footer, for which no page has to be in order; None where it does not say."""
     try:
-        places = store.image_places(pq.read_metadata(pa.BufferReader(data)).metadata or {})
+        places = shards.image_places(pq.read_metadata(pa.BufferReader(data)).metadata or {})
         assert places is not None
         return [
             data[max(start, 0) : max(start, 0) + length] if length > 0 else None for start, length in places.tolist()

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from figment import store
+from figment import records
 from figment.errors import FigmentError, nearest
 
 STARTER = {"starter": "pipeline", "starter/clip": "clip", "starter/clip_rn": "clip_rn"}
@@ -65,7 +65,7 @@ def resolve(name: str, *, allow_pickle: bool = False) -> ModelFolder:
         _refuse_code(path, name)
         _refuse_pickles(path, name, allow_pickle)
         # The Hub names a snapshot's folder after its commit, which stands for every byte in it.
-        return ModelFolder(path, name, store.fingerprint([match[1], path.name, allow_pickle]))
+        return ModelFolder(path, name, records.fingerprint([match[1], path.name, allow_pickle]))
     raise _missing(path, name)
 
 

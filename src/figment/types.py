@@ -201,6 +201,9 @@ class Learner(Protocol):
         for t in trainings:
             yield self.learn(t.synthetic, t.real, t.seed)
 
+    def check(self, synthetic: int, real: int) -> None:
+        """Raise FigmentError, before anything is spent, for what would fail with so many images of each kind."""
+
     def untrained(self) -> Model | None:
         """What there is before any image was seen; None where that would be guessing (a network from scratch)."""
         ...

@@ -14,7 +14,7 @@ from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionMod
 from PIL import Image
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
-from figment.store import with_features
+from figment.shards import with_features
 
 from . import clip, clip_rn, data, unet
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from figment import files, store
+from figment import records, shards
 from figment.images_in import Unreadable
 from figment.progress import progress
 from figment.types import Encoder, Images
@@ -41,8 +41,9 @@ class Features:
         )
         self._known: dict[str, np.ndarray] = {}
         self._stored: dict[Path, pa.ChunkedArray] = {  # file -> whose features it holds
-            path: store.read_shard(path, ["digest"])["digest"]
+            path: shards.read_shard(path, ["digest"])["digest"]
             for path in (sorted(self.folder.glob("*.parquet")) if self.folder else [])
+            if path.with_suffix(".json").is_file()  # else its writer was stopped, and it is written again
         }
 
     def __call__(self, images: Images, description: str = "encode") -> np.ndarray:
@@ -80,7 +81,7 @@ class Features:
         for path, stored in self._stored.items() if wanted else []:
             own = pc.is_in(stored, value_set=asked)
             if pc.any(own).as_py():
-                self._remember(store.read_shard(path).filter(own))
+                self._remember(shards.read_shard(path).filter(own))
 
     def _add(self, digests: list[str], features: np.ndarray) -> None:
         values = pa.FixedSizeListArray.from_arrays(pa.array(features.ravel(), pa.float32()), features.shape[1])
@@ -89,7 +90,8 @@ class Features:
         if self.folder is not None:
             sink = pa.BufferOutputStream()
             pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
-            files.write_atomic(self.folder / f"{store.fingerprint(digests)}.parquet", sink.getvalue().to_pybytes())
+            path = self.folder / f"{records.fingerprint(digests)}.parquet"
+            records.write_beside(path, sink.getvalue().to_pybytes(), len(table))
 
     def _remember(self, table: pa.Table) -> None:
         column = table["feature"].combine_chunks()

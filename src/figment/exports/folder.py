@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 import uuid
@@ -10,10 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from figment import files
+from figment import files, records
 from figment.errors import FigmentError
+from figment.records import Record, Written
 
-MARKER = ".figment-export.json"
+STARTED = ".figment-export.json"  # which export this is going to be; the record that ends it is that of all folders
 
 
 def fill_folder(out: Path, identity: dict[str, Any], write: Callable[[bool], None]) -> bool:
@@ -21,25 +23,43 @@ def fill_folder(out: Path, identity: dict[str, Any], write: Callable[[bool], Non
 
     Raises FigmentError where the folder holds anything else.
     """
+    record = Record(out, "export", {"format": identity["format"]}, {"source": identity["fingerprint"]})
     with files.lock(out):
-        before = files.read_json(out / MARKER) if (out / MARKER).is_file() else None
-        if before is None:
+        found, started = records.read(out), _started(out)
+        if found.state == "none" and started is None:
             _check_empty(out)
-        elif before["identity"] != identity:
+        elif record.fingerprint not in (found.data.get("fingerprint"), started):
             raise FigmentError(
                 f"{out} holds another export: of other images, with other verdicts, or in another format. Nothing was changed."
                 " Choose another folder with --out, or move that one away yourself."
             )
-        elif before["finished"]:
+        elif record.is_finished():
             return False
-        files.write_json(out / MARKER, {"identity": identity, "finished": False})
+        files.write_json(out / STARTED, {"fingerprint": record.fingerprint})
         for path in files.leftovers(out):
             path.unlink(missing_ok=True)
-        write(before is not None)
-        files.write_json(out / MARKER, {"identity": identity, "finished": True})
+        write(started is not None or found.state != "none")
+        record.finish({name: Written.of(files.read_bytes(out / name)) for name in _names(out)})
+        (out / STARTED).unlink(missing_ok=True)
         if not files.is_remote(out):
             (out / ".lock").unlink(missing_ok=True)  # the folder is handed on
     return True
+
+
+def _started(out: Path) -> str | None:
+    """The fingerprint of an export that was begun here; None where none was, or its name was cut short."""
+    try:
+        return str(json.loads(files.read_bytes(out / STARTED))["fingerprint"])
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
+def _names(out: Path) -> list[str]:
+    """All files of the export, by their ways from its folder."""
+    found = (p for p in out.rglob("*") if p.is_file() and not p.name.startswith(".") and p != out / records.NAME)
+    return sorted(p.relative_to(out).as_posix() for p in found)
 
 
 def _check_empty(out: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from figment import files, store
+from figment import files, shards
 from figment.exports.card import card
 from figment.exports.source import Source
 from figment.progress import progress
@@ -16,19 +16,19 @@ LAYOUT = "Parquet shards; `datasets.load_dataset` opens them with images and cla
 
 
 def write(out: Path, source: Source, resuming: bool) -> None:
-    schema = store.with_features(_schema(source), source.class_names)
-    records = source.records()
+    schema = shards.with_features(_schema(source), source.class_names)
+    rows_of = source.records()
     portions = source.shards()
     with progress("export", len(source)) as advance:
-        for shard, indices in enumerate(portions):
-            path = out / f"train-{shard:05d}-of-{len(portions):05d}.parquet"
-            own = list(islice(records, len(indices)))
+        for index, indices in enumerate(portions):
+            path = out / f"train-{index:05d}-of-{len(portions):05d}.parquet"
+            own = list(islice(rows_of, len(indices)))
             if not (resuming and path.is_file()):
                 rows = [
                     {**record, "image": {"bytes": source.data(i), "path": f"{record['id']}.png"}}
                     for i, record in zip(indices, own, strict=True)
                 ]
-                files.write_atomic(path, store.parquet(pa.Table.from_pylist(rows, schema)))
+                files.write_atomic(path, shards.parquet(pa.Table.from_pylist(rows, schema)))
             advance(len(indices))
     files.write_atomic(out / "README.md", card(source, ["train-*.parquet"], LAYOUT))
 

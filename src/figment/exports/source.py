@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from figment import files, plain_yaml, store
+from figment import plain_yaml, records, shards
 from figment.errors import FigmentError
 from figment.images_in import ShardImages, open_shards
 from figment.images_in.verdicts import read_verdicts
+from figment.layout import Run
 
 EXPORT_VERSION = 1
 SHARD_BYTES = 128 * 2**20  # of images: about what is in memory at a time
@@ -49,7 +50,7 @@ class Source:
         known = hashlib.sha256()
         for record in self.records():  # one after another: a million of them are not held at once
             known.update(json.dumps(record).encode())
-        return store.fingerprint([EXPORT_VERSION, self.class_names, known.hexdigest()])
+        return records.fingerprint([EXPORT_VERSION, self.class_names, known.hexdigest()])
 
     def records(self) -> Iterator[dict[str, Any]]:
         """What is known of each image: the same fields for all, ready for JSON. A score that was not taken is None."""
@@ -71,7 +72,7 @@ class Source:
     def data(self, index: int) -> bytes:
         """The PNG file of one image. Raises FigmentError where it is not what was made."""
         data = self.images.data(index)
-        if store.digest(data) != self._digests[index].as_py():
+        if shards.digest(data) != self._digests[index].as_py():
             folder = self.images.shards.files[0].parent.parent
             raise FigmentError(
                 f"{self.images.ids[index]} has been damaged since it was made. See what else: figment verify {shlex.quote(str(folder))}"
@@ -103,11 +104,12 @@ def open_source(folder: Path, rejected: bool = False) -> Source:
     A folder of images that belongs to no run has no verdicts: all its images count as kept. Raises FigmentError where the
     images or the filters are not finished, and where nothing is left.
     """
-    if folder.name == "images" and (folder.parent / "recipe.yaml").is_file():
+    if folder.name == "images" and Run(folder.parent).recipe.is_file():
         folder = folder.parent
-    is_run = (folder / "images").is_dir()
-    decoded = folder / "images" if is_run else folder
-    if not (decoded / "stage.json").is_file():
+    run = Run(folder)
+    is_run = run.recipe.is_file() or run.images.is_dir()
+    decoded = run.images if is_run else folder
+    if records.read(decoded).state not in ("finished", "old"):
         raise FigmentError(
             f"{folder} holds no finished images. Give the folder of a run, such as runs/demo. How far a run is says: figment status {folder}"
         )
@@ -128,19 +130,20 @@ def open_source(folder: Path, rejected: bool = False) -> Source:
         reasons[chosen],
         {name: scores[name][chosen] for name in sorted(scores)},
         len(images) - len(chosen),
-        files.read_json(decoded / "stage.json"),
+        records.finished(decoded),
     )
 
 
 def _check_filtered(folder: Path, filters: list[str], images: int) -> None:
     """Raise FigmentError where it is not known which images are kept: a filter has not run, or not on all of them."""
-    recipe = folder / "recipe.yaml"
+    run = Run(folder)
+    recipe = run.recipe
     wanted = (
         plain_yaml.parse(recipe.read_text(encoding="utf-8"), str(recipe))["filters"] if recipe.is_file() else filters
     )
     seen = images
     if filters:  # the first sees all there are; the others what those before them kept
-        seen = files.read_json(folder / "scores" / f"0-{filters[0]}" / "stage.json")["counts"]["seen"]
+        seen = records.finished(run.scores / f"0-{filters[0]}")["counts"]["seen"]
     if len(wanted) != len(filters) or seen != images:
         raise FigmentError(
             f"The filters of the run in {folder} have not judged all its images, so it is not known which are kept."

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-from figment import files, store
+from figment import records
 
 
-def dataset_card(recipe: Any, folder: Path) -> str:
-    """Markdown for ``<folder>/README.md``; ``recipe`` is a :class:`figment.recipe.Recipe`."""
-    stage = files.read_json(folder / "stage.json")
-    counts, made_by = stage["counts"], stage.get("generator", {})
+def dataset_card(recipe: Any, facts: Mapping[str, Any]) -> str:
+    """Markdown for the README of the images; ``recipe`` is a :class:`figment.recipe.Recipe`, ``facts`` what their record says."""
+    counts, made_by = facts["counts"], facts.get("generator", {})
     task = recipe.task
     failed = sum(counts["failed"].values())
     # JSON is YAML, and quotes whatever a class may be called.
     front = {
         "configs": [
-            {"config_name": "default", "data_files": "train-*.parquet", "description": content(stage["files"])}
+            {"config_name": "default", "data_files": "*/train-*.parquet", "description": content(facts["shards"])}
         ],
         "task_categories": ["image-classification"],
         "tags": ["synthetic", "figment"],
@@ -45,13 +44,13 @@ def dataset_card(recipe: Any, folder: Path) -> str:
             "- Intended use: training and judging image recognisers. Generated images carry the biases and errors of the generator; "
             "test on real ones.",
             "",
-            "Made with figment; `recipe.yaml` in the folder above reproduces it.",
+            "Made with figment; `resolved.yaml` in the folder above reproduces it.",
             "",
         ]
     )
 
 
-def content(files: Any) -> str:
+def content(shards: Any) -> str:
     """What tells one data set from the next: ``datasets`` knows a folder by its last name and its card alone, and would give
     the images of another run's ``images`` out of its cache."""
-    return f"content {store.fingerprint(files)}"
+    return f"content {records.fingerprint(shards)}"

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 import transformers
 
-from figment import store
+from figment import records
 from figment.errors import FigmentError, nearest
 from figment.generate.families import FAMILIES, Encoded, Family, encode, encode_negative, stop_guidance
 from figment.generate.lora import Applied, Lora, open_lora
@@ -137,7 +137,7 @@ class DiffusersGenerator:
 
     @property
     def fingerprint(self) -> str:
-        return store.fingerprint(["diffusers", self.folder.fingerprint, self.settings])
+        return records.fingerprint(["diffusers", self.folder.fingerprint, self.settings])
 
     # Chosen where the images are made, which may be another machine than the one that plans them.
 

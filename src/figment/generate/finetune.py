@@ -7,10 +7,8 @@ own loss on the few real images there are, each under a caption that names its c
 from __future__ import annotations
 
 import gc
-import hashlib
 import importlib.util
 import json
-import time
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
@@ -21,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from figment import machine, store
+from figment import machine
 from figment.errors import FigmentError, missing_extra
 from figment.files import as_path, leftovers, lock, read_bytes, read_json, write_atomic, write_json
 from figment.generate.diffusers import DiffusersGenerator
@@ -29,7 +27,7 @@ from figment.generate.finetune_settings import FinetuneSettings
 from figment.generate.lora import UP, Lora, pack
 from figment.generate.lora_training import Learner, learn, learners
 from figment.progress import progress
-from figment.store import Stage
+from figment.records import Record, Written, fingerprint
 from figment.types import Images
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -76,21 +74,21 @@ class Finetuning:
     seed: int = 0
 
     @cached_property
-    def stage(self) -> Stage:
-        """Not one of shards: its folder holds the weights."""
+    def record(self) -> Record:
+        """Of the weights, in a folder that is called by everything they depend on."""
         g = self.generator
         size = {"height": g.height, "width": g.width, "dtype": g.settings["dtype"]}
         settings = {"finetune": self.settings.learned, **size, "class_names": self.class_names, "seed": self.seed}
         shown = [list(self.images.digests), np.asarray(self.images.labels).tolist()]
-        inputs = {"model": g.folder.fingerprint, "images": store.fingerprint(shown)}
-        identity = Stage(self.root, 0, settings, inputs)
-        return Stage(self.root / identity.fingerprint, 0, settings, inputs)
+        inputs = {"model": g.folder.fingerprint, "images": fingerprint(shown)}
+        identity = Record(self.root, "finetune", settings, inputs)
+        return Record(self.root / identity.fingerprint, "finetune", settings, inputs)
 
     @property
     def lora(self) -> Lora:
         """What will come of it."""
-        trained, model = self.stage.fingerprint, self.generator.folder.fingerprint
-        return Lora(self.stage.folder, model, self.settings.per_class, trained, self.settings.scale)
+        trained, model = self.record.fingerprint, self.generator.folder.fingerprint
+        return Lora(self.record.folder, model, self.settings.per_class, trained, self.settings.scale)
 
     @property
     def tuned(self) -> DiffusersGenerator:
@@ -140,20 +138,20 @@ class Finetuning:
 
     def is_complete(self) -> bool:
         """Whether there is nothing left to train."""
-        return self.stage.is_complete() and all(self.lora.file(label).is_file() for label in self.parts)
+        return self.record.is_finished() and all(self.lora.file(label).is_file() for label in self.parts)
 
     def train(self, checkpoint_steps: int = 100) -> None:
         """Train what is missing; see :func:`finetune`."""
         if self.is_complete():
             return
         self.check()
-        with lock(self.stage.folder, wait=True):  # parts of a job array start together; one of them trains
+        with lock(self.record.folder, wait=True):  # parts of a job array start together; one of them trains
             if not self.is_complete():
                 self._train(checkpoint_steps)
 
     def _train(self, checkpoint_steps: int) -> None:
         meter = machine.Meter()
-        for folder in {self.stage.folder, *(self.lora.file(label).parent for label in self.parts)}:
+        for folder in {self.record.folder, *(self.lora.file(label).parent for label in self.parts)}:
             for old in leftovers(folder):
                 old.unlink(missing_ok=True)
         learner = None
@@ -182,27 +180,15 @@ class Finetuning:
         return pack(weights)
 
     def _finish(self, meter: machine.Meter) -> None:
-        recorded: dict[str, Any] = {}
+        recorded: dict[str, Written] = {}
         curves: dict[str, Any] = {}
         for label in self.parts:
             path = self.lora.file(label)
-            data = read_bytes(path)
-            name = path.relative_to(self.stage.folder).as_posix()
-            recorded[name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+            name, loss = (p.relative_to(self.record.folder).as_posix() for p in (path, path.with_name(LOSS)))
+            recorded |= {name: Written.of(read_bytes(path)), loss: Written.of(read_bytes(path.with_name(LOSS)))}
             curves[name] = read_json(path.with_name(LOSS))["loss"]
-        write_json(
-            self.stage.marker,
-            {
-                "format": store.FORMAT_VERSION,
-                "fingerprint": self.stage.fingerprint,
-                **self.stage.identity(),
-                "counts": {"images": len(self.images), "steps": self.total_steps, "loras": len(recorded)},
-                "loss": curves,
-                "files": recorded,
-                **meter.record(),
-                "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            },
-        )
+        counts = {"images": len(self.images), "steps": self.total_steps, "loras": len(self.parts)}
+        self.record.finish(recorded, counts=counts, loss=curves, **meter.record())
 
 
 def _curve(losses: Sequence[float]) -> dict[str, Any]:

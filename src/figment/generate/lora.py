@@ -7,7 +7,6 @@ each image gets its own by one batched matrix product. The batch stays whole, an
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +16,7 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from figment import store
+from figment import records
 from figment.errors import FigmentError
 from figment.files import as_path, read_bytes, read_json
 
@@ -37,7 +36,7 @@ class Lora:
 
     @property
     def fingerprint(self) -> str:
-        return store.fingerprint([self.trained, self.scale])
+        return records.fingerprint([self.trained, self.scale])
 
     def file(self, label: int) -> Path:
         """The weights for images of a class."""
@@ -46,16 +45,19 @@ class Lora:
     def read(self, label: int) -> dict[str, torch.Tensor]:
         """The weights for images of a class by their names. Raises FigmentError where they are not as they were written."""
         path = self.file(label)
-        marker = self.folder / "stage.json"
-        again = f"Move {self.folder} away and run the same command again: the generator is then tuned anew."
-        if not marker.is_file():
-            raise FigmentError(f"The generator is not tuned yet: there is no {marker}. {again}")
-        recorded = read_json(marker)["files"].get(path.relative_to(self.folder).as_posix())
-        if recorded is None:
-            raise FigmentError(f"The LoRA in {self.folder} knows no class {label}. {again}")
+        again = f"Move {self.folder} away and run the same command again: the generator is then fine-tuned anew."
+        found = records.read(self.folder)
+        if found.state == "none":
+            raise FigmentError(
+                f"The generator is not fine-tuned yet: there is no {self.folder / records.NAME}. {again}"
+            )
+        told = found.files.get(path.relative_to(self.folder).as_posix())
+        if told is None:
+            problem = found.problem or f"it knows no class {label}"
+            raise FigmentError(f"The LoRA in {self.folder} cannot be used: {problem}. {again}")
         data = read_bytes(path) if path.is_file() else b""
-        if hashlib.sha256(data).hexdigest() != recorded["sha256"]:
-            raise FigmentError(f"{path} is not the file that stage.json has the checksum of. {again}")
+        if not told.is_of(data):
+            raise FigmentError(f"{path} is not the file that {records.NAME} has the checksum of. {again}")
         return safetensors.torch.load(data)
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from figment import store
+from figment import shards
 from figment.files import read_bytes
+from figment.generate.fill import Work, make_rows
 from figment.generate.plan import Plan
-from figment.generate.stage import Work, make_rows
 from figment.integrity import salvage
-from figment.store import Stage, Written
+from figment.shards import ShardFolder, Sidecar
 from figment.types import Generator, Images, Sample
 
 
@@ -20,8 +19,7 @@ from figment.types import Generator, Images, Sample
 class Mended:
     """What a worker reports of a shard: its file, and how many of the images made again are those of before."""
 
-    written: Written
-    failed: Counter[str]
+    sidecar: Sidecar
     same: int
     known: int  # of how many of them it is known what they were
 
@@ -30,29 +28,28 @@ class Mended:
 class Mend:
     """Makes the lost rows of a shard and writes it with the others: what engines map over the work."""
 
-    stage: Stage
+    images: ShardFolder
     plan: Plan
     generator: Generator | None  # none is needed where no row is lost
     class_names: tuple[str, ...]
     shots: Images | None = None  # that the plan names, if it names any
 
     def __call__(self, work: Work, advance: Callable[[int], None] = lambda n: None) -> Mended:
-        samples, path = self.plan.shard(work.shard), self.stage.shard(work.shard)
+        samples, path = self.plan.shard(work.shard), self.images.shard(work.shard)
         rows: dict[int, dict[str, Any]] = {}
         saved = salvage(read_bytes(path) if path.is_file() else b"")
-        lost = work.rows or ()
+        lost = work.rows
         if lost:
             assert self.generator is not None
             rows = dict(zip(lost, make_rows(samples, self.generator, lost, advance, self.shots), strict=True))
         told = [(saved.digests.get(samples[i].id), rows[i]["digest"]) for i in lost]
         whole = [rows.get(i) or _kept(sample, saved.images[sample.id]) for i, sample in enumerate(samples)]
-        written = self.stage.write(work.shard, store.sample_table(whole, self.class_names))
-        failed = Counter(row["error"] for row in whole if row["error"])
-        return Mended(written, failed, sum(a == b for a, b in told), sum(a is not None for a, _ in told))
+        sidecar = self.images.write(work.shard, shards.sample_table(whole, self.class_names))
+        return Mended(sidecar, sum(a == b for a, b in told), sum(a is not None for a, _ in told))
 
 
 def _kept(sample: Sample, image: bytes) -> dict[str, Any]:
     """The row of an image that is right; everything else in it follows from the plan."""
-    row = store.sample_rows([sample])[0]
+    row = shards.sample_rows([sample])[0]
     one = {"bytes": image, "path": f"{sample.id}.png"}
-    return {**row, "image": one, "digest": store.digest(image), "error": ""}
+    return {**row, "image": one, "digest": shards.digest(image), "error": ""}

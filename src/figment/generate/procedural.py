@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from figment import store
+from figment import records
 from figment.errors import FigmentError
 
 
@@ -30,7 +30,7 @@ class ProceduralGenerator:
 
     @property
     def fingerprint(self) -> str:
-        return store.fingerprint(["procedural", 1, self.settings])
+        return records.fingerprint(["procedural", 1, self.settings])
 
     def __call__(
         self, prompts: Sequence[str], seeds: Sequence[int], init: np.ndarray | None = None

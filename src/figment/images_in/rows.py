@@ -10,7 +10,7 @@ import numpy as np
 
 from figment.images_in.decode import decode
 from figment.images_in.unreadable import Unreadable
-from figment.store import digest
+from figment.shards import digest
 from figment.types import Indices
 
 

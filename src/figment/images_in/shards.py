@@ -19,12 +19,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from figment import png
+from figment import plain_yaml, png
 from figment.errors import FigmentError
 from figment.files import is_remote, open_parquet, read_range
 from figment.images_in.decode import decode
 from figment.images_in.unreadable import Unreadable
-from figment.store import digest, image_places, shard_metadata
+from figment.layout import Run, shard_files
+from figment.shards import digest, image_places, shard_metadata
 from figment.types import Indices
 
 OPEN_FILES = max(64, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)  # kept open at a time; the process may have 4x
@@ -249,20 +250,43 @@ def _has_bytes(images: pa.StructArray) -> np.ndarray:
     return pc.struct_field(images, "bytes").is_valid().to_numpy(zero_copy_only=False)
 
 
-def open_shards(folder: Path) -> tuple[ShardImages, list[str]]:
+def open_shards(folder: Path, first: int | None = None) -> tuple[ShardImages, list[str]]:
     """The images of a folder of Parquet shards, and its class names (empty if the files do not say).
 
-    Rows without an image are left out. Raises FigmentError where there are no shards, or not of labelled images.
+    Rows without an image are left out. ``first`` takes only so many rows from the start, of a set that has grown. Raises FigmentError where there are no shards, or not of labelled images.
     """
-    files = sorted(folder.glob("*.parquet"))
+    files = shard_files(folder)
     if not files:
         raise FigmentError(
             f"{folder} holds no Parquet shards. Name a folder with one sub-folder of images a class, or a Parquet data set."
         )
     shards = Shards(files)
     rows = shards.with_image()
+    rows = rows if first is None else rows[rows < first]
     labels = shards.labels if len(rows) == len(shards.labels) else shards.labels[rows]
     return ShardImages(shards, rows, labels), shards.class_names
+
+
+def open_run_images(run: Run) -> ShardImages:
+    """The images of a run: of a set that has grown for another recipe, the first ones, as many as this one asks for.
+
+    Raises FigmentError where there is none.
+    """
+    images = open_shards(run.images, wanted_rows(run))[0]
+    if not len(images):
+        raise FigmentError(f"No image was made; {run.images} holds the reasons in its error column.")
+    return images
+
+
+def wanted_rows(run: Run) -> int | None:
+    """How many attempts the recipe of a run asks for; None where there is no recipe that says."""
+    if not run.recipe.is_file():
+        return None
+    try:
+        recipe = plain_yaml.parse(run.recipe.read_text(encoding="utf-8"), str(run.recipe))
+        return int(recipe["generate"]["images_per_class"]) * len(recipe["task"]["class_names"])
+    except (KeyError, TypeError, ValueError):
+        return None  # of an unresolved recipe
 
 
 def _check_schema(path: Path, schema: pa.Schema) -> None:

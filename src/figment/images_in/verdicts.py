@@ -10,9 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from figment import layout, records
 from figment.errors import FigmentError, nearest
-from figment.files import as_path, open_parquet, read_json
-from figment.images_in.shards import ShardImages, open_shards
+from figment.files import as_path, open_parquet
+from figment.images_in.shards import ShardImages, open_run_images
+from figment.layout import Run
 
 NO_SCORES = ("id", "label", "keep", "reason")  # the columns of a verdict that are not scores
 
@@ -76,13 +78,14 @@ def open_kept(
     return verdicts.images.take(np.flatnonzero(verdicts.kept(bounds, best, filters)))
 
 
-def read_verdicts(run: Path, images: ShardImages | None = None) -> Verdicts:
+def read_verdicts(folder: Path, images: ShardImages | None = None) -> Verdicts:
     """Read ``images``, unless they are given, and ``scores`` of a run folder, finished or not."""
-    images = open_shards(run / "images")[0] if images is None else images
+    run = Run(folder)
+    images = open_run_images(run) if images is None else images
     rejected_by = np.full(len(images), -1)
     reasons = np.full(len(images), "", object)
     scores: dict[str, np.ndarray] = {}
-    steps = _steps(run)
+    steps = steps_of(run)
     ids = images.column("id") if steps else None
     for f, step in enumerate(steps):
         table = _read_step(run, step)
@@ -100,25 +103,32 @@ def read_verdicts(run: Path, images: ShardImages | None = None) -> Verdicts:
     return Verdicts(images, [step.partition("-")[2] for step in steps], rejected_by, reasons, scores)
 
 
-def _steps(run: Path) -> list[str]:
-    """The folders of verdicts, in order; of a finished run its own only, not what filters since taken out left behind."""
-    marker = run / "model" / "stage.json"
-    if marker.is_file():
-        return list(read_json(marker)["scores"])
-    if not (run / "scores").is_dir():
-        return []
-    found = [folder.name for folder in (run / "scores").iterdir() if (folder / "stage.json").is_file()]
-    return sorted(found, key=lambda name: (int(name.partition("-")[0]), name))
+def steps_of(run: Run) -> list[str]:
+    """The folders of verdicts, in the order of the filters; of a finished run its own only, not what filters since taken out left."""
+    told = records.read(run.scores)
+    if told.state == "finished":
+        return list(told.data.get("steps", []))
+    old = records.read(run.model)  # version 0.1 had it there
+    if old.state == "old" and isinstance(old.data.get("scores"), list):
+        return list(old.data["scores"])
+    found = [folder.name for folder in layout.subfolders(run.scores) if records.read(folder).state != "none"]
+    return sorted(found, key=_number)
 
 
-def _read_step(run: Path, step: str) -> pa.Table:
+def _number(name: str) -> tuple[int, str]:
+    """``10-real`` comes after ``2-clip``."""
+    number = name.partition("-")[0]
+    return (int(number) if number.isdecimal() else 0, name)
+
+
+def _read_step(run: Run, step: str) -> pa.Table:
     """One filter's verdicts. Raises FigmentError where they are on other images than the run has now."""
-    folder = run / "scores" / step
-    of, images = read_json(folder / "stage.json")["inputs"].get("images"), run / "images" / "stage.json"
-    if images.is_file() and of != read_json(images)["fingerprint"]:
+    folder = run.scores / step
+    of, now = records.finished(folder)["inputs"].get("images"), records.read(run.images).data.get("fingerprint")
+    if now is not None and of != now:
         raise FigmentError(
-            f"The verdicts in {folder} are on other images than those in {run / 'images'}. Run the recipe again:"
-            f" figment run {run / 'recipe.yaml'} --out {run}"
+            f"The verdicts in {folder} are on other images than those in {run.images}. Run the recipe again:"
+            f" figment run {run.recipe} --out {run.folder}"
         )
     return pa.concat_tables([open_parquet(path).read() for path in sorted(folder.glob("*.parquet"))])
 

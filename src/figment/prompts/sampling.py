@@ -20,7 +20,7 @@ from transformers import (
 
 from figment.errors import FigmentError
 from figment.models import ModelFolder
-from figment.store import fingerprint
+from figment.shards import fingerprint
 
 
 def seed_of(*parts: Any) -> int:

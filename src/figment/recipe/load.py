@@ -10,6 +10,7 @@ from typing import Any
 from figment import plain_yaml
 from figment.errors import FigmentError, nearest
 from figment.files import as_path
+from figment.layout import Run
 from figment.recipe.generate import DiffusersSettings
 from figment.recipe.prompts import CaptionsSettings, Seq2SeqSettings
 from figment.recipe.recipe import Recipe, default_of, put, validate
@@ -25,8 +26,8 @@ def load_recipe(path: str | Path, changes: Sequence[str] = (), variant: str | No
     """
     path = as_path(path)
     try:
-        if path.is_dir() and (path / "recipe.yaml").is_file():
-            path = path / "recipe.yaml"
+        if path.is_dir() and Run(path).recipe.is_file():
+            path = Run(path).recipe
         with path.open(encoding="utf-8-sig") as file:
             text = file.read(plain_yaml.MOST_CHARACTERS + 1)  # one that is too long is refused there
     except FileNotFoundError:
@@ -35,7 +36,7 @@ def load_recipe(path: str | Path, changes: Sequence[str] = (), variant: str | No
         ) from None
     except IsADirectoryError:
         raise FigmentError(
-            f"{path} is a folder without a recipe.yaml. Name a recipe, or the folder of a run."
+            f"{path} is a folder without a resolved.yaml. Name a recipe, or the folder of a run."
         ) from None
     except UnicodeDecodeError as error:
         raise FigmentError(f"The recipe {path} cannot be read: {error}. Save it as text in UTF-8.") from error

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from figment import files
 from figment.engines import Engine
 from figment.errors import FigmentError
+from figment.forecast import Forecast, forecast
+from figment.layout import Study
 from figment.progress import console
 from figment.recipe import Recipe
 from figment.run import Outcome, run_recipe
+from figment.stages.plans import images_key
 
 
 def run_arms(recipe: Recipe, out: Path | str, engine: Engine | None = None) -> dict[str, Outcome]:
@@ -20,15 +24,35 @@ def run_arms(recipe: Recipe, out: Path | str, engine: Engine | None = None) -> d
     """
     out = files.as_path(out)
     arms = arm_runs(recipe, out)  # all are checked before the first one costs anything
+    sets = sets_of(recipe, out, arms)
     outcomes = {}
     for name, (arm, folder) in arms.items():
         console.print(name, style="bold")
-        outcomes[name] = run_recipe(arm, folder, engine=engine, features_folder=out / "features")
+        outcomes[name] = run_recipe(arm, folder, engine=engine, made=sets[name], root=out)
     if arms:
-        files.write_json(out / "arms" / "arms.json", [folder.name for _, folder in arms.values()])
+        files.write_json(Study(out).order_of_arms, [folder.name for _, folder in arms.values()])
         console.print(recipe.name, style="bold")
     outcomes[recipe.name] = run_recipe(recipe, out, engine=engine)
     return outcomes
+
+
+def forecast_arms(recipe: Recipe, out: Path) -> dict[str, Forecast]:
+    """What every arm and the recipe itself would make and cost. Images that they share are counted once. Writes nothing."""
+    arms = arm_runs(recipe, out)
+    sets = sets_of(recipe, out, arms)
+    forecasts = {}
+    for name, (arm, folder) in {**arms, recipe.name: (recipe, out)}.items():
+        made = sets.get(name, out)
+        forecasts[name] = forecast(arm, folder, made, out)
+        if name in sets and made != folder:
+            forecasts[name] = forecasts[name].without_images()
+    return forecasts
+
+
+def sets_of(recipe: Recipe, out: Path, arms: Mapping[str, tuple[Recipe, Path]]) -> dict[str, Path]:
+    """Name of an arm -> the folder of the run whose images it uses: the recipe's own, an earlier arm's, or the arm's."""
+    first = {images_key(recipe): out}
+    return {name: first.setdefault(images_key(arm), folder) for name, (arm, folder) in arms.items()}
 
 
 def arm_runs(recipe: Recipe, out: Path) -> dict[str, tuple[Recipe, Path]]:
@@ -39,7 +63,7 @@ def arm_runs(recipe: Recipe, out: Path) -> dict[str, tuple[Recipe, Path]]:
     return {
         name: (
             recipe.changed({**shared, "name": name, **changes}, f"arm {name[:60]!r}"),
-            out / "arms" / folder_name(number, name),
+            Study(out).arms / folder_name(number, name),
         )
         for number, (name, changes) in enumerate(recipe.arms.items())
     }

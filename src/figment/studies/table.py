@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import combinations
 from pathlib import Path
@@ -16,18 +16,23 @@ from typing import Any, get_args
 import numpy as np
 from scipy.special import stdtrit
 
-from figment import files, store
+from figment import files, layout, records
+from figment.context import Context
 from figment.engines import Engine
 from figment.errors import FigmentError, nearest
 from figment.evaluate.accuracy import interval, paired_difference
-from figment.generate.stage import NO_PIXELS
+from figment.forecast import forecast
+from figment.layout import Run, Study
 from figment.measure import measured_by
 from figment.progress import console
 from figment.recipe import Recipe
 from figment.recipe.table import Table
 from figment.recipe.train import Baseline
+from figment.records import Record, Written
 from figment.report.table import Cell, Ordering, Printed, TablePage, conclusion, markdown, write
-from figment.run import NO_WORDS, Walk, run_recipe
+from figment.report.text import duration
+from figment.run import run_recipe
+from figment.stages.plans import images_key
 from figment.studies.arms import folder_name
 from figment.types import Result
 from figment.words import printable
@@ -72,15 +77,15 @@ def run_table(recipe: Recipe, out: Path | str, engine: Engine | None = None, com
         _check_folder(out, {images_key(own) for _, _, own in todo})
         for number, (group, seed, own) in enumerate(todo):
             folder, made = _folders(out, number // table.seeds, group, seed, own)
-            if seed == recipe.seed and not (folder / "model" / "stage.json").is_file():
-                _check_group(group, Walk(own, folder, None, out / "features", made))
-        files.write_atomic(out / "recipe.yaml", recipe.to_yaml().encode())
+            if seed == recipe.seed and records.read(folder).state != "finished":
+                _check_group(group, Context(own, Run(folder, made, out)))
+        files.write_atomic(Run(out).resolved, recipe.to_yaml().encode())
         measured: dict[tuple[str, str], list[tuple[Result, np.ndarray | None]]] = {}
         for number, (group, seed, own) in enumerate(todo):
             name = printable(group.name)
             console.print(f"[{number + 1}/{len(todo)}] {name}, seed {seed}", style="bold", markup=False)
             folder, made = _folders(out, number // table.seeds, group, seed, own)
-            outcome = run_recipe(own, folder, engine=engine, features_folder=out / "features", made=made)
+            outcome = run_recipe(own, folder, engine=engine, made=made, root=out, reported=False)
             for cell, metric in group.cells.items():
                 if metric not in outcome.results:
                     known = ", ".join(outcome.results)
@@ -91,10 +96,57 @@ def run_table(recipe: Recipe, out: Path | str, engine: Engine | None = None, com
         tasks = {cell: _task_of(group.recipe) for group, _, _ in todo for cell in group.cells}
         cells = {cell: _measured(runs, tasks[cell]) for cell, runs in measured.items()}
         page = _page(recipe, table, cells, command, time.monotonic() - started)
-        files.write_atomic(out / "table.md", markdown(page).encode())
-        files.write_json(out / "table.json", _as_json(page))
-        write(page, out / "report.html")
+        write_table(page, out, todo)
     return page
+
+
+def write_table(page: TablePage, out: Path, todo: Sequence[tuple[Group, int, Recipe]]) -> None:
+    """The page, the Markdown and the data of a table, and the record that vouches for them."""
+    study, run = Study(out), Run(out)
+    files.write_atomic(study.table_md, markdown(page).encode())
+    files.write_json(study.table_json, _as_json(page))
+    write_page(page, out)
+    recipes = [[group.name, seed, own.model_dump(mode="json")] for group, seed, own in todo]
+    record = Record(
+        out,
+        "table",
+        {"title": page.title, "rows": page.rows, "columns": page.columns},
+        {"runs": records.fingerprint(recipes)},
+    )
+    own = [run.resolved, study.table_md, study.table_json, run.report]
+    counts = {"runs": len(todo), "results": len(page.cells)}
+    record.finish({path.name: Written.of(files.read_bytes(path)) for path in own}, counts=counts)
+
+
+def write_page(page: TablePage, out: Path) -> None:
+    """Write ``report.html`` of a table, perhaps once more."""
+    write(page, Run(out).report)
+    records.vouch(out, [Run(out).report.name])
+
+
+def forecast_table(recipe: Recipe, out: Path) -> str:
+    """What a recipe's table would make: runs, sets of images that they share, and the time of generation. Writes nothing."""
+    runs = table_runs(recipe)
+    sets: dict[str, Recipe] = {}
+    for _, _, own in runs:  # of recipes that share a set, the one that asks for the most images
+        before = sets.setdefault(images_key(own), own)
+        if own.generate.images_per_class > before.generate.images_per_class:
+            sets[images_key(own)] = own
+    images, seconds, unknown = 0, 0.0, ""
+    timed: dict[str, float | None] = {}  # by what an image costs: the generator's settings
+    for key, own in sets.items():
+        n = own.generate.images_per_class * len(own.task.class_names)
+        images += n
+        kind = records.fingerprint([own.generate.model_dump(), own.few_shot and own.few_shot.shots])
+        if kind not in timed:
+            one = forecast(own, Study(out).sets / key)
+            timed[kind] = None if one.seconds is None else one.seconds / max(1, n - one.count("done"))
+            unknown = unknown or ("" if one.seconds is not None else one.costs["images"].text.rpartition(": ")[2])
+        seconds += n * (timed[kind] or 0.0)
+    cost = (
+        f"their time is not known: {unknown}" if unknown else f"about {duration(seconds)} of generation on this machine"
+    )
+    return f"{len(runs)} runs that share {len(sets)} sets of {images:,} images in all; {cost}. Training comes on top."
 
 
 # ---- what there is to run --------------------------------------------------------------------------------------------
@@ -105,21 +157,6 @@ def table_runs(recipe: Recipe) -> list[tuple[Group, int, Recipe]]:
     seeds = range(recipe.seed, recipe.seed + _table_of(recipe).seeds)
     groups = _groups(recipe)
     return [(g, seed, g.recipe.changed({"seed": seed}, "the table's last seed")) for g in groups for seed in seeds]
-
-
-def images_key(recipe: Recipe) -> str:
-    """The same for recipes that make the same images: a folder name."""
-    parts: dict[str, Any] = {
-        "task": recipe.task.model_dump(exclude={"real", "name", "own_names", "ensemble"}),
-        "prompts": recipe.prompts.model_dump(exclude=NO_WORDS),
-        "generate": recipe.generate.model_dump(exclude=NO_PIXELS),
-        "seed": recipe.seed,
-    }
-    uses_real = any(getattr(recipe.generate, name, None) is not None for name in ("finetune", "real_guidance"))
-    if uses_real or getattr(recipe.prompts, "kind", "") == "captions":
-        few = recipe.few_shot
-        parts["real"] = [recipe.task.real.train, None if few is None else few.model_dump()]
-    return store.fingerprint(parts)
 
 
 def _table_of(recipe: Recipe) -> Table:
@@ -140,7 +177,7 @@ def _groups(recipe: Recipe) -> list[Group]:
             where = f"the cell {row[:60]!r} / {column[:60]!r}"
             own = recipe.changed({"table": None, **changes}, where)
             _check_metric(metric, own.changed(_evaluate({metric}), where), where)
-            key = store.fingerprint(own.model_dump(mode="json"))
+            key = records.fingerprint(own.model_dump(mode="json"))
             cells.setdefault(key, {})[row, column] = metric
             resolved[key] = own
     groups = []
@@ -169,13 +206,13 @@ def _check_metric(metric: str, own: Recipe, where: str) -> None:
     )
 
 
-def _check_group(group: Group, walk: Walk) -> None:
+def _check_group(group: Group, ctx: Context) -> None:
     """Find out before any run of the table what would be refused in this one. Raises FigmentError, naming the cell."""
     try:
-        walk.check()
+        ctx.check()
     except FigmentError as error:
         raise FigmentError(f"The cell {group.name[:120]!r}: {error}") from error
-    train = walk.given.get("train")
+    train = ctx.given.get("train")
     most = 0 if train is None else int(np.bincount(train.labels).min())
     for metric in group.cells.values():
         shots = metric.removeprefix(f"{TOP1}real_")
@@ -187,9 +224,9 @@ def _check_group(group: Group, walk: Walk) -> None:
 
 def _check_folder(out: Path, images: set[str]) -> None:
     """Raise FigmentError where a folder holds a run, or a table of which none of the ``images`` are."""
-    if not (out / "cells").is_dir() and (out / "prompts").is_dir():
+    if not Study(out).is_table and (out / "prompts").is_dir():
         raise FigmentError(f"{out} holds a single run, and this recipe has a table. Choose another folder with --out.")
-    there = {p.parent.parent.name for p in (out / "images").glob("*/images/train-*.parquet")}
+    there = {p.name for p in layout.subfolders(Study(out).sets) if layout.shard_files(Run(p).images)}
     if there and not there & images:
         raise FigmentError(
             f"{out} holds a table of other images than this recipe asks for: its task, prompts, generator or seed is another."
@@ -199,7 +236,8 @@ def _check_folder(out: Path, images: set[str]) -> None:
 
 def _folders(out: Path, number: int, group: Group, seed: int, own: Recipe) -> tuple[Path, Path]:
     """Where a run goes, and where the images are that it shares."""
-    return out / "cells" / folder_name(number, group.name) / f"seed-{seed}", out / "images" / images_key(own)
+    study = Study(out)
+    return study.cells / folder_name(number, group.name) / f"seed-{seed}", study.sets / images_key(own)
 
 
 def _evaluate(metrics: set[str]) -> dict[str, Any]:
@@ -220,13 +258,13 @@ def _right(folder: Path, metric: str) -> np.ndarray | None:
     """How often each test image was right, float (n,) over the training seeds; None for what is no accuracy."""
     if not metric.startswith(TOP1):
         return None
-    path = folder / "model" / "predictions.parquet"
+    path = Run(folder).predictions
     try:
         predictions = files.open_parquet(path).read()  # local or remote
     except (OSError, ValueError) as error:  # pyarrow's are among them
         raise FigmentError(
-            f"{path} cannot be read: {' '.join(str(error).split())[:200].rstrip('.')}. Remove {path.with_name('stage.json')} and run"
-            " the table again: that one run learns and is measured anew, from the same images."
+            f"{path} cannot be read: {' '.join(str(error).split())[:200].rstrip('.')}. Run the table again:"
+            " that one run is measured anew, from the same images."
         ) from error
     own = [c for c in predictions.column_names if c.rpartition("/")[0] == metric]
     if not own:  # of the curve of real images, which keeps no predictions
@@ -237,7 +275,7 @@ def _right(folder: Path, metric: str) -> np.ndarray | None:
 
 def _task_of(recipe: Recipe) -> str:
     """The same for recipes that are asked the same question: the classes, and where the test images are."""
-    return store.fingerprint([recipe.task.class_names, recipe.task.real.test])
+    return records.fingerprint([recipe.task.class_names, recipe.task.real.test])
 
 
 def _measured(runs: list[tuple[Result, np.ndarray | None]], task: str) -> Measured:
@@ -361,7 +399,7 @@ def _as_json(page: TablePage) -> dict[str, Any]:
 
 def read_table(folder: Path) -> TablePage:
     """The page of a table that was run in ``folder``, as :func:`run_table` returned it. Raises FigmentError without one."""
-    path = folder / "table.json"
+    path = Study(folder).table_json
     if not path.is_file():
         raise FigmentError(f"{folder} holds no finished table. Run its recipe again to finish it: figment run {folder}")
     try:

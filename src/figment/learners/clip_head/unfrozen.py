@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from figment import store
+from figment import records
 from figment.encoders import Features, Towers
 from figment.errors import FigmentError, missing_extra
 from figment.learners.clip_head.augment import random_views, view_seed
@@ -117,7 +117,7 @@ def tune_unfrozen(
     tuned = UnfrozenTuned(*learner.finished(head.linear.weight.device), history, learner.trainable_fraction)
     of = [None if p is None else [p.digests, p.labels.tolist()] for p in (synthetic, real, val)]
     start = [encoder.fingerprint, {name: value.tolist() for name, value in head.state_dict().items()}]
-    tuned.encoder.fingerprint = store.fingerprint([start, settings.model_dump(), unfrozen.model_dump(), of, seed])
+    tuned.encoder.fingerprint = records.fingerprint([start, settings.model_dump(), unfrozen.model_dump(), of, seed])
     return tuned
 
 
@@ -145,7 +145,7 @@ def wise_ft(encoder: Towers, head: Head, tuned: UnfrozenTuned, alpha: float) -> 
     mixed = copy.deepcopy(tuned.encoder)
     tower = interpolate(encoder.image_tower, tuned.encoder.image_tower, alpha)
     mixed.image_tower.load_state_dict(tower.state_dict())
-    mixed.fingerprint = store.fingerprint([encoder.fingerprint, tuned.encoder.fingerprint, alpha])
+    mixed.fingerprint = records.fingerprint([encoder.fingerprint, tuned.encoder.fingerprint, alpha])
     return replace(tuned, encoder=mixed, head=interpolate(head, tuned.head, alpha))
 
 

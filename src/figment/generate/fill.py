@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from figment import machine
+from figment import machine, records
 from figment.engines import Engine, Local
 from figment.errors import FigmentError
-from figment.files import as_path, leftovers, read_json
+from figment.files import as_path, leftovers, write_atomic
 from figment.generate.plan import Plan, ids_by_class
 from figment.generate.real_guidance import crop_to
 from figment.images_in import ShardImages, open_shards
 from figment.progress import progress
-from figment.store import Stage, Written, fingerprint, read_shard, sample_rows, sample_table
+from figment.records import Record, Written, fingerprint
+from figment.shards import ShardFolder, Sidecar, read_shard, sample_rows, sample_table, shards_told
 from figment.types import Generator, Images, Prompt, Sample
 from figment.words import printable
 
+log = logging.getLogger(__name__)
+
 NOT_FINITE = "the model gave NaN or infinite pixels"
-NO_PIXELS = {"device", "batch_size", "allow_pickle"}  # fields of a recipe's generate that change no image
-READERS = 8  # shards looked at together when a run is taken up: waiting, mostly, where they are remote
+READERS = 8  # sidecars looked at together when a run is taken up: waiting, mostly, where they are remote
 ENCODERS = 4  # threads that compress images while the next ones are made
+CARD = "README.md"
 
 
 def generate_images(
@@ -44,27 +48,23 @@ def generate_images(
 ) -> ShardImages:
     """Make every image that is not there yet and return them all; see :func:`fill`.
 
+    A larger ``images_per_class`` than before adds to the images that are there; a smaller one takes the first of them.
     ``shots`` are the real images that the images start from, each from one of its class, for a generator with real
-    guidance. Raises FigmentError where ``folder`` holds images of other prompts, other shots, another generator or other
-    numbers, and where a class has no shot.
+    guidance. Raises FigmentError where ``folder`` holds images of other prompts, other shots or another generator, and
+    where a class has no shot.
     """
     plan = Plan(prompts, images_per_class, seed, shard_size, None if shots is None else ids_by_class(shots))
-    settings = {"images_per_class": images_per_class, "shard_size": shard_size, "seed": seed}
+    settings = {"shard_size": shard_size, "seed": seed}
     inputs = {"prompts": _prompts_fingerprint(prompts), "generator": generator.fingerprint}
     if shots is not None:
         inputs["shots"] = shots_fingerprint(shots)
-    stage = images_stage(folder, plan, settings, inputs)
-    fill(stage, plan, generator, class_names, engine=engine, shots=shots)
-    return open_shards(stage.folder)[0]
-
-
-def images_stage(folder: Path | str, plan: Plan, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> Stage:
-    """The stage that :func:`fill` fills, to look at before anything is made."""
-    return Stage(as_path(folder), plan.n_shards, settings, inputs)
+    images = ShardFolder(Record(as_path(folder), "images", settings, inputs), shard_size)
+    fill(images, plan, generator, class_names, engine=engine, shots=shots)
+    return open_shards(images.folder, len(plan))[0]
 
 
 def fill(
-    stage: Stage,
+    images: ShardFolder,
     plan: Plan,
     generator: Generator,
     class_names: Sequence[str],
@@ -72,42 +72,67 @@ def fill(
     engine: Engine | None = None,
     part: tuple[int, int] | None = None,
     shots: Images | None = None,
+    card: Callable[[Mapping[str, Any]], str] | None = None,
 ) -> None:
-    """Make what a stage lacks: shards that are not there, and rows that failed before. Finished shards are kept.
+    """Make what a folder lacks of a plan: shards that are not there, rows that failed before, rows by which it has grown.
 
-    ``engine`` says where shards are worked on, by default in this process; for other processes ``generator`` must survive
-    pickling. ``part`` ``(i, n)`` makes every n-th shard from the i-th, counted from 0; whoever then finds nothing missing
-    closes the stage. The rows are the same whatever engine makes them, in whatever parts. Memory is that of the shards
-    being worked on. ``shots`` are the images whose ids the plan has, if it has any.
+    What is there is kept, also where it is more than the plan asks for. ``engine`` says where shards are worked on, by
+    default in this process; for other processes ``generator`` must survive pickling. ``part`` ``(i, n)`` makes every n-th
+    shard from the i-th, counted from 0; whoever then finds nothing missing closes the set. The rows are the same whatever
+    engine makes them, in whatever parts. Memory is that of the shards being worked on. ``shots`` are the images whose ids
+    the plan has, if it has any. ``card`` writes the data set's README from what the record will say.
 
-    Raises FigmentError where the folder holds images of another stage, and where nothing can be made at all.
+    Raises FigmentError where the folder holds images of another set, and where nothing can be made at all.
     """
     if (plan.shots is None) != (shots is None):
         raise ValueError("a plan with shots is filled with their images, and one without is filled without")
-    stage.check_not_stale()
+    images.check_not_stale()
     started = machine.Meter()
-    tally = _Tally()
+    known, work = look(images, plan, part)
     description: Mapping[str, Any] = {}
-    work = _missing_work(stage, part, tally)
     if work:
-        n = sum(len(plan.positions(w.shard) if w.rows is None else w.rows) for w in work)
+        n = sum(len(w.rows) for w in work)
         with progress("generate", n) as advance:
-            job = ShardJob(stage, plan, generator, tuple(class_names), shots)
+            job = ShardJob(images, plan, generator, tuple(class_names), shots)
             for w, done in (engine or Local())(job, work, advance):
-                tally.add(w.shard, done)
+                known[w.shard] = done.sidecar
                 description = done.generator
-    if stage.missing():
-        return
+    listing = images.listing()
+    if not set(range(plan.n_shards)) <= listing.shards & listing.vouched:
+        return  # other parts of a job array are not done
     if part is None:
-        for path in leftovers(stage.folder):
+        for path in leftovers(images.folder):
             path.unlink(missing_ok=True)
-    else:
-        tally = _Tally()  # of the other parts too
-        _missing_work(stage, None, tally)
-    if not work and stage.is_complete() and read_json(stage.marker).get("counts") == tally.counts():
+    close(images, known, description or _description(generator), card, **started.record())
+
+
+def close(
+    images: ShardFolder,
+    known: Mapping[int, Sidecar],
+    generator: Mapping[str, Any],
+    card: Callable[[Mapping[str, Any]], str] | None = None,
+    **facts: Any,
+) -> None:
+    """Write the record of a folder whose shards are all there, unless it says the same already."""
+    there = sorted(images.listing().shards)
+    sidecars = list(read_sidecars(images, there, known).values())
+    failed = sum((Counter(s.failed) for s in sidecars), Counter[str]())
+    attempted = sum(s.rows for s in sidecars)
+    counts = {"attempted": attempted, "made": attempted - failed.total(), "failed": dict(failed)}
+    before = records.read(images.folder)
+    same = before.state == "finished" and before.data["fingerprint"] == images.fingerprint
+    told = shards_told(sidecars)
+    if same and before.data.get("shards") == told and not records.problems(before):
         return
-    description = description or _description(generator)
-    stage.finish(tally.written, counts=tally.counts(), generator=description, **started.record())
+    if same:  # what an earlier run knew of the generator
+        generator = {**before.data.get("generator", {}), **generator}
+    facts = {"counts": counts, "generator": dict(generator), **facts}
+    images.record.forget()
+    text = "" if card is None else card({**facts, "shards": told})
+    files = {CARD: Written.of(text.encode())} if text else {}
+    if text:
+        write_atomic(images.folder / CARD, text.encode())
+    images.finish(sidecars, files, **facts)
 
 
 # ---- what there is to do ---------------------------------------------------------------------------------------------
@@ -115,62 +140,70 @@ def fill(
 
 @dataclass(frozen=True)
 class Work:
-    """A shard to make, or (``rows``) some rows of one that is there to make again."""
+    """Rows of a shard to make: all of them, those that failed before, those by which it grows."""
 
     shard: int
-    rows: tuple[int, ...] | None = None
+    rows: tuple[int, ...]
+    whole: bool = False  # nothing of the shard is there
 
     def __str__(self) -> str:
-        return f"shard {self.shard}" + ("" if self.rows is None else f" ({len(self.rows)} rows of it)")
+        return f"shard {self.shard}" + ("" if self.whole else f" ({len(self.rows)} rows of it)")
 
 
 @dataclass(frozen=True)
 class Done:
-    """What a worker reports of a shard: its file, and how many rows failed, by reason."""
+    """What a worker reports of a shard."""
 
-    written: Written
-    failed: Mapping[str, int]
+    sidecar: Sidecar
     generator: Mapping[str, Any]  # how it describes itself, where it was
 
 
-class _Tally:
-    """Counts of shards as they are found or made; their images are never in one memory."""
-
-    def __init__(self) -> None:
-        self.written: dict[int, Written] = {}  # by shard; those found on disk are not in it
-        self.failed: dict[int, Mapping[str, int]] = {}
-        self.rows: dict[int, int] = {}
-
-    def add(self, shard: int, done: Done) -> None:
-        self.written[shard] = done.written
-        self.found(shard, done.written.rows, done.failed)
-
-    def found(self, shard: int, rows: int, failed: Mapping[str, int]) -> None:
-        self.rows[shard], self.failed[shard] = rows, failed
-
-    def counts(self) -> dict[str, Any]:
-        attempted, failed = sum(self.rows.values()), Counter[str]()
-        for reasons in self.failed.values():
-            failed.update(reasons)
-        return {"attempted": attempted, "made": attempted - failed.total(), "failed": dict(failed)}
-
-
-def _missing_work(stage: Stage, part: tuple[int, int] | None, tally: _Tally) -> list[Work]:
-    """The shards that are not there and the rows that failed; what is there is counted."""
+def look(images: ShardFolder, plan: Plan, part: tuple[int, int] | None = None) -> tuple[dict[int, Sidecar], list[Work]]:
+    """The sidecars that had to be opened, and what there is to do. Full shards without failures are told by their names."""
     first, step = part or (0, 1)
-    missing, own = set(stage.missing()), range(first, stage.n_shards, step)
-    there = [shard for shard in own if shard not in missing]
-    work = [Work(shard) for shard in own if shard in missing]
+    own, there = range(first, plan.n_shards, step), images.listing()
+    known, work = {}, [_all_of(plan, i) for i in own if i not in there.shards]
+    for i in (i for i in own if i in there.shards - there.vouched):
+        adopted = images.adopt(i)
+        if adopted is None:
+            raise FigmentError(
+                f"{images.shard(i)} is damaged, or of another set of images. Make it again, and nothing else: figment repair DIR,"
+                " where DIR is the folder of the run."
+            )
+        known[i] = adopted
+    opened = [i for i in own if i in (there.shards & there.partial)]
+    known |= read_sidecars(images, opened, known)
+    for i, sidecar in known.items():
+        rows = _rows_to_make(images, sidecar, i, len(plan.positions(i)))
+        if rows:
+            work.append(Work(i, rows))
+    return known, sorted(work, key=lambda w: w.shard)
+
+
+def _all_of(plan: Plan, shard: int) -> Work:
+    return Work(shard, tuple(range(len(plan.positions(shard)))), whole=True)
+
+
+def _rows_to_make(images: ShardFolder, sidecar: Sidecar, shard: int, wanted: int) -> tuple[int, ...]:
+    failed: list[int] = []
+    if sidecar.failed:
+        errors = read_shard(images.shard(shard), ["error"])["error"].to_pylist()
+        failed = [i for i, error in enumerate(errors) if error and i < wanted]
+    return (*failed, *range(sidecar.rows, wanted))
+
+
+def read_sidecars(images: ShardFolder, indices: Sequence[int], known: Mapping[int, Sidecar]) -> dict[int, Sidecar]:
+    """Those of ``indices``, in order; the known ones are not read. Raises FigmentError for one that cannot be read."""
+    wanted = [i for i in indices if i not in known]
     with ThreadPoolExecutor(READERS) as pool:
-        for shard, errors in zip(there, pool.map(partial(_errors_of, stage), there), strict=True):
-            tally.found(shard, len(errors), Counter(e for e in errors if e))
-            if any(errors):
-                work.append(Work(shard, tuple(i for i, error in enumerate(errors) if error)))
-    return sorted(work, key=lambda w: w.shard)
-
-
-def _errors_of(stage: Stage, shard: int) -> list[str]:
-    return read_shard(stage.shard(shard), ["error"])["error"].to_pylist()
+        found = dict(zip(wanted, pool.map(images.read_sidecar, wanted), strict=True))
+    lost = [i for i, sidecar in found.items() if sidecar is None]
+    if lost:
+        raise FigmentError(
+            f"{images.sidecar(lost[0])} is damaged: it vouches for a shard. Write it again: figment repair DIR, where DIR is the"
+            " folder of the run."
+        )
+    return {i: known.get(i) or found[i] for i in indices}  # type: ignore[misc]
 
 
 # ---- one shard -------------------------------------------------------------------------------------------------------
@@ -180,30 +213,26 @@ def _errors_of(stage: Stage, shard: int) -> list[str]:
 class ShardJob:
     """Makes a shard and writes it: the function that engines map over the work. Survives pickling if its parts do."""
 
-    stage: Stage
+    images: ShardFolder
     plan: Plan
     generator: Generator
     class_names: tuple[str, ...]
     shots: Images | None = None
 
     def __call__(self, work: Work, advance: Callable[[int], None] = lambda n: None) -> Done:
-        samples = self.plan.shard(work.shard)
-        rows = make_rows(samples, self.generator, work.rows, advance, self.shots)
-        if work.rows is None:
-            self._check_some_succeed(rows)
-            table = sample_table(rows, self.class_names)
-        else:
-            before = read_shard(self.stage.shard(work.shard)).to_pylist()
-            for row, new in zip(work.rows, rows, strict=True):
-                before[row] = new
-            table = sample_table(before, self.class_names)
-        written = self.stage.write(work.shard, table)
-        return Done(written, Counter(e for e in table["error"].to_pylist() if e), _description(self.generator))
+        made = make_rows(self.plan.shard(work.shard), self.generator, work.rows, advance, self.shots)
+        if work.whole:
+            self._check_some_succeed(made)
+        rows = [] if work.whole else read_shard(self.images.shard(work.shard)).to_pylist()
+        for place, row in zip(work.rows, made, strict=True):
+            rows[place : place + 1] = [row]  # in place of one that failed, or at the end
+        sidecar = self.images.write(work.shard, sample_table(rows, self.class_names))
+        return Done(sidecar, _description(self.generator))
 
     def _check_some_succeed(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Raise FigmentError where the first shard holds not a single image: then it is not the samples that are wrong."""
         errors = Counter(row["error"] for row in rows if row["error"])
-        if errors.total() == len(rows) and not any(self.stage.folder.glob("train-*.parquet")):
+        if errors.total() == len(rows) and not self.images.listing().shards:
             raise FigmentError(
                 f"None of {len(rows)} images could be made: {errors.most_common(1)[0][0]}. "
                 "With NaN pixels, generate.dtype: float32 often helps; otherwise check generate.model and its settings."

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from figment import files, png, store
+from figment import files, png, records, shards
 from figment.errors import FigmentError
 from figment.types import Prompt, Sample, Verdict
 
@@ -125,9 +125,9 @@ def test_a_lock_goes_with_the_process_that_held_it(tmp_path):
 
 def test_fingerprints_do_not_depend_on_the_order_of_keys_or_the_process():
     value = {"b": [1, 2.5, None], "a": "ü"}
-    own = store.fingerprint(value)
-    assert own == store.fingerprint({"a": "ü", "b": [1, 2.5, None]})
-    code = "from figment.store import fingerprint; print(fingerprint({'a': 'ü', 'b': [1, 2.5, None]}))"
+    own = records.fingerprint(value)
+    assert own == records.fingerprint({"a": "ü", "b": [1, 2.5, None]})
+    code = "from figment.shards import fingerprint; print(fingerprint({'a': 'ü', 'b': [1, 2.5, None]}))"
     environment = {**os.environ, "PYTHONHASHSEED": "7", "PYTHONIOENCODING": "utf-8"}
     assert subprocess.check_output([sys.executable, "-c", code], text=True, env=environment).strip() == own
     assert own == "b7f18cc940079559"
@@ -135,7 +135,7 @@ def test_fingerprints_do_not_depend_on_the_order_of_keys_or_the_process():
 
 def test_fingerprints_change_with_anything():
     values = [{"a": 1}, {"a": 2}, {"a": "1"}, {"b": 1}, {"a": [1]}, {"a": None}, {"a": 1, "b": None}, [{"a": 1}]]
-    assert len({store.fingerprint(v) for v in values}) == len(values)
+    assert len({records.fingerprint(v) for v in values}) == len(values)
 
 
 def test_a_stage_is_known_by_settings_inputs_and_shards(tmp_path):
@@ -218,20 +218,20 @@ def test_png_is_lossless():
     image = np.random.default_rng(0).integers(0, 256, (9, 7, 3), np.uint8)
     data = png.encode(image)
     assert (np.array(Image.open(io.BytesIO(data))) == image).all()
-    assert store.digest(data) != store.digest(png.encode(255 - image))
+    assert shards.digest(data) != shards.digest(png.encode(255 - image))
 
 
 def test_prompts_survive_a_shard(tmp_path):
     prompts = [Prompt("000-a/0", "ein Bär 🐻", 0, "g"), Prompt("001-b/0", "", 1, "h")]
     s = stage(tmp_path, 1)
-    s.write(0, store.prompt_table(prompts, ["a", "b"]))
-    assert store.read_prompts(s.read()) == prompts
+    s.write(0, shards.prompt_table(prompts, ["a", "b"]))
+    assert shards.read_prompts(s.read()) == prompts
 
 
 def test_sample_rows_say_what_failed():
     image = np.zeros((2, 2, 3), np.uint8)
-    rows = store.sample_table(
-        store.sample_rows(
+    rows = shards.sample_table(
+        shards.sample_rows(
             [Sample("p/0", "p", "t", 1, 2**63 - 1, "g", image), Sample("p/1", "p", "t", 1, 5, "g", None, "NaN")]
         ),
         ["a", "b"],
@@ -242,6 +242,6 @@ def test_sample_rows_say_what_failed():
 
 def test_scores_have_a_column_each():
     verdicts = [Verdict(True, scores={"p": 0.5}), Verdict(False, "low", {"std": 1.0})]
-    rows = store.score_table(["a", "b"], [0, 1], verdicts, ["x", "y"]).to_pylist()
+    rows = shards.score_table(["a", "b"], [0, 1], verdicts, ["x", "y"]).to_pylist()
     assert rows[0] == {"id": "a", "label": 0, "keep": True, "reason": "", "p": 0.5, "std": None}
     assert rows[1] == {"id": "b", "label": 1, "keep": False, "reason": "low", "p": None, "std": 1.0}

@@ -1,0 +1,276 @@
+"""What the stages of one run share: its recipe, its folder, its real images, and models that are opened at most once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from figment import measures
+from figment.encoders import Features, open_encoder
+from figment.engines import Engine, Local
+from figment.errors import FigmentError
+from figment.filters.selection import Selection, select
+from figment.generate.finetune import Finetuning
+from figment.images_in import ShardImages, open_images
+from figment.images_in.shards import open_run_images
+from figment.images_in.unreadable import check_enough_is_left, named
+from figment.layout import Run
+from figment.progress import console
+from figment.recipe import Recipe
+from figment.shards import prompts_in
+from figment.shots import draw_shots, read_split
+from figment.task import Task, real_folder
+from figment.types import Encoder, Filter, Generator, Images, Learner, Model, Prompt, Training, Writer
+from figment.words import printable
+
+
+class Context:
+    """One run, while something is made of it. It is a :class:`figment.recipe.given.Given` to everything built from settings.
+
+    Nothing is opened before it is asked for. ``prompts`` and ``images`` can be had once their stages are done.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        run: Run,
+        *,
+        generator: Generator | None = None,
+        engine: Engine | None = None,
+        part: tuple[int, int] | None = None,
+        reported: bool = True,
+    ) -> None:
+        self.recipe, self.run = recipe, run
+        self.engine: Engine = engine or Local()
+        self.part = part  # of the images, in a job array
+        self.reported = reported  # whether the run gets a page of its own
+        self.unreadable: dict[str, dict[str, str]] = {}  # split -> id of a real image -> why it was left out
+        self._generator = generator
+        self._readable: dict[str, Images] = {}  # split -> its images without those that cannot be read
+        self._features: dict[str, Features] = {}
+
+    # ---- what settings are built from --------------------------------------------------------------------------------
+
+    @property
+    def task(self) -> Task:
+        return self.recipe.task
+
+    @property
+    def seed(self) -> int:
+        return self.recipe.seed
+
+    @property
+    def caches(self) -> Path:
+        return self.run.features
+
+    def features(self, encoder: str | None = None) -> Features:
+        name = encoder or self.recipe.encoder
+        if name not in self._features:
+            opened = open_encoder(name, allow_pickle=getattr(self.recipe.train, "allow_pickle", False))
+            self._features[name] = Features(opened, self.caches)
+        return self._features[name]
+
+    def real(self, split: str) -> Images | None:
+        """The real images that may be looked at: of ``train`` the shots alone, where there is ``few_shot``."""
+        if split == "train" and self.shots is not None:
+            return self.shots
+        return self.readable(split)
+
+    @property
+    def shots_per_class(self) -> int | None:
+        """The most of any class, where real guidance is to suit their number."""
+        few = self.recipe.few_shot
+        if few is None:
+            return None
+        return few.shots if few.split is None else int(np.bincount(self.draw(self.given.get("train")).labels).max())
+
+    # ---- what is there already -----------------------------------------------------------------------------------------
+
+    @cached_property
+    def prompts(self) -> list[Prompt]:
+        return prompts_in(self.run.prompts)
+
+    @cached_property
+    def images(self) -> ShardImages:
+        """As many as the recipe asks for."""
+        return open_run_images(self.run)
+
+    @cached_property
+    def selection(self) -> Selection:
+        """What the filters say of the images."""
+        return select(self.images, self.filters)
+
+    # ---- real images -------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def given(self) -> dict[str, Images]:
+        """Split -> its real images as they were given, for the splits the task has."""
+        places = self.task.real.model_dump()
+        return {
+            split: open_images(real_folder(where), self.task.class_names, self.task.own_names)
+            for split, where in places.items()
+            if where
+        }
+
+    def readable(self, split: str) -> Images | None:
+        """All real images of a split that can be read, which are encoded then; None where the task has none."""
+        if split in self.given and split not in self._readable:
+            self._readable[split] = self._without_unreadable(split)
+        return self._readable.get(split)
+
+    def _without_unreadable(self, split: str) -> Images:
+        """What cannot be read is said and recorded."""
+        given = self.given[split]
+        images, unreadable = self.features().readable(given, f"encode real {split}")
+        if unreadable:
+            where = f"task.real.{split}"
+            check_enough_is_left(unreadable, given.labels, images.labels, self.task.class_names, where)
+            self.unreadable[split] = {printable(name): reason for name, reason in unreadable.items()}
+            console.print(
+                f"  {len(unreadable):,} of the {len(given):,} images in {where} cannot be read and are left out:"
+                f" {named(unreadable)}",
+                style="yellow",
+                soft_wrap=True,
+            )
+        return images
+
+    @cached_property
+    def shots(self) -> Images | None:
+        """The few real images of ``few_shot``; None without it. Raises FigmentError where a class has too few."""
+        return None if self.recipe.few_shot is None else self.draw(self.readable("train"))
+
+    def draw(self, pool: Images | None) -> Images:
+        """The images of ``few_shot`` among these. Raises FigmentError where there are none or too few."""
+        few, names = self.recipe.few_shot, self.task.class_names
+        assert few is not None
+        if pool is None:
+            raise FigmentError(
+                "few_shot draws from real training images, and there are none. Set task.real.train to a folder of"
+                " yours, or leave few_shot out."
+            )
+        sizes = np.bincount(pool.labels, minlength=len(names))
+        if few.split is None and sizes.min() < few.shots:
+            raise FigmentError(
+                f"few_shot wants {few.shots} real images of each class, and {names[sizes.argmin()][:60]!r} has"
+                f" {sizes.min()}. Set few_shot.shots to {sizes.min()} or less, or give more images in task.real.train."
+            )
+        chosen = read_split(few.split, pool) if few.split else draw_shots(pool.labels, few.shots, self.seed)
+        shots = pool.take(chosen)
+        lacking = [name[:40] for label, name in enumerate(names) if not (shots.labels == label).any()]
+        if lacking:
+            raise FigmentError(f"The split {few.split} has no image of: {', '.join(lacking[:10])}.")
+        return shots
+
+    # ---- models ------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def untuned(self) -> Generator:
+        """The generator as it comes."""
+        return self._generator if self._generator is not None else self.recipe.generate.build(self)
+
+    @cached_property
+    def finetuning(self) -> Finetuning | None:
+        """How the generator is fine-tuned on real images, where the recipe says so. All runs of a study find it in one place."""
+        if getattr(self.recipe.generate, "finetune", None) is None:
+            return None  # then no real image is needed to make images
+        return self.recipe.generate.finetuning(self, self.untuned, self.run.finetune)
+
+    @cached_property
+    def generator(self) -> Generator:
+        """The generator of the images. What it is fine-tuned with may still have to be trained."""
+        return self.untuned if self.finetuning is None else self.finetuning.tuned
+
+    @cached_property
+    def writer(self) -> Writer:
+        return self.recipe.prompts.build(self)
+
+    @cached_property
+    def filters(self) -> list[Filter]:
+        return [settings.build(self) for settings in self.recipe.filters]
+
+    @cached_property
+    def learner(self) -> Learner:
+        return self.recipe.train.build(self)
+
+    @cached_property
+    def kept(self) -> Images:
+        """The generated images that are learnt from."""
+        images, n = self.selection.kept, self.recipe.train.images_per_class
+        if n is None:
+            return images
+        chosen = [np.flatnonzero(images.labels == label)[:n] for label in np.unique(images.labels)]
+        return images.take(np.sort(np.concatenate(chosen)))
+
+    @cached_property
+    def models(self) -> list[Model]:
+        """The recipe's own, one a training seed; trained when they are first asked for."""
+        trainings = [Training(self.kept, self.shots, seed) for seed in self.recipe.training_seeds]
+        return list(self.learner.learn_many(trainings))
+
+    @property
+    def guided(self) -> bool:
+        """Whether images start from real ones."""
+        return getattr(self.recipe.generate, "real_guidance", None) is not None
+
+    @property
+    def starts(self) -> Images | None:
+        """The real images that images start from, with real guidance."""
+        return self.shots if self.guided else None
+
+    # ---- before anything is spent ------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Find out now what would otherwise fail after hours: real folders, models, settings that contradict one another."""
+        self._check_splits()
+        few = self.recipe.few_shot
+        if few is not None:
+            self.draw(self.given.get("train"))  # as they are: too few, or another split, before all are encoded
+        if few is None or not few.split or not self.guided:
+            _ = self.untuned  # a generator that cannot be had is found out before images are encoded
+        measures.check(self.recipe, self.given)
+        _ = self.learner
+        self._check_learner()
+        for split in sorted(measures.splits_needed(self.recipe) & set(self.given)):  # the features are kept
+            self.readable(split)
+        _ = self.shots, self.writer, self.filters, self.untuned
+        if self.finetuning is not None and not self.finetuning.is_complete():
+            self.finetuning.check()
+
+    def _check_splits(self) -> None:
+        select = self.recipe.train.select
+        if select == "validation" and "val" not in self.given:
+            raise FigmentError(
+                "train.select is 'validation', and there are no validation images. Set task.real.val, or train.select: last."
+            )
+        if select == "test_best" and "test" not in self.given:
+            raise FigmentError("train.select is 'test_best', and there are no test images. Set task.real.test.")
+
+    def _check_learner(self) -> None:
+        """What the end of the run would refuse: numbers of images against numbers of steps."""
+        most = self.recipe.generate.images_per_class
+        limit = self.recipe.train.images_per_class
+        synthetic = (most if limit is None else min(most, limit)) * len(self.task.class_names)
+        real = 0 if self.recipe.few_shot is None else len(self.draw(self.given.get("train")))
+        self.learner.check(synthetic, real)
+
+
+def say_what_is_cut(model: Generator | Encoder, texts: list[str], what: str, who: str) -> None:
+    """Text encoders read so many tokens and no further, without a word."""
+    count: Callable[[list[str]], int] = getattr(model, "count_cut", lambda texts: 0)
+    cut = count(texts)
+    if cut:
+        console.print(
+            f"  {cut:,} of {len(texts):,} {what} are longer than {who} reads: their ends change nothing",
+            style="yellow",
+            soft_wrap=True,
+        )
+
+
+def described(model: Any) -> dict[str, Any]:
+    """How a generator describes itself, where it does."""
+    describe: Callable[[], dict[str, Any]] = getattr(model, "describe", dict)
+    return describe()

@@ -1,0 +1,309 @@
+"""A record: what vouches for something finished on disk, be it a stage, a LoRA, a model, a table or an export.
+
+A record is the ``stage.json`` of a folder. It says what was made, from which settings and inputs, with the size and the
+SHA-256 of every file, and is written last: a folder without one is not finished. See ``docs/format.md``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from figment.errors import FigmentError
+from figment.files import legible, read_bytes, write_atomic
+
+NAME = "stage.json"
+#: Of the fingerprints: what is hashed, and how. Folders of version 0.1 of figment (formats 1 to 3) have none.
+SCHEME = 4
+OWN = ("scheme", "kind", "settings", "inputs", "fingerprint", "files", "finished")  # the keys that every record has
+
+State = Literal["none", "finished", "damaged", "old", "newer"]
+
+
+# ---- hashes ----------------------------------------------------------------------------------------------------------
+
+
+def fingerprint(value: Any) -> str:
+    """A 16-digit hash of anything JSON-able, the same on every machine."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a file was when it was written. ``rows`` is that of a shard."""
+
+    bytes: int
+    sha256: str
+    rows: int | None = None
+
+    @classmethod
+    def of(cls, data: bytes, rows: int | None = None) -> Written:
+        return cls(len(data), hashlib.sha256(data).hexdigest(), rows)
+
+    @classmethod
+    def read(cls, told: Any) -> Written | None:
+        """From JSON; None for what is none."""
+        try:
+            return cls(int(told["bytes"]), str(told["sha256"]), told.get("rows"))
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return None
+
+    def is_of(self, data: bytes) -> bool:
+        """Whether a file still is what was written."""
+        return len(data) == self.bytes and hashlib.sha256(data).hexdigest() == self.sha256
+
+    def plain(self) -> dict[str, Any]:
+        return {key: value for key, value in asdict(self).items() if value is not None}
+
+
+# ---- a record --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Record:
+    """A folder made from known inputs with known settings, finished or not.
+
+    ``settings`` is everything the files depend on, under the names the recipe uses, so that a change can be named;
+    ``inputs`` maps what was read (other records, models, real images) to fingerprints.
+    """
+
+    folder: Path
+    kind: str  # "prompts", "images", "model" ...
+    settings: Mapping[str, Any]
+    inputs: Mapping[str, str]
+
+    @property
+    def path(self) -> Path:
+        return self.folder / NAME
+
+    def identity(self) -> dict[str, Any]:
+        """Kind, settings and inputs as plain data: what the fingerprint is of."""
+        own = {"kind": self.kind, "settings": dict(self.settings), "inputs": dict(self.inputs)}
+        return json.loads(json.dumps(own, default=str))
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint({"scheme": SCHEME, **self.identity()})
+
+    def is_finished(self) -> bool:
+        """Finished, from these inputs and settings, and none of its files is gone."""
+        found = read(self.folder)
+        if found.state != "finished" or found.data["fingerprint"] != self.fingerprint:
+            return False
+        return all((self.folder / name).is_file() for name in found.data["files"])
+
+    def write(self, name: str, data: bytes, rows: int | None = None) -> Written:
+        """One file of the folder, whole or not at all."""
+        write_atomic(self.folder / name, data)
+        return Written.of(data, rows)
+
+    def finish(self, files: Mapping[str, Written], **facts: Any) -> None:
+        """Write the record: ``files`` by their names below the folder, ``facts`` are whatever there is to report."""
+        own = {
+            "scheme": SCHEME,
+            **self.identity(),
+            "fingerprint": self.fingerprint,
+            **facts,
+            "files": {name: files[name].plain() for name in sorted(files)},
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        }
+        write_atomic(self.path, _dumped(own))
+
+    def forget(self) -> None:
+        """Take the record away: what follows changes what it vouches for."""
+        self.path.unlink(missing_ok=True)
+
+    def check_not_of_old(self) -> None:
+        """Raise FigmentError where the folder is of another version of figment, which is read but never written to."""
+        found = read(self.folder)
+        if found.state in ("old", "newer"):
+            raise FigmentError(f"{self.folder} {found.problem}")
+
+
+def _dumped(own: Mapping[str, Any]) -> bytes:
+    text = json.dumps(own, indent=2, ensure_ascii=False, default=str) + "\n"
+    return text.encode(errors="backslashreplace")  # half a surrogate pair becomes JSON's own escape of it
+
+
+# ---- reading one -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Found:
+    """The record of a folder as it was found; ``data`` is empty where there is none that can be trusted."""
+
+    folder: Path
+    state: State
+    data: Mapping[str, Any] = field(default_factory=dict)
+    problem: str = ""
+
+    @property
+    def record(self) -> Record:
+        """Of a finished one."""
+        return Record(self.folder, self.data["kind"], self.data["settings"], self.data["inputs"])
+
+    @property
+    def files(self) -> dict[str, Written]:
+        """What it vouches for. Of an old one, as far as it says."""
+        told = self.data.get("files", {})
+        read = {name: Written.read(one) for name, one in told.items()} if isinstance(told, Mapping) else {}
+        return {name: one for name, one in read.items() if one is not None}
+
+
+def read(folder: Path) -> Found:
+    """The record of a folder. Never raises: of a wrong type, cut short or empty it is damaged, of version 0.1 it is old."""
+    path = folder / NAME
+    try:
+        raw = read_bytes(path)
+    except FileNotFoundError:
+        return Found(folder, "none")
+    except Exception as error:  # object stores have errors of their own
+        return Found(folder, "damaged", problem=f"{NAME} cannot be read ({_short(error)})")
+    try:
+        data = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        return Found(folder, "damaged", problem=f"{NAME} cannot be read ({_short(error)})")
+    if not isinstance(data, dict):
+        return Found(folder, "damaged", problem=f"{NAME} is not a record: it holds a {type(data).__name__}")
+    version = data.get("scheme", data.get("format", 0 if "fingerprint" in data else None))
+    if not isinstance(version, int) or isinstance(version, bool):
+        return Found(folder, "damaged", problem=f"{NAME} is not a record: it does not say of which version it is")
+    if version < SCHEME and "scheme" not in data:
+        return Found(folder, "old", data, _other("an older", version))
+    if version != SCHEME:
+        return Found(folder, "newer", data, _other("a newer", version)) if version > SCHEME else _changed(folder)
+    return _trusted(folder, raw, data)
+
+
+def _trusted(folder: Path, raw: bytes, data: dict[str, Any]) -> Found:
+    """A record of our own version, if it is as it was written."""
+    kinds = {"kind": str, "settings": dict, "inputs": dict, "fingerprint": str, "files": dict}
+    wrong = [key for key, kind in kinds.items() if not isinstance(data.get(key), kind)]
+    if wrong:
+        return Found(
+            folder,
+            "damaged",
+            problem=f"{NAME} is not as it was written: {', '.join(wrong)} is missing or of a wrong type",
+        )
+    own = Record(folder, data["kind"], data["settings"], data["inputs"])
+    if own.fingerprint != data["fingerprint"] or _dumped(data) != raw:
+        return _changed(folder)
+    if any(Written.read(one) is None for one in data["files"].values()):
+        return Found(folder, "damaged", problem=f"{NAME} is not as it was written: a file in it has no checksum")
+    return Found(folder, "finished", data)
+
+
+def _changed(folder: Path) -> Found:
+    return Found(
+        folder,
+        "damaged",
+        problem=f"{NAME} was changed since it was written: its fingerprint is not that of its settings",
+    )
+
+
+def _other(whose: str, version: int) -> str:
+    return (
+        f"was written by {whose} figment, in format {version}; this one writes format {SCHEME}. It is read as it is (report,"
+        " export, verify) and never written to. Make it again in another folder with --out, or go on with the figment that wrote it."
+    )
+
+
+def finished(folder: Path) -> Mapping[str, Any]:
+    """What a finished record says, of this version or an old one. Raises FigmentError where there is none."""
+    found = read(folder)
+    if found.state in ("finished", "old"):
+        return found.data
+    with legible(folder / NAME):
+        if found.state == "none":
+            raise FileNotFoundError(f"{folder} has no {NAME}: it is not finished")
+        raise ValueError(found.problem or "it is damaged")
+
+
+def vouch(folder: Path, names: Iterable[str]) -> None:
+    """Renew what a finished record says of files that were written again since, such as a report made anew."""
+    found = read(folder)
+    if found.state != "finished":
+        return
+    files = found.files | {name: Written.of(read_bytes(folder / name)) for name in names}
+    facts = {key: value for key, value in found.data.items() if key not in OWN}
+    found.record.finish(files, **facts)
+
+
+def problems(found: Found, names: Iterable[str] | None = None) -> dict[str, str]:
+    """Name -> what is wrong with a file that a record vouches for; the record says what it should be."""
+    wrong = {}
+    for name, told in found.files.items():
+        if names is not None and name not in names:
+            continue
+        try:
+            data = read_bytes(found.folder / name)
+        except FileNotFoundError:
+            wrong[name] = "is not there"
+        except Exception as error:
+            wrong[name] = f"cannot be read ({_short(error)})"
+        else:
+            if not told.is_of(data):
+                size = f", it has {len(data):,} bytes instead of {told.bytes:,}" if len(data) != told.bytes else ""
+                wrong[name] = f"is not the file that {NAME} has the checksum of{size}"
+    return wrong
+
+
+# ---- single files that anybody may add -------------------------------------------------------------------------------
+
+
+def write_beside(path: Path, data: bytes, rows: int | None = None) -> None:
+    """A file of a cache, to which many add: what vouches for it lies beside it, as ``<stem>.json``, and is written last."""
+    write_atomic(path, data)
+    write_atomic(
+        path.with_suffix(".json"), _dumped({"scheme": SCHEME, "file": path.name, **Written.of(data, rows).plain()})
+    )
+
+
+def beside(path: Path) -> Written | None:
+    """What was said of a file of a cache when it was written; None where nothing can be told."""
+    try:
+        raw = read_bytes(path.with_suffix(".json"))
+        told = json.loads(raw)
+        return Written.read(told) if _dumped(told) == raw and told["file"] == path.name else None
+    except Exception:  # missing, cut short, or of anybody
+        return None
+
+
+# ---- what changed ----------------------------------------------------------------------------------------------------
+
+
+def what_changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """``generate.guidance_scale was 2.0 and is now 3.0; ...``."""
+    old, new = _flat(before), _flat(now)
+    changes = [
+        f"{key} was {_quoted(old.get(key))} and is now {_quoted(new.get(key))}"
+        for key in sorted(old | new)
+        if old.get(key) != new.get(key)
+    ]
+    return "; ".join(changes[:5]) or "its format version"
+
+
+def _quoted(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:60]}..."
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, item in value.items():
+        name = key if key in ("settings", "inputs") and not prefix else f"{prefix}{key}"
+        if isinstance(item, Mapping):
+            flat.update(_flat(item, "" if name in ("settings", "inputs") else f"{name}."))
+        else:
+            flat[name] = item
+    return flat
+
+
+def _short(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:160].rstrip(".")

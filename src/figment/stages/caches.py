@@ -1,0 +1,80 @@
+"""What is costly and can be had again: ``features/`` and ``trainings/``. Each file has beside it what vouches for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from figment import records
+from figment.files import leftovers, read_bytes
+from figment.layout import Run
+from figment.stages.stage import Look, Stage, StageStatus
+
+if TYPE_CHECKING:
+    from figment.context import Context
+
+
+class Caches(Stage):
+    """Makes nothing by itself: the other stages fill it, and look into it before they compute."""
+
+    name = "caches"
+    of = ("run", "table")
+
+    def folders(self, run: Run) -> list[Path]:
+        return [run.features, run.trainings] if run.root == run.folder else []
+
+    def run(self, ctx: Context) -> None:
+        return None
+
+    def status(self, run: Run) -> list[StageStatus]:
+        return []
+
+    def verify(self, look: Look) -> None:
+        for folder in self.folders(look.run):
+            files = cached(folder)
+            for path in files:
+                look.known |= {path, path.with_suffix(".json")}
+                problem = "" if look.run.is_old else check_cached(path)
+                if problem:
+                    look.add("broken", folder, f"{path.name} {problem}", remedy="repair")
+            old = [leftover for own in (folder, *folder.glob("*")) if own.is_dir() for leftover in leftovers(own)]
+            if old:
+                look.add("note", folder, f"{len(old)} files of writers that were killed take up room", remedy="repair")
+            if files:
+                look.checked(folder, f"{len(files):,} files of the cache")
+
+    def repair(self, ctx: Context, look: Look) -> Iterator[str]:
+        for folder in self.folders(ctx.run):
+            for path in cached(folder):
+                if check_cached(path):
+                    path.unlink(missing_ok=True)
+                    if path.suffix == ".parquet":
+                        path.with_suffix(".json").unlink(missing_ok=True)
+                    yield f"{folder.name}: removed the damaged {path.name}; it is a cache, and the next run fills it"
+
+
+def cached(folder: Path) -> list[Path]:
+    """The files of a cache: Parquet with a JSON beside each, and answers of chat servers, which are JSON themselves."""
+    own = sorted([*folder.glob("*.parquet"), *folder.glob("*/*.parquet")])
+    beside = {path.with_suffix(".json") for path in own}
+    return own + [p for p in sorted(folder.glob("*/*.json")) if p not in beside]
+
+
+def check_cached(path: Path) -> str:
+    """What is wrong with a file of a cache; nothing where it is right."""
+    if path.suffix == ".json":
+        return "" if _is_answer(path) else "cannot be read"
+    told = records.beside(path)
+    if told is None:
+        return "has nothing beside it that vouches for it"
+    return "" if told.is_of(read_bytes(path)) else "is not the file that was written"
+
+
+def _is_answer(path: Path) -> bool:
+    try:
+        json.loads(read_bytes(path))
+    except (OSError, ValueError):
+        return False
+    return True

@@ -1,0 +1,64 @@
+"""Real images to a generator that has seen them: ``finetune/<fingerprint>/``, LoRAs as diffusers reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from figment import layout, records
+from figment.layout import Run
+from figment.stages.stage import Cost, Look, Stage, StageStatus, status_of
+
+if TYPE_CHECKING:
+    from figment.context import Context
+
+
+class Finetune(Stage):
+    name = "finetune"
+    of = ("run", "table")
+
+    def folders(self, run: Run) -> list[Path]:
+        """One for each set of real images and settings: arms of a study may differ in them."""
+        return layout.subfolders(run.finetune) if run.root == run.folder else []
+
+    def run(self, ctx: Context) -> None:
+        if ctx.finetuning is not None:
+            ctx.finetuning.train()
+
+    def cost(self, ctx: Context) -> Cost | None:
+        """Counted on the real images as they are: looking for broken ones would take as long as encoding them."""
+        if ctx.finetuning is None or ctx.finetuning.is_complete():
+            return None
+        ctx.finetuning.check()
+        steps = ctx.finetuning.total_steps
+        text = f"{steps:,} steps of fine-tuning the generator on real images; their time is not forecast"
+        return Cost(text, counts={"steps": steps})
+
+    def status(self, run: Run) -> list[StageStatus]:
+        found = []
+        for folder in self.folders(run):
+            name = self.place(run, folder)
+            if records.read(folder).state == "none":
+                n = len(list(folder.glob("**/pytorch_lora_*.safetensors")))
+                found.append(StageStatus(name, "partial", f"{n} LoRAs finished"))
+            else:
+                found.append(status_of(name, folder))
+        return found
+
+    def repair(self, ctx: Context, look: Look) -> Iterator[str]:
+        """Takes away what is damaged; what this run's recipe asks for is trained again, a LoRA of another arm by that arm."""
+        for folder in self.folders(ctx.run):
+            if not look.broken(folder):
+                continue
+            found = records.read(folder)
+            for name in records.problems(found):
+                (folder / name).unlink(missing_ok=True)
+            (folder / records.NAME).unlink(missing_ok=True)
+            if found.state == "damaged":  # then nothing tells which of its files are right
+                for path in folder.glob("**/*.safetensors"):
+                    path.unlink()
+            yield f"finetune: took away what was damaged in {folder.name}"
+        if ctx.finetuning is not None and not ctx.finetuning.is_complete():
+            self.run(ctx)
+            yield "finetune: trained again what was lost"

@@ -1,0 +1,133 @@
+"""The stage of the images."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from figment import layout, png, records
+from figment.context import say_what_is_cut
+from figment.errors import FigmentError
+from figment.generate.card import dataset_card
+from figment.generate.fill import fill, look
+from figment.generate.plan import Plan
+from figment.layout import Run
+from figment.report.text import duration
+from figment.stages.images.repair import repair_images
+from figment.stages.images.verify import verify_images
+from figment.stages.plans import plan, shard_folder
+from figment.stages.stage import Cost, Look, Stage, StageStatus, status_of
+from figment.types import Generator
+
+if TYPE_CHECKING:
+    from figment.context import Context
+
+TRIAL_STEPS = (2, 6)  # two short trials tell the cost of a step from the cost of an image
+
+
+class ImagesStage(Stage):
+    name = "images"
+    of = ("run", "set")
+
+    def folders(self, run: Run) -> list[Path]:
+        return [run.images] if run.made == run else []
+
+    def check(self, ctx: Context) -> None:
+        shard_folder(ctx).check_not_stale()
+
+    def run(self, ctx: Context) -> None:
+        own, images = plan(ctx, ctx.prompts), shard_folder(ctx)
+        if look(images, own)[1]:
+            say_what_is_cut(ctx.generator, [p.text for p in ctx.prompts], "prompts", "the generator")
+        fill(
+            images,
+            own,
+            ctx.generator,
+            ctx.task.class_names,
+            engine=ctx.engine,
+            part=ctx.part,
+            shots=ctx.starts,
+            card=lambda facts: dataset_card(ctx.recipe, facts),
+        )
+        if ctx.part is None:
+            _ = ctx.images
+
+    # ---- from the disk alone -----------------------------------------------------------------------------------------
+
+    def status(self, run: Run) -> list[StageStatus]:
+        name = self.place(run, run.images)
+        if records.read(run.images).state == "none":
+            shards = layout.shard_files(run.images)
+            return [StageStatus(name, "partial" if shards else "to do", f"{len(shards):,} shards" if shards else "")]
+        return [status_of(name, run.images)]
+
+    def verify(self, look: Look) -> None:
+        for folder in self.folders(look.run):
+            verify_images(look, folder)
+
+    def repair(self, ctx: Context, look: Look) -> Iterator[str]:
+        yield from repair_images(ctx)
+
+    # ---- what it would cost ------------------------------------------------------------------------------------------
+
+    def cost(self, ctx: Context) -> Cost:
+        own = plan_without_starts(ctx)
+        there = _rows_there(ctx.run, own.shard_size, len(own))
+        counts = {"images": len(own), "shards": own.n_shards, "done": there}
+        text = f"{len(own):,} images in {own.n_shards:,} shards; {there:,} are there already"
+        try:
+            seconds, size = _trial(ctx)
+        except FigmentError as error:
+            return Cost(f"{text}\ntime and disk are not known: {error}", counts=counts)
+        left = len(own) - there
+        return Cost(
+            f"{text}\nabout {duration(left * seconds)} of generation on this machine (measured on a trial batch)",
+            left * seconds,
+            int(left * size),
+            counts,
+        )
+
+
+def plan_without_starts(ctx: Context) -> Plan:
+
+    g = ctx.recipe.generate
+    return Plan(ctx.prompts, g.images_per_class, ctx.seed, g.shard_size)
+
+
+def _rows_there(run: Run, shard_size: int, wanted: int) -> int:
+    """Images that are there already, told by names where a shard is full."""
+    found = records.read(run.images)
+    if found.state == "finished" and isinstance(found.data.get("shards"), dict):
+        return min(wanted, int(found.data["shards"].get("rows", 0)))
+    return min(wanted, shard_size * len(layout.shard_files(run.images)))
+
+
+def _trial(ctx: Context) -> tuple[float, float]:
+    """Seconds and bytes an image."""
+    texts, settings = [p.text for p in ctx.prompts], ctx.recipe.generate
+    steps = getattr(settings, "num_inference_steps", None)
+    if steps is None:
+        return _time(ctx.untuned, texts)
+    few = [s for s in TRIAL_STEPS if s < steps] or [steps]
+    timed = [_time(settings.model_copy(update={"num_inference_steps": s}).build(ctx), texts) for s in few]
+    seconds, size = timed[-1]
+    if len(few) > 1:
+        seconds += max(0.0, (timed[1][0] - timed[0][0]) / (few[1] - few[0])) * (steps - few[1])
+    return seconds, size
+
+
+def _time(generator: Generator, texts: list[str]) -> tuple[float, float]:
+    def make(n: int) -> list[np.ndarray | None]:
+        shots = {"init": np.full((n, 64, 64, 3), 128, np.uint8)} if getattr(generator, "real_guidance", None) else {}
+        return generator(texts[:n], list(range(n)), **shots)
+
+    make(1)  # loading and warming up are not what is measured
+    batch = min(getattr(generator, "batch_size", 0) or 1, len(texts), 64)
+    started = time.perf_counter()
+    made = [image for image in make(batch) if image is not None]
+    seconds = (time.perf_counter() - started) / batch
+    return seconds, float(np.mean([len(png.encode(i)) for i in made])) if made else 0.0

@@ -1,0 +1,88 @@
+"""What a run is going to make: its prompts and images as they will be recorded, found out before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from figment import layout, records
+from figment.files import read_bytes
+from figment.generate.fill import shots_fingerprint
+from figment.generate.plan import Plan, ids_by_class
+from figment.integrity import check_file, record_of
+from figment.recipe.unfingerprinted import identity
+from figment.records import Record
+from figment.shards import IMAGE_COLUMNS, ShardFolder
+from figment.types import Prompt
+
+if TYPE_CHECKING:
+    from figment.context import Context
+    from figment.recipe import Recipe
+
+
+def images_settings(recipe: Recipe) -> dict[str, Any]:
+    """What the images of a recipe depend on. Their number is not in it: a set can grow."""
+    return {"generate": identity(recipe.generate, without=("images_per_class",)), "seed": recipe.seed}
+
+
+def prompts_settings(recipe: Recipe) -> dict[str, Any]:
+    """What the prompts of a recipe depend on."""
+    return {
+        "task": recipe.task.model_dump(mode="json", exclude={"real", "name", "own_names", "ensemble"}),
+        "prompts": identity(recipe.prompts),
+        "prompts_per_class": recipe.prompts.n_prompts(recipe.generate.images_per_class),
+        "seed": recipe.seed,
+    }
+
+
+def images_key(recipe: Recipe) -> str:
+    """The same for recipes whose images are the same, as many as each asks for: the name of a set of a study."""
+    parts: dict[str, Any] = {**prompts_settings(recipe), **images_settings(recipe)}
+    g = recipe.generate
+    uses_real = any(getattr(g, name, None) is not None for name in ("finetune", "real_guidance"))
+    if uses_real or "train" in recipe.prompts.needs:
+        few = recipe.few_shot
+        parts["real"] = [recipe.task.real.train, None if few is None else few.model_dump()]
+    return records.fingerprint(parts)
+
+
+def prompts_record(ctx: Context) -> Record:
+    settings = prompts_settings(ctx.recipe)
+    own = getattr(ctx.writer, "fingerprint", None)  # of a model, and of images, where it uses some
+    return Record(ctx.run.prompts, "prompts", settings, {"writer": own} if own else {})
+
+
+def images_record(ctx: Context) -> Record:
+    inputs = {
+        "prompts": prompts_record(ctx).fingerprint,
+        "generator": ctx.generator.fingerprint,
+    }
+    if ctx.starts is not None:
+        inputs["shots"] = shots_fingerprint(ctx.starts)
+    return Record(ctx.run.images, "images", images_settings(ctx.recipe), inputs)
+
+
+def shard_folder(ctx: Context) -> ShardFolder:
+    return ShardFolder(images_record(ctx), ctx.recipe.generate.shard_size)
+
+
+def plan(ctx: Context, prompts: list[Prompt]) -> Plan:
+    """Which images the recipe makes of these prompts."""
+    g = ctx.recipe.generate
+    starts = None if ctx.starts is None else ids_by_class(ctx.starts)
+    return Plan(prompts, g.images_per_class, ctx.seed, g.shard_size, starts)
+
+
+def sound_images(folder: Path) -> Iterator[tuple[int, pa.Table]]:
+    """The shards of images that are as they were written, without the pixels."""
+    record = record_of(folder, records.read(folder))
+    if record is None:
+        return
+    for path in layout.shard_files(folder):
+        if path.name[6:-8].isdigit():
+            file = check_file(read_bytes(path), record.fingerprint, IMAGE_COLUMNS, None)
+            if file.table is not None and not file.problems:
+                yield int(path.name[6:-8]), file.table.drop(["image"])

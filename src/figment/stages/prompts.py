@@ -1,0 +1,148 @@
+"""Words to prompts: ``prompts/``, one row a prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from figment import files, machine, records, shards
+from figment.errors import FigmentError
+from figment.integrity import check_file, check_plan
+from figment.layout import Run
+from figment.prompts.check import check_prompts
+from figment.prompts.templates import Templates
+from figment.records import Record
+from figment.stages.plans import plan, prompts_record, sound_images
+from figment.stages.stage import Cost, Look, Stage
+from figment.types import Prompt
+
+if TYPE_CHECKING:
+    from figment.context import Context
+
+REPEATABLE = ("templates", "attributes")  # writers that write the same twice
+
+
+class Prompts(Stage):
+    name = "prompts"
+    of = ("run", "set")
+
+    def folders(self, run: Run) -> list[Path]:
+        return [run.prompts] if run.made == run else []
+
+    def check(self, ctx: Context) -> None:
+        check_not_stale(prompts_record(ctx))
+
+    def run(self, ctx: Context) -> None:
+        record = prompts_record(ctx)
+        if not record.is_finished():
+            with files.lock(record.folder, wait=True):  # parts of a job array start together; one of them writes
+                if not record.is_finished():
+                    self._write(ctx, record)
+        ctx.prompts = shards.prompts_in(record.folder)
+
+    def _write(self, ctx: Context, record: Record, prompts: list[Prompt] | None = None) -> None:
+        started = machine.Meter()
+        if prompts is None:
+            prompts = written(ctx)
+        record.forget()
+        own = shards.write_rows(record, shards.prompt_table(prompts, ctx.task.class_names))
+        record.finish(own, counts={"prompts": len(prompts)}, **started.record())
+
+    def cost(self, ctx: Context) -> Cost:
+        prompts = stand_ins(ctx)
+        ctx.prompts = prompts
+        return Cost(f"{len(prompts):,} prompts", counts={"prompts": len(prompts)})
+
+    # ---- is it right? ------------------------------------------------------------------------------------------------
+
+    def verify(self, look: Look) -> None:
+        for folder in self.folders(look.run):
+            found = look.record(folder)
+            if found.state != "finished" or look.broken(folder):
+                continue
+            data = files.read_bytes(folder / shards.ROWS)
+            file = check_file(data, found.data["fingerprint"], shards.PROMPT_COLUMNS, None)
+            for text in file.problems:
+                look.add("broken", folder, f"{shards.ROWS} {text}", remedy="repair")
+            if file.table is None:
+                continue
+            ids = file.table["id"].to_pylist()
+            if len(set(ids)) < len(ids):
+                look.add("broken", folder, f"holds {len(ids) - len(set(ids))} ids twice", remedy="repair")
+            look.memory["prompts"] = shards.read_prompts(file.table)
+            look.checked(folder, f"{len(ids):,} prompts")
+
+    # ---- mending -----------------------------------------------------------------------------------------------------
+
+    def repair(self, ctx: Context, look: Look) -> Iterator[str]:
+        record = prompts_record(ctx)
+        before = records.read(record.folder)
+        kind = ctx.recipe.prompts.kind
+        prompts = None if kind in REPEATABLE else self._of_images(ctx)
+        how = (
+            "wrote them anew"
+            if prompts is None
+            else f"took them from the images, since {kind} may not write the same twice"
+        )
+        if prompts is None:
+            prompts = written(ctx)
+            if not _fit(ctx, prompts):
+                raise FigmentError(
+                    f"The prompts in {record.folder} are damaged and cannot be made again: {kind} now writes others, and the images do not"
+                    " hold all of them. Put the folder back from a copy of yours, or run the recipe in another folder."
+                    " The images that are there can still be read."
+                )
+        self._write(ctx, record, prompts)
+        same = before.files == records.read(record.folder).files
+        yield f"prompts: {how}" + ("; they are the same as before, byte for byte" if same else "")
+
+    def _of_images(self, ctx: Context) -> list[Prompt] | None:
+        """The prompts that the images were made from; None where these do not hold all that were drawn."""
+        prompts: dict[str, Prompt] = {}
+        for _, table in sound_images(ctx.run.images):
+            for row in table.select(["prompt_id", "prompt", "label", "group"]).to_pylist():
+                own = Prompt(row["prompt_id"], row["prompt"], row["label"], row["group"])
+                prompts.setdefault(own.id, own)
+        all_of = plan(ctx, list(prompts.values()))
+        ordered = [prompt for one in all_of.classes for prompt in one]
+        complete = len(all_of.classes) == len(ctx.task.class_names)
+        return ordered if complete and _fit(ctx, ordered) else None
+
+
+def _fit(ctx: Context, prompts: list[Prompt]) -> bool:
+    """Whether every shard of images that can be read is what these prompts lead to."""
+    own = plan(ctx, prompts)
+    return all(i < own.n_shards and not check_plan(table, own.shard(i)) for i, table in sound_images(ctx.run.images))
+
+
+def written(ctx: Context) -> list[Prompt]:
+    """By the recipe's writer."""
+    n = ctx.recipe.prompts.n_prompts(ctx.recipe.generate.images_per_class)
+    prompts = ctx.writer(ctx.task, n, np.random.default_rng([ctx.seed, 1]))
+    check_prompts(prompts, ctx.task.class_names)
+    return prompts
+
+
+def stand_ins(ctx: Context) -> list[Prompt]:
+    """The recipe's prompts. Where a model would write them, as many that look like them: a forecast asks no model."""
+    settings = ctx.recipe.prompts
+    if settings.kind in REPEATABLE or ":" in settings.kind:
+        return written(ctx)
+    n = settings.n_prompts(ctx.recipe.generate.images_per_class)
+    texts = [f"a photo of {{}} in a scene that is described in about so many words, {i}" for i in range(n)]
+    return Templates(texts)(ctx.task, n, np.random.default_rng([ctx.seed, 1]))
+
+
+def check_not_stale(record: Record) -> None:
+    """Raise FigmentError, naming the fields that changed, where a folder was finished with other settings."""
+    record.check_not_of_old()
+    found = records.read(record.folder)
+    if found.state == "finished" and found.data["fingerprint"] != record.fingerprint:
+        changes = records.what_changed(found.record.identity(), record.identity())
+        raise FigmentError(
+            f"{record.folder} was made with other settings: {changes}. What is there is never mixed with what is new. "
+            f"Write to another folder with --out, put the old setting back, or move {record.folder} away yourself."
+        )

@@ -1,0 +1,45 @@
+"""Numbers to a page: ``report.html``, from what lies in the folder alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from figment import records
+from figment.layout import Run
+from figment.report.folder import report_of
+from figment.report.page import write
+from figment.stages.stage import Look, Stage, StageStatus
+
+if TYPE_CHECKING:
+    from figment.context import Context
+
+
+class Report(Stage):
+    """Vouched for by the record of the run."""
+
+    name = "report"
+
+    def folders(self, run: Run) -> list[Path]:
+        return []
+
+    def run(self, ctx: Context) -> None:
+        if ctx.reported:
+            write_report(ctx.run)
+
+    def status(self, run: Run) -> list[StageStatus]:
+        there = run.report.is_file()
+        return [StageStatus("report", "done" if there else "to do", run.report.name if there else "")]
+
+    def verify(self, look: Look) -> None:
+        return None
+
+    def repair(self, ctx: Context, look: Look) -> Iterator[str]:
+        yield from ()
+
+
+def write_report(run: Run) -> None:
+    """Write the page again. A run of an older figment gets it too; nothing vouches for it there."""
+    write(report_of(run.folder), run.report)
+    records.vouch(run.folder, [run.report.name])

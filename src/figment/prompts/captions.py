@@ -18,7 +18,7 @@ from figment.progress import progress
 from figment.prompts.collect import Collected, finish
 from figment.prompts.sampling import open_model, open_part, quiet, sample, seed_of
 from figment.prompts.words import article_of, find, mentions, tidy, with_article
-from figment.shards import fingerprint
+from figment.records import fingerprint
 from figment.task import Task
 from figment.types import Images, Prompt
 

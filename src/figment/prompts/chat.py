@@ -20,7 +20,7 @@ from figment.progress import progress
 from figment.prompts.collect import Collected, finish
 from figment.prompts.server import ChatServer, Stopped
 from figment.prompts.words import with_article, without_article
-from figment.shards import fingerprint
+from figment.records import fingerprint
 from figment.task import Task
 from figment.types import Prompt
 

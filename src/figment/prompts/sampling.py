@@ -20,7 +20,7 @@ from transformers import (
 
 from figment.errors import FigmentError
 from figment.models import ModelFolder
-from figment.shards import fingerprint
+from figment.records import fingerprint
 
 
 def seed_of(*parts: Any) -> int:

@@ -11,14 +11,13 @@ import numpy as np
 
 from figment import files, png, store
 from figment.errors import FigmentError
-from figment.make import make_finetuning, make_generator, make_writer
 from figment.recipe import Recipe
 from figment.recipe.generate import DiffusersSettings
 from figment.recipe.prompts import CaptionsSettings, ChatSettings, Seq2SeqSettings
 from figment.report.text import duration
-from figment.run import Walk
+from figment.run import Asked, Walk
 from figment.studies.table import images_key, table_runs
-from figment.types import Generator, Prompt
+from figment.types import Generator, Images, Prompt
 
 TRIAL_STEPS = (2, 6)  # two short trials tell the cost of a step from the cost of an image
 
@@ -81,24 +80,35 @@ def forecast_table(recipe: Recipe, out: Path) -> str:
 def _tuning_steps(recipe: Recipe, out: Path) -> int:
     """Steps of training that the recipe's finetune takes, 0 without one. Raises FigmentError where it cannot be done."""
     walk = Walk(recipe, out, None, out / "features")
-    images = walk.given.get("train")  # as they are: looking for broken ones would take as long as encoding them
-    if images is not None and recipe.few_shot is not None:
-        images = walk.draw(images)
-    finetuning = make_finetuning(recipe, walk.untuned, images, out / "finetune")
+    if not recipe.generate.finetunes:
+        return 0
+    finetuning = recipe.generate.finetuning(_AsTheyAre(walk), walk.untuned, out / "finetune")
     if finetuning is None or finetuning.is_complete():
         return 0
     finetuning.check()
     return finetuning.total_steps
 
 
+class _AsTheyAre(Asked):
+    """Real images as they are: looking for broken ones would take as long as encoding them."""
+
+    @property
+    def shots_per_class(self) -> int | None:
+        return None if self.recipe.few_shot is None else self.recipe.few_shot.shots
+
+    def real(self, split: str) -> Images | None:
+        images = self.walk.given.get(split)
+        return images if images is None or split != "train" or self.recipe.few_shot is None else self.walk.draw(images)
+
+
 def _prompts(recipe: Recipe) -> list[Prompt]:
     """The recipe's prompts. Where a model would write them, as many that look like them: a forecast asks no model."""
     settings = recipe.prompts
     if isinstance(settings, Seq2SeqSettings | ChatSettings | CaptionsSettings):
-        n = min(settings.per_class, recipe.generate.images_per_class)
+        n = settings.n_prompts(recipe.generate.images_per_class)
         stand_ins = [f"a photo of {{}} in a scene that is described in about so many words, {i}" for i in range(n)]
         recipe = recipe.changed({"prompts": {"kind": "templates", "templates": stand_ins}})
-    writer, n = make_writer(recipe)
+    writer, n = Walk(recipe, Path(), None, Path("features")).writer
     return writer(recipe.task, n, np.random.default_rng([recipe.seed, 1]))
 
 
@@ -109,14 +119,18 @@ def _free_bytes(out: Path) -> int:
 def _trial(recipe: Recipe, texts: list[str]) -> tuple[float, float]:
     """Seconds and bytes an image."""
     if not isinstance(recipe.generate, DiffusersSettings):
-        return _time(make_generator(recipe), texts)
+        return _time(_untuned(recipe), texts)
     steps = recipe.generate.num_inference_steps
     few = [s for s in TRIAL_STEPS if s < steps] or [steps]
-    timed = [_time(make_generator(recipe.changed({"generate.num_inference_steps": s})), texts) for s in few]
+    timed = [_time(_untuned(recipe.changed({"generate.num_inference_steps": s})), texts) for s in few]
     seconds, size = timed[-1]
     if len(few) > 1:
         seconds += max(0.0, (timed[1][0] - timed[0][0]) / (few[1] - few[0])) * (steps - few[1])
     return seconds, size
+
+
+def _untuned(recipe: Recipe) -> Generator:
+    return recipe.generate.build(_AsTheyAre(Walk(recipe, Path(), None, Path("features"))))
 
 
 def _time(generator: Generator, texts: list[str]) -> tuple[float, float]:

@@ -22,29 +22,24 @@ from figment.filters.selection import Selection, select
 from figment.generate.card import dataset_card
 from figment.generate.finetune import Finetuning
 from figment.generate.plan import Plan, ids_by_class
-from figment.generate.stage import NO_PIXELS, fill, images_stage, shots_fingerprint
+from figment.generate.stage import fill, images_stage, shots_fingerprint
 from figment.images_in import ShardImages, open_images, open_shards
 from figment.images_in.unreadable import check_enough_is_left, named
 from figment.learners.clip_head.coop import check_coop
 from figment.learners.clip_head.head import HEAD_FILES, HeadCard
 from figment.learners.clip_head.tune import FEW_SHOT_STEPS, Tuned
 from figment.learners.clip_head.unfrozen import UnfrozenTuned, check_unfrozen
-from figment.make import make_filters, make_finetuning, make_generator, make_writer, reads_train
 from figment.measure import LEAST_FOR_FRECHET, Learning, fidelity, measure
 from figment.progress import console
 from figment.prompts.check import check_prompts
 from figment.recipe import Recipe
-from figment.recipe.generate import DiffusersSettings
-from figment.recipe.prompts import CaptionsSettings
+from figment.recipe.unfingerprinted import identity
 from figment.report.folder import read_results, report_of
 from figment.report.page import write as write_report
 from figment.shots import draw_shots, read_split, write_split
 from figment.task import real_folder
 from figment.types import Encoder, Filter, Generator, Images, Prompt, Result, Writer
 from figment.words import printable
-
-# Settings of prompts that change no word of them: how fast, and where the same model is found.
-NO_WORDS = {"batch_size", "allow_pickle", "base_url", "api_key_env", "parallel", "timeout", "retries"}
 
 
 @dataclass(frozen=True)
@@ -130,6 +125,7 @@ class Walk:
         self.recipe, self.task, self.out, self.made = recipe, recipe.task, out, made or out
         self._generator, self.features_folder = generator, features_folder
         self._readable: dict[str, Images] = {}  # split -> its images without those that cannot be read
+        self.asked = Asked(self)
         self.unreadable: dict[str, dict[str, str]] = {}  # split -> id of a real image -> why it was left out
 
     # ---- models ------------------------------------------------------------------------------------------------------
@@ -139,21 +135,19 @@ class Walk:
         """The generator as it comes."""
         if self._generator is not None:
             return self._generator
-        few = self.recipe.few_shot
-        from_split = self.starts if few is not None and few.split else None
-        return make_generator(self.recipe, None if from_split is None else int(np.bincount(from_split.labels).max()))
+        return self.recipe.generate.build(self.asked)
 
     @property
     def guided(self) -> bool:
         """Whether images start from real images."""
-        return isinstance(self.recipe.generate, DiffusersSettings) and self.recipe.generate.real_guidance is not None
+        return self.recipe.generate.guided
 
     @cached_property
     def finetuning(self) -> Finetuning | None:
         """How the generator is tuned on real images, where the recipe says so. All arms of a study find it in one place."""
-        if getattr(self.recipe.generate, "finetune", None) is None:
-            return None  # then no real image is needed to make images
-        return make_finetuning(self.recipe, self.untuned, self.at_hand, self.features_folder.parent / "finetune")
+        if not self.recipe.generate.finetunes:
+            return None
+        return self.recipe.generate.finetuning(self.asked, self.untuned, self.features_folder.parent / "finetune")
 
     @cached_property
     def generator(self) -> Generator:
@@ -163,22 +157,16 @@ class Walk:
     @cached_property
     def writer(self) -> tuple[Writer, int]:
         """The writer of prompts, and how many it is asked for. Bought answers are kept where all arms of a study find them."""
-        captioned = self.at_hand if isinstance(self.recipe.prompts, CaptionsSettings) else None
-        return make_writer(self.recipe, captioned, self.features_folder / "chat")
+        prompts = self.recipe.prompts
+        return prompts.build(self.asked), prompts.n_prompts(self.recipe.generate.images_per_class)
 
     @cached_property
     def features(self) -> Features:
-        train = self.recipe.train
-        return Features(open_encoder(train.encoder, allow_pickle=train.allow_pickle), self.features_folder)
+        return self.asked.features(self.recipe.train.encoder)
 
     @cached_property
     def filters(self) -> list[Filter]:
-        compared = {
-            "train": self.at_hand if any(reads_train(f) for f in self.recipe.filters) else None,
-            "test": self.real("test"),
-        }
-        real = {split: images for split, images in compared.items() if images is not None}
-        return make_filters(self.recipe, self.features, self.features_folder, real)
+        return [settings.build(self.asked) for settings in self.recipe.filters]
 
     # ---- real images -----------------------------------------------------------------------------------------------
 
@@ -297,10 +285,10 @@ class Walk:
         pool = self.given.get("train")
         if pool is None:
             return
-        if evaluate.fidelity and len(pool) < LEAST_FOR_FRECHET:
+        if "frechet" in evaluate.measures and len(pool) < LEAST_FOR_FRECHET:
             raise FigmentError(
-                f"evaluate.fidelity needs {LEAST_FOR_FRECHET} real training images or more, and task.real.train has"
-                f" {len(pool)}. Give more, or set evaluate.fidelity: false."
+                f"evaluate.measures: frechet needs {LEAST_FOR_FRECHET} real training images or more, and task.real.train has"
+                f" {len(pool)}. Give more, or take frechet out of evaluate.measures."
             )
         smallest = int(np.bincount(pool.labels, minlength=len(self.task.class_names)).min())
         if evaluate.exchange_rate and "test" in self.given and smallest < min(evaluate.shots):
@@ -313,7 +301,9 @@ class Walk:
     def _splits_needed(self) -> list[str]:
         """The splits that the run will read, of those there are."""
         evaluate = self.recipe.evaluate
-        train = evaluate.fidelity or ("test" in self.given and (evaluate.real_all or evaluate.exchange_rate))
+        train = "frechet" in evaluate.measures or (
+            "test" in self.given and (evaluate.real_all or evaluate.exchange_rate)
+        )
         wanted = {"test": True, "train": train, "val": True}  # few_shot and others ask for train where they need it
         return [split for split in self.given if wanted[split]]
 
@@ -321,8 +311,8 @@ class Walk:
 
     def prompts_stage(self) -> store.Stage:
         settings = {
-            "task": self.task.model_dump(exclude={"real", "name", "own_names", "ensemble"}),
-            "prompts": self.recipe.prompts.model_dump(exclude=NO_WORDS),
+            "task": identity(self.task, without=("own_names", "ensemble")),
+            "prompts": identity(self.recipe.prompts),
             "seed": self.recipe.seed,
         }
         own = getattr(self.writer[0], "fingerprint", None)  # of a model, and of images, where it uses some
@@ -348,7 +338,7 @@ class Walk:
     def images_stage(self, prompts: list[Prompt]) -> tuple[store.Stage, Plan]:
         """The stage of the images and what ought to be in it."""
         r = self.recipe
-        settings = {"generate": r.generate.model_dump(exclude=NO_PIXELS), "seed": r.seed}
+        settings = {"generate": identity(r.generate), "seed": r.seed}
         inputs = {
             "prompts": files.read_json(self.made / "prompts" / "stage.json")["fingerprint"],
             "generator": self.generator.fingerprint,
@@ -469,7 +459,7 @@ class Walk:
         names = tuple(self.task.class_names), tuple(learning.templates)
         tuned[0].head.save(self.out / "model", HeadCard(*names, self._encoder_place(tuned[0]), encoder.fingerprint))
         pool = self.real("train") if "train" in self._splits_needed() else None
-        results = fidelity(learning, kept, pool) if self.recipe.evaluate.fidelity else []
+        results = fidelity(learning, kept, pool) if self.recipe.evaluate.measures else []
         test = self.real("test")
         if test is not None:
             measured = measure(learning, tuned, test, pool, self.shots)
@@ -510,6 +500,33 @@ class Walk:
             return self.recipe.train.encoder
         tuned.encoder.save(self.out / "model" / "encoder")
         return str(self.out / "model" / "encoder")
+
+
+class Asked:
+    """What a recipe's settings ask for when they build their objects (see ``figment.recipe.given``)."""
+
+    def __init__(self, walk: Walk):
+        self.walk, self.recipe, self.task, self.seed = walk, walk.recipe, walk.task, walk.recipe.seed
+        self.caches = walk.features_folder
+        self._features: dict[str, Features] = {}
+
+    @property
+    def shots_per_class(self) -> int | None:
+        few = self.recipe.few_shot
+        if few is None or not few.split:
+            return None if few is None else few.shots
+        shots = self.walk.shots
+        return None if shots is None else int(np.bincount(shots.labels).max())
+
+    def features(self, encoder: str | None = None) -> Features:
+        name = encoder or self.recipe.encoder_name
+        if name not in self._features:
+            opened = open_encoder(name, allow_pickle=self.recipe.encoder_pickles)
+            self._features[name] = Features(opened, self.walk.features_folder)
+        return self._features[name]
+
+    def real(self, split: str) -> Images | None:
+        return self.walk.at_hand if split == "train" else self.walk.real(split)
 
 
 def _check_is_for_a_run(recipe: Recipe, out: Path) -> None:

@@ -19,7 +19,6 @@ from figment import store
 from figment.errors import FigmentError
 from figment.files import as_path, leftovers, open_parquet, read_bytes, read_json
 from figment.generate.plan import Plan
-from figment.generate.stage import NO_PIXELS
 from figment.integrity import (
     File,
     Marker,
@@ -329,7 +328,7 @@ def strangers(stage: Stage) -> list[Path]:
 
 def is_of(found: Verification, stage: Stage, recipe: Recipe, folder: Path, name: str) -> bool:
     """Whether images were made with this recipe, from these prompts."""
-    now = {"generate": recipe.generate.model_dump(mode="json", exclude=NO_PIXELS), "seed": recipe.seed}
+    now = {"generate": identity(recipe.generate), "seed": recipe.seed}
     if dict(stage.settings) != now:
         text = f"these images were not made with recipe.yaml: {store.what_changed({'settings': stage.settings}, {'settings': now})}"
         found.findings.append(Finding("broken", name, text))

@@ -25,7 +25,6 @@ from figment.types import Generator, Images, Prompt, Sample
 from figment.words import printable
 
 NOT_FINITE = "the model gave NaN or infinite pixels"
-NO_PIXELS = {"device", "batch_size", "allow_pickle"}  # fields of a recipe's generate that change no image
 READERS = 8  # shards looked at together when a run is taken up: waiting, mostly, where they are remote
 ENCODERS = 4  # threads that compress images while the next ones are made
 

@@ -20,21 +20,21 @@ from figment import files, store
 from figment.engines import Engine
 from figment.errors import FigmentError, nearest
 from figment.evaluate.accuracy import interval, paired_difference
-from figment.generate.stage import NO_PIXELS
 from figment.measure import measured_by
 from figment.progress import console
 from figment.recipe import Recipe
 from figment.recipe.table import Table
-from figment.recipe.train import Baseline
+from figment.recipe.train import Baseline, measure_names
+from figment.recipe.unfingerprinted import identity
 from figment.report.table import Cell, Ordering, Printed, TablePage, conclusion, markdown, write
-from figment.run import NO_WORDS, Walk, run_recipe
+from figment.run import Walk, run_recipe
 from figment.studies.arms import folder_name
 from figment.types import Result
 from figment.words import printable
 
 TOP1 = "top1/"
 # Measured where a cell shows them.
-ASKED_FOR = ("top1/real_all", "exchange_rate", "top1/real_<shots>", "frechet", "recognised")
+ASKED_FOR = ("top1/real_all", "exchange_rate", "top1/real_<shots>", "frechet", "recognisability")
 
 
 @dataclass(frozen=True)
@@ -110,13 +110,12 @@ def table_runs(recipe: Recipe) -> list[tuple[Group, int, Recipe]]:
 def images_key(recipe: Recipe) -> str:
     """The same for recipes that make the same images: a folder name."""
     parts: dict[str, Any] = {
-        "task": recipe.task.model_dump(exclude={"real", "name", "own_names", "ensemble"}),
-        "prompts": recipe.prompts.model_dump(exclude=NO_WORDS),
-        "generate": recipe.generate.model_dump(exclude=NO_PIXELS),
+        "task": identity(recipe.task, without=("own_names", "ensemble")),
+        "prompts": identity(recipe.prompts),
+        "generate": identity(recipe.generate),
         "seed": recipe.seed,
     }
-    uses_real = any(getattr(recipe.generate, name, None) is not None for name in ("finetune", "real_guidance"))
-    if uses_real or getattr(recipe.prompts, "kind", "") == "captions":
+    if recipe.generate.finetunes or recipe.generate.guided or getattr(recipe.prompts, "kind", "") == "captions":
         few = recipe.few_shot
         parts["real"] = [recipe.task.real.train, None if few is None else few.model_dump()]
     return store.fingerprint(parts)
@@ -209,7 +208,7 @@ def _evaluate(metrics: set[str]) -> dict[str, Any]:
         "evaluate.real_all": bool(metrics & {"top1/real_all", "gain/real_all"}),
         "evaluate.exchange_rate": of_curve,
         "evaluate.baselines": [name for name in get_args(Baseline) if metrics & {f"{TOP1}{name}", f"gain/{name}"}],
-        "evaluate.fidelity": bool(metrics & {"frechet", "recognised"}),
+        "evaluate.measures": [name for name in measure_names() if name in metrics],
     }
 
 
@@ -248,7 +247,7 @@ def _measured(runs: list[tuple[Result, np.ndarray | None]], task: str) -> Measur
 def _cell(cell: Measured) -> Cell:
     values = np.array([r.value for r in cell.results])
     n = cell.results[0].n
-    if cell.results[0].metric.startswith(TOP1) or cell.results[0].metric == "recognised":
+    if cell.results[0].metric.startswith(TOP1) or cell.results[0].metric == "recognisability":
         ci = interval(values, n)
     elif len(values) == 1:
         ci = cell.results[0].ci
@@ -288,7 +287,7 @@ def _page(
 
 
 def _is_share(metric: str) -> bool:
-    return metric.startswith((TOP1, "gain/")) or metric == "recognised"
+    return metric.startswith((TOP1, "gain/")) or metric == "recognisability"
 
 
 def _orderings(table: Table, cells: dict[tuple[str, str], Measured]) -> Iterator[Ordering]:

@@ -9,12 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from figment.filters.argmax import ArgmaxFilter
 from figment.errors import FigmentError
+from figment.filters.argmax import ArgmaxFilter
 from figment.images_in import open_shards
 from figment.recipe import load_recipe, validate
 from figment.report.folder import report_of
 from figment.run import make_images, run_recipe
+from given_of import GivenOf
 
 NAMES = ["red thing", "green thing", "blue thing"]
 TASK = {"class_names": NAMES}
@@ -118,16 +119,13 @@ def test_a_training_image_that_cannot_be_read_is_left_out_of_the_filters_too(cli
 
 
 def test_a_filter_may_have_a_model_of_its_own_loaded_once(clip, tmp_path):
-    from figment.encoders import ClipEncoder, Features
-    from figment.make import make_filters
-
     other = tmp_path / "other"
     shutil.copytree(clip, other)
     filters = [{"kind": "duplicate", "model": str(other)}, {"kind": "argmax", "model": str(other)}, {"kind": "argmax"}]
-    features = Features(ClipEncoder(str(clip)))
-    one, two, three = make_filters(recipe(clip, {}, filters), features, tmp_path, {})
-    assert one.features is two.features and one.features is not features
-    assert isinstance(three, ArgmaxFilter) and three.features is features
+    given = GivenOf(recipe(clip, {}, filters))
+    one, two, three = (settings.build(given) for settings in given.recipe.filters)
+    assert one.features is two.features and one.features is not given.features()
+    assert isinstance(three, ArgmaxFilter) and three.features is given.features()
 
 
 def test_mistakes_in_filters_are_named():

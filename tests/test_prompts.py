@@ -12,12 +12,12 @@ import yaml
 
 from figment import records, shards
 from figment.errors import FigmentError
-from figment.make import make_writer
 from figment.prompts.attributes import Attributes
 from figment.prompts.ids import prompt_id
 from figment.prompts.templates import Templates
 from figment.recipe import validate
 from figment.task import Task, load_task
+from given_of import GivenOf
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -114,8 +114,11 @@ def test_too_few_possible_prompts_are_an_error_with_their_number():
 
 def test_class_names_are_all_a_recipe_needs():
     recipe = validate({"task": {"class_names": ["cat", "dog"]}}, "recipe")
-    writer, n = make_writer(recipe)
-    assert [p.text for p in writer(recipe.task, n, rng())] == ["a photo of a cat", "a photo of a dog"]
+    writer = recipe.prompts.build(GivenOf(recipe))
+    assert [p.text for p in writer(recipe.task, recipe.prompts.n_prompts(8), rng())] == [
+        "a photo of a cat",
+        "a photo of a dog",
+    ]
 
 
 @pytest.mark.parametrize(

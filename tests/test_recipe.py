@@ -18,7 +18,7 @@ from pydantic_core import PydanticUndefined
 from figment.errors import FigmentError
 from figment.recipe import Recipe, load_recipe, validate
 from figment.recipe.filters import ClipFilterSettings
-from figment.recipe.mistakes import _models_in, _tag
+from figment.recipe.mistakes import _tag, models_in
 from figment.recipe.plugin import Plugin
 from figment.recipe.prompts import AttributesSettings, TemplatesSettings
 from figment.task import Task, builtin_names, load_task
@@ -30,7 +30,7 @@ def parts_of(root: type[BaseModel], where: tuple[str, ...] = ()) -> dict[tuple[s
     """Every model in a recipe, by the fields and kinds that lead to it."""
     parts = {where: root}
     for name, field in root.model_fields.items():
-        models = _models_in(field.annotation)
+        models = models_in(field.annotation)
         for model in models:
             parts |= parts_of(model, (*where, name, _tag(model)) if len(models) > 1 else (*where, name))
     return parts
@@ -75,6 +75,7 @@ def test_only_documented_fields_are_needed():
         ("prompts.package.module:Name", "kind"),
         ("generate.package.module:Name", "kind"),
         ("filters.package.module:Name", "kind"),
+        ("train.package.module:Name", "kind"),
     }
 
 

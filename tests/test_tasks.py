@@ -21,9 +21,9 @@ from figment.cli import app
 from figment.errors import FigmentError
 from figment.images_in import open_images
 from figment.images_in.labels import normalised
-from figment.make import MANY_PROMPTS
 from figment.prompts.attributes import Attributes as Writer
 from figment.recipe import validate
+from figment.recipe.prompts import MANY_PROMPTS
 from figment.run import run_recipe
 from figment.task import Task, builtin_names, load_task
 

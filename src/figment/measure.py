@@ -196,7 +196,7 @@ def measure(
 def measured_by(recipe: Recipe) -> list[str]:
     """The metrics of a run's results, as far as the recipe tells: of the curve of real images, points may fall away."""
     settings, real = recipe.evaluate, recipe.task.real
-    found = (["recognised"] + ["frechet"] * bool(real.train)) if settings.fidelity else []
+    found = [name for name in settings.measures if name != "frechet" or real.train]
     if not real.test:
         return found
     compared = ["synthetic"]
@@ -245,13 +245,16 @@ def fidelity(learning: Learning, kept: Images, train: Images | None) -> list[Res
     encoder = learning.recipe.train.encoder
     logits = learning.zero_shot.predict(learning.features(kept))
     own = recognised(logits, kept.labels, learning.recipe.task.class_names, encoder)
-    results = [replace(own, metric="recognised")]
-    if train is not None and len(kept) < LEAST_FOR_FRECHET:
+    wanted = learning.recipe.evaluate.measures
+    results = [replace(own, metric="recognisability")] if "recognisability" in wanted else []
+    if train is None or "frechet" not in wanted:
+        return results
+    if len(kept) < LEAST_FOR_FRECHET:
         console.print(
             f"  a Frechet distance needs {LEAST_FOR_FRECHET} images or more, and {len(kept)} were kept: it is left out",
             style="yellow",
         )
-    elif train is not None:
+    else:
         groups = max(2, min(GROUPS, len(kept) // 2, len(train) // 2))
         own = frechet(learning.features(kept), learning.features(train), encoder, learning.recipe.seed, groups)
         results.append(replace(own, metric="frechet"))

@@ -2,25 +2,58 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
+from figment.errors import FigmentError
 from figment.recipe.plugin import PLUGIN, Plugin, kind_of
 from figment.task import PathText, Strict, Template
 
+if TYPE_CHECKING:
+    from figment import types
+    from figment.recipe.given import Given
 
-class BlankFilterSettings(Strict):
+
+class FilterSettings(Strict):
+    """What the settings of all filters have."""
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """The splits of real images that the filter looks at, where the task has them."""
+        return frozenset()
+
+    def build(self, given: Given) -> types.Filter:
+        """The filter. Raises FigmentError where what it cannot do without is not there."""
+        raise NotImplementedError
+
+
+def _train_of(given: Given, kind: str) -> types.Images:
+    train = given.real("train")
+    if train is None:
+        raise FigmentError(
+            f"The filter {kind!r} compares with real training images, and there are none. "
+            "Set task.real.train, or take the filter out."
+        )
+    return train
+
+
+class BlankFilterSettings(FilterSettings):
     """Drops black and constant images."""
 
     kind: Literal["blank"] = "blank"
     minimum_std: float = Field(2.0, ge=0, description="in grey levels, 0 to 255")
 
+    def build(self, given: Given) -> types.Filter:
+        from figment.filters.blank import BlankFilter
 
-FilterModel = Annotated[PathText | None, Field(description="a CLIP folder or Hub id; None = train.encoder")]
+        return BlankFilter(self.minimum_std)
 
 
-class ClipFilterSettings(Strict):
+FilterModel = Annotated[PathText | None, Field(description="a CLIP folder or Hub id; None = the recipe's encoder")]
+
+
+class ClipFilterSettings(FilterSettings):
     """Drops images that CLIP does not take for their own class."""
 
     kind: Literal["clip"] = "clip"
@@ -38,16 +71,27 @@ class ClipFilterSettings(Strict):
             raise ValueError(f"rule {self.rule!r} needs k, the number of images to keep of each class")
         return self
 
+    def build(self, given: Given) -> types.Filter:
+        from figment.filters.clip import ClipFilter
 
-class ArgmaxFilterSettings(Strict):
+        features, templates = given.features(self.model), self.templates or given.task.templates
+        return ClipFilter(features, given.task.class_names, templates, self.rule, self.threshold, self.k, given.seed)
+
+
+class ArgmaxFilterSettings(FilterSettings):
     """Drops images that CLIP would rather call another class."""
 
     kind: Literal["argmax"] = "argmax"
     model: FilterModel = None
     templates: list[Template] | None = Field(None, description="None = the task's")
 
+    def build(self, given: Given) -> types.Filter:
+        from figment.filters.argmax import ArgmaxFilter
 
-class RealFilterSettings(Strict):
+        return ArgmaxFilter(given.features(self.model), given.task.class_names, self.templates or given.task.templates)
+
+
+class RealFilterSettings(FilterSettings):
     """Drops images that lie close to real training images of other classes. Needs task.real.train."""
 
     kind: Literal["real"] = "real"
@@ -60,8 +104,17 @@ class RealFilterSettings(Strict):
     )
     threshold: float | None = Field(None, ge=-1, le=1, description="a cosine in place of the quantile's")
 
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({"train"})
 
-class CentroidFilterSettings(Strict):
+    def build(self, given: Given) -> types.Filter:
+        from figment.filters.real import RealFilter
+
+        return RealFilter(given.features(self.model), _train_of(given, self.kind), self.quantile, self.threshold)
+
+
+class CentroidFilterSettings(FilterSettings):
     """Drops the images farthest from the centre of their class, or the most typical ones."""
 
     kind: Literal["centroid"] = "centroid"
@@ -78,8 +131,18 @@ class CentroidFilterSettings(Strict):
             raise ValueError("drop_farthest and drop_nearest together must be below 1, or nothing is left")
         return self
 
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({"train"} if self.of == "real" else ())
 
-class DuplicateFilterSettings(Strict):
+    def build(self, given: Given) -> types.Filter:
+        from figment.filters.centroid import CentroidFilter
+
+        real = _train_of(given, self.kind) if self.of == "real" else None
+        return CentroidFilter(given.features(self.model), self.drop_farthest, self.drop_nearest, real)
+
+
+class DuplicateFilterSettings(FilterSettings):
     """Drops what is nearly the same as an earlier image of its class."""
 
     kind: Literal["duplicate"] = "duplicate"
@@ -91,8 +154,13 @@ class DuplicateFilterSettings(Strict):
         description="cosine above which two images are the same; high, since distinct photographs reach 0.98 with some encoders. 1 = exact copies only",
     )
 
+    def build(self, given: Given) -> types.Filter:
+        from figment.filters.duplicate import DuplicateFilter
 
-class MemorisedFilterSettings(Strict):
+        return DuplicateFilter(given.features(self.model), self.threshold)
+
+
+class MemorisedFilterSettings(FilterSettings):
     """Drops copies of real training images, and of test images."""
 
     kind: Literal["memorised"] = "memorised"
@@ -110,6 +178,25 @@ class MemorisedFilterSettings(Strict):
         "drop", description="copies of test images: drop, keep and report, or do not look; exact pixels always count"
     )
 
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({"train", "test"})
+
+    def build(self, given: Given) -> types.Filter:
+        from figment.filters.memorised import MemorisedFilter
+
+        real = given.real("train"), given.real("test")
+        return MemorisedFilter(given.features(self.model), *real, self.quantile, self.threshold, self.test)
+
+
+class FilterPlugin(Plugin, FilterSettings):
+    """Your own filter: ``kind: package.module:Name``, called with ``options``."""
+
+    def build(self, given: Given) -> types.Filter:
+        from figment.seam import PluginFilter, load
+
+        return PluginFilter(load(self.kind, self.options, given))
+
 
 Filter = Annotated[
     Annotated[BlankFilterSettings, Tag("blank")]
@@ -119,6 +206,6 @@ Filter = Annotated[
     | Annotated[CentroidFilterSettings, Tag("centroid")]
     | Annotated[DuplicateFilterSettings, Tag("duplicate")]
     | Annotated[MemorisedFilterSettings, Tag("memorised")]
-    | Annotated[Plugin, Tag(PLUGIN)],
+    | Annotated[FilterPlugin, Tag(PLUGIN)],
     Discriminator(kind_of),
 ]

@@ -2,24 +2,55 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
+from figment.errors import FigmentError
 from figment.generate.finetune_settings import FinetuneSettings
 from figment.generate.real_guidance_settings import RealGuidanceSettings
 from figment.recipe.plugin import PLUGIN, Plugin, kind_of
 from figment.task import PathText, Strict, Text
 
+if TYPE_CHECKING:
+    from figment.generate.finetune import Finetuning
+    from figment.recipe.given import Given
+    from figment.types import Generator
 
-class DiffusersSettings(Strict):
+
+class GeneratorSettings(Strict):
+    """What the settings of all generators have."""
+
+    images_per_class: int = Field(200, ge=1, description="attempts for each class, spread evenly over its prompts")
+    shard_size: int = Field(256, ge=1, description="images a file; an interrupted run loses at most the one it is at")
+
+    @property
+    def guided(self) -> bool:
+        """Whether images start from the real images of ``few_shot``."""
+        return False
+
+    @property
+    def finetunes(self) -> bool:
+        """Whether the generator is first tuned on real images."""
+        return False
+
+    def build(self, given: Given) -> Generator:
+        """The generator as it comes, before any fine-tuning."""
+        raise NotImplementedError
+
+    def finetuning(self, given: Given, generator: Generator, root: Path) -> Finetuning | None:
+        """How ``generator`` is tuned on real images, below the folder ``root``; None where it is not. Raises FigmentError."""
+        return None
+
+
+class DiffusersSettings(GeneratorSettings):
     """A diffusers text-to-image pipeline and how it samples. Names are those of diffusers."""
 
     kind: Literal["diffusers"] = "diffusers"
     model: PathText = Field(
         "starter", description="'starter', a pipeline folder, or a Hub id (owner/name, owner/name@revision)"
     )
-    images_per_class: int = Field(200, ge=1, description="attempts for each class, spread evenly over its prompts")
     guidance_scale: float = Field(2.0, ge=0, description="1 = no guidance; training gains from less than looks do")
     guidance_stop: float = Field(1.0, gt=0, le=1, description="share of the steps after which guidance ends")
     num_inference_steps: int = Field(20, ge=1)
@@ -30,7 +61,6 @@ class DiffusersSettings(Strict):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     device: str = "auto"
     batch_size: int | Literal["auto"] = Field("auto", description="halved by itself when memory runs out")
-    shard_size: int = Field(256, ge=1, description="images a file; an interrupted run loses at most the one it is at")
     allow_pickle: bool = Field(False, description="load weights stored as pickles, which can run code")
     finetune: FinetuneSettings | None = Field(
         None,
@@ -41,23 +71,62 @@ class DiffusersSettings(Strict):
         description="start each image from a noised real image of few_shot; {} = as noisy as the paper has it, None = from noise",
     )
 
+    @property
+    def guided(self) -> bool:
+        return self.real_guidance is not None
 
-class ProceduralSettings(Strict):
+    @property
+    def finetunes(self) -> bool:
+        return self.finetune is not None
+
+    def build(self, given: Given) -> Generator:
+        from figment.generate.diffusers import DiffusersGenerator
+
+        options = self.model_dump(exclude={"kind", "images_per_class", "shard_size", "finetune", "real_guidance"})
+        shots = given.shots_per_class if self.real_guidance is not None else None
+        if self.real_guidance is not None and shots is not None:
+            options["real_guidance"] = self.real_guidance.resolved(shots)
+        return DiffusersGenerator(**options)
+
+    def finetuning(self, given: Given, generator: Generator, root: Path) -> Finetuning | None:
+        from figment.generate.diffusers import DiffusersGenerator
+        from figment.generate.finetune import Finetuning
+
+        if self.finetune is None or not isinstance(
+            generator, DiffusersGenerator
+        ):  # one given from Python stays as it is
+            return None
+        train = given.real("train")
+        if train is None:
+            raise FigmentError(
+                "generate.finetune tunes the generator on real training images, and there are none. Set task.real.train to a"
+                " folder of yours, or leave generate.finetune out."
+            )
+        settings = self.finetune.model_copy(update={"template": self.finetune.template or given.task.templates[0]})
+        return Finetuning(generator, train, tuple(given.task.class_names), settings, root, given.seed)
+
+
+class ProceduralSettings(GeneratorSettings):
     """Images drawn by arithmetic: the whole path without a model."""
 
     kind: Literal["procedural"] = "procedural"
-    images_per_class: int = Field(200, ge=1, description="attempts for each class, spread evenly over its prompts")
     height: int = Field(32, ge=1, description="in pixels")
     width: int = Field(32, ge=1, description="in pixels")
     noise: float = Field(8.0, ge=0, description="standard deviation, in grey levels")
-    shard_size: int = Field(256, ge=1, description="images a file; an interrupted run loses at most the one it is at")
+
+    def build(self, given: Given) -> Generator:
+        from figment.generate.procedural import ProceduralGenerator
+
+        return ProceduralGenerator(height=self.height, width=self.width, noise=self.noise)
 
 
-class GeneratorPlugin(Plugin):
+class GeneratorPlugin(Plugin, GeneratorSettings):
     """Your own generator: ``kind: package.module:Name``, called with ``options``."""
 
-    images_per_class: int = Field(200, ge=1, description="attempts for each class, spread evenly over its prompts")
-    shard_size: int = Field(256, ge=1, description="images a file; an interrupted run loses at most the one it is at")
+    def build(self, given: Given) -> Generator:
+        from figment.seam import PluginGenerator, load
+
+        return PluginGenerator(load(self.kind, self.options, given))
 
 
 def _generator_kind(value: Any) -> str:

@@ -28,6 +28,12 @@ class Given(Protocol):
         """A folder for what is costly and can be had again: features, answers of chat servers. All runs of a study share it."""
         ...
 
+    @property
+    def shots_per_class(self) -> int | None:
+        """How many real images of a class there are to learn from: of the split file, where ``few_shot`` names one. None
+        without ``few_shot``."""
+        ...
+
     def features(self, encoder: str | None = None) -> Features:
         """Of images, by content, computed once; of the encoder of that name, or (None) of the recipe's own."""
         ...

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
+
+from pydantic import BaseModel
 
 from figment import plain_yaml
 from figment.errors import FigmentError, nearest
 from figment.files import as_path
 from figment.layout import Run
-from figment.recipe.generate import DiffusersSettings
-from figment.recipe.prompts import CaptionsSettings, Seq2SeqSettings
 from figment.recipe.recipe import Recipe, default_of, put, validate
+from figment.task import PathText
+
+IS_PATH = get_args(PathText)[1]
 
 
 def load_recipe(path: str | Path, changes: Sequence[str] = (), variant: str | None = None) -> Recipe:
@@ -88,22 +91,25 @@ def _put(data: dict[str, Any], field: str, value: Any) -> None:
 
 def _with_absolute_paths(recipe: Recipe, base: Path) -> Recipe:
     """Folders named relative to the recipe file, made absolute, so that the resolved recipe works from anywhere."""
-    real = recipe.task.real
-    fields: dict[str, Any] = {f"task.real.{split}": getattr(real, split) for split in ("train", "val", "test")}
-    fields |= {"train.encoder": recipe.train.encoder}
-    if isinstance(recipe.generate, DiffusersSettings):
-        fields |= {"generate.model": recipe.generate.model}
-    if isinstance(recipe.prompts, Seq2SeqSettings | CaptionsSettings):
-        fields |= {"prompts.model": recipe.prompts.model}
-    fields |= {f"filters.{i}.model": f.model for i, f in enumerate(recipe.filters) if hasattr(f, "model")}
-    if recipe.few_shot is not None:
-        fields |= {"few_shot.split": recipe.few_shot.split}
-    changes: dict[str, Any] = {field: _absolute(field, where, base) for field, where in fields.items()}
+    changes: dict[str, Any] = {field: _absolute(field, where, base) for field, where in _paths(recipe)}
     changes["arms"] = _absolute_changes(recipe.arms, base)
     if recipe.table is not None:
         changes["table.rows"] = _absolute_changes(recipe.table.rows, base)
         changes["table.columns"] = _absolute_changes(recipe.table.columns, base)
     return recipe.changed(changes)
+
+
+def _paths(settings: BaseModel, where: str = "") -> Iterator[tuple[str, str]]:
+    """The fields below these settings that may name a folder (those annotated as ``PathText``), and what they name."""
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        parts = value if isinstance(value, list) else [value]
+        for i, part in enumerate(parts):
+            at = f"{where}{name}" + (f".{i}" if isinstance(value, list) else "")
+            if isinstance(part, BaseModel):
+                yield from _paths(part, f"{at}.")
+            elif isinstance(part, str) and (IS_PATH in field.metadata or PathText in get_args(field.annotation)):
+                yield at, part
 
 
 def _absolute_changes(named: dict[str, dict[str, Any]], base: Path) -> dict[str, dict[str, Any]]:

@@ -69,15 +69,15 @@ def _follow(root: type[BaseModel], loc: Sequence[Any]) -> tuple[list[str], list[
         field.append(str(part))
         if isinstance(part, str):
             own = next((m.model_fields[part] for m in models if part in m.model_fields), None)
-            models = _models_in(own.annotation) if own is not None else []
+            models = models_in(own.annotation) if own is not None else []
     return field, models
 
 
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
+def models_in(annotation: Any) -> list[type[BaseModel]]:
     """The models that an annotation such as ``list[A | B] | None`` speaks of."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [model for part in get_args(annotation) for model in _models_in(part)]
+    return [model for part in get_args(annotation) for model in models_in(part)]
 
 
 def _tag(model: type[BaseModel]) -> str:

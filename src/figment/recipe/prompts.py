@@ -3,23 +3,59 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+import sys
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Discriminator, Field, JsonValue, Tag, field_validator
 
+from figment.errors import FigmentError
 from figment.recipe.plugin import PLUGIN, Plugin, kind_of
 from figment.task import PathText, Strict, Template
 
+if TYPE_CHECKING:
+    from figment.recipe.given import Given
+    from figment.types import Writer
 
-class TemplatesSettings(Strict):
+MANY_PROMPTS = 50  # a class, where a recipe names no number
+
+
+class WriterSettings(Strict):
+    """What the settings of all writers of prompts have."""
+
+    def n_prompts(self, images_per_class: int) -> int:
+        """How many prompts of each class the writer is asked for.
+
+        A set of images can grow without its prompts becoming others, so the number does not depend on
+        ``images_per_class``; only that of plug-ins does.
+        """
+        raise NotImplementedError
+
+    def build(self, given: Given) -> Writer:
+        """The writer. Raises FigmentError where what it cannot do without is not there."""
+        raise NotImplementedError
+
+    def _options(self) -> dict[str, Any]:
+        """What the writer itself takes."""
+        return self.model_dump(exclude={"kind", "per_class"})
+
+
+class TemplatesSettings(WriterSettings):
     """Template and class name, nothing else (strategy B of He et al. 2023)."""
 
     kind: Literal["templates"] = "templates"
     templates: list[Template] | None = Field(None, description="None = the task's")
 
+    def n_prompts(self, images_per_class: int) -> int:
+        return sys.maxsize  # one for each template, however many those are
 
-class AttributesSettings(Strict):
+    def build(self, given: Given) -> Writer:
+        from figment.prompts.templates import Templates
+
+        return Templates(self.templates)
+
+
+class AttributesSettings(WriterSettings):
     """Class x attributes x context, all different."""
 
     kind: Literal["attributes"] = "attributes"
@@ -29,8 +65,16 @@ class AttributesSettings(Strict):
     templates: list[Template] = ["a photo of a {}"]
     synonyms: bool = Field(True, description="also use the task's other words for a class")
 
+    def n_prompts(self, images_per_class: int) -> int:
+        return self.per_class or MANY_PROMPTS
 
-class Seq2SeqSettings(Strict):
+    def build(self, given: Given) -> Writer:
+        from figment.prompts.attributes import Attributes
+
+        return Attributes(self.templates, self.synonyms, exactly=self.per_class is not None)
+
+
+class Seq2SeqSettings(WriterSettings):
     """Sentences from a word-to-sentence model, with the settings of He et al. 2023 ("LE")."""
 
     kind: Literal["seq2seq"] = "seq2seq"
@@ -49,8 +93,16 @@ class Seq2SeqSettings(Strict):
     batch_size: int = Field(64, ge=1, description="sentences; changes the speed alone")
     allow_pickle: bool = Field(False, description="load weights stored as pickles, which can run code")
 
+    def n_prompts(self, images_per_class: int) -> int:
+        return self.per_class
 
-class ChatSettings(Strict):
+    def build(self, given: Given) -> Writer:
+        from figment.prompts.seq2seq import Seq2Seq
+
+        return Seq2Seq(**self._options())
+
+
+class ChatSettings(WriterSettings):
     """Captions from a language model behind an OpenAI-compatible server: vLLM, llama.cpp, Ollama, or a hosted one."""
 
     kind: Literal["chat"] = "chat"
@@ -107,8 +159,16 @@ class ChatSettings(Strict):
             raise ValueError(f"{', '.join(taken)} cannot be set here")
         return extra
 
+    def n_prompts(self, images_per_class: int) -> int:
+        return self.per_class
 
-class CaptionsSettings(Strict):
+    def build(self, given: Given) -> Writer:
+        from figment.prompts.chat import Chat
+
+        return Chat(**self._options(), cache=given.caches / "chat")
+
+
+class CaptionsSettings(WriterSettings):
     """Captions of the real training images by an image-to-text model, varied."""
 
     kind: Literal["captions"] = "captions"
@@ -128,6 +188,32 @@ class CaptionsSettings(Strict):
     batch_size: int = Field(16, ge=1, description="images; changes the speed alone")
     allow_pickle: bool = Field(False, description="load weights stored as pickles, which can run code")
 
+    def n_prompts(self, images_per_class: int) -> int:
+        return self.per_class
+
+    def build(self, given: Given) -> Writer:
+        from figment.prompts.captions import Captions
+
+        train = given.real("train")
+        if train is None:
+            raise FigmentError(
+                "prompts.kind is 'captions', and there are no images to caption. Set task.real.train to a folder of"
+                " yours, or choose prompts.kind: attributes, which needs none."
+            )
+        return Captions(train, **self._options())
+
+
+class WriterPlugin(Plugin, WriterSettings):
+    """Your own writer of prompts: ``kind: package.module:Name``, called with ``options``; asked for a prompt an image."""
+
+    def n_prompts(self, images_per_class: int) -> int:
+        return images_per_class
+
+    def build(self, given: Given) -> Writer:
+        from figment.seam import PluginWriter, load
+
+        return PluginWriter(load(self.kind, self.options, given))
+
 
 Prompts = Annotated[
     Annotated[TemplatesSettings, Tag("templates")]
@@ -135,6 +221,6 @@ Prompts = Annotated[
     | Annotated[Seq2SeqSettings, Tag("seq2seq")]
     | Annotated[ChatSettings, Tag("chat")]
     | Annotated[CaptionsSettings, Tag("captions")]
-    | Annotated[Plugin, Tag(PLUGIN)],
+    | Annotated[WriterPlugin, Tag(PLUGIN)],
     Discriminator(kind_of),
 ]

@@ -9,12 +9,14 @@ from pydantic import Field, JsonValue, ValidationError, field_validator, model_v
 
 from figment.errors import FigmentError
 from figment.recipe.filters import BlankFilterSettings, ClipFilterSettings, Filter
-from figment.recipe.generate import DiffusersSettings, Generate
+from figment.recipe.generate import DiffusersSettings, Generate, GeneratorSettings
 from figment.recipe.mistakes import explain
 from figment.recipe.prompts import AttributesSettings, Prompts
 from figment.recipe.table import Table
-from figment.recipe.train import Evaluate, FewShot, Train
-from figment.task import Strict, Task, Text, builtin
+from figment.recipe.train import ClipHeadSettings, Evaluate, FewShot, LearnerSettings, Train, learner_kind
+from figment.task import PathText, Strict, Task, Text, builtin
+
+OF_ALL_KINDS = GeneratorSettings.model_fields.keys() | LearnerSettings.model_fields.keys()
 
 
 class Recipe(Strict):
@@ -30,7 +32,12 @@ class Recipe(Strict):
         None,
         description="real images that may be learnt from; None = the classifier learns from generated ones alone",
     )
-    train: Train = Train()
+    encoder: PathText | None = Field(
+        None,
+        description="the CLIP that filters and measures look with; None = train.encoder, or starter/clip where the learner"
+        " has none",
+    )
+    train: Train = ClipHeadSettings()
     evaluate: Evaluate = Evaluate()
     arms: dict[Text, dict[str, JsonValue]] = Field(
         {}, description="name -> {field: value}: runs of this recipe with other settings, to compare with"
@@ -50,42 +57,47 @@ class Recipe(Strict):
             raise ValueError(str(error)) from error
         return own if isinstance(value, str) else {**own, **{k: v for k, v in value.items() if k != "like"}}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _costly_only_if_asked_for(cls, data: Any) -> Any:
+        """Dozens of trainings take seconds with a CLIP head on features, and days with most others."""
+        if not isinstance(data, dict) or not isinstance(data.get("train"), dict):
+            return data
+        evaluate = data.get("evaluate", {})
+        if learner_kind(data["train"]) == "clip_head" or not isinstance(evaluate, dict):
+            return data
+        return {**data, "evaluate": {"exchange_rate": False, **evaluate}}
+
     @model_validator(mode="after")
     def _goes_together(self) -> Recipe:
         """Settings of one part that need another."""
-        guided = isinstance(self.generate, DiffusersSettings) and self.generate.real_guidance is not None
         if self.few_shot is None:
-            for wants, field in ((guided, "generate.real_guidance"), (self.evaluate.baselines, "evaluate.baselines")):
+            for wants, field in (
+                (self.generate.guided, "generate.real_guidance"),
+                (self.evaluate.baselines, "evaluate.baselines"),
+            ):
                 if wants:
                     raise ValueError(
                         f"{field} needs few real images to start from: give few_shot, such as few_shot: {{shots: 16}}"
                     )
-            if self.train.order != "mix":
-                raise ValueError(
-                    f"train.order: {self.train.order} learns from real images besides generated ones: give few_shot, such as"
-                    " few_shot: {shots: 16}, or leave train.order out"
-                )
-        if self.train.unfrozen is not None and self.evaluate.exchange_rate:
-            raise ValueError(
-                "train.unfrozen runs the encoder in every training, and the exchange rate takes dozens of them. Set "
-                "evaluate.exchange_rate: false"
-            )
+        self.train.goes_with(self)
         if self.table is not None and self.arms:
             raise ValueError("a recipe has arms or a table, not both: make the arms rows of the table")
         return self
 
-    @model_validator(mode="after")
-    def _has_ensemble(self) -> Recipe:
-        if self.train.ensemble and not self.task.ensemble:
-            raise ValueError(
-                f"train.ensemble is set, and the task {self.task.name!r} has no ensemble. Give it sentences in "
-                "task.ensemble, or leave train.ensemble out"
-            )
-        return self
+    @property
+    def encoder_name(self) -> str:
+        """The encoder that filters and measures look with, where they name none of their own."""
+        return self.encoder or getattr(self.train, "encoder", "starter/clip")
+
+    @property
+    def encoder_pickles(self) -> bool:
+        """Whether encoders whose weights are stored as pickles may be opened."""
+        return getattr(self.train, "allow_pickle", False)
 
     @property
     def training_seeds(self) -> tuple[int, ...]:
-        """Of the recipe's tunings: ``train.seeds`` of them, and others for another ``seed``."""
+        """Of the recipe's trainings: ``train.seeds`` of them, and others for another ``seed``."""
         n = self.train.seeds
         return tuple(range(self.seed * n, (self.seed + 1) * n))
 
@@ -143,8 +155,11 @@ def put(data: Any, field: str, value: Any) -> None:
     if isinstance(data, list):
         _item(data, last, field)
         data[int(last)] = value
-    else:
-        data[last] = value
+        return
+    if last == "kind" and data.get("kind", value) != value:  # what only the old kind had goes with it
+        for name in data.keys() - OF_ALL_KINDS:
+            del data[name]
+    data[last] = value
 
 
 def _item(data: list, index: str, field: str) -> Any:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
+from figment.errors import nearest
 from figment.learners.clip_head.settings import MixSettings, UnfrozenSettings
-from figment.task import PathText, Strict
+from figment.recipe.plugin import PLUGIN, Plugin, kind_of
+from figment.task import PathText, Strict, Text
+
+if TYPE_CHECKING:
+    from figment.recipe.given import Given
+    from figment.recipe.recipe import Recipe
+    from figment.types import Images, Learner
 
 Baseline = Literal["tip_adapter", "tip_adapter_f", "coop", "linear_probe", "augmented"]
 
@@ -21,7 +28,23 @@ class FewShot(Strict):
     )
 
 
-class Train(MixSettings):
+class LearnerSettings(Strict):
+    """What the settings of all learners have, besides ``select``: which epoch is kept."""
+
+    seeds: int = Field(3, ge=1, description="trainings, averaged in the result")
+    images_per_class: int | None = Field(
+        None, ge=1, description="learn from the first so many kept images of each class; None = all"
+    )
+
+    def goes_with(self, recipe: Recipe) -> None:
+        """Raise ValueError where the rest of the recipe does not fit the learner."""
+
+    def build(self, given: Given) -> Learner:
+        """The learner. Nothing is trained yet."""
+        raise NotImplementedError
+
+
+class ClipHeadSettings(LearnerSettings, MixSettings):
     """The CLIP classifier: a head that starts as the class names' text features, tuned on the kept images.
 
     With ``few_shot`` it learns from those real images as well, in the ``order`` and with the weights given here.
@@ -29,6 +52,7 @@ class Train(MixSettings):
 
     model_config = ConfigDict(allow_inf_nan=False)
 
+    kind: Literal["clip_head"] = "clip_head"
     learning_rate: float = Field(
         2e-3, gt=0, description="AdamW's step size at its highest; the paper's is 1e-3 with few_shot"
     )
@@ -36,10 +60,6 @@ class Train(MixSettings):
         "starter/clip", description="'starter/clip', a folder of a CLIP or an open_clip model, or a Hub id"
     )
     ensemble: bool = Field(False, description="start the head from task.ensemble in place of task.templates")
-    seeds: int = Field(3, ge=1, description="tunings, averaged in the result")
-    images_per_class: int | None = Field(
-        None, ge=1, description="learn from the first so many kept images of each class; None = all"
-    )
     wise_ft: float = Field(
         1.0, ge=0, le=1, description="weight of the tuned classifier in its mean with the untuned one; 1 = it alone"
     )
@@ -50,7 +70,7 @@ class Train(MixSettings):
     allow_pickle: bool = Field(False, description="load weights stored as pickles, which can run code")
 
     @model_validator(mode="after")
-    def _learns_something(self) -> Train:
+    def _learns_something(self) -> ClipHeadSettings:
         if self.order == "mix" and self.real_weight == 0 and self.synthetic_weight == 0:
             raise ValueError(
                 "real_weight and synthetic_weight are both 0, so nothing would be learnt: raise one of them"
@@ -59,8 +79,62 @@ class Train(MixSettings):
 
     @property
     def mixed(self) -> MixSettings:
-        """The part that the learners take."""
+        """The part that the training loops take."""
         return MixSettings(**self.model_dump(include=set(MixSettings.model_fields)))
+
+    def goes_with(self, recipe: Recipe) -> None:
+        if recipe.few_shot is None and self.order != "mix":
+            raise ValueError(
+                f"train.order: {self.order} learns from real images besides generated ones: give few_shot, such as"
+                " few_shot: {shots: 16}, or leave train.order out"
+            )
+        if self.unfrozen is not None and recipe.evaluate.exchange_rate:
+            raise ValueError(
+                "train.unfrozen runs the encoder in every training, and the exchange rate takes dozens of them. Set "
+                "evaluate.exchange_rate: false"
+            )
+        if self.ensemble and not recipe.task.ensemble:
+            raise ValueError(
+                f"train.ensemble is set, and the task {recipe.task.name!r} has no ensemble. Give it sentences in "
+                "task.ensemble, or leave train.ensemble out"
+            )
+
+    def build(self, given: Given) -> Learner:
+        from figment.learners.clip_head.learner import ClipHeadLearner
+
+        templates = given.task.ensemble if self.ensemble else given.task.templates
+        return ClipHeadLearner(
+            given.features(self.encoder), given.task.class_names, templates, self, epoch_images(self.select, given)
+        )
+
+
+class LearnerPlugin(Plugin, LearnerSettings):
+    """Your own learner: ``kind: package.module:Name``, called with ``options``. It chooses the epoch itself."""
+
+    @property
+    def select(self) -> str:
+        return "last"
+
+    def build(self, given: Given) -> Learner:
+        from figment.seam import PluginLearner, load
+
+        return PluginLearner(load(self.kind, self.options, given))
+
+
+def epoch_images(select: str, given: Given) -> Images | None:
+    """The real images that choose the epoch to keep, or that are watched meanwhile; None where there are none."""
+    return given.real("test" if select == "test_best" else "val")
+
+
+def learner_kind(value: Any) -> str:
+    """Most recipes train the CLIP head and name no kind."""
+    return "clip_head" if isinstance(value, dict) and "kind" not in value else kind_of(value)
+
+
+Train = Annotated[
+    Annotated[ClipHeadSettings, Tag("clip_head")] | Annotated[LearnerPlugin, Tag(PLUGIN)],
+    Discriminator(learner_kind),
+]
 
 
 class Evaluate(Strict):
@@ -68,21 +142,39 @@ class Evaluate(Strict):
 
     real_all: bool = Field(True, description="also tune on all real training images: the ceiling")
     exchange_rate: bool = Field(
-        True, description="also tune on 1, 2, 4 ... real images a class: what is the synthetic set worth?"
+        True,
+        description="also train on 1, 2, 4 ... real images a class: what is the synthetic set worth? Dozens of"
+        " trainings, so left out unless asked for where train.kind is not clip_head",
     )
     shots: list[Annotated[int, Field(ge=1)]] = Field([1, 2, 4, 8, 16, 32, 64], min_length=1)
     draws: int = Field(5, ge=2, description="random choices of the real images at each number of shots")
     baselines: list[Baseline] = Field(
         [], description="other ways to learn from the few_shot images alone, measured beside the recipe's"
     )
-    fidelity: bool = Field(
-        False,
-        description="also judge the kept images: Frechet distance to task.real.train in the encoder's features, and the "
-        "share that the untuned classifier calls by their class",
+    measures: list[Text] = Field(
+        [],
+        description="how else the kept images are judged: recognisability, the share that the untuned classifier calls by"
+        " their class; frechet, the distance to task.real.train in the encoder's features",
     )
+
+    @field_validator("measures")
+    @classmethod
+    def _are_measures(cls, names: list[str]) -> list[str]:
+        known = measure_names()
+        for name in names:
+            if name not in known:
+                raise ValueError(
+                    f"there is no measure {name[:60]!r}.{nearest(name, known)} Measures: {', '.join(known)}"
+                )
+        return list(dict.fromkeys(names))
 
     @model_validator(mode="after")
     def _once(self) -> Evaluate:
         if len(set(self.baselines)) < len(self.baselines):
             raise ValueError(f"baselines names one of {', '.join(self.baselines)} twice")
         return self
+
+
+def measure_names() -> list[str]:
+    """What ``evaluate.measures`` may name."""
+    return ["recognisability", "frechet"]

@@ -1,0 +1,62 @@
+"""The fields of a recipe that change nothing of what is made, so that no fingerprint may depend on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any
+
+from pydantic import BaseModel
+
+from figment.recipe.mistakes import models_in
+from figment.recipe.recipe import Recipe
+
+SPEED = "how fast, not what"
+STORED = "how the same weights are stored"
+REACHED = "how the same server is reached"
+
+#: Field -> why it belongs to no fingerprint. Where models and images lie does not either: what made or read them knows
+#: their content, whose fingerprint is an input of its own.
+UNFINGERPRINTED = {
+    "task.name": "a title",
+    "task.real": "places; the images in them count by their content",
+    "prompts.batch_size": SPEED,
+    "prompts.parallel": SPEED,
+    "prompts.allow_pickle": STORED,
+    "prompts.base_url": REACHED,
+    "prompts.api_key_env": REACHED,
+    "prompts.timeout": REACHED,
+    "prompts.retries": REACHED,
+    "generate.device": "any device makes the same images, up to rounding",
+    "generate.batch_size": SPEED,
+    "generate.allow_pickle": STORED,
+    "generate.finetune.gradient_checkpointing": "less memory for more time",
+    "train.allow_pickle": STORED,
+}
+
+
+def identity(settings: BaseModel, without: Iterable[str] = ()) -> dict[str, Any]:
+    """The settings of one part of a recipe as plain data, without the fields that belong to no fingerprint.
+
+    ``without`` names further fields to leave out: ``identity(recipe.generate, without=["images_per_class"])`` is that of a
+    set that can grow.
+    """
+    prefix = f"{_part_of(type(settings))}."
+    exclude: dict[str, Any] = dict.fromkeys(without, True)
+    for field in UNFINGERPRINTED:
+        if field.startswith(prefix):
+            name, dot, inner = field.removeprefix(prefix).partition(".")
+            if not dot:
+                exclude[name] = True
+            elif exclude.setdefault(name, {}) is not True:
+                exclude[name][inner] = True
+    return settings.model_dump(mode="json", exclude=exclude)
+
+
+@lru_cache
+def _part_of(settings: type[BaseModel]) -> str:
+    """The field of a recipe that holds such settings. Raises TypeError for others."""
+    for part, field in Recipe.model_fields.items():
+        if settings in models_in(field.annotation):
+            return part
+    raise TypeError(f"{settings.__name__} is no part of a recipe")

@@ -68,9 +68,9 @@ class Context:
         return self.run.features
 
     def features(self, encoder: str | None = None) -> Features:
-        name = encoder or self.recipe.encoder
+        name = encoder or self.recipe.encoder_name
         if name not in self._features:
-            opened = open_encoder(name, allow_pickle=getattr(self.recipe.train, "allow_pickle", False))
+            opened = open_encoder(name, allow_pickle=self.recipe.encoder_pickles)
             self._features[name] = Features(opened, self.caches)
         return self._features[name]
 
@@ -175,7 +175,7 @@ class Context:
     @cached_property
     def finetuning(self) -> Finetuning | None:
         """How the generator is fine-tuned on real images, where the recipe says so. All runs of a study find it in one place."""
-        if getattr(self.recipe.generate, "finetune", None) is None:
+        if not self.recipe.generate.finetunes:
             return None  # then no real image is needed to make images
         return self.recipe.generate.finetuning(self, self.untuned, self.run.finetune)
 
@@ -214,7 +214,7 @@ class Context:
     @property
     def guided(self) -> bool:
         """Whether images start from real ones."""
-        return getattr(self.recipe.generate, "real_guidance", None) is not None
+        return self.recipe.generate.guided
 
     @property
     def starts(self) -> Images | None:

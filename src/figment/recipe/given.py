@@ -16,7 +16,11 @@ class Given(Protocol):
     """Handed to every ``settings.build(given)``, and to every plug-in that takes ``given``. Nothing is opened before it is asked for."""
 
     recipe: Recipe
-    task: Task  # class names, templates
+
+    @property
+    def task(self) -> Task:
+        """Class names, templates."""
+        ...
 
     @property
     def seed(self) -> int:

@@ -23,6 +23,11 @@ MANY_PROMPTS = 50  # a class, where a recipe names no number
 class WriterSettings(Strict):
     """What the settings of all writers of prompts have."""
 
+    @property
+    def needs(self) -> frozenset[str]:
+        """The splits of real images that the words depend on."""
+        return frozenset()
+
     def n_prompts(self, images_per_class: int) -> int:
         """How many prompts of each class the writer is asked for.
 
@@ -190,6 +195,10 @@ class CaptionsSettings(WriterSettings):
 
     def n_prompts(self, images_per_class: int) -> int:
         return self.per_class
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({"train"})
 
     def build(self, given: Given) -> Writer:
         from figment.prompts.captions import Captions

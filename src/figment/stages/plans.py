@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,10 +31,11 @@ def images_settings(recipe: Recipe) -> dict[str, Any]:
 
 def prompts_settings(recipe: Recipe) -> dict[str, Any]:
     """What the prompts of a recipe depend on."""
+    asked = recipe.prompts.n_prompts(recipe.generate.images_per_class)
     return {
         "task": recipe.task.model_dump(mode="json", exclude={"real", "name", "own_names", "ensemble"}),
         "prompts": identity(recipe.prompts),
-        "prompts_per_class": recipe.prompts.n_prompts(recipe.generate.images_per_class),
+        "prompts_per_class": None if asked == sys.maxsize else asked,
         "seed": recipe.seed,
     }
 
@@ -42,8 +44,7 @@ def images_key(recipe: Recipe) -> str:
     """The same for recipes whose images are the same, as many as each asks for: the name of a set of a study."""
     parts: dict[str, Any] = {**prompts_settings(recipe), **images_settings(recipe)}
     g = recipe.generate
-    uses_real = any(getattr(g, name, None) is not None for name in ("finetune", "real_guidance"))
-    if uses_real or "train" in recipe.prompts.needs:
+    if g.finetunes or g.guided or "train" in recipe.prompts.needs:
         few = recipe.few_shot
         parts["real"] = [recipe.task.real.train, None if few is None else few.model_dump()]
     return records.fingerprint(parts)

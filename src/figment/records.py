@@ -20,7 +20,7 @@ from figment.files import legible, read_bytes, write_atomic
 NAME = "stage.json"
 #: Of the fingerprints: what is hashed, and how. Folders of version 0.1 of figment (formats 1 to 3) have none.
 SCHEME = 4
-OWN = ("scheme", "kind", "settings", "inputs", "fingerprint", "files", "finished")  # the keys that every record has
+OWN = ("scheme", "kind", "settings", "inputs", "fingerprint", "files", "finished", "checksum")  # the keys that every record has
 
 State = Literal["none", "finished", "damaged", "old", "newer"]
 
@@ -113,7 +113,7 @@ class Record:
             "files": {name: files[name].plain() for name in sorted(files)},
             "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         }
-        write_atomic(self.path, _dumped(own))
+        write_atomic(self.path, _sealed(own))
 
     def forget(self) -> None:
         """Take the record away: what follows changes what it vouches for."""
@@ -124,6 +124,15 @@ class Record:
         found = read(self.folder)
         if found.state in ("old", "newer"):
             raise FigmentError(f"{self.folder} {found.problem}")
+
+
+def _sealed(own: Mapping[str, Any]) -> bytes:
+    """As it lies on disk: with a checksum of its own, so that no byte of it can change unnoticed."""
+    return _dumped({**own, "checksum": hashlib.sha256(_dumped(own)).hexdigest()})
+
+
+def _is_sealed(data: Mapping[str, Any], raw: bytes) -> bool:
+    return _sealed({key: value for key, value in data.items() if key != "checksum"}) == raw
 
 
 def _dumped(own: Mapping[str, Any]) -> bytes:
@@ -171,10 +180,11 @@ def read(folder: Path) -> Found:
         return Found(folder, "damaged", problem=f"{NAME} cannot be read ({_short(error)})")
     if not isinstance(data, dict):
         return Found(folder, "damaged", problem=f"{NAME} is not a record: it holds a {type(data).__name__}")
-    version = data.get("scheme", data.get("format", 0 if "fingerprint" in data else None))
+    of_old = "fingerprint" in data and "kind" not in data and "scheme" not in data  # not all of version 0.1 have a format
+    version = data.get("format", 0) if of_old else data.get("scheme")
     if not isinstance(version, int) or isinstance(version, bool):
         return Found(folder, "damaged", problem=f"{NAME} is not a record: it does not say of which version it is")
-    if version < SCHEME and "scheme" not in data:
+    if of_old:
         return Found(folder, "old", data, _other("an older", version))
     if version != SCHEME:
         return Found(folder, "newer", data, _other("a newer", version)) if version > SCHEME else _changed(folder)
@@ -192,7 +202,7 @@ def _trusted(folder: Path, raw: bytes, data: dict[str, Any]) -> Found:
             problem=f"{NAME} is not as it was written: {', '.join(wrong)} is missing or of a wrong type",
         )
     own = Record(folder, data["kind"], data["settings"], data["inputs"])
-    if own.fingerprint != data["fingerprint"] or _dumped(data) != raw:
+    if own.fingerprint != data["fingerprint"] or not _is_sealed(data, raw):
         return _changed(folder)
     if any(Written.read(one) is None for one in data["files"].values()):
         return Found(folder, "damaged", problem=f"{NAME} is not as it was written: a file in it has no checksum")
@@ -203,7 +213,7 @@ def _changed(folder: Path) -> Found:
     return Found(
         folder,
         "damaged",
-        problem=f"{NAME} was changed since it was written: its fingerprint is not that of its settings",
+        problem=f"{NAME} was changed since it was written: its checksum is another",
     )
 
 
@@ -261,7 +271,7 @@ def write_beside(path: Path, data: bytes, rows: int | None = None) -> None:
     """A file of a cache, to which many add: what vouches for it lies beside it, as ``<stem>.json``, and is written last."""
     write_atomic(path, data)
     write_atomic(
-        path.with_suffix(".json"), _dumped({"scheme": SCHEME, "file": path.name, **Written.of(data, rows).plain()})
+        path.with_suffix(".json"), _sealed({"scheme": SCHEME, "file": path.name, **Written.of(data, rows).plain()})
     )
 
 
@@ -270,7 +280,7 @@ def beside(path: Path) -> Written | None:
     try:
         raw = read_bytes(path.with_suffix(".json"))
         told = json.loads(raw)
-        return Written.read(told) if _dumped(told) == raw and told["file"] == path.name else None
+        return Written.read(told) if _is_sealed(told, raw) and told["file"] == path.name else None
     except Exception:  # missing, cut short, or of anybody
         return None
 

@@ -236,7 +236,9 @@ def repair(folder: Folder, engine: EngineName = "local", workers: Workers = None
 def report(folder: Folder) -> None:
     """Write report.html again and print the results."""
     from figment.report import page, table
+    from figment.report.csv import write_results
     from figment.report.folder import report_of
+    from figment.report.results import latest_results
     from figment.studies.table import read_table
 
     if (folder / "cells").is_dir():
@@ -245,6 +247,7 @@ def report(folder: Folder) -> None:
         _print_table(own, folder)
         return
     page.write(report_of(folder), folder / "report.html")
+    write_results(latest_results(folder), folder / "results.csv")
     _print_results(folder)
 
 
@@ -365,11 +368,14 @@ def _print_results(folder: Path) -> None:
         table = Table(title=f"{page.arms[0].result.n:,} real test images, 95 % intervals", title_justify="left")
         table.add_column("classifier", overflow="fold")
         table.add_column("top-1", justify="right", no_wrap=True)
-        table.add_column("gain in points", justify="right", no_wrap=True)
+        if page.baseline:
+            table.add_column("gain in points", justify="right", no_wrap=True)
         for arm in page.arms:
             gain = "" if arm.difference is None else points_interval(arm.difference).replace(" points", "")
-            table.add_row(arm.name, interval(arm.result), gain)
+            table.add_row(arm.name, interval(arm.result), *([gain] if page.baseline else []))
         console.print(table)
+    for number in page.also:
+        console.print(f"{number.title}: {number.value}", soft_wrap=True)
     console.print(f"\nVerdict: {page.verdict.word}. {page.verdict.sentence}")
     for line in (page.verdict.exchange, page.missing.get("exchange", ""), page.missing.get("arms", "")):
         if line:

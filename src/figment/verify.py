@@ -34,6 +34,7 @@ from figment.integrity import (
 from figment.recipe import Recipe, validate
 from figment.shots import read_ids
 from figment.store import FORMAT_VERSION, Stage
+from figment.words import natural
 
 Severity = Literal["broken", "missing", "note"]
 
@@ -492,7 +493,7 @@ def _steps(run: Path) -> list[str]:
     try:
         return list(read_json(run / "model" / "stage.json")["scores"])
     except (FigmentError, KeyError, TypeError):
-        return sorted(p.name for p in (run / "scores").glob("*") if p.is_dir())
+        return sorted((p.name for p in (run / "scores").glob("*") if p.is_dir()), key=natural)
 
 
 def _features(found: Verification, folder: Path, name: str) -> None:

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from figment.errors import FigmentError, nearest
 from figment.files import as_path, open_parquet, read_json
 from figment.images_in.shards import ShardImages, open_shards
+from figment.words import natural
 
 NO_SCORES = ("id", "label", "keep", "reason")  # the columns of a verdict that are not scores
 
@@ -108,7 +109,7 @@ def _steps(run: Path) -> list[str]:
     if not (run / "scores").is_dir():
         return []
     found = [folder.name for folder in (run / "scores").iterdir() if (folder / "stage.json").is_file()]
-    return sorted(found, key=lambda name: (int(name.partition("-")[0]), name))
+    return sorted(found, key=natural)
 
 
 def _read_step(run: Path, step: str) -> pa.Table:

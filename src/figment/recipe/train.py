@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from figment.learners.clip_head.settings import MixSettings, UnfrozenSettings
-from figment.task import PathText, Strict
+from figment.task import PathText, Strict, Text
 
 Baseline = Literal["tip_adapter", "tip_adapter_f", "coop", "linear_probe", "augmented"]
 
@@ -75,10 +75,10 @@ class Evaluate(Strict):
     baselines: list[Baseline] = Field(
         [], description="other ways to learn from the few_shot images alone, measured beside the recipe's"
     )
+    measures: list[Text] = Field([], description="more to measure, by name: see docs/measures.md")
     fidelity: bool = Field(
         False,
-        description="also judge the kept images: Frechet distance to task.real.train in the encoder's features, and the "
-        "share that the untuned classifier calls by their class",
+        description="old name for measures: [recognisability, frechet]",
     )
 
     @model_validator(mode="after")

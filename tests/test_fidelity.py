@@ -7,7 +7,7 @@ import pytest
 import scipy.linalg
 
 from figment.errors import FigmentError
-from figment.evaluate.fidelity import frechet, frechet_distance, recognised
+from figment.evaluate.fidelity import frechet, frechet_distance, recognisability
 
 
 def features(n: int, dimensions: int, seed: int, shift: float = 0.0, scale: float = 1.0) -> np.ndarray:
@@ -125,8 +125,8 @@ def test_too_few_images_for_an_interval_are_refused(n, n_groups):
         frechet(features(n, 3, 13), features(30, 3, 14), "x", n_groups=n_groups)
 
 
-def test_recognised_counts_the_images_that_are_called_by_their_own_class():
+def test_recognisability_counts_the_images_that_are_called_by_their_own_class():
     logits = np.array([[2.0, 1.0], [0.0, 1.0], [3.0, 0.0], [0.0, 5.0]])
-    result = recognised(logits, np.array([0, 0, 0, 1]), ["cat", "dog"], "clip")
-    assert (result.metric, result.value, result.n) == ("recognised/clip", 0.75, 4)
+    result = recognisability(logits, np.array([0, 0, 0, 1]), ["cat", "dog"], "clip")
+    assert (result.metric, result.value, result.n) == ("recognisability/clip", 0.75, 4)
     assert result.per_class == {"cat": pytest.approx(2 / 3), "dog": 1.0}

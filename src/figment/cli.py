@@ -364,11 +364,14 @@ def _print_results(folder: Path) -> None:
         table = Table(title=f"{page.arms[0].result.n:,} real test images, 95 % intervals", title_justify="left")
         table.add_column("classifier", overflow="fold")
         table.add_column("top-1", justify="right", no_wrap=True)
-        table.add_column("gain in points", justify="right", no_wrap=True)
+        if page.baseline:
+            table.add_column("gain in points", justify="right", no_wrap=True)
         for arm in page.arms:
             gain = "" if arm.difference is None else points_interval(arm.difference).replace(" points", "")
-            table.add_row(arm.name, interval(arm.result), gain)
+            table.add_row(arm.name, interval(arm.result), *([gain] if page.baseline else []))
         console.print(table)
+    for number in page.also:
+        console.print(f"{number.title}: {number.value}", soft_wrap=True)
     console.print(f"\nVerdict: {page.verdict.word}. {page.verdict.sentence}")
     for line in (page.verdict.exchange, page.missing.get("exchange", ""), page.missing.get("arms", "")):
         if line:

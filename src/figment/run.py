@@ -35,9 +35,12 @@ class Outcome:
 
     @property
     def verdict(self) -> str:
-        """ "helps", "hurts", "no evidence", or "not measured" where nothing could be compared."""
+        """ "helps", "hurts", "no evidence"; "not measured" without real test images; "not compared" where there is nothing to
+        compare the model with: no untrained one, and no few_shot."""
         gain = self.results.get("gain/over_real_only", self.results.get("gain/synthetic"))
-        return "not measured" if gain is None else verdict(gain)
+        if gain is not None:
+            return verdict(gain)
+        return "not compared" if "top1/synthetic" in self.results else "not measured"
 
 
 def run_recipe(

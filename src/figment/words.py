@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 #: Take no room on the page, or reorder what stands beside them.
@@ -33,3 +34,8 @@ def comparable(name: str) -> str:
     folded = unicodedata.normalize("NFKC", name).casefold()
     seen = "".join(c for c in folded if c not in INVISIBLE and c not in OVERRIDES)
     return " ".join(unicodedata.normalize("NFKC", seen).split())
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """The sort key in which numbers count as numbers: ``2-blank`` comes before ``10-clip``, and equal ones by their text."""
+    return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r"([0-9]+)", name)]

@@ -18,24 +18,36 @@ from scipy.special import stdtrit
 from figment.errors import FigmentError
 from figment.types import Result
 
-Logits = np.ndarray | Sequence[np.ndarray]
+#: Logits, float (n, N), or predictions, int (n,); or one such array for each of S seeds.
+Answers = np.ndarray | Sequence[np.ndarray]
 
 
-def correctness(logits: Logits, labels: np.ndarray) -> np.ndarray:
+def predicted(logits: np.ndarray) -> np.ndarray:
+    """The class each image is taken for: int32 (n,) of float (n, N). Raises FigmentError for logits that are not finite."""
+    _check_finite(logits)
+    return np.asarray(logits).argmax(axis=-1).astype(np.int32)
+
+
+def correctness(answers: Answers, labels: np.ndarray) -> np.ndarray:
     """Which test images each training seed got right: bool (S, n).
 
     Args:
-        logits: float (n, N), or one such array for each of S seeds.
+        answers: logits, float (n, N), or predictions, int (n,); or one such array for each of S seeds. Whole numbers are
+            always taken for predictions.
         labels: int (n,) in [0, N).
 
     Raises:
         FigmentError: for arrays that do not fit, labels out of range, no images, or logits that are not finite.
     """
-    return _stack(logits, labels).argmax(axis=-1) == np.asarray(labels)
+    return _predictions(answers, labels)[0] == np.asarray(labels)
 
 
 def accuracy(
-    logits: Logits, labels: np.ndarray, class_names: Sequence[str], metric: str = "accuracy", seeds: Sequence[int] = ()
+    answers: Answers,
+    labels: np.ndarray,
+    class_names: Sequence[str],
+    metric: str = "accuracy",
+    seeds: Sequence[int] = (),
 ) -> Result:
     """Top-1 accuracy, the mean over seeds, with a 95 % interval.
 
@@ -43,7 +55,7 @@ def accuracy(
     added to the variance p (1 - p) / n by way of a smaller effective n. It is never narrower than one run's.
 
     Args:
-        logits: float (n, N), or one such array for each of S seeds.
+        answers: logits, float (n, N), or predictions, int (n,); or one such array for each of S seeds.
         labels: int (n,) in [0, N).
         class_names: N names.
         metric: the name the result goes by.
@@ -55,10 +67,10 @@ def accuracy(
         seeds) and ``classes`` (for each name ``n`` and ``ci``, the interval as above, None without images).
 
     Raises:
-        FigmentError: as `correctness` does, and for names or seeds that do not match the logits in number.
+        FigmentError: as `correctness` does, and for names or seeds that do not match the answers in number.
     """
-    scores, labels = _stack(logits, labels), np.asarray(labels)
-    n_seeds, n, n_classes = scores.shape
+    found, n_classes = _predictions(answers, labels, len(class_names))
+    labels, (n_seeds, n) = np.asarray(labels), found.shape
     if len(class_names) != n_classes:
         raise FigmentError(
             f"The logits have {n_classes} classes, but there are {len(class_names)} class names: they are of two tasks."
@@ -67,9 +79,7 @@ def accuracy(
         raise FigmentError(
             f"There are {len(seeds)} seeds ({list(seeds)}) for the logits of {n_seeds} runs: give one seed for each."
         )
-    confusion = np.stack(
-        [_confusion(predicted, labels, n_classes) for predicted in scores.argmax(axis=-1)]
-    )  # (S, N, N)
+    confusion = np.stack([_confusion(of_seed, labels, n_classes) for of_seed in found])  # (S, N, N)
     hits = confusion.diagonal(axis1=1, axis2=2)  # (S, N)
     counts = confusion[0].sum(axis=1)  # (N,)
     per_seed = hits.sum(axis=1) / n
@@ -182,21 +192,33 @@ def _confusion(predicted: np.ndarray, labels: np.ndarray, n_classes: int) -> np.
     return np.bincount(labels * n_classes + predicted, minlength=n_classes**2).reshape(n_classes, n_classes)
 
 
-def _stack(logits: Logits, labels: np.ndarray) -> np.ndarray:
-    """One array (S, n, N) that fits ``labels`` (n,)."""
-    shapes = {np.shape(one) for one in logits} if not isinstance(logits, np.ndarray) else set()
-    scores = np.asarray(logits) if len(shapes) <= 1 else np.empty(0)
-    scores = scores[None] if scores.ndim == 2 else scores
+def _predictions(answers: Answers, labels: np.ndarray, n_classes: int | None = None) -> tuple[np.ndarray, int]:
+    """One array of predictions, int (S, n), that fits ``labels`` (n,), and the number of classes.
+
+    Predictions do not say it themselves: it is ``n_classes`` then, or (None) as many as they and the labels show.
+    """
+    shapes = {np.shape(one) for one in answers} if not isinstance(answers, np.ndarray) else set()
+    given = np.asarray(answers) if len(shapes) <= 1 else np.empty(0)
+    are_logits = not np.issubdtype(given.dtype, np.integer)
+    given = given[None] if given.ndim == 1 + are_logits else given
     labels = np.asarray(labels)
-    if scores.ndim != 3 or not scores.size or labels.shape != (scores.shape[1],):
+    if given.ndim != 2 + are_logits or not given.size or labels.shape != (given.shape[1],):
         raise FigmentError(
-            f"Accuracy needs logits of shape (n, N), the same for every seed, and n labels, n at least 1. "
-            f"It was given logits of {shapes or np.shape(logits)} and labels of {labels.shape}."
+            f"Accuracy needs logits of shape (n, N), the same for every seed, or whole numbers of shape (n,), the classes"
+            f" predicted; and n labels, n at least 1. It was given {shapes or np.shape(answers)} and labels of {labels.shape}."
         )
-    if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0 or labels.max() >= scores.shape[2]:
-        raise FigmentError(
-            f"Test labels must be whole numbers from 0 to {scores.shape[2] - 1}, the classes of the logits."
-        )
-    if not np.isfinite(scores).all():
+    whole = np.issubdtype(labels.dtype, np.integer)
+    most = given.shape[2] if are_logits else n_classes or int(max(given.max(), labels.max())) + 1
+    if not whole or labels.min() < 0 or labels.max() >= most:
+        raise FigmentError(f"Test labels must be whole numbers from 0 to {most - 1}, the classes of the answers.")
+    if not are_logits and (given.min() < 0 or given.max() >= most):
+        raise FigmentError(f"Predictions must be whole numbers from 0 to {most - 1}, the classes there are.")
+    if not are_logits:
+        return given, most
+    _check_finite(given)
+    return given.argmax(axis=-1), most
+
+
+def _check_finite(logits: np.ndarray) -> None:
+    if not np.isfinite(logits).all():
         raise FigmentError("Some logits are NaN or infinite: no class can be read from them. Check the test features.")
-    return scores

@@ -34,14 +34,52 @@ P = TypeVar("P", bound=Predictor)
 class Curve:
     """Which test images are right after learning from real images alone, at each number of shots.
 
-    ``correct`` is bool (draws, shots, n); ``zero_shot`` is bool (n,), before any learning; ``note`` says why shots are
-    missing.
+    ``correct`` is bool (draws, shots, n); ``zero_shot`` is bool (n,), before any learning, or None where there is no
+    such classifier; ``note`` says why shots are missing.
     """
 
     shots: tuple[int, ...]
     correct: np.ndarray
-    zero_shot: np.ndarray
+    zero_shot: np.ndarray | None
     note: str = ""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The images of one training of the curve: ``chosen`` int (k N,), positions in the real images; ``seed`` of the training."""
+
+    chosen: np.ndarray
+    seed: int
+
+
+def curve_draws(
+    labels: np.ndarray, n_classes: int, shots: Sequence[int] = SHOTS, draws: int = 5, seed: int = 0
+) -> tuple[list[Draw], tuple[int, ...], str]:
+    """What the curve learns from: a `Draw` for each draw and, within it, each number of shots; these; and the note.
+
+    A draw shuffles every class once and takes its first k images, so within a draw each set holds the smaller ones.
+
+    Args:
+        labels: of the real images, int (n,) in [0, n_classes).
+        shots: images a class. Those above the size of the smallest class are left out, and the note says so.
+        draws: how many times to choose the images; each has its own training seed too.
+        seed: of the choice and, plus the number of the draw, of the training.
+
+    Raises:
+        FigmentError: where no number of shots is left, or ``draws`` is not positive.
+    """
+    sizes = np.bincount(labels, minlength=n_classes)
+    wanted = sorted({int(k) for k in shots})
+    kept = tuple(k for k in wanted if k <= sizes.min())
+    if not kept or kept[0] < 1 or draws < 1:
+        raise FigmentError(
+            f"The curve of real images needs at least 1 draw (given: {draws}) and shots from 1 to {sizes.min()}, the "
+            f"size of the smallest class of real images (given: {wanted}). Give more images or fewer shots."
+        )
+    left_out = ", ".join(str(k) for k in wanted if k not in kept)
+    note = f"Left out {left_out} shots: the smallest class has {sizes.min()} real images." if left_out else ""
+    ranks = [_ranks_within_class(labels, np.random.default_rng([seed, draw])) for draw in range(draws)]
+    return [Draw(np.flatnonzero(r < k), seed + draw) for draw, r in enumerate(ranks) for k in kept], kept, note
 
 
 def real_curve(
@@ -75,25 +113,10 @@ def real_curve(
     Raises:
         FigmentError: where no number of shots is left, or ``draws`` is not positive.
     """
-    sizes = np.bincount(labels, minlength=int(np.max(test_labels)) + 1)
-    wanted = sorted({int(k) for k in shots})
-    kept = tuple(k for k in wanted if k <= sizes.min())
-    if not kept or kept[0] < 1 or draws < 1:
-        raise FigmentError(
-            f"The curve of real images needs at least 1 draw (given: {draws}) and shots from 1 to {sizes.min()}, the "
-            f"size of the smallest class of real images (given: {wanted}). Give more images or fewer shots."
-        )
-    left_out = [str(k) for k in wanted if k not in kept]
-    note = (
-        f"Left out {', '.join(left_out)} shots: the smallest class has {sizes.min()} real images." if left_out else ""
-    )
-    correct = np.empty((draws, len(kept), len(test_labels)), dtype=bool)
-    for draw in range(draws):
-        ranks = _ranks_within_class(labels, np.random.default_rng([seed, draw]))
-        for i, k in enumerate(kept):
-            chosen = np.flatnonzero(ranks < k)
-            learner = learn(head, features[chosen], labels[chosen], seed + draw)
-            correct[draw, i] = learner.predict(test_features).argmax(axis=1) == test_labels
+    of_draws, kept, note = curve_draws(labels, int(np.max(test_labels)) + 1, shots, draws, seed)
+    learnt = (learn(head, features[d.chosen], labels[d.chosen], d.seed) for d in of_draws)
+    right = [own.predict(test_features).argmax(axis=1) == test_labels for own in learnt]
+    correct = np.stack(right).reshape(draws, len(kept), len(test_labels))
     return Curve(kept, correct, head.predict(test_features).argmax(axis=1) == test_labels, note)
 
 
@@ -112,7 +135,7 @@ def exchange_rate(curve: Curve, correct_synthetic: np.ndarray, n_bootstrap: int 
     The accuracies of the draws are averaged, made to rise (isotonic regression; the true curve does, the measured one
     may not), and joined by straight lines over log2(shots). The answer is the smallest number of shots whose accuracy
     is that of the synthetic set. The untuned classifier counts as no images at all: a set that does not beat it is
-    worth nothing.
+    worth nothing. Where there is no untrained classifier, a set that is never right is.
 
     The 95 % interval is a bootstrap of everything that chance decided. The test images are resampled. Of draws and of
     synthetic seeds there are too few for that, so they are given Student's t instead; what each moves is added up. What
@@ -129,7 +152,7 @@ def exchange_rate(curve: Curve, correct_synthetic: np.ndarray, n_bootstrap: int 
     Returns:
         ``value`` and ``ci`` in images a class: 0 means "less than the smallest number of shots", infinity "more than
         the largest". ``details`` is finite throughout: ``text`` is the answer in words, such as "about 11 (6 to 19)";
-        ``synthetic`` and ``zero_shot`` are accuracies; ``curve`` has for each number of ``shots`` the mean
+        ``synthetic`` and ``zero_shot`` are accuracies (the latter None without such a classifier); ``curve`` has for each number of ``shots`` the mean
         ``accuracy``, its ``ci`` and ``per_draw``; ``below`` and ``beyond`` are the shares of resamplings that fell off
         either end; ``note`` is the curve's.
 
@@ -144,9 +167,9 @@ def exchange_rate(curve: Curve, correct_synthetic: np.ndarray, n_bootstrap: int 
             "Both must be tested on the same ones."
         )
     per_draw = curve.correct.mean(axis=2)  # (draws, shots)
-    zero_shot, made = float(curve.zero_shot.mean()), float(synthetic.mean())
-    measured = per_draw.mean(axis=0)
-    value = float(crossing(curve.shots, measured[None], np.array([zero_shot]), np.array([made]))[0])
+    zero_shot = None if curve.zero_shot is None else float(curve.zero_shot.mean())
+    made, measured = float(synthetic.mean()), per_draw.mean(axis=0)
+    value = float(crossing(curve.shots, measured[None], np.array([zero_shot or 0.0]), np.array([made]))[0])
 
     curves, zeros, mades = _resample(curve, synthetic, n_bootstrap, np.random.default_rng(seed))
     values = np.sort(crossing(curve.shots, curves, zeros, mades))
@@ -214,7 +237,8 @@ def _resample(
     """Bootstrap accuracies: of the curve (B, shots), of the untuned classifier (B,) and of the synthetic set (B,)."""
     n_draws, _, n = curve.correct.shape
     # Counts over draws and over seeds, not means: whole numbers, which float32 adds up without error.
-    hits = np.concatenate([curve.correct.sum(axis=0), curve.zero_shot[None], synthetic.sum(axis=0, keepdims=True)])
+    untrained = np.zeros(n, bool) if curve.zero_shot is None else curve.zero_shot
+    hits = np.concatenate([curve.correct.sum(axis=0), untrained[None], synthetic.sum(axis=0, keepdims=True)])
     runs = np.array([n_draws] * len(curve.shots) + [1, len(synthetic)])
     rows = hits.T.astype(np.float32)  # (n, shots + 2)
     sizes = [min(REPLICATES_AT_ONCE, n_bootstrap - start) for start in range(0, n_bootstrap, REPLICATES_AT_ONCE)]
@@ -262,7 +286,7 @@ def _words(value: float, shots: Sequence[int]) -> str:
     return f"{value:.1f}".removesuffix(".0") if value < 10 else f"{value:.0f}"
 
 
-def _warning(made: float, zero_shot: float) -> str:
-    if made >= zero_shot:
+def _warning(made: float, zero_shot: float | None) -> str:
+    if zero_shot is None or made >= zero_shot:
         return ""
     return f"; its accuracy of {made:.1%} is below the untuned classifier's {zero_shot:.1%}"

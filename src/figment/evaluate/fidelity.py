@@ -13,7 +13,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from figment.errors import FigmentError
-from figment.evaluate.accuracy import Logits, accuracy
+from figment.evaluate.accuracy import Answers, accuracy
 from figment.types import Result
 
 
@@ -113,17 +113,17 @@ def frechet(
     return Result(f"frechet/{extractor}", value, smaller, (max(0.0, value - half), value + half), details=details)
 
 
-def recognised(logits: Logits, labels: np.ndarray, class_names: Sequence[str], classifier: str) -> Result:
+def recognisability(answers: Answers, labels: np.ndarray, class_names: Sequence[str], classifier: str) -> Result:
     """Share of generated images that a classifier calls by the class they were asked for ("CLIP accuracy").
 
     He et al. 2023 ask the zero-shot ViT-B/16, another than the one they tune. It is a check on label noise, not on
     usefulness: what is easiest to recognise is not the best to learn from.
 
     Args:
-        logits: of the generated images, float (n, N).
+        answers: of the generated images: logits, float (n, N), or predictions, int (n,).
         labels: int (n,) in [0, N), the classes that were asked for.
         class_names: N names.
-        classifier: whose logits these are. The result is named ``recognised/<classifier>``.
+        classifier: whose answers these are. The result is named ``recognisability/<classifier>``.
 
     Returns:
         As `figment.evaluate.accuracy.accuracy`, in [0, 1]. The interval is for more images of the same kind, and
@@ -132,7 +132,7 @@ def recognised(logits: Logits, labels: np.ndarray, class_names: Sequence[str], c
     Raises:
         FigmentError: as `figment.evaluate.accuracy.accuracy` does.
     """
-    return accuracy(logits, labels, class_names, f"recognised/{classifier}")
+    return accuracy(answers, labels, class_names, f"recognisability/{classifier}")
 
 
 def _root(features: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ from figment.errors import FigmentError, nearest
 from figment.files import as_path, open_parquet
 from figment.images_in.shards import ShardImages, open_run_images
 from figment.layout import Run
+from figment.words import natural
 
 NO_SCORES = ("id", "label", "keep", "reason")  # the columns of a verdict that are not scores
 
@@ -112,13 +113,7 @@ def steps_of(run: Run) -> list[str]:
     if old.state == "old" and isinstance(old.data.get("scores"), list):
         return list(old.data["scores"])
     found = [folder.name for folder in layout.subfolders(run.scores) if records.read(folder).state != "none"]
-    return sorted(found, key=_number)
-
-
-def _number(name: str) -> tuple[int, str]:
-    """``10-real`` comes after ``2-clip``."""
-    number = name.partition("-")[0]
-    return (int(number) if number.isdecimal() else 0, name)
+    return sorted(found, key=natural)
 
 
 def _read_step(run: Run, step: str) -> pa.Table:

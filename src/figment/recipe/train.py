@@ -153,8 +153,7 @@ class Evaluate(Strict):
     )
     measures: list[Text] = Field(
         [],
-        description="how else the kept images are judged: recognisability, the share that the untuned classifier calls by"
-        " their class; frechet, the distance to task.real.train in the encoder's features",
+        description="what else to measure, by name, such as recognisability and frechet: see docs/measures.md",
     )
 
     @field_validator("measures")
@@ -177,4 +176,6 @@ class Evaluate(Strict):
 
 def measure_names() -> list[str]:
     """What ``evaluate.measures`` may name."""
-    return ["recognisability", "frechet"]
+    from figment import measures
+
+    return measures.extra()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from figment.report.text import interval, loss, percent, points_interval, quantity, shorten, width
+from figment.report.text import count, interval, loss, percent, points_interval, quantity, shorten, width
 from figment.types import Result
 
 Span = tuple[float, float]
@@ -210,7 +210,7 @@ def key(look: int) -> Markup:
     return Markup(shape).format(look % N_COLOURS, SHAPES[look % len(SHAPES)])
 
 
-def heatmap(confusion: Sequence[Sequence[int]], class_names: Sequence[str]) -> Markup:
+def heatmap(confusion: Sequence[Sequence[float]], class_names: Sequence[str]) -> Markup:
     """The confusion matrix, each row as shares of its true class: right answers in one colour, wrong ones in another."""
     names = [shorten(name, 22) for name in class_names]
     cell = min(52, max(34, 640 // len(names)))
@@ -236,19 +236,19 @@ def heatmap(confusion: Sequence[Sequence[int]], class_names: Sequence[str]) -> M
 
 def shares(parts: Sequence[tuple[str, int, str]]) -> Markup:
     """One stacked bar of (name, count, CSS class) parts."""
-    total = max(1, sum(count for _, count, _ in parts))
+    total = max(1, sum(n for _, n, _ in parts))
     body, start = [], 0.0
-    for name, count, kind in parts:
-        share = 100 * count / total
+    for name, n, kind in parts:
+        share = 100 * n / total
         rect = Markup('<rect class="{}" x="{:.3f}%" width="{:.3f}%" height="100%"><title>{}: {}</title></rect>')
-        body += [rect.format(kind, start, share, shorten(name), count)]
+        body += [rect.format(kind, start, share, shorten(name), n)]
         start += share
-    return _svg("shares", ", ".join(f"{shorten(name)}: {count}" for name, count, _ in parts), _join(body))
+    return _svg("shares", ", ".join(f"{shorten(name)}: {n}" for name, n, _ in parts), _join(body))
 
 
-def bar(count: int, most: int) -> Markup:
-    """A horizontal bar of ``count`` where ``most`` fills the cell."""
-    share = 100 * count / max(1, most)
+def bar(n: int, most: int) -> Markup:
+    """A horizontal bar of ``n`` where ``most`` fills the cell."""
+    share = 100 * n / max(1, most)
     return Markup(
         '<svg class="bar" aria-hidden="true"><rect class="kept" width="{:.3f}%" height="100%" rx="2"/></svg>'
     ).format(share)
@@ -374,14 +374,14 @@ def _column_name(x: float, y: float, name: str) -> Markup:
     return Markup('<text transform="translate({} {}) rotate(-45)">{}</text>').format(x, y, name)
 
 
-def _cell(x: float, y: float, size: int, row: Sequence[int], i: int, j: int, names: Sequence[str]) -> Markup:
+def _cell(x: float, y: float, size: int, row: Sequence[float], i: int, j: int, names: Sequence[str]) -> Markup:
     share = row[j] / max(1, sum(row))
     kind = "right" if i == j else "wrong"
     # the square root lets rare confusions be seen beside a strong diagonal
     rect = Markup(
         '<rect class="{}" x="{}" y="{}" width="{}" height="{}" rx="3" fill-opacity="{:.3f}"><title>{}</title></rect>'
     )
-    title = f"{names[i]} taken for {names[j]}: {row[j]} of {sum(row)} ({percent(share)})"
+    title = f"{names[i]} taken for {names[j]}: {count(row[j])} of {count(sum(row))} ({percent(share)})"
     drawn = rect.format(kind, x + 1, y + 1, size - 2, size - 2, max(0.03, math.sqrt(share)), title)
     if round(100 * share) == 0:
         return drawn

@@ -6,6 +6,7 @@ import json
 import math
 import shlex
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,28 @@ from typing import Any
 import numpy as np
 import yaml
 
-from figment import files
+from figment import measures, records
 from figment.errors import FigmentError
-from figment.images_in import ShardImages, open_shards
+from figment.images_in import ShardImages
+from figment.images_in.shards import open_run_images
+from figment.layout import Run, Study
 from figment.images_in.unreadable import named
 from figment.images_in.verdicts import read_verdicts
-from figment.report.page import NOT_MEASURED, Arm, Comparison, Conclusion, Counts, Curve, Model, Report, Tile, thumbnail
+from figment.report.page import (
+    NOT_MEASURED,
+    Arm,
+    Comparison,
+    Conclusion,
+    Counts,
+    Curve,
+    Model,
+    Number,
+    Report,
+    Tile,
+    thumbnail,
+)
+from figment.report.results import latest_results
+from figment.report.text import measured, percent
 from figment.types import Result
 
 KEPT_TILES, REJECTED_TILES = 80, 40
@@ -33,72 +50,57 @@ FEW_SHOT_SENTENCES = {
     "hurts": "With the generated images the classifier is worse on real images than it is from the few real ones alone.",
     "no evidence": "The test images do not show whether the generated images add to the few real ones: the interval includes zero.",
 }
+NOTHING_TO_COMPARE = (
+    "Trained on the generated images alone, the network is right on {share} of the real test images; guessing would be"
+    " {chance}. It knows nothing before it is trained and there are no few real images, so there is nothing to compare it with."
+)
+UNTRAINED, OWN, REAL_ONLY, REAL_ALL = "top1/zero_shot", "top1/synthetic", "top1/real_only", "top1/real_all"
 REAL_ALONE = "real images alone"
-BASELINES = {
-    "tip_adapter": ("Tip-Adapter", "a cache of the real images beside the zero-shot classifier, no training"),
-    "tip_adapter_f": ("Tip-Adapter-F", "that cache, tuned"),
-    "coop": ("CoOp", "the words around the class names learnt from the real images"),
-    "linear_probe": ("linear probe", "logistic regression on the real images, no words"),
-    "augmented": ("real + augmentation", "the real images, cropped and mirrored at random"),
-}
-
-
-def read_results(folder: Path) -> list[Result]:
-    """All lines of ``results.jsonl``, oldest first; none where there is no such file."""
-    path = folder / "results.jsonl"
-    if not path.is_file():
-        return []
-    with files.legible(path):  # not splitlines: a string in JSON may hold other line ends
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
-    return [Result(**{**row, "ci": tuple(row["ci"]), "seeds": tuple(row["seeds"])}) for row in rows]
-
-
-def latest_results(folder: Path) -> dict[str, Result]:
-    """Metric -> result, of the run that ended last in this folder."""
-    marker = folder / "model" / "stage.json"
-    own = files.read_json(marker)["fingerprint"] if marker.is_file() else None
-    return {r.metric: r for r in read_results(folder) if r.fingerprint == own}
 
 
 def arm_folders(folder: Path) -> list[Path]:
     """The folders of the arms that were run beside this run, in their order."""
-    order = folder / "arms" / "arms.json"
-    return [folder / "arms" / name for name in json.loads(order.read_text())] if order.is_file() else []
+    study = Study(folder)
+    order = study.order_of_arms
+    return [study.arms / name for name in json.loads(order.read_text())] if order.is_file() else []
 
 
 def report_of(folder: Path) -> Report:
     """Read a run folder. Raises FigmentError where it holds no finished run."""
-    if not (folder / "model" / "stage.json").is_file():
+    run = Run(folder)
+    if records.read(run.model).state not in ("finished", "old") or not run.recipe.is_file():
         raise FigmentError(
             f"{folder} holds no finished run. See how far it is with: figment status {folder}. Run its recipe again to finish it."
         )
-    recipe = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
-    images, class_names = open_shards(folder / "images")
-    generator = files.read_json(folder / "images" / "stage.json").get("generator", {})
+    recipe = old_names.current(yaml.safe_load(run.recipe.read_text(encoding="utf-8")))
+    images = open_run_images(run)
+    class_names = images.shards.class_names
+    generator = records.finished(run.images).get("generator", {})
     reasons = read_reasons(folder, images)
     results = {name: _with_class_intervals(r) for name, r in latest_results(folder).items()}
     arms = _arms(folder, recipe, results)
-    own = next((a for a in arms if a.result is results.get("top1/synthetic")), None)
-    missing = _missing(recipe, results)
+    own = next((a for a in arms if a.result is results.get(OWN)), None)
+    baseline = _baseline(results)
     return Report(
         title=f"{folder.resolve().name}: can generated images stand in?",
-        question=_question(recipe, generator, images, class_names),
-        verdict=_conclusion(results),
+        question=_question(folder, recipe, generator, images, class_names),
+        verdict=_conclusion(results, len(class_names)),
         arms=arms,
-        baseline="zero-shot",
+        baseline=baseline,
         curve=_curve(results),
+        also=list(_also(results)),
         caveats=[*_caveats(recipe, results), *_left_out(folder), *_kept_all_the_same(reasons)],
-        comparison=Comparison(arms[0], own, class_names) if own else None,
+        comparison=Comparison(next((a for a in arms if a.name == baseline), None), own, class_names) if own else None,
         kept=_tiles(images, reasons, class_names, recipe, folder, kept=True),
         rejected=_tiles(images, reasons, class_names, recipe, folder, kept=False),
         counts=_counts(folder, images, reasons, class_names),
         history=_history(folder),
-        command=f"figment run {shlex.quote(str(folder / 'recipe.yaml'))} --out {shlex.quote(f'{folder}-again')}",
-        python=f"import figment\n\nfigment.run_recipe(figment.load_recipe({str(folder / 'recipe.yaml')!r}), out={str(folder) + '-again'!r})",
+        command=f"figment run {shlex.quote(str(run.recipe))} --out {shlex.quote(f'{folder}-again')}",
+        python=f"import figment\n\nfigment.run_recipe(figment.load_recipe({str(run.recipe)!r}), out={str(folder) + '-again'!r})",
         settings=yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=120),
         provenance=_provenance(folder),
         models=_models(folder, recipe),
-        missing=missing,
+        missing=_missing(recipe, results),
     )
 
 
@@ -126,14 +128,11 @@ def _with_class_intervals(result: Result) -> Result:
 
 
 def _what(recipe: dict[str, Any]) -> str:
-    prompts, train, filters = (
-        recipe["prompts"],
-        recipe["train"],
-        [f["kind"] for f in recipe["filters"] if f["kind"] != "blank"],
-    )
+    prompts, train = recipe["prompts"], recipe["train"]
+    filters = [f["kind"] for f in recipe["filters"] if f["kind"] != "blank"]
     parts = [f"{recipe['generate']['images_per_class']:,} images a class", f"{prompts['kind']} prompts"]
     parts.append(f"{' + '.join(filters)} filter" if filters else "no filter")
-    soft = train["soft_weight"]
+    soft = train.get("soft_weight", 0)
     parts.append("cross-entropy" if soft == 0 else f"soft targets (weight {soft:g}, T {train['temperature']:g})")
     if recipe["few_shot"]:
         few = recipe["few_shot"]
@@ -146,60 +145,83 @@ def _what(recipe: dict[str, Any]) -> str:
 
 
 def _arms(folder: Path, recipe: dict[str, Any], results: dict[str, Result]) -> list[Arm]:
-    if "top1/zero_shot" not in results:
+    """The untrained classifier, the other runs of the study, what others do with the real images, the recipe's own, the ceiling."""
+    if OWN not in results:
         return []
-    arms = [Arm("zero-shot", "the class names' text features, no images", results["top1/zero_shot"])]
+    shown = {m: measures.known(m) for m in results}
+    between = [m for m, s in shown.items() if s.shown == "arm" and m not in (UNTRAINED, OWN, REAL_ALL)]
+    return [
+        *_described_arms(results, [UNTRAINED]),
+        *_study_arms(folder),
+        *_described_arms(results, between),
+        Arm(recipe["name"], _what(recipe), results[OWN], _difference(results, OWN)),
+        *_described_arms(results, [REAL_ALL]),
+    ]
+
+
+def _described_arms(results: dict[str, Result], metrics: list[str]) -> list[Arm]:
+    """Those of these arms that were measured, as their measures describe them."""
+    there = [(results[m], measures.known(m)) for m in metrics if m in results]
+    names = {UNTRAINED: "zero-shot", REAL_ONLY: REAL_ALONE}
+    return [Arm(names.get(r.metric, m.title), _filled(m.what, r), r, _difference(results, r.metric)) for r, m in there]
+
+
+def _study_arms(folder: Path) -> list[Arm]:
+    """The other runs of one study, each its own recipe's classifier."""
+    arms = []
     for other in arm_folders(folder):
         theirs = {k: _with_class_intervals(r) for k, r in latest_results(other).items()}
-        if "top1/synthetic" in theirs:
-            settings = yaml.safe_load((other / "recipe.yaml").read_text(encoding="utf-8"))
-            arms.append(Arm(settings["name"], _what(settings), theirs["top1/synthetic"], theirs["gain/synthetic"]))
-    arms += _few_shot_arms(results)
-    arms.append(Arm(recipe["name"], _what(recipe), results["top1/synthetic"], results["gain/synthetic"]))
-    if "top1/real_all" in results:
-        n = results["top1/real_all"].details["images"]
-        arms.append(
-            Arm(
-                "all real images",
-                f"the ceiling: {n:,} real training images",
-                results["top1/real_all"],
-                results["gain/real_all"],
-            )
-        )
+        if OWN in theirs:
+            settings = old_names.current(yaml.safe_load(Run(other).recipe.read_text(encoding="utf-8")))
+            arms.append(Arm(settings["name"], _what(settings), theirs[OWN], _difference(theirs, OWN)))
     return arms
 
 
-def _few_shot_arms(results: dict[str, Result]) -> list[Arm]:
-    """What the few real images do without generated ones."""
-    if "top1/real_only" not in results:
-        return []
-    own = results["top1/real_only"]
-    arms = [
-        Arm(
-            REAL_ALONE,
-            f"tuned on the {own.details['images']:,} real images of few_shot",
-            own,
-            results["gain/real_only"],
-        )
-    ]
-    return arms + [
-        Arm(title, what, results[f"top1/{name}"], results[f"gain/{name}"])
-        for name, (title, what) in BASELINES.items()
-        if f"top1/{name}" in results
-    ]
+def _baseline(results: dict[str, Result]) -> str:
+    """The arm that the others are compared with: none where no classifier knows the classes untrained, nor learnt from few real images."""
+    return "zero-shot" if UNTRAINED in results else REAL_ALONE if "gain/over_real_only" in results else ""
 
 
-def _conclusion(results: dict[str, Result]) -> Conclusion:
+def _difference(results: dict[str, Result], metric: str) -> Result | None:
+    """The paired difference of an arm to the baseline, where it was measured."""
+    if UNTRAINED not in results:
+        return results.get("gain/over_real_only") if metric == OWN else None
+    return results.get(metric.replace("top1/", "gain/", 1)) if metric != UNTRAINED else None
+
+
+def _filled(what: str, result: Result) -> str:
+    """The description of a number with what is told in its details; a result without them has no description."""
+    try:
+        return what.format_map(result.details)
+    except (KeyError, ValueError, TypeError):
+        return ""
+
+
+def _also(results: dict[str, Result]) -> Iterator[Number]:
+    """The measured numbers that no other part of the page shows."""
+    explained = {m.name: measure.explains for measure in measures.found().values() for m in measure.metrics}
+    for metric, result in results.items():
+        shown = measures.known(metric)
+        if shown.shown == "row":
+            value, what = measured(result, shown.unit), _filled(shown.what, result)
+            yield Number(shown.title, value, result.n, what, explained.get(metric, ""))
+
+
+def _conclusion(results: dict[str, Result], n_classes: int) -> Conclusion:
     few = "gain/over_real_only" in results
     gain = results.get("gain/over_real_only" if few else "gain/synthetic")
-    if gain is None:
-        return NOT_MEASURED
-    word = "helps" if gain.ci[0] > 0 else "hurts" if gain.ci[1] < 0 else "no evidence"
     rate = results.get("exchange_rate")
     what = "The few real images and the synthetic set together are" if few else "The synthetic set is"
     exchange = f"{what} worth {rate.details['text']} real photographs a class." if rate else ""
-    sentence, against = (FEW_SHOT_SENTENCES[word], REAL_ALONE) if few else (SENTENCES[word], "zero-shot")
-    return Conclusion(word, sentence, gain, exchange, against)  # type: ignore[arg-type]
+    if gain is not None:
+        word = "helps" if gain.ci[0] > 0 else "hurts" if gain.ci[1] < 0 else "no evidence"
+        sentence, against = (FEW_SHOT_SENTENCES[word], REAL_ALONE) if few else (SENTENCES[word], "zero-shot")
+        return Conclusion(word, sentence, gain, exchange, against)  # type: ignore[arg-type]
+    if OWN not in results:
+        return NOT_MEASURED
+    share = percent(results[OWN].value)
+    sentence = NOTHING_TO_COMPARE.format(share=share, chance=percent(1 / n_classes).replace(".0 %", " %"))
+    return Conclusion("not compared", sentence, None, exchange)
 
 
 def _curve(results: dict[str, Result]) -> Curve | None:
@@ -214,14 +236,14 @@ def _curve(results: dict[str, Result]) -> Curve | None:
     inside = min(shots) <= rate.value <= max(shots)
     return Curve(
         dict(sorted(shots.items())),
-        results["top1/synthetic"],
+        results[OWN],
         rate.value if inside else None,
         rate.ci if inside else None,
     )
 
 
 def _question(
-    recipe: dict[str, Any], generator: dict[str, Any], images: ShardImages, class_names: list[str]
+    folder: Path, recipe: dict[str, Any], generator: dict[str, Any], images: ShardImages, class_names: list[str]
 ) -> list[tuple[str, str]]:
     g, task, few = recipe["generate"], recipe["task"], recipe["few_shot"]
     real = task["real"]
@@ -237,14 +259,15 @@ def _question(
         ("Images", f"{len(images):,} ({g['images_per_class']:,} a class)"),
         ("Filters", ", ".join(f["kind"] for f in recipe["filters"]) or "none"),
         *([("Few-shot", few_shot)] if few_shot else []),
-        ("Classifier", f"{recipe['train']['encoder']} with a tuned head, {recipe['train']['seeds']} seeds"),
+        ("Classifier", f"{_classifier(folder, recipe)}, {recipe['train']['seeds']} seeds"),
         ("Real images", "; ".join(f"{split}: {where}" for split, where in real.items() if where) or "none"),
     ]
 
 
 def _caveats(recipe: dict[str, Any], results: dict[str, Result]) -> list[str]:
     caveats = []
-    if "starter" in (recipe["generate"].get("model"), recipe["train"]["encoder"].split("/")[0]):
+    models = (recipe["generate"].get("model"), recipe["train"].get("encoder"))
+    if any((model or "").split("/")[0] == "starter" for model in models):
         caveats.append(
             "The starter is a scale model: it shows that the method and the machinery work, not what large models reach."
         )
@@ -256,18 +279,20 @@ def _caveats(recipe: dict[str, Any], results: dict[str, Result]) -> list[str]:
     if few and results:
         which = f"the split {few['split']}" if few["split"] else f"one draw of {few['shots']} a class"
         caveats.append(f"The real images that were learnt from are {which}: others would give other numbers.")
-    if recipe["train"]["select"] == "test_best":
+    if recipe["train"].get("select") == "test_best":
         caveats.append("The epoch was chosen on the test images: the numbers are too good.")
     if "exchange_rate" in results:
         caveats.append(
-            "The exchange rate holds for this encoder, this way of tuning and photographs like those of the training folder."
+            "The exchange rate holds for this way of training and photographs like those of the training folder."
         )
     return caveats
 
 
 def _left_out(folder: Path) -> list[str]:
     """A sentence for each split of real images that some could not be read of."""
-    unreadable = files.read_json(folder / "model" / "stage.json").get("unreadable", {})
+    run = Run(folder)
+    told = records.read(folder).data if records.read(run.model).state != "old" else records.finished(run.model)
+    unreadable = told.get("unreadable", {})
     return [
         f"{len(images):,} real {split} images could not be read and were left out: {named(images)}."
         for split, images in unreadable.items()
@@ -293,7 +318,7 @@ def _kept_all_the_same(reasons: list[tuple[str, str, dict[str, float]]]) -> list
 def _missing(recipe: dict[str, Any], results: dict[str, Result]) -> dict[str, str]:
     missing = {}
     real = recipe["task"]["real"]
-    if not results:
+    if OWN not in results:
         missing["arms"] = "No real test images were given (task.real.test), so nothing was measured."
     elif "exchange_rate" not in results:
         why = (
@@ -324,7 +349,7 @@ def _tiles(
 
 
 def _counts(folder: Path, images: ShardImages, reasons: list, class_names: list[str]) -> Counts:
-    stage = files.read_json(folder / "images" / "stage.json")["counts"]
+    stage = records.finished(Run(folder).images)["counts"]
     rejected = Counter((filter, reason) for filter, reason, _ in reasons if filter)
     kept = [i for i, (filter, _, _) in enumerate(reasons) if not filter]
     by_class = Counter(class_names[images.labels[i]] for i in kept)
@@ -335,34 +360,41 @@ def _counts(folder: Path, images: ShardImages, reasons: list, class_names: list[
 
 
 def _history(folder: Path) -> dict[str, list[float]]:
-    loss = files.read_json(folder / "model" / "stage.json")["history"]["loss"]
-    return {"loss": [x for x in loss if math.isfinite(x)]}
+    losses = records.finished(Run(folder).model).get("history", {}).get("loss", [])
+    finite = [x for x in losses if math.isfinite(x)]
+    return {"loss": finite} if finite else {}
 
 
 def _provenance(folder: Path) -> list[tuple[str, str]]:
-    images, model = (files.read_json(folder / stage / "stage.json") for stage in ("images", "model"))
+    run = Run(folder)
+    images, model = records.finished(run.images), records.finished(run.model)
     rows = [
         ("Made on", images["device"]),
         ("Generation", f"{images['seconds']:,.0f} s, {images['peak_memory_mb']:,} MB at most"),
     ]
     rows.append(("Training and evaluation", f"{model['seconds']:,.0f} s, {model['peak_memory_mb']:,} MB at most"))
     rows += [
-        (f"Fingerprint of {stage}", files.read_json(folder / stage / "stage.json")["fingerprint"])
-        for stage in ("prompts", "images", "model")
+        (f"Fingerprint of {stage}", records.finished(where)["fingerprint"])
+        for stage, where in (("prompts", run.prompts), ("images", run.images), ("model", run.model))
     ]
     return [*rows, ("Versions", ", ".join(f"{k} {v}" for k, v in model["versions"].items()))]
 
 
+def _classifier(folder: Path, recipe: dict[str, Any]) -> str:
+    """What learnt, and on top of what: ``CLIP head on starter/clip``."""
+    learner = records.finished(Run(folder).model).get("learner", "CLIP head")
+    train = recipe["train"]
+    of = train.get("encoder") or train.get("architecture")
+    return f"{learner} on {of}" if train.get("encoder") else f"{learner} {of}" if of else learner
+
+
 def _models(folder: Path, recipe: dict[str, Any]) -> list[Model]:
-    stage = files.read_json(folder / "images" / "stage.json")
-    head = json.loads((folder / "model" / "head.json").read_text(encoding="utf-8"))
-    licence = stage.get("generator", {}).get("licence") or "see the model's card"
+    run = Run(folder)
+    images, model = records.finished(run.images), records.finished(run.model)
+    generator = images.get("generator", {})
+    licence, unknown = generator.get("licence"), "see the model's card"
+    name = generator.get("model", recipe["generate"]["kind"])
     return [
-        Model(
-            "generator",
-            stage.get("generator", {}).get("model", recipe["generate"]["kind"]),
-            licence,
-            stage["inputs"].get("generator", ""),
-        ),
-        Model("classifier and filter", head["encoder"], "see the model's card", head["encoder_fingerprint"]),
+        Model("generator", name, licence or unknown, images["inputs"].get("generator", "")),
+        Model("classifier", _classifier(folder, recipe), unknown, model["fingerprint"]),
     ]

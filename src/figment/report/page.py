@@ -32,6 +32,7 @@ SECTIONS = {
     "question": "Question",
     "arms": "Results",
     "curve": "Worth",
+    "also": "Also measured",
     "caveats": "Caveats",
     "comparison": "Classes",
     "kept": "Kept",
@@ -49,7 +50,7 @@ class Conclusion:
     """The answer. ``difference`` is what the word rests on (accuracy gained over the baseline, a share of one, with its interval);
     ``exchange`` is the sentence with the exchange rate. Without one, ``Report.missing["exchange"]`` may say why."""
 
-    word: Literal["helps", "hurts", "no evidence", "not measured"]
+    word: Literal["helps", "hurts", "no evidence", "not measured", "not compared"]
     sentence: str
     difference: Result | None = None
     exchange: str = ""
@@ -71,6 +72,17 @@ class Arm:
 
 
 @dataclass(frozen=True)
+class Number:
+    """A measured number that is no arm: its name, its value with unit and interval, ``n``, what it is of, and what it says."""
+
+    title: str
+    value: str
+    n: int
+    what: str = ""
+    explains: str = ""
+
+
+@dataclass(frozen=True)
 class Curve:
     """What the synthetic images are worth in real ones.
 
@@ -87,10 +99,10 @@ class Curve:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two arms class by class. Uses their ``per_class`` and ``details["per_class_ci"]`` ({name: [low, high]}), and for the confusion
+    """Two arms class by class, or only where one goes wrong: ``before`` None. Uses their ``per_class`` and ``details["per_class_ci"]`` ({name: [low, high]}), and for the confusion
     matrix ``after.result.details["confusion"]`` (counts, ``[true][predicted]`` in the order of ``class_names``)."""
 
-    before: Arm
+    before: Arm | None
     after: Arm
     class_names: Sequence[str]
 
@@ -143,8 +155,11 @@ class Report:
         tuple[str, str]
     ] = ()  # (label, text): classes, prompts, generator, number of images, filters, test images...
     arms: Sequence[Arm] = ()
-    baseline: str = "zero-shot"  # what the arms' differences are measured against
+    baseline: str = (
+        "zero-shot"  # what the arms' differences are measured against; empty where there is nothing to compare with
+    )
     curve: Curve | None = None
+    also: Sequence[Number] = ()
     caveats: Sequence[str] = ()  # what the numbers do not say, a sentence or two each
     comparison: Comparison | None = None
     kept: Sequence[Tile] = ()
@@ -235,6 +250,8 @@ def write(report: Report, path: Path) -> None:
 
 def class_rows(comparison: Comparison) -> list[ClassRow]:
     """One row for each class that both arms measured, the largest gain first."""
+    if comparison.before is None:
+        return []
     before, after = comparison.before.result, comparison.after.result
     names = [name for name in after.per_class if name in before.per_class]
     rows = [
@@ -243,8 +260,8 @@ def class_rows(comparison: Comparison) -> list[ClassRow]:
     return sorted(rows, key=lambda row: -row.gain)
 
 
-def confused_pairs(confusion: Sequence[Sequence[int]], most: int = MAX_PAIRS) -> list[tuple[int, int, int, float]]:
-    """(true class, predicted class, count, share of the true class) of wrong answers, the most frequent first."""
+def confused_pairs(confusion: Sequence[Sequence[float]], most: int = MAX_PAIRS) -> list[tuple[int, int, float, float]]:
+    """(true class, predicted class, count (a mean over seeds), share of the true class) of wrong answers, the most frequent first."""
     pairs = [(i, j, n, n / sum(row)) for i, row in enumerate(confusion) for j, n in enumerate(row) if i != j and n]
     return sorted(pairs, key=lambda pair: -pair[2])[:most]
 
@@ -261,7 +278,7 @@ def _by_label(tiles: Sequence[Tile]) -> dict[str, list[Tile]]:
     return shelves
 
 
-def _confusion(comparison: Comparison) -> Sequence[Sequence[int]]:
+def _confusion(comparison: Comparison) -> Sequence[Sequence[float]]:
     confusion = comparison.after.result.details.get("confusion", [])
     if len(confusion) and {len(confusion), *map(len, confusion)} != {len(comparison.class_names)}:
         raise ValueError(

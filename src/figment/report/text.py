@@ -62,6 +62,27 @@ def quantity(value: float) -> str:
     return f"{value / 1e6:g} M" if value >= 1e6 else f"{value:,.0f}" if value >= 1e4 else f"{value:g}"
 
 
+def in_unit(value: float, unit: str) -> str:
+    """A measured number as its unit is written, without the unit: ``78.4`` of a share, ``+4.3`` of points, ``0.123``, ``16``."""
+    if unit in ("share", "points"):
+        return number(value) if unit == "share" else signed(value)
+    if math.isinf(value):
+        return "∞"
+    return quantity(round(value, 1)) if unit == "images a class" else plain(value)
+
+
+def measured(result: Result, unit: str) -> str:
+    """A measured number, its unit, and its 95 % interval: ``0.123 (0.101 to 0.145)``, ``78.4 % (77.6 to 79.2)``."""
+    low, high = (in_unit(end, unit) for end in result.ci)
+    after = {"share": " %", "points": " points", "images a class": " images a class"}.get(unit, "")
+    return f"{in_unit(result.value, unit)}{after} ({low} to {high})"
+
+
+def count(value: float) -> str:
+    """How many images, which may be a mean over seeds: ``1,234``, ``227.7``."""
+    return f"{value:,.1f}".removesuffix(".0")
+
+
 def duration(seconds: float) -> str:
     """A time in the unit that suits it: ``48 s``, ``35 minutes``, ``2.5 hours``."""
     if not math.isfinite(seconds):

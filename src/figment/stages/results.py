@@ -14,7 +14,9 @@ import pyarrow.parquet as pq
 
 from figment import files, machine, measures, records
 from figment.layout import Run
+from figment.measures.trial import Trial
 from figment.records import Record, Written
+from figment.report.csv import write_results
 from figment.report.results import is_result, read_results, result_lines
 from figment.shots import write_split
 from figment.stages.model import ModelStage, shown
@@ -62,7 +64,7 @@ class Results(Stage):
         test = ctx.readable("test")
         if test is not None:
             files.write_atomic(ctx.run.folder / "predictions.parquet", _predictions(test, measured.predictions))
-        measures.write_csv(results, ctx.run.results_csv)
+        write_results({r.metric: r for r in results}, ctx.run.results_csv)
         record.finish(
             _written(ctx.run), unreadable=ctx.unreadable, counts={"results": len(results)}, **started.record()
         )
@@ -108,12 +110,13 @@ class Results(Stage):
 # ---- what there is to measure ----------------------------------------------------------------------------------------
 
 
-def trial(ctx: Context) -> measures.Trial:
+def trial(ctx: Context) -> Trial:
     """What measures may ask for."""
-    return measures.Trial(
+    return Trial(
         recipe=ctx.recipe,
         learner=ctx.learner,
         models=lambda: ctx.models,
+        facts=records.read(ctx.run.model).data.get("facts", {}),
         kept=ctx.kept,
         test=ctx.readable("test"),
         train=ctx.readable("train") if "train" in measures.splits_needed(ctx.recipe) else None,

@@ -11,23 +11,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import combinations
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from scipy.special import stdtrit
 
-from figment import files, layout, records
+from figment import files, layout, measures, records
 from figment.context import Context
 from figment.engines import Engine
 from figment.errors import FigmentError, nearest
 from figment.evaluate.accuracy import interval, paired_difference
 from figment.forecast import forecast
 from figment.layout import Run, Study
-from figment.measure import measured_by
+from figment.measures.measure import OLD_METRICS
 from figment.progress import console
 from figment.recipe import Recipe
 from figment.recipe.table import Table
-from figment.recipe.train import Baseline
 from figment.records import Record, Written
 from figment.report.table import Cell, Ordering, Printed, TablePage, conclusion, markdown, write
 from figment.report.text import duration
@@ -38,8 +37,6 @@ from figment.types import Result
 from figment.words import printable
 
 TOP1 = "top1/"
-# Measured where a cell shows them.
-ASKED_FOR = ("top1/real_all", "exchange_rate", "top1/real_<shots>", "frechet", "recognised")
 
 
 @dataclass(frozen=True)
@@ -174,9 +171,10 @@ def _groups(recipe: Recipe) -> list[Group]:
         for column, of_column in table.columns.items():
             changes = {**of_row, **of_column}
             metric = str(changes.pop("metric", table.metric))
+            metric = OLD_METRICS.get(metric, metric)
             where = f"the cell {row[:60]!r} / {column[:60]!r}"
             own = recipe.changed({"table": None, **changes}, where)
-            _check_metric(metric, own.changed(_evaluate({metric}), where), where)
+            _check_metric(metric, own.changed(measures.settings_for({metric}), where), where)
             key = records.fingerprint(own.model_dump(mode="json"))
             cells.setdefault(key, {})[row, column] = metric
             resolved[key] = own
@@ -184,7 +182,7 @@ def _groups(recipe: Recipe) -> list[Group]:
     for key, own_cells in cells.items():
         name = " / ".join(next(iter(own_cells)))
         own = resolved[key].changed(
-            {"name": name[:200], **_evaluate(set(own_cells.values()))}, f"the cell {name[:120]!r}"
+            {"name": name[:200], **measures.settings_for(set(own_cells.values()))}, f"the cell {name[:120]!r}"
         )
         groups.append(Group(name, own, own_cells))
     return groups
@@ -192,9 +190,9 @@ def _groups(recipe: Recipe) -> list[Group]:
 
 def _check_metric(metric: str, own: Recipe, where: str) -> None:
     """Raise FigmentError for a metric that the cell's run would not have."""
-    known = measured_by(own)
-    if metric in known:
+    if metric in measures.metrics(own):
         return
+    known = measures.possible(own)
     places = {"train": own.task.real.train, "test": own.task.real.test, "few_shot": own.few_shot}
     lacking = [
         f"task.real.{name}" if name in ("train", "test") else name for name, value in places.items() if not value
@@ -202,7 +200,7 @@ def _check_metric(metric: str, own: Recipe, where: str) -> None:
     hint = f" Some need {', '.join(lacking)}, which the cell has not." if lacking else ""
     raise FigmentError(
         f"The table wants {metric[:60]!r} of {where}, and that is not measured.{nearest(metric, known)} What can be"
-        f" measured: {', '.join([*known, *ASKED_FOR])}.{hint}"
+        f" measured: {', '.join(known)}.{hint}"
     )
 
 
@@ -240,17 +238,6 @@ def _folders(out: Path, number: int, group: Group, seed: int, own: Recipe) -> tu
     return study.cells / folder_name(number, group.name) / f"seed-{seed}", study.sets / images_key(own)
 
 
-def _evaluate(metrics: set[str]) -> dict[str, Any]:
-    """The settings under which a run measures these metrics."""
-    of_curve = any(m == "exchange_rate" or m.removeprefix(f"{TOP1}real_").isdigit() for m in metrics)
-    return {
-        "evaluate.real_all": bool(metrics & {"top1/real_all", "gain/real_all"}),
-        "evaluate.exchange_rate": of_curve,
-        "evaluate.baselines": [name for name in get_args(Baseline) if metrics & {f"{TOP1}{name}", f"gain/{name}"}],
-        "evaluate.fidelity": bool(metrics & {"frechet", "recognised"}),
-    }
-
-
 # ---- what came of it -------------------------------------------------------------------------------------------------
 
 
@@ -286,7 +273,7 @@ def _measured(runs: list[tuple[Result, np.ndarray | None]], task: str) -> Measur
 def _cell(cell: Measured) -> Cell:
     values = np.array([r.value for r in cell.results])
     n = cell.results[0].n
-    if cell.results[0].metric.startswith(TOP1) or cell.results[0].metric == "recognised":
+    if measures.known(cell.results[0].metric).unit == "share":
         ci = interval(values, n)
     elif len(values) == 1:
         ci = cell.results[0].ci
@@ -299,7 +286,9 @@ def _cell(cell: Measured) -> Cell:
 def _page(
     recipe: Recipe, table: Table, cells: dict[tuple[str, str], Measured], command: str, seconds: float
 ) -> TablePage:
-    plain = frozenset(column for (_, column), cell in cells.items() if not _is_share(cell.results[0].metric))
+    plain = frozenset(
+        column for (_, column), cell in cells.items() if not measures.known(cell.results[0].metric).is_share
+    )
     caption = "One seed. 95 % intervals, over the test images alone."
     if table.seeds > 1:
         caption = f"{table.seeds} seeds a cell: other images, other shots, another training. 95 % intervals."
@@ -313,7 +302,7 @@ def _page(
         printed=[Printed(row, values) for row, values in table.printed.items()],
         unit="plain" if plain == set(table.columns) else "percent",
         plain=plain,
-        lower_is_better=frozenset(table.lower_is_better),
+        lower_is_better=_lower_is_better(table, cells),
         orderings=list(_orderings(table, cells)),
         notes=list(table.notes),
         seeds=table.seeds,
@@ -325,18 +314,23 @@ def _page(
     )
 
 
-def _is_share(metric: str) -> bool:
-    return metric.startswith((TOP1, "gain/")) or metric == "recognised"
+def _lower_is_better(table: Table, cells: dict[tuple[str, str], Measured]) -> frozenset[str]:
+    """The columns in which less is better: by what they show, or because the recipe says so."""
+    of_column: dict[str, list[bool]] = {}
+    for (_, column), cell in cells.items():
+        of_column.setdefault(column, []).append(measures.known(cell.results[0].metric).lower_is_better)
+    return frozenset(table.lower_is_better) | {column for column, lower in of_column.items() if all(lower)}
 
 
 def _orderings(table: Table, cells: dict[tuple[str, str], Measured]) -> Iterator[Ordering]:
     """Every order of two cells, of one row or of one column, that the printed numbers agree on, and what became of it."""
     # Where a paper prints rows that are run, the others of ours have no counterpart in it.
     run_and_printed = table.printed.keys() & table.rows.keys()
+    lower = _lower_is_better(table, cells)
     for row in table.rows:
         own = [row] if row in table.printed else [] if run_and_printed else list(table.printed)
         for a, b in combinations(table.columns, 2):
-            less = [column in table.lower_is_better for column in (a, b)]
+            less = [column in lower for column in (a, b)]
             if less[0] == less[1] and _comparable(cells[row, a], cells[row, b]):
                 differences = [
                     table.printed[r][b] - table.printed[r][a] for r in own if {a, b} <= table.printed[r].keys()
@@ -344,7 +338,7 @@ def _orderings(table: Table, cells: dict[tuple[str, str], Measured]) -> Iterator
                 sign = -1 if less[0] else 1
                 yield from _ordering("columns", row, a, b, differences, cells[row, a], cells[row, b], sign)
     for column in table.columns:
-        sign = -1 if column in table.lower_is_better else 1
+        sign = -1 if column in lower else 1
         for a, b in combinations(table.rows, 2):
             both = [table.printed.get(row, {}).get(column) for row in (a, b)]
             if None not in both and _comparable(cells[a, column], cells[b, column]):

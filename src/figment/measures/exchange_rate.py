@@ -1,0 +1,85 @@
+"""How many real images a class the generated ones are worth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from figment.errors import FigmentError
+from figment.measures.measure import Measure, Metric
+from figment.types import Result, Training
+
+if TYPE_CHECKING:
+    from figment.measures.trial import Trial
+    from figment.recipe import Recipe
+    from figment.types import Images
+
+OF_CURVE = "top1/real_"
+
+
+def names(recipe: Recipe) -> list[str]:
+    """As far as the recipe tells: points above the size of the smallest class fall away."""
+    return ["exchange_rate", *(f"{OF_CURVE}{k}" for k in sorted(set(recipe.evaluate.shots)))]
+
+
+def settings(metrics: set[str]) -> dict[str, Any]:
+    of_curve = any(m == "exchange_rate" or m.removeprefix(OF_CURVE).isdigit() for m in metrics)
+    return {"evaluate.exchange_rate": of_curve}
+
+
+def check(recipe: Recipe, given: Mapping[str, Images]) -> None:
+    if "train" not in given:
+        return
+    smallest = int(np.bincount(given["train"].labels, minlength=len(recipe.task.class_names)).min())
+    if smallest < min(recipe.evaluate.shots):
+        raise FigmentError(
+            f"evaluate.shots starts at {min(recipe.evaluate.shots)} real images of each class, and the smallest class in"
+            f" task.real.train has {smallest}. Give more images, add a smaller number to evaluate.shots, or set"
+            " evaluate.exchange_rate: false."
+        )
+
+
+def take(trial: Trial) -> Iterator[Result]:
+    from figment.evaluate.accuracy import correctness
+    from figment.evaluate.exchange_rate import Curve, curve_draws, exchange_rate
+
+    evaluate, train, seed = trial.recipe.evaluate, trial.train, trial.recipe.seed
+    assert train is not None
+    labels = trial.real_test.labels
+    draws, shots, note = curve_draws(train.labels, len(trial.class_names), evaluate.shots, evaluate.draws, seed)
+    found = trial.predictions([Training(real=train.take(d.chosen), seed=d.seed) for d in draws])
+    right = (found == labels).reshape(evaluate.draws, len(shots), len(labels))
+    untrained = None if trial.of_untrained is None else correctness(trial.of_untrained, labels)[0]
+    yield from (_point(right[:, i], k) for i, k in enumerate(shots))
+    rate = exchange_rate(Curve(shots, right, untrained, note), correctness(trial.of_models, labels), seed=seed)
+    yield replace(rate, metric="exchange_rate")
+
+
+def _point(correct: np.ndarray, shots: int) -> Result:
+    """Accuracy after ``shots`` real images a class, mean over draws: ``correct`` bool (draws, n)."""
+    from figment.evaluate.accuracy import interval
+
+    shares, n = correct.mean(1), correct.shape[1]
+    details = {"per_seed": shares.tolist()}
+    return Result(f"{OF_CURVE}{shots}", float(shares.mean()), n, interval(shares, n), details=details)
+
+
+MEASURE = Measure(
+    name="exchange_rate",
+    explains="Real images alone are learnt from at growing numbers a class, several draws each; where the recipe's accuracy meets"
+    " that curve is what its generated images are worth (`evaluate.exchange_rate`, `shots`, `draws`). 0 means less than"
+    " the smallest number, infinity more than the largest.",
+    metrics=(
+        Metric("exchange_rate", "worth in real images a class", "images a class", shown="elsewhere"),
+        Metric(f"{OF_CURVE}<k>", "top-1, <k> real images a class", shown="elsewhere"),
+    ),
+    take=take,
+    needs=frozenset({"test", "train"}),
+    asked=lambda recipe: recipe.evaluate.exchange_rate,
+    settings=settings,
+    names=names,
+    check=check,
+)

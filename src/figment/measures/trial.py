@@ -1,0 +1,130 @@
+"""What a measure may ask for: each thing is made once, when it is first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from figment.evaluate.accuracy import accuracy, correctness, paired_difference, predicted
+from figment.records import fingerprint
+from figment.types import Images, Learner, Model, Result, Training
+
+if TYPE_CHECKING:
+    from figment.encoders import Features
+    from figment.recipe import Recipe
+
+
+def clip_head_baseline(name: str, learner: Learner) -> Learner:
+    """Another way to learn from few real images, on the features of the same encoder."""
+    from figment.learners.clip_head.baselines import baseline
+
+    return baseline(name, learner)
+
+
+@dataclass
+class Trial:
+    """A trained recipe, the real images it is judged on, and the learner to train others with.
+
+    Args:
+        models: gives the recipe's, one a training seed; asked only where what they predict is not remembered.
+        facts: what the first of them has to say of itself.
+        kept: the generated images they learnt from.
+        test: real test images; None where the task has none, as the others.
+        train: all real training images there are; only there if a measure needs it.
+        shots: those of few_shot.
+        features: of images, by content; of the encoder of that name, or (None) of the recipe's own.
+        remember: gives the array that belongs to a JSON-able key, and makes it where it is not known yet. The key holds
+            everything the array depends on, so that runs which differ elsewhere can share it.
+        baseline: the learner that a name of ``evaluate.baselines`` stands for.
+    """
+
+    recipe: Recipe
+    learner: Learner
+    models: Callable[[], Sequence[Model]]
+    kept: Images
+    test: Images | None
+    train: Images | None
+    shots: Images | None
+    features: Callable[[str | None], Features]
+    remember: Callable[[Any, Callable[[], np.ndarray]], np.ndarray] = lambda key, make: make()
+    baseline: Callable[[str, Learner], Learner] = clip_head_baseline
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    recorded: dict[str, np.ndarray] = field(default_factory=dict)  # metric -> predictions, int (S, n)
+
+    @property
+    def class_names(self) -> list[str]:
+        return self.recipe.task.class_names
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Of the recipe's trainings."""
+        return self.recipe.training_seeds
+
+    @cached_property
+    def untrained(self) -> Model | None:
+        """The classifier before any image was seen, where the learner has one."""
+        return self.learner.untrained()
+
+    @cached_property
+    def of_untrained(self) -> np.ndarray | None:
+        """What it takes the test images for: int (1, n)."""
+        return None if self.untrained is None else self._read([self.untrained])
+
+    @cached_property
+    def of_models(self) -> np.ndarray:
+        """What the recipe's models take the test images for: int (S, n)."""
+        trainings = [Training(self.kept, self.shots, seed) for seed in self.seeds]
+        return self.remember(self._key(self.learner, trainings), lambda: self._read(self.models()))
+
+    @cached_property
+    def of_shots_alone(self) -> np.ndarray:
+        """The same of models that learnt from the shots and nothing else."""
+        return self.predictions([Training(real=self.shots, seed=seed) for seed in self.seeds])
+
+    def predictions(self, trainings: Sequence[Training], learner: Learner | None = None) -> np.ndarray:
+        """Train and read the test images: int32 (k, n), the class each is taken for after each of k trainings."""
+        learner = learner or self.learner
+        return self.remember(self._key(learner, trainings), lambda: self._read(learner.learn_many(trainings)))
+
+    def _key(self, learner: Learner, trainings: Sequence[Training]) -> dict[str, Any]:
+        """Everything that predictions depend on, and nothing else."""
+        return {
+            "learner": [learner.name, learner.fingerprint],
+            "trainings": [[_content(t.synthetic), _content(t.real), t.seed] for t in trainings],
+            "test": fingerprint(list(self.real_test.digests)),
+        }
+
+    @property
+    def real_test(self) -> Images:
+        """The test images. Only measures that need "test" may ask."""
+        assert self.test is not None
+        return self.test
+
+    def accuracy(
+        self, metric: str, predictions: np.ndarray, seeds: Sequence[int] | None = None, **details: Any
+    ) -> Result:
+        """Top-1 of predictions, int (S, n), which are recorded; ``seeds`` None = the recipe's."""
+        self.recorded[metric] = predictions
+        seeds = self.seeds if seeds is None else seeds
+        result = accuracy(predictions, self.real_test.labels, self.class_names, metric, seeds)
+        return replace(result, details={**result.details, **details})
+
+    def gain(self, metric: str, before: np.ndarray, after: np.ndarray) -> Result:
+        """By how much the second predictions are more often right, paired by image and seed."""
+        first, second = (correctness(one, self.real_test.labels) for one in (before, after))
+        return paired_difference(first, second, metric, self.seeds)
+
+    def over_untrained(self, metric: str, after: np.ndarray) -> list[Result]:
+        """The gain over the untrained classifier; none where there is no such classifier."""
+        return [] if self.of_untrained is None else [self.gain(metric, self.of_untrained, after)]
+
+    def _read(self, models: Any) -> np.ndarray:
+        return np.stack([predicted(model.logits(self.real_test)) for model in models])
+
+
+def _content(images: Images | None) -> str | None:
+    return None if images is None else fingerprint([list(images.digests), images.labels.tolist()])

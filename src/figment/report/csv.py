@@ -1,0 +1,37 @@
+"""The measured numbers of a run as a table for spreadsheets."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+from figment import files, measures
+from figment.types import Result
+from figment.words import printable
+
+COLUMNS = ("metric", "title", "value", "low", "high", "n", "unit", "seeds")
+FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the start of one
+
+
+def write_results(results: Mapping[str, Result], path: Path) -> None:
+    """A line for each result, with its 95 % interval from ``low`` to ``high``.
+
+    Values are those of ``results.jsonl``: shares and their differences are not in per cent; ``inf`` is more than was measured.
+    Texts that a spreadsheet would take for a formula begin with an apostrophe.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for result in results.values():
+        shown = measures.known(result.metric)
+        seeds = " ".join(map(str, result.seeds))
+        words = [_word(result.metric), _word(shown.title)]
+        writer.writerow([*words, result.value, *result.ci, result.n, shown.unit, _word(seeds)])
+    files.write_atomic(path, text.getvalue().encode())
+
+
+def _word(text: str) -> str:
+    line = " ".join(printable(text).split())
+    return f"'{line}" if line.startswith(FORMULAS) else line

@@ -1,0 +1,53 @@
+"""The measured numbers of a run folder, also of an older version."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from figment import files, records
+from figment.layout import Run
+from figment.measures.measure import OLD_METRICS
+from figment.types import Result
+
+#: What version 0.1 called details. Read for one version.
+OLD_DETAILS = {"pictures": "images"}
+
+
+def read_results(folder: Path) -> list[Result]:
+    """All lines of ``results.jsonl``, oldest first; none where there is no such file."""
+    path = Run(folder).results
+    if not path.is_file():
+        return []
+    with files.legible(path):  # not splitlines: a string in JSON may hold other line ends
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+    return [_result(row) for row in rows]
+
+
+def latest_results(folder: Path) -> dict[str, Result]:
+    """Metric -> result, of the run that ended last in this folder."""
+    run = Run(folder)
+    found = records.read(run.model)
+    own = (found if found.state == "old" else records.read(folder)).data.get("fingerprint")
+    return {r.metric: r for r in read_results(folder) if r.fingerprint == own}
+
+
+def _result(row: dict[str, Any]) -> Result:
+    details = {OLD_DETAILS.get(name, name): value for name, value in row.get("details", {}).items()}
+    metric = OLD_METRICS.get(row["metric"], row["metric"])
+    changed = {"metric": metric, "ci": tuple(row["ci"]), "seeds": tuple(row["seeds"]), "details": details}
+    return Result(**{**row, **changed})
+
+
+def result_lines(folder: Path) -> list[str]:
+    path = Run(folder).results
+    return [] if not path.is_file() else path.read_text(encoding="utf-8", errors="replace").split("\n")
+
+
+def is_result(line: str) -> bool:
+    """Whether a line of results.jsonl is one, or empty."""
+    try:
+        return not line.strip() or {"metric", "value", "n", "ci"} <= set(json.loads(line))
+    except (ValueError, TypeError):
+        return False

@@ -31,6 +31,7 @@ from figment.integrity import (
     stage_of,
 )
 from figment.recipe import Recipe, validate
+from figment.recipe.unfingerprinted import identity
 from figment.shots import read_ids
 from figment.store import FORMAT_VERSION, Stage
 

@@ -118,7 +118,7 @@ class LearnerPlugin(Plugin, LearnerSettings):
     def build(self, given: Given) -> Learner:
         from figment.seam import PluginLearner, load
 
-        return PluginLearner(load(self.kind, self.options, given))
+        return PluginLearner(load(self.kind, self.options, given), len(given.task.class_names))
 
 
 def epoch_images(select: str, given: Given) -> Images | None:

@@ -16,8 +16,8 @@ import pytest
 
 from figment.errors import FigmentError
 from figment.generate.stage import make_rows
+from figment.plugins.generator import PluginRaised
 from figment.recipe import validate
-from figment.seam import PluginRaised
 from figment.types import Prompt, Sample, Training, Verdict
 
 NAMES = ["cat", "dog"]

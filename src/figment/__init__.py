@@ -82,6 +82,10 @@ __all__ = list(_WHERE)
 
 def __getattr__(name: str) -> Any:
     if name not in _WHERE:
+        from figment._old_names import NAMES, old_name
+
+        if name in NAMES:
+            return old_name(name, _WHERE)
         raise AttributeError(f"module 'figment' has no attribute {name!r}")
     return getattr(import_module(f"figment.{_WHERE[name]}"), name)
 

@@ -12,6 +12,7 @@ from figment.errors import FigmentError
 from figment.files import as_path
 from figment.layout import SCRATCH, Run, Study
 from figment.recipe import Recipe, validate
+from figment.recipe.old_names import renewed
 from figment.stages import stages_of
 from figment.stages.images.verify import note_images, verify_images
 from figment.stages.prompts import Prompts
@@ -79,7 +80,7 @@ def recipe_of(run: Run) -> Recipe:
     """The recipe of a run, local or remote. Raises FigmentError where it is missing or damaged."""
     path = run.recipe
     try:
-        return validate(yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
+        return validate(renewed(yaml.safe_load(path.read_text(encoding="utf-8"))), str(path))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = "it is not there" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())[:200]
         raise FigmentError(

@@ -193,7 +193,8 @@ class FilterPlugin(Plugin, FilterSettings):
     """Your own filter: ``kind: package.module:Name``, called with ``options``."""
 
     def build(self, given: Given) -> types.Filter:
-        from figment.seam import PluginFilter, load
+        from figment.plugins.filter import PluginFilter
+        from figment.plugins.load import load
 
         return PluginFilter(load(self.kind, self.options, given))
 

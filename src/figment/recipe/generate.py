@@ -124,7 +124,8 @@ class GeneratorPlugin(Plugin, GeneratorSettings):
     """Your own generator: ``kind: package.module:Name``, called with ``options``."""
 
     def build(self, given: Given) -> Generator:
-        from figment.seam import PluginGenerator, load
+        from figment.plugins.generator import PluginGenerator
+        from figment.plugins.load import load
 
         return PluginGenerator(load(self.kind, self.options, given))
 

@@ -13,6 +13,7 @@ from figment import plain_yaml
 from figment.errors import FigmentError, nearest
 from figment.files import as_path
 from figment.layout import Run
+from figment.recipe.old_names import renewed, renewed_changes
 from figment.recipe.recipe import Recipe, default_of, put, validate
 from figment.task import PathText
 
@@ -58,13 +59,17 @@ def load_recipe(path: str | Path, changes: Sequence[str] = (), variant: str | No
             raise FigmentError(
                 f"The recipe {path} has no variant {variant!r}.{nearest(variant, variants)} It has: {', '.join(variants) or 'none'}."
             )
-        for field, value in variants[variant].items():
+        data = renewed(data)
+        for field, value in renewed_changes(variants[variant]).items():
             _put(data, field, value)
+    data = renewed(data)
     for change in changes:
         field, equals, value = change.partition("=")
         if not equals:
             raise FigmentError(f"--set takes field=value, such as generate.guidance_scale=3; {change!r} has no '='.")
-        _put(data, field.strip(), plain_yaml.parse(value, f"--set {change[:200]!r}: the value"))
+        given = {field.strip(): plain_yaml.parse(value, f"--set {change[:200]!r}: the value")}
+        for name, new in renewed_changes(given).items():
+            _put(data, name, new)
     recipe = validate(data, str(path))
     return _with_absolute_paths(recipe, path.parent)
 

@@ -219,7 +219,8 @@ class WriterPlugin(Plugin, WriterSettings):
         return images_per_class
 
     def build(self, given: Given) -> Writer:
-        from figment.seam import PluginWriter, load
+        from figment.plugins.load import load
+        from figment.plugins.writer import PluginWriter
 
         return PluginWriter(load(self.kind, self.options, given))
 

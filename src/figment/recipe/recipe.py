@@ -11,6 +11,7 @@ from figment.errors import FigmentError
 from figment.recipe.filters import BlankFilterSettings, ClipFilterSettings, Filter
 from figment.recipe.generate import DiffusersSettings, Generate, GeneratorSettings
 from figment.recipe.mistakes import explain
+from figment.recipe.old_names import renewed, renewed_changes
 from figment.recipe.prompts import AttributesSettings, Prompts
 from figment.recipe.table import Table
 from figment.recipe.train import ClipHeadSettings, Evaluate, FewShot, LearnerSettings, Train, learner_kind
@@ -108,7 +109,7 @@ class Recipe(Strict):
     def changed(self, changes: dict[str, Any], where: str = "the changed recipe") -> Recipe:
         """A copy with dotted fields replaced: ``recipe.changed({"generate.guidance_scale": 3.0})``. Raises FigmentError."""
         data = self.model_dump(mode="json")
-        for field, value in changes.items():
+        for field, value in renewed_changes(changes).items():
             try:
                 put(data, field, value)
             except FigmentError as error:
@@ -119,7 +120,7 @@ class Recipe(Strict):
 def validate(data: Any, where: str) -> Recipe:
     """A recipe from plain data. Raises FigmentError that lists all mistakes, each with its field and the nearest allowed name."""
     try:
-        return Recipe.model_validate(data)
+        return Recipe.model_validate(renewed(data))
     except ValidationError as error:
         raise FigmentError(explain(error, where, Recipe)) from None
     except RecursionError:

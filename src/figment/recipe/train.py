@@ -116,9 +116,10 @@ class LearnerPlugin(Plugin, LearnerSettings):
         return "last"
 
     def build(self, given: Given) -> Learner:
-        from figment.seam import PluginLearner, load
+        from figment.plugins.learner import PluginLearner
+        from figment.plugins.load import load
 
-        return PluginLearner(load(self.kind, self.options, given))
+        return PluginLearner(load(self.kind, self.options, given), len(given.task.class_names))
 
 
 def epoch_images(select: str, given: Given) -> Images | None:

@@ -18,9 +18,10 @@ from figment import measures, records
 from figment.errors import FigmentError
 from figment.images_in import ShardImages
 from figment.images_in.shards import open_run_images
-from figment.layout import Run, Study
 from figment.images_in.unreadable import named
 from figment.images_in.verdicts import read_verdicts
+from figment.layout import Run, Study
+from figment.recipe.old_names import renewed
 from figment.report.page import (
     NOT_MEASURED,
     Arm,
@@ -72,7 +73,7 @@ def report_of(folder: Path) -> Report:
         raise FigmentError(
             f"{folder} holds no finished run. See how far it is with: figment status {folder}. Run its recipe again to finish it."
         )
-    recipe = old_names.current(yaml.safe_load(run.recipe.read_text(encoding="utf-8")))
+    recipe = renewed(yaml.safe_load(run.recipe.read_text(encoding="utf-8")))
     images = open_run_images(run)
     class_names = images.shards.class_names
     generator = records.finished(run.images).get("generator", {})
@@ -172,7 +173,7 @@ def _study_arms(folder: Path) -> list[Arm]:
     for other in arm_folders(folder):
         theirs = {k: _with_class_intervals(r) for k, r in latest_results(other).items()}
         if OWN in theirs:
-            settings = old_names.current(yaml.safe_load(Run(other).recipe.read_text(encoding="utf-8")))
+            settings = renewed(yaml.safe_load(Run(other).recipe.read_text(encoding="utf-8")))
             arms.append(Arm(settings["name"], _what(settings), theirs[OWN], _difference(theirs, OWN)))
     return arms
 

@@ -1,0 +1,54 @@
+"""Who did it: what a plug-in raised or returned, in words, with its own file and line."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import sys
+import traceback
+from typing import Any
+
+import numpy as np
+
+
+def failure(kind: str, error: BaseException, when: str, made: Any = None) -> str:
+    """What a plug-in raised, where in its own file, in one paragraph."""
+    text = " ".join(str(error).split())[:200]
+    said = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return f"The plug-in {kind} failed when it was {when}: {said.rstrip('.')}. It is at {_place(kind, error, made)}."
+
+
+def _place(kind: str, error: BaseException, made: Any) -> str:
+    """``file, line n``: the last line of the plug-in's own file that ran, or where it is defined."""
+    own = file_of(kind)
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}, line {error.lineno}"
+    lines = [f for f in traceback.extract_tb(error.__traceback__) if own and f.filename == own]
+    if lines:
+        return f"{own}, line {lines[-1].lineno}"
+    try:  # it was called in a way that it cannot be
+        kind_of_it = made if inspect.isroutine(made) or inspect.isclass(made) else type(made)
+        return f"{inspect.getsourcefile(kind_of_it)}, line {inspect.getsourcelines(kind_of_it)[1]}"
+    except (TypeError, OSError):
+        return own or kind
+
+
+def file_of(kind: str) -> str | None:
+    name = kind.partition(":")[0]
+    try:
+        module = sys.modules.get(name)
+        spec = importlib.util.find_spec(name) if module is None else None
+    except (ImportError, ValueError, AttributeError):
+        return None
+    return getattr(module, "__file__", None) if module is not None else spec.origin if spec else None
+
+
+def shown(value: Any) -> str:
+    """A value as a message names it: its type and, for arrays, their dtype and shape."""
+    if isinstance(value, np.ndarray):
+        return f"a {value.dtype} array of shape {value.shape}"
+    if value is None or isinstance(value, bool | int | float | str):
+        return f"{value!r:.80} ({type(value).__name__})" if value is not None else "None"
+    module = type(value).__module__.partition(".")[0]
+    name = type(value).__qualname__
+    return f"an object of type {name if module == 'builtins' else f'{module}.{name}'}"

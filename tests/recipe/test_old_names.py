@@ -1,0 +1,104 @@
+"""Recipes and programs of version 0.1 are read, and told what replaced their names."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import yaml
+
+import figment
+from figment._old_names import NAMES
+from figment.recipe import load_recipe, validate
+from figment.recipe.old_names import FIELDS
+
+TASK = {"class_names": ["cat", "dog"]}
+OLD = {
+    "task": TASK,
+    "few_shot": {"shots": 2},
+    "generate": {"adapt": {"rank": 4}},
+    "train": {"live": {"share": 0.5, "batch_norm": "live"}},
+    "evaluate": {"exchange_rate": False, "fidelity": True},
+}
+NEW = {
+    "task": TASK,
+    "few_shot": {"shots": 2},
+    "generate": {"finetune": {"rank": 4}},
+    "train": {"unfrozen": {"trainable_fraction": 0.5, "batch_norm": "train"}},
+    "evaluate": {"exchange_rate": False, "measures": ["recognisability", "frechet"]},
+}
+
+
+def warned(caplog) -> str:
+    return "\n".join(r.getMessage() for r in caplog.records if r.levelno == logging.WARNING)
+
+
+def written(folder, data):
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(data), encoding="utf-8")
+    return folder / "recipe.yaml"
+
+
+def test_a_recipe_of_old_is_todays_and_every_old_name_is_told_with_its_new_one(tmp_path, caplog):
+    old = load_recipe(written(tmp_path, OLD))
+    for field, now in FIELDS.items():
+        assert warned(caplog).count(f"{field} is now {now};") == 1
+    assert "train.unfrozen.batch_norm: live is now train" in warned(caplog)
+    caplog.clear()
+    assert old == load_recipe(written(tmp_path, NEW)) == validate(yaml.safe_load(old.to_yaml()), "it")
+    assert warned(caplog) == ""
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("generate.adapt={rank: 4}", "generate.finetune={rank: 4}"),
+        ("generate.adapt.rank=4", "generate.finetune.rank=4"),
+        ("train.live.share=0.5", "train.unfrozen.trainable_fraction=0.5"),
+        (
+            "train.unfrozen={share: 0.5, batch_norm: frozen}",
+            "train.unfrozen={trainable_fraction: 0.5, batch_norm: eval}",
+        ),
+        ("train.live.batch_norm=live", "train.unfrozen.batch_norm=train"),
+        ("evaluate.fidelity=true", "evaluate.measures=[recognisability, frechet]"),
+        ("evaluate.fidelity=false", "evaluate.measures=[]"),
+    ],
+)
+def test_set_arms_rows_and_changed_take_old_names(tmp_path, caplog, old, new):
+    base = {"task": TASK, "few_shot": {}, "evaluate": {"exchange_rate": False}}
+    path = written(tmp_path, base)
+    assert load_recipe(path, [old]) == load_recipe(path, [new])
+    assert " is now " in warned(caplog)
+    (a, b), (c, d) = (text.split("=", 1) for text in (old, new))
+    was, now = {a: yaml.safe_load(b)}, {c: yaml.safe_load(d)}
+    recipe = load_recipe(path)
+    assert recipe.changed(was) == recipe.changed(now)
+    assert validate({**base, "arms": {"x": was}}, "it") == validate({**base, "arms": {"x": now}}, "it")
+    tables = [{"title": "t", "rows": {"r": own}, "columns": {"c": own}} for own in (was, now)]
+    assert validate({**base, "table": tables[0]}, "it") == validate({**base, "table": tables[1]}, "it")
+
+
+def test_metrics_of_tables_have_new_names(caplog):
+    def table(name: str):
+        rows = {"r": {"metric": name}}
+        return validate({"task": TASK, "table": {"title": "t", "metric": name, "rows": rows, "columns": rows}}, "it")
+
+    assert table("recognised") == table("recognisability")
+    assert "metric: recognised is now recognisability" in warned(caplog)
+
+
+def test_where_both_names_are_given_todays_wins(tmp_path):
+    assert load_recipe(
+        written(tmp_path, {**NEW, "generate": {"adapt": {"rank": 9}, "finetune": {"rank": 4}}})
+    ) == load_recipe(written(tmp_path, NEW))
+    assert load_recipe(
+        written(tmp_path, {**OLD, "generate": {"adapt": {"rank": 4}, "finetune": None}})
+    ).generate.finetune
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_every_old_name_of_the_package_is_there_or_says_where_it_went(name, recwarn):
+    assert getattr(figment, name) is not None
+    told = [str(w.message) for w in recwarn if w.category is DeprecationWarning and "figment." in str(w.message)]
+    assert bool(told) == (name not in figment.__all__)
+    for text in told:
+        assert text.startswith(f"figment.{name} is now figment.")

@@ -22,6 +22,7 @@ NAME = "stage.json"
 SCHEME = 4
 OWN = ("scheme", "kind", "settings", "inputs", "fingerprint", "files", "finished", "checksum")  # the keys that every record has
 
+Buffer = bytes  # by another name, since a field of `Written` is called bytes
 State = Literal["none", "finished", "damaged", "old", "newer"]
 
 
@@ -43,7 +44,7 @@ class Written:
     rows: int | None = None
 
     @classmethod
-    def of(cls, data: bytes, rows: int | None = None) -> Written:
+    def of(cls, data: Buffer, rows: int | None = None) -> Written:
         return cls(len(data), hashlib.sha256(data).hexdigest(), rows)
 
     @classmethod
@@ -54,7 +55,7 @@ class Written:
         except (KeyError, TypeError, ValueError, AttributeError):
             return None
 
-    def is_of(self, data: bytes) -> bool:
+    def is_of(self, data: Buffer) -> bool:
         """Whether a file still is what was written."""
         return len(data) == self.bytes and hashlib.sha256(data).hexdigest() == self.sha256
 

@@ -159,9 +159,20 @@ class Filter(Protocol):
 class Model(Protocol):
     """What a learner made: it classifies images, whatever it is made of."""
 
-    fingerprint: str  # of its weights and of how images are prepared for them
-    history: list[dict[str, Any]]  # one dict an epoch: at least ``epoch`` (from 1) and ``loss``; empty without training
-    facts: Mapping[str, Any]  # JSON-able, shown with its accuracy: ``{"trainable_fraction": 0.3}``; usually empty
+    @property
+    def fingerprint(self) -> str:
+        """Of its weights and of how images are prepared for them."""
+        ...
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """One dict an epoch: at least ``epoch`` (from 1) and ``loss``; empty without training."""
+        ...
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """JSON-able, shown with its accuracy: ``{"trainable_fraction": 0.3}``; usually empty."""
+        ...
 
     def logits(self, images: Images) -> np.ndarray:
         """``float32 (n, N)``; the highest is the answer."""
@@ -203,6 +214,7 @@ class Learner(Protocol):
 
     def check(self, synthetic: int, real: int) -> None:
         """Raise FigmentError, before anything is spent, for what would fail with so many images of each kind."""
+        return None
 
     def untrained(self) -> Model | None:
         """What there is before any image was seen; None where that would be guessing (a network from scratch)."""

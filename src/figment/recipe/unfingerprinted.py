@@ -32,6 +32,7 @@ UNFINGERPRINTED = {
     "generate.allow_pickle": STORED,
     "generate.finetune.gradient_checkpointing": "less memory for more time",
     "train.allow_pickle": STORED,
+    "train.workers": SPEED,
 }
 
 

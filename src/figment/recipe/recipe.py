@@ -90,7 +90,7 @@ class Recipe(Strict):
     @property
     def encoder_name(self) -> str:
         """The encoder that filters and measures look with, where they name none of their own."""
-        return self.encoder or getattr(self.train, "encoder", "starter/clip")
+        return self.encoder or str(getattr(self.train, "encoder", "starter/clip"))
 
     @property
     def encoder_pickles(self) -> bool:

@@ -121,7 +121,7 @@ def test_a_filter_that_is_right(built):
 @pytest.mark.parametrize(
     ("returned", "said"),
     [
-        ("[True, False, True]", ["returned for the image a True (bool)", "Verdict(keep, reason, scores)"]),
+        ("[True, False, True]", ["returned for the image 'a' True (bool)", "Verdict(keep, reason, scores)"]),
         ("np.array([True, False, True])", ["an object of type numpy.bool"]),
         ("[Verdict(True)] * 2", ["returned 2 verdicts for 3"]),
         ("None", ["returned None"]),
@@ -129,7 +129,7 @@ def test_a_filter_that_is_right(built):
         ("[Verdict(True, '', {'s': float('nan')})] * 3", ["a score 's' of nan", "finite number"]),
         ("[Verdict(True, '', {'s': 'high'})] * 3", ["'high' (str)"]),
         ("[Verdict(0.7)] * 3", ["whose keep is 0.7 (float)"]),
-        ("[Verdict(False)] * 3", ["rejected the image a with the reason ''"]),
+        ("[Verdict(False)] * 3", ["rejected the image 'a' with the reason ''"]),
     ],
 )
 def test_filters_of_the_wrong_kind(built, returned, said):
@@ -163,7 +163,7 @@ def test_a_writer_that_is_right(built):
     [
         ("'a photo of a cat'", ["returned 'a photo of a cat' (str)", "figment.Prompt(id, text, label, group)"]),
         ("['a cat', 'a dog']", ["among its prompts 'a cat' (str)"]),
-        ("[]", ["one or more"]),
+        ("[]", ["returned no prompt", "one or more"]),
         ("[Prompt('a', 'a cat', 0, 'a')] * 2", ["another prompt has the same id"]),
         ("[Prompt('a', 'a cow', 2, 'a')]", ["its label is 2, and labels run from 0 to 1"]),
         ("[Prompt('a', 'a cow', 'cat', 'a')]", ["whose label is 'cat' (str)", "position of the class"]),
@@ -213,7 +213,11 @@ def test_generators_of_the_wrong_kind(built, returned, said):
 
 def test_sizes_of_generators(built):
     refused(generator_that_returns(built, "[]").size, "it has no size()")
-    refused(generator_that_returns(built, "[]", "def size(self): return 3.5, 'x'").size, "as its size", "whole numbers")
+    refused(
+        generator_that_returns(built, "[]", "def size(self): return 3.5, 'x'").size,
+        "as its size (3.5, 'x')",
+        "whole numbers",
+    )
     assert generator_that_returns(built, "[]", "def size(self): return [3, 4]").size() == (3, 4)
 
 
@@ -261,8 +265,8 @@ def test_a_learner_that_is_right_gets_what_it_lacks(built, tmp_path):
     ("logits", "said"),
     [
         ("np.zeros((3, 5), np.float32)", ["a float32 array of shape (3, 5)", "shape (3, 2)"]),
-        ("np.zeros(3, int)", ["a int64 array of shape (3,)"]),
-        ("np.zeros((3, 2), int)", ["a int64 array of shape (3, 2)", "float32"]),
+        ("np.zeros(3, int)", ["an int64 array of shape (3,)"]),
+        ("np.zeros((3, 2), int)", ["an int64 array of shape (3, 2)", "float32"]),
         ("np.full((3, 2), np.nan)", ["NaN or infinite for 3 of 3 images"]),
         ("[[0.0, 1.0]] * 3", ["an object of type list"]),
         ("1 / 0", ["ZeroDivisionError", "my_mod.py, line 6"]),

@@ -46,9 +46,11 @@ def file_of(kind: str) -> str | None:
 def shown(value: Any) -> str:
     """A value as a message names it: its type and, for arrays, their dtype and shape."""
     if isinstance(value, np.ndarray):
-        return f"a {value.dtype} array of shape {value.shape}"
+        return f"{'an' if value.dtype.kind in 'iO' else 'a'} {value.dtype} array of shape {value.shape}"
     if value is None or isinstance(value, bool | int | float | str):
         return f"{value!r:.80} ({type(value).__name__})" if value is not None else "None"
+    if isinstance(value, tuple) and len(value) < 4:
+        return f"{value!r:.80}"
     module = type(value).__module__.partition(".")[0]
     name = type(value).__qualname__
     return f"an object of type {name if module == 'builtins' else f'{module}.{name}'}"

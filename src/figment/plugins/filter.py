@@ -29,7 +29,7 @@ class PluginFilter:
             result = self.plugin.made(images)
         wanted = "a list with a figment.Verdict(keep, reason, scores) for each image"
         verdicts = items(self.plugin, result, len(images), "verdict", wanted)
-        return [self._checked(v, f"the image {id}") for v, id in zip(verdicts, images.ids, strict=True)]
+        return [self._checked(v, f"the image {id!r}") for v, id in zip(verdicts, images.ids, strict=True)]
 
     def _checked(self, verdict: Any, of: str) -> Verdict:
         refuse = self.plugin.refuse

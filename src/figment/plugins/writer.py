@@ -30,7 +30,7 @@ class PluginWriter:
         wanted = "a list of figment.Prompt(id, text, label, group)"
         prompts = items(self.plugin, result, None, "prompt", wanted)
         if not prompts:
-            self.plugin.refuse("returned", result, f"{wanted}, one or more")
+            raise FigmentError(f"The plug-in {self.plugin.kind} returned no prompt. Wanted: {wanted}, one or more.")
         for prompt in prompts:
             if not isinstance(prompt, Prompt):
                 self.plugin.refuse("returned among its prompts", prompt, wanted)

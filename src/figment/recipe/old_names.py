@@ -27,7 +27,10 @@ def renewed(recipe: Any) -> Any:
     """Plain data of a recipe with today's names; what is no recipe at all comes back as it is."""
     if not isinstance(recipe, dict):
         return recipe
-    recipe = {name: _value(str(name), value) for name, value in recipe.items()}
+    try:
+        recipe = {name: _value(str(name), value) for name, value in recipe.items()}
+    except RecursionError:  # it holds itself, or is too deep; whoever validates it says so
+        return recipe
     if isinstance(arms := recipe.get("arms"), dict):
         recipe["arms"] = _each(arms)
     if isinstance(table := recipe.get("table"), dict):

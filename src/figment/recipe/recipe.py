@@ -8,13 +8,14 @@ import yaml
 from pydantic import Field, JsonValue, ValidationError, field_validator, model_validator
 
 from figment.errors import FigmentError
+from figment.learners.settings import LearnerSettings
 from figment.recipe.filters import BlankFilterSettings, ClipFilterSettings, Filter
 from figment.recipe.generate import DiffusersSettings, Generate, GeneratorSettings
 from figment.recipe.mistakes import explain
 from figment.recipe.old_names import renewed, renewed_changes
 from figment.recipe.prompts import AttributesSettings, Prompts
 from figment.recipe.table import Table
-from figment.recipe.train import ClipHeadSettings, Evaluate, FewShot, LearnerSettings, Train, learner_kind
+from figment.recipe.train import ClipHeadSettings, Evaluate, FewShot, Train, learner_kind
 from figment.task import PathText, Strict, Task, Text, builtin
 
 OF_ALL_KINDS = GeneratorSettings.model_fields.keys() | LearnerSettings.model_fields.keys()
@@ -89,7 +90,7 @@ class Recipe(Strict):
     @property
     def encoder_name(self) -> str:
         """The encoder that filters and measures look with, where they name none of their own."""
-        return self.encoder or getattr(self.train, "encoder", "starter/clip")
+        return self.encoder or str(getattr(self.train, "encoder", "starter/clip"))
 
     @property
     def encoder_pickles(self) -> bool:

@@ -8,13 +8,14 @@ from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator, mod
 
 from figment.errors import nearest
 from figment.learners.clip_head.settings import MixSettings, UnfrozenSettings
+from figment.learners.settings import LearnerSettings, epoch_images
 from figment.recipe.plugin import PLUGIN, Plugin, kind_of
 from figment.task import PathText, Strict, Text
 
 if TYPE_CHECKING:
     from figment.recipe.given import Given
     from figment.recipe.recipe import Recipe
-    from figment.types import Images, Learner
+    from figment.types import Learner
 
 Baseline = Literal["tip_adapter", "tip_adapter_f", "coop", "linear_probe", "augmented"]
 
@@ -26,22 +27,6 @@ class FewShot(Strict):
     split: PathText | None = Field(
         None, description="a split file that names the images (figment's or CoOp's), in place of a draw"
     )
-
-
-class LearnerSettings(Strict):
-    """What the settings of all learners have, besides ``select``: which epoch is kept."""
-
-    seeds: int = Field(3, ge=1, description="trainings, averaged in the result")
-    images_per_class: int | None = Field(
-        None, ge=1, description="learn from the first so many kept images of each class; None = all"
-    )
-
-    def goes_with(self, recipe: Recipe) -> None:
-        """Raise ValueError where the rest of the recipe does not fit the learner."""
-
-    def build(self, given: Given) -> Learner:
-        """The learner. Nothing is trained yet."""
-        raise NotImplementedError
 
 
 class ClipHeadSettings(LearnerSettings, MixSettings):
@@ -122,11 +107,6 @@ class LearnerPlugin(Plugin, LearnerSettings):
         return PluginLearner(load(self.kind, self.options, given), len(given.task.class_names))
 
 
-def epoch_images(select: str, given: Given) -> Images | None:
-    """The real images that choose the epoch to keep, or that are watched meanwhile; None where there are none."""
-    return given.real("test" if select == "test_best" else "val")
-
-
 def learner_kind(value: Any) -> str:
     """Most recipes train the CLIP head and name no kind."""
     return "clip_head" if isinstance(value, dict) and "kind" not in value else kind_of(value)
@@ -153,8 +133,7 @@ class Evaluate(Strict):
         [], description="other ways to learn from the few_shot images alone, measured beside the recipe's"
     )
     measures: list[Text] = Field(
-        [],
-        description="what else to measure, by name, such as recognisability and frechet: see docs/measures.md",
+        [], description="what else to measure, by name, such as recognisability and frechet: see docs/measures.md"
     )
 
     @field_validator("measures")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import Any
 
 from pydantic import BaseModel
@@ -32,6 +31,7 @@ UNFINGERPRINTED = {
     "generate.allow_pickle": STORED,
     "generate.finetune.gradient_checkpointing": "less memory for more time",
     "train.allow_pickle": STORED,
+    "train.workers": SPEED,
 }
 
 
@@ -53,7 +53,6 @@ def identity(settings: BaseModel, without: Iterable[str] = ()) -> dict[str, Any]
     return settings.model_dump(mode="json", exclude=exclude)
 
 
-@lru_cache
 def _part_of(settings: type[BaseModel]) -> str:
     """The field of a recipe that holds such settings. Raises TypeError for others."""
     for part, field in Recipe.model_fields.items():

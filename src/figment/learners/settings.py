@@ -1,0 +1,35 @@
+"""What the settings of all learners have. Apart from the learners, so that a recipe can be read without loading torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from figment.task import Strict
+
+if TYPE_CHECKING:
+    from figment.recipe.given import Given
+    from figment.recipe.recipe import Recipe
+    from figment.types import Images, Learner
+
+
+class LearnerSettings(Strict):
+    """The rest of figment knows a learner by these and by ``select``: which epoch is kept."""
+
+    seeds: int = Field(3, ge=1, description="trainings, averaged in the result")
+    images_per_class: int | None = Field(
+        None, ge=1, description="learn from the first so many kept images of each class; None = all"
+    )
+
+    def goes_with(self, recipe: Recipe) -> None:
+        """Raise ValueError where the rest of the recipe does not fit the learner."""
+
+    def build(self, given: Given) -> Learner:
+        """The learner. Nothing is trained yet."""
+        raise NotImplementedError
+
+
+def epoch_images(select: str, given: Given) -> Images | None:
+    """The real images that choose the epoch to keep, or that are watched meanwhile; None where there are none."""
+    return given.real("test" if select == "test_best" else "val")

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from figment.filters.argmax import ArgmaxFilter
 from figment.errors import FigmentError
+from figment.filters.argmax import ArgmaxFilter
 from figment.images_in import open_shards
 from figment.recipe import load_recipe, validate
 from figment.report.folder import report_of

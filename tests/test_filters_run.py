@@ -16,6 +16,8 @@ from figment.recipe import load_recipe, validate
 from figment.report.folder import report_of
 from figment.run import make_images, run_recipe
 
+pytestmark = pytest.mark.slow
+
 NAMES = ["red thing", "green thing", "blue thing"]
 TASK = {"class_names": NAMES}
 

@@ -26,6 +26,8 @@ from figment.learners.clip_head.tune import FEW_SHOT_STEPS, tune, tune_few_shot
 from figment.learners.clip_head.unfrozen import UnfrozenTuned, from_output, tune_unfrozen, wise_ft
 from test_encoders import open_clip_folder
 
+pytestmark = pytest.mark.slow
+
 NAMES = ["red thing", "green thing", "blue thing"]
 SETTINGS = MixSettings(epochs=3, batch_size=5, real_batch_size=4)
 

@@ -2,12 +2,16 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+WORKERS ?= 2
+CONSTRAINTS ?= -c constraints.txt
+PYTEST := HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: demo test lint clean
+.PHONY: demo lint test quick constraints clean
 
-$(VENV)/installed: pyproject.toml
+# The versions are those of constraints.txt: what was released since then cannot break a fresh clone.
+$(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	$(BIN)/python -m pip install --quiet $(CONSTRAINTS) --editable '.[test]'
 	touch $@
 
 demo: $(VENV)/installed
@@ -19,7 +23,26 @@ lint: $(VENV)/installed
 	$(BIN)/mypy
 
 test: lint
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+	$(PYTEST)
+
+# The everyday loop.
+quick: $(VENV)/installed
+	$(PYTEST) -m 'not slow'
+
+define CONSTRAINTS_HEADER
+# Versions that the tests are known to pass with. Made by `make constraints`: a new environment, `pip install .[test]`, pip freeze.
+# torch's CUDA wheels and triton are left out: they exist on Linux alone, and each torch pins its own.
+endef
+export CONSTRAINTS_HEADER
+
+constraints:
+	rm -rf build/constraints
+	$(PYTHON) -m venv build/constraints
+	build/constraints/bin/python -m pip install --quiet '.[test]'
+	echo "$$CONSTRAINTS_HEADER" > build/constraints.txt
+	build/constraints/bin/python -m pip freeze | grep -vE '^(figment-vision|nvidia-|cuda-|triton)' >> build/constraints.txt
+	mv build/constraints.txt constraints.txt
+	rm -rf build/constraints
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache

@@ -125,6 +125,7 @@ def test_init_writes_a_recipe_that_loads_and_overwrites_nothing(tmp_path):
     assert "left as it is" in error_of(figment("init", tmp_path / "pets.yaml"))
 
 
+@pytest.mark.slow
 def test_a_run_its_status_its_report_and_its_forecast(recipe, tmp_path):
     path, out = recipe(), tmp_path / "run"
     forecast = figment("run", path, "--out", out, "--dry-run")
@@ -150,11 +151,13 @@ def test_help_and_doctor():
     assert "starter" in doctor.stdout
 
 
+@pytest.mark.slow
 def test_a_mistake_ends_the_real_process_with_2_and_no_traceback(tmp_path):
     command = [sys.executable, "-m", "figment.cli", "run", str(tmp_path / "missing.yaml")]
     assert "figment init" in error_of(subprocess.run(command, capture_output=True, text=True, check=False))
 
 
+@pytest.mark.slow
 def test_help_and_import_are_light():
     code = """
 import sys, figment, figment.cli

@@ -56,7 +56,10 @@ def _namespace() -> list[str]:
 
 
 NAMESPACE = _namespace()
-pytestmark = pytest.mark.skipif(not NAMESPACE, reason="needs to be allowed to mount a tmpfs")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not NAMESPACE, reason="needs to be allowed to mount a tmpfs"),
+]
 
 
 def on_disk(disk: Path, size: str, *steps: list[object]) -> list[tuple[int, str, list[str]]]:

@@ -24,6 +24,8 @@ from figment.generate.fill import generate_images
 from figment.images_in import open_images
 from figment.types import Prompt
 
+pytestmark = pytest.mark.slow
+
 REPO = Path(__file__).parents[1]
 NAMES = ["ankle boot", "bag"]
 PROMPTS = [

@@ -20,6 +20,8 @@ from figment.report.folder import report_of
 from figment.run import Walk, run_recipe
 from figment.shots import draw_shots, read_split
 
+pytestmark = pytest.mark.slow
+
 NAMES = ["red thing", "green thing", "blue thing"]
 
 

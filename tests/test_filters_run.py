@@ -17,6 +17,8 @@ from figment.report.folder import report_of
 from figment.run import make_images, run_recipe
 from given_of import GivenOf
 
+pytestmark = pytest.mark.slow
+
 NAMES = ["red thing", "green thing", "blue thing"]
 TASK = {"class_names": NAMES}
 

@@ -41,6 +41,8 @@ from figment.verify import verify
 
 pytest.importorskip("peft")
 
+pytestmark = pytest.mark.slow
+
 NAMES = ["red thing", "green thing", "blue thing"]
 FAST = {"rank": 4, "alpha": 8, "learning_rate": 1e-2, "warmup_steps": 1, "steps": 4, "batch_size": 4}
 SAMPLING = {"num_inference_steps": 3, "dtype": "float32", "batch_size": 4}

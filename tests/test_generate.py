@@ -10,9 +10,10 @@ import pytest
 import torch
 
 import tiny
+from figment.device import generator_dtype
 from figment.errors import FigmentError
 from figment.generate import families
-from figment.generate.diffusers import DiffusersGenerator, auto_batch_size, choose_dtype
+from figment.generate.diffusers import DiffusersGenerator, auto_batch_size
 from figment.generate.real_guidance_settings import RealGuidanceSettings
 from figment.generate.seeds import sample_seed
 
@@ -347,7 +348,7 @@ def test_automatic_dtype(monkeypatch):
         ({"avx2": True}, torch.float32),
     ]:
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda chip=chip: chip)
-        assert choose_dtype("auto", torch.device("cpu")) == expected
+        assert generator_dtype("auto", torch.device("cpu")) == expected
 
 
 def test_seeds():

@@ -23,6 +23,8 @@ from figment.report.folder import report_of
 from figment.run import run_recipe
 from figment.words import comparable, printable
 
+pytestmark = pytest.mark.slow
+
 DOCS = Path(__file__).parents[1] / "docs" / "bad_input.md"
 
 

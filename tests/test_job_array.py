@@ -8,9 +8,12 @@ import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import pytest
 import yaml
 
 from figment.files import read_json
+
+pytestmark = pytest.mark.slow
 
 REPO = Path(__file__).parents[1]
 SBATCH = """#!{python}

@@ -19,6 +19,8 @@ from figment import files
 from figment.generate.procedural import ProceduralGenerator
 from storm import ROWS, SHARDS, make
 
+pytestmark = pytest.mark.slow
+
 REPO = Path(__file__).parents[1]
 ENVIRONMENT = {
     "PYTHONPATH": str(REPO / "src"),

@@ -183,6 +183,7 @@ def test_batches_follow_the_order_epoch_after_epoch(images):
         assert shown == Shuffled(N, seed=7)(epoch)[:48].tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_restored_loader_goes_on_with_the_next_batch(images, workers):
     """Though the workers have more in store than was handed out, and though transforms are random."""
@@ -218,6 +219,7 @@ def test_an_order_of_ones_own_is_augmented_anew_every_epoch(images):
     assert not any(map(torch.equal, first, second))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_leaving_a_loop_loses_nothing(images, workers):
     own, shown = loader(images, num_workers=workers), []
@@ -234,6 +236,7 @@ def expected_epochs(images: ShardImages, epochs: int) -> list[list[int]]:
     return [numbers(b) for _ in range(epochs) for b in one]
 
 
+@pytest.mark.slow
 def test_spawned_workers_read_the_same(images):
     again = pickle.loads(pickle.dumps(ImageDataset(images)))
     assert torch.equal(again[5][0], ImageDataset(images)[5][0])
@@ -251,6 +254,7 @@ def test_a_loader_leaves_the_random_numbers_of_others_alone(images):
         assert before == (draw(1) if draw else random.random())
 
 
+@pytest.mark.slow
 def test_processes_of_one_world_share_an_epoch(images):
     world = [loader(images, rank=r, world_size=2) for r in range(2)]
     parts = [[numbers(b) for b in own] for own in world]
@@ -280,6 +284,7 @@ def test_batches_that_cannot_be_are_explained(images, tmp_path):
     assert y.reshape(4, 3).eq(y[::3, None]).all() and len(set(y.tolist())) == 4 and len(set(numbers([x]))) == 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_mistake_in_a_worker_is_one_paragraph(tmp_path, workers):
     made = [Sample(f"p/{i}", "p", "", 0, i, "g", np.zeros((4, 4 + i, 3), np.uint8)) for i in range(2)]
@@ -315,6 +320,7 @@ while loader.epoch < 2:
 """
 
 
+@pytest.mark.slow
 def test_a_killed_process_is_carried_on_by_another(images, tmp_path):
     folder = str(images.shards.files[0].parent)
     for stop, code in ((4, -9), (3, -9), (99, 0)):

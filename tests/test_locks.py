@@ -15,6 +15,8 @@ import pytest
 from figment import files
 from figment.errors import FigmentError
 
+pytestmark = pytest.mark.slow
+
 REPO = Path(__file__).parents[1]
 HOLD = """
 import sys, time

@@ -254,6 +254,7 @@ def test_garbage_that_is_no_json_is_asked_again(server):
     assert len(chat(server, parallel=1)(TASK, 5, rng())) == 10
 
 
+@pytest.mark.slow
 def test_a_server_that_hangs_is_left_after_the_timeout(server):
     server.stumbles = [is_slow]
     assert len(chat(server, timeout=0.1, parallel=1)(TASK, 5, rng())) == 10
@@ -389,6 +390,7 @@ def test_answers_are_kept_by_request(server, tmp_path):
     assert kept["request"]["model"] == "tiny" and captions_in(kept["answer"])
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_where_it_was(server, tmp_path):
     gate = threading.Event()
     server.stumbles = [*[lambda _: False] * 3, *[lambda _: gate.wait(30) and False] * 40]
@@ -481,6 +483,7 @@ def test_the_last_caption_of_an_answer_that_was_cut_off_is_left_out():
 # ---- the whole path --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_whole_run_asks_once_and_keeps_no_key(server, clip, photos, tmp_path, monkeypatch):
     monkeypatch.setenv("MY_KEY", KEY)
     data = {

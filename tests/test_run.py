@@ -90,6 +90,7 @@ def test_all_stages_from_class_names_to_a_report(models, photos, pipeline, tmp_p
     assert {s.state for s in stages_of(tmp_path / "run")} == {"done"}
 
 
+@pytest.mark.slow
 def test_the_same_again_does_nothing_and_a_changed_setting_is_named(models, photos, tmp_path):
     first = run_recipe(recipe(models, photos), tmp_path)
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "images").glob("*.parquet")}
@@ -109,6 +110,7 @@ def test_the_same_again_does_nothing_and_a_changed_setting_is_named(models, phot
     assert len(lines) == 2 * len(first.results)  # what was measured before is kept
 
 
+@pytest.mark.slow
 def test_a_filter_taken_out_of_the_recipe_leaves_no_rejects_in_the_report(models, photos, tmp_path):
     run_recipe(recipe(models, photos), tmp_path)
     assert report_of(tmp_path).counts.kept == 8
@@ -116,6 +118,7 @@ def test_a_filter_taken_out_of_the_recipe_leaves_no_rejects_in_the_report(models
     assert report_of(tmp_path).counts.kept == 12
 
 
+@pytest.mark.slow
 def test_without_real_images_nothing_is_measured_and_the_report_says_so(models, tmp_path):
     outcome = run_recipe(recipe(models, None), tmp_path)
     assert outcome.results == {}
@@ -123,6 +126,7 @@ def test_without_real_images_nothing_is_measured_and_the_report_says_so(models, 
     assert "no real test images" in (tmp_path / "report.html").read_text(encoding="utf-8").lower()
 
 
+@pytest.mark.slow
 def test_the_resolved_recipe_reproduces_the_images(models, photos, tmp_path):
     run_recipe(recipe(models, photos), tmp_path / "one")
     resolved = validate(yaml.safe_load((tmp_path / "one" / "recipe.yaml").read_text()), "recipe.yaml")
@@ -130,6 +134,7 @@ def test_the_resolved_recipe_reproduces_the_images(models, photos, tmp_path):
     assert rows(tmp_path / "two") == rows(tmp_path / "one")
 
 
+@pytest.mark.slow
 def test_arms_are_whole_runs_and_stand_in_one_report(models, photos, tmp_path):
     arms = {"no filter": {"filters": []}, "templates <b>": {"prompts": {"kind": "templates"}}}
     outcomes = run_arms(recipe(models, photos, name="main", arms=arms), tmp_path)
@@ -152,6 +157,7 @@ def test_validation_images_are_asked_for_before_anything_is_made(models, photos,
     assert not (tmp_path / "images").exists()
 
 
+@pytest.mark.slow
 def test_killed_at_three_moments_it_ends_as_if_it_never_was(models, tmp_path):
     changes = {"generate.images_per_class": 20, "generate.shard_size": 3, "generate.num_inference_steps": 3}
     path = tmp_path / "recipe.yaml"
@@ -196,6 +202,7 @@ class Counted:
         ]
 
 
+@pytest.mark.slow
 def test_a_refused_change_leaves_the_folder_as_it_was(models, photos, tmp_path):
     run_recipe(recipe(models, photos), tmp_path, generator=Counted())
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
@@ -205,6 +212,7 @@ def test_a_refused_change_leaves_the_folder_as_it_was(models, photos, tmp_path):
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
 
 
+@pytest.mark.slow
 def test_a_second_call_makes_and_trains_nothing(models, photos, tmp_path):
     for name, real in (("measured", photos), ("not measured", None)):
         run_recipe(recipe(models, real), tmp_path / name, generator=Counted())
@@ -215,6 +223,7 @@ def test_a_second_call_makes_and_trains_nothing(models, photos, tmp_path):
         assert (tmp_path / name / "model" / "head.safetensors").stat().st_mtime_ns == head
 
 
+@pytest.mark.slow
 def test_a_run_that_stopped_while_training_trains_again(models, photos, tmp_path, monkeypatch):
     import figment.run
 
@@ -248,6 +257,7 @@ def test_what_is_missing_is_found_before_anything_is_made(models, photos, tmp_pa
     assert not (tmp_path / "images").exists()
 
 
+@pytest.mark.slow
 def test_a_filter_that_rejects_everything_says_why(models, photos, tmp_path):
     with pytest.raises(FigmentError, match=r"rejected every image.*constant.*loosen"):
         run_recipe(
@@ -259,6 +269,7 @@ def test_a_filter_that_rejects_everything_says_why(models, photos, tmp_path):
     assert again.made == 0
 
 
+@pytest.mark.slow
 def test_a_class_of_failures_alone_does_not_stop_the_others(models, tmp_path, capsys):
     names = ["red square", "[/bold] <b>"]
     own = recipe(models, None, **{"task.class_names": names, "filters": []})
@@ -270,6 +281,7 @@ def test_a_class_of_failures_alone_does_not_stop_the_others(models, tmp_path, ca
     assert report_of(tmp_path).counts.kept == 12
 
 
+@pytest.mark.slow
 def test_a_test_class_without_images_is_measured_on_the_others(models, photos, tmp_path):
     """A Parquet test set may know a class and hold no image of it."""
     from figment import records, shards
@@ -282,6 +294,7 @@ def test_a_test_class_without_images_is_measured_on_the_others(models, photos, t
     assert run_recipe(own, tmp_path / "run", generator=Counted()).results["top1/synthetic"].n == 5
 
 
+@pytest.mark.slow
 def test_validation_images_choose_the_epoch(models, photos, tmp_path):
     own = recipe(models, photos, **{"train.select": "validation", "task.real.val": str(photos / "train")})
     assert "top1/synthetic" in run_recipe(own, tmp_path, generator=Counted()).results
@@ -295,6 +308,7 @@ def test_a_wrong_arm_is_named_before_any_runs(models, photos, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_status_tells_of_arms_before_the_recipe_itself_has_begun(models, photos, tmp_path):
     run_recipe(recipe(models, photos), tmp_path / "arms" / "00-first", generator=Counted())
     states = {s.name: s.state for s in stages_of(tmp_path)}
@@ -302,6 +316,7 @@ def test_status_tells_of_arms_before_the_recipe_itself_has_begun(models, photos,
     assert states["images"] == states["report"] == "to do"
 
 
+@pytest.mark.slow
 def test_a_real_image_that_cannot_be_read_is_left_out_and_said(models, photos, tmp_path, capsys):
     shutil.copytree(photos, tmp_path / "photos")
     images = sorted((tmp_path / "photos" / "test").rglob("*.png"))
@@ -344,6 +359,7 @@ def test_an_arm_needs_a_name_of_its_own(models, tmp_path):
         run_arms(recipe(models, None, name="main", arms={"main": {"seed": 1}}), tmp_path)
 
 
+@pytest.mark.slow
 def test_images_are_made_where_the_real_images_are_not(tmp_path):
     """A node of a job array has the recipe, and not the photographs."""
     task = {"class_names": ["cat", "dog"], "real": {"train": "/no/such/folder", "test": "/nor/this"}}

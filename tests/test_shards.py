@@ -67,6 +67,7 @@ def test_a_failure_on_the_way_leaves_the_old_file(tmp_path, monkeypatch, functio
     assert path.read_bytes() == b"new"
 
 
+@pytest.mark.slow
 def test_a_killed_writer_leaves_the_old_file_and_no_shard(tmp_path):
     """The process dies between writing and renaming; what it leaves is not taken for a shard."""
     one = shard_folder(tmp_path / "s")

@@ -57,6 +57,7 @@ def test_cells_that_ask_for_the_same_are_one_run_and_runs_share_images(recipe):
     assert {cell for group, *_ in runs for cell in group.cells} == {(r, c) for r in ("CE", "SCE") for c in "036"}
 
 
+@pytest.mark.slow
 def test_cells_are_the_numbers_of_their_runs(recipe, tmp_path):
     page = run_table(recipe(), tmp_path / "table")
     for (row, column), changes in {
@@ -79,6 +80,7 @@ def test_cells_are_the_numbers_of_their_runs(recipe, tmp_path):
     assert "<svg" in (tmp_path / "table" / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_the_same_call_again_makes_no_image_and_gives_the_same_table(recipe, tmp_path):
     first = run_table(recipe(), tmp_path / "table")
     shards = sorted((tmp_path / "table" / "images").glob("*/images/*.parquet"))
@@ -97,6 +99,7 @@ def test_only_what_cells_show_is_measured(recipe):
     assert (b.real_all, b.exchange_rate, b.baselines) == (False, False, ["coop"])
 
 
+@pytest.mark.slow
 def test_rows_of_different_test_images_are_not_compared(recipe, photos, tmp_path):
     rows = {"A": {}, "B": {"task.real.test": str(photos / "val")}}
     table = {"rows": rows, "columns": {"0": {"metric": "top1/zero_shot"}, "6": {}}, "seeds": 1}
@@ -112,6 +115,7 @@ def test_a_table_in_object_storage(recipe, s3, tmp_path):
     assert first.cells == run_table(recipe(table), tmp_path / "table").cells
 
 
+@pytest.mark.slow
 def test_curves_and_gains_can_be_cells(recipe, tmp_path):
     rows = {"x": {"metric": "exchange_rate"}, "y": {"metric": "gain/synthetic"}, "z": {"metric": "top1/real_2"}}
     table = {"rows": rows, "columns": {"all": {}}, "printed": {}, "seeds": 2}

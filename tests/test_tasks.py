@@ -303,6 +303,7 @@ def test_an_ensemble_that_is_not_there_is_a_mistake():
     assert validate({"task": "eurosat", "train": {"ensemble": True}}, "it").train.ensemble
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_the_ensemble_and_reads_photographs_by_their_own_names(tmp_path, clip):
     """The whole path on a small task: what the head was made from is in its card; the images' labels are the task's."""
     for i, own in enumerate(["n01", "n02"]):

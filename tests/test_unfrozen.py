@@ -26,6 +26,8 @@ from figment.learners.clip_head.tune import FEW_SHOT_STEPS, tune, tune_few_shot
 from figment.learners.clip_head.unfrozen import UnfrozenTuned, from_output, tune_unfrozen, wise_ft
 from test_encoders import open_clip_folder
 
+pytestmark = pytest.mark.slow
+
 NAMES = ["red thing", "green thing", "blue thing"]
 SETTINGS = MixSettings(epochs=3, batch_size=5, real_batch_size=4)
 
@@ -299,7 +301,7 @@ def test_lora_needs_attention_layers_and_peft(resnet, vit, made, monkeypatch):
 # ---- the rest --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("changes", [{"share": 0.5}, {"lora_rank": 2}, {"augment": True}])
+@pytest.mark.parametrize("changes", [{"trainable_fraction": 0.5}, {"lora_rank": 2}, {"augment": True}])
 def test_a_seed_gives_the_same_weights_and_nothing_else_is_touched(changes, vit, made, real):
     unfrozen = UnfrozenSettings(learning_rate=1e-3, **changes)
     head, before, random = start(vit), state(vit), torch.get_rng_state()
@@ -392,6 +394,6 @@ def test_what_cannot_be_is_said(vit, made):
         two = Head(n_features=32, n_classes=2)
         tune_unfrozen(vit, two, SETTINGS, UnfrozenSettings(), 1, synthetic=made, real=None)
     with pytest.raises(ValidationError, match="set one of the two to 0"):
-        UnfrozenSettings(share=0.5, lora_rank=4)
+        UnfrozenSettings(trainable_fraction=0.5, lora_rank=4)
     with pytest.raises(ValidationError, match="crop_scale"):
         UnfrozenSettings(crop_scale=(0.9, 0.5))

@@ -42,9 +42,11 @@ def _packages() -> list[Finding]:
 def _torch() -> Finding:
     import torch
 
+    from figment.device import choose_device, cpu_has_bfloat16, generator_dtype
+
     if torch.cuda.is_available():
         free, total = torch.cuda.mem_get_info()
-        kind = "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+        kind = str(generator_dtype("auto", choose_device())).removeprefix("torch.")
         return Finding(
             "device",
             "ok",
@@ -52,10 +54,8 @@ def _torch() -> Finding:
         )
     if torch.backends.mps.is_available():
         return Finding("device", "note", "Apple GPU (set generate.device: mps)")
-    half = any(torch.cpu.get_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16"))
-    text = (
-        f"no GPU; {machine.device()}; {'bfloat16 in hardware' if half else 'no bfloat16 in hardware, float32 is used'}"
-    )
+    half = "bfloat16 in hardware" if cpu_has_bfloat16() else "no bfloat16 in hardware, float32 is used"
+    text = f"no GPU; {machine.device()}; {half}"
     return Finding(
         "device", "note", f"{text}. Enough for the starter; for larger models ask figment run --dry-run first."
     )

@@ -214,7 +214,7 @@ class Learner(Protocol):
 
     def check(self, synthetic: int, real: int) -> None:
         """Raise FigmentError, before anything is spent, for what would fail with so many images of each kind."""
-        return None
+        return
 
     def untrained(self) -> Model | None:
         """What there is before any image was seen; None where that would be guessing (a network from scratch)."""

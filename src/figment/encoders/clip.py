@@ -10,7 +10,8 @@ from typing import Any, cast
 import numpy as np
 from torch import Tensor, nn
 
-from figment.encoders.towers import image_features, needs_tokenizer, placed, text_features, written_into
+from figment.device import choose_device, encoder_dtype
+from figment.encoders.towers import image_features, needs_tokenizer, text_features, written_into
 from figment.errors import FigmentError
 from figment.models import ModelFolder, model_type, resolve
 
@@ -41,7 +42,8 @@ class ClipEncoder:
                 " says model_type: clip, or one with an open_clip_config.json."
             )
         needs_tokenizer(folder)
-        self.device, self.dtype = placed(device, dtype)
+        self.device = choose_device(device)
+        self.dtype = encoder_dtype(dtype, self.device)
         try:
             with _no_bars():
                 clip = CLIPModel.from_pretrained(folder.path, dtype=self.dtype, local_files_only=True)

@@ -16,7 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from figment.encoders.towers import image_features, needs_tokenizer, placed, text_features, written_into
+from figment.device import choose_device, encoder_dtype
+from figment.encoders.towers import image_features, needs_tokenizer, text_features, written_into
 from figment.errors import FigmentError, missing_extra
 from figment.models import OPEN_CLIP_CONFIG, OPEN_CLIP_WEIGHTS, ModelFolder, resolve
 
@@ -53,7 +54,8 @@ class OpenClipEncoder:
             )
         if self.config["model_cfg"]["text_cfg"].get("hf_tokenizer_name"):
             needs_tokenizer(folder)
-        self.device, self.dtype = placed(device, dtype)
+        self.device = choose_device(device)
+        self.dtype = encoder_dtype(dtype, self.device)
         where = f"local-dir:{folder.path}"
         try:
             clip = open_clip.create_model(where, force_custom_text=True, require_pretrained=True)

@@ -74,14 +74,6 @@ def needs_tokenizer(folder: ModelFolder) -> None:
         )
 
 
-def placed(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
-    """ "auto" or torch's names to where and in what a model runs."""
-    on = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-    # Half precision is kept for the GPU: on a CPU it changes verdicts near a threshold and saves little here.
-    chosen = ("float16" if on.type == "cuda" else "float32") if dtype == "auto" else dtype
-    return on, getattr(torch, chosen)
-
-
 @torch.inference_mode()
 def image_features(encoder: Towers, images: Sequence[np.ndarray]) -> np.ndarray:
     """``float32 (B, D)``, L2-normalised."""

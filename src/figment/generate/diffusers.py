@@ -20,6 +20,7 @@ import torch
 import transformers
 
 from figment import records
+from figment.device import check_device, check_dtype, choose_device, generator_dtype
 from figment.errors import FigmentError, nearest
 from figment.generate.families import FAMILIES, Encoded, Family, encode, encode_negative, stop_guidance
 from figment.generate.lora import Applied, Lora, open_lora
@@ -27,7 +28,6 @@ from figment.generate.real_guidance import Start, asked_alpha_bar, crop_to, star
 from figment.generate.real_guidance_settings import RealGuidanceSettings
 from figment.models import license_of, resolve
 
-DTYPES = ("auto", "float32", "bfloat16", "float16")
 CACHE_BYTES = 256 * 2**20  # of encoded prompts: two thousand of SD's, sixty of Flux's
 CPU_LATENT_PIXELS = 8192  # a batch's; more no longer helps a CPU
 CUDA_BYTES_PER_PIXEL = 2048  # of one image's output pixels and one byte of dtype: the decoder's peak, generously
@@ -148,7 +148,7 @@ class DiffusersGenerator:
 
     @cached_property
     def dtype(self) -> torch.dtype:
-        return choose_dtype(self._dtype_name, self.device)
+        return generator_dtype(self._dtype_name, self.device)
 
     def __getstate__(self) -> dict[str, Any]:
         """What travels to a worker: settings. It opens the model by itself."""
@@ -479,45 +479,6 @@ def _tokenizers(folder: Path) -> Iterator[tuple[Any, int]]:
         tokenizer = getattr(transformers, kind).from_pretrained(folder / name)
         asked = arguments.get("max_sequence_length")
         yield tokenizer, asked.default if asked and "T5" in kind else tokenizer.model_max_length
-
-
-def check_device(name: str) -> str:
-    """The name, if a device can be called so. Raises FigmentError."""
-    if name != "auto":
-        try:
-            torch.device(name)
-        except RuntimeError as error:
-            raise FigmentError(f"The device {name!r} is unknown. Allowed: auto, cpu, cuda, cuda:1, mps...") from error
-    return name
-
-
-def choose_device(name: str) -> torch.device:
-    """``auto``: the GPU where there is one. Raises FigmentError where the device is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(check_device(name))
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise FigmentError(
-            f"The device is {name}, but torch {torch.__version__} finds no CUDA GPU here. Set device: auto or cpu."
-        )
-    return device
-
-
-def check_dtype(name: str) -> str:
-    """The name, if it is one of :data:`DTYPES`. Raises FigmentError."""
-    if name not in DTYPES:
-        raise FigmentError(f"The dtype {name!r} is unknown.{nearest(name, DTYPES)} Allowed: {', '.join(DTYPES)}.")
-    return name
-
-
-def choose_dtype(name: str, device: torch.device) -> torch.dtype:
-    """``auto``: half precision where the chip computes in it, else float32. Raises FigmentError."""
-    if check_dtype(name) != "auto":
-        return getattr(torch, name)
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    chip = torch.cpu.get_capabilities() if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities") else {}
-    return torch.bfloat16 if chip.get("avx512_bf16") or chip.get("amx_bf16") else torch.float32
 
 
 def auto_batch_size(pipe: Any, height: int, width: int) -> int:

@@ -65,7 +65,7 @@ class Learner:
 
     def _insert(self, parts: Sequence[str]) -> dict[str, torch.nn.Parameter]:
         """Put the LoRA in and freeze all else: name in the pipeline -> its float32 weights."""
-        from peft import LoraConfig
+        from peft import LoraConfig, inject_adapter_in_model
 
         for model in self.pipe.components.values():
             if isinstance(model, torch.nn.Module):
@@ -74,7 +74,9 @@ class Learner:
         for part in parts:
             model = getattr(self.pipe, part)
             layers = LAYERS.get(part, TEXT_LAYERS)
-            model.add_adapter(LoraConfig(r=self.settings.rank, lora_alpha=self.settings.alpha, target_modules=layers))
+            config = LoraConfig(r=self.settings.rank, lora_alpha=self.settings.alpha, target_modules=layers)
+            # peft's own function, as add_adapter of transformers 5.24 refuses every peft there is (0.21.2 is the newest)
+            inject_adapter_in_model(config, model)
             cast_training_params(model)
             weights |= {
                 f"{part}.{n.replace('.default.', '.')}": p for n, p in model.named_parameters() if p.requires_grad

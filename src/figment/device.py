@@ -1,0 +1,71 @@
+"""Where a model runs and in what precision: the one place that decides. Imports torch."""
+
+from __future__ import annotations
+
+import torch
+
+from figment.errors import FigmentError, nearest
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+def devices() -> list[str]:
+    """What torch can compute on here: ``["cuda:0", "cuda:1", "cpu"]``, ``["mps:0", "cpu"]``, or ``["cpu"]``."""
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    count = torch.accelerator.device_count() if accelerator else 0
+    return [*(f"{accelerator}:{i}" for i in range(count)), "cpu"]
+
+
+def check_device(name: str) -> str:
+    """The name, if a device can be called so, on this machine or another. Raises FigmentError."""
+    if name != "auto":
+        try:
+            torch.device(name)
+        except RuntimeError as error:
+            raise FigmentError(
+                f"The device {name!r} is unknown. Allowed: auto, cpu, cuda, cuda:1, mps... Here are: {', '.join(devices())}."
+            ) from error
+    return name
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """``auto``: the first CUDA GPU, else the CPU. Raises FigmentError where the device is not there."""
+    if name == "auto":
+        # An Apple GPU only where it is asked for: the tests have not run on one.
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device, here = torch.device(check_device(name)), devices()
+    if device.type != "cpu" and f"{device.type}:{device.index or 0}" not in here:
+        raise FigmentError(
+            f"The device is {name}, and torch {torch.__version__} finds none of that name here, but {', '.join(here)}."
+            " Set device: auto, or one of these."
+        )
+    return device
+
+
+def check_dtype(name: str) -> str:
+    """The name, if it is one of :data:`DTYPES`. Raises FigmentError."""
+    if name not in DTYPES:
+        raise FigmentError(f"The dtype {name!r} is unknown.{nearest(name, DTYPES)} Allowed: {', '.join(DTYPES)}.")
+    return name
+
+
+def generator_dtype(name: str, device: torch.device) -> torch.dtype:
+    """``auto``: half precision where the chip computes in it, else float32. Raises FigmentError."""
+    if check_dtype(name) != "auto":
+        return getattr(torch, name)
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    return torch.bfloat16 if device.type == "cpu" and cpu_has_bfloat16() else torch.float32
+
+
+def encoder_dtype(name: str, device: torch.device) -> torch.dtype:
+    """``auto``: float16 on a CUDA GPU. On a CPU it would change verdicts near a threshold and save little: float32. Raises FigmentError."""
+    if check_dtype(name) != "auto":
+        return getattr(torch, name)
+    return torch.float16 if device.type == "cuda" else torch.float32
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether the CPU computes in bfloat16; others emulate it, about twenty times slower than float32."""
+    chip = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(chip.get("avx512_bf16") or chip.get("amx_bf16"))

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from figment import layout, png, shards
 from figment.errors import FigmentError
-from figment.images_in import decode
+from figment.images_in.decode import decode
 from figment.records import Found, Record, Written
 from figment.shards import FINGERPRINT, IDENTITY
 from figment.types import Sample

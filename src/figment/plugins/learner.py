@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from figment import store
+from figment import records
 from figment.errors import FigmentError
 from figment.plugins.load import Plugin
 from figment.types import Images, Model, Training
@@ -84,6 +84,11 @@ class PluginLearner:
                 )
             yield self._model(model, training)
 
+    def check(self, synthetic: int, real: int) -> None:
+        check = self.plugin.attribute("check", None)
+        if check is not None:
+            check(synthetic, real)
+
     def untrained(self) -> Model | None:
         untrained = self.plugin.attribute("untrained", None)
         if untrained is None:
@@ -96,5 +101,5 @@ class PluginLearner:
         seen = [
             [list(i.digests), i.labels.tolist()] if i is not None else None for i in (training.synthetic, training.real)
         ]
-        own = store.fingerprint([self.fingerprint, seen, training.seed])
+        own = records.fingerprint([self.fingerprint, seen, training.seed])
         return PluginModel(self.plugin, model, self.n_classes, own)

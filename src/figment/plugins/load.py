@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from figment import store
+from figment import records
 from figment.errors import FigmentError, nearest
 from figment.plugins.blame import failure, file_of, shown
 
@@ -30,7 +30,7 @@ class Plugin:
         if own is None:
             source = file_of(self.kind)
             code = Path(source).read_bytes() if source and Path(source).is_file() else b""
-            return store.fingerprint([self.kind, store.digest(code), dict(self.options)])
+            return records.fingerprint([self.kind, store.digest(code), dict(self.options)])
         if not isinstance(own, str) or not own:
             self.refuse("has as its fingerprint", own, "a text that is another whenever its results would be")
         return own

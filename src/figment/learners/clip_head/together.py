@@ -81,8 +81,14 @@ def plan(parts: Sequence[Part], epochs: int, seed: int, min_steps: int = 0) -> P
         labels.append(part.labels[places])
         soft.append(each * part.soft_weight)
         hard.append(each * (1 - part.soft_weight))
-    joined = (torch.cat(columns, dim=1) for columns in (rows, labels, soft, hard))
-    return Plan(*joined, shares, epoch_steps)
+    return Plan(
+        torch.cat(rows, dim=1),
+        torch.cat(labels, dim=1),
+        torch.cat(soft, dim=1),
+        torch.cat(hard, dim=1),
+        shares,
+        epoch_steps,
+    )
 
 
 def _places(n: int, size: int, steps: int, seed: int) -> Tensor:
@@ -163,7 +169,9 @@ class _Group:
         k, b = self.rows.shape[1:]
         self.chunk = min(self.steps, max(1, CHUNK_BYTES // (k * b * (x.shape[1] + 2 * n_classes) * x.element_size())))
         self.images = x.new_empty(self.chunk, k, b, x.shape[1])
-        self.views = list(zip(self.images.unbind(), self.images.transpose(2, 3).unbind(), strict=True))  # once, not a step
+        self.views = list(
+            zip(self.images.unbind(), self.images.transpose(2, 3).unbind(), strict=True)
+        )  # once, not a step
         self.logits, self.gradient = x.new_empty(k, n_classes, b), torch.empty_like(weights)
         shape = (self.chunk, k, n_classes, b)
         soft = soft if bool(self.soft.any()) else None
@@ -279,7 +287,7 @@ def _histories(
     for k, p in enumerate(plans):
         losses = (spent[:, k] * p.shares).view(-1, p.epoch_steps).sum(1).tolist()
         ends = rates[p.epoch_steps - 1 :: p.epoch_steps]
-        seen = accuracies[k] or [None] * len(losses)
+        seen: Sequence[float | None] = accuracies[k] or [None] * len(losses)
         found.append(
             [
                 {"epoch": i + 1, "loss": loss, "learning_rate": rate, "val_accuracy": accuracy}

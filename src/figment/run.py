@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -584,7 +584,7 @@ class _Classifier:
     features: Features
     head: Any
     history: list[dict[str, Any]]
-    facts: dict[str, Any]
+    facts: Mapping[str, Any]
     fingerprint: str = ""
 
     def logits(self, images: Images) -> np.ndarray:

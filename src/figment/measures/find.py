@@ -112,18 +112,14 @@ def documentation() -> str:
     """``docs/measures.md``: every measure, its metrics, what it needs, and how a recipe asks for it."""
     parts = ["# Measures", OVERVIEW]
     for measure in found().values():
-        how = f"`evaluate.measures: [{measure.name}]`" if measure.asked is None else "a setting of its own, or always"
         needs = ", ".join(NEEDS[need].partition(":")[0] for need in NEEDS if need in measure.needs) or "nothing else"
+        how = f" In a recipe: `evaluate: {{measures: [{measure.name}]}}`." if measure.asked is None else ""
         rows = [
-            f"| `{m.name}` | {m.title} | {m.unit} | {'lower' if m.lower_is_better else 'higher'} |"
+            f"| `{m.name}` | {m.title.replace('<', '&lt;')} | {m.unit} | {'lower' if m.lower_is_better else 'higher'} |"
             for m in measure.metrics
         ]
         table = "\n".join(["| metric | shown as | unit | better |", "|---|---|---|---|", *rows])
-        parts += [
-            f"## {measure.name}",
-            f"{measure.explains}\n\nNeeds {needs}. Asked for by {how}.",
-            table.replace("<", "&lt;"),
-        ]
+        parts += [f"## {measure.name}", f"{measure.explains}\n\nNeeds {needs}.{how}", table]
     return "\n\n".join(parts) + "\n"
 
 

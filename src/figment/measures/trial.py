@@ -109,8 +109,8 @@ class Trial:
 
     def gain(self, metric: str, before: np.ndarray, after: np.ndarray) -> Result:
         """By how much the second predictions are more often right, paired by image and seed."""
-        right = (correctness(one, self.real_test.labels) for one in (before, after))
-        return paired_difference(*right, metric, self.seeds)
+        first, second = (correctness(one, self.real_test.labels) for one in (before, after))
+        return paired_difference(first, second, metric, self.seeds)
 
     def over_untrained(self, metric: str, after: np.ndarray) -> list[Result]:
         """The gain over the untrained classifier; none where there is no such classifier."""

@@ -119,7 +119,10 @@ def test_a_name_that_is_none_is_refused_with_the_nearest():
         (recipe({"test": "x"}, measures=["frechet"]), "frechet needs real training images: set task.real.train"),
         (recipe(network=True, measures=["recognisability"]), "recognisability needs a classifier that knows"),
         (recipe(few_shot={"shots": 1}, network=True, baselines=["coop"]), "baselines needs a classifier that knows"),
-        (recipe(measures=["frechet"]), "frechet in evaluate.measures needs 4 real training images.*has 3.*take frechet"),
+        (
+            recipe(measures=["frechet"]),
+            "frechet in evaluate.measures needs 4 real training images.*has 3.*take frechet",
+        ),
         (recipe(fidelity=True), "evaluate.fidelity needs 4 real training images.*has 3"),
         (recipe(shots=[4]), "evaluate.shots starts at 4.*smallest class.*has 1"),
     ],

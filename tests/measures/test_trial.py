@@ -113,7 +113,7 @@ def test_the_key_holds_all_that_a_training_depends_on_and_nothing_else():
         return make()
 
     def key(learner=None, own=None, training=None, **more) -> str:
-        trial(learner or Means(), own, remember, **more).predictions([training or Training(real=SHOTS, seed=1)])
+        trial(learner or Means(), own, remember, **more).predictions("x", [training or Training(real=SHOTS, seed=1)])
         return keys[-1]
 
     first, other = key(), Means()

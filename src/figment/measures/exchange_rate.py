@@ -50,7 +50,9 @@ def take(trial: Trial) -> Iterator[Result]:
     assert train is not None
     labels = trial.real_test.labels
     draws, shots, note = curve_draws(train.labels, len(trial.class_names), evaluate.shots, evaluate.draws, seed)
-    found = trial.predictions([Training(real=train.take(d.chosen), seed=d.seed) for d in draws])
+    trainings = [Training(real=train.take(d.chosen), seed=d.seed) for d in draws]
+    what = f"exchange rate, {', '.join(map(str, shots))} real images a class in {evaluate.draws} draws"
+    found = trial.predictions(what, trainings)
     right = (found == labels).reshape(evaluate.draws, len(shots), len(labels))
     untrained = None if trial.of_untrained is None else correctness(trial.of_untrained, labels)[0]
     yield from (_point(right[:, i], k) for i, k in enumerate(shots))

@@ -10,7 +10,8 @@ import torch
 from pydantic import ValidationError
 
 from figment.errors import FigmentError
-from figment.learners.clip_head import linear
+from figment.learners.clip_head import together
+from figment.learners.clip_head import tune as tune_module
 from figment.learners.clip_head.head import Head
 from figment.learners.clip_head.linear import schedule
 from figment.learners.clip_head.settings import TuneSettings
@@ -236,33 +237,12 @@ def test_test_best_keeps_the_best_epoch_of_what_it_is_given_and_says_what_it_is_
         tune(head, features, labels, settings, 0)
 
 
-@pytest.mark.parametrize(("p", "q", "k"), [(1, 1, 1), (32, 10, 13), (513, 3, 65), (7, 129, 1025)])
-def test_product_is_the_matrix_product_however_its_factors_lie(p, q, k):
-    torch.manual_seed(0)
-    a, b = torch.randn(p, k), torch.randn(q, k)
-    expected = (a.double() @ b.double().T).float()
-    for left in (a, a.T.contiguous().T, torch.cat([a, a], dim=1)[:, :k]):
-        for right in (b, b.T.contiguous().T):
-            got = linear.product(left, right)
-            assert got.is_contiguous()
-            torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-4)
-
-
-def test_a_processor_or_torch_without_the_fast_product_gives_the_same_weights(monkeypatch):
-    head, features, labels = task()
-    settings = TuneSettings(epochs=4, batch_size=32, learning_rate=0.02)
-    fast = tune(head, features, labels, settings, 0).head
-    monkeypatch.setattr(linear, "ONEDNN", None)
-    for got, want in zip(weights(tune(head, features, labels, settings, 0).head), weights(fast), strict=True):
-        np.testing.assert_allclose(got, want, atol=1e-4)
-
-
 @pytest.mark.parametrize("symmetric", [False, True])
 def test_soft_targets_of_many_images_are_worked_out_in_pieces(symmetric, monkeypatch):
     head, features, labels = task()
     settings = TuneSettings(epochs=2, symmetric_temperature=symmetric, label_smoothing=0.1)
     whole = tune(head, features, labels, settings, 0).head
-    monkeypatch.setattr(linear, "ROWS_AT_ONCE", 7)
+    monkeypatch.setattr(together, "ROWS_AT_ONCE", 7)
     for got, want in zip(weights(tune(head, features, labels, settings, 0).head), weights(whole), strict=True):
         np.testing.assert_allclose(got, want, atol=1e-4)
 
@@ -279,11 +259,16 @@ def test_features_that_cannot_be_written_to_or_lie_otherwise_are_as_good():
             assert all(np.array_equal(x, y) for x, y in zip(got, expected, strict=True))
 
 
-def test_only_soft_targets_take_a_matrix():
+def test_only_soft_targets_take_a_matrix(monkeypatch):
     head, features, labels = task()
-    x, y = linear.tensors_of(head, features, labels, "training")
-    (hard,) = linear.loss_terms(x, y, linear.matrix_of(head), TuneSettings(soft_weight=0.0))
-    assert hard.targets.shape == (90,)
+
+    def refuse(*_):
+        raise AssertionError("a matrix (n, N)")
+
+    monkeypatch.setattr(tune_module, "teacher_probabilities", refuse)
+    tune(head, features, labels, TuneSettings(epochs=1, soft_weight=0.0), 0)
+    with pytest.raises(AssertionError, match="a matrix"):
+        tune(head, features, labels, TuneSettings(epochs=1, soft_weight=0.1), 0)
 
 
 @pytest.mark.parametrize("wrong", [{"lr": 1e-3}, {"epochs": 0}, {"soft_weight": 1.5}, {"select": "best"}])

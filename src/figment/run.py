@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -25,15 +25,11 @@ from figment.generate.plan import Plan, ids_by_class
 from figment.generate.stage import NO_PIXELS, fill, images_stage, shots_fingerprint
 from figment.images_in import ShardImages, open_images, open_shards
 from figment.images_in.unreadable import check_enough_is_left, named
-from figment.learners.clip_head.augment import augmented_features
-from figment.learners.clip_head.coop import check_coop, coop
-from figment.learners.clip_head.head import HEAD_FILES, Head, HeadCard, zero_shot_head
-from figment.learners.clip_head.linear_probe import linear_probe
-from figment.learners.clip_head.mix import tune_mixed
-from figment.learners.clip_head.tip_adapter import tip_adapter, tip_adapter_f
-from figment.learners.clip_head.tune import FEW_SHOT_STEPS, Tuned, tune, tune_few_shot
-from figment.learners.clip_head.unfrozen import UnfrozenTuned, check_unfrozen, tune_unfrozen, wise_ft
-from figment.learners.clip_head.wise_ft import interpolate
+from figment.learners.clip_head.coop import check_coop
+from figment.learners.clip_head.head import HEAD_FILES
+from figment.learners.clip_head.learner import ClipHeadLearner
+from figment.learners.clip_head.tune import FEW_SHOT_STEPS
+from figment.learners.clip_head.unfrozen import check_unfrozen
 from figment.make import make_filters, make_finetuning, make_generator, make_writer, reads_train
 from figment.measures.trial import Trial
 from figment.progress import console
@@ -47,7 +43,7 @@ from figment.report.page import write as write_report
 from figment.report.results import read_results
 from figment.shots import draw_shots, read_split, write_split
 from figment.task import real_folder
-from figment.types import Encoder, Filter, Generator, Images, Learner, Model, Prompt, Result, Writer
+from figment.types import Encoder, Filter, Generator, Images, Prompt, Result, Training, Writer
 from figment.words import printable
 
 # Settings of prompts that change no word of them: how fast, and where the same model is found.
@@ -454,34 +450,23 @@ class Walk:
         # What is written below belongs together; without the marker an interrupted run is made again.
         (self.out / "model" / "stage.json").unlink(missing_ok=True)
         train = self.recipe.train
-        learning = _Learning(self.recipe, self.features, self._chooses_epoch())
+        templates = self.task.ensemble if train.ensemble else self.task.templates
+        learner = ClipHeadLearner(self.features, self.task.class_names, templates, train, self._chooses_epoch())
         kept = _first_of_each_class(selection.kept, train.images_per_class)
         with_shots = "" if self.shots is None else f" and {len(self.shots):,} real ones"
         console.print(f"  tune on synthetic: {len(kept):,} images{with_shots}, {train.seeds} seeds")
-        tuned = [learning.synthetic(kept, self.shots, seed) for seed in self.recipe.training_seeds]
-        encoder = tuned[0].encoder if isinstance(tuned[0], UnfrozenTuned) else self.features.encoder
-        names = tuple(self.task.class_names), tuple(learning.templates)
-        tuned[0].head.save(self.out / "model", HeadCard(*names, self._encoder_place(tuned[0]), encoder.fingerprint))
+        trainings = [Training(kept, self.shots, seed) for seed in self.recipe.training_seeds]
+        models = list(learner.learn_many(trainings))
+        models[0].save(self.out / "model")
         pool = self.real("train") if "train" in self._splits_needed() else None
         test = self.real("test")
-        models = [learning.classifier(t) for t in tuned]
-        trial = Trial(
-            self.recipe,
-            learning,
-            models,
-            kept,
-            test,
-            pool,
-            self.shots,
-            lambda encoder: self.features if encoder is None else Features(open_encoder(encoder), self.features_folder),
-            baseline=lambda name, learner: _Baseline(name, learning),
-        )
+        trial = Trial(self.recipe, learner, models, kept, test, pool, self.shots, self._features_of)
         measured = measures.take(trial)
         if test is not None:
             _write_predictions(self.out / "model" / "predictions.parquet", test, measured.predictions)
         results = [replace(r, fingerprint=own) for r in measured.results]
         _append_results(self.out, results)
-        history = {key: [h[key] for h in tuned[0].history] for key in ("loss", "val_accuracy")}
+        history = {key: [h[key] for h in models[0].history] for key in ("loss", "val_accuracy")}
         files.write_json(
             self.out / "model" / "stage.json",
             {
@@ -489,7 +474,7 @@ class Walk:
                 "kept": len(kept),
                 "scores": _score_folders(selection),
                 "history": history,
-                "learner": learning.name,
+                "learner": learner.name,
                 "files": {name: store.digest((self.out / "model" / name).read_bytes()) for name in HEAD_FILES},
                 "unreadable": self.unreadable,
                 **started.record(),
@@ -509,12 +494,9 @@ class Walk:
             return self.real("test")
         return self.real("val")
 
-    def _encoder_place(self, tuned: Tuned | UnfrozenTuned) -> str:
-        """The name of the classifier's encoder. One that was tuned with it is kept beside the head."""
-        if not isinstance(tuned, UnfrozenTuned):
-            return self.recipe.train.encoder
-        tuned.encoder.save(self.out / "model" / "encoder")
-        return str(self.out / "model" / "encoder")
+    def _features_of(self, encoder: str | None) -> Features:
+        """Of the encoder of that name, or (None) of the recipe's own."""
+        return self.features if encoder is None else Features(open_encoder(encoder), self.features_folder)
 
 
 def _check_is_for_a_run(recipe: Recipe, out: Path) -> None:
@@ -572,129 +554,3 @@ def _append_results(out: Path, results: list[Result]) -> None:
     files.write_atomic(
         out / "results.jsonl", "".join(json.dumps(asdict(r), ensure_ascii=False) + "\n" for r in lines).encode()
     )
-
-
-# ---- until learners.clip_head has a learner of its own ---------------------------------------------------------------
-
-
-@dataclass
-class _Classifier:
-    """A `figment.types.Model` of an encoder's features and what was learnt on them."""
-
-    features: Features
-    head: Any
-    history: list[dict[str, Any]]
-    facts: Mapping[str, Any]
-    fingerprint: str = ""
-
-    def logits(self, images: Images) -> np.ndarray:
-        return self.head.predict(self.features(images))
-
-    def save(self, folder: Path) -> None:
-        raise NotImplementedError
-
-
-class _Learning(Learner):
-    """The recipe's ways to learn. Each starts from the untuned classifier; nothing is shared but that and the features."""
-
-    name = "CLIP head"
-
-    def __init__(self, recipe: Recipe, features: Features, val: Images | None):
-        self.recipe, self.features, self.val = recipe, features, val
-        self.encoder = cast(Towers, features.encoder)
-        self.templates = recipe.task.ensemble if recipe.train.ensemble else recipe.task.templates
-        own = [recipe.train.model_dump(exclude={"seeds", "images_per_class"}), self.encoder.fingerprint]
-        self.fingerprint = store.fingerprint([*own, recipe.task.class_names, self.templates])
-
-    @cached_property
-    def zero_shot(self) -> Head:
-        return zero_shot_head(self.features.encoder, self.recipe.task.class_names, self.templates)
-
-    def untrained(self) -> Model:
-        return _Classifier(self.features, self.zero_shot, [], {})
-
-    def learn(self, synthetic: Images | None, real: Images | None, seed: int) -> Model:
-        if synthetic is not None:
-            return self.classifier(self.synthetic(synthetic, real, seed))
-        assert real is not None
-        if self.recipe.train.unfrozen is not None:
-            return self.classifier(self._live(None, real, seed))
-        return _Classifier(
-            self.features, self.real_head(self.zero_shot, self.features(real), real.labels, seed), [], {}
-        )
-
-    def classifier(self, tuned: Tuned | UnfrozenTuned) -> Model:
-        if not isinstance(tuned, UnfrozenTuned):
-            return _Classifier(self.features, tuned.head, tuned.history, {})
-        facts = {"trainable_fraction": tuned.trainable_fraction}
-        return _Classifier(Features(tuned.encoder), tuned.head, tuned.history, facts)
-
-    def synthetic(self, kept: Images, shots: Images | None, seed: int) -> Tuned | UnfrozenTuned:
-        """The recipe's classifier: from generated images and, with ``few_shot``, from the shots too."""
-        train, features = self.recipe.train, self.features
-        if train.unfrozen is not None:
-            return self._live(kept, shots, seed)
-        val = None if self.val is None else (features(self.val), self.val.labels)
-        made = (features(kept), kept.labels)
-        if shots is None:
-            tuned = tune(self.zero_shot, *made, train, seed, val=val)
-        else:
-            tuned = tune_mixed(
-                self.zero_shot,
-                (features(shots), shots.labels),
-                made,
-                train.mixed,
-                seed,
-                val=val,
-                min_steps=FEW_SHOT_STEPS,
-            )
-        return replace(tuned, head=interpolate(self.zero_shot, tuned.head, train.wise_ft))
-
-    def real_head(self, head: Head, x: np.ndarray, y: np.ndarray, seed: int) -> Head:
-        """The head that learns from features of real images, float (n, D), and their labels, int (n,)."""
-        return interpolate(head, tune_few_shot(head, x, y, seed, self.recipe.train), self.recipe.train.wise_ft)
-
-    def _live(self, kept: Images | None, shots: Images | None, seed: int) -> UnfrozenTuned:
-        train = self.recipe.train
-        assert train.unfrozen is not None
-        start = self.encoder, self.zero_shot
-        tuned = tune_unfrozen(
-            *start,
-            train.mixed,
-            train.unfrozen,
-            seed,
-            synthetic=kept,
-            real=shots,
-            val=self.val,
-            min_steps=FEW_SHOT_STEPS,
-        )
-        return tuned if train.wise_ft == 1 else wise_ft(*start, tuned, train.wise_ft)
-
-
-class _Baseline(Learner):
-    """A way of others to learn from the shots alone, on the same features."""
-
-    def __init__(self, name: str, base: _Learning):
-        self.name, self.base, self.fingerprint = name, base, store.fingerprint([name, base.fingerprint])
-
-    def untrained(self) -> Model | None:
-        return self.base.untrained()
-
-    def learn(self, synthetic: Images | None, real: Images | None, seed: int) -> Model:
-        assert real is not None
-        base, x, y, names = self.base, self.base.features(real), real.labels, self.base.recipe.task.class_names
-
-        def augmented() -> Head:
-            return base.real_head(base.zero_shot, *augmented_features(base.encoder, real, AUGMENTED_VIEWS, seed), seed)
-
-        learnt: dict[str, Callable[[], Any]] = {
-            "tip_adapter": lambda: tip_adapter(base.zero_shot, x, y),
-            "tip_adapter_f": lambda: tip_adapter_f(base.zero_shot, x, y, seed),
-            "coop": lambda: coop(base.encoder, names, x, y, seed),
-            "linear_probe": lambda: linear_probe(x, y, len(names)),
-            "augmented": augmented,
-        }
-        return _Classifier(base.features, learnt[self.name](), [], {})
-
-
-AUGMENTED_VIEWS = 10  # of each real image, in the baseline of real images with standard augmentation

@@ -15,21 +15,22 @@ from figment import measures
 from figment.errors import FigmentError
 from figment.measures import Metric
 from figment.recipe import Recipe, validate
-from figment.recipe.train import Train
 
 REAL = {"train": "somewhere", "test": "elsewhere"}
-
-
-class OfNetwork(Train):
-    """Settings of a learner that has no classifier before it is trained."""
-
-    starts_untrained: ClassVar[bool] = False
 
 
 def recipe(real: dict[str, str] | None = None, few_shot: Any = None, network: bool = False, **evaluate: Any) -> Recipe:
     task = {"class_names": ["red", "green", "blue"], "real": REAL if real is None else real}
     own = validate({"task": task, "few_shot": few_shot, "evaluate": {"shots": [2, 1], **evaluate}}, "test")
-    return own.model_copy(update={"train": OfNetwork()}) if network else own
+    if not network:
+        return own
+    # Settings of a learner that has no classifier before it is trained.
+    fields = {
+        "starts_untrained": False,
+        "__annotations__": {"starts_untrained": ClassVar[bool]},
+        "__module__": __name__,
+    }
+    return own.model_copy(update={"train": type("OfNetwork", (type(own.train),), fields)()})
 
 
 OF_CLIP = ["top1/zero_shot", "top1/synthetic", "gain/synthetic"]
@@ -121,9 +122,9 @@ def test_a_name_that_is_none_is_refused_with_the_nearest():
         (recipe(few_shot={"shots": 1}, network=True, baselines=["coop"]), "baselines needs a classifier that knows"),
         (
             recipe(measures=["frechet"]),
-            "frechet in evaluate.measures needs 4 real training images.*has 3.*take frechet",
+            "frechet needs 4 real training images.*has 3.*take frechet",
         ),
-        (recipe(fidelity=True), "evaluate.fidelity needs 4 real training images.*has 3"),
+        (recipe(fidelity=True), "frechet needs 4 real training images.*has 3"),
         (recipe(shots=[4]), "evaluate.shots starts at 4.*smallest class.*has 1"),
     ],
 )

@@ -120,7 +120,7 @@ def test_the_key_holds_all_that_a_training_depends_on_and_nothing_else():
     other.fingerprint = "means-2"
     relabelled = colours(2, 4)
     relabelled.labels[0] = 2
-    assert key(own=recipe(fidelity=True)) == first and key(train=colours(3, 9)) == first
+    assert key(own=recipe(measures=["frechet"])) == first and key(train=colours(3, 9)) == first
     others = [
         key(learner=other),
         key(test=colours(5, 5)),

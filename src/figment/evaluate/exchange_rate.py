@@ -7,9 +7,8 @@ its worth.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -21,13 +20,13 @@ ROUNDING = 1e-9  # accuracies closer than this are the same
 REPLICATES_AT_ONCE = 250  # of the bootstrap: bounds its memory at 250 counts for each test image
 
 
-class Predictor(Protocol):
-    """Anything that gives logits, float (n, N), for features, float (n, D)."""
+@dataclass(frozen=True)
+class Draw:
+    """What one training of the curve learns from: ``index`` int (k * N,), k real images of each class, by their places
+    among all; and the training's seed."""
 
-    def predict(self, features: np.ndarray) -> np.ndarray: ...
-
-
-P = TypeVar("P", bound=Predictor)
+    index: np.ndarray
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Curve:
     """Which test images are right after learning from real images alone, at each number of shots.
 
     ``correct`` is bool (draws, shots, n); ``zero_shot`` is bool (n,), before any learning, or None where there is no
-    such classifier; ``note`` says why shots are missing.
+    classifier before; ``note`` says why shots are missing.
     """
 
     shots: tuple[int, ...]
@@ -44,52 +43,12 @@ class Curve:
     note: str = ""
 
 
-@dataclass(frozen=True)
-class Draw:
-    """The images of one training of the curve: ``chosen`` int (k N,), positions in the real images; ``seed`` of the training."""
-
-    chosen: np.ndarray
-    seed: int
-
-
-def curve_draws(
-    labels: np.ndarray, n_classes: int, shots: Sequence[int] = SHOTS, draws: int = 5, seed: int = 0
-) -> tuple[list[Draw], tuple[int, ...], str]:
-    """What the curve learns from: a `Draw` for each draw and, within it, each number of shots; these; and the note.
-
-    A draw shuffles every class once and takes its first k images, so within a draw each set holds the smaller ones.
-
-    Args:
-        labels: of the real images, int (n,) in [0, n_classes).
-        shots: images a class. Those above the size of the smallest class are left out, and the note says so.
-        draws: how many times to choose the images; each has its own training seed too.
-        seed: of the choice and, plus the number of the draw, of the training.
-
-    Raises:
-        FigmentError: where no number of shots is left, or ``draws`` is not positive.
-    """
-    sizes = np.bincount(labels, minlength=n_classes)
-    wanted = sorted({int(k) for k in shots})
-    kept = tuple(k for k in wanted if k <= sizes.min())
-    if not kept or kept[0] < 1 or draws < 1:
-        raise FigmentError(
-            f"The curve of real images needs at least 1 draw (given: {draws}) and shots from 1 to {sizes.min()}, the "
-            f"size of the smallest class of real images (given: {wanted}). Give more images or fewer shots."
-        )
-    left_out = ", ".join(str(k) for k in wanted if k not in kept)
-    note = f"Left out {left_out} shots: the smallest class has {sizes.min()} real images." if left_out else ""
-    ranks = [_ranks_within_class(labels, np.random.default_rng([seed, draw])) for draw in range(draws)]
-    return [Draw(np.flatnonzero(r < k), seed + draw) for draw, r in enumerate(ranks) for k in kept], kept, note
-
-
 def real_curve(
-    head: P,
-    features: np.ndarray,
     labels: np.ndarray,
-    test_features: np.ndarray,
     test_labels: np.ndarray,
+    learn: Callable[[Sequence[Draw]], Iterable[np.ndarray]],
+    zero_shot: np.ndarray | None,
     *,
-    learn: Callable[[P, np.ndarray, np.ndarray, int], Predictor],
     shots: Sequence[int] = SHOTS,
     draws: int = 5,
     seed: int = 0,
@@ -101,11 +60,11 @@ def real_curve(
     new photographs.
 
     Args:
-        head: where every learning starts, the zero-shot classifier; it must not be changed by ``learn``.
-        features, labels: of the real images, float (n, D) and int (n,).
-        test_features, test_labels: of the test images, float (m, D) and int (m,).
-        learn: ``learn(head, features, labels, seed)`` gives the trained classifier;
-            `figment.learners.clip_head.tune.tune_few_shot` is one.
+        labels: of the real images, int (n,).
+        test_labels: of the test images, int (m,).
+        learn: is handed all trainings of the curve, so that it can run them at once, and gives what each of them takes
+            the test images for, int (m,), in order.
+        zero_shot: what the untrained classifier takes them for, int (m,); None where there is none.
         shots: images a class. Those above the size of the smallest class are left out, and ``note`` says so.
         draws: how many times to choose the images; each has its own training seed too.
         seed: of the choice and, plus the number of the draw, of the training.
@@ -113,11 +72,25 @@ def real_curve(
     Raises:
         FigmentError: where no number of shots is left, or ``draws`` is not positive.
     """
-    of_draws, kept, note = curve_draws(labels, int(np.max(test_labels)) + 1, shots, draws, seed)
-    learnt = (learn(head, features[d.chosen], labels[d.chosen], d.seed) for d in of_draws)
-    right = [own.predict(test_features).argmax(axis=1) == test_labels for own in learnt]
-    correct = np.stack(right).reshape(draws, len(kept), len(test_labels))
-    return Curve(kept, correct, head.predict(test_features).argmax(axis=1) == test_labels, note)
+    sizes = np.bincount(labels, minlength=int(np.max(test_labels)) + 1)
+    wanted = sorted({int(k) for k in shots})
+    kept = tuple(k for k in wanted if k <= sizes.min())
+    if not kept or kept[0] < 1 or draws < 1:
+        raise FigmentError(
+            f"The curve of real images needs at least 1 draw (given: {draws}) and shots from 1 to {sizes.min()}, the "
+            f"size of the smallest class of real images (given: {wanted}). Give more images or fewer shots."
+        )
+    left_out = [str(k) for k in wanted if k not in kept]
+    note = (
+        f"Left out {', '.join(left_out)} shots: the smallest class has {sizes.min()} real images." if left_out else ""
+    )
+    trainings = []
+    for draw in range(draws):
+        ranks = _ranks_within_class(labels, np.random.default_rng([seed, draw]))
+        trainings += [Draw(np.flatnonzero(ranks < k), seed + draw) for k in kept]
+    correct = np.stack([np.asarray(predicted) == test_labels for predicted in learn(trainings)])
+    before = None if zero_shot is None else zero_shot == test_labels
+    return Curve(kept, correct.reshape(draws, len(kept), -1), before, note)
 
 
 def _ranks_within_class(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -134,8 +107,8 @@ def exchange_rate(curve: Curve, correct_synthetic: np.ndarray, n_bootstrap: int 
 
     The accuracies of the draws are averaged, made to rise (isotonic regression; the true curve does, the measured one
     may not), and joined by straight lines over log2(shots). The answer is the smallest number of shots whose accuracy
-    is that of the synthetic set. The untuned classifier counts as no images at all: a set that does not beat it is
-    worth nothing. Where there is no untrained classifier, a set that is never right is.
+    is that of the synthetic set. The untuned classifier, where there is one, counts as no images at all: a set that does
+    not beat it is worth nothing.
 
     The 95 % interval is a bootstrap of everything that chance decided. The test images are resampled. Of draws and of
     synthetic seeds there are too few for that, so they are given Student's t instead; what each moves is added up. What
@@ -152,7 +125,7 @@ def exchange_rate(curve: Curve, correct_synthetic: np.ndarray, n_bootstrap: int 
     Returns:
         ``value`` and ``ci`` in images a class: 0 means "less than the smallest number of shots", infinity "more than
         the largest". ``details`` is finite throughout: ``text`` is the answer in words, such as "about 11 (6 to 19)";
-        ``synthetic`` and ``zero_shot`` are accuracies (the latter None without such a classifier); ``curve`` has for each number of ``shots`` the mean
+        ``synthetic`` and ``zero_shot`` (or None) are accuracies; ``curve`` has for each number of ``shots`` the mean
         ``accuracy``, its ``ci`` and ``per_draw``; ``below`` and ``beyond`` are the shares of resamplings that fell off
         either end; ``note`` is the curve's.
 
@@ -168,8 +141,10 @@ def exchange_rate(curve: Curve, correct_synthetic: np.ndarray, n_bootstrap: int 
         )
     per_draw = curve.correct.mean(axis=2)  # (draws, shots)
     zero_shot = None if curve.zero_shot is None else float(curve.zero_shot.mean())
-    made, measured = float(synthetic.mean()), per_draw.mean(axis=0)
-    value = float(crossing(curve.shots, measured[None], np.array([zero_shot or 0.0]), np.array([made]))[0])
+    made = float(synthetic.mean())
+    measured = per_draw.mean(axis=0)
+    floor = np.array([-math.inf if zero_shot is None else zero_shot])
+    value = float(crossing(curve.shots, measured[None], floor, np.array([made]))[0])
 
     curves, zeros, mades = _resample(curve, synthetic, n_bootstrap, np.random.default_rng(seed))
     values = np.sort(crossing(curve.shots, curves, zeros, mades))
@@ -198,7 +173,7 @@ def crossing(shots: Sequence[int], curves: np.ndarray, zero_shot: np.ndarray, ta
     Args:
         shots: K rising numbers.
         curves: accuracies, float (B, K); made to rise here.
-        zero_shot: float (B,), the accuracy at no shots.
+        zero_shot: float (B,), the accuracy at no shots; minus infinity where there is none.
         target: float (B,).
 
     Returns:
@@ -236,21 +211,24 @@ def _resample(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Bootstrap accuracies: of the curve (B, shots), of the untuned classifier (B,) and of the synthetic set (B,)."""
     n_draws, _, n = curve.correct.shape
+    zero_shot = np.zeros(n, bool) if curve.zero_shot is None else curve.zero_shot
     # Counts over draws and over seeds, not means: whole numbers, which float32 adds up without error.
-    untrained = np.zeros(n, bool) if curve.zero_shot is None else curve.zero_shot
-    hits = np.concatenate([curve.correct.sum(axis=0), untrained[None], synthetic.sum(axis=0, keepdims=True)])
+    hits = np.concatenate([curve.correct.sum(axis=0), zero_shot[None], synthetic.sum(axis=0, keepdims=True)])
     runs = np.array([n_draws] * len(curve.shots) + [1, len(synthetic)])
     rows = hits.T.astype(np.float32)  # (n, shots + 2)
     sizes = [min(REPLICATES_AT_ONCE, n_bootstrap - start) for start in range(0, n_bootstrap, REPLICATES_AT_ONCE)]
     drawn = np.concatenate([_image_counts(size, n, rng) @ rows for size in sizes]) / np.float64(n * runs)
     curves = drawn[:, :-2] + _deviations(curve.correct.mean(axis=2), n_bootstrap, rng)
-    return curves, drawn[:, -2], drawn[:, -1] + _deviations(synthetic.mean(axis=1)[:, None], n_bootstrap, rng)[:, 0]
+    zeros = np.full(n_bootstrap, -math.inf) if curve.zero_shot is None else drawn[:, -2]
+    return curves, zeros, drawn[:, -1] + _deviations(synthetic.mean(axis=1)[:, None], n_bootstrap, rng)[:, 0]
 
 
 def _image_counts(n_rows: int, n: int, rng: np.random.Generator) -> np.ndarray:
     """How often each of n images is drawn in n draws with replacement: float32 (n_rows, n)."""
-    cells = rng.integers(n, size=(n_rows, n)) + n * np.arange(n_rows)[:, None]
-    return np.bincount(cells.ravel(), minlength=n_rows * n).reshape(n_rows, n).astype(np.float32)
+    counts = np.empty((n_rows, n), np.float32)
+    for into, drawn in zip(counts, rng.integers(n, size=(n_rows, n)), strict=True):
+        into[:] = np.bincount(drawn, minlength=n)  # row by row: the counts stay in a cache
+    return counts
 
 
 def _deviations(values: np.ndarray, n_bootstrap: int, rng: np.random.Generator) -> np.ndarray:

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from figment.recipe import Recipe
     from figment.types import Images, Result
 
-OF_FIDELITY = ("recognisability", "frechet")  # what the old evaluate.fidelity stands for
-
 
 @dataclass(frozen=True)
 class Measured:
@@ -62,12 +60,11 @@ def splits_needed(recipe: Recipe) -> set[str]:
 def settings_for(wanted: set[str]) -> dict[str, Any]:
     """The changes of a recipe under which a run measures these metrics, and what costs extra only for them."""
     own = found().values()
-    changes = [measure.settings(wanted) for measure in own if measure.settings is not None]
-    extra = [m.name for m in own if m.asked is None and any(_described(m, metric) for metric in wanted)]
-    merged: dict[str, Any] = {"evaluate.fidelity": False, "evaluate.measures": extra}
-    for change in changes:
-        merged |= change
-    return merged
+    by_name = [m.name for m in own if m.asked is None and any(_described(m, metric) for metric in wanted)]
+    changes: dict[str, Any] = {"evaluate.measures": by_name}
+    for measure in own:
+        changes |= {} if measure.settings is None else measure.settings(wanted)
+    return changes
 
 
 def known(metric: str) -> Metric:
@@ -130,8 +127,7 @@ the page; any metric can be a cell of a table. Shares lie in [0, 1] on disk and 
 
 def _wanted(recipe: Recipe) -> list[Measure]:
     """What the recipe asks for, whether it can be had or not."""
-    names = [*recipe.evaluate.measures, *(OF_FIDELITY if recipe.evaluate.fidelity else ())]
-    allowed = extra()
+    names, allowed = recipe.evaluate.measures, extra()
     if unknown := [name for name in names if name not in allowed]:
         raise FigmentError(
             f"evaluate.measures: there is no measure {unknown[0][:60]!r}.{nearest(unknown[0], allowed)} Allowed: {', '.join(allowed)}."

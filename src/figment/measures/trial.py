@@ -62,6 +62,12 @@ class Trial:
         return self.recipe.task.class_names
 
     @property
+    def encoder_name(self) -> str:
+        """Of ``features(None)``."""
+        own = self.recipe.train
+        return getattr(self.recipe, "encoder_name", None) or getattr(own, "encoder", "the recipe's encoder")
+
+    @property
     def seeds(self) -> tuple[int, ...]:
         """Of the recipe's trainings."""
         return self.recipe.training_seeds

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -76,10 +76,15 @@ class Evaluate(Strict):
         [], description="other ways to learn from the few_shot images alone, measured beside the recipe's"
     )
     measures: list[Text] = Field([], description="more to measure, by name: see docs/measures.md")
-    fidelity: bool = Field(
-        False,
-        description="old name for measures: [recognisability, frechet]",
-    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _old_name(cls, data: Any) -> Any:
+        """``fidelity`` of version 0.1."""
+        if not isinstance(data, dict) or "fidelity" not in data:
+            return data
+        own = {name: value for name, value in data.items() if name != "fidelity"}
+        return {**own, "measures": ["recognisability", "frechet"]} if data["fidelity"] else own
 
     @model_validator(mode="after")
     def _once(self) -> Evaluate:

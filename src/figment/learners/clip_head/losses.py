@@ -6,9 +6,13 @@ probabilities say which classes an image may also show, and so take the edge off
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from figment.learners.clip_head.settings import TuneSettings
 
 
 def soft_targets(teacher_logits: Tensor, temperature: float) -> Tensor:
@@ -37,40 +41,31 @@ def soft_target_cross_entropy(
     return F.cross_entropy(student_logits, targets)
 
 
-def cross_entropy_and_gradient(
-    logits: Tensor, targets: Tensor, temperature: float = 1.0, label_smoothing: float = 0.0, weight: float = 1.0
-) -> tuple[Tensor, Tensor]:
-    """``T^2 * mean_b -sum_c targets_bc * log_softmax(logits / T)_bc``, and its gradient by the logits in closed form.
+@dataclass(frozen=True)
+class Term:
+    """A part of the loss: ``weight`` times the cross-entropy, at ``temperature``, to ``targets``.
 
-    Args:
-        logits: float (B, N).
-        targets: float (B, N), rows summing to 1; or classes, int64 (B,), as `F.cross_entropy` takes them.
-        temperature: T, above 0.
-        label_smoothing: share of a class that is spread over all of them, in [0, 1); of classes alone.
-        weight: what both results are multiplied by.
-
-    Returns:
-        The scalar loss in nats, and float (B, N): ``T / B * (softmax(logits / T) - targets)``.
+    Those are classes, int64 (n,), of which ``label_smoothing`` is spread over all, or probabilities, float (n, N).
     """
-    log_p = _log_softmax(logits / temperature if temperature != 1 else logits)
-    if targets.is_floating_point():
-        likelihood = torch.dot(targets.flatten(), log_p.flatten())
-        slope = log_p.exp_().sub_(targets)
-    else:
-        sure, spread = 1 - label_smoothing, label_smoothing / logits.shape[1]
-        likelihood = sure * log_p.gather(1, targets[:, None]).sum() + spread * log_p.sum()
-        slope = add_at_labels(log_p.exp_().sub_(spread), targets, -sure)
-    scale = weight * temperature / len(logits)
-    return likelihood * (-scale * temperature), slope.mul_(scale)
+
+    weight: float
+    targets: Tensor
+    temperature: float = 1.0
+    label_smoothing: float = 0.0
 
 
-def add_at_labels(matrix: Tensor, labels: Tensor, value: float) -> Tensor:
-    """Add ``value`` in place where each row of ``matrix`` (B, N) has its class of ``labels`` (B,)."""
-    return matrix.scatter_add_(1, labels[:, None], matrix.new_full((len(labels), 1), value))
+def loss_terms(y: Tensor, teacher_logits: Tensor, settings: TuneSettings) -> list[Term]:
+    """The loss ``soft_weight * SCE + (1 - soft_weight) * CE``, with targets worked out once for every image.
 
-
-def _log_softmax(logits: Tensor) -> Tensor:
-    """By rows. Where they are shorter than a vector register, torch is slow along them, and fast across them."""
-    if logits.shape[1] < 16:
-        return torch.log_softmax(logits.T, dim=0).T.contiguous()
-    return torch.log_softmax(logits, dim=1)
+    Cross-entropy is linear in its targets, so both parts are one wherever the student's temperature is 1. Takes labels
+    int64 (n,) and the teacher's logits float (n, N).
+    """
+    weight, smoothing, n_classes = settings.soft_weight, settings.label_smoothing, teacher_logits.shape[1]
+    hard = Term(1 - weight, y, label_smoothing=smoothing)
+    if weight == 0:
+        return [hard]
+    soft = soft_targets(teacher_logits, settings.temperature)
+    if settings.symmetric_temperature:
+        return [Term(weight, soft, settings.temperature), hard]
+    smooth = (1 - smoothing) * F.one_hot(y, n_classes) + smoothing / n_classes
+    return [Term(1.0, weight * soft + (1 - weight) * smooth)]

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from figment.learners.clip_head.head import Head
-from figment.learners.clip_head.linear import (
-    AdamW,
-    accuracy_of,
-    loss_and_gradient,
-    loss_terms,
-    matrix_of,
-    tensors_of,
-    with_matrix,
-)
+from figment.learners.clip_head.linear import tensors_of
 from figment.learners.clip_head.settings import MixSettings
-from figment.learners.clip_head.tune import Tuned, needs_validation, tune
+from figment.learners.clip_head.together import Plan, plan
+from figment.learners.clip_head.tune import Chosen, Tuned, needs_validation, part_of, shared_features, train_plans
 
 Labelled = tuple[np.ndarray, np.ndarray]
 
@@ -55,59 +47,56 @@ def tune_mixed(
 
     Raises FigmentError for arrays that do not fit the head or are not finite, and as `tune` does.
     """
-    teacher = teacher or head
-    if settings.order == "mix":
-        return _mixed(head, real, synthetic, settings, seed, teacher, val, min_steps)
-    on_real = settings.model_copy(update={"batch_size": settings.real_batch_size, "soft_weight": 0.0})
-    first, second = ((synthetic, settings), (real, on_real))
-    if settings.order == "real_then_synthetic":
-        first, second = second, first
-    before = tune(head, *first[0], first[1], seed, teacher=teacher, val=val)
-    after = tune(before.head, *second[0], second[1], seed, teacher=teacher, val=val)
-    return Tuned(after.head, before.history + after.history)
+    needs_validation(settings, val)
+    (made_x, made_y), (real_x, real_y) = tensors_of(head, *synthetic, "synthetic"), tensors_of(head, *real, "real")
+    made = Chosen(np.arange(len(made_x)), made_y.cpu().numpy())
+    own = Chosen(len(made_x) + np.arange(len(real_x)), real_y.cpu().numpy())
+    x = torch.cat([made_x, real_x])
+    return _mixed_many(head, x, [own], [made], settings, [seed], teacher or head, val, min_steps)[0]
 
 
-@torch.no_grad()
-def _mixed(
+def tune_mixed_many(
     head: Head,
-    real: Labelled,
-    synthetic: Labelled,
+    features: np.ndarray,
+    real: Sequence[Chosen],
+    synthetic: Sequence[Chosen],
+    settings: MixSettings,
+    seeds: Sequence[int],
+    *,
+    teacher: Head | None = None,
+    val: Labelled | None = None,
+    min_steps: int = 0,
+) -> list[Tuned]:
+    """`tune_mixed` for many trainings at once, on rows of the same features float (n, D), as `tune_many` is to `tune`."""
+    needs_validation(settings, val)
+    x = shared_features(head, features)
+    return _mixed_many(head, x, real, synthetic, settings, seeds, teacher or head, val, min_steps)
+
+
+def _mixed_many(
+    head: Head,
+    x: Tensor,
+    real: Sequence[Chosen],
+    synthetic: Sequence[Chosen],
     s: MixSettings,
-    seed: int,
+    seeds: Sequence[int],
     teacher: Head,
     val: Labelled | None,
     min_steps: int,
-) -> Tuned:
-    needs_validation(s, val)
-    real_x, real_y = tensors_of(head, *real, "real")
-    x, y = tensors_of(head, *synthetic, "synthetic")
-    seen = None if val is None else tensors_of(head, *val, "validation")
-    hard = s.model_copy(update={"soft_weight": 0.0})
-    teacher_matrix = matrix_of(teacher).to(x.device)
-    real_terms, terms = loss_terms(real_x, real_y, teacher_matrix, hard), loss_terms(x, y, teacher_matrix, s)
-    steps_an_epoch = math.ceil(len(x) / s.batch_size)
-    epochs = max(s.epochs, math.ceil(min_steps / steps_an_epoch))
-    optimizer = AdamW(matrix_of(head), s, epochs * steps_an_epoch)
-    order = torch.Generator().manual_seed(seed)
-    real_batches = round_and_round(len(real_x), s.real_batch_size, torch.Generator().manual_seed(seed + 1))
-    history = []
-    best_accuracy, best = -1.0, None
-    for epoch in range(1, epochs + 1):
-        loss = torch.zeros((), device=x.device)
-        for batch in torch.randperm(len(x), generator=order).to(x.device).split(s.batch_size):
-            own = next(real_batches).to(x.device)
-            real_loss, real_gradient = loss_and_gradient(optimizer.weights, real_x, real_terms, own)
-            made_loss, made_gradient = loss_and_gradient(optimizer.weights, x, terms, batch)
-            rate = optimizer.step(s.real_weight * real_gradient + s.synthetic_weight * made_gradient)
-            loss += (s.real_weight * real_loss + s.synthetic_weight * made_loss) * (len(batch) / len(x))
-        val_accuracy = None if seen is None else accuracy_of(optimizer.weights, *seen)
-        history.append({"epoch": epoch, "loss": loss.item(), "learning_rate": rate, "val_accuracy": val_accuracy})
-        if s.select != "last" and val_accuracy is not None and val_accuracy > best_accuracy:
-            best_accuracy, best = val_accuracy, optimizer.weights.clone()
-    return Tuned(with_matrix(head, optimizer.weights if best is None else best), history)
+) -> list[Tuned]:
+    n, mixed = len(x), s.order == "mix"
+    made_weight, real_weight = (s.synthetic_weight, s.real_weight) if mixed else (1.0, 1.0)
+    made = [part_of(head, n, c, s.batch_size, s.soft_weight, made_weight) for c in synthetic]
+    own = [part_of(head, n, c, s.real_batch_size, weight=real_weight) for c in real]
 
+    def train(heads: Sequence[Head], plans: list[Plan]) -> list[Tuned]:
+        return train_plans(heads, x, plans, s, teacher=teacher, val=val)
 
-def round_and_round(n: int, size: int, order: torch.Generator) -> Iterator[Tensor]:
-    """Batches of positions in [0, n), int64 (<= size,), each turn over all of them in a new order."""
-    while True:
-        yield from torch.randperm(n, generator=order).split(size)
+    start = [head] * len(seeds)
+    if mixed:
+        pairs = zip(made, own, seeds, strict=True)
+        return train(start, [plan(parts, s.epochs, seed, min_steps) for *parts, seed in pairs])
+    first, second = (made, own) if s.order == "synthetic_then_real" else (own, made)
+    before = train(start, [plan([p], s.epochs, seed) for p, seed in zip(first, seeds, strict=True)])
+    after = train([t.head for t in before], [plan([p], s.epochs, seed) for p, seed in zip(second, seeds, strict=True)])
+    return [Tuned(b.head, a.history + b.history) for a, b in zip(before, after, strict=True)]

@@ -27,8 +27,8 @@ from figment.encoders import Features, Towers
 from figment.errors import FigmentError, missing_extra
 from figment.learners.clip_head.augment import random_views, view_seed
 from figment.learners.clip_head.head import Head
-from figment.learners.clip_head.linear import Term, loss_terms, matrix_of, schedule, tensors_of
-from figment.learners.clip_head.mix import round_and_round
+from figment.learners.clip_head.linear import matrix_of, schedule, tensors_of
+from figment.learners.clip_head.losses import Term, loss_terms
 from figment.learners.clip_head.settings import MixSettings, UnfrozenSettings
 from figment.learners.clip_head.tune import FEW_SHOT_STEPS, needs_validation
 from figment.learners.clip_head.wise_ft import interpolate
@@ -103,7 +103,7 @@ def tune_unfrozen(
     def part(images: Images, s: MixSettings, offset: int) -> _Part:
         x, y = tensors_of(head, features(images), images.labels, "training")
         crops = unfrozen.crop_scale if unfrozen.augment else None
-        terms = [replace(t, targets=t.targets.to(encoder.device)) for t in loss_terms(x, y, matrix_of(head), s)]
+        terms = [replace(t, targets=t.targets.to(encoder.device)) for t in loss_terms(y, x @ matrix_of(head).T, s)]
         return _Part(_Pixels(encoder, images, crops, seed + offset), terms, s.batch_size)
 
     with _seeded(seed):
@@ -225,6 +225,12 @@ def _plan(
     return both if s.order == "synthetic_then_real" else both[::-1]
 
 
+def _round_and_round(n: int, size: int, order: torch.Generator) -> Iterator[Tensor]:
+    """Batches of positions in [0, n), int64 (<= size,), each turn over all of them in a new order."""
+    while True:
+        yield from torch.randperm(n, generator=order).split(size)
+
+
 class _Learner:
     """An encoder and a head that are trained in place."""
 
@@ -261,7 +267,7 @@ class _Learner:
         optimizer = torch.optim.AdamW(groups, weight_decay=s.weight_decay)
         order = torch.Generator().manual_seed(seed)
         others = [
-            round_and_round(len(p.pixels), p.batch_size, torch.Generator().manual_seed(seed + 1)) for p in parts[1:]
+            _round_and_round(len(p.pixels), p.batch_size, torch.Generator().manual_seed(seed + 1)) for p in parts[1:]
         ]
         history: list[dict[str, Any]] = []
         best_accuracy, best, step = -1.0, None, 0

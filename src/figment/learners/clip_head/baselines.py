@@ -1,0 +1,113 @@
+"""Ways of others to learn from a few real images, on the same features: what the recipe's learner is measured beside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save
+
+from figment import store
+from figment.errors import FigmentError
+from figment.files import write_atomic, write_json
+from figment.learners.clip_head.augment import augmented_features
+from figment.learners.clip_head.coop import coop
+from figment.learners.clip_head.head import Head
+from figment.learners.clip_head.learner import ClipHeadLearner, UnitFeatures
+from figment.learners.clip_head.linear_probe import linear_probe
+from figment.learners.clip_head.tip_adapter import TipAdapter, tip_adapter, tip_adapter_f
+from figment.learners.clip_head.tune import tune_few_shot
+from figment.types import Images, Learner, Model
+
+AUGMENTED_VIEWS = 10  # of each real image, in the baseline of real images with standard augmentation
+
+#: What the baselines are called where a person reads them.
+NAMES = {
+    "tip_adapter": "Tip-Adapter",
+    "tip_adapter_f": "Tip-Adapter-F",
+    "coop": "CoOp",
+    "linear_probe": "linear probe",
+    "augmented": "standard augmentation",
+}
+
+
+def baseline(name: str, learner: Learner) -> Learner:
+    """The baseline of that name (see `NAMES`) on the features and words of ``learner``; it learns from real images alone.
+
+    Raises FigmentError for an unknown name, and for a learner that has no features of a CLIP.
+    """
+    if name not in NAMES:
+        raise FigmentError(f"There is no baseline {name!r}. There are: {', '.join(NAMES)}.")
+    if not isinstance(learner, ClipHeadLearner):
+        raise FigmentError(
+            f"The baseline {name!r} works on the features and words of a CLIP, and {learner.name} has none. Leave"
+            " evaluate.baselines empty, or set train.kind: clip_head."
+        )
+    return Baseline(name, learner)
+
+
+class Baseline(Learner):
+    """One of them, as a learner."""
+
+    def __init__(self, kind: str, learner: ClipHeadLearner) -> None:
+        self.kind, self.learner, self.name = kind, learner, NAMES[kind]
+        self.fingerprint = store.fingerprint([kind, learner.fingerprint])
+
+    def learn(self, synthetic: Images | None, real: Images | None, seed: int) -> Model:
+        if real is None or synthetic is not None:
+            raise FigmentError(f"{self.name} learns from real images alone: give real ones, and no generated ones.")
+        learner, start = self.learner, self.learner.zero_shot
+        x, y = learner.features(real), real.labels
+        if self.kind.startswith("tip_adapter"):
+            made = tip_adapter(start, x, y) if self.kind == "tip_adapter" else tip_adapter_f(start, x, y, seed)
+            return TipAdapterModel(learner.unit, made, learner.encoder.fingerprint)
+        heads: dict[str, Callable[[], Head]] = {
+            "coop": lambda: coop(learner.encoder, learner.class_names, x, y, seed),
+            "linear_probe": lambda: linear_probe(x, y, len(learner.class_names)),
+            "augmented": lambda: self._augmented(real, seed),
+        }
+        return learner.model(heads[self.kind]())
+
+    def untrained(self) -> Model | None:
+        return self.learner.untrained()
+
+    def _augmented(self, real: Images, seed: int) -> Head:
+        """The learner's own training on real images, on random crops of them."""
+        x, y = augmented_features(self.learner.encoder, real, AUGMENTED_VIEWS, seed)
+        return self.learner.ensemble(tune_few_shot(self.learner.zero_shot, x, y, seed, self.learner.settings))
+
+
+@dataclass
+class TipAdapterModel:
+    """An encoder and a cache of features beside its zero-shot classifier."""
+
+    unit: UnitFeatures
+    adapter: TipAdapter
+    encoder_fingerprint: str
+    history: list[dict[str, Any]] = field(default_factory=list)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    fingerprint: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.fingerprint = store.fingerprint([self.encoder_fingerprint, store.digest(self._weights())])
+
+    @torch.inference_mode()
+    def logits(self, images: Images) -> np.ndarray:
+        """float32 (n, N)."""
+        return self.adapter.predict(self.unit(images).numpy())
+
+    def save(self, folder: Path) -> None:
+        """``tip_adapter.safetensors``: the zero-shot head, the keys and the values; ``tip_adapter.json``: alpha and beta."""
+        write_atomic(folder / "tip_adapter.safetensors", self._weights())
+        scales = {"alpha": self.adapter.alpha, "beta": self.adapter.beta}
+        write_json(folder / "tip_adapter.json", {**scales, "encoder_fingerprint": self.encoder_fingerprint})
+
+    def _weights(self) -> bytes:
+        a = self.adapter
+        return save(
+            {**a.head.state_dict(), "keys": a.keys, "values": a.values}, {"alpha": str(a.alpha), "beta": str(a.beta)}
+        )

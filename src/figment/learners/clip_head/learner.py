@@ -1,0 +1,224 @@
+"""The CLIP head as a learner: a classifier that starts as the words of the classes and is tuned on features of images."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from figment import store
+from figment.encoders import Features, Towers
+from figment.errors import FigmentError
+from figment.learners.clip_head.head import Head, HeadCard, zero_shot_head
+from figment.learners.clip_head.mix import tune_mixed_many
+from figment.learners.clip_head.settings import MixSettings, UnfrozenSettings
+from figment.learners.clip_head.tune import FEW_SHOT_STEPS, Chosen, Tuned, few_shot, tune_many
+from figment.learners.clip_head.unfrozen import UnfrozenTuned, tune_unfrozen, wise_ft
+from figment.learners.clip_head.wise_ft import interpolate
+from figment.types import Images, Learner, Model, Training
+
+REMEMBERED_BYTES = 2**28  # of the features that models were asked about last
+
+
+class Settings(Protocol):
+    """What the learner reads of a recipe's ``train``, beside the fields of `MixSettings`."""
+
+    @property
+    def encoder(self) -> str: ...  # its name, for the card of a saved head
+
+    @property
+    def unfrozen(self) -> UnfrozenSettings | None: ...
+
+    @property
+    def wise_ft(self) -> float: ...
+
+    def model_dump(self, *, include: set[str]) -> dict[str, Any]: ...
+
+
+class UnitFeatures:
+    """Features of unit length; those asked for last are remembered, since many models are asked about the same images."""
+
+    def __init__(self, features: Features) -> None:
+        self.features = features
+        self._last: tuple[Images, Tensor] | None = None
+
+    def __call__(self, images: Images) -> Tensor:
+        """float32 (n, D)."""
+        if self._last is None or self._last[0] is not images:
+            unit = F.normalize(torch.tensor(self.features(images)), dim=-1)
+            if unit.nbytes > REMEMBERED_BYTES:
+                return unit
+            self._last = images, unit
+        return self._last[1]
+
+
+@dataclass
+class ClipHeadModel:
+    """An encoder and a head on its features."""
+
+    unit: UnitFeatures
+    head: Head
+    card: HeadCard
+    history: list[dict[str, Any]] = field(default_factory=list)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    tuned_encoder: Towers | None = None  # where it is another than the one the learner was given
+    fingerprint: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        weights = [store.digest(p.detach().numpy().tobytes()) for p in self.head.parameters()]
+        self.fingerprint = store.fingerprint([self.card.encoder_fingerprint, weights])
+
+    @torch.inference_mode()
+    def logits(self, images: Images) -> np.ndarray:
+        """float32 (n, N)."""
+        return self.head.linear(self.unit(images)).numpy()
+
+    def save(self, folder: Path) -> None:
+        """``head.safetensors`` and ``head.json``, and ``encoder/`` where the encoder was trained too."""
+        card = self.card
+        if self.tuned_encoder is not None:
+            self.tuned_encoder.save(folder / "encoder")
+            card = HeadCard(card.class_names, card.templates, str(folder / "encoder"), card.encoder_fingerprint)
+        self.head.save(folder, card)
+
+
+class ClipHeadLearner(Learner):
+    """From generated images, real ones or both to a `ClipHeadModel`; many trainings on frozen features run at once.
+
+    Generated images alone are learnt from as `tune` does, real ones alone as `tune_few_shot`, both as `tune_mixed`, with
+    at least as many steps as real ones alone get. With ``settings.unfrozen`` it is `tune_unfrozen`, one after the other.
+    Every training starts at the zero-shot classifier.
+    """
+
+    name = "CLIP head"
+
+    def __init__(
+        self,
+        features: Features,
+        class_names: Sequence[str],
+        templates: Sequence[str],
+        settings: Settings,
+        val: Images | None = None,
+    ) -> None:
+        """``val`` are the images that choose the epoch, where ``settings.select`` wants some."""
+        self.features, self.class_names, self.templates, self.val = features, class_names, templates, val
+        self.encoder = cast(Towers, features.encoder)
+        self.unfrozen, self.wise_ft, self.encoder_name = settings.unfrozen, settings.wise_ft, settings.encoder
+        self.settings = MixSettings(**settings.model_dump(include=set(MixSettings.model_fields)))
+        self.unit = UnitFeatures(features)
+
+    @cached_property
+    def fingerprint(self) -> str:  # type: ignore[override]
+        unfrozen = None if self.unfrozen is None else self.unfrozen.model_dump()
+        val = None if self.val is None else [list(self.val.digests), np.asarray(self.val.labels).tolist()]
+        words = [list(self.class_names), list(self.templates)]
+        return store.fingerprint(
+            [self.encoder.fingerprint, words, self.settings.model_dump(), unfrozen, self.wise_ft, val]
+        )
+
+    @cached_property
+    def zero_shot(self) -> Head:
+        """The zero-shot classifier, where every training starts."""
+        return zero_shot_head(self.encoder, self.class_names, self.templates)
+
+    def untrained(self) -> Model:
+        return self.model(self.zero_shot)
+
+    def learn(self, synthetic: Images | None, real: Images | None, seed: int) -> Model:
+        (model,) = self.learn_many([Training(synthetic, real, seed)])
+        return model
+
+    def learn_many(self, trainings: Sequence[Training]) -> Iterator[Model]:
+        """The models, in order. Those of one kind are trained at once: weights are those of `learn` up to rounding."""
+        for t in trainings:
+            if t.synthetic is None and t.real is None:
+                raise FigmentError("There is nothing to learn from: give generated images, real ones, or both.")
+        if self.unfrozen is not None:
+            yield from (self._unfrozen_model(t, self.unfrozen) for t in trainings)
+            return
+        pool = _Pool(
+            self.features, [images for t in trainings for images in (t.synthetic, t.real) if images is not None]
+        )
+        kinds: dict[tuple[bool, bool], list[int]] = defaultdict(list)
+        for i, t in enumerate(trainings):
+            kinds[t.synthetic is not None, t.real is not None].append(i)
+        tuned: dict[int, Tuned] = {}
+        for kind, members in kinds.items():
+            tuned.update(zip(members, self._tune(kind, [trainings[i] for i in members], pool), strict=True))
+        yield from (self.model(self.ensemble(tuned[i].head), tuned[i].history) for i in range(len(trainings)))
+
+    def model(self, head: Head, history: list[dict[str, Any]] | None = None) -> ClipHeadModel:
+        """A head on the learner's features, as a model."""
+        names = tuple(self.class_names), tuple(self.templates)
+        return ClipHeadModel(
+            self.unit, head, HeadCard(*names, self.encoder_name, self.encoder.fingerprint), history or []
+        )
+
+    def ensemble(self, head: Head) -> Head:
+        """WiSE-FT, with the zero-shot classifier, where the settings ask for it."""
+        return head if self.wise_ft == 1 else interpolate(self.zero_shot, head, self.wise_ft)
+
+    def _tune(self, kind: tuple[bool, bool], trainings: Sequence[Training], pool: _Pool) -> list[Tuned]:
+        seeds = [t.seed for t in trainings]
+        synthetic = [pool.chosen(t.synthetic) for t in trainings if t.synthetic is not None]
+        real = [pool.chosen(t.real) for t in trainings if t.real is not None]
+        start, x, s = self.zero_shot, pool.features, self.settings
+        if kind == (False, True):
+            return tune_many(start, x, real, few_shot(s), seeds, min_steps=FEW_SHOT_STEPS)
+        val = None if self.val is None else (self.features(self.val), self.val.labels)
+        if kind == (True, False):
+            return tune_many(start, x, synthetic, s, seeds, val=val)
+        return tune_mixed_many(start, x, real, synthetic, s, seeds, val=val, min_steps=FEW_SHOT_STEPS)
+
+    def _unfrozen_model(self, t: Training, unfrozen: UnfrozenSettings) -> ClipHeadModel:
+        start = self.encoder, self.zero_shot
+        tuned: UnfrozenTuned = tune_unfrozen(
+            *start,
+            self.settings,
+            unfrozen,
+            t.seed,
+            synthetic=t.synthetic,
+            real=t.real,
+            val=self.val,
+            min_steps=FEW_SHOT_STEPS,
+        )
+        if self.wise_ft != 1:
+            tuned = wise_ft(*start, tuned, self.wise_ft)
+        names = tuple(self.class_names), tuple(self.templates)
+        card = HeadCard(*names, "encoder", tuned.encoder.fingerprint)
+        facts = {"trainable_fraction": tuned.trainable_fraction}
+        own = UnitFeatures(Features(tuned.encoder))
+        return ClipHeadModel(own, tuned.head, card, tuned.history, facts, tuned.encoder)
+
+
+class _Pool:
+    """The features of several sets of images as one matrix without repetitions, and each set as rows of it."""
+
+    def __init__(self, features: Features, sets: Iterable[Images]) -> None:
+        place: dict[str, int] = {}
+        self._rows: dict[int, np.ndarray] = {}
+        blocks = []
+        for images in sets:
+            if id(images) in self._rows:  # the caller holds all of them, so no two have one id
+                continue
+            digests, new = images.digests, []
+            for i, d in enumerate(digests):
+                if d not in place:
+                    place[d] = len(place)
+                    new.append(i)
+            if new:
+                blocks.append(features(images.take(new)))
+            self._rows[id(images)] = np.array([place[d] for d in digests], np.int64)
+        self.features = np.concatenate(blocks) if blocks else np.zeros((0, 1), np.float32)
+
+    def chosen(self, images: Images) -> Chosen:
+        """These images, by rows and labels."""
+        return Chosen(self._rows[id(images)], np.asarray(images.labels, np.int64))

@@ -54,10 +54,10 @@ def take(trial: Trial) -> Iterator[Result]:
         return trial.predictions("real images alone, for the exchange rate", trainings)
 
     untrained = None if trial.of_untrained is None else trial.of_untrained[0]
-    drawn = {"shots": evaluate.shots, "draws": evaluate.draws, "seed": trial.recipe.seed}
-    curve = real_curve(train.labels, labels, learn, untrained, **drawn)
+    shots, draws, seed = evaluate.shots, evaluate.draws, trial.recipe.seed
+    curve = real_curve(train.labels, labels, learn, untrained, shots=shots, draws=draws, seed=seed)
     yield from (_point(curve.correct[:, i], k) for i, k in enumerate(curve.shots))
-    rate = exchange_rate(curve, correctness(trial.of_models, labels), seed=trial.recipe.seed)
+    rate = exchange_rate(curve, correctness(trial.of_models, labels), seed=seed)
     yield replace(rate, metric="exchange_rate")
 
 

@@ -64,8 +64,7 @@ class Trial:
     @property
     def encoder_name(self) -> str:
         """Of ``features(None)``."""
-        own = self.recipe.train
-        return getattr(self.recipe, "encoder_name", None) or getattr(own, "encoder", "the recipe's encoder")
+        return str(getattr(self.recipe, "encoder_name", self.recipe.train.encoder))
 
     @property
     def seeds(self) -> tuple[int, ...]:

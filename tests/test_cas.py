@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from figment.evaluate.cas import SmallCNN, classification_accuracy_score, predict, recognisability, to_grey, train_cnn
+from figment.evaluate.cas import SmallCNN, classification_accuracy_score, predict, to_grey, train_cnn
+from figment.evaluate.fidelity import recognisability
 
 NAMES = ["left", "right"]
 
@@ -36,7 +37,7 @@ def test_recognisability_counts_what_the_judge_agrees_with():
     x, y = bars(200, 20, seed=0)
     judge = train_cnn(x, y, 2, steps=40)
     half_wrong = np.where(np.arange(200) < 100, y, 1 - y)
-    assert abs(recognisability(judge, x, half_wrong, NAMES).value - 0.5) < 0.05
+    assert abs(recognisability(predict(judge, x), half_wrong, NAMES, "CNN").value - 0.5) < 0.05
 
 
 def test_images_of_any_size_become_grey_and_small():

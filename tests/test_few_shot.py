@@ -149,9 +149,9 @@ def test_the_encoder_can_run_live_and_is_kept(recipe, tmp_path):
 
 def test_fidelity_of_the_images(recipe, tmp_path):
     outcome = run_recipe(recipe(**{"evaluate.measures": ["recognisability", "frechet"]}), tmp_path / "run")
-    distance, recognised = outcome.results["frechet"], outcome.results["recognisability"]
+    distance, share = outcome.results["frechet"], outcome.results["recognisability"]
     assert distance.value > 0 and distance.details["n_a"] == 24 and distance.details["n_b"] == 18
-    assert 0 <= recognised.value <= 1 and recognised.n == 24
+    assert 0 <= share.value <= 1 and share.n == 24
 
 
 # ---- who sees which real images ------------------------------------------------------------------------------------

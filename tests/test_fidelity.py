@@ -128,5 +128,5 @@ def test_too_few_images_for_an_interval_are_refused(n, n_groups):
 def test_recognisability_counts_the_images_that_are_called_by_their_own_class():
     logits = np.array([[2.0, 1.0], [0.0, 1.0], [3.0, 0.0], [0.0, 5.0]])
     result = recognisability(logits, np.array([0, 0, 0, 1]), ["cat", "dog"], "clip")
-    assert (result.metric, result.value, result.n) == ("recognisability/clip", 0.75, 4)
-    assert result.per_class == {"cat": pytest.approx(2 / 3), "dog": 1.0}
+    assert (result.metric, result.value, result.n) == ("recognisability", 0.75, 4)
+    assert result.per_class == {"cat": pytest.approx(2 / 3), "dog": 1.0} and result.details["classifier"] == "clip"

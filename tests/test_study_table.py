@@ -171,14 +171,14 @@ def test_where_less_is_better_and_units_differ():
     near.results[0] = Result("frechet", 41.0, 400, (0.0, 1.0))
     cells = {("p", "FID"): far, ("q", "FID"): near, ("p", "top"): measured(0.5), ("q", "top"): measured(0.6)}
     printed = {"p": {"FID": 80, "top": 50}, "q": {"FID": 30, "top": 60}}
-    states = orderings_of(printed, cells, lower_is_better=["FID"])
+    states = orderings_of(printed, cells)  # the measure says that less is better
     assert states == {("q", "p"): "holds"}  # in both columns; FID and accuracy are never compared with each other
 
 
 def test_where_less_is_better_in_both_columns():
-    cells = {("r", c): Measured(measured(v, metric="frechet").results, None) for c, v in (("a", 3.0), ("b", 2.0))}
-    cells["r", "b"].results[0] = Result("frechet", 2.1, 400, (0.0, 1.0))
-    cells["r", "x"] = Measured(cells["r", "a"].results, None)
+    cells = {("r", c): Measured(measured(v, metric="x").results, None) for c, v in (("a", 3.0), ("b", 2.0))}
+    cells["r", "b"].results[0] = Result("x", 2.1, 400, (0.0, 1.0))
+    cells["r", "x"] = Measured(cells["r", "a"].results, None)  # of a measure that does not say so: the recipe does
     states = orderings_of({"r": {"a": 80, "b": 30, "x": 20}}, cells, lower_is_better=["a", "b"])
     assert states == {("b", "a"): "holds"}
     cells = {("r", "a"): measured(0.5), ("r", "b"): measured(0.3)}

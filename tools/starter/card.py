@@ -13,7 +13,8 @@ from PIL import Image
 
 from figment.encoders import Features, open_encoder
 from figment.evaluate.accuracy import accuracy
-from figment.evaluate.cas import classification_accuracy_score, recognisability, to_grey, train_cnn
+from figment.evaluate.cas import classification_accuracy_score, predict, to_grey, train_cnn
+from figment.evaluate.fidelity import recognisability
 from figment.generate.diffusers import DiffusersGenerator
 from figment.generate.seeds import sample_seed
 from figment.images_in import open_images
@@ -72,7 +73,7 @@ def write_card(package: Path, work: Path, data_folder: Path) -> None:
             note(
                 name,
                 cas=cas,
-                recognisability=recognisability(judge, g, labels, task.class_names),
+                recognisability=recognisability(predict(judge, g), labels, task.class_names, "small CNN"),
                 images=len(made),
                 images_per_second=rate,
             )

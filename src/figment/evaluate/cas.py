@@ -91,11 +91,3 @@ def classification_accuracy_score(
     """CAS: top-1 on real test images after training on ``x`` alone, mean over training seeds. Images as from :func:`to_grey`."""
     models = [train_cnn(x, labels, len(class_names), seed=seed, steps=steps) for seed in seeds]
     return accuracy([predict(m, test_x) for m in models], test_labels, class_names, "cas", tuple(seeds))
-
-
-def recognisability(model: SmallCNN, x: torch.Tensor, labels: np.ndarray, class_names: Sequence[str]) -> Result:
-    """Share of generated images that a classifier trained on real ones labels as they were asked for.
-
-    A check on label noise, not on usefulness: what is easiest to recognise is not the best to train on.
-    """
-    return accuracy(predict(model, x), labels, class_names, "recognisability")

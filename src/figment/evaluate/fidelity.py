@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from scipy.special import stdtrit
@@ -123,16 +124,17 @@ def recognisability(answers: Answers, labels: np.ndarray, class_names: Sequence[
         answers: of the generated images: logits, float (n, N), or predictions, int (n,).
         labels: int (n,) in [0, N), the classes that were asked for.
         class_names: N names.
-        classifier: whose answers these are. The result is named ``recognisability/<classifier>``.
+        classifier: whose answers these are.
 
     Returns:
-        As `figment.evaluate.accuracy.accuracy`, in [0, 1]. The interval is for more images of the same kind, and
+        As `figment.evaluate.accuracy.accuracy`, in [0, 1], with ``details["classifier"]``. The interval is for more images of the same kind, and
         takes them to be independent of one another.
 
     Raises:
         FigmentError: as `figment.evaluate.accuracy.accuracy` does.
     """
-    return accuracy(answers, labels, class_names, f"recognisability/{classifier}")
+    result = accuracy(answers, labels, class_names, "recognisability")
+    return replace(result, details={**result.details, "classifier": classifier})
 
 
 def _root(features: np.ndarray) -> np.ndarray:

@@ -33,7 +33,7 @@ def settings(metrics: set[str]) -> dict[str, list[str]]:
 def take(trial: Trial) -> Iterator[Result]:
     trainings = [Training(real=trial.shots, seed=seed) for seed in trial.seeds]
     for name in trial.recipe.evaluate.baselines:
-        found = trial.predictions(trainings, trial.baseline(name, trial.learner))
+        found = trial.predictions(name, trainings, trial.baseline(name, trial.learner))
         yield trial.accuracy(f"top1/{name}", found)
         yield from trial.over_untrained(f"gain/{name}", found)
 

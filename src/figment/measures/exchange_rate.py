@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -44,17 +44,20 @@ def check(recipe: Recipe, given: Mapping[str, Images]) -> None:
 
 def take(trial: Trial) -> Iterator[Result]:
     from figment.evaluate.accuracy import correctness
-    from figment.evaluate.exchange_rate import Curve, curve_draws, exchange_rate
+    from figment.evaluate.exchange_rate import Draw, exchange_rate, real_curve
 
-    evaluate, train, seed = trial.recipe.evaluate, trial.train, trial.recipe.seed
+    evaluate, train, labels = trial.recipe.evaluate, trial.train, trial.real_test.labels
     assert train is not None
-    labels = trial.real_test.labels
-    draws, shots, note = curve_draws(train.labels, len(trial.class_names), evaluate.shots, evaluate.draws, seed)
-    found = trial.predictions([Training(real=train.take(d.chosen), seed=d.seed) for d in draws])
-    right = (found == labels).reshape(evaluate.draws, len(shots), len(labels))
-    untrained = None if trial.of_untrained is None else correctness(trial.of_untrained, labels)[0]
-    yield from (_point(right[:, i], k) for i, k in enumerate(shots))
-    rate = exchange_rate(Curve(shots, right, untrained, note), correctness(trial.of_models, labels), seed=seed)
+
+    def learn(draws: Sequence[Draw]) -> np.ndarray:
+        trainings = [Training(real=train.take(d.index), seed=d.seed) for d in draws]
+        return trial.predictions("real images alone, for the exchange rate", trainings)
+
+    untrained = None if trial.of_untrained is None else trial.of_untrained[0]
+    shots, draws, seed = evaluate.shots, evaluate.draws, trial.recipe.seed
+    curve = real_curve(train.labels, labels, learn, untrained, shots=shots, draws=draws, seed=seed)
+    yield from (_point(curve.correct[:, i], k) for i, k in enumerate(curve.shots))
+    rate = exchange_rate(curve, correctness(trial.of_models, labels), seed=seed)
     yield replace(rate, metric="exchange_rate")
 
 

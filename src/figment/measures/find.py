@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from figment.types import Images, Result
 
 
-
 @dataclass(frozen=True)
 class Measured:
     """Results, and for each of their classifiers what it takes every test image for: int (S, n), by metric."""
@@ -61,12 +60,11 @@ def splits_needed(recipe: Recipe) -> set[str]:
 def settings_for(wanted: set[str]) -> dict[str, Any]:
     """The changes of a recipe under which a run measures these metrics, and what costs extra only for them."""
     own = found().values()
-    changes = [measure.settings(wanted) for measure in own if measure.settings is not None]
-    extra = [m.name for m in own if m.asked is None and any(_described(m, metric) for metric in wanted)]
-    merged: dict[str, Any] = {"evaluate.measures": extra}
-    for change in changes:
-        merged |= change
-    return merged
+    by_name = [m.name for m in own if m.asked is None and any(_described(m, metric) for metric in wanted)]
+    changes: dict[str, Any] = {"evaluate.measures": by_name}
+    for measure in own:
+        changes |= {} if measure.settings is None else measure.settings(wanted)
+    return changes
 
 
 def known(metric: str) -> Metric:
@@ -111,18 +109,14 @@ def documentation() -> str:
     """``docs/measures.md``: every measure, its metrics, what it needs, and how a recipe asks for it."""
     parts = ["# Measures", OVERVIEW]
     for measure in found().values():
-        how = f"`evaluate.measures: [{measure.name}]`" if measure.asked is None else "a setting of its own, or always"
         needs = ", ".join(NEEDS[need].partition(":")[0] for need in NEEDS if need in measure.needs) or "nothing else"
+        how = f" In a recipe: `evaluate: {{measures: [{measure.name}]}}`." if measure.asked is None else ""
         rows = [
-            f"| `{m.name}` | {m.title} | {m.unit} | {'lower' if m.lower_is_better else 'higher'} |"
+            f"| `{m.name}` | {m.title.replace('<', '&lt;')} | {m.unit} | {'lower' if m.lower_is_better else 'higher'} |"
             for m in measure.metrics
         ]
         table = "\n".join(["| metric | shown as | unit | better |", "|---|---|---|---|", *rows])
-        parts += [
-            f"## {measure.name}",
-            f"{measure.explains}\n\nNeeds {needs}. Asked for by {how}.",
-            table.replace("<", "&lt;"),
-        ]
+        parts += [f"## {measure.name}", f"{measure.explains}\n\nNeeds {needs}.{how}", table]
     return "\n\n".join(parts) + "\n"
 
 
@@ -133,8 +127,7 @@ the page; any metric can be a cell of a table. Shares lie in [0, 1] on disk and 
 
 def _wanted(recipe: Recipe) -> list[Measure]:
     """What the recipe asks for, whether it can be had or not."""
-    names = recipe.evaluate.measures
-    allowed = extra()
+    names, allowed = recipe.evaluate.measures, extra()
     if unknown := [name for name in names if name not in allowed]:
         raise FigmentError(
             f"evaluate.measures: there is no measure {unknown[0][:60]!r}.{nearest(unknown[0], allowed)} Allowed: {', '.join(allowed)}."

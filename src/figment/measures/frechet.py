@@ -23,8 +23,8 @@ def check(recipe: Recipe, given: Mapping[str, Images]) -> None:
     train = given.get("train")
     if train is not None and len(train) < FEWEST:
         raise FigmentError(
-            f"The measure frechet needs {FEWEST} real training images or more, and task.real.train has {len(train)}. Give more, or"
-            " take frechet out of evaluate.measures."
+            f"evaluate.measures: frechet needs {FEWEST} real training images or more, and task.real.train has {len(train)}. Give"
+            " more, or take frechet out of evaluate.measures."
         )
 
 
@@ -39,9 +39,10 @@ def take(trial: Trial) -> Iterator[Result]:
         )
         return
     features = trial.features(None)
-    extractor = getattr(trial.recipe.train, "encoder", getattr(features.encoder, "name", "the encoder"))
     groups = max(2, min(GROUPS, len(kept) // 2, len(train) // 2))
-    yield replace(frechet(features(kept), features(train), extractor, trial.recipe.seed, groups), metric=MEASURE.name)
+    yield replace(
+        frechet(features(kept), features(train), trial.encoder_name, trial.recipe.seed, groups), metric=MEASURE.name
+    )
 
 
 MEASURE = Measure(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def take(trial: Trial) -> Iterator[Result]:
     assert trial.train is not None
-    found = trial.predictions([Training(real=trial.train, seed=seed) for seed in trial.seeds])
+    found = trial.predictions("all real images", [Training(real=trial.train, seed=seed) for seed in trial.seeds])
     yield trial.accuracy("top1/real_all", found, images=len(trial.train))
     yield from trial.over_untrained("gain/real_all", found)
 

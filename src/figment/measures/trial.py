@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,6 +17,9 @@ from figment.types import Images, Learner, Model, Result, Training
 if TYPE_CHECKING:
     from figment.encoders import Features
     from figment.recipe import Recipe
+
+
+log = logging.getLogger(__name__)
 
 
 def clip_head_baseline(name: str, learner: Learner) -> Learner:
@@ -60,6 +64,11 @@ class Trial:
         return self.recipe.task.class_names
 
     @property
+    def encoder_name(self) -> str:
+        """Of ``features(None)``."""
+        return str(getattr(self.recipe, "encoder_name", self.recipe.train.encoder))
+
+    @property
     def seeds(self) -> tuple[int, ...]:
         """Of the recipe's trainings."""
         return self.recipe.training_seeds
@@ -83,12 +92,20 @@ class Trial:
     @cached_property
     def of_shots_alone(self) -> np.ndarray:
         """The same of models that learnt from the shots and nothing else."""
-        return self.predictions([Training(real=self.shots, seed=seed) for seed in self.seeds])
+        return self.predictions("real images alone", [Training(real=self.shots, seed=seed) for seed in self.seeds])
 
-    def predictions(self, trainings: Sequence[Training], learner: Learner | None = None) -> np.ndarray:
-        """Train and read the test images: int32 (k, n), the class each is taken for after each of k trainings."""
+    def predictions(self, what: str, trainings: Sequence[Training], learner: Learner | None = None) -> np.ndarray:
+        """Train and read the test images: int32 (k, n), the class each is taken for after each of k trainings.
+
+        ``what`` they are is only said; None = the recipe's learner.
+        """
         learner = learner or self.learner
-        return self.remember(self._key(learner, trainings), lambda: self._read(learner.learn_many(trainings)))
+
+        def make() -> np.ndarray:
+            log.info("%s: %d trainings", what, len(trainings))
+            return self._read(learner.learn_many(trainings))
+
+        return self.remember(self._key(learner, trainings), make)
 
     def _key(self, learner: Learner, trainings: Sequence[Training]) -> dict[str, Any]:
         """Everything that predictions depend on, and nothing else."""

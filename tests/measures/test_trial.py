@@ -1,0 +1,143 @@
+"""The numbers of measures against the functions they are made of, with learners that need no encoder."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from learners import Blind, Means, colours
+from test_measures import recipe
+
+from figment import measures
+from figment.errors import FigmentError
+from figment.evaluate.accuracy import accuracy, correctness, paired_difference
+from figment.evaluate.exchange_rate import Curve, exchange_rate
+from figment.measures.trial import Trial
+from figment.types import Training
+
+TEST, TRAIN, KEPT, SHOTS = colours(30, 1), colours(8, 2), colours(12, 3, noise=150), colours(2, 4)
+
+
+def trial(learner: Means, own=None, remember=None, **more) -> Trial:
+    own = recipe(few_shot={"shots": 2}, shots=[1, 4, 9], draws=3) if own is None else own
+    shots = SHOTS if own.few_shot else None
+    models = [learner.learn(KEPT, shots, seed) for seed in own.training_seeds]
+    hook = {} if remember is None else {"remember": remember}
+    given = {"train": TRAIN, "test": TEST, **more}
+    return Trial(own, learner, models, KEPT, shots=shots, features=lambda name: None, **given, **hook)  # type: ignore[arg-type, return-value]
+
+
+def network(**evaluate):
+    return recipe(network=True, **{"shots": [1, 4], "draws": 2, **evaluate})
+
+
+def test_the_numbers_are_those_of_the_functions():
+    learner = Means()
+    own = trial(learner)
+    measured = measures.take(own)
+    results = {r.metric: r for r in measured.results}
+    assert {*results, "top1/real_9"} == set(measures.metrics(own.recipe))
+    names, seeds = own.class_names, (0, 1, 2)
+    synthetic = [learner.learn(KEPT, SHOTS, s).logits(TEST) for s in seeds]
+    alone = [learner.learn(None, SHOTS, s).logits(TEST) for s in seeds]
+    expected = accuracy(synthetic, TEST.labels, names, "top1/synthetic", seeds)
+    got = results["top1/synthetic"]
+    assert (got.value, got.ci, got.per_class, got.seeds) == (
+        expected.value,
+        expected.ci,
+        expected.per_class,
+        expected.seeds,
+    )
+    assert got.details == {**expected.details, "seen": 42}  # what the model says of itself is told
+    right = [correctness(one, TEST.labels) for one in (alone, synthetic)]
+    assert results["gain/over_real_only"] == paired_difference(*right, "gain/over_real_only", seeds)
+    assert results["top1/zero_shot"].seeds == () and results["top1/zero_shot"].n == 90
+    assert measured.predictions["top1/synthetic"].shape == (3, 90)
+    assert (measured.predictions["top1/real_only"] == np.argmax(alone, -1)).all()
+
+
+def test_the_exchange_rate_is_that_of_a_plain_loop():
+    learner = Means()
+    results = {r.metric: r for r in measures.take(trial(learner)).results}
+    correct = np.zeros((3, 2, 90), bool)
+    for draw in range(3):
+        rng = np.random.default_rng([0, draw])
+        orders = [rng.permutation(np.flatnonzero(TRAIN.labels == c)) for c in range(3)]
+        for i, k in enumerate((1, 4)):
+            chosen = np.sort(np.concatenate([order[:k] for order in orders]))
+            correct[draw, i] = learner.learn(None, TRAIN.take(chosen), draw).logits(TEST).argmax(1) == TEST.labels
+    made = np.stack([learner.learn(KEPT, SHOTS, s).logits(TEST).argmax(1) == TEST.labels for s in (0, 1, 2)])
+    untrained = learner.untrained().logits(TEST).argmax(1) == TEST.labels  # type: ignore[union-attr]
+    note = "Left out 9 shots: the smallest class has 8 real images."
+    expected = exchange_rate(Curve((1, 4), correct, untrained, note), made, seed=0)
+    got = results["exchange_rate"]
+    assert (got.value, got.ci, got.details) == (expected.value, expected.ci, expected.details)
+    assert results["top1/real_4"].value == correct[:, 1].mean() and "top1/real_9" not in results
+
+
+def test_a_learner_without_an_untrained_classifier_has_no_gain_over_one():
+    results = {r.metric: r for r in measures.take(trial(Blind(), network())).results}
+    assert set(results) == {"top1/synthetic", "top1/real_all", "exchange_rate", "top1/real_1", "top1/real_4"}
+    rate = results["exchange_rate"]
+    assert rate.details["zero_shot"] is None and "untuned" not in rate.details["text"]
+    json.dumps(rate.details, allow_nan=False)
+    few = {r.metric for r in measures.take(trial(Blind(), network(few_shot={"shots": 2}, real_all=False))).results}
+    assert {"top1/real_only", "gain/over_real_only"} <= few and not {"gain/real_only", "gain/synthetic"} & few
+
+
+# ---- what is remembered ----------------------------------------------------------------------------------------------
+
+
+def test_what_two_runs_have_in_common_is_trained_once():
+    memory: dict[str, np.ndarray] = {}
+
+    def remember(key, make):
+        name = json.dumps(key, sort_keys=True)
+        if name not in memory:
+            memory[name] = make()
+        return memory[name]
+
+    first, second = Means(), Means()
+    one = measures.take(trial(first, remember=remember))
+    assert first.trained == 3 + 3 + 3 + 6  # synthetic, real alone, the ceiling, two points of three draws
+    two = measures.take(trial(second, remember=remember))
+    assert second.trained == 3 and two.results == one.results
+
+
+def test_the_key_holds_all_that_a_training_depends_on_and_nothing_else():
+    keys: list[str] = []
+
+    def remember(key, make):
+        keys.append(json.dumps(key, sort_keys=True))
+        return make()
+
+    def key(learner=None, own=None, training=None, **more) -> str:
+        trial(learner or Means(), own, remember, **more).predictions("x", [training or Training(real=SHOTS, seed=1)])
+        return keys[-1]
+
+    first, other = key(), Means()
+    other.fingerprint = "means-2"
+    relabelled = colours(2, 4)
+    relabelled.labels[0] = 2
+    assert key(own=recipe(measures=["frechet"])) == first and key(train=colours(3, 9)) == first
+    others = [
+        key(learner=other),
+        key(test=colours(5, 5)),
+        key(training=Training(real=SHOTS, seed=2)),
+        key(training=Training(synthetic=SHOTS, seed=1)),
+        key(training=Training(real=relabelled, seed=1)),
+        key(training=Training(real=KEPT, seed=1)),
+    ]
+    assert len({first, *others}) == 7
+
+
+def test_logits_that_are_not_finite_are_refused():
+    class Broken(Means):
+        def learn(self, synthetic, real, seed):
+            model = super().learn(synthetic, real, seed)
+            model.means = model.means * np.nan
+            return model
+
+    with pytest.raises(FigmentError, match="NaN or infinite"):
+        measures.take(trial(Broken()))

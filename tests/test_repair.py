@@ -19,8 +19,6 @@ from figment.repair import repair
 from figment.run import make_images, run_recipe
 from figment.verify import verify
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Path:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import math
 import random
-
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from figment.errors import FigmentError, nearest
+from figment.errors import FigmentError
 from figment.files import read_json
 from figment.learners.network.settings import NetworkSettings
 from figment.learners.network.small_cnn import NAME as SMALL_CNN_NAME
@@ -48,9 +49,10 @@ def check(s: NetworkSettings) -> None:
                 f" image_size is {s.image_size}. Set image_size: 32 and leave pretrained and options out."
             )
     elif not timm.is_model(name):
+        near = difflib.get_close_matches(name, [SMALL_CNN_NAME, *timm.list_models()], n=4)
         raise FigmentError(
-            f"timm has no architecture {s.architecture!r}.{nearest(name, [SMALL_CNN_NAME, *timm.list_models()])} Take one of"
-            f" timm.list_models(), such as resnet50, resnet18 or vit_tiny_patch16_224, or {SMALL_CNN_NAME}."
+            f"timm has no architecture {s.architecture!r}.{' The nearest are ' + ', '.join(near) + '.' if near else ''} Take one"
+            f" of timm.list_models(), such as resnet50, resnet18 or vit_tiny_patch16_224, or {SMALL_CNN_NAME}."
         )
     elif "." in s.architecture:
         raise FigmentError(
@@ -120,7 +122,7 @@ def _started(s: NetworkSettings, args: dict[str, Any], start: ModelFolder) -> nn
     own = {**args, "num_classes": 0 if weight is None else len(weight)}
     overlay = {"state_dict": tensors, "num_classes": own["num_classes"], "label_offset": 0, "custom_load": False}
     try:
-        module = timm.create_model(s.architecture, pretrained=True, pretrained_cfg_overlay=overlay, **own)
+        module: Any = timm.create_model(s.architecture, pretrained=True, pretrained_cfg_overlay=overlay, **own)
     except (RuntimeError, KeyError) as error:
         reason = " ".join(str(error).split())[:300]
         raise FigmentError(

@@ -39,7 +39,7 @@ class TrainTransform:
         return self.transform(torch.tensor(image).permute(2, 0, 1)).contiguous()
 
 
-class TestTransform:
+class EvalTransform:
     """``uint8 (H, W, 3)`` to ``float (3, S, S)``, normalised: exactly what timm does with the model's own configuration."""
 
     def __init__(self, data: Mapping[str, Any]):

@@ -16,7 +16,7 @@ from figment import store
 from figment.errors import FigmentError
 from figment.files import legible, read_json, write_atomic, write_json
 from figment.learners.network.architectures import Network
-from figment.learners.network.augment import TestTransform
+from figment.learners.network.augment import EvalTransform
 from figment.learners.network.small_cnn import NAME as SMALL_CNN_NAME
 from figment.learners.network.small_cnn import SmallCNN
 from figment.types import Images
@@ -32,15 +32,14 @@ class NetworkModel:
     class_names: Sequence[str]
     history: list[dict[str, Any]] = field(default_factory=list)
     facts: Mapping[str, Any] = field(default_factory=dict)
+    fingerprint: str = field(init=False)
 
-    @property
-    def fingerprint(self) -> str:
-        module = self.network.module
-        weights = store.digest(safetensors.torch.save({k: v.contiguous() for k, v in module.state_dict().items()}))
-        return store.fingerprint([weights, self.network.architecture, self.network.args, self.network.data])
+    def __post_init__(self) -> None:
+        weights = store.digest(safetensors.torch.save(_plain(self.network.module)))
+        self.fingerprint = store.fingerprint([weights, self.network.architecture, self.network.args, self.network.data])
 
     def logits(self, images: Images) -> np.ndarray:
-        transform = TestTransform(self.network.data)
+        transform = EvalTransform(self.network.data)
         return predict(self.network.module, images, range(len(images)), transform)
 
     def save(self, folder: Path) -> None:
@@ -49,8 +48,8 @@ class NetworkModel:
         ``timm.create_model("local-dir:FOLDER", pretrained=True)`` opens it, and ``resolve_data_config`` says how images are
         prepared. The small CNN is not timm's: its folder has the same two files, which `open_network` opens.
         """
-        module = self.network.module.to("cpu")
-        write_atomic(folder / "model.safetensors", safetensors.torch.save(_plain(module), metadata={"format": "pt"}))
+        weights = safetensors.torch.save(_plain(self.network.module), metadata={"format": "pt"})
+        write_atomic(folder / "model.safetensors", weights)
         write_json(folder / "config.json", self._config())
 
     def _config(self) -> dict[str, Any]:
@@ -87,7 +86,7 @@ def open_network(folder: Path, device: str = "cpu") -> NetworkModel:
 
 
 @torch.inference_mode()
-def predict(module: nn.Module, images: Images, index: Sequence[int] | range, transform: TestTransform) -> np.ndarray:
+def predict(module: nn.Module, images: Images, index: Sequence[int] | range, transform: EvalTransform) -> np.ndarray:
     """Logits, float32 (len(index), N), of a network in eval mode."""
     device = next(module.parameters()).device
     found: list[Tensor] = []
@@ -98,4 +97,4 @@ def predict(module: nn.Module, images: Images, index: Sequence[int] | range, tra
 
 
 def _plain(module: nn.Module) -> dict[str, Tensor]:
-    return {name: value.detach().contiguous() for name, value in module.state_dict().items()}
+    return {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}

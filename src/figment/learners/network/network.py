@@ -17,7 +17,7 @@ from figment.images_in.labels import listed
 from figment.images_in.memory import in_memory
 from figment.learners.checkpoint import Checkpoint
 from figment.learners.network.architectures import has_batch_norm, make, warn_if_tiny
-from figment.learners.network.augment import TestTransform, TrainTransform
+from figment.learners.network.augment import EvalTransform, TrainTransform
 from figment.learners.network.loop import NetworkLoop
 from figment.learners.network.model import NetworkModel, predict
 from figment.learners.network.settings import NOT_PART_OF_A_MODEL, NetworkSettings
@@ -95,7 +95,7 @@ class NetworkLearner(Learner):
         loader = self._loader(parts, batch_size // on.world_size, network.data, seed, on)
         loop = NetworkLoop(network, loader, n_epochs(s.epochs, len(loader), s.min_steps), s, seed, on)
         checkpoint = self._checkpoint(synthetic, real, seed, on)
-        test = TestTransform(network.data)
+        test = EvalTransform(network.data)
         validate = None if self.val is None else lambda: self._accuracy(loop, test)
         description = f"train {s.architecture}, seed {seed}"
         history = train(loop, select=s.select, validate=validate, checkpoint=checkpoint, description=description)
@@ -176,7 +176,7 @@ class NetworkLearner(Learner):
         path = self.folder / f"{own}.safetensors"
         return Checkpoint(path, own, seconds=self.checkpoint_seconds, writes=on.rank == 0)
 
-    def _accuracy(self, loop: NetworkLoop, transform: TestTransform) -> float:
+    def _accuracy(self, loop: NetworkLoop, transform: EvalTransform) -> float:
         """Of what is learnt so far, on the validation images: each process looks at some of them."""
         assert self.val is not None
         on = loop.on

@@ -11,7 +11,7 @@ from figment.learners.network.network import NetworkLearner
 from figment.learners.network.small_cnn import SMALL_CNN
 
 NAMES = ["left", "right"]
-QUICK = SMALL_CNN.model_copy(update={"min_steps": 40, "batch_size": 32})
+QUICK = SMALL_CNN.model_copy(update={"min_steps": 30, "batch_size": 16})
 
 
 def bars(n: int, noise: float, seed: int) -> MemoryImages:
@@ -26,17 +26,17 @@ def bars(n: int, noise: float, seed: int) -> MemoryImages:
 
 
 def test_right_labels_score_high_and_wrong_ones_low():
-    train, test = bars(200, 20, seed=0), bars(300, 20, seed=1)
+    train, test = bars(96, 20, seed=0), bars(100, 20, seed=1)
     good = classification_accuracy_score(train, test, NAMES, settings=QUICK, seeds=(0, 1))
     assert good.value > 0.95
-    assert (good.metric, good.n, good.seeds) == ("cas", 300, (0, 1))
+    assert (good.metric, good.n, good.seeds) == ("cas", 100, (0, 1))
     assert good.details["architecture"] == "small_cnn"
     flipped = MemoryImages(train.images, 1 - train.labels)
     assert classification_accuracy_score(flipped, test, NAMES, settings=QUICK).value < 0.05
 
 
 def test_a_judge_trained_on_real_images_finds_wrong_labels():
-    images = bars(200, 20, seed=0)
+    images = bars(96, 20, seed=0)
     judge = NetworkLearner(QUICK, NAMES).learn(None, images, seed=0)
-    half_wrong = np.where(np.arange(200) < 100, images.labels, 1 - images.labels)
+    half_wrong = np.where(np.arange(96) < 48, images.labels, 1 - images.labels)
     assert abs(recognised(judge.logits(images), half_wrong, NAMES, "small_cnn").value - 0.5) < 0.05

@@ -74,6 +74,11 @@ _WHERE = {
     "frechet_distance": "evaluate.fidelity",
     "exchange_rate": "evaluate.exchange_rate",
     "real_curve": "evaluate.exchange_rate",
+    "NetworkSettings": "learners.network.settings",
+    "NetworkLearner": "learners.network.network",
+    "open_network": "learners.network.model",
+    "classification_accuracy_score": "cas",
+    "MemoryImages": "images_in.memory",
     "FigmentError": "errors",
 }
 

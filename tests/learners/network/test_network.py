@@ -49,8 +49,7 @@ def loop_of(own: NetworkLearner, images: MemoryImages, seed: int = 0, epochs: in
 @pytest.mark.parametrize("architecture", ["test_vit", "test_resnet", "small_cnn"])
 def test_planted_colours_are_learnt(architecture: str):
     images = coloured(48) if architecture != "small_cnn" else lit(48)
-    own = learner(settings(architecture, epochs=8))
-    assert isinstance(own, Learner)
+    own: Learner = learner(settings(architecture, epochs=8))
     model: Model = own.learn(images, None, seed=0)
     assert (model.logits(images).argmax(1) == images.labels).mean() > 0.9
     assert [h["epoch"] for h in model.history] == list(range(1, 9))
@@ -108,7 +107,7 @@ def test_the_steps_are_those_of_a_loop_written_by_hand():
     batches = [
         index for epoch in range(2) for index in np.random.default_rng([0, epoch]).permutation(24).reshape(2, 12)
     ]
-    for step, (index, rate) in enumerate(zip(batches, schedule(0.05, 1, 4), strict=True)):
+    for step, (index, rate, found) in enumerate(zip(batches, schedule(0.05, 1, 4), loop, strict=True)):
         x = np.stack([images.images[i] for i in index]).astype(np.float32).transpose(0, 3, 1, 2)
         logits = model.train()(torch.from_numpy(x / 127.5 - 1))
         wanted = 0.8 * F.one_hot(torch.tensor(images.labels[index]), 3) + 0.2 / 3
@@ -119,7 +118,6 @@ def test_the_steps_are_those_of_a_loop_written_by_hand():
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.step()
-        found = next(steps) if step else next(steps := iter(loop))
         assert abs(found.loss.item() - loss.item()) < 1e-5
         assert (found.epoch, found.images, found.learning_rate) == (step // 2 + 1, 12, rate)
     for name, value in model.state_dict().items():

@@ -54,7 +54,8 @@ def test_a_shift_moves_pixels_and_a_flip_mirrors_them():
         for y in range(9)
         for x in range(9)
     }
-    assert 1 < len(seen) and seen <= every
+    assert len(seen) > 1
+    assert seen <= every
 
 
 @pytest.mark.parametrize(("mixup", "cutmix"), [(0.4, 0.0), (0.0, 1.0), (0.4, 1.0)])

@@ -61,7 +61,7 @@ def test_a_damaged_folder_is_named(tmp_path: Path):
     saved(tmp_path, "small_cnn")
     whole = (tmp_path / "model.safetensors").read_bytes()
     (tmp_path / "model.safetensors").write_bytes(whole[:100])
-    with pytest.raises(FigmentError, match="cannot be read"):
+    with pytest.raises(FigmentError, match="holds no network that figment wrote"):
         open_network(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(whole)
     (tmp_path / "config.json").write_text("{}")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import safetensors.torch
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from figment import store
@@ -73,13 +74,13 @@ def open_network(folder: Path, device: str = "cpu") -> NetworkModel:
 
     config = read_json(folder / "config.json")
     with legible(folder / "model.safetensors"):
-        tensors = safetensors.torch.load_file(folder / "model.safetensors")
+        weights = (folder / "model.safetensors").read_bytes()
     try:
         name, args, cfg, names = (config[k] for k in ("architecture", "model_args", "pretrained_cfg", "label_names"))
         module = SmallCNN(**args) if name == SMALL_CNN_NAME else timm.create_model(name, **args)
-        module.load_state_dict(tensors)
+        module.load_state_dict(safetensors.torch.load(weights))
         data = {k: cfg[k] for k in ("input_size", "interpolation", "crop_pct", "crop_mode", "mean", "std")}
-    except (KeyError, TypeError, RuntimeError) as error:
+    except (KeyError, TypeError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise FigmentError(f"{folder} holds no network that figment wrote: {reason}. Train it again.") from error
     return NetworkModel(Network(module.eval().to(device), name, args, data), names)

@@ -27,9 +27,9 @@ from pathlib import Path
 import numpy as np
 
 from figment import png
+from figment.generate.fill import fill
 from figment.generate.plan import Plan
 from figment.generate.procedural import ProceduralGenerator
-from figment.generate.fill import fill
 from figment.images_in import ShardImages, open_shards
 from figment.shards import Stage
 from figment.types import Prompt

@@ -19,10 +19,12 @@ import numpy as np
 import torch
 
 from figment import starter
-from figment.evaluate.cas import classification_accuracy_score, to_grey
+from figment.cas import classification_accuracy_score
 from figment.generate.diffusers import DiffusersGenerator
 from figment.generate.plan import Plan
 from figment.images_in import open_images
+from figment.images_in.memory import MemoryImages
+from figment.learners.network.small_cnn import SMALL_CNN
 from figment.prompts.attributes import Attributes
 from figment.task import load_task
 
@@ -52,7 +54,7 @@ def main() -> None:
     samples = list(Plan(prompts, n // len(task.class_names), seed=0))
     texts, labels = [s.prompt for s in samples], np.array([s.label for s in samples])
     test = open_images(starter.folder("test"), task.class_names)
-    test_x = to_grey(test.load(range(len(test))))
+    network = SMALL_CNN.model_copy(update={"min_steps": 100 if args.quick else 800})
 
     pipe = diffusers.DiffusionPipeline.from_pretrained(starter.folder("pipeline"), safety_checker=None)
     pipe.set_progress_bar_config(disable=True)
@@ -75,13 +77,11 @@ def main() -> None:
         images = way(texts)
         rate = len(images) / (time.perf_counter() - started)
         cas = classification_accuracy_score(
-            to_grey(images),
-            labels,
-            test_x,
-            test.labels,
+            MemoryImages(images, labels),
+            test,
             task.class_names,
+            settings=network,
             seeds=(0,) if args.quick else (0, 1),
-            steps=100 if args.quick else 800,
         )
         figures[name.split(":")[0]] = {
             "images_per_second": round(rate, 3),

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from figment import records, shards
+from figment import shards
 from figment.recipe import Recipe, validate
 from figment.run import make_images
 from figment.types import Prompt

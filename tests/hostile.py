@@ -35,7 +35,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from transformers import PreTrainedTokenizerFast
 
-from figment import starter, records, shards
+from figment import shards, starter
 from figment.encoders import Features
 from figment.errors import FigmentError
 from figment.images_in import open_images, open_shards

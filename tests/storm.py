@@ -9,8 +9,8 @@ from pathlib import Path
 from figment.engines import Local
 from figment.engines.ray import Ray
 from figment.files import lock
-from figment.generate.procedural import ProceduralGenerator
 from figment.generate.fill import generate_images
+from figment.generate.procedural import ProceduralGenerator
 from figment.types import Prompt
 
 SHARDS, ROWS = 24, 32  # rows of each shard

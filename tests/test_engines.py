@@ -19,8 +19,8 @@ from figment.engines import Local
 from figment.engines import local as local_engine
 from figment.engines.ray import Ray, _share
 from figment.errors import FigmentError
-from figment.generate.procedural import ProceduralGenerator
 from figment.generate.fill import generate_images
+from figment.generate.procedural import ProceduralGenerator
 from figment.images_in import open_images
 from figment.types import Prompt
 

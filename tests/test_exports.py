@@ -14,7 +14,7 @@ import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
-from figment import png, records, shards
+from figment import png, shards
 from figment.errors import FigmentError
 from figment.exports import source as source_module
 from figment.exports.export import export
@@ -121,7 +121,7 @@ def check(rows, expected: dict[str, Sample], names: list[str]) -> None:
         assert (np.asarray(pixels) == sample.image).all()
         assert int(label) == sample.label and known["class_name"] == names[sample.label]
         assert known["prompt"] == sample.prompt and int(known["seed"]) == sample.seed and known["group"] == sample.group
-        assert known["digest"] == shards.digest(png.encode(sample.image))
+        assert known["digest"] == records.digest(png.encode(sample.image))
         assert str(known["kept"]) == str(not _rejected(sample))
         assert known["reason"] == ("too <odd>" if _rejected(sample) else "")
         assert float(known["score_s"]) == (0.1 if _rejected(sample) else 2)
@@ -227,7 +227,7 @@ def test_there_and_back(case, tmp_path, to, where):
     turned = names[::-1]
     images = open_images(tmp_path / "out" / where, turned)
     assert len(set(images.ids)) == len(images) == len(expected)
-    by_digest = {shards.digest(png.encode(s.image)): s for s in expected.values()}
+    by_digest = {records.digest(png.encode(s.image)): s for s in expected.values()}
     for image, label, digest in zip(images.load(range(len(images))), images.labels, images.digests, strict=True):
         assert (image == by_digest[digest].image).all() and turned[label] == names[by_digest[digest].label]
 

@@ -24,12 +24,12 @@ from figment.forecast import forecast
 from figment.generate import finetune as finetune_module
 from figment.generate import lora_training
 from figment.generate.diffusers import DiffusersGenerator
+from figment.generate.fill import generate_images
 from figment.generate.finetune import CHECKPOINT, Finetuning, finetune
 from figment.generate.finetune_settings import FinetuneSettings
 from figment.generate.lora import WEIGHTS, open_lora
 from figment.generate.lora_training import Learner
 from figment.generate.plan import Plan
-from figment.generate.fill import generate_images
 from figment.images_in import open_images
 from figment.recipe import validate
 from figment.repair import repair

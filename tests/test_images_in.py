@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from figment import png, records, shards
+from figment import png, shards
 from figment.errors import FigmentError
 from figment.images_in import FileImages, decode, open_images, open_shards
 from figment.types import Sample
@@ -157,7 +157,7 @@ def test_take_keeps_order_and_everything_else(tmp_path):
             assert images.digests
         some = images.take([4, 0])
         assert some.ids == [images.ids[4], images.ids[0]] and some.digests == [
-            shards.digest(images.paths[i].read_bytes()) for i in (4, 0)
+            records.digest(images.paths[i].read_bytes()) for i in (4, 0)
         ]
         assert some.labels.tolist() == images.labels[[4, 0]].tolist()
         assert (some.load([0])[0] == images.load([4])[0]).all()
@@ -243,7 +243,7 @@ def test_shards_give_back_what_was_made_without_the_failed(tmp_path):
     assert images.labels.tolist() == [s.label for s in good]
     for image, sample in zip(images.load(range(7)), good, strict=True):
         assert (image == sample.image).all()
-    assert images.digests == [shards.digest(png.encode(s.image)) for s in good]
+    assert images.digests == [records.digest(png.encode(s.image)) for s in good]
     some = images.take(np.array([6, 1, 1]))
     assert some.ids == [good[6].id, good[1].id, good[1].id] and (some.load([0])[0] == good[6].image).all()
     assert some.prompts == [good[i].prompt for i in (6, 1, 1)]

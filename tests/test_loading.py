@@ -16,7 +16,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from figment import records, shards
+from figment import shards
 from figment.errors import FigmentError
 from figment.images_in import ShardImages, open_shards
 from figment.loading.loader import ImageDataset, Loader

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-from figment import records, shards
+from figment import shards
 from figment.errors import FigmentError
 from figment.prompts.attributes import Attributes
 from figment.prompts.ids import prompt_id

@@ -18,7 +18,7 @@ from transformers import (
 )
 
 import tiny
-from figment import records, shards
+from figment import shards
 from figment.errors import FigmentError
 from figment.images_in import open_images
 from figment.prompts.captions import Captions, varied_caption

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from figment import records, shards
+from figment import shards
 from figment.errors import FigmentError
 from figment.prompts.chat import Chat, captions_in, instruction, parse_captions
 from figment.recipe import validate

@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, LogitsProcessorList, TopKLogitsWarper
 
 import tiny
-from figment import records, shards
+from figment import shards
 from figment.errors import FigmentError
 from figment.prompts import seq2seq as module
 from figment.prompts.sampling import Draw, sample, seed_of

@@ -10,7 +10,7 @@ import pytest
 
 import damage
 from damage import content, flip, shard
-from figment import files, records, shards
+from figment import files, shards
 from figment.engines import Local
 from figment.errors import FigmentError
 from figment.generate.procedural import ProceduralGenerator

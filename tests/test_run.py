@@ -284,7 +284,7 @@ def test_a_class_of_failures_alone_does_not_stop_the_others(models, tmp_path, ca
 @pytest.mark.slow
 def test_a_test_class_without_images_is_measured_on_the_others(models, photos, tmp_path):
     """A Parquet test set may know a class and hold no image of it."""
-    from figment import records, shards
+    from figment import shards
     from figment.types import Sample
 
     rng = np.random.default_rng(1)

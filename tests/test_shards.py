@@ -269,7 +269,7 @@ def test_png_is_lossless():
     image = np.random.default_rng(0).integers(0, 256, (9, 7, 3), np.uint8)
     data = png.encode(image)
     assert (np.array(Image.open(io.BytesIO(data))) == image).all()
-    assert shards.digest(data) != shards.digest(png.encode(255 - image))
+    assert records.digest(data) != records.digest(png.encode(255 - image))
 
 
 def test_prompts_survive_a_shard(tmp_path):

@@ -14,11 +14,11 @@ from damage import flip, image_at
 from figment import files
 from figment.errors import FigmentError
 from figment.generate.diffusers import DiffusersGenerator
+from figment.generate.fill import NOT_FINITE, Work, fill, generate_images, images_stage, shots_fingerprint
 from figment.generate.mend import Mend
 from figment.generate.plan import Plan, ids_by_class
 from figment.generate.procedural import ProceduralGenerator
 from figment.generate.real_guidance_settings import RealGuidanceSettings
-from figment.generate.fill import NOT_FINITE, Work, fill, generate_images, images_stage, shots_fingerprint
 from figment.images_in import open_images
 from figment.recipe import validate
 from figment.run import make_images

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from figment import records, shards
+from figment import shards
 from figment.errors import FigmentError
 from figment.images_in import FileImages, open_images, open_shards
 from figment.images_in.concat import concatenate

@@ -12,10 +12,10 @@ import pytest
 
 import damage
 from damage import flip, shard
-from figment import files, records, shards
+from figment import files, shards
 from figment.errors import FigmentError
-from figment.generate.procedural import ProceduralGenerator
 from figment.generate.fill import generate_images
+from figment.generate.procedural import ProceduralGenerator
 from figment.images_in import open_shards
 from figment.run import make_images, run_recipe
 from figment.types import Prompt
@@ -209,7 +209,7 @@ def emptied(rows):
 
 def no_image(rows):
     rows[5]["image"]["bytes"] = b"no image"
-    rows[5]["digest"] = shards.digest(b"no image")
+    rows[5]["digest"] = records.digest(b"no image")
 
 
 EDITS = {

@@ -168,7 +168,7 @@ def check_images(table: pa.Table, data: bytes, metadata: Mapping[bytes, bytes]) 
             return "" if right else "has neither an image nor a reason"
         if errors[row]:
             return "has an image, and a reason why there is none"
-        if shards.digest(image) != digests[row]:
+        if records.digest(image) != digests[row]:
             return "has an image that is not the one of its digest"
         if start < 0 or data[start : start + length] != image:
             return "has its image at another place than the footer says"
@@ -218,7 +218,7 @@ def salvage(data: bytes) -> Salvage:
     kept: dict[str, bytes] = {}
     lost = set()
     for row, (own, told) in enumerate(zip(ids, digests, strict=False)):
-        proved = (s[row] for s in sources if s[row] and (shards.digest(s[row]) == told or (pages and not certain)))
+        proved = (s[row] for s in sources if s[row] and (records.digest(s[row]) == told or (pages and not certain)))
         image = next(proved, None)
         if own and image and _decodes(image) and kept.setdefault(own, image) != image:
             lost.add(own)

@@ -35,6 +35,11 @@ def fingerprint(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def digest(data: bytes) -> str:
+    """The content hash of an image's stored bytes, or of weights."""
+    return hashlib.sha256(data).hexdigest()[:32]
+
+
 @dataclass(frozen=True)
 class Written:
     """What a file was when it was written. ``rows`` is that of a shard."""

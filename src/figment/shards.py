@@ -32,11 +32,6 @@ ROW_GROUP = 256
 ROWS = "train.parquet"  # the one file of a stage whose rows are few
 
 
-def digest(data: bytes) -> str:
-    """The content hash of one image's stored bytes."""
-    return hashlib.sha256(data).hexdigest()[:32]
-
-
 # ---- a folder of shards ----------------------------------------------------------------------------------------------
 
 
@@ -347,7 +342,7 @@ def sample_rows(samples: Sequence[Sample]) -> list[dict[str, Any]]:
                 "seed": s.seed,
                 "group": s.group,
                 "init": s.init,
-                "digest": "" if data is None else digest(data),
+                "digest": "" if data is None else records.digest(data),
                 "error": s.error or "",
             }
         )

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from learners import colours
 
 from figment import measures
 from figment.errors import FigmentError
 from figment.measures import Metric
 from figment.recipe import Recipe, validate
+from learners import colours
 
 REAL = {"train": "somewhere", "test": "elsewhere"}
 

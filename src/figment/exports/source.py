@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from figment import plain_yaml, records, shards
+from figment import plain_yaml, records
 from figment.errors import FigmentError
 from figment.images_in import ShardImages, open_shards
 from figment.images_in.verdicts import read_verdicts
@@ -72,7 +72,7 @@ class Source:
     def data(self, index: int) -> bytes:
         """The PNG file of one image. Raises FigmentError where it is not what was made."""
         data = self.images.data(index)
-        if shards.digest(data) != self._digests[index].as_py():
+        if records.digest(data) != self._digests[index].as_py():
             folder = self.images.shards.files[0].parent.parent
             raise FigmentError(
                 f"{self.images.ids[index]} has been damaged since it was made. See what else: figment verify {shlex.quote(str(folder))}"

@@ -52,4 +52,4 @@ def _kept(sample: Sample, image: bytes) -> dict[str, Any]:
     """The row of an image that is right; everything else in it follows from the plan."""
     row = shards.sample_rows([sample])[0]
     one = {"bytes": image, "path": f"{sample.id}.png"}
-    return {**row, "image": one, "digest": shards.digest(image), "error": ""}
+    return {**row, "image": one, "digest": records.digest(image), "error": ""}

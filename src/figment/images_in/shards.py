@@ -25,7 +25,8 @@ from figment.files import is_remote, open_parquet, read_range
 from figment.images_in.decode import decode
 from figment.images_in.unreadable import Unreadable
 from figment.layout import Run, shard_files
-from figment.shards import digest, image_places, shard_metadata
+from figment.records import digest
+from figment.shards import image_places, shard_metadata
 from figment.types import Indices
 
 OPEN_FILES = max(64, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)  # kept open at a time; the process may have 4x

@@ -30,7 +30,7 @@ class Plugin:
         if own is None:
             source = file_of(self.kind)
             code = Path(source).read_bytes() if source and Path(source).is_file() else b""
-            return records.fingerprint([self.kind, store.digest(code), dict(self.options)])
+            return records.fingerprint([self.kind, records.digest(code), dict(self.options)])
         if not isinstance(own, str) or not own:
             self.refuse("has as its fingerprint", own, "a text that is another whenever its results would be")
         return own

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
-from figment import store
+from figment import records
 from figment.errors import FigmentError
 from figment.files import write_atomic, write_json
 from figment.learners.clip_head.augment import augmented_features
@@ -55,7 +55,7 @@ class Baseline(Learner):
 
     def __init__(self, kind: str, learner: ClipHeadLearner) -> None:
         self.kind, self.learner, self.name = kind, learner, NAMES[kind]
-        self.fingerprint = store.fingerprint([kind, learner.fingerprint])
+        self.fingerprint = records.fingerprint([kind, learner.fingerprint])
 
     def learn(self, synthetic: Images | None, real: Images | None, seed: int) -> Model:
         if real is None or synthetic is not None:
@@ -93,7 +93,7 @@ class TipAdapterModel:
     fingerprint: str = field(init=False)
 
     def __post_init__(self) -> None:
-        self.fingerprint = store.fingerprint([self.encoder_fingerprint, store.digest(self._weights())])
+        self.fingerprint = records.fingerprint([self.encoder_fingerprint, records.digest(self._weights())])
 
     @torch.inference_mode()
     def logits(self, images: Images) -> np.ndarray:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from figment import store
+from figment import records
 from figment.encoders import Features, Towers
 from figment.errors import FigmentError
 from figment.learners.clip_head.head import Head, HeadCard, zero_shot_head
@@ -73,8 +73,8 @@ class ClipHeadModel:
     fingerprint: str = field(init=False)
 
     def __post_init__(self) -> None:
-        weights = [store.digest(p.detach().numpy().tobytes()) for p in self.head.parameters()]
-        self.fingerprint = store.fingerprint([self.card.encoder_fingerprint, weights])
+        weights = [records.digest(p.detach().numpy().tobytes()) for p in self.head.parameters()]
+        self.fingerprint = records.fingerprint([self.card.encoder_fingerprint, weights])
 
     @torch.inference_mode()
     def logits(self, images: Images) -> np.ndarray:
@@ -120,7 +120,7 @@ class ClipHeadLearner(Learner):
         unfrozen = None if self.unfrozen is None else self.unfrozen.model_dump()
         val = None if self.val is None else [list(self.val.digests), np.asarray(self.val.labels).tolist()]
         words = [list(self.class_names), list(self.templates)]
-        return store.fingerprint(
+        return records.fingerprint(
             [self.encoder.fingerprint, words, self.settings.model_dump(), unfrozen, self.wise_ft, val]
         )
 

@@ -1,0 +1,103 @@
+"""A training's state in one file: safetensors, with JSON in its header. Nothing in it can be run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from figment.files import write_atomic
+
+log = logging.getLogger(__name__)
+
+
+class Checkpoint:
+    """Where a training writes its state, every ``seconds`` and at its end.
+
+    Args:
+        path: of the file, which is either the old one or the whole new one at any moment.
+        identity: says which training it is of; the state of another one is as good as none.
+        seconds: from one writing to the next; 0 writes after every step.
+        writes: False in all processes but one, where all read the same file.
+    """
+
+    def __init__(self, path: Path, identity: str, *, seconds: float = 60.0, writes: bool = True):
+        self.path, self.identity, self.seconds, self.writes = path, identity, seconds, writes
+        self.last = time.monotonic()
+
+    def is_due(self) -> bool:
+        return self.writes and time.monotonic() - self.last >= self.seconds
+
+    def write(self, state: dict[str, Any]) -> None:
+        if self.writes:
+            write_atomic(self.path, packed({"identity": self.identity, "state": state}))
+            self.last = time.monotonic()
+
+    def read(self) -> dict[str, Any] | None:
+        """The state, on the CPU; None where there is no file, or a damaged one, or one of another training."""
+        if not self.path.is_file():
+            return None
+        try:
+            found = unpacked(self.path)
+        except Exception as error:  # whatever is wrong with it, the training starts again
+            log.warning("%s cannot be read (%s): the training starts again.", self.path, error)
+            return None
+        return found["state"] if found["identity"] == self.identity else None
+
+
+def packed(value: Any) -> bytes:
+    """Tensors, numbers, texts, None, and lists and dicts of them (keys of any such kind), as the bytes of a file."""
+    tensors: dict[str, Tensor] = {}
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            # copied, as safetensors takes no two tensors on the same memory
+            tensors[f"{len(tensors)}"] = value.detach().to("cpu", copy=True).contiguous()
+            return {"tensor": f"{len(tensors) - 1}"}
+        if isinstance(value, dict):
+            return {"dict": [[key, plain(v)] for key, v in value.items()]}
+        if isinstance(value, list | tuple):
+            return {"list": [plain(v) for v in value]}
+        return value
+
+    # One key: safetensors writes several in any order, so that equal states would have unequal bytes.
+    text = json.dumps(plain(value))
+    header = json.dumps([_digest(text, tensors), text])
+    return safetensors.torch.save(tensors or {"": torch.zeros(0)}, metadata={"figment": header})
+
+
+def unpacked(path: Path) -> Any:
+    """What `packed` was given, with lists for tuples. Raises ValueError, or what safetensors raises, for a damaged file."""
+    with safe_open(path, "pt") as file:
+        digest, text = json.loads((file.metadata() or {}).get("figment", "[null, null]"))
+        tensors = {name: file.get_tensor(name) for name in file.keys() if name}  # noqa: SIM118
+    if not isinstance(text, str) or digest != _digest(text, tensors):
+        raise ValueError("its bytes are not those that were written")
+
+    def rich(value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        ((kind, inside),) = value.items()
+        if kind == "tensor":
+            return tensors[inside]
+        if kind == "list":
+            return [rich(v) for v in inside]
+        return {key: rich(v) for key, v in inside}
+
+    return rich(json.loads(text))
+
+
+def _digest(text: str, tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,111 @@
+"""The training loop of a network."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from figment.learners.network.architectures import Network
+from figment.learners.network.augment import Batches
+from figment.learners.network.settings import NetworkSettings
+from figment.learners.processes import Processes
+from figment.learners.training import Step, random_numbers_of, schedule
+from figment.loading.loader import Loader
+
+
+class NetworkLoop:
+    """A `figment.learners.training.Loop`: a forward pass, a backward pass, an update, and the average of weights.
+
+    ``network.module`` is trained in place, and what is learnt is it, or with ``ema`` the average of it: ``learnt``.
+    """
+
+    def __init__(self, network: Network, loader: Loader, epochs: int, s: NetworkSettings, seed: int, on: Processes):
+        from timm.optim import create_optimizer_v2
+        from timm.utils import ModelEmaV3
+
+        self.loader, self.s, self.seed, self.on = loader, s, seed, on
+        self.steps = epochs * len(loader)
+        self.batch_size = loader.batches.batch_size * on.world_size
+        self.images = self.steps * self.batch_size
+        self.step = 0
+        self.rates = schedule(s.learning_rate, int(s.warmup * self.steps), self.steps)
+        self.module = network.module.to(on.device).train()
+        self.trained = on.wrap(self.module)
+        self.batches = Batches(s, network.data, network.args["num_classes"], on.device)
+        self.optimizer = create_optimizer_v2(
+            self.module, s.optimizer, lr=s.learning_rate, weight_decay=s.weight_decay, momentum=s.momentum
+        )
+        # The average is of BatchNorm's statistics too, and of the first steps only as much as there were steps.
+        self.ema = ModelEmaV3(self.module, decay=s.ema, use_warmup=True) if s.ema else None
+        self.dtype = autocast_dtype(s.precision, on.device)
+        self.scaler = torch.amp.GradScaler(on.device.type, enabled=self.dtype == torch.float16)
+
+    @property
+    def learnt(self) -> nn.Module:
+        return self.ema.module if self.ema else self.module
+
+    def __iter__(self) -> Iterator[Step]:
+        while self.step < self.steps:
+            for images, labels in self.loader:
+                self.module.train()
+                with random_numbers_of(self.seed, self.step, self.on.rank):  # dropout, erasing, mixing
+                    loss = self._update(images.to(self.on.device), labels.to(self.on.device))
+                rate, epoch = self.rates[self.step], self.step // len(self.loader) + 1
+                self.step += 1
+                if self.ema:
+                    self.ema.update(self.module, self.step)
+                yield Step(epoch, self.batch_size, self.on.mean(loss), rate, self.step % len(self.loader) == 0)
+
+    def _update(self, images: Tensor, labels: Tensor) -> Tensor:
+        """One step on ``uint8 (B, 3, S, S)`` and ``int64 (B,)``; returns the mean loss ()."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rates[self.step]
+        x, targets = self.batches(images, labels)
+        with torch.autocast(self.on.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            loss = F.cross_entropy(self.trained(x).float(), targets, label_smoothing=self.batches.smoothing)
+        self.optimizer.zero_grad()
+        self.scaler.scale(loss).backward()
+        if self.s.grad_clip:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.module.parameters(), self.s.grad_clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return loss.detach()
+
+    def weights(self) -> Mapping[str, Tensor]:
+        return self.learnt.state_dict()
+
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
+        self.learnt.load_state_dict(weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "step": self.step,
+            "loader": self.loader.state_dict(),
+            "module": self.module.state_dict(),
+            "ema": self.ema.module.state_dict() if self.ema else None,
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.step = state["step"]
+        self.loader.load_state_dict(state["loader"])
+        self.module.load_state_dict(state["module"])
+        if self.ema:
+            self.ema.module.load_state_dict(state["ema"])
+        # What torch saves of an optimizer is loaded as it is; a copy, since it keeps the lists.
+        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
+        self.scaler.load_state_dict(state["scaler"])
+
+
+def autocast_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """The type of the forward pass. float32 where "auto" finds no GPU with bfloat16."""
+    if precision == "auto":
+        precision = "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+    return getattr(torch, precision)

@@ -1,0 +1,101 @@
+"""A trained network: it classifies, and saves itself as a folder that timm opens without figment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from figment import records
+from figment.errors import FigmentError
+from figment.files import legible, read_json, write_atomic, write_json
+from figment.learners.network.architectures import Network
+from figment.learners.network.augment import EvalTransform
+from figment.learners.network.small_cnn import NAME as SMALL_CNN_NAME
+from figment.learners.network.small_cnn import SmallCNN
+from figment.types import Images
+
+AT_ONCE = 256  # images
+
+
+@dataclass
+class NetworkModel:
+    """A `figment.types.Model`. ``network.module`` is in eval mode, on the device it works on."""
+
+    network: Network
+    class_names: Sequence[str]
+    history: list[dict[str, Any]] = field(default_factory=list)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    fingerprint: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        weights = records.digest(safetensors.torch.save(_plain(self.network.module)))
+        self.fingerprint = records.fingerprint([weights, self.network.architecture, self.network.args, self.network.data])
+
+    def logits(self, images: Images) -> np.ndarray:
+        transform = EvalTransform(self.network.data)
+        return predict(self.network.module, images, range(len(images)), transform)
+
+    def save(self, folder: Path) -> None:
+        """Write ``model.safetensors`` and ``config.json`` as timm does.
+
+        ``timm.create_model("local-dir:FOLDER", pretrained=True)`` opens it, and ``resolve_data_config`` says how images are
+        prepared. The small CNN is not timm's: its folder has the same two files, which `open_network` opens.
+        """
+        weights = safetensors.torch.save(_plain(self.network.module), metadata={"format": "pt"})
+        write_atomic(folder / "model.safetensors", weights)
+        write_json(folder / "config.json", self._config())
+
+    def _config(self) -> dict[str, Any]:
+        args, data = dict(self.network.args), dict(self.network.data)
+        theirs = dict(getattr(self.network.module, "pretrained_cfg", {}))
+        kept = ("fixed_input_size", "pool_size", "first_conv", "classifier")
+        cfg = {"num_classes": len(self.class_names), **{k: theirs[k] for k in kept if k in theirs}, **data}
+        return {
+            "architecture": self.network.architecture,
+            "num_classes": len(self.class_names),
+            "num_features": getattr(self.network.module, "num_features", None),
+            "label_names": list(self.class_names),
+            "pretrained_cfg": cfg,
+            "model_args": args,
+        }
+
+
+def open_network(folder: Path, device: str = "cpu") -> NetworkModel:
+    """A network that `NetworkModel.save` wrote. Raises FigmentError where the folder is damaged or holds none."""
+    import timm
+
+    config = read_json(folder / "config.json")
+    with legible(folder / "model.safetensors"):
+        weights = (folder / "model.safetensors").read_bytes()
+    try:
+        name, args, cfg, names = (config[k] for k in ("architecture", "model_args", "pretrained_cfg", "label_names"))
+        module = SmallCNN(**args) if name == SMALL_CNN_NAME else timm.create_model(name, **args)
+        module.load_state_dict(safetensors.torch.load(weights))
+        data = {k: cfg[k] for k in ("input_size", "interpolation", "crop_pct", "crop_mode", "mean", "std")}
+    except (KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise FigmentError(f"{folder} holds no network that figment wrote: {reason}. Train it again.") from error
+    return NetworkModel(Network(module.eval().to(device), name, args, data), names)
+
+
+@torch.inference_mode()
+def predict(module: nn.Module, images: Images, index: Sequence[int] | range, transform: EvalTransform) -> np.ndarray:
+    """Logits, float32 (len(index), N), of a network in eval mode."""
+    device = next(module.parameters()).device
+    found: list[Tensor] = []
+    for start in range(0, len(index), AT_ONCE):
+        x = torch.stack([transform(image) for image in images.load(index[start : start + AT_ONCE])])
+        found.append(module(x.to(device)).float().cpu())
+    return torch.cat(found).numpy()
+
+
+def _plain(module: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}

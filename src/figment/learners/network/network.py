@@ -1,0 +1,188 @@
+"""The learner: from labelled images to a network that classifies them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from figment import records
+from figment.errors import FigmentError
+from figment.images_in.concat import concatenate
+from figment.images_in.labels import listed
+from figment.images_in.memory import in_memory
+from figment.learners.checkpoint import Checkpoint
+from figment.learners.network.architectures import has_batch_norm, make, warn_if_tiny
+from figment.learners.network.augment import EvalTransform, TrainTransform
+from figment.learners.network.loop import NetworkLoop
+from figment.learners.network.model import NetworkModel, predict
+from figment.learners.network.settings import NOT_PART_OF_A_MODEL, NetworkSettings
+from figment.learners.processes import Processes, processes
+from figment.learners.training import n_epochs, needs_validation, random_numbers_of, train
+from figment.loading.loader import ImageDataset, Loader
+from figment.loading.orders import Mixed, Order, Shuffled
+from figment.models import resolve
+from figment.types import Images, Learner, Model
+
+FORMAT = 1  # of the fingerprint: raise it where the same settings come to train otherwise
+MEMORY = 2**31  # bytes of decoded images that are kept; more are decoded again in every epoch
+
+
+class NetworkLearner(Learner):
+    """A `figment.types.Learner`: any architecture of timm, from scratch or from pre-trained weights with a new classifier.
+
+    On a CPU a seed decides all. Started by ``torchrun`` or ``accelerate launch``, all processes train one network together,
+    each on its own part of every batch.
+
+    Args:
+        settings: see `NetworkSettings`.
+        class_names: N names, in label order.
+        val: images to choose the epoch on, and for the history.
+        folder: where a training keeps its state, so that the same one goes on after a kill and is not repeated when it
+            was finished; None keeps nothing.
+        device: torch's name of one; None takes a GPU where there is one.
+        checkpoint_seconds: from one writing of the state to the next.
+
+    Raises:
+        FigmentError: for an architecture that there is not or that does not take such images, for weights that do not fit,
+            and where an epoch is to be chosen without ``val``.
+    """
+
+    def __init__(
+        self,
+        settings: NetworkSettings,
+        class_names: Sequence[str],
+        *,
+        val: Images | None = None,
+        folder: Path | None = None,
+        device: str | None = None,
+        checkpoint_seconds: float = 60.0,
+    ):
+        needs_validation(settings.select, val)
+        self.settings, self.class_names, self.val, self.folder = settings, list(class_names), val, folder
+        self.device, self.checkpoint_seconds = device, checkpoint_seconds
+        self.start = None if settings.pretrained is None else resolve(settings.pretrained)
+        with random_numbers_of(0):  # what cannot be made is said before anything is spent
+            warn_if_tiny(make(settings, len(self.class_names), self.start))
+        origin = "from scratch" if self.start is None else f"pre-trained, from {self.start.name}"
+        self.name = f"{settings.architecture}, {origin}"
+        chosen = None if val is None else [list(val.digests), val.labels.tolist()]
+        weights = None if self.start is None else self.start.fingerprint
+        own = settings.model_dump(mode="json", exclude=set(NOT_PART_OF_A_MODEL))
+        self.fingerprint = records.fingerprint(["network", FORMAT, own, self.class_names, weights, chosen])
+
+    def learn(self, synthetic: Images | None, real: Images | None, seed: int) -> NetworkModel:
+        """Train from the start. ``seed`` is of the network's first weights, the order of the images and all augmentation.
+
+        Raises FigmentError for classes without images, labels out of range, too few images for a step, and a loss that
+        is not finite.
+        """
+        s, on = self.settings, processes(self.device)
+        parts = [part for part in (synthetic, real) if part is not None and len(part)]
+        self._check(parts)
+        batch_size = self._batch_size(sum(map(len, parts)), on)
+        with random_numbers_of(seed):
+            network = make(s, len(self.class_names), self.start)
+        if batch_size == on.world_size and has_batch_norm(network.module):
+            raise FigmentError(
+                f"{s.architecture} has BatchNorm layers, which cannot normalise a batch of 1 image, and there is 1 for each"
+                f" process ({sum(map(len, parts))} images in all). Give two images or more, or choose an architecture without, such as a ViT."
+            )
+        loader = self._loader(parts, batch_size // on.world_size, network.data, seed, on)
+        loop = NetworkLoop(network, loader, n_epochs(s.epochs, len(loader), s.min_steps), s, seed, on)
+        checkpoint = self._checkpoint(synthetic, real, seed, on)
+        test = EvalTransform(network.data)
+        validate = None if self.val is None else lambda: self._accuracy(loop, test)
+        description = f"train {s.architecture}, seed {seed}"
+        history = train(loop, select=s.select, validate=validate, checkpoint=checkpoint, description=description)
+        on.agree(loop.learnt.state_dict())
+        facts = {
+            "architecture": s.architecture,
+            "parameters": sum(p.numel() for p in loop.learnt.parameters()),
+            "image_size": s.image_size,
+            "steps": loop.steps,
+            "batch_size": batch_size,
+        }
+        return NetworkModel(replace(network, module=loop.learnt.eval()), self.class_names, history, facts)
+
+    def untrained(self) -> Model | None:
+        """None: before training, the classifier is random even where the rest is pre-trained."""
+        return None
+
+    def _check(self, parts: Sequence[Images]) -> None:
+        if not parts:
+            raise FigmentError("There is nothing to learn from: give generated images, real ones, or both.")
+        labels = np.concatenate([part.labels for part in parts])
+        n = len(self.class_names)
+        if labels.min() < 0 or labels.max() >= n:
+            raise FigmentError(
+                f"The labels run from {labels.min()} to {labels.max()}, and there are {n} classes, so they must lie in 0 to"
+                f" {n - 1}. Check that the images are of the same task."
+            )
+        without = np.setdiff1d(np.arange(n), labels).tolist()
+        if without:
+            raise FigmentError(
+                f"{len(without)} of {n} classes have no images to learn from: {listed([self.class_names[c] for c in without])}."
+                " A network from scratch cannot learn them. Make images of them, keep more of those that are there (filters),"
+                " or take the classes out of the task."
+            )
+
+    def _batch_size(self, n: int, on: Processes) -> int:
+        """Images a step: as the settings have it, or all where there are fewer. The last, smaller batch of an epoch is left out."""
+        s = self.settings
+        share = on.world_size * (
+            2 if s.mixup or s.cutmix else 1
+        )  # a process takes as many as the others, mixing takes pairs
+        if s.batch_size % share:
+            raise FigmentError(
+                f"batch_size {s.batch_size} counts the images of {on.world_size} processes together, so it must be a multiple"
+                f" of {share}: take {max(1, s.batch_size // share) * share}."
+            )
+        if n < share:
+            raise FigmentError(
+                f"{n} images are too few: a step takes {share} or more ({on.world_size} processes"
+                f"{', and mixup or cutmix take pairs' if share > on.world_size else ''}). Give more images."
+            )
+        return min(s.batch_size, n // share * share)
+
+    def _loader(self, parts: list[Images], batch_size: int, data: dict, seed: int, on: Processes) -> Loader:
+        s = self.settings
+        order: Order = Shuffled(sum(map(len, parts)), seed)
+        if s.real_share is not None and len(parts) == 2:
+            order = Mixed([part.labels for part in parts], (1 - s.real_share, s.real_share), seed=seed)
+        images = in_memory(concatenate(*parts), MEMORY)
+        workers = s.workers
+        if workers is None:
+            workers = 0 if on.device.type == "cpu" else min(8, len(os.sched_getaffinity(0)))
+        return Loader(
+            ImageDataset(images, TrainTransform(s, data)),
+            order,
+            batch_size,
+            num_workers=workers,
+            rank=on.rank,
+            world_size=on.world_size,
+            pin_memory=on.device.type == "cuda",
+        )
+
+    def _checkpoint(self, synthetic: Images | None, real: Images | None, seed: int, on: Processes) -> Checkpoint | None:
+        if self.folder is None:
+            return None
+        given = [None if p is None else [list(p.digests), p.labels.tolist()] for p in (synthetic, real)]
+        own = records.fingerprint([self.fingerprint, given, seed, on.world_size])
+        path = self.folder / f"{own}.safetensors"
+        return Checkpoint(path, own, seconds=self.checkpoint_seconds, writes=on.rank == 0)
+
+    def _accuracy(self, loop: NetworkLoop, transform: EvalTransform) -> float:
+        """Of what is learnt so far, on the validation images: each process looks at some of them."""
+        assert self.val is not None
+        on = loop.on
+        on.agree(loop.learnt.state_dict())  # BatchNorm's statistics are each process's own
+        index = range(on.rank, len(self.val), on.world_size)
+        loop.learnt.eval()
+        found = predict(loop.learnt, self.val, index, transform) if len(index) else np.zeros((0, 1))
+        right = int((found.argmax(-1) == self.val.labels[on.rank :: on.world_size]).sum())
+        return on.sum(torch.tensor(right, device=on.device)).item() / len(self.val)

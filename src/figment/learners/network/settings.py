@@ -1,0 +1,116 @@
+"""How a network is trained. Apart from the training, so that a recipe can be read without loading torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field, JsonValue, model_validator
+
+from figment.task import PathText, Strict
+
+if TYPE_CHECKING:
+    from figment.learners.network.network import NetworkLearner
+    from figment.recipe.given import Given
+
+#: Fields that no trained weight depends on, each with its reason.
+NOT_PART_OF_A_MODEL = {
+    "kind": "says which settings these are",
+    "workers": "batches are the same for any number of them",
+    "seeds": "each training has a seed of its own",
+    "images_per_class": "decides what is given to a training, and the images are part of its identity",
+}
+
+
+class NetworkSettings(Strict):
+    """Any architecture of timm, trained on generated images, real ones, or both."""
+
+    kind: Literal["network"] = "network"
+    architecture: str = Field(
+        "resnet50", description="a name of timm's (timm.list_models() has them all), or small_cnn: three layers, grey"
+    )
+    options: dict[str, JsonValue] = Field(
+        {}, description="timm's own arguments of that architecture, such as {patch_size: 4} or {drop_path_rate: 0.1}"
+    )
+    pretrained: PathText | None = Field(
+        None, description="weights to start from, with a new classifier: a timm folder or Hub id; None = from scratch"
+    )
+    image_size: int = Field(224, ge=8, description="side of the square images that the network sees, in pixels")
+    crop_pct: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="share of an image's shorter side that is seen in testing; None = the pre-trained's, or 1",
+    )
+
+    epochs: int = Field(90, ge=1, description="passes over the images")
+    min_steps: int = Field(0, ge=0, description="as many more epochs as it takes to have so many steps")
+    batch_size: int = Field(256, ge=2, description="images a step, of all processes together")
+    real_share: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="share of real images in every batch, classes balanced, where there are generated ones too; None = each"
+        " image once an epoch",
+    )
+    optimizer: Literal["sgd", "adamw"] = Field("sgd", description="sgd is with Nesterov's momentum")
+    learning_rate: float = Field(0.1, gt=0, description="at its highest; after the warm-up, half a cosine down to 0")
+    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
+    weight_decay: float = Field(1e-4, ge=0, description="of weights alone: not of biases and norms")
+    warmup: float = Field(
+        0.05, ge=0, lt=1, description="share of the steps over which the learning rate rises linearly"
+    )
+    grad_clip: float | None = Field(None, gt=0, description="highest norm of a step's gradient; None = no limit")
+    label_smoothing: float = Field(0.1, ge=0, lt=1, description="share of a label that is spread over all classes")
+    ema: float | None = Field(
+        None, gt=0, lt=1, description="decay of an average of the weights, which is then the model; 0.999 is usual"
+    )
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="of the forward pass; auto = bfloat16 on a GPU that has it, else float32"
+    )
+
+    crop_scale: tuple[float, float] | None = Field(
+        (0.08, 1.0), description="least and greatest share of an image's area in a random crop; None = no crops"
+    )
+    pad: int = Field(0, ge=0, description="shift at random by up to so many pixels, edges mirrored")
+    flip: float = Field(0.5, ge=0, le=1, description="probability of a mirror image")
+    rand_augment: int = Field(
+        0, ge=0, description="RandAugment's number of operations on an image; 0 = none, 2 is usual"
+    )
+    rand_augment_magnitude: int = Field(9, ge=0, le=30, description="RandAugment's strength of each")
+    random_erasing: float = Field(0.0, ge=0, le=1, description="probability that a box of an image is erased")
+    mixup: float = Field(
+        0.0, ge=0, description="alpha of mixup; 0 = none, 0.2 is usual. With cutmix too, one or the other"
+    )
+    cutmix: float = Field(0.0, ge=0, description="alpha of cutmix; 0 = none, 1 is usual")
+
+    select: Literal["last", "validation", "test_best"] = Field(
+        "last",
+        description="keep the last epoch, or the best one on the validation images; test_best takes the test images "
+        "for that, which flatters: it exists to reproduce published numbers",
+    )
+    seeds: int = Field(3, ge=1, description="trainings, averaged in the result")
+    images_per_class: int | None = Field(
+        None, ge=1, description="learn from the first so many kept images of each class; None = all"
+    )
+    workers: int | None = Field(
+        None, ge=0, description="processes that prepare images; None = none on a CPU, up to 8 beside a GPU"
+    )
+
+    @model_validator(mode="after")
+    def _agree(self) -> NetworkSettings:
+        if (self.mixup or self.cutmix) and self.batch_size % 2:
+            raise ValueError(f"mixup and cutmix take images in pairs, and batch_size {self.batch_size} is odd")
+        if self.crop_scale and not 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1:
+            raise ValueError(
+                f"crop_scale {list(self.crop_scale)} must be two shares of the area, 0 < least <= greatest <= 1, such as [0.35, 1.0]"
+            )
+        if self.pad >= self.image_size:
+            raise ValueError(f"pad {self.pad} must be less than image_size {self.image_size}")
+        return self
+
+    def build(self, given: Given) -> NetworkLearner:
+        """The learner. Raises FigmentError for what cannot be trained, before anything is."""
+        from figment.learners.network.network import NetworkLearner
+
+        val = given.real("test" if self.select == "test_best" else "val")
+        return NetworkLearner(self, given.task.class_names, val=val, folder=given.caches / "networks")

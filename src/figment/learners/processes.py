@@ -1,0 +1,58 @@
+"""One training on many processes: accelerate says which of them this one is, torch adds up their gradients.
+
+What starts them is accelerate's or torch's own command, on one machine or under Slurm: ``accelerate launch``,
+``torchrun``. A single process needs neither.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Which process this is, of how many, and the device it works on."""
+
+    rank: int
+    world_size: int
+    device: torch.device
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        """The module as it is trained: with many processes, each step's gradients are the mean of theirs."""
+        if self.world_size == 1:
+            return module
+        ids = None if self.device.type == "cpu" else [self.device.index]
+        return nn.parallel.DistributedDataParallel(module, device_ids=ids)
+
+    def mean(self, value: Tensor) -> Tensor:
+        """Of the values of all processes."""
+        return self.sum(value) / self.world_size
+
+    def sum(self, value: Tensor) -> Tensor:
+        """Of the values of all processes."""
+        if self.world_size > 1:
+            value = value.clone()
+            torch.distributed.all_reduce(value)
+        return value
+
+    def agree(self, tensors: Mapping[str, Tensor]) -> None:
+        """Give all processes the first one's values, in place."""
+        if self.world_size > 1:
+            for value in tensors.values():
+                torch.distributed.broadcast(value, 0)
+
+
+def processes(device: str | None = None) -> Processes:
+    """This process. ``device`` is torch's name of one; None takes a GPU where there is one."""
+    cpu = (device or "").startswith("cpu")
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        from accelerate import PartialState
+
+        state = PartialState(cpu=cpu)
+        return Processes(state.process_index, state.num_processes, state.device)
+    return Processes(0, 1, torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))

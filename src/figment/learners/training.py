@@ -1,0 +1,219 @@
+"""How every learner trains: a loop takes the steps and yields; `train` is what calls it, and does all the rest.
+
+The rest is progress, history, the choice of the best epoch, and checkpoints from which a killed training goes on to the
+same weights. So a loop holds its method and nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from figment.errors import FigmentError
+from figment.learners.checkpoint import Checkpoint
+from figment.progress import progress
+
+Select = Literal["last", "validation", "test_best"]
+LOOK_EVERY = 50  # steps between two looks at the losses: a GPU is waited for no more often than that
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a loop yields after each step.
+
+    ``epoch`` counts from 1, ``images`` are those the step showed in all processes, ``loss`` () is their mean loss, still on
+    the device, and the same in all processes.
+    """
+
+    epoch: int
+    images: int
+    loss: Tensor
+    learning_rate: float
+    ends_epoch: bool
+
+
+class Loop(Protocol):
+    """A training at some point of it. Iterating takes it on from there to its end."""
+
+    images: int  # that all steps of the training show together, for the time left
+
+    def __iter__(self) -> Iterator[Step]: ...
+
+    def weights(self) -> Mapping[str, Tensor]:
+        """What is learnt, by name: the tensors themselves, which the next step may change."""
+        ...
+
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None: ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the next steps depend on: tensors, numbers, texts, and lists and dicts of them."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+@dataclass
+class _Record:
+    """What `train` knows of the training so far."""
+
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best_accuracy: float = -1.0
+    best: dict[str, Tensor] | None = None
+    steps: int = 0
+    shown: int = 0  # images, in all
+    epoch_shown: int = 0
+    epoch_loss: float = 0.0  # summed over the epoch's images
+    waiting: list[Step] = field(default_factory=list)  # whose losses were not looked at yet
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "waiting"}
+
+    def look(self) -> None:
+        """Add up the losses that wait. Raises FigmentError, with the step's number, for one that is not finite."""
+        losses = torch.stack([step.loss for step in self.waiting]).tolist() if self.waiting else []
+        for i, (step, loss) in enumerate(zip(self.waiting, losses, strict=True), self.steps - len(losses) + 1):
+            if not math.isfinite(loss):
+                raise FigmentError(
+                    f"The loss became {loss} at step {i:,} (epoch {step.epoch}, learning rate {step.learning_rate:.3g}), so"
+                    " there is nothing to learn from any more. Lower learning_rate, let it rise more slowly (warmup), set"
+                    " grad_clip: 1, or use precision: float32."
+                )
+            self.epoch_loss += loss * step.images
+            self.epoch_shown += step.images
+        self.waiting = []
+
+
+def train(
+    loop: Loop,
+    *,
+    select: Select = "last",
+    validate: Callable[[], float] | None = None,
+    checkpoint: Checkpoint | None = None,
+    description: str = "train",
+) -> list[dict[str, Any]]:
+    """Take a loop to its end, from where the checkpoint left it if there is one.
+
+    Args:
+        loop: is trained in place. With ``select`` other than "last" it ends with the weights of its best epoch, the
+            earliest of equals.
+        select: "validation" and "test_best" choose the epoch by ``validate``; see `needs_validation`.
+        validate: the accuracy in [0, 1] of the weights as they are; called after each epoch.
+        checkpoint: where to go on from and what to write every so often. A training that had been finished is read
+            from it and not repeated.
+        description: beside the progress, which shows images a second and the time left.
+
+    Returns:
+        One dict an epoch: ``epoch`` from 1, ``loss`` (mean over its images), ``learning_rate`` (of its last step),
+        ``val_accuracy`` (None without ``validate``).
+
+    Raises:
+        FigmentError: for a loss that is NaN or infinite, with the number of the step.
+    """
+    needs_validation(select, validate)
+    record = _Record()
+    saved = None if checkpoint is None else checkpoint.read()
+    if saved is not None:
+        for name, value in saved["record"].items():
+            setattr(record, name, value)
+        if "weights" in saved:
+            loop.load_weights(saved["weights"])
+            return record.history
+        loop.load_state_dict(saved["loop"])
+        log.info("%s: going on from step %d", description, record.steps)
+    with progress(description, loop.images - record.shown) as advance:
+        for step in loop:
+            record.steps += 1
+            record.shown += step.images
+            record.waiting.append(step)
+            if step.ends_epoch or len(record.waiting) >= LOOK_EVERY:
+                record.look()
+            if step.ends_epoch:
+                _end_of_epoch(record, step, loop, select, validate)
+            if checkpoint is not None and checkpoint.is_due():
+                record.look()  # a checkpoint never holds what a loss of NaN did
+                checkpoint.write({"record": record.state_dict(), "loop": loop.state_dict()})
+            advance(step.images)
+    if record.best is not None:
+        loop.load_weights(record.best)
+    if checkpoint is not None:
+        record.best = None
+        checkpoint.write({"record": record.state_dict(), "weights": dict(loop.weights())})
+    return record.history
+
+
+def _end_of_epoch(
+    record: _Record, step: Step, loop: Loop, select: Select, validate: Callable[[], float] | None
+) -> None:
+    accuracy = None if validate is None else validate()
+    loss = record.epoch_loss / record.epoch_shown
+    record.history.append(
+        {"epoch": step.epoch, "loss": loss, "learning_rate": step.learning_rate, "val_accuracy": accuracy}
+    )
+    record.epoch_loss, record.epoch_shown = 0.0, 0
+    if select != "last" and accuracy is not None and accuracy > record.best_accuracy:
+        record.best_accuracy = accuracy
+        record.best = {name: value.detach().clone() for name, value in loop.weights().items()}
+
+
+def needs_validation(select: Select, val: object) -> None:
+    """Raise FigmentError where the settings choose an epoch and there is nothing to choose it on."""
+    if select != "last" and val is None:
+        its = "validation images" if select == "validation" else "the test images"
+        raise FigmentError(
+            f"select: {select} keeps the best epoch on {its}, and there are none. "
+            "Give some real images that are not the test ones and set select: validation, or set select: last. "
+            "(select: test_best exists to reproduce published numbers: an accuracy chosen on the test images flatters.)"
+        )
+
+
+def n_epochs(epochs: int, steps_an_epoch: int, min_steps: int = 0) -> int:
+    """How many epochs it takes to have ``min_steps`` steps, at least ``epochs``."""
+    return max(epochs, math.ceil(min_steps / steps_an_epoch))
+
+
+def schedule(learning_rate: float, warmup_steps: int, steps: int) -> list[float]:
+    """The learning rate of each step: a linear rise over ``warmup_steps``, then half a cosine down to 0.
+
+    Raises FigmentError where the warm-up is as long as the training or longer.
+    """
+    if warmup_steps >= steps:
+        raise FigmentError(
+            f"warmup_steps is {warmup_steps}, but the training has {steps} steps in all, so the learning rate would "
+            f"never come down. Set warmup_steps below {steps} (0 is usual for a head), or train for more epochs or "
+            "with a smaller batch_size."
+        )
+    rise = [learning_rate * (step + 1) / warmup_steps for step in range(warmup_steps)]
+    left = steps - warmup_steps
+    return rise + [learning_rate * 0.5 * (1 + math.cos(math.pi * step / left)) for step in range(left)]
+
+
+@contextmanager
+def random_numbers_of(*place: int) -> Iterator[None]:
+    """Whoever draws from torch's, numpy's or Python's own generators draws what ``place`` (numbers >= 0) decides.
+
+    Afterwards the generators are as they were. A step that draws like this needs no state of theirs in a checkpoint, and
+    does not depend on what else draws in between.
+    """
+    seed = int(np.random.SeedSequence(place).generate_state(1)[0])
+    numpy_state, python_state = np.random.get_state(), random.getstate()
+    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        np.random.seed(seed)
+        random.seed(seed)
+        try:
+            yield
+        finally:
+            np.random.set_state(numpy_state)
+            random.setstate(python_state)

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from figment import layout, png, shards
+from figment import layout, png, records, shards
 from figment.errors import FigmentError
 from figment.images_in.decode import decode
 from figment.records import Found, Record, Written

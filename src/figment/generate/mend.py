@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from figment import shards
+from figment import records, shards
 from figment.files import read_bytes
 from figment.generate.fill import Work, make_rows
 from figment.generate.plan import Plan

@@ -10,7 +10,7 @@ import numpy as np
 
 from figment.images_in.decode import decode
 from figment.images_in.unreadable import Unreadable
-from figment.shards import digest
+from figment.records import digest
 from figment.types import Indices
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 class LearnerSettings(Strict):
     """The rest of figment knows a learner by these and by ``select``: which epoch is kept."""
+
+    starts_untrained: ClassVar[bool] = True  # whether there is a classifier before any image was seen
 
     seeds: int = Field(3, ge=1, description="trainings, averaged in the result")
     images_per_class: int | None = Field(

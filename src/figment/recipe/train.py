@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator, mod
 
 from figment.errors import nearest
 from figment.learners.clip_head.settings import MixSettings, UnfrozenSettings
+from figment.learners.network.settings import NetworkSettings
 from figment.learners.settings import LearnerSettings, epoch_images
 from figment.recipe.plugin import PLUGIN, Plugin, kind_of
 from figment.task import PathText, Strict, Text
@@ -113,7 +114,9 @@ def learner_kind(value: Any) -> str:
 
 
 Train = Annotated[
-    Annotated[ClipHeadSettings, Tag("clip_head")] | Annotated[LearnerPlugin, Tag(PLUGIN)],
+    Annotated[ClipHeadSettings, Tag("clip_head")]
+    | Annotated[NetworkSettings, Tag("network")]
+    | Annotated[LearnerPlugin, Tag(PLUGIN)],
     Discriminator(learner_kind),
 ]
 

@@ -58,8 +58,7 @@ class Caches(Stage):
 def cached(folder: Path) -> list[Path]:
     """The files of a cache: Parquet with a JSON beside each, and answers of chat servers, which are JSON themselves."""
     own = sorted([*folder.glob("*.parquet"), *folder.glob("*/*.parquet")])
-    beside = {path.with_suffix(".json") for path in own}
-    return own + [p for p in sorted(folder.glob("*/*.json")) if p not in beside]
+    return own + sorted(folder.glob("chat/*.json"))
 
 
 def check_cached(path: Path) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, JsonValue, model_validator
 
-from figment.task import PathText, Strict
+from figment.learners.settings import LearnerSettings, epoch_images
+from figment.task import PathText
 
 if TYPE_CHECKING:
     from figment.learners.network.network import NetworkLearner
@@ -21,8 +22,10 @@ NOT_PART_OF_A_MODEL = {
 }
 
 
-class NetworkSettings(Strict):
+class NetworkSettings(LearnerSettings):
     """Any architecture of timm, trained on generated images, real ones, or both."""
+
+    starts_untrained: ClassVar[bool] = False
 
     kind: Literal["network"] = "network"
     architecture: str = Field(
@@ -88,10 +91,6 @@ class NetworkSettings(Strict):
         description="keep the last epoch, or the best one on the validation images; test_best takes the test images "
         "for that, which flatters: it exists to reproduce published numbers",
     )
-    seeds: int = Field(3, ge=1, description="trainings, averaged in the result")
-    images_per_class: int | None = Field(
-        None, ge=1, description="learn from the first so many kept images of each class; None = all"
-    )
     workers: int | None = Field(
         None, ge=0, description="processes that prepare images; None = none on a CPU, up to 8 beside a GPU"
     )
@@ -112,5 +111,5 @@ class NetworkSettings(Strict):
         """The learner. Raises FigmentError for what cannot be trained, before anything is."""
         from figment.learners.network.network import NetworkLearner
 
-        val = given.real("test" if self.select == "test_best" else "val")
+        val = epoch_images(self.select, given)
         return NetworkLearner(self, given.task.class_names, val=val, folder=given.caches / "networks")

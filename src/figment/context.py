@@ -19,6 +19,7 @@ from figment.images_in import ShardImages, open_images
 from figment.images_in.shards import open_run_images
 from figment.images_in.unreadable import check_enough_is_left, named
 from figment.layout import Run
+from figment.learners.clip_head.baselines import baseline
 from figment.progress import console
 from figment.recipe import Recipe
 from figment.shards import prompts_in
@@ -256,6 +257,8 @@ class Context:
         synthetic = (most if limit is None else min(most, limit)) * len(self.task.class_names)
         real = 0 if self.recipe.few_shot is None else len(self.draw(self.given.get("train")))
         self.learner.check(synthetic, real)
+        for name in self.recipe.evaluate.baselines:
+            baseline(name, self.learner)
 
 
 def say_what_is_cut(model: Generator | Encoder, texts: list[str], what: str, who: str) -> None:

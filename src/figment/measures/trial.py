@@ -66,7 +66,7 @@ class Trial:
     @property
     def encoder_name(self) -> str:
         """Of ``features(None)``."""
-        return str(getattr(self.recipe, "encoder_name", self.recipe.train.encoder))
+        return self.recipe.encoder_name
 
     @property
     def seeds(self) -> tuple[int, ...]:

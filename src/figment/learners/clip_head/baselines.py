@@ -15,7 +15,7 @@ from figment import records
 from figment.errors import FigmentError
 from figment.files import write_atomic, write_json
 from figment.learners.clip_head.augment import augmented_features
-from figment.learners.clip_head.coop import coop
+from figment.learners.clip_head.coop import check_coop, coop
 from figment.learners.clip_head.head import Head
 from figment.learners.clip_head.learner import ClipHeadLearner, UnitFeatures
 from figment.learners.clip_head.linear_probe import linear_probe
@@ -38,7 +38,7 @@ NAMES = {
 def baseline(name: str, learner: Learner) -> Learner:
     """The baseline of that name (see `NAMES`) on the features and words of ``learner``; it learns from real images alone.
 
-    Raises FigmentError for an unknown name, and for a learner that has no features of a CLIP.
+    Raises FigmentError for an unknown name, for class names that CoOp cannot read, and for a learner that has no features of a CLIP.
     """
     if name not in NAMES:
         raise FigmentError(f"There is no baseline {name!r}. There are: {', '.join(NAMES)}.")
@@ -47,6 +47,8 @@ def baseline(name: str, learner: Learner) -> Learner:
             f"The baseline {name!r} works on the features and words of a CLIP, and {learner.name} has none. Leave"
             " evaluate.baselines empty, or set train.kind: clip_head."
         )
+    if name == "coop":
+        check_coop(learner.encoder, learner.class_names)
     return Baseline(name, learner)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from figment.learners.clip_head.head import Head, HeadCard, zero_shot_head
 from figment.learners.clip_head.mix import tune_mixed_many
 from figment.learners.clip_head.settings import MixSettings, UnfrozenSettings
 from figment.learners.clip_head.tune import FEW_SHOT_STEPS, Chosen, Tuned, few_shot, tune_many
-from figment.learners.clip_head.unfrozen import UnfrozenTuned, tune_unfrozen, wise_ft
+from figment.learners.clip_head.unfrozen import UnfrozenTuned, check_unfrozen, tune_unfrozen, wise_ft
 from figment.learners.clip_head.wise_ft import interpolate
 from figment.types import Images, Learner, Model, Training
 
@@ -131,6 +132,22 @@ class ClipHeadLearner(Learner):
 
     def untrained(self) -> Model:
         return self.model(self.zero_shot)
+
+    def check(self, synthetic: int, real: int) -> None:
+        """The encoder against what is done with it, and a warm-up that would not end."""
+        if self.unfrozen is not None:
+            check_unfrozen(self.encoder, self.unfrozen)
+        s, an_epoch = self.settings, math.ceil(synthetic / self.settings.batch_size)
+        steps = s.epochs * an_epoch
+        if real and s.order == "mix":
+            steps = max(s.epochs, math.ceil(FEW_SHOT_STEPS / an_epoch)) * an_epoch
+        elif real:  # the real images have a training of their own
+            steps = min(steps, s.epochs * math.ceil(real / s.real_batch_size))
+        if s.warmup_steps >= steps:
+            raise FigmentError(
+                f"train.warmup_steps is {s.warmup_steps:,}, and there are {steps:,} training steps at most: the learning rate"
+                f" would never come down. Set train.warmup_steps below {steps:,}; 0 is usual."
+            )
 
     def learn(self, synthetic: Images | None, real: Images | None, seed: int) -> Model:
         (model,) = self.learn_many([Training(synthetic, real, seed)])

@@ -38,9 +38,9 @@ from figment.recipe import Recipe
 from figment.recipe.generate import DiffusersSettings
 from figment.recipe.prompts import CaptionsSettings
 from figment.report.csv import write_results
-from figment.report.folder import latest_results, report_of
+from figment.report.folder import report_of
 from figment.report.page import write as write_report
-from figment.report.results import read_results
+from figment.report.results import latest_results, read_results
 from figment.shots import draw_shots, read_split, write_split
 from figment.task import real_folder
 from figment.types import Encoder, Filter, Generator, Images, Prompt, Result, Training, Writer

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import functools
+import dataclasses
 import json
 import math
 import time
@@ -10,10 +10,10 @@ import pytest
 from sklearn.isotonic import IsotonicRegression
 
 from figment.errors import FigmentError
-from figment.evaluate.exchange_rate import Curve, crossing, exchange_rate, real_curve
+from figment.evaluate.exchange_rate import Curve, Draw, crossing, exchange_rate, real_curve
 from figment.learners.clip_head.head import Head
 from figment.learners.clip_head.settings import TuneSettings
-from figment.learners.clip_head.tune import tune_few_shot
+from figment.learners.clip_head.tune import FEW_SHOT_STEPS, Chosen, few_shot, tune_many
 
 SHOTS = (1, 2, 4, 8, 16, 32, 64)
 
@@ -205,67 +205,104 @@ def real_task(per_class: int = 70, n_test: int = 600):
 
 
 class Recorder:
-    """A learner that learns nothing and remembers what it was shown."""
+    """A learner that learns nothing and remembers what it was asked."""
 
-    def __init__(self):
-        self.calls = []
+    def __init__(self, n_test: int = 600):
+        self.calls: list[list[Draw]] = []
+        self.answer = np.zeros(n_test, int)
 
-    def __call__(self, head, features, labels, seed):
-        self.calls.append((features, labels, seed))
-        return head
+    def __call__(self, trainings):
+        self.calls.append(list(trainings))
+        return [self.answer for _ in trainings]
+
+
+def curve_of(arms, learn, **settings) -> Curve:
+    _, _, labels, test_features, test_labels = arms
+    return real_curve(labels, test_labels, learn, arms[0].predict(test_features).argmax(1), **settings)
 
 
 def test_draws_are_nested_balanced_and_differ():
     arms, learner = real_task(), Recorder()
-    curve = real_curve(*arms, learn=learner, shots=(4, 1, 2), draws=3, seed=9)
+    curve = curve_of(arms, learner, shots=(4, 1, 2), draws=3, seed=9)
     assert curve.shots == (1, 2, 4) and curve.correct.shape == (3, 3, 600) and curve.correct.dtype == bool
-    assert len(learner.calls) == 9 and not curve.note
-    sets = [{row.tobytes() for row in features} for features, _, _ in learner.calls]
+    (asked,) = learner.calls  # all at once
+    assert len(asked) == 9 and not curve.note
+    sets = [set(d.index.tolist()) for d in asked]
     for draw in range(3):
         one, two, four = sets[3 * draw : 3 * draw + 3]
         assert one < two < four
     assert sets[2] != sets[5] != sets[8]
-    for (_, labels, _), k in zip(learner.calls, [1, 2, 4] * 3, strict=True):
-        assert np.bincount(labels).tolist() == [k] * 4
-    assert [seed for *_, seed in learner.calls] == [9] * 3 + [10] * 3 + [11] * 3
+    for d, k in zip(asked, [1, 2, 4] * 3, strict=True):
+        assert np.bincount(arms[2][d.index]).tolist() == [k] * 4
+    assert [d.seed for d in asked] == [9] * 3 + [10] * 3 + [11] * 3
+
+
+def test_answers_go_to_their_draw_and_shots():
+    arms = real_task()
+    test_labels = arms[4]
+
+    def learn(trainings):
+        for i, _ in enumerate(trainings):  # the i-th is right on the first i images
+            yield np.where(np.arange(600) < i, test_labels, test_labels + 1)
+
+    curve = curve_of(arms, learn, shots=(1, 2), draws=3)
+    assert curve.correct.sum(2).tolist() == [[0, 1], [2, 3], [4, 5]]
 
 
 def test_a_draw_does_not_depend_on_the_other_shots():
     arms, a, b = real_task(), Recorder(), Recorder()
-    real_curve(*arms, learn=a, shots=(2,), draws=1)
-    real_curve(*arms, learn=b, shots=(1, 2, 8), draws=2)
-    np.testing.assert_array_equal(a.calls[0][0], b.calls[1][0])
+    curve_of(arms, a, shots=(2,), draws=1)
+    curve_of(arms, b, shots=(1, 2, 8), draws=2)
+    np.testing.assert_array_equal(a.calls[0][0].index, b.calls[0][1].index)
 
 
 def test_shots_stop_at_the_smallest_class_and_the_curve_says_so():
     head, features, labels, *test = real_task(per_class=20)
     keep = np.flatnonzero((labels != 2) | (np.cumsum(labels == 2) <= 9))  # 9 images of class 2
-    curve = real_curve(head, features[keep], labels[keep], *test, learn=Recorder(), draws=1)
+    curve = curve_of((head, features[keep], labels[keep], *test), Recorder(), draws=1)
     assert curve.shots == (1, 2, 4, 8)
     assert curve.note == "Left out 16, 32, 64 shots: the smallest class has 9 real images."
     result = exchange_rate(curve, np.ones(600, bool), n_bootstrap=10)
     assert result.details["text"] == "more than 8" and result.details["note"] == curve.note
 
 
+def test_without_an_untrained_classifier_nothing_is_compared_with_it():
+    curve, made = exact([0.60, 0.65, 0.75], 0.70, 0.68)
+    result = exchange_rate(dataclasses.replace(curve, zero_shot=None), made, n_bootstrap=300)
+    assert exchange_rate(curve, made, n_bootstrap=300).value == 0
+    assert 2 < result.value < 4 and result.ci[0] > 0
+    assert "untuned" not in result.details["text"] and result.details["zero_shot"] is None
+    json.dumps(result.details, allow_nan=False)
+    _, _, labels, _, test_labels = real_task()
+    assert real_curve(labels, test_labels, Recorder(), None, draws=1).zero_shot is None
+
+
 @pytest.mark.parametrize("wrong", [{"shots": (100,)}, {"shots": (0, 1)}, {"shots": ()}, {"draws": 0}])
 def test_impossible_curves_are_refused(wrong):
     with pytest.raises(FigmentError, match="smallest class"):
-        real_curve(*real_task(), learn=Recorder(), **wrong)
+        curve_of(real_task(), Recorder(), **wrong)
 
 
 def test_a_class_without_real_images_is_refused():
     head, features, labels, *test = real_task()
     with pytest.raises(FigmentError, match="shots from 1 to 0"):
-        real_curve(head, features[labels != 3], labels[labels != 3], *test, learn=Recorder())
+        curve_of((head, features[labels != 3], labels[labels != 3], *test), Recorder())
 
 
 def test_real_learning_rises_and_its_own_accuracy_comes_back():
     """The synthetic arm is 16 real images a class of a draw the curve does not hold: worth about 16."""
-    head, features, labels, *test = real_task(n_test=1500)
-    learn = functools.partial(tune_few_shot, settings=TuneSettings(learning_rate=0.02))
-    curve = real_curve(head, features, labels, *test, learn=learn, shots=(1, 4, 16, 64), draws=3)
+    arms = head, features, labels, test_features, _ = real_task(n_test=1500)
+
+    def learn(trainings):
+        chosen = [Chosen(d.index, labels[d.index]) for d in trainings]
+        seeds = [d.seed for d in trainings]
+        settings = few_shot(TuneSettings(learning_rate=0.02))
+        for tuned in tune_many(head, features, chosen, settings, seeds, min_steps=FEW_SHOT_STEPS):
+            yield tuned.head.predict(test_features).argmax(1)
+
+    curve = curve_of(arms, learn, shots=(1, 4, 16, 64), draws=3)
     accuracies = curve.correct.mean(axis=(0, 2))
     assert (np.diff(accuracies) > 0).all() and accuracies[-1] > curve.zero_shot.mean() + 0.05
-    stand_in = real_curve(head, features, labels, *test, learn=learn, shots=(16,), draws=3, seed=50).correct[:, 0]
+    stand_in = curve_of(arms, learn, shots=(16,), draws=3, seed=50).correct[:, 0]
     result = exchange_rate(curve, stand_in, n_bootstrap=300)
     assert result.ci[0] <= 16 <= result.ci[1] and 4 < result.value < 64

@@ -9,7 +9,7 @@ from scipy import stats
 from sklearn.metrics import confusion_matrix
 
 from figment.errors import FigmentError
-from figment.evaluate.accuracy import accuracy, correctness, interval, paired_difference, verdict, wilson
+from figment.evaluate.accuracy import accuracy, correctness, interval, paired_difference, predicted, verdict, wilson
 from figment.types import Result
 
 NAMES = ["bag", "coat", "dress"]
@@ -183,3 +183,15 @@ def test_a_side_is_taken_only_where_the_interval_excludes_zero(ci, said):
 def test_noise_alone_seldom_helps_or_hurts(rng):
     said = [verdict(paired_difference(rng.random(300) < 0.7, rng.random(300) < 0.7)) for _ in range(500)]
     assert said.count("no evidence") >= 0.93 * 500
+
+
+def test_predictions_are_as_good_as_logits(rng):
+    labels, logits = rng.integers(3, size=30), rng.normal(size=(2, 30, 3))
+    found = np.stack([predicted(one) for one in logits])
+    assert found.dtype == np.int32 and accuracy(found, labels, NAMES) == accuracy(logits, labels, NAMES)
+    assert accuracy(found[0], labels, NAMES) == accuracy(logits[:1], labels, NAMES)
+    np.testing.assert_array_equal(correctness(found, labels), correctness(logits, labels))
+    with pytest.raises(FigmentError, match="Predictions must be whole numbers from 0 to 2"):
+        accuracy(np.full(30, 3), labels, NAMES)
+    with pytest.raises(FigmentError, match="NaN or infinite"):
+        predicted(np.full((30, 3), np.nan))

@@ -16,6 +16,7 @@ from figment.report.results import latest_results, read_results
 from figment.report.text import count, in_unit, measured
 from figment.run import run_recipe
 from figment.types import Result
+from test_report import Page
 
 NAMES = ["red thing", "green thing", "blue thing"]
 
@@ -79,6 +80,7 @@ def test_a_run_that_has_nothing_to_compare_with_says_how_often_it_is_right(as_ne
         and dict(report.question)["Classifier"] == "network resnet18, 2 seeds"
     )
     page = render(report)
+    assert Page(page).count("section", class_="verdict not-compared") == 1  # and every tag is closed
     assert "Not compared" in page and "Against" not in page and "zero-shot" not in page.lower()
     assert "goes wrong" in page
 

@@ -2,68 +2,44 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shlex
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 
-from figment import measures, records
+from figment import records
 from figment.errors import FigmentError
 from figment.images_in import ShardImages
 from figment.images_in.shards import open_run_images
 from figment.images_in.unreadable import named
 from figment.images_in.verdicts import read_verdicts
-from figment.layout import Run, Study
+from figment.layout import Run
 from figment.recipe.old_names import renewed
+from figment.report.answers import (
+    OWN,
+    also_measured,
+    arms_of,
+    baseline_of,
+    conclusion_of,
+    curve_of,
+    with_class_intervals,
+)
 from figment.report.page import (
-    NOT_MEASURED,
-    Arm,
     Comparison,
-    Conclusion,
     Counts,
-    Curve,
     Model,
-    Number,
     Report,
     Tile,
     thumbnail,
 )
 from figment.report.results import latest_results
-from figment.report.text import measured, percent
 from figment.types import Result
 
 KEPT_TILES, REJECTED_TILES = 80, 40
-
-SENTENCES = {
-    "helps": "Tuning on the generated images makes the classifier better on real images than it is from words alone.",
-    "hurts": "Tuning on the generated images makes the classifier worse on real images than it is from words alone.",
-    "no evidence": "The test images do not show whether the generated images help or hurt: the interval includes zero.",
-}
-FEW_SHOT_SENTENCES = {
-    "helps": "With the generated images the classifier is better on real images than it is from the few real ones alone.",
-    "hurts": "With the generated images the classifier is worse on real images than it is from the few real ones alone.",
-    "no evidence": "The test images do not show whether the generated images add to the few real ones: the interval includes zero.",
-}
-NOTHING_TO_COMPARE = (
-    "Trained on the generated images alone, the network is right on {share} of the real test images; guessing would be"
-    " {chance}. It knows nothing before it is trained and there are no few real images, so there is nothing to compare it with."
-)
-UNTRAINED, OWN, REAL_ONLY, REAL_ALL = "top1/zero_shot", "top1/synthetic", "top1/real_only", "top1/real_all"
-REAL_ALONE = "real images alone"
-
-
-def arm_folders(folder: Path) -> list[Path]:
-    """The folders of the arms that were run beside this run, in their order."""
-    study = Study(folder)
-    order = study.order_of_arms
-    return [study.arms / name for name in json.loads(order.read_text())] if order.is_file() else []
 
 
 def report_of(folder: Path) -> Report:
@@ -78,18 +54,18 @@ def report_of(folder: Path) -> Report:
     class_names = images.shards.class_names
     generator = records.finished(run.images).get("generator", {})
     reasons = read_reasons(folder, images)
-    results = {name: _with_class_intervals(r) for name, r in latest_results(folder).items()}
-    arms = _arms(folder, recipe, results)
+    results = {name: with_class_intervals(r) for name, r in latest_results(folder).items()}
+    arms = arms_of(folder, recipe, results)
     own = next((a for a in arms if a.result is results.get(OWN)), None)
-    baseline = _baseline(results)
+    baseline = baseline_of(results)
     return Report(
         title=f"{folder.resolve().name}: can generated images stand in?",
         question=_question(folder, recipe, generator, images, class_names),
-        verdict=_conclusion(results, len(class_names)),
+        verdict=conclusion_of(results, len(class_names)),
         arms=arms,
         baseline=baseline,
-        curve=_curve(results),
-        also=list(_also(results)),
+        curve=curve_of(results),
+        also=list(also_measured(results)),
         caveats=[*_caveats(recipe, results), *_left_out(folder), *_kept_all_the_same(reasons)],
         comparison=Comparison(next((a for a in arms if a.name == baseline), None), own, class_names) if own else None,
         kept=_tiles(images, reasons, class_names, recipe, folder, kept=True),
@@ -116,131 +92,6 @@ def read_reasons(folder: Path, images: ShardImages) -> list[tuple[str, str, dict
     return [
         (names[f], reason, own) for f, reason, own in zip(verdicts.rejected_by, verdicts.reasons, scores, strict=True)
     ]
-
-
-def _with_class_intervals(result: Result) -> Result:
-    """The page wants the per-class intervals by name."""
-    classes = result.details.get("classes")
-    if not classes:
-        return result
-    return replace(
-        result, details={**result.details, "per_class_ci": {n: c["ci"] for n, c in classes.items() if c["ci"]}}
-    )
-
-
-def _what(recipe: dict[str, Any]) -> str:
-    prompts, train = recipe["prompts"], recipe["train"]
-    filters = [f["kind"] for f in recipe["filters"] if f["kind"] != "blank"]
-    parts = [f"{recipe['generate']['images_per_class']:,} images a class", f"{prompts['kind']} prompts"]
-    parts.append(f"{' + '.join(filters)} filter" if filters else "no filter")
-    soft = train.get("soft_weight", 0)
-    parts.append("cross-entropy" if soft == 0 else f"soft targets (weight {soft:g}, T {train['temperature']:g})")
-    if recipe["few_shot"]:
-        few = recipe["few_shot"]
-        parts.insert(0, "the split's real images" if few["split"] else f"{few['shots']} real images a class")
-        if recipe["generate"].get("real_guidance"):
-            parts.append("real guidance")
-    if recipe["generate"].get("finetune"):
-        parts.append("generator tuned on them")
-    return ", ".join(parts)
-
-
-def _arms(folder: Path, recipe: dict[str, Any], results: dict[str, Result]) -> list[Arm]:
-    """The untrained classifier, the other runs of the study, what others do with the real images, the recipe's own, the ceiling."""
-    if OWN not in results:
-        return []
-    shown = {m: measures.known(m) for m in results}
-    between = [m for m, s in shown.items() if s.shown == "arm" and m not in (UNTRAINED, OWN, REAL_ALL)]
-    return [
-        *_described_arms(results, [UNTRAINED]),
-        *_study_arms(folder),
-        *_described_arms(results, between),
-        Arm(recipe["name"], _what(recipe), results[OWN], _difference(results, OWN)),
-        *_described_arms(results, [REAL_ALL]),
-    ]
-
-
-def _described_arms(results: dict[str, Result], metrics: list[str]) -> list[Arm]:
-    """Those of these arms that were measured, as their measures describe them."""
-    there = [(results[m], measures.known(m)) for m in metrics if m in results]
-    names = {UNTRAINED: "zero-shot", REAL_ONLY: REAL_ALONE}
-    return [Arm(names.get(r.metric, m.title), _filled(m.what, r), r, _difference(results, r.metric)) for r, m in there]
-
-
-def _study_arms(folder: Path) -> list[Arm]:
-    """The other runs of one study, each its own recipe's classifier."""
-    arms = []
-    for other in arm_folders(folder):
-        theirs = {k: _with_class_intervals(r) for k, r in latest_results(other).items()}
-        if OWN in theirs:
-            settings = renewed(yaml.safe_load(Run(other).recipe.read_text(encoding="utf-8")))
-            arms.append(Arm(settings["name"], _what(settings), theirs[OWN], _difference(theirs, OWN)))
-    return arms
-
-
-def _baseline(results: dict[str, Result]) -> str:
-    """The arm that the others are compared with: none where no classifier knows the classes untrained, nor learnt from few real images."""
-    return "zero-shot" if UNTRAINED in results else REAL_ALONE if "gain/over_real_only" in results else ""
-
-
-def _difference(results: dict[str, Result], metric: str) -> Result | None:
-    """The paired difference of an arm to the baseline, where it was measured."""
-    if UNTRAINED not in results:
-        return results.get("gain/over_real_only") if metric == OWN else None
-    return results.get(metric.replace("top1/", "gain/", 1)) if metric != UNTRAINED else None
-
-
-def _filled(what: str, result: Result) -> str:
-    """The description of a number with what is told in its details; a result without them has no description."""
-    try:
-        return what.format_map(result.details)
-    except (KeyError, ValueError, TypeError):
-        return ""
-
-
-def _also(results: dict[str, Result]) -> Iterator[Number]:
-    """The measured numbers that no other part of the page shows."""
-    explained = {m.name: measure.explains for measure in measures.found().values() for m in measure.metrics}
-    for metric, result in results.items():
-        shown = measures.known(metric)
-        if shown.shown == "row":
-            value, what = measured(result, shown.unit), _filled(shown.what, result)
-            yield Number(shown.title, value, result.n, what, explained.get(metric, ""))
-
-
-def _conclusion(results: dict[str, Result], n_classes: int) -> Conclusion:
-    few = "gain/over_real_only" in results
-    gain = results.get("gain/over_real_only" if few else "gain/synthetic")
-    rate = results.get("exchange_rate")
-    what = "The few real images and the synthetic set together are" if few else "The synthetic set is"
-    exchange = f"{what} worth {rate.details['text']} real photographs a class." if rate else ""
-    if gain is not None:
-        word = "helps" if gain.ci[0] > 0 else "hurts" if gain.ci[1] < 0 else "no evidence"
-        sentence, against = (FEW_SHOT_SENTENCES[word], REAL_ALONE) if few else (SENTENCES[word], "zero-shot")
-        return Conclusion(word, sentence, gain, exchange, against)  # type: ignore[arg-type]
-    if OWN not in results:
-        return NOT_MEASURED
-    share = percent(results[OWN].value)
-    sentence = NOTHING_TO_COMPARE.format(share=share, chance=percent(1 / n_classes).replace(".0 %", " %"))
-    return Conclusion("not compared", sentence, None, exchange)
-
-
-def _curve(results: dict[str, Result]) -> Curve | None:
-    shots = {
-        int(k.removeprefix("top1/real_")): r
-        for k, r in results.items()
-        if k.startswith("top1/real_") and k.removeprefix("top1/real_").isdigit()
-    }
-    rate = results.get("exchange_rate")
-    if not shots or rate is None:
-        return None
-    inside = min(shots) <= rate.value <= max(shots)
-    return Curve(
-        dict(sorted(shots.items())),
-        results[OWN],
-        rate.value if inside else None,
-        rate.ci if inside else None,
-    )
 
 
 def _question(

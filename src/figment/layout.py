@@ -163,7 +163,9 @@ class Run:
 
     @property
     def is_old(self) -> bool:
-        """Whether version 0.1 wrote it."""
+        """Whether version 0.1 wrote it, or (of a table) one of its cells."""
+        if self.kind == "table":
+            return any(run.is_old for run in Study(self.folder).runs() if run.folder != self.folder)
         return any(
             records.read(folder).state == "old"
             for folder in (self.folder / "prompts", self.folder / "images", self.model)

@@ -20,7 +20,16 @@ from figment.files import legible, read_bytes, write_atomic
 NAME = "stage.json"
 #: Of the fingerprints: what is hashed, and how. Folders of version 0.1 of figment (formats 1 to 3) have none.
 SCHEME = 4
-OWN = ("scheme", "kind", "settings", "inputs", "fingerprint", "files", "finished", "checksum")  # the keys that every record has
+OWN = (
+    "scheme",
+    "kind",
+    "settings",
+    "inputs",
+    "fingerprint",
+    "files",
+    "finished",
+    "checksum",
+)  # the keys that every record has
 
 Buffer = bytes  # by another name, since a field of `Written` is called bytes
 State = Literal["none", "finished", "damaged", "old", "newer"]
@@ -186,7 +195,9 @@ def read(folder: Path) -> Found:
         return Found(folder, "damaged", problem=f"{NAME} cannot be read ({_short(error)})")
     if not isinstance(data, dict):
         return Found(folder, "damaged", problem=f"{NAME} is not a record: it holds a {type(data).__name__}")
-    of_old = "fingerprint" in data and "kind" not in data and "scheme" not in data  # not all of version 0.1 have a format
+    of_old = (
+        "fingerprint" in data and "kind" not in data and "scheme" not in data
+    )  # not all of version 0.1 have a format
     version = data.get("format", 0) if of_old else data.get("scheme")
     if not isinstance(version, int) or isinstance(version, bool):
         return Found(folder, "damaged", problem=f"{NAME} is not a record: it does not say of which version it is")

@@ -63,7 +63,7 @@ def _value(field: str, value: Any) -> Any:
         own: dict[Any, Any] = {}
         for name, inner in value.items():
             path = f"{field}.{name}"
-            now = _renamed(path)
+            now = _renamed(path, said=inner not in (None, False))  # a resolved recipe has them all
             key = name if now == path else now.rpartition(".")[2]
             if key == name and key in own and inner in (None, []):
                 continue
@@ -78,9 +78,10 @@ def _value(field: str, value: Any) -> Any:
     return value
 
 
-def _renamed(path: str) -> str:
+def _renamed(path: str, said: bool = True) -> str:
     now = FIELDS.get(path)
     if now is None:
         return path
-    logger.warning("%s is now %s; the old name is read for one version.", path, now)
+    if said:
+        logger.warning("%s is now %s; the old name is read for one version.", path, now)
     return now

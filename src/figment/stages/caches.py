@@ -36,7 +36,7 @@ class Caches(Stage):
             files = cached(folder)
             for path in files:
                 look.known |= {path, path.with_suffix(".json")}
-                problem = "" if look.run.is_old else check_cached(path)
+                problem = "" if look.old else check_cached(path)
                 if problem:
                     look.add("broken", folder, f"{path.name} {problem}", remedy="repair")
             old = [leftover for own in (folder, *folder.glob("*")) if own.is_dir() for leftover in leftovers(own)]

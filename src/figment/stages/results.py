@@ -81,7 +81,7 @@ class Results(Stage):
 
     def verify(self, look: Look) -> None:
         run = look.run
-        if run.is_old:
+        if look.old:
             look.known |= {run.results, run.predictions, run.report, run.recipe, run.shots}
         else:
             found = look.record(run.folder)
@@ -89,7 +89,7 @@ class Results(Stage):
                 look.checked(run.folder, "the recipe and the measured numbers")
         for number, line in enumerate(result_lines(run.folder), 1):
             if not is_result(line):
-                look.add("broken", run.results, f"line {number} cannot be read", remedy="" if run.is_old else "repair")
+                look.add("broken", run.results, f"line {number} cannot be read", remedy="" if look.old else "repair")
 
     def repair(self, ctx: Context, look: Look) -> Iterator[str]:
         if ctx.run.kind == "table":

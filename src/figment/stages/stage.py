@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -76,6 +77,11 @@ class Look:
     known: set[Path] = field(default_factory=set)  # files that something vouches for
     memory: dict[str, Any] = field(default_factory=dict)  # what stages tell those after them
 
+    @cached_property
+    def old(self) -> bool:
+        """Whether version 0.1 wrote the run: what has no record there is not missing, and nobody knows what else there was."""
+        return self.run.is_old
+
     def name(self, folder: Path) -> str:
         """A place as it is shown: its way from the folder that is verified."""
         try:
@@ -99,7 +105,7 @@ class Look:
             self.add("broken", folder, found.problem)
         elif found.state == "old":
             self.add("note", folder, found.problem)
-        elif found.state == "none":
+        elif found.state == "none" and not self.old:
             what = (
                 "nothing is there yet"
                 if not any(folder.glob("*"))

@@ -37,7 +37,9 @@ class NetworkModel:
 
     def __post_init__(self) -> None:
         weights = records.digest(safetensors.torch.save(_plain(self.network.module)))
-        self.fingerprint = records.fingerprint([weights, self.network.architecture, self.network.args, self.network.data])
+        self.fingerprint = records.fingerprint(
+            [weights, self.network.architecture, self.network.args, self.network.data]
+        )
 
     def logits(self, images: Images) -> np.ndarray:
         transform = EvalTransform(self.network.data)

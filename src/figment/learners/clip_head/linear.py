@@ -48,8 +48,8 @@ class AdamW:
     def step(self, gradient: Tensor, rate: float) -> None:
         """One update in place, which spoils ``gradient`` (K, N, W)."""
         most = self.settings.grad_clip
-        length = torch.linalg.vector_norm(gradient, dim=(1, 2), keepdim=True)
-        gradient.div_(length.add_(1e-6).clamp_(min=most).div_(most))
+        length = torch.linalg.vector_norm(gradient, dim=(1, 2), keepdim=True).clamp_(min=most)
+        gradient.div_(length if most == 1 else length.div_(most))
         self.done += 1
         # The kernel under torch.optim.AdamW(fused=True). What the class looks up around it takes longer than a step.
         torch._fused_adamw_(

@@ -20,7 +20,8 @@ from figment.learners.clip_head.linear import (
     with_matrix,
 )
 from figment.learners.clip_head.settings import MixSettings
-from figment.learners.clip_head.tune import Tuned, needs_validation, tune
+from figment.learners.clip_head.tune import Tuned, tune
+from figment.learners.training import n_epochs, needs_validation
 
 Labelled = tuple[np.ndarray, np.ndarray]
 
@@ -78,7 +79,7 @@ def _mixed(
     val: Labelled | None,
     min_steps: int,
 ) -> Tuned:
-    needs_validation(s, val)
+    needs_validation(s.select, val)
     real_x, real_y = tensors_of(head, *real, "real")
     x, y = tensors_of(head, *synthetic, "synthetic")
     seen = None if val is None else tensors_of(head, *val, "validation")
@@ -86,7 +87,7 @@ def _mixed(
     teacher_matrix = matrix_of(teacher).to(x.device)
     real_terms, terms = loss_terms(real_x, real_y, teacher_matrix, hard), loss_terms(x, y, teacher_matrix, s)
     steps_an_epoch = math.ceil(len(x) / s.batch_size)
-    epochs = max(s.epochs, math.ceil(min_steps / steps_an_epoch))
+    epochs = n_epochs(s.epochs, steps_an_epoch, min_steps)
     optimizer = AdamW(matrix_of(head), s, epochs * steps_an_epoch)
     order = torch.Generator().manual_seed(seed)
     real_batches = round_and_round(len(real_x), s.real_batch_size, torch.Generator().manual_seed(seed + 1))

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from figment.errors import FigmentError
 from figment.learners.clip_head.head import Head
 from figment.learners.clip_head.linear import (
     AdamW,
@@ -24,6 +23,7 @@ from figment.learners.clip_head.linear import (
     with_matrix,
 )
 from figment.learners.clip_head.settings import TuneSettings
+from figment.learners.training import n_epochs, needs_validation
 
 FEW_SHOT_STEPS = 300  # at least; see `tune_few_shot`
 
@@ -68,12 +68,12 @@ def tune(
         FigmentError: for arrays that do not fit or are not finite, another ``select`` than "last" without ``val``, or
             a warm-up that would not end.
     """
-    needs_validation(settings, val)
+    needs_validation(settings.select, val)
     x, y = tensors_of(head, features, labels, "training")
     seen = None if val is None else tensors_of(head, *val, "validation")
     terms = loss_terms(x, y, matrix_of(head if teacher is None else teacher).to(x.device), settings)
     steps_an_epoch = math.ceil(len(x) / settings.batch_size)
-    epochs = max(settings.epochs, math.ceil(min_steps / steps_an_epoch))
+    epochs = n_epochs(settings.epochs, steps_an_epoch, min_steps)
     optimizer = AdamW(matrix_of(head), settings, epochs * steps_an_epoch)
     order = torch.Generator().manual_seed(seed)
     history: list[dict[str, Any]] = []
@@ -89,17 +89,6 @@ def tune(
         if settings.select != "last" and val_accuracy is not None and val_accuracy > best_accuracy:
             best_accuracy, best = val_accuracy, optimizer.weights.clone()
     return Tuned(with_matrix(head, optimizer.weights if best is None else best), history)
-
-
-def needs_validation(settings: TuneSettings, val: object) -> None:
-    """Raise FigmentError where the settings choose an epoch and there is nothing to choose it on."""
-    if settings.select != "last" and val is None:
-        its = "validation images" if settings.select == "validation" else "the test images"
-        raise FigmentError(
-            f"select: {settings.select} keeps the best epoch on {its}, and there are none. "
-            "Give some real images that are not the test ones and set select: validation, or set select: last. "
-            "(select: test_best exists to reproduce published numbers: an accuracy chosen on the test images flatters.)"
-        )
 
 
 def tune_few_shot(head: Head, features: np.ndarray, labels: np.ndarray, seed: int, settings: TuneSettings) -> Head:

@@ -27,11 +27,12 @@ from figment.encoders import Features, Towers
 from figment.errors import FigmentError, missing_extra
 from figment.learners.clip_head.augment import random_views, view_seed
 from figment.learners.clip_head.head import Head
-from figment.learners.clip_head.linear import Term, loss_terms, matrix_of, schedule, tensors_of
+from figment.learners.clip_head.linear import Term, loss_terms, matrix_of, tensors_of
 from figment.learners.clip_head.mix import round_and_round
 from figment.learners.clip_head.settings import MixSettings, UnfrozenSettings
-from figment.learners.clip_head.tune import FEW_SHOT_STEPS, needs_validation
+from figment.learners.clip_head.tune import FEW_SHOT_STEPS
 from figment.learners.clip_head.wise_ft import interpolate
+from figment.learners.training import needs_validation, schedule
 from figment.progress import progress
 from figment.types import Images
 
@@ -96,7 +97,7 @@ def tune_unfrozen(
     if synthetic is None and real is None:
         raise FigmentError("There is nothing to learn from: give generated images, real ones, or both.")
     if synthetic is not None:
-        needs_validation(settings, val)
+        needs_validation(settings.select, val)
     features = Features(encoder)
     on_real = settings.model_copy(update={"batch_size": settings.real_batch_size, "soft_weight": 0.0})
 

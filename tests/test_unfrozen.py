@@ -21,7 +21,7 @@ from figment.learners.checkpoint import Checkpoint
 from figment.learners.clip_head import unfrozen as unfrozen_module
 from figment.learners.clip_head.augment import random_views, view_seed
 from figment.learners.clip_head.head import Head, zero_shot_head
-from figment.learners.clip_head.linear import schedule
+from figment.learners.training import schedule
 from figment.learners.clip_head.mix import tune_mixed
 from figment.learners.clip_head.settings import MixSettings, UnfrozenSettings
 from figment.learners.clip_head.tune import FEW_SHOT_STEPS, tune, tune_few_shot

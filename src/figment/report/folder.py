@@ -224,7 +224,10 @@ def _provenance(folder: Path) -> list[tuple[str, str]]:
         ("Made on", images["device"]),
         ("Generation", f"{images['seconds']:,.0f} s, {images['peak_memory_mb']:,} MB at most"),
     ]
-    rows.append(("Training and evaluation", f"{model['seconds']:,.0f} s, {model['peak_memory_mb']:,} MB at most"))
+    measured = records.read(folder)  # version 0.1 trained and measured in one stage
+    both = [model, measured.data] if measured.state == "finished" else [model]
+    seconds, peak = sum(one["seconds"] for one in both), max(one["peak_memory_mb"] for one in both)
+    rows.append(("Training and evaluation", f"{seconds:,.0f} s, {peak:,} MB at most"))
     rows += [
         (f"Fingerprint of {stage}", records.finished(where)["fingerprint"])
         for stage, where in (("prompts", run.prompts), ("images", run.images), ("model", run.model))

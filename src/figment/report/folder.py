@@ -14,7 +14,7 @@ import yaml
 from figment import records
 from figment.errors import FigmentError
 from figment.images_in import ShardImages
-from figment.images_in.shards import open_run_images
+from figment.images_in.shards import open_run_images, wanted_rows
 from figment.images_in.unreadable import named
 from figment.images_in.verdicts import read_verdicts
 from figment.layout import Run
@@ -206,9 +206,9 @@ def _counts(folder: Path, images: ShardImages, reasons: list, class_names: list[
     kept = [i for i, (filter, _, _) in enumerate(reasons) if not filter]
     by_class = Counter(class_names[images.labels[i]] for i in kept)
     rows = [(filter, reason, n) for (filter, reason), n in rejected.most_common()]
-    return Counts(
-        stage["attempted"], sum(stage["failed"].values()), rows, len(kept), {n: by_class[n] for n in class_names}
-    )
+    wanted = wanted_rows(Run(folder))  # fewer than there are, where the set has grown for another recipe
+    attempted = stage["attempted"] if wanted is None else min(wanted, stage["attempted"])
+    return Counts(attempted, attempted - len(images), rows, len(kept), {n: by_class[n] for n in class_names})
 
 
 def _history(folder: Path) -> dict[str, list[float]]:

@@ -49,7 +49,10 @@ class Baseline(Learner):
 
     def __init__(self, kind: str, learner: ClipHeadLearner) -> None:
         self.kind, self.learner, self.name = kind, learner, BASELINES[kind][0]
-        self.fingerprint = records.fingerprint([kind, learner.fingerprint])
+        # Only one of them trains with the learner's settings; the others are the same beside any of them.
+        words = [list(learner.class_names), list(learner.templates)]
+        of = learner.fingerprint if kind == "augmented" else [learner.encoder.fingerprint, words]
+        self.fingerprint = records.fingerprint([kind, of])
 
     def learn(self, synthetic: Images | None, real: Images | None, seed: int) -> Model:
         if real is None or synthetic is not None:

@@ -11,7 +11,7 @@ from figment.learners.network.network import NetworkLearner
 from figment.learners.network.small_cnn import SMALL_CNN
 
 NAMES = ["left", "right"]
-QUICK = SMALL_CNN.model_copy(update={"min_steps": 30, "batch_size": 16})
+QUICK = SMALL_CNN.model_copy(update={"min_steps": 40, "batch_size": 32})
 
 
 def bars(n: int, noise: float, seed: int) -> MemoryImages:
@@ -26,7 +26,7 @@ def bars(n: int, noise: float, seed: int) -> MemoryImages:
 
 
 def test_right_labels_score_high_and_wrong_ones_low():
-    train, test = bars(96, 20, seed=0), bars(100, 20, seed=1)
+    train, test = bars(200, 20, seed=0), bars(100, 20, seed=1)
     good = classification_accuracy_score(train, test, NAMES, settings=QUICK, seeds=(0, 1))
     assert good.value > 0.95
     assert (good.metric, good.n, good.seeds) == ("cas", 100, (0, 1))

@@ -13,7 +13,7 @@ from figment.errors import FigmentError
 from figment.learners.clip_head import together
 from figment.learners.clip_head import tune as tune_module
 from figment.learners.clip_head.head import Head
-from figment.learners.clip_head.linear import schedule
+from figment.learners.training import schedule
 from figment.learners.clip_head.settings import TuneSettings
 from figment.learners.clip_head.tune import FEW_SHOT_STEPS, tune, tune_few_shot
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -16,14 +17,16 @@ from torch.nn import functional as F
 from figment.encoders import ClipEncoder, Features, OpenClipEncoder, Towers, open_encoder
 from figment.errors import FigmentError
 from figment.images_in import open_images
+from figment.learners.checkpoint import Checkpoint
 from figment.learners.clip_head import unfrozen as unfrozen_module
 from figment.learners.clip_head.augment import random_views, view_seed
 from figment.learners.clip_head.head import Head, zero_shot_head
-from figment.learners.clip_head.linear import schedule
+from figment.learners.training import schedule
 from figment.learners.clip_head.mix import tune_mixed
 from figment.learners.clip_head.settings import MixSettings, UnfrozenSettings
 from figment.learners.clip_head.tune import FEW_SHOT_STEPS, tune, tune_few_shot
 from figment.learners.clip_head.unfrozen import UnfrozenTuned, from_output, tune_unfrozen, wise_ft
+from figment.learners.training import train
 from test_encoders import open_clip_folder
 
 pytestmark = pytest.mark.slow
@@ -397,3 +400,27 @@ def test_what_cannot_be_is_said(vit, made):
         UnfrozenSettings(trainable_fraction=0.5, lora_rank=4)
     with pytest.raises(ValidationError, match="crop_scale"):
         UnfrozenSettings(crop_scale=(0.9, 0.5))
+
+
+@pytest.mark.parametrize("changes", [{"trainable_fraction": 0.5}, {"lora_rank": 2}])
+def test_a_killed_training_goes_on_to_the_same_weights(changes, vit, made, real, tmp_path, monkeypatch):
+    unfrozen = UnfrozenSettings(learning_rate=1e-3, **changes)
+
+    def tuned():
+        return tune_unfrozen(vit, start(vit), SETTINGS, unfrozen, 3, synthetic=made, real=real)
+
+    def dies(self, parts, batches, step):
+        if step == 3:
+            raise KeyboardInterrupt
+        return gradient(self, parts, batches, step)
+
+    whole, gradient = tuned(), unfrozen_module._Learner.gradient
+    checkpoint = Checkpoint(tmp_path / "x.safetensors", "x", seconds=0)
+    monkeypatch.setattr(unfrozen_module, "train", partial(train, checkpoint=checkpoint))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(unfrozen_module._Learner, "gradient", dies)
+        tuned()
+    again = tuned()
+    assert is_close(again.head, whole.head, atol=0, rtol=0)
+    assert not changed(again.encoder, whole)
+    assert again.history == whole.history

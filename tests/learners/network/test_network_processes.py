@@ -38,7 +38,7 @@ def test_two_processes_end_with_the_weights_of_one(tmp_path: Path):
     here = Path(__file__).parent
     (tmp_path / "train.py").write_text(SCRIPT)
     path = os.pathsep.join([str(here), str(here.parents[1]), *sys.path])
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29611"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
     done = subprocess.run(
         [*command, str(tmp_path / "train.py"), str(tmp_path)],
         env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},

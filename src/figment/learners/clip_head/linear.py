@@ -7,7 +7,6 @@ The encoder is frozen, so a training step is two small matrix products. What cos
 from __future__ import annotations
 
 import copy
-import math
 
 import numpy as np
 import torch
@@ -16,24 +15,9 @@ from torch import Tensor
 from figment.errors import FigmentError
 from figment.learners.clip_head.head import Head
 from figment.learners.clip_head.settings import TuneSettings
+from figment.learners.training import schedule
 
 BETAS, EPS = (0.9, 0.999), 1e-8  # AdamW's
-
-
-def schedule(learning_rate: float, warmup_steps: int, steps: int) -> list[float]:
-    """The learning rate of each step: a linear rise over ``warmup_steps``, then half a cosine down to 0.
-
-    Raises FigmentError where the warm-up is as long as the training or longer.
-    """
-    if warmup_steps >= steps:
-        raise FigmentError(
-            f"warmup_steps is {warmup_steps}, but the training has {steps} steps in all, so the learning rate would "
-            f"never come down. Set warmup_steps below {steps} (0 is usual for a head), or train for more epochs or "
-            "with a smaller batch_size."
-        )
-    rise = [learning_rate * (step + 1) / warmup_steps for step in range(warmup_steps)]
-    left = steps - warmup_steps
-    return rise + [learning_rate * 0.5 * (1 + math.cos(math.pi * step / left)) for step in range(left)]
 
 
 class AdamW:

@@ -12,7 +12,8 @@ from figment.learners.clip_head.head import Head
 from figment.learners.clip_head.linear import tensors_of
 from figment.learners.clip_head.settings import MixSettings
 from figment.learners.clip_head.together import Plan, plan
-from figment.learners.clip_head.tune import Chosen, Tuned, needs_validation, part_of, shared_features, train_plans
+from figment.learners.clip_head.tune import Chosen, Tuned, part_of, shared_features, train_plans
+from figment.learners.training import needs_validation
 
 Labelled = tuple[np.ndarray, np.ndarray]
 
@@ -47,7 +48,7 @@ def tune_mixed(
 
     Raises FigmentError for arrays that do not fit the head or are not finite, and as `tune` does.
     """
-    needs_validation(settings, val)
+    needs_validation(settings.select, val)
     (made_x, made_y), (real_x, real_y) = tensors_of(head, *synthetic, "synthetic"), tensors_of(head, *real, "real")
     made = Chosen(np.arange(len(made_x)), made_y.cpu().numpy())
     own = Chosen(len(made_x) + np.arange(len(real_x)), real_y.cpu().numpy())
@@ -68,7 +69,7 @@ def tune_mixed_many(
     min_steps: int = 0,
 ) -> list[Tuned]:
     """`tune_mixed` for many trainings at once, on rows of the same features float (n, D), as `tune_many` is to `tune`."""
-    needs_validation(settings, val)
+    needs_validation(settings.select, val)
     x = shared_features(head, features)
     return _mixed_many(head, x, real, synthetic, settings, seeds, teacher or head, val, min_steps)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from figment.learners.clip_head.head import Head
-from figment.learners.clip_head.linear import schedule
+from figment.learners.training import schedule
 
 ALPHAS = (0.0, 0.1, 0.3, 0.6, 1.0, 1.5, 2.0, 3.0, 5.0, 8.0)
 BETAS = (0.5, 1.0, 2.0, 3.5, 5.5, 8.0, 12.0)

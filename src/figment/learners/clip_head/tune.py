@@ -18,6 +18,7 @@ from figment.learners.clip_head.head import Head
 from figment.learners.clip_head.linear import checked_labels, matrix_of, tensors_of, unit_rows, with_matrix
 from figment.learners.clip_head.settings import TuneSettings
 from figment.learners.clip_head.together import Part, Plan, plan, teacher_probabilities, train_together
+from figment.learners.training import needs_validation
 
 FEW_SHOT_STEPS = 300  # at least; see `tune_few_shot`
 
@@ -70,7 +71,7 @@ def tune(
         FigmentError: for arrays that do not fit or are not finite, another ``select`` than "last" without ``val``, or
             a warm-up that would not end.
     """
-    needs_validation(settings, val)
+    needs_validation(settings.select, val)
     x, y = tensors_of(head, features, labels, "training")
     part = Part(torch.arange(len(x)), y.cpu(), settings.batch_size, settings.soft_weight)
     plans = [plan([part], settings.epochs, seed, min_steps)]
@@ -93,7 +94,7 @@ def tune_many(
     Weights differ from those of `tune` by rounding, 1e-5 at the most for weights up to 100. Trainings with the same number
     of steps run side by side, which is where the time goes down: for a few images each, to a tenth and less.
     """
-    needs_validation(settings, val)
+    needs_validation(settings.select, val)
     x = shared_features(head, features)
     plans = [
         plan([part_of(head, len(x), t, settings.batch_size, settings.soft_weight)], settings.epochs, seed, min_steps)
@@ -143,17 +144,6 @@ def part_of(head: Head, n: int, chosen: Chosen, batch_size: int, soft_weight: fl
         )
     labels = checked_labels(chosen.labels, head.linear.out_features, "training")
     return Part(torch.from_numpy(rows), torch.from_numpy(labels), batch_size, soft_weight, weight)
-
-
-def needs_validation(settings: TuneSettings, val: object) -> None:
-    """Raise FigmentError where the settings choose an epoch and there is nothing to choose it on."""
-    if settings.select != "last" and val is None:
-        its = "validation images" if settings.select == "validation" else "the test images"
-        raise FigmentError(
-            f"select: {settings.select} keeps the best epoch on {its}, and there are none. "
-            "Give some real images that are not the test ones and set select: validation, or set select: last. "
-            "(select: test_best exists to reproduce published numbers: an accuracy chosen on the test images flatters.)"
-        )
 
 
 def tune_few_shot(head: Head, features: np.ndarray, labels: np.ndarray, seed: int, settings: TuneSettings) -> Head:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -27,12 +27,12 @@ from figment.encoders import Features, Towers
 from figment.errors import FigmentError, missing_extra
 from figment.learners.clip_head.augment import random_views, view_seed
 from figment.learners.clip_head.head import Head
-from figment.learners.clip_head.linear import matrix_of, schedule, tensors_of
+from figment.learners.clip_head.linear import matrix_of, tensors_of
 from figment.learners.clip_head.losses import Term, loss_terms
 from figment.learners.clip_head.settings import MixSettings, UnfrozenSettings
-from figment.learners.clip_head.tune import FEW_SHOT_STEPS, needs_validation
+from figment.learners.clip_head.tune import FEW_SHOT_STEPS
 from figment.learners.clip_head.wise_ft import interpolate
-from figment.progress import progress
+from figment.learners.training import Step, n_epochs, needs_validation, schedule, train
 from figment.types import Images
 
 PIXEL_BYTES = 2**30  # of prepared images that are kept in memory; more are read again at every step
@@ -96,7 +96,7 @@ def tune_unfrozen(
     if synthetic is None and real is None:
         raise FigmentError("There is nothing to learn from: give generated images, real ones, or both.")
     if synthetic is not None:
-        needs_validation(settings, val)
+        needs_validation(settings.select, val)
     features = Features(encoder)
     on_real = settings.model_copy(update={"batch_size": settings.real_batch_size, "soft_weight": 0.0})
 
@@ -258,42 +258,9 @@ class _Learner:
         min_steps: int,
     ) -> list[dict[str, Any]]:
         """Train on a batch of each part a step, an epoch being one pass over the first; returns the history."""
-        first, n = parts[0], len(parts[0].pixels)
-        steps_an_epoch = math.ceil(n / first.batch_size)
-        epochs = max(s.epochs, math.ceil(min_steps / steps_an_epoch))
-        peaks = [s.learning_rate, self.unfrozen.learning_rate]
-        rates = schedule(1.0, s.warmup_steps, epochs * steps_an_epoch)
-        groups = [{"params": list(self.head.parameters())}, {"params": self.weights}]
-        optimizer = torch.optim.AdamW(groups, weight_decay=s.weight_decay)
-        order = torch.Generator().manual_seed(seed)
-        others = [
-            _round_and_round(len(p.pixels), p.batch_size, torch.Generator().manual_seed(seed + 1)) for p in parts[1:]
-        ]
-        history: list[dict[str, Any]] = []
-        best_accuracy, best, step = -1.0, None, 0
-        with progress("tune the encoder", epochs * n) as advance:
-            for epoch in range(1, epochs + 1):
-                self._mode()
-                loss = torch.zeros((), device=self.encoder.device)
-                for batch in torch.randperm(n, generator=order).split(first.batch_size):
-                    for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-                        group["lr"] = rates[step] * peak
-                    loss += self._gradient(parts, [batch, *map(next, others)], step) * (len(batch) / n)
-                    nn.utils.clip_grad_norm_([*self.head.parameters(), *self.weights], s.grad_clip)
-                    optimizer.step()
-                    step += 1
-                    advance(len(batch))
-                val_accuracy = None if seen is None else self._accuracy(*seen)
-                rate = optimizer.param_groups[0]["lr"]
-                history.append(
-                    {"epoch": epoch, "loss": loss.item(), "learning_rate": rate, "val_accuracy": val_accuracy}
-                )
-                if s.select != "last" and val_accuracy is not None and val_accuracy > best_accuracy:
-                    best_accuracy, best = val_accuracy, self._state()
-        if best is not None:
-            self.tower.load_state_dict(best[0])
-            self.head.load_state_dict(best[1])
-        return history
+        validate = None if seen is None else lambda: self._accuracy(*seen)
+        loop = _UnfrozenLoop(self, parts, s, seed, min_steps)
+        return train(loop, select=s.select, validate=validate, description="tune the encoder")
 
     def finished(self, device: torch.device) -> tuple[Towers, Head]:
         """The encoder, with a LoRA merged into its weights, and the head on ``device``; both ready to predict."""
@@ -303,13 +270,13 @@ class _Learner:
             module.eval().requires_grad_(True).zero_grad()
         return self.encoder, self.head.to(device)
 
-    def _mode(self) -> None:
+    def mode(self) -> None:
         """Layers such as dropout are on where the encoder is tuned; BatchNorm does as it is told."""
         self.tower.train(bool(self.weights))
         for norm in self.norms:
             norm.train(self.unfrozen.batch_norm == "train")
 
-    def _gradient(self, parts: list[_Part], batches: list[Tensor], step: int) -> Tensor:
+    def gradient(self, parts: list[_Part], batches: list[Tensor], step: int) -> Tensor:
         """The loss of a step; its gradient lies in the parameters. Portions are halved until they fit into memory."""
         while True:
             for module in (self.tower, self.head):
@@ -354,8 +321,64 @@ class _Learner:
         found = [self.head(self.tower(pixels(chunk, 0))).argmax(-1).cpu() for chunk in chunks]
         return (torch.cat(found) == labels).float().mean().item()
 
-    def _state(self) -> list[dict[str, Tensor]]:
-        return [{name: value.clone() for name, value in m.state_dict().items()} for m in (self.tower, self.head)]
+
+class _UnfrozenLoop:
+    """A `figment.learners.training.Loop` that trains a learner's encoder and head in place."""
+
+    def __init__(self, learner: _Learner, parts: list[_Part], s: MixSettings, seed: int, min_steps: int):
+        self.learner, self.parts, self.s, self.n = learner, parts, s, len(parts[0].pixels)
+        self.steps_an_epoch = math.ceil(self.n / parts[0].batch_size)
+        self.epochs = n_epochs(s.epochs, self.steps_an_epoch, min_steps)
+        self.images, self.step = self.epochs * self.n, 0
+        self.peaks = [s.learning_rate, learner.unfrozen.learning_rate]
+        self.rates = schedule(1.0, s.warmup_steps, self.epochs * self.steps_an_epoch)
+        groups = [{"params": list(learner.head.parameters())}, {"params": learner.weights}]
+        self.optimizer = torch.optim.AdamW(groups, weight_decay=s.weight_decay)
+        orders = [torch.Generator().manual_seed(seed), *(torch.Generator().manual_seed(seed + 1) for _ in parts[1:])]
+        self.batches = [
+            _round_and_round(len(p.pixels), p.batch_size, order) for p, order in zip(parts, orders, strict=True)
+        ]
+
+    def __iter__(self) -> Iterator[Step]:
+        learner = self.learner
+        while self.step < len(self.rates):
+            learner.mode()
+            batches = [next(own) for own in self.batches]
+            for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
+                group["lr"] = self.rates[self.step] * peak
+            loss = learner.gradient(self.parts, batches, self.step)
+            nn.utils.clip_grad_norm_([*learner.head.parameters(), *learner.weights], self.s.grad_clip)
+            self.optimizer.step()
+            epoch, rate = self.step // self.steps_an_epoch + 1, self.optimizer.param_groups[0]["lr"]
+            self.step += 1
+            yield Step(epoch, len(batches[0]), loss, rate, self.step % self.steps_an_epoch == 0)
+
+    def weights(self) -> dict[str, Tensor]:
+        parts = {"tower": self.learner.tower, "head": self.learner.head}
+        return {f"{part}.{name}": v for part, module in parts.items() for name, v in module.state_dict().items()}
+
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
+        for part, module in (("tower", self.learner.tower), ("head", self.learner.head)):
+            own = {k.removeprefix(f"{part}."): v for k, v in weights.items() if k.startswith(f"{part}.")}
+            module.load_state_dict(own)
+
+    def state_dict(self) -> dict[str, Any]:
+        random = torch.get_rng_state()  # of a LoRA's dropout
+        return {
+            "step": self.step,
+            "random": random,
+            "weights": self.weights(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for _ in range(state["step"]):  # cheaper to draw again than to keep
+            for own in self.batches:
+                next(own)
+        self.step = state["step"]
+        self.load_weights(state["weights"])
+        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
+        torch.set_rng_state(state["random"])
 
 
 def _with_lora(encoder: Towers, unfrozen: UnfrozenSettings) -> Any:

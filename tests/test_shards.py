@@ -7,7 +7,9 @@ import hashlib
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +24,7 @@ from figment.types import Prompt, Sample, Verdict
 SETTINGS = {"generate": {"guidance_scale": 2.0, "height": None, "templates": ["a {}"]}, "seed": 0}
 
 
-def record(folder: Path, inputs: dict[str, str] = {"prompts": "abc"}, seed: int = 0, **generate) -> Record:
+def record(folder: Path, inputs: Mapping[str, str] = MappingProxyType({"prompts": "abc"}), seed: int = 0, **generate) -> Record:
     settings = {"generate": {**SETTINGS["generate"], **generate}, "seed": seed}
     return Record(folder, "images", settings, inputs)
 

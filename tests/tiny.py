@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.torch
 import torch
 from diffusers import (
     AutoencoderKL,
@@ -337,4 +339,37 @@ def captioner(folder: Path) -> Path:
     BlipImageProcessor(size={"height": 16, "width": 16}, image_mean=[0.5] * 3, image_std=[0.5] * 3).save_pretrained(
         folder
     )
+    return folder
+
+
+# ---- open_clip ----------------------------------------------------------------------------------------------------------
+
+VISION = {
+    "resnet": {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "head_width": 64},
+    "vit": {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8},
+}
+
+
+def open_clip_folder(folder: Path, vision: str, own_tokenizer: bool, **preprocess) -> Path:
+    """A model as the Hub's open_clip models lie there: with a tokenizer of its own, or with open_clip's."""
+    text = {"context_length": 77, "vocab_size": 514 if own_tokenizer else 49408, "width": 32, "heads": 4, "layers": 2}
+    if own_tokenizer:
+        tokenizer(folder)
+        text["hf_tokenizer_name"] = "owner/name"  # where there is a folder, it is looked for there
+    about = {"embed_dim": 16, "quick_gelu": True, "vision_cfg": VISION[vision], "text_cfg": text}
+    torch.manual_seed(0)
+    import open_clip
+
+    model = open_clip.model.CLIP(**about)
+    for module in model.modules():
+        if isinstance(
+            module, torch.nn.BatchNorm2d
+        ):  # as after training, and no bn3 of zeros, behind which nothing is seen
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.uniform_(module.running_var, 0.5, 1.5)
+            torch.nn.init.normal_(module.running_mean, std=0.1)
+    folder.mkdir(exist_ok=True)
+    safetensors.torch.save_file(model.state_dict(), folder / "open_clip_model.safetensors")
+    config = {"model_cfg": about, "preprocess_cfg": {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.25], **preprocess}}
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
     return folder

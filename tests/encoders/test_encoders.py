@@ -12,7 +12,7 @@ import open_clip
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
 
@@ -25,31 +25,6 @@ from figment.starter import folder as starter_folder
 from figment.task import load_task
 
 TEXTS = ["a photo of a red thing", "green", "a blue thing, " * 40]
-VISION = {
-    "resnet": {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "head_width": 64},
-    "vit": {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8},
-}
-
-
-def open_clip_folder(folder: Path, vision: str, tokenizer: bool, **preprocess) -> Path:
-    """A model as the Hub's open_clip models lie there: with a tokenizer of its own, or with open_clip's."""
-    text = {"context_length": 77, "vocab_size": 514 if tokenizer else 49408, "width": 32, "heads": 4, "layers": 2}
-    if tokenizer:
-        tiny.tokenizer(folder)
-        text["hf_tokenizer_name"] = "owner/name"  # where there is a folder, it is looked for there
-    about = {"embed_dim": 16, "quick_gelu": True, "vision_cfg": VISION[vision], "text_cfg": text}
-    torch.manual_seed(0)
-    model = open_clip.model.CLIP(**about)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):  # as after training, and no bn3 of zeros, behind which nothing is seen
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.uniform_(module.running_var, 0.5, 1.5)
-            nn.init.normal_(module.running_mean, std=0.1)
-    folder.mkdir(exist_ok=True)
-    save_file(model.state_dict(), folder / "open_clip_model.safetensors")
-    config = {"model_cfg": about, "preprocess_cfg": {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.25], **preprocess}}
-    (folder / "open_clip_config.json").write_text(json.dumps(config))
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +32,8 @@ def folders(tmp_path_factory, clip) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("open_clip")
     return {
         "clip": clip,
-        "resnet": open_clip_folder(root / "resnet", "resnet", tokenizer=True),
-        "vit": open_clip_folder(root / "vit", "vit", tokenizer=False),
+        "resnet": tiny.open_clip_folder(root / "resnet", "resnet", own_tokenizer=True),
+        "vit": tiny.open_clip_folder(root / "vit", "vit", own_tokenizer=False),
     }
 
 
@@ -158,7 +133,7 @@ def test_coop_says_which_tokenizers_it_cannot_use(folders):
     ids=["shortest", "squash", "longest"],
 )
 def test_features_are_open_clips_own(tmp_path, vision, preprocess):
-    folder = open_clip_folder(tmp_path / "model", vision, tokenizer=vision == "resnet", **preprocess)
+    folder = tiny.open_clip_folder(tmp_path / "model", vision, own_tokenizer=vision == "resnet", **preprocess)
     theirs, _, transform = open_clip.create_model_and_transforms(f"local-dir:{folder}")
     tokenizer, decoded = open_clip.get_tokenizer(f"local-dir:{folder}"), images()
     encoder = OpenClipEncoder(str(folder))
@@ -251,7 +226,7 @@ def test_damaged_models_get_a_clear_answer(folders, tmp_path, damage, message):
 
 
 def test_pickles_open_where_they_are_trusted(folders, tmp_path):
-    folder = open_clip_folder(tmp_path / "model", "resnet", tokenizer=True)
+    folder = tiny.open_clip_folder(tmp_path / "model", "resnet", own_tokenizer=True)
     pickled(folder)
     trusted = open_encoder(str(folder), allow_pickle=True)
     assert np.array_equal(trusted.texts(TEXTS), open_encoder(str(folders["resnet"])).texts(TEXTS))

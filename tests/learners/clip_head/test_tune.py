@@ -13,9 +13,9 @@ from figment.errors import FigmentError
 from figment.learners.clip_head import together
 from figment.learners.clip_head import tune as tune_module
 from figment.learners.clip_head.head import Head
-from figment.learners.training import schedule
 from figment.learners.clip_head.settings import TuneSettings
 from figment.learners.clip_head.tune import FEW_SHOT_STEPS, tune, tune_few_shot
+from figment.learners.training import schedule
 
 
 def task(n: int = 90, n_features: int = 12, n_classes: int = 3, seed: int = 0, noise: float = 0.6):

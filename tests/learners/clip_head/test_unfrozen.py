@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from torch import nn
 from torch.nn import functional as F
 
+import tiny
 from figment.encoders import ClipEncoder, Features, OpenClipEncoder, Towers, open_encoder
 from figment.errors import FigmentError
 from figment.images_in import open_images
@@ -21,13 +22,11 @@ from figment.learners.checkpoint import Checkpoint
 from figment.learners.clip_head import unfrozen as unfrozen_module
 from figment.learners.clip_head.augment import random_views, view_seed
 from figment.learners.clip_head.head import Head, zero_shot_head
-from figment.learners.training import schedule
 from figment.learners.clip_head.mix import tune_mixed
 from figment.learners.clip_head.settings import MixSettings, UnfrozenSettings
 from figment.learners.clip_head.tune import FEW_SHOT_STEPS, tune, tune_few_shot
 from figment.learners.clip_head.unfrozen import UnfrozenTuned, from_output, tune_unfrozen, wise_ft
-from figment.learners.training import train
-from test_encoders import open_clip_folder
+from figment.learners.training import schedule, train
 
 pytestmark = pytest.mark.slow
 
@@ -42,12 +41,16 @@ def vit(clip) -> ClipEncoder:
 
 @pytest.fixture(scope="module")
 def resnet(tmp_path_factory) -> OpenClipEncoder:
-    return OpenClipEncoder(str(open_clip_folder(tmp_path_factory.mktemp("rn") / "rn", "resnet", tokenizer=True)), "cpu")
+    return OpenClipEncoder(
+        str(tiny.open_clip_folder(tmp_path_factory.mktemp("rn") / "rn", "resnet", own_tokenizer=True)), "cpu"
+    )
 
 
 @pytest.fixture(scope="module")
 def open_vit(tmp_path_factory) -> OpenClipEncoder:
-    return OpenClipEncoder(str(open_clip_folder(tmp_path_factory.mktemp("vit") / "vit", "vit", tokenizer=True)), "cpu")
+    return OpenClipEncoder(
+        str(tiny.open_clip_folder(tmp_path_factory.mktemp("vit") / "vit", "vit", tokenizer=True)), "cpu"
+    )
 
 
 @pytest.fixture(scope="module")

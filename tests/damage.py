@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from figment import shards
+from figment import layout, shards
 from figment.recipe import Recipe, validate
 from figment.run import make_images
 from figment.types import Prompt
@@ -36,7 +36,7 @@ def make(folder: Path | str, **changes: Any) -> Path:
 
 
 def shard(run: Path, index: int = 0) -> Path:
-    return run / "images" / f"train-{index:05d}-of-{SHARDS:05d}.parquet"
+    return layout.shard_path(run / "images", index)
 
 
 def flip(path: Path, position: int, bit: int = 1) -> None:
@@ -66,7 +66,7 @@ def content(run: Path) -> dict[str, bytes]:
     return {
         str(p.relative_to(run)): p.read_bytes()
         for part in ("prompts", "images")
-        for p in (run / part).glob("*.parquet")
+        for p in (run / part).rglob("*.parquet")
     }
 
 

@@ -168,7 +168,7 @@ class Bench:
             for i in range(2 * len(names))
         ]
         recipe = validate({**self.data(**task), **(changes or {})}, "recipe.yaml")
-        store.Stage(self.inputs / "test", 1, {}, {}).write(0, shards.sample_table(shards.sample_rows(samples), names))
+        self.file("test/train-0.parquet", shards.parquet(shards.sample_table(shards.sample_rows(samples), names)))
         recipe = recipe.changed({"task.real.test": str(self.inputs / "test")})
         said = io.StringIO()
         with self.untouched(), redirect_stdout(said):

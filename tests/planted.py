@@ -3,11 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from figment.encoders import Features
-from test_filters import Pixels
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Images in memory."""
+
+    images: list[np.ndarray]
+    labels: np.ndarray
+
+    @property
+    def ids(self) -> list[str]:
+        return [str(i) for i in range(len(self.images))]
+
+    @property
+    def digests(self) -> list[str]:
+        return [image.tobytes().hex() for image in self.images]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def load(self, indices):
+        return [self.images[i] for i in indices]
+
+    def take(self, indices):
+        return Pixels([self.images[i] for i in indices], self.labels[list(indices)])
 
 
 def unit(x) -> np.ndarray:

@@ -9,15 +9,17 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from figment.context import Context
 from figment.encoders import Features, open_encoder
 from figment.errors import FigmentError
 from figment.images_in import open_images, open_shards
+from figment.layout import Run, shard_files
 from figment.learners.clip_head.mix import tune_mixed
 from figment.learners.clip_head.settings import MixSettings
 from figment.learners.clip_head.tune import FEW_SHOT_STEPS
 from figment.recipe import Recipe, validate
 from figment.report.folder import report_of
-from figment.run import Walk, run_recipe
+from figment.run import run_recipe
 from figment.shots import draw_shots, read_split
 
 pytestmark = pytest.mark.slow
@@ -52,10 +54,10 @@ def test_the_shots_are_drawn_with_the_recipes_seed_and_published(recipe, photos,
     pool = train_of(photos)
     own = draw_shots(pool.labels, 2, 3)
     assert (read_split(tmp_path / "run" / "shots.json", pool) == own).all()
-    other = Walk(recipe(seed=4), tmp_path / "other", None, tmp_path / "features").shots
+    other = Context(recipe(seed=4), Run(tmp_path / "other", root_at=tmp_path)).shots
     assert other is not None and set(other.ids) != {pool.ids[i] for i in own}
     again = recipe(**{"seed": 4, "few_shot.split": str(tmp_path / "run" / "shots.json")})
-    shots = Walk(again, tmp_path / "again", None, tmp_path / "features").shots
+    shots = Context(again, Run(tmp_path / "again", root_at=tmp_path)).shots
     assert shots is not None and list(shots.ids) == [pool.ids[i] for i in own]
 
 
@@ -103,7 +105,7 @@ def test_what_is_measured_and_the_verdict(recipe, tmp_path):
 
 def test_predictions_are_kept_and_give_the_accuracies(recipe, tmp_path):
     outcome = run_recipe(recipe(), tmp_path / "run")
-    table = pq.read_table(tmp_path / "run" / "model" / "predictions.parquet").to_pandas()
+    table = pq.read_table(tmp_path / "run" / "predictions.parquet").to_pandas()
     for metric in ("top1/zero_shot", "top1/synthetic", "top1/real_only"):
         columns = [c for c in table if c.rpartition("/")[0] == metric]
         shares = [(table[c] == table["label"]).mean() for c in columns]
@@ -112,7 +114,7 @@ def test_predictions_are_kept_and_give_the_accuracies(recipe, tmp_path):
 
 def test_no_more_than_so_many_images_of_each_class(recipe, tmp_path):
     run_recipe(recipe(**{"train.images_per_class": 3}), tmp_path / "run")
-    assert json.loads((tmp_path / "run" / "model" / "stage.json").read_text())["kept"] == 9
+    assert json.loads((tmp_path / "run" / "model" / "stage.json").read_text())["counts"]["kept"] == 9
 
 
 def test_a_test_image_of_another_class_is_another_run(recipe, photos, tmp_path):
@@ -158,10 +160,10 @@ def test_fidelity_of_the_images(recipe, tmp_path):
 
 
 def test_filters_and_captions_see_the_shots_alone(recipe, photos, tmp_path):
-    walk = Walk(recipe(filters=[{"kind": "real"}]), tmp_path / "run", None, tmp_path / "features")
+    walk = Context(recipe(filters=[{"kind": "real"}]), Run(tmp_path / "run", root_at=tmp_path))
     (real,) = walk.filters
     assert walk.shots is not None and list(real.train.ids) == list(walk.shots.ids)  # type: ignore[attr-defined]
-    without = Walk(recipe(few_shot=None, filters=[{"kind": "real"}]), tmp_path / "b", None, tmp_path / "features")
+    without = Context(recipe(few_shot=None, filters=[{"kind": "real"}]), Run(tmp_path / "b", root_at=tmp_path))
     assert len(without.filters[0].train) == 18  # type: ignore[attr-defined]
 
 
@@ -201,7 +203,7 @@ def guided(recipe, sd15):
 
 def test_images_start_from_the_shots_of_their_class(guided, tmp_path):
     run_recipe(guided(), tmp_path / "run")
-    rows = [r for p in (tmp_path / "run" / "images").glob("*.parquet") for r in pq.read_table(p).to_pylist()]
+    rows = [r for p in shard_files(tmp_path / "run" / "images") for r in pq.read_table(p).to_pylist()]
     published = json.loads((tmp_path / "run" / "shots.json").read_text())["images"]
     label_of = {row["id"]: row["label"] for row in published}
     assert len(rows) == 12 and all(label_of[r["init"]] == r["label"] for r in rows)
@@ -237,7 +239,7 @@ def test_a_run_with_real_guidance_is_repaired(guided, tmp_path):
     from figment.verify import verify
 
     run_recipe(guided(), tmp_path / "run")
-    (path,) = (tmp_path / "run" / "images").glob("*.parquet")
+    (path,) = shard_files(tmp_path / "run" / "images")
     before = path.read_bytes()
     path.write_bytes(before[: len(before) // 2])
     assert not verify(tmp_path / "run").ok

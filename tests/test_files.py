@@ -23,7 +23,7 @@ from figment.files import as_path
 from figment.images_in import open_shards
 from figment.repair import repair
 from figment.run import make_images
-from figment.status import stages_of
+from figment.status import status
 from figment.verify import verify
 
 BEAT = 0.2  # seconds, in place of LEASE_BEAT
@@ -255,7 +255,7 @@ def test_a_run_in_a_bucket_is_the_run_on_a_disk_is_verified_and_repaired(s3, tmp
     assert damage.content(remote) == damage.content(local)
     assert verify(f"{s3}/run").ok and not verify(f"{s3}/run").findings
     assert verify(f"{s3}/run/images").ok
-    assert {s.name: s.state for s in stages_of(remote)}["images"] == "done"
+    assert {s.name: s.state for s in status(remote)}["images"] == "done"
     images, names = open_shards(remote / "images")
     assert names == damage.NAMES and (images.load([13])[0] == open_shards(local / "images")[0].load([13])[0]).all()
     damage.flip(damage.shard(remote, 1), 300)

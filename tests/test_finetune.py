@@ -34,7 +34,7 @@ from figment.images_in import open_images
 from figment.recipe import validate
 from figment.repair import repair
 from figment.run import run_recipe
-from figment.status import stages_of
+from figment.status import status as stages_of
 from figment.studies.arms import run_arms
 from figment.types import Prompt
 from figment.verify import verify

@@ -7,11 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 import yaml
 
 from figment.files import read_json
+from folders import rows
 
 pytestmark = pytest.mark.slow
 
@@ -35,10 +35,6 @@ sys.exit(max(codes))
 def program(path: Path, text: str) -> None:
     path.write_text(text)
     path.chmod(0o755)
-
-
-def rows(folder: Path) -> list[dict]:
-    return [row for path in sorted(folder.glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
 
 
 def test_the_parts_of_a_job_array_and_the_run_after_them_make_what_one_run_makes(tmp_path, clip):

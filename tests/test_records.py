@@ -61,7 +61,10 @@ def test_every_byte_of_a_record_is_vouched_for(tmp_path):
         (b"{}", "does not say of which version"),
         (b'{"scheme": "4"}', "does not say of which version"),
         (b'{"scheme": 4}', "kind, settings, inputs, fingerprint, files is missing"),
-        (b'{"scheme": 4, "kind": 1, "settings": [], "inputs": {}, "fingerprint": "x", "files": {}}', "kind, settings is"),
+        (
+            b'{"scheme": 4, "kind": 1, "settings": [], "inputs": {}, "fingerprint": "x", "files": {}}',
+            "kind, settings is",
+        ),
         (b"\xff\xfe", "cannot be read"),
     ],
 )

@@ -20,10 +20,11 @@ from PIL import Image
 import tiny
 from figment.errors import FigmentError
 from figment.images_in import open_shards
+from figment.layout import shard_files
 from figment.recipe import Recipe, validate
 from figment.report.folder import report_of
 from figment.run import make_images, run_recipe
-from figment.status import stages_of
+from figment.status import status
 from figment.studies.arms import run_arms
 
 NAMES = ["red square", "blue disc"]
@@ -69,7 +70,7 @@ def recipe(models: dict[str, str], photos: Path | None, pipeline: str = "sd15", 
 
 
 def rows(folder: Path) -> list[dict]:
-    return [row for path in sorted((folder / "images").glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
+    return [row for path in shard_files(folder / "images") for row in pq.read_table(path).to_pylist()]
 
 
 @pytest.mark.parametrize("pipeline", ["sd15", "sdxl"])
@@ -87,16 +88,16 @@ def test_all_stages_from_class_names_to_a_report(models, photos, pipeline, tmp_p
     counts = report_of(tmp_path / "run").counts
     assert (counts.attempted, counts.kept) == (12, 8)
     assert outcome.verdict.capitalize() in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
-    assert {s.state for s in stages_of(tmp_path / "run")} == {"done"}
+    assert {s.state for s in status(tmp_path / "run")} == {"done"}
 
 
 @pytest.mark.slow
 def test_the_same_again_does_nothing_and_a_changed_setting_is_named(models, photos, tmp_path):
     first = run_recipe(recipe(models, photos), tmp_path)
-    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "images").glob("*.parquet")}
+    before = {p: p.stat().st_mtime_ns for p in shard_files(tmp_path / "images")}
     again = run_recipe(recipe(models, photos), tmp_path)
     assert again.results == first.results
-    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "images").glob("*.parquet")} == before
+    assert {p: p.stat().st_mtime_ns for p in shard_files(tmp_path / "images")} == before
 
     with pytest.raises(FigmentError, match=r"generate.guidance_scale was 2.0 and is now 3.0.*--out"):
         run_recipe(recipe(models, photos, **{"generate.guidance_scale": 3.0}), tmp_path)
@@ -105,7 +106,7 @@ def test_the_same_again_does_nothing_and_a_changed_setting_is_named(models, phot
 
     trained = run_recipe(recipe(models, photos, **{"train.epochs": 3}), tmp_path)
     assert trained.results["top1/synthetic"].fingerprint != first.results["top1/synthetic"].fingerprint
-    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "images").glob("*.parquet")} == before
+    assert {p: p.stat().st_mtime_ns for p in shard_files(tmp_path / "images")} == before
     lines = (tmp_path / "results.jsonl").read_text().splitlines()
     assert len(lines) == 2 * len(first.results)  # what was measured before is kept
 
@@ -129,7 +130,7 @@ def test_without_real_images_nothing_is_measured_and_the_report_says_so(models, 
 @pytest.mark.slow
 def test_the_resolved_recipe_reproduces_the_images(models, photos, tmp_path):
     run_recipe(recipe(models, photos), tmp_path / "one")
-    resolved = validate(yaml.safe_load((tmp_path / "one" / "recipe.yaml").read_text()), "recipe.yaml")
+    resolved = validate(yaml.safe_load((tmp_path / "one" / "resolved.yaml").read_text()), "resolved.yaml")
     run_recipe(resolved, tmp_path / "two")
     assert rows(tmp_path / "two") == rows(tmp_path / "one")
 
@@ -168,7 +169,7 @@ def test_killed_at_three_moments_it_ends_as_if_it_never_was(models, tmp_path):
         process = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )
-        while len(list((tmp_path / "killed" / "images").glob("train-*"))) < until:
+        while len(shard_files(tmp_path / "killed" / "images")) < until:
             assert process.poll() is None, "the run ended before it could be killed"
             time.sleep(0.005)
         os.killpg(process.pid, signal.SIGKILL)
@@ -177,7 +178,7 @@ def test_killed_at_three_moments_it_ends_as_if_it_never_was(models, tmp_path):
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0
     run_recipe(recipe(models, None, **changes), tmp_path / "whole")
     assert rows(tmp_path / "killed") == rows(tmp_path / "whole")
-    assert len(list((tmp_path / "killed" / "images").glob("*.parquet"))) == shards
+    assert len(shard_files(tmp_path / "killed" / "images")) == shards
     assert json.loads((tmp_path / "killed" / "images" / "stage.json").read_text())["counts"]["attempted"] == 40
 
 
@@ -206,7 +207,7 @@ class Counted:
 def test_a_refused_change_leaves_the_folder_as_it_was(models, photos, tmp_path):
     run_recipe(recipe(models, photos), tmp_path, generator=Counted())
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
-    for changes in ({"generate.guidance_scale": 3.0}, {"generate.images_per_class": 9}, {"seed": 1}):
+    for changes in ({"generate.guidance_scale": 3.0}, {"generate.shard_size": 5}, {"seed": 1}):
         with pytest.raises(FigmentError, match=next(iter(changes))):
             run_recipe(recipe(models, photos, **changes), tmp_path, generator=Counted())
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
@@ -225,13 +226,13 @@ def test_a_second_call_makes_and_trains_nothing(models, photos, tmp_path):
 
 @pytest.mark.slow
 def test_a_run_that_stopped_while_training_trains_again(models, photos, tmp_path, monkeypatch):
-    import figment.run
+    import figment.stages.results
 
     def stop(*_):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(figment.run, "_append_results", stop)
+        patch.setattr(figment.stages.results, "_append_results", stop)
         with pytest.raises(KeyboardInterrupt):
             run_recipe(recipe(models, photos), tmp_path, generator=Counted())
     with pytest.raises(FigmentError, match=f"{tmp_path} holds no finished run.*figment status"):
@@ -289,7 +290,9 @@ def test_a_test_class_without_images_is_measured_on_the_others(models, photos, t
 
     rng = np.random.default_rng(1)
     some = [Sample(f"{i}", "", "", 0, 0, "", rng.integers(0, 256, (8, 8, 3), np.uint8)) for i in range(5)]
-    store.Stage(tmp_path / "test", 1, {}, {}).write(0, shards.sample_table(shards.sample_rows(some), NAMES))
+    (tmp_path / "test").mkdir()
+    data = shards.parquet(shards.sample_table(shards.sample_rows(some), NAMES))
+    (tmp_path / "test" / "0.parquet").write_bytes(data)
     own = recipe(models, photos, **{"task.real.test": str(tmp_path / "test")})
     assert run_recipe(own, tmp_path / "run", generator=Counted()).results["top1/synthetic"].n == 5
 
@@ -311,7 +314,7 @@ def test_a_wrong_arm_is_named_before_any_runs(models, photos, tmp_path):
 @pytest.mark.slow
 def test_status_tells_of_arms_before_the_recipe_itself_has_begun(models, photos, tmp_path):
     run_recipe(recipe(models, photos), tmp_path / "arms" / "00-first", generator=Counted())
-    states = {s.name: s.state for s in stages_of(tmp_path)}
+    states = {s.name: s.state for s in status(tmp_path)}
     assert states["arms/00-first/images"] == states["arms/00-first/report"] == "done"
     assert states["images"] == states["report"] == "to do"
 
@@ -328,7 +331,7 @@ def test_a_real_image_that_cannot_be_read_is_left_out_and_said(models, photos, t
     assert f"1 of the 12 images in task.real.test cannot be read and are left out: {left_out}" in said
     assert first.results["top1/synthetic"].n == first.results["top1/zero_shot"].n == 11
     assert any(left_out in caveat for caveat in report_of(run).caveats)
-    assert json.loads((run / "model" / "stage.json").read_text())["unreadable"]["test"].keys() == {
+    assert json.loads((run / "stage.json").read_text())["unreadable"]["test"].keys() == {
         f"{images[0].parent.name}/{images[0].name}"
     }
     again = run_recipe(own, run)

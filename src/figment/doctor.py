@@ -25,7 +25,7 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Look at packages, processor, accelerator, memory, disk, the starter, the model cache and the network."""
-    return [*_packages(), _torch(), _memory(), _disk(), _starter(), _cache(), _network()]
+    return [*_packages(), _extras(), _torch(), _memory(), _disk(), _starter(), _cache(), _network()]
 
 
 def _packages() -> list[Finding]:
@@ -37,6 +37,26 @@ def _packages() -> list[Finding]:
     if missing:
         return [Finding("packages", "missing", f"{', '.join(missing)}: run pip install figment-vision")]
     return [Finding("packages", "ok", core)]
+
+
+EXTRAS = {  # package -> what it is for, and the extra that brings it
+    "peft": ("fine-tuning the generator, LoRAs on an encoder", "finetune"),
+    "open_clip": ("CLIPs in open_clip's format", "open_clip"),
+    "sentencepiece": ("word-to-sentence prompts", "seq2seq"),
+    "datasets": ("datasets:NAME as real images", "datasets"),
+    "ray": ("--engine ray", "ray"),
+    "s3fs": ("s3:// folders", "s3"),
+}
+
+
+def _extras() -> Finding:
+    """What is optional and not there."""
+    absent = {name: told for name, told in EXTRAS.items() if importlib.util.find_spec(name) is None}
+    if not absent:
+        return Finding("extras", "ok", "all there")
+    text = "; ".join(f"{what} ({name})" for name, (what, _) in absent.items())
+    extras = ",".join(extra for _, extra in absent.values())
+    return Finding("extras", "note", f"not installed: {text}. For all of these: pip install 'figment-vision[{extras}]'")
 
 
 def _torch() -> Finding:

@@ -123,6 +123,11 @@ class Run:
         parent = self.folder.parent
         return "set" if parent.name == "images" and (parent.parent / "cells").is_dir() else "run"
 
+    @property
+    def is_cell(self) -> bool:
+        """Of a table, which has one report for all of them."""
+        return self.folder.parent.parent.name == "cells"
+
     # ---- who shares what ----
 
     @property
@@ -142,18 +147,18 @@ class Run:
 
     def _elsewhere(self, what: str) -> Path:
         try:
-            told = json.loads(read_bytes(self.shared))[what]
+            return joined(self.folder, json.loads(read_bytes(self.shared))[what])
         except FileNotFoundError:
-            return self._root_of_old() if what == "root" else self.folder
-        except (ValueError, KeyError, TypeError) as error:
+            return self._root_above() if what == "root" else self.folder
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise FigmentError(
                 f"{self.shared} is damaged. The next run writes it again: figment run with the recipe of the whole study."
             ) from error
-        return joined(self.folder, told)
 
-    def _root_of_old(self) -> Path:
-        """Arms of version 0.1 have no shared.json; their features lie where all arms find them."""
-        return self.folder.parent.parent if self.folder.parent.name == "arms" else self.folder
+    def _root_above(self) -> Path:
+        """Of what has no shared.json: sets that cells share, and arms of version 0.1, use the features of the whole."""
+        of_study = self.folder.parent.name == "arms" or self.kind == "set"
+        return self.folder.parent.parent if of_study else self.folder
 
     def share(self) -> None:
         """Write down where the images and the caches are, as ways from here, so that a study can be moved as a whole."""
@@ -215,6 +220,11 @@ class Study:
         else:
             yield from (Run(p) for p in subfolders(self.arms))
         yield Run(self.folder)
+
+
+def folder_name(number: int, name: str) -> str:
+    """A name for the folder of one of many runs: in order, and readable."""
+    return f"{number:02d}-" + (re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "arm")
 
 
 def subfolders(folder: Path) -> list[Path]:

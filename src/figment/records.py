@@ -92,10 +92,11 @@ class Record:
     kind: str  # "prompts", "images", "model" ...
     settings: Mapping[str, Any]
     inputs: Mapping[str, str]
+    name: str = NAME  # another where every file that is not hidden would be read as data
 
     @property
     def path(self) -> Path:
-        return self.folder / NAME
+        return self.folder / self.name
 
     def identity(self) -> dict[str, Any]:
         """Kind, settings and inputs as plain data: what the fingerprint is of."""
@@ -108,7 +109,7 @@ class Record:
 
     def is_finished(self) -> bool:
         """Finished, from these inputs and settings, and none of its files is gone."""
-        found = read(self.folder)
+        found = read(self.folder, self.name)
         if found.state != "finished" or found.data["fingerprint"] != self.fingerprint:
             return False
         return all((self.folder / name).is_file() for name in found.data["files"])
@@ -136,7 +137,7 @@ class Record:
 
     def check_not_of_old(self) -> None:
         """Raise FigmentError where the folder is of another version of figment, which is read but never written to."""
-        found = read(self.folder)
+        found = read(self.folder, self.name)
         if found.state in ("old", "newer"):
             raise FigmentError(f"{self.folder} {found.problem}")
 
@@ -180,9 +181,9 @@ class Found:
         return {name: one for name, one in read.items() if one is not None}
 
 
-def read(folder: Path) -> Found:
+def read(folder: Path, name: str = NAME) -> Found:
     """The record of a folder. Never raises: of a wrong type, cut short or empty it is damaged, of version 0.1 it is old."""
-    path = folder / NAME
+    path = folder / name
     try:
         raw = read_bytes(path)
     except FileNotFoundError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from figment import layout
+from figment import layout, records
 from figment.context import Context
 from figment.engines import Engine
 from figment.errors import FigmentError
@@ -32,17 +32,29 @@ def repair(folder: Path | str, *, generator: Generator | None = None, engine: En
             " which has a resolved.yaml; for images made from Python, call figment.generate_images again after moving away"
             " the shards that figment verify names."
         )
-    said = []
-    for run in layout.runs_of(folder):
+    runs, said = layout.runs_of(folder), []
+    for run in runs:
         if run.is_old:
             raise FigmentError(
                 f"{run.folder} was written by an older figment, and what this one does not know by heart it does not mend. It is read as it"
                 " is; mend it with the figment that wrote it, or run its recipe again in another folder."
             )
+        _check_told(run)
+    for run in runs:
         with lock(run.folder):
             own = "" if run.folder == folder else f"{run.folder.relative_to(folder)}: "
             said += [own + line for line in _mend(run, generator, engine)]
     return said
+
+
+def _check_told(run: Run) -> None:
+    """Raise FigmentError where what says how the run was made is not as it was written: nothing is made by it then."""
+    told = {run.resolved.name, run.shared.name}
+    for name, problem in records.problems(records.read(run.folder), told).items():
+        raise FigmentError(
+            f"{run.folder / name} {problem}. It says how all the rest was made, so nothing is mended by it. Run the recipe that you"
+            " ran first again, with the same --out: that writes it anew, and makes nothing that is there."
+        )
 
 
 def _mend(run: Run, generator: Generator | None, engine: Engine | None) -> Iterator[str]:

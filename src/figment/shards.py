@@ -144,6 +144,11 @@ class ShardFolder:
                     partial.add(int(name[:7]))
         return Listing(frozenset(shards), frozenset(vouched), frozenset(partial))
 
+    def is_finished(self) -> bool:
+        """Whether the record is right, as far as it and the names tell: whoever writes a shard takes it away first."""
+        told = records.read(self.folder).data.get("shards")
+        return self.record.is_finished() and isinstance(told, dict) and told["count"] == len(self.listing().shards)
+
     def check_not_stale(self) -> None:
         """Raise FigmentError, naming the fields that changed, where the folder holds shards of other settings.
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from figment import heartbeat, layout, records
+from figment.errors import FigmentError
 from figment.layout import Run
 from figment.stages import stages_of
 from figment.stages.stage import StageStatus
@@ -15,15 +16,21 @@ def status(folder: Path) -> list[StageStatus]:
     """Every stage of a run, in order, its arms' first; a line for each cell of a table. Raises FigmentError for no run folder."""
     rows: list[StageStatus] = []
     for run in layout.runs_of(folder):
-        if run.folder.parent.parent.name == "cells":
+        if run.is_cell:
             rows.append(_cell(run, folder))
         else:
-            own = [one for stage in stages_of(run) for one in stage.status(run)]
-            rows += [replace(one, name=_place(run, folder, one.name)) for one in own]
+            rows += [replace(one, name=_place(run, folder, one.name)) for one in _stages(run)]
         alive = heartbeat.told(run.heartbeat)
         if alive:
             rows.append(StageStatus(_place(run, folder, ""), "partial", alive))
     return rows
+
+
+def _stages(run: Run) -> list[StageStatus]:
+    try:
+        return [one for stage in stages_of(run) for one in stage.status(run)]
+    except FigmentError as error:  # a damaged shared.json
+        return [StageStatus("", "partial", str(error))]
 
 
 def _cell(run: Run, folder: Path) -> StageStatus:

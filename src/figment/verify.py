@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from figment import layout
+from figment import layout, records
 from figment.errors import FigmentError
 from figment.files import as_path
 from figment.layout import SCRATCH, Run, Study
@@ -51,6 +51,13 @@ def look_at(run: Run, found: Verification, fast: bool = False) -> Look:
     """All stages of one run."""
     look = Look(run, _recipe(run, found), found, fast)
     look.known |= {run.recipe, run.resolved, run.shared, run.shots, run.report}
+    try:
+        made, _ = run.made, run.root
+    except FigmentError as error:
+        look.add("broken", run.shared, str(error).replace(f"{run.shared} ", "", 1), remedy="recipe")
+        return look
+    if made != run and not look.old and records.read(made.images).state == "none":
+        look.add("missing", run.folder, f"the images that it uses, in {look.name(made.images)}, are not there", remedy="run")
     for stage in stages_of(run):
         stage.verify(look)
     return look
@@ -69,7 +76,8 @@ def _recipe(run: Run, found: Verification) -> Recipe | None:
     except FigmentError as error:
         look = Look(run, None, found)
         text = str(error).replace(f"{run.recipe} ", "", 1)
-        look.add("broken" if run.recipe.is_file() else "missing", run.recipe, text)
+        there = run.recipe.is_file()
+        look.add("broken" if there else "missing", run.recipe, text, remedy="" if look.old else "recipe")
         return None
 
 
@@ -105,8 +113,7 @@ def _unknown(look: Look) -> None:
 
 def _files(run: Run) -> Iterator[Path]:
     """Every file of a run, without those of other runs below it."""
-    study = Study(run.folder)
-    others = {study.arms, study.cells} | ({study.sets} if study.is_table else set())
+    others = {other.folder for other in Study(run.folder).runs()} - {run.folder}
     open_folders = [run.folder]
     while open_folders:
         for path in sorted(open_folders.pop().glob("*")):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pkgutil
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -14,7 +16,7 @@ from figment.exports.folder import fill_folder
 from figment.exports.source import Source, open_source
 from figment.progress import console
 
-FORMATS = ("imagefolder", "webdataset", "csv", "parquet", "hub")
+HUB = "hub"  # no format of its own: the Parquet export, uploaded
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,16 @@ class Exported:
     written: bool  # False where all of it was there already
 
 
+def formats() -> dict[str, Callable[[Path, Source, bool], None]]:
+    """Name -> ``write(out, source, resuming)``, of every file in this folder that defines one."""
+    package = import_module("figment.exports")
+    names = [file.name for file in pkgutil.iter_modules(package.__path__)]
+    modules = {name: import_module(f"{package.__name__}.{name}") for name in names}
+    return {name: module.write for name, module in modules.items() if hasattr(module, "write")}
+
+
 def export(folder: Path | str, to: str, out: Path | str, *, rejected: bool = False, public: bool = False) -> Exported:
-    """Write the kept images of a run into ``out``, in the format ``to``: one of ``FORMATS``.
+    """Write the kept images of a run into ``out``, in the format ``to``: one of :func:`formats`, or "hub".
 
     ``folder`` is that of a run, or of images alone. With ``rejected`` the images that the filters rejected are written too, with
     ``kept`` false and their reason; attempts that failed have no image and are never written. For ``hub``, ``out`` is the
@@ -36,10 +46,11 @@ def export(folder: Path | str, to: str, out: Path | str, *, rejected: bool = Fal
 
     Raises FigmentError where ``out`` holds anything else, where the run is not finished, and where the Hub cannot be reached.
     """
-    if to not in FORMATS:
-        raise FigmentError(f"There is no format {to!r}.{nearest(to, FORMATS)} Allowed: {', '.join(FORMATS)}.")
+    known = [*formats(), HUB]
+    if to not in known:
+        raise FigmentError(f"There is no format {to!r}.{nearest(to, known)} Allowed: {', '.join(known)}.")
     folder = files.as_path(folder)
-    if to == "hub":
+    if to == HUB:
         return _to_hub(folder, str(out), rejected, public)
     source = open_source(folder, rejected)
     written = _fill(files.as_path(out), source, to)
@@ -47,7 +58,7 @@ def export(folder: Path | str, to: str, out: Path | str, *, rejected: bool = Fal
 
 
 def _fill(out: Path, source: Source, to: str) -> bool:
-    write = import_module(f"figment.exports.{to}").write
+    write = formats()[to]
     identity = {"format": to, "fingerprint": source.fingerprint}
     return fill_folder(out, identity, lambda resuming: write(out, source, resuming))
 

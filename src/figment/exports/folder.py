@@ -15,7 +15,9 @@ from figment import files, records
 from figment.errors import FigmentError
 from figment.records import Record, Written
 
-STARTED = ".figment-export.json"  # which export this is going to be; the record that ends it is that of all folders
+# Hidden, since readers of others take whatever else lies in the folder for data.
+STARTED = ".figment-started.json"  # which export this is going to be
+RECORD = ".figment-export.json"  # written last
 
 
 def fill_folder(out: Path, identity: dict[str, Any], write: Callable[[bool], None]) -> bool:
@@ -23,9 +25,9 @@ def fill_folder(out: Path, identity: dict[str, Any], write: Callable[[bool], Non
 
     Raises FigmentError where the folder holds anything else.
     """
-    record = Record(out, "export", {"format": identity["format"]}, {"source": identity["fingerprint"]})
+    record = Record(out, "export", {"format": identity["format"]}, {"source": identity["fingerprint"]}, RECORD)
     with files.lock(out):
-        found, started = records.read(out), _started(out)
+        found, started = records.read(out, RECORD), _started(out)
         if found.state == "none" and started is None:
             _check_empty(out)
         elif record.fingerprint not in (found.data.get("fingerprint"), started):
@@ -58,7 +60,7 @@ def _started(out: Path) -> str | None:
 
 def _names(out: Path) -> list[str]:
     """All files of the export, by their ways from its folder."""
-    found = (p for p in out.rglob("*") if p.is_file() and not p.name.startswith(".") and p != out / records.NAME)
+    found = (p for p in out.rglob("*") if p.is_file() and not p.name.startswith("."))
     return sorted(p.relative_to(out).as_posix() for p in found)
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from figment import records
 from figment.errors import FigmentError
-from figment.exports.folder import STARTED
+from figment.exports.folder import RECORD, STARTED
 
 
 def check_name(repo: str) -> None:
@@ -37,7 +36,7 @@ def upload(folder: Path, repo: str, *, public: bool = False) -> str:
             repo_id=url.repo_id,
             repo_type="dataset",
             commit_message="Images generated with figment",
-            ignore_patterns=[records.NAME, STARTED, ".lock*", ".*.tmp"],
+            ignore_patterns=[RECORD, STARTED, ".lock*", ".*.tmp"],
         )
     except FigmentError:
         raise

@@ -97,6 +97,8 @@ def fill(
             for w, done in (engine or Local())(job, work, advance):
                 known[w.shard] = done.sidecar
                 description = done.generator
+    elif not known and images.is_finished():
+        return
     listing = images.listing()
     if not set(range(plan.n_shards)) <= listing.shards & listing.vouched:
         return  # other parts of a job array are not done
@@ -226,6 +228,7 @@ class ShardJob:
         rows = [] if work.whole else read_shard(self.images.shard(work.shard)).to_pylist()
         for place, row in zip(work.rows, made, strict=True):
             rows[place : place + 1] = [row]  # in place of one that failed, or at the end
+        self.images.record.forget()  # of a set that grows
         sidecar = self.images.write(work.shard, sample_table(rows, self.class_names))
         return Done(sidecar, _description(self.generator))
 

@@ -158,7 +158,7 @@ class Finetuning:
         with progress("tune generator", self.total_steps, "steps") as advance:
             for label, own in self.parts.items():
                 path, steps = self.lora.file(label), self.steps(len(own))
-                if path.is_file():
+                if path.is_file() and path.with_name(LOSS).is_file():
                     advance(steps)
                     continue
                 learner = learner or Learner(self.generator, self.images, self.class_names, self.settings)

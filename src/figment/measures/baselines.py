@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from figment.learners.clip_head.baseline_names import BASELINES
 from figment.measures.measure import Measure, Metric
 from figment.types import Training
 
@@ -12,14 +13,6 @@ if TYPE_CHECKING:
     from figment.measures.trial import Trial
     from figment.recipe import Recipe
     from figment.types import Result
-
-BASELINES = {
-    "tip_adapter": ("Tip-Adapter", "a cache of the real images beside the zero-shot classifier, no training"),
-    "tip_adapter_f": ("Tip-Adapter-F", "that cache, fine-tuned"),
-    "coop": ("CoOp", "the words around the class names learnt from the real images"),
-    "linear_probe": ("linear probe", "logistic regression on the real images, no words"),
-    "augmented": ("real + augmentation", "the real images, cropped and mirrored at random"),
-}
 
 
 def names(recipe: Recipe) -> list[str]:

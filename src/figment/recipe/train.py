@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from figment.recipe.recipe import Recipe
     from figment.types import Learner
 
-Baseline = Literal["tip_adapter", "tip_adapter_f", "coop", "linear_probe", "augmented"]
+Baseline = Literal[
+    "tip_adapter", "tip_adapter_f", "coop", "linear_probe", "augmented"
+]  # those of BASELINES; a test compares
 
 
 class FewShot(Strict):

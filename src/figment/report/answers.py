@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from figment import measures
+from figment.files import legible
 from figment.layout import Run, Study
 from figment.recipe.old_names import renewed
 from figment.report.page import NOT_MEASURED, Arm, Conclusion, Curve, Number
@@ -40,7 +41,10 @@ def arm_folders(folder: Path) -> list[Path]:
     """The folders of the arms that were run beside this run, in their order."""
     study = Study(folder)
     order = study.order_of_arms
-    return [study.arms / name for name in json.loads(order.read_text())] if order.is_file() else []
+    if not order.is_file():
+        return []
+    with legible(order):
+        return [study.arms / name for name in json.loads(order.read_text(encoding="utf-8"))]
 
 
 def with_class_intervals(result: Result) -> Result:

@@ -14,7 +14,7 @@ import yaml
 from figment import records
 from figment.errors import FigmentError
 from figment.images_in import ShardImages
-from figment.images_in.shards import open_run_images
+from figment.images_in.shards import open_run_images, wanted_rows
 from figment.images_in.unreadable import named
 from figment.images_in.verdicts import read_verdicts
 from figment.layout import Run
@@ -206,9 +206,9 @@ def _counts(folder: Path, images: ShardImages, reasons: list, class_names: list[
     kept = [i for i, (filter, _, _) in enumerate(reasons) if not filter]
     by_class = Counter(class_names[images.labels[i]] for i in kept)
     rows = [(filter, reason, n) for (filter, reason), n in rejected.most_common()]
-    return Counts(
-        stage["attempted"], sum(stage["failed"].values()), rows, len(kept), {n: by_class[n] for n in class_names}
-    )
+    wanted = wanted_rows(Run(folder))  # fewer than there are, where the set has grown for another recipe
+    attempted = stage["attempted"] if wanted is None else min(wanted, stage["attempted"])
+    return Counts(attempted, attempted - len(images), rows, len(kept), {n: by_class[n] for n in class_names})
 
 
 def _history(folder: Path) -> dict[str, list[float]]:
@@ -224,7 +224,10 @@ def _provenance(folder: Path) -> list[tuple[str, str]]:
         ("Made on", images["device"]),
         ("Generation", f"{images['seconds']:,.0f} s, {images['peak_memory_mb']:,} MB at most"),
     ]
-    rows.append(("Training and evaluation", f"{model['seconds']:,.0f} s, {model['peak_memory_mb']:,} MB at most"))
+    measured = records.read(folder)  # version 0.1 trained and measured in one stage
+    both = [model, measured.data] if measured.state == "finished" else [model]
+    seconds, peak = sum(one["seconds"] for one in both), max(one["peak_memory_mb"] for one in both)
+    rows.append(("Training and evaluation", f"{seconds:,.0f} s, {peak:,} MB at most"))
     rows += [
         (f"Fingerprint of {stage}", records.finished(where)["fingerprint"])
         for stage, where in (("prompts", run.prompts), ("images", run.images), ("model", run.model))

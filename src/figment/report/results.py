@@ -48,6 +48,6 @@ def result_lines(folder: Path) -> list[str]:
 def is_result(line: str) -> bool:
     """Whether a line of results.jsonl is one, or empty."""
     try:
-        return not line.strip() or {"metric", "value", "n", "ci"} <= set(json.loads(line))
-    except (ValueError, TypeError):
+        return not line.strip() or isinstance(_result(json.loads(line)), Result)
+    except (ValueError, TypeError, KeyError, AttributeError):
         return False

@@ -59,6 +59,8 @@ class Finetune(Stage):
                 for path in folder.glob("**/*.safetensors"):
                     path.unlink()
             yield f"finetune: took away what was damaged in {folder.name}"
-        if ctx.finetuning is not None and not ctx.finetuning.is_complete():
+        if ctx.run.kind == "table":
+            yield f"finetune: the cells that need it train it again: figment run {ctx.run.folder}"
+        elif ctx.finetuning is not None and not ctx.finetuning.is_complete():
             self.run(ctx)
             yield "finetune: trained again what was lost"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,14 +12,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from figment import files, machine, measures, records
-from figment.layout import Run
+from figment import files, layout, machine, measures, records
+from figment.layout import Run, Study
 from figment.measures.trial import Trial
 from figment.records import Record, Written
 from figment.report.csv import write_results
-from figment.report.results import is_result, read_results, result_lines
+from figment.report.results import is_result, latest_results, read_results, result_lines
 from figment.shots import write_split
+from figment.stages.images.repair import move
 from figment.stages.model import ModelStage, shown
+from figment.stages.plans import images_key
+from figment.stages.report import write_report
 from figment.stages.stage import Look, Stage, StageStatus
 from figment.types import Images, Result
 
@@ -27,11 +30,14 @@ if TYPE_CHECKING:
     from figment.context import Context
 
 
+PREDICTIONS = "predictions.parquet"
+
+
 class Results(Stage):
     """Numbers of earlier settings stay in ``results.jsonl``, with the fingerprint of their run."""
 
     name = "results"
-    of = ("run", "table")
+    of = ("run", "set", "table")
 
     def folders(self, run: Run) -> list[Path]:
         return [run.folder]
@@ -53,25 +59,32 @@ class Results(Stage):
     def run(self, ctx: Context) -> None:
         record = self.record(ctx)
         found = records.read(record.folder)
-        if found.state == "finished" and found.data["fingerprint"] == record.fingerprint and not _lost(ctx.run):
-            _vouch_for_recipe(ctx.run)
+        wrong = set(records.problems(found))
+        same = found.state == "finished" and found.data["fingerprint"] == record.fingerprint
+        if same and not wrong & {ctx.run.results.name, PREDICTIONS}:
+            _renew(ctx.run, wrong)
             return
         started = machine.Meter()
         record.forget()
         measured = measures.take(trial(ctx))
         results = [replace(r, fingerprint=record.fingerprint) for r in measured.results]
-        _append_results(ctx.run, results)
+        _append_results(ctx.run, results, damaged=ctx.run.results.name in wrong)
         test = ctx.readable("test")
         if test is not None:
-            files.write_atomic(ctx.run.folder / "predictions.parquet", _predictions(test, measured.predictions))
+            files.write_atomic(ctx.run.folder / PREDICTIONS, _predictions(test, measured.predictions))
         write_results({r.metric: r for r in results}, ctx.run.results_csv)
         record.finish(
-            _written(ctx.run), unreadable=ctx.unreadable, counts={"results": len(results)}, **started.record()
+            _written([*_told(ctx.run), *_numbers(ctx.run)], ctx.run),
+            unreadable=ctx.unreadable,
+            counts={"results": len(results)},
+            **started.record(),
         )
 
     # ---- from the disk alone -----------------------------------------------------------------------------------------
 
     def status(self, run: Run) -> list[StageStatus]:
+        if run.kind == "set":
+            return []
         found = records.read(run.folder)
         if found.state == "finished":
             return [StageStatus("results", "done", f"{found.data.get('counts', {}).get('results', 0)} numbers")]
@@ -86,25 +99,26 @@ class Results(Stage):
         else:
             found = look.record(run.folder)
             if found.state == "finished":
-                look.checked(run.folder, "the recipe and the measured numbers")
+                look.checked(run.folder, f"the recipe and {len(found.files) - 1:,} other files")
         for number, line in enumerate(result_lines(run.folder), 1):
             if not is_result(line):
                 look.add("broken", run.results, f"line {number} cannot be read", remedy="" if look.old else "repair")
 
     def repair(self, ctx: Context, look: Look) -> Iterator[str]:
-        if ctx.run.kind == "table":
-            (ctx.run.folder / records.NAME).unlink(missing_ok=True)
-            yield f"the table is damaged; it is written again, from its finished cells, by: figment run {ctx.run.folder}"
+        run = ctx.run
+        if run.kind == "table":
+            yield f"the table's own files are written again, from its finished cells, by: figment run {run.folder}"
             return
-        lines = result_lines(ctx.run.folder)
-        if not all(is_result(line) for line in lines):
-            good = "".join(f"{line}\n" for line in lines if line.strip() and is_result(line))
-            files.write_atomic(ctx.run.results, good.encode())
-            yield "results.jsonl: took out the lines that cannot be read"
-        (ctx.run.folder / records.NAME).unlink(missing_ok=True)
+        before = records.read(run.folder)
         publish(ctx)
+        if run.kind == "set":
+            yield "wrote anew what says how these images were made"
+            return
         self.run(ctx)
-        yield "results: measured again"
+        if not run.is_cell:
+            write_report(run)
+        measured = records.read(run.folder).data.get("seconds") != before.data.get("seconds")
+        yield "results: measured again" if measured else "results: wrote anew what was not as it was, without measuring"
 
 
 # ---- what there is to measure ----------------------------------------------------------------------------------------
@@ -152,47 +166,58 @@ def remember_in(folder: Path) -> Callable[[Any, Callable[[], np.ndarray]], np.nd
 
 
 def publish(ctx: Context) -> None:
-    """Write what tells anybody what this run is: the resolved recipe, and which real images were learnt from."""
-    ctx.run.share()
+    """Write what tells anybody what this run is: the resolved recipe, which real images were learnt from, which arms there are."""
+    run, study = ctx.run, Study(ctx.run.folder)
+    run.share()
+    _publish(ctx, run)
+    if ctx.recipe.arms and study.arms.is_dir():
+        names = [layout.folder_name(number, name) for number, name in enumerate(ctx.recipe.arms)]
+        files.write_json(study.order_of_arms, names)
+    if run.made.kind == "set":
+        _publish_set(ctx, run.made)
+    elif not run.made.recipe.is_file():  # of a run whose turn is still to come
+        _publish(ctx, run.made)
+
+
+def _publish(ctx: Context, run: Run) -> None:
+    files.write_atomic(run.resolved, ctx.recipe.to_yaml().encode())
     few = ctx.recipe.few_shot
-    for run in dict.fromkeys((ctx.run, ctx.run.made)):
-        if run != ctx.run and run.recipe.is_file():
-            continue  # whose images are used: it has its own
-        files.write_atomic(run.resolved, ctx.recipe.to_yaml().encode())
-        if few is not None and ctx.shots is not None:
-            facts = {**few.model_dump(), "seed": ctx.seed}
-            write_split(run.shots, ctx.shots, range(len(ctx.shots)), **facts)
+    if few is not None and ctx.shots is not None:
+        facts = {**few.model_dump(), "seed": ctx.seed}
+        write_split(run.shots, ctx.shots, range(len(ctx.shots)), **facts)
 
 
-def _own_files(run: Run) -> list[Path]:
-    """What the record of a run vouches for, as far as it is there."""
-    own = [
-        run.resolved,
-        run.shots,
-        run.shared,
-        run.results,
-        run.results_csv,
-        run.folder / "predictions.parquet",
-        run.report,
-    ]
-    return [path for path in own if path.is_file()]
-
-
-def _written(run: Run) -> dict[str, Written]:
-    return {path.name: Written.of(files.read_bytes(path)) for path in _own_files(run)}
-
-
-def _lost(run: Run) -> bool:
-    """Whether a file of the numbers is gone or damaged; the report is made from them."""
+def _publish_set(ctx: Context, run: Run) -> None:
+    """Of a set that cells share, the first of them says what it is, in a record of its own."""
     found = records.read(run.folder)
-    numbers = {run.results.name, run.results_csv.name, "predictions.parquet"}
-    return bool(set(records.problems(found, numbers)))
+    if found.state == "finished" and not records.problems(found):
+        return
+    _publish(ctx, run)
+    Record(run.folder, "set", {"images": images_key(ctx.recipe)}, {}).finish(_written(_told(run), run))
 
 
-def _vouch_for_recipe(run: Run) -> None:
-    """A recipe that differs in nothing that counts, such as its name, was written anew."""
-    names = {path.name for path in (run.resolved, run.shots, run.shared) if path.is_file()}
-    if records.problems(records.read(run.folder), names):
+def _told(run: Run) -> list[Path]:
+    """The files of :func:`publish`."""
+    return [run.resolved, run.shots, run.shared, Study(run.folder).order_of_arms]
+
+
+def _written(paths: Iterable[Path], run: Run) -> dict[str, Written]:
+    """For the record of a run: what there is of these files."""
+    return {
+        path.relative_to(run.folder).as_posix(): Written.of(files.read_bytes(path)) for path in paths if path.is_file()
+    }
+
+
+def _numbers(run: Run) -> list[Path]:
+    return [run.results, run.results_csv, run.folder / PREDICTIONS]
+
+
+def _renew(run: Run, wrong: set[str]) -> None:
+    """Vouch for what :func:`publish` wrote: a recipe may differ in what does not count, such as its name. Nothing is measured."""
+    if run.results_csv.name in wrong:
+        write_results(latest_results(run.folder), run.results_csv)
+    names = _written([*_told(run), run.results_csv], run)
+    if names != {name: one for name, one in records.read(run.folder).files.items() if name in names}:
         records.vouch(run.folder, names)
 
 
@@ -206,9 +231,14 @@ def _predictions(test: Images, predictions: dict[str, np.ndarray]) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def _append_results(run: Run, results: list[Result]) -> None:
-    """Add to results.jsonl, in place of earlier lines of the same run."""
+def _append_results(run: Run, results: list[Result], damaged: bool) -> None:
+    """Add to results.jsonl, in place of earlier lines of the same run.
+
+    Of a damaged file nobody knows which lines are right: it is set aside as it is.
+    """
     own = {r.fingerprint for r in results}
+    if run.results.is_file() and (damaged or not all(map(is_result, result_lines(run.folder)))):
+        move(run.results, run.set_aside)
     lines = [r for r in read_results(run.folder) if r.fingerprint not in own] + results
     text = "".join(json.dumps(asdict(r), ensure_ascii=False) + "\n" for r in lines)
     files.write_atomic(run.results, text.encode())

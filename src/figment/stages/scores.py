@@ -118,7 +118,7 @@ class Scores(Stage):
 
 def _verify_step(look: Look, folder: Path, reached: np.ndarray | None, whole: bool) -> np.ndarray | None:
     """What one filter kept. ``reached`` are the images that came to it, where it is known."""
-    found = look.record(folder, missing="repair")
+    found = look.record(folder)
     if found.state != "finished" or look.broken(folder):
         return None
     data = read_bytes(folder / shards.ROWS)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from figment.recipe import Recipe
 
 Severity = Literal["broken", "missing", "note"]
-Remedy = Literal["repair", "run", ""]
+Remedy = Literal["repair", "run", "recipe", ""]
 
 
 # ---- what verify finds -----------------------------------------------------------------------------------------------
@@ -30,7 +30,8 @@ class Finding:
     """Something that is not as it should be (broken, missing), or that is worth knowing (note).
 
     ``stage`` is the place in the folder, such as ``images`` or ``arms/00-basic/scores/1-clip``; ``shard`` the number of the
-    shard, where it is about one; ``remedy`` the command that mends it: "repair", "run", or nothing.
+    shard, where it is about one; ``remedy`` the command that mends it: "repair", "run",
+    "recipe" (a run of the user's own recipe, since the resolved one is damaged), or nothing.
     """
 
     severity: Severity
@@ -57,6 +58,8 @@ class Verification:
     def advice(self) -> str:
         """What to do, in a line."""
         remedies = {f.remedy for f in self.findings if f.severity != "note"}
+        if "recipe" in remedies:
+            return f"Run the recipe that you ran first again, which writes this anew: figment run RECIPE --out {self.folder}"
         if "repair" in remedies:
             return f"Make again what is broken or missing, and nothing else: figment repair {self.folder}"
         if "run" in remedies and not any(f.severity == "broken" for f in self.findings):
@@ -82,6 +85,14 @@ class Look:
         """Whether version 0.1 wrote the run: what has no record there is not missing, and nobody knows what else there was."""
         return self.run.is_old
 
+    @cached_property
+    def was_whole(self) -> bool:
+        """Whether the run once came to its end, so that whatever is not there was lost, and not only never begun."""
+        run = self.run
+        if run.kind == "set":
+            return records.read(run.folder.parent.parent).state != "none"
+        return run.results.is_file() or any(records.read(p).state != "none" for p in (run.folder, run.model))
+
     def name(self, folder: Path) -> str:
         """A place as it is shown: its way from the folder that is verified."""
         try:
@@ -95,8 +106,11 @@ class Look:
     def checked(self, place: Path, text: str) -> None:
         self.found.checked[self.name(place)] = text
 
-    def record(self, folder: Path, *, missing: Remedy = "run", deep: bool = True) -> Found:
-        """The record of a folder; what is wrong with it, and (``deep``) with any file it vouches for, is noted."""
+    def record(self, folder: Path) -> Found:
+        """The record of a folder; what is wrong with it, and with any file it vouches for, is noted.
+
+        A stage that was never begun is no finding, as after figment generate.
+        """
         found = records.read(folder)
         self.known |= {found.folder / records.NAME, *(folder / name for name in found.files)}
         if found.state == "damaged":
@@ -106,14 +120,13 @@ class Look:
         elif found.state == "old":
             self.add("note", folder, found.problem)
         elif found.state == "none" and not self.old:
-            what = (
-                "nothing is there yet"
-                if not any(folder.glob("*"))
-                else f"{records.NAME} is not there: this was not finished"
-            )
-            self.add("missing", folder, what, remedy=missing)
-        for name, problem in (records.problems(found) if deep else {}).items():
-            remedy: Remedy = "" if found.state == "old" else "repair"
+            if self.was_whole:
+                self.add("missing", folder, f"{records.NAME} is not there, or the whole folder", remedy="repair")
+            elif folder != self.run.folder and any(folder.glob("*")):
+                self.add("missing", folder, f"{records.NAME} is not there: this was not finished", remedy="run")
+        for name, problem in records.problems(found).items():
+            told = name in (self.run.resolved.name, self.run.shared.name)  # what all the rest is mended by
+            remedy: Remedy = "" if found.state == "old" else "recipe" if told else "repair"
             self.add("missing" if problem == "is not there" else "broken", folder, f"{name} {problem}", remedy=remedy)
         old = leftovers(folder)
         if old:

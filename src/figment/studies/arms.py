@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from figment import files
 from figment.engines import Engine
 from figment.errors import FigmentError
 from figment.forecast import Forecast, forecast
-from figment.layout import Study
+from figment.layout import Study, folder_name
 from figment.progress import console
 from figment.recipe import Recipe
 from figment.run import Outcome, run_recipe
@@ -30,7 +29,6 @@ def run_arms(recipe: Recipe, out: Path | str, engine: Engine | None = None) -> d
         console.print(name, style="bold")
         outcomes[name] = run_recipe(arm, folder, engine=engine, made=sets[name], root=out)
     if arms:
-        files.write_json(Study(out).order_of_arms, [folder.name for _, folder in arms.values()])
         console.print(recipe.name, style="bold")
     outcomes[recipe.name] = run_recipe(recipe, out, engine=engine)
     return outcomes
@@ -67,8 +65,3 @@ def arm_runs(recipe: Recipe, out: Path) -> dict[str, tuple[Recipe, Path]]:
         )
         for number, (name, changes) in enumerate(recipe.arms.items())
     }
-
-
-def folder_name(number: int, name: str) -> str:
-    """A name for the folder of one of many runs: in order, and readable."""
-    return f"{number:02d}-" + (re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "arm")

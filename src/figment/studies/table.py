@@ -22,7 +22,7 @@ from figment.engines import Engine
 from figment.errors import FigmentError, nearest
 from figment.evaluate.accuracy import interval, paired_difference
 from figment.forecast import forecast
-from figment.layout import Run, Study
+from figment.layout import Run, Study, folder_name
 from figment.measures.measure import OLD_METRICS
 from figment.progress import console
 from figment.recipe import Recipe
@@ -32,7 +32,6 @@ from figment.report.table import Cell, Ordering, Printed, TablePage, conclusion,
 from figment.report.text import duration
 from figment.run import run_recipe
 from figment.stages.plans import images_key
-from figment.studies.arms import folder_name
 from figment.types import Result
 from figment.words import printable
 

@@ -15,6 +15,7 @@ from figment import records
 from figment.errors import FigmentError
 from figment.files import write_atomic, write_json
 from figment.learners.clip_head.augment import augmented_features
+from figment.learners.clip_head.baseline_names import BASELINES
 from figment.learners.clip_head.coop import check_coop, coop
 from figment.learners.clip_head.head import Head
 from figment.learners.clip_head.learner import ClipHeadLearner, UnitFeatures
@@ -25,23 +26,14 @@ from figment.types import Images, Learner, Model
 
 AUGMENTED_VIEWS = 10  # of each real image, in the baseline of real images with standard augmentation
 
-#: What the baselines are called where a person reads them.
-NAMES = {
-    "tip_adapter": "Tip-Adapter",
-    "tip_adapter_f": "Tip-Adapter-F",
-    "coop": "CoOp",
-    "linear_probe": "linear probe",
-    "augmented": "standard augmentation",
-}
-
 
 def baseline(name: str, learner: Learner) -> Learner:
-    """The baseline of that name (see `NAMES`) on the features and words of ``learner``; it learns from real images alone.
+    """The baseline of that name (see `BASELINES`) on the features and words of ``learner``; it learns from real images alone.
 
     Raises FigmentError for an unknown name, for class names that CoOp cannot read, and for a learner that has no features of a CLIP.
     """
-    if name not in NAMES:
-        raise FigmentError(f"There is no baseline {name!r}. There are: {', '.join(NAMES)}.")
+    if name not in BASELINES:
+        raise FigmentError(f"There is no baseline {name!r}. There are: {', '.join(BASELINES)}.")
     if not isinstance(learner, ClipHeadLearner):
         raise FigmentError(
             f"The baseline {name!r} works on the features and words of a CLIP, and {learner.name} has none. Leave"
@@ -56,8 +48,11 @@ class Baseline(Learner):
     """One of them, as a learner."""
 
     def __init__(self, kind: str, learner: ClipHeadLearner) -> None:
-        self.kind, self.learner, self.name = kind, learner, NAMES[kind]
-        self.fingerprint = records.fingerprint([kind, learner.fingerprint])
+        self.kind, self.learner, self.name = kind, learner, BASELINES[kind][0]
+        # Only one of them trains with the learner's settings; the others are the same beside any of them.
+        words = [list(learner.class_names), list(learner.templates)]
+        of = learner.fingerprint if kind == "augmented" else [learner.encoder.fingerprint, words]
+        self.fingerprint = records.fingerprint([kind, of])
 
     def learn(self, synthetic: Images | None, real: Images | None, seed: int) -> Model:
         if real is None or synthetic is not None:

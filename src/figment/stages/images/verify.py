@@ -69,17 +69,32 @@ def verify_images(look: Look, folder: Path) -> None:
         sidecars[index] = sidecar = images.read_sidecar(index)
         look.known |= {images.shard(index), images.sidecar(index), images.sidecar(index, True)}
         _verify_shard(look, images, index, data, sidecar, found, plan, seen)
-    absent = sorted(set(range(_expected(found, plan, indices))) - set(indices))
-    if absent:
-        text = f"{len(absent):,} of {len(absent) + len(indices):,} shards are not there"
-        late = found.state == "finished"
-        look.add("missing", folder, text + ("" if late else " yet"), remedy="repair" if late else "run")
+    absent = set(range(_expected(found, plan, indices))) - set(indices)
+    _say_absent(look, folder, absent, _told(found, "count"), len(absent) + len(indices), _short(plan, sidecars))
     seen.whole = not absent and not any(
         f.severity == "broken" for f in look.found.findings if f.stage == look.name(folder)
     )
     _verify_record(look, folder, found, seen, sidecars)
     look.memory["images"] = seen
     look.checked(folder, f"{seen.attempted:,} rows in {len(indices):,} shards, {size / 2**20:,.1f} MiB")
+
+
+def _say_absent(look: Look, folder: Path, absent: set[int], finished: int, n_shards: int, rows: int) -> None:
+    """Shards that a finished set had are lost; others, and ``rows`` by which a set is to grow, are to come."""
+    lost = sum(index < finished for index in absent)
+    if lost:
+        look.add("missing", folder, f"{lost:,} of {n_shards:,} shards are not there", remedy="repair")
+    to_come = [f"{len(absent) - lost:,} of {n_shards:,} shards"] if len(absent) > lost else []
+    to_come += [f"{rows:,} rows"] if rows else []
+    if to_come:
+        look.add("missing", folder, f"{' and '.join(to_come)} are not there yet", remedy="run")
+
+
+def _short(plan: Plan | None, sidecars: dict[int, Sidecar | None]) -> int:
+    """How many rows the shards that are there lack: those of a set that is to grow, or was stopped while it did."""
+    if plan is None:
+        return 0
+    return sum(max(0, len(plan.positions(i)) - own.rows) for i, own in sidecars.items() if own is not None)
 
 
 def _verify_shard(
@@ -136,7 +151,10 @@ def check_shard(
     if plan is not None:
         # Which start images there were is not in the folder; whoever knows them gives a plan that does.
         told = plan.shots is not None or "shots" not in images.record.inputs
-        file.problems += check_plan(file.table, plan.shard(index), init=told)
+        wanted = plan.shard(index)
+        if sidecar is not None and sidecar.rows == len(file.table):  # of a set that is to grow it may be fewer
+            wanted = wanted[: sidecar.rows]
+        file.problems += check_plan(file.table, wanted, init=told)
     if not fast or written is None or file.problems:
         file.problems += check_images(file.table, data, file.metadata)
     return file
@@ -148,7 +166,7 @@ def _plan(look: Look, record: Record, found: Found) -> Plan | None:
     if look.recipe is None or prompts is None or not is_of(look, record):
         return None
     g, shots = look.recipe.generate, None
-    if g.guided:
+    if g.guided and not records.problems(records.read(look.run.folder), {look.run.shots.name}):
         with suppress(FigmentError):  # without the file start images cannot be checked; the next run writes it again
             shots = read_ids(look.run.shots)
     plan = Plan(prompts, g.images_per_class, look.recipe.seed, g.shard_size, shots)
@@ -157,8 +175,7 @@ def _plan(look: Look, record: Record, found: Found) -> Plan | None:
 
 def grown(plan: Plan, found: Found) -> Plan:
     """The plan of all that is there: of a finished set that a smaller recipe uses a part of, more than that recipe asks for."""
-    told = found.data.get("shards", {}) if found.state == "finished" else {}
-    rows = told.get("rows", 0) if isinstance(told, dict) else 0
+    rows = _told(found, "rows")
     if rows <= len(plan):
         return plan
     prompts = [p for own in plan.classes for p in own]
@@ -182,9 +199,13 @@ def is_of(look: Look, record: Record) -> bool:
 
 def _expected(found: Found, plan: Plan | None, indices: Sequence[int]) -> int:
     """How many shards there should be."""
+    return max(_told(found, "count"), 0 if plan is None else plan.n_shards, max(indices, default=-1) + 1)
+
+
+def _told(found: Found, what: str) -> int:
+    """How many shards (``count``) or ``rows`` a finished record has."""
     told = found.data.get("shards", {}) if found.state == "finished" else {}
-    count = told.get("count", 0) if isinstance(told, dict) else 0
-    return max(count, 0 if plan is None else plan.n_shards, max(indices, default=-1) + 1)
+    return int(told.get(what, 0)) if isinstance(told, dict) else 0
 
 
 def _verify_record(look: Look, folder: Path, found: Found, seen: Seen, sidecars: dict[int, Sidecar | None]) -> None:

@@ -23,10 +23,11 @@ from figment.generate.fill import generate_images
 from figment.generate.procedural import ProceduralGenerator
 from figment.images_in import open_images
 from figment.types import Prompt
+from folders import rows, shard_files
 
 pytestmark = pytest.mark.slow
 
-REPO = Path(__file__).parents[1]
+REPO = Path(__file__).parents[2]
 NAMES = ["ankle boot", "bag"]
 PROMPTS = [
     Prompt(f"{label:03d}-x/{i:05d}", f"text {label} {i}", label, f"g{label}{i}") for label in (0, 1) for i in range(5)
@@ -79,15 +80,6 @@ class TwoPartError(Exception):
 def make(folder, engine=None, generator=None, n: int = 40, prompts=PROMPTS):
     generator = generator or ProceduralGenerator()
     return generate_images(prompts, generator, folder, NAMES, images_per_class=n, shard_size=16, engine=engine)
-
-
-def rows(folder) -> list[dict]:
-    """All rows, images' bytes and all, in order."""
-    return [
-        row
-        for path in sorted(files.as_path(folder).glob("*.parquet"))
-        for row in files.open_parquet(path).read().to_pylist()
-    ]
 
 
 def seed_in(rows: list[dict], shard: int) -> int:
@@ -369,7 +361,7 @@ def test_workers_write_to_object_storage(engine, s3, expected):
 SCRIPT = """
 import sys
 from pathlib import Path
-sys.path.insert(0, {tests!r})
+sys.path[:0] = [{tests!r}, {tests!r} + "/engines"]
 from figment.engines import Local
 from figment.engines.ray import Ray
 from figment.files import lock
@@ -428,7 +420,7 @@ def test_workers_end_with_their_parent_and_no_lock_is_left(tmp_path, how):
     process = start(tmp_path, "Local(2)")
     driver = psutil.Process(process.pid)
     deadline = time.monotonic() + 60
-    while not list((tmp_path / "made").glob("*.parquet")) and time.monotonic() < deadline:
+    while not shard_files(tmp_path / "made") and time.monotonic() < deadline:
         time.sleep(0.02)
     children = [p for p in driver.children() if "spawn_main" in " ".join(p.cmdline())]
     assert len(children) == 2

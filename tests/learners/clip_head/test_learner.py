@@ -9,7 +9,8 @@ from figment.encoders import ClipEncoder, Features, open_encoder
 from figment.errors import FigmentError
 from figment.images_in import open_images
 from figment.learners.clip_head.augment import augmented_features
-from figment.learners.clip_head.baselines import AUGMENTED_VIEWS, NAMES, baseline
+from figment.learners.clip_head.baseline_names import BASELINES
+from figment.learners.clip_head.baselines import AUGMENTED_VIEWS, baseline
 from figment.learners.clip_head.coop import coop
 from figment.learners.clip_head.head import Head, zero_shot_head
 from figment.learners.clip_head.learner import ClipHeadLearner
@@ -185,7 +186,7 @@ def test_baselines_are_their_functions(features, made, test_images):
         "linear_probe": linear_probe(x, y, 3),
         "augmented": interpolate(start, tune_few_shot(start, *crops, 3, learner.settings), 0.5),
     }
-    assert set(theirs) == set(NAMES)
+    assert set(theirs) == set(BASELINES)
     for name, predictor in theirs.items():
         model = baseline(name, learner).learn(None, made, 3)
         np.testing.assert_allclose(model.logits(test_images), predictor.predict(features(test_images)), atol=1e-4)
@@ -193,7 +194,7 @@ def test_baselines_are_their_functions(features, made, test_images):
 
 def test_baselines_have_names_fingerprints_and_files(features, made, tmp_path):
     learner = learner_of(features)
-    all_of_them = [baseline(name, learner) for name in NAMES]
+    all_of_them = [baseline(name, learner) for name in BASELINES]
     assert [b.name for b in all_of_them][:2] == ["Tip-Adapter", "Tip-Adapter-F"]
     assert len({b.fingerprint for b in all_of_them} | {learner.fingerprint}) == 6
     baseline("tip_adapter", learner).learn(None, made, 0).save(tmp_path / "tip")

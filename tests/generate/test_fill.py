@@ -6,24 +6,28 @@ import pickle
 from math import lcm
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+import folders
 from damage import flip, image_at
-from figment import files
+from figment import layout, records
 from figment.errors import FigmentError
+from figment.generate.card import dataset_card
 from figment.generate.diffusers import DiffusersGenerator
-from figment.generate.fill import NOT_FINITE, Work, fill, generate_images, images_stage, shots_fingerprint
+from figment.generate.fill import NOT_FINITE, Work, fill, generate_images, shots_fingerprint
 from figment.generate.mend import Mend
 from figment.generate.plan import Plan, ids_by_class
 from figment.generate.procedural import ProceduralGenerator
 from figment.generate.real_guidance_settings import RealGuidanceSettings
 from figment.images_in import open_images
 from figment.recipe import validate
+from figment.records import Record
 from figment.run import make_images
+from figment.shards import ShardFolder
 from figment.types import Prompt
 from figment.verify import verify
+from folders import rows, shard_files
 
 NAMES = ["ankle boot", "bag"]
 PROMPTS = [
@@ -53,10 +57,6 @@ class Noise:
 
 def make(folder, generator, n: int = 10, **changes):
     return generate_images(PROMPTS, generator, folder, NAMES, images_per_class=n, shard_size=6, **changes)
-
-
-def rows(folder) -> list[dict]:
-    return [row for path in sorted(folder.glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
 
 
 def test_the_plan_is_balanced_at_every_point_and_more_images_come_at_the_end():
@@ -102,13 +102,11 @@ def test_one_that_fails_is_a_row_with_a_reason_takes_no_other_with_it_and_is_tri
 def test_when_none_succeeds_the_run_stops_and_says_why(tmp_path):
     with pytest.raises(FigmentError, match="None of 6 images could be made: the model gave NaN"):
         make(tmp_path, Noise(nan=tuple(p.text for p in PROMPTS)))
-    assert not list(tmp_path.glob("*.parquet"))
+    assert not shard_files(tmp_path)
 
 
 def test_images_of_other_settings_are_never_reused(tmp_path):
     make(tmp_path, Noise())
-    with pytest.raises(FigmentError, match="images_per_class was 10 and is now 12"):
-        make(tmp_path, Noise(), n=12)
     with pytest.raises(FigmentError, match="seed was 0 and is now 1"):
         make(tmp_path, Noise(), seed=1)
 
@@ -129,8 +127,8 @@ def test_the_datasets_library_opens_it(tmp_path, monkeypatch):
 def test_going_on_touches_no_finished_shard_and_makes_a_lost_one_again(tmp_path):
     make(tmp_path, Noise())
     whole = rows(tmp_path)
-    (tmp_path / "train-00001-of-00004.parquet").unlink()
-    before = {p: p.stat().st_mtime_ns for p in tmp_path.glob("*.parquet")}
+    layout.shard_path(tmp_path, 1).unlink()
+    before = {p: p.stat().st_mtime_ns for p in shard_files(tmp_path)}
     again = Noise()
     make(tmp_path, again)
     assert rows(tmp_path) == whole
@@ -185,13 +183,11 @@ def test_another_generator_and_other_prompts_are_refused(tmp_path):
 def test_the_dataset_card_of_hostile_names_still_opens(tmp_path):
     import datasets
 
-    from figment.generate.card import dataset_card
-    from figment.recipe import validate
-
     names = ["a: `b` # c", "---<script>"]
     generate_images(PROMPTS, Noise(), tmp_path / "images", names, images_per_class=2, shard_size=6)
     recipe = validate({"name": 'x: "y"\n---', "task": {"class_names": names}}, "it")
-    (tmp_path / "images" / "README.md").write_text(dataset_card(recipe, tmp_path / "images"), encoding="utf-8")
+    card = dataset_card(recipe, records.finished(tmp_path / "images"))
+    (tmp_path / "images" / "README.md").write_text(card, encoding="utf-8")
     opened = datasets.load_dataset(str(tmp_path / "images"), split="train", cache_dir=str(tmp_path / "cache"))
     assert opened.features["label"].names == names
     assert len(opened) == 4
@@ -280,7 +276,7 @@ def test_each_image_starts_from_a_shot_of_its_class(tmp_path, shots):
     assert {r["init"] for r in found} == set(tone_of) == set(shots.ids)
     boots = [r["init"] for r in found if r["label"] == 0]
     assert sorted(boots.count(i) for i in set(boots)) == [3, 3, 4]
-    record = files.read_json(tmp_path / "images" / "stage.json")
+    record = folders.record(tmp_path / "images")
     assert record["inputs"]["shots"] == shots_fingerprint(shots)
     assert verify(tmp_path / "images").ok
 
@@ -314,14 +310,12 @@ def test_a_shot_is_read_once_a_shard(tmp_path, shots):
 
 def test_one_row_is_made_again_from_its_shot(tmp_path, shots):
     make(tmp_path, Tinted(), shots=shots)
-    path = tmp_path / "train-00001-of-00004.parquet"
+    path = layout.shard_path(tmp_path, 1)
     before = path.read_bytes()
     flip(path, image_at(path, 4) + 30)
     plan = Plan(PROMPTS, 10, 0, 6, ids_by_class(shots))
-    record = files.read_json(tmp_path / "stage.json")
-    stage = images_stage(tmp_path, plan, record["settings"], record["inputs"])
     again = Tinted()
-    done = Mend(stage, plan, again, tuple(NAMES), shots)(Work(1, (4,)))
+    done = Mend(ShardFolder(records.read(tmp_path).record, 6), plan, again, tuple(NAMES), shots)(Work(1, (4,)))
     assert path.read_bytes() == before and done.same == done.known == again.calls == 1
 
 
@@ -344,8 +338,8 @@ def test_shots_that_are_missing_damaged_or_not_wanted(tmp_path, shots):
         make(tmp_path / "images", ProceduralGenerator(), shots=shots)
     plan = Plan(PROMPTS, 10, 0, 6, ids_by_class(shots))
     with pytest.raises(ValueError, match="plan with shots"):
-        fill(images_stage(tmp_path / "images", plan, {}, {}), plan, Tinted(), NAMES)
-    assert not list((tmp_path / "images").glob("*.parquet"))
+        fill(ShardFolder(Record(tmp_path / "images", "images", {}, {}), 6), plan, Tinted(), NAMES)
+    assert not shard_files(tmp_path / "images")
     lost = next(p for p in shots.paths if p.name == "8.png")
     lost.write_bytes(lost.read_bytes()[:60])
     with pytest.raises(FigmentError, match=f"{lost.parent.name}/8.png is not an image that can be read"):
@@ -363,7 +357,7 @@ def test_a_diffusion_pipeline_starts_from_shots(tmp_path, sd15, shots):
     guided = DiffusersGenerator(real_guidance=RealGuidanceSettings().resolved(2), **settings)
     made = make(tmp_path / "images", pickle.loads(pickle.dumps(guided)), shots=shots)
     assert len(made) == 20 and made.load([0])[0].shape == (64, 64, 3)
-    record = files.read_json(tmp_path / "images" / "stage.json")["generator"]
+    record = folders.record(tmp_path / "images")["generator"]
     assert record["real_guidance"]["t_star"] == 40 and record["sampler"].endswith("real guidance (4 of the steps)")
     again = make(
         tmp_path / "again", DiffusersGenerator(real_guidance=RealGuidanceSettings(t_star=40), **settings), shots=shots

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,12 +15,16 @@ import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
-from figment import png, shards
+import damage
+import folders
+from figment import layout, png, records, shards
 from figment.errors import FigmentError
 from figment.exports import source as source_module
-from figment.exports.export import export
+from figment.exports.export import export, formats
+from figment.exports.folder import RECORD, STARTED
 from figment.exports.names import Names, class_folders, safe_name
 from figment.images_in import open_images
+from figment.records import Record
 from figment.types import Sample, Verdict
 
 datasets = pytest.importorskip("datasets")
@@ -64,11 +69,9 @@ def make_run(folder: Path, class_names: list[str], per_class: int = 5, filters: 
             samples.append(
                 Sample(id, id, f'photo "{k}", of {name}', label, 2**62 + k, id, image, "NaN" if image is None else None)
             )
-    images = store.Stage(folder / "images", 2, {}, {})
     half = len(samples) // 2
-    for i, part in enumerate((samples[:half], samples[half:])):
-        images.write(i, shards.sample_table(shards.sample_rows(part), class_names))
-    images.finish(generator={"model": "m", "licence": "MIT"})
+    parts = [samples[:half], samples[half:]]
+    images = folders.write_images(folder / "images", parts, class_names, generator={"model": "m", "licence": "MIT"})
     seen = made = [s for s in samples if s.image is not None]
     steps = [f"{i}-f{i}" for i in range(filters)]
     for i, step in enumerate(steps):
@@ -77,14 +80,12 @@ def make_run(folder: Path, class_names: list[str], per_class: int = 5, filters: 
             Verdict(False, "too <odd>", {"s": 0.1}) if last and _rejected(s) else Verdict(True, "", {"s": 1 + i})
             for s in seen
         ]
-        stage = store.Stage(folder / "scores" / step, 1, {}, {"images": images.fingerprint})
         table = shards.score_table([s.id for s in seen], [s.label for s in seen], verdicts, class_names)
-        stage.write(0, table)
-        stage.finish(counts={"seen": len(seen), "kept": sum(v.keep for v in verdicts)})
+        counts = {"seen": len(seen), "kept": sum(v.keep for v in verdicts)}
+        folders.write_scores(folder / "scores" / step, images, table, counts=counts)
         seen = [s for s, v in zip(seen, verdicts, strict=True) if v.keep]
-    (folder / "model").mkdir()
-    (folder / "model" / "stage.json").write_text(json.dumps({"fingerprint": "x", "scores": steps}))
-    (folder / "recipe.yaml").write_text(yaml.safe_dump({"filters": [{"kind": "blank"}] * filters}))
+    folders.write_selection(folder, steps)
+    (folder / "resolved.yaml").write_text(yaml.safe_dump({"filters": [{"kind": "blank"}] * filters}))
     return made
 
 
@@ -125,6 +126,12 @@ def check(rows, expected: dict[str, Sample], names: list[str]) -> None:
         assert str(known["kept"]) == str(not _rejected(sample))
         assert known["reason"] == ("too <odd>" if _rejected(sample) else "")
         assert float(known["score_s"]) == (0.1 if _rejected(sample) else 2)
+
+
+def content(root: Path) -> dict[str, bytes]:
+    """What an export holds for its readers: hidden files are ours."""
+    found = (p for p in root.rglob("*") if p.is_file() and not p.name.startswith("."))
+    return {p.relative_to(root).as_posix(): p.read_bytes() for p in found}
 
 
 def opened(*args, tmp_path: Path, **options):
@@ -257,7 +264,7 @@ def test_a_folder_of_images_alone_and_one_inside_a_run(plain, tmp_path):
 
 def test_images_that_no_filter_judged_are_not_taken_for_kept(tmp_path):
     make_run(tmp_path / "run", PLAIN)
-    (tmp_path / "run" / "model" / "stage.json").unlink()
+    (tmp_path / "run" / "scores" / "stage.json").unlink()
     (tmp_path / "run" / "scores" / "1-f1" / "stage.json").unlink()
     with pytest.raises(FigmentError, match="have not judged all its images.*figment run"):
         export(tmp_path / "run", "csv", tmp_path / "out")
@@ -267,10 +274,9 @@ def test_images_that_no_filter_judged_are_not_taken_for_kept(tmp_path):
 
 def test_images_made_after_the_filters_ran_are_not_taken_for_kept(tmp_path):
     make_run(tmp_path / "run", PLAIN)
-    marker = tmp_path / "run" / "scores" / "0-f0" / "stage.json"
-    record = json.loads(marker.read_text())
-    record["counts"]["seen"] -= 1  # one that had failed was made since
-    marker.write_text(json.dumps(record))
+    found = records.read(tmp_path / "run" / "scores" / "0-f0")
+    counts = {**found.data["counts"], "seen": found.data["counts"]["seen"] - 1}  # one that had failed was made since
+    found.record.finish(found.files, counts=counts)
     with pytest.raises(FigmentError, match="have not judged all its images"):
         export(tmp_path / "run", "csv", tmp_path / "out")
 
@@ -289,7 +295,7 @@ def test_folders_that_cannot_be_exported(plain, tmp_path):
 
 def test_a_damaged_image_stops_the_export(tmp_path):
     made = make_run(tmp_path / "run", PLAIN)
-    path = tmp_path / "run" / "images" / "train-00000-of-00002.parquet"
+    path = layout.shard_path(tmp_path / "run" / "images", 0)
     whole, image = path.read_bytes(), png.encode(made[0].image)
     at = whole.index(image) + 45
     path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
@@ -346,11 +352,70 @@ def test_an_interrupted_export_is_finished_by_the_same_command(plain, tmp_path, 
         del left[half]
     assert export(folder, to, tmp_path / "out").written
     assert all(p.stat().st_mtime_ns == at for p, at in left.items())  # what was whole was not written again
-    contents = [
-        {p.relative_to(root): p.read_bytes() for p in root.rglob("*") if p.is_file()}
-        for root in (tmp_path / "whole", tmp_path / "out")
-    ]
-    assert contents[0] == contents[1]
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    assert content(whole) == content(out)
+    told = [records.read(root, RECORD) for root in (whole, out)]
+    assert told[0].files == told[1].files and told[0].record.fingerprint == told[1].record.fingerprint
+
+
+@pytest.mark.parametrize("to", ["imagefolder", "webdataset", "csv", "parquet"])
+def test_the_record_of_an_export_vouches_for_every_file_and_is_hidden_from_readers(plain, tmp_path, to):
+    out = tmp_path / "out"
+    export(plain[0], to, out)
+    found = records.read(out, RECORD)
+    assert found.state == "finished" and found.data["settings"] == {"format": to}
+    assert not records.problems(found) and set(found.files) == set(content(out))
+    assert [p.name for p in out.iterdir() if p.name.startswith(".")] == [RECORD]  # no lock, no mark of a beginning
+    lost = out / next(iter(found.files))
+    lost.unlink()
+    assert export(plain[0], to, out).written and lost.is_file()  # what is lost is written again
+
+
+@pytest.mark.parametrize("to", ["imagefolder", "parquet"])
+def test_an_export_that_was_stopped_before_its_record_goes_on(plain, tmp_path, monkeypatch, to):
+    out = tmp_path / "out"
+
+    def stop(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Record, "finish", stop)
+        export(plain[0], to, out)
+    assert (out / STARTED).is_file() and records.read(out, RECORD).state == "none"
+    before = {p: p.stat().st_mtime_ns for p in out.rglob("*") if p.suffix in (".png", ".parquet")}
+    with pytest.raises(FigmentError, match="holds another export.*Nothing was changed"):
+        export(plain[0], to, out, rejected=True)  # not the one that was begun here
+    assert export(plain[0], to, out).written and records.read(out, RECORD).state == "finished"
+    assert before and {p: p.stat().st_mtime_ns for p in before} == before and not (out / STARTED).exists()
+
+
+def test_a_folder_of_another_and_an_export_whose_record_is_damaged_are_left_alone(plain, tmp_path):
+    theirs, out = tmp_path / "theirs", tmp_path / "out"
+    make_run(theirs, PLAIN)
+    with pytest.raises(FigmentError, match="is not empty: it holds"):
+        export(plain[0], "csv", theirs)
+    export(plain[0], "csv", out)
+    damage.flip(out / RECORD, 40)
+    for folder in (theirs, out):
+        before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != ".lock"}
+        with pytest.raises(FigmentError, match="Nothing was (written|changed)"):
+            export(plain[0], "csv", folder)
+        assert before == {p: p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != ".lock"}
+
+
+def test_a_format_is_a_file_in_the_folder_of_formats(plain, tmp_path, monkeypatch):
+    """Found by what it defines: no list names it."""
+    import figment.exports
+
+    assert sorted(formats()) == ["csv", "imagefolder", "parquet", "webdataset"]  # helpers and the Hub are none
+    code = "def write(out, source, resuming):\n    (out / 'ids.txt').write_text('\\n'.join(source.images.ids))\n"
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "listing.py").write_text(code)
+    monkeypatch.setattr(figment.exports, "__path__", [*figment.exports.__path__, str(tmp_path / "more")])
+    assert "listing" in formats()
+    done = export(plain[0], "listing", tmp_path / "out")
+    assert len((tmp_path / "out" / "ids.txt").read_text().splitlines()) == sum(done.counts.values())
+    sys.modules.pop("figment.exports.listing")
 
 
 @pytest.mark.parametrize("to", ["imagefolder", "webdataset", "csv", "parquet"])

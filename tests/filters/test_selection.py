@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
 
@@ -12,33 +10,9 @@ from figment.filters.blank import BlankFilter
 from figment.filters.clip import ClipFilter
 from figment.filters.selection import select
 from figment.types import Verdict
+from planted import Pixels
 
 NAMES = ["a", "b", "c", "d"]
-
-
-@dataclass(frozen=True)
-class Pixels:
-    """Images in memory."""
-
-    images: list[np.ndarray]
-    labels: np.ndarray
-
-    @property
-    def ids(self) -> list[str]:
-        return [str(i) for i in range(len(self.images))]
-
-    @property
-    def digests(self) -> list[str]:
-        return [image.tobytes().hex() for image in self.images]
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def load(self, indices):
-        return [self.images[i] for i in indices]
-
-    def take(self, indices):
-        return Pixels([self.images[i] for i in indices], self.labels[list(indices)])
 
 
 class FirstPixel:

@@ -204,7 +204,7 @@ train: {{encoder: {clip}, epochs: 1, seeds: 1}}
     assert recipe.prompts.model == str(tmp_path / "writer")
     outcome = run_recipe(recipe, tmp_path / "run")
     assert "gain/synthetic" in outcome.results
-    prompts = shards.read_prompts(store.Stage(tmp_path / "run" / "prompts", 1, {}, {}).read())
+    prompts = shards.prompts_in(tmp_path / "run" / "prompts")
     assert len({p.text for p in prompts}) == 12 and {p.source[:7] for p in prompts} == {"seq2seq"}
     # The batch is no part of what was written; the weights are.
     run_recipe(recipe.changed({"prompts.batch_size": 2}), tmp_path / "run")

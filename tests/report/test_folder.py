@@ -8,6 +8,7 @@ import json
 import pytest
 import yaml
 
+from figment import records
 from figment.recipe import validate
 from figment.report.csv import write_results
 from figment.report.folder import report_of
@@ -16,7 +17,7 @@ from figment.report.results import latest_results, read_results
 from figment.report.text import count, in_unit, measured
 from figment.run import run_recipe
 from figment.types import Result
-from test_report import Page
+from pages import Page
 
 NAMES = ["red thing", "green thing", "blue thing"]
 
@@ -49,12 +50,12 @@ def as_network(run, tmp_path):
             if path.is_file() and path.name not in ("head.json", "head.safetensors"):
                 (folder / path.relative_to(run)).parent.mkdir(parents=True, exist_ok=True)
                 (folder / path.relative_to(run)).write_bytes(path.read_bytes())
-        recipe = yaml.safe_load((run / "recipe.yaml").read_text())
+        recipe = yaml.safe_load((run / "resolved.yaml").read_text())
         recipe["train"] = {"kind": "network", "architecture": "resnet18", "seeds": 2}
-        (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-        stage = json.loads((run / "model" / "stage.json").read_text())
-        del stage["history"]
-        (folder / "model" / "stage.json").write_text(json.dumps({**stage, "learner": "network", "files": {}}))
+        (folder / "resolved.yaml").write_text(yaml.safe_dump(recipe))
+        found = records.read(folder / "model")
+        facts = {key: found.data[key] for key in ("seconds", "peak_memory_mb", "versions")}
+        found.record.finish({}, learner="network", counts={"kept": 12}, **facts)
         lines = [
             line for line in (run / "results.jsonl").read_text().splitlines() if json.loads(line)["metric"] in metrics
         ]
@@ -141,3 +142,9 @@ def test_counts_that_are_means_over_seeds_are_short():
 def test_numbers_are_written_in_their_unit(unit, text):
     assert measured(Result("x", 0.5, 9, (0.25, 0.75)), unit) == text
     assert in_unit(float("inf"), "images a class") == "∞"
+
+
+def test_the_time_of_training_and_of_measuring_is_told_together(run):
+    seconds = sum(records.read(folder).data["seconds"] for folder in (run, run / "model"))
+    (told,) = [text for what, text in report_of(run).provenance if what == "Training and evaluation"]
+    assert told.startswith(f"{seconds:,.0f} s, ")

@@ -27,7 +27,7 @@ from figment.report.table import (
     render,
     write,
 )
-from test_report import HOSTILE, Page, shapes
+from pages import HOSTILE, Page, shapes
 
 
 def cell(value: float, half: float = 0.012, note: str = "") -> Cell:

@@ -196,7 +196,7 @@ def test_ids_of_many_classes_and_prompts_stay_unique():
 
 
 def test_the_recipes_of_the_page_hold():
-    page = (Path(__file__).parents[1] / "docs" / "prompts.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "prompts.md").read_text(encoding="utf-8")
     kinds = []
     for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL):
         recipe = validate({"task": {"class_names": ["cat", "dog"]}, **yaml.safe_load(block)}, "docs/prompts.md")

@@ -11,12 +11,12 @@ import yaml
 
 from figment.errors import FigmentError
 from figment.evaluate.accuracy import paired_difference
-from figment.forecast import forecast_table
 from figment.recipe import Recipe, load_recipe, validate
 from figment.recipe.table import Table
 from figment.run import run_recipe
-from figment.status import stages_of
-from figment.studies.table import Measured, _orderings, images_key, read_table, run_table, table_runs
+from figment.stages.plans import images_key
+from figment.status import status
+from figment.studies.table import Measured, _orderings, forecast_table, read_table, run_table, table_runs
 from figment.types import Result
 from figment.verify import verify
 
@@ -76,14 +76,14 @@ def test_cells_are_the_numbers_of_their_runs(recipe, tmp_path):
     assert len(written["cells"]) == 6 and written["conclusion"]
     assert "Losses and amounts" in (tmp_path / "table" / "table.md").read_text()
     assert read_table(tmp_path / "table") == page
-    assert verify(tmp_path / "table").ok and [s.state for s in stages_of(tmp_path / "table")] == ["done"] * 4
+    assert verify(tmp_path / "table").ok and [s.state for s in status(tmp_path / "table")] == ["done"] * 4
     assert "<svg" in (tmp_path / "table" / "report.html").read_text()
 
 
 @pytest.mark.slow
 def test_the_same_call_again_makes_no_image_and_gives_the_same_table(recipe, tmp_path):
     first = run_table(recipe(), tmp_path / "table")
-    shards = sorted((tmp_path / "table" / "images").glob("*/images/*.parquet"))
+    shards = sorted((tmp_path / "table" / "images").glob("*/images/*/*.parquet"))
     times = [p.stat().st_mtime_ns for p in shards]
     again = run_table(recipe(), tmp_path / "table")
     assert again.cells == first.cells and [p.stat().st_mtime_ns for p in shards] == times and len(shards) == 2
@@ -265,7 +265,7 @@ def test_folders_inside_of_what_a_row_changes_are_relative_to_the_recipe(tmp_pat
     assert b.prompts.options == {"model": "clip"}  # a plugin's own business
 
 
-RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("*/*.yaml"))
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*/*.yaml"))
 VARIANTS = [
     pytest.param(path, variant, id=f"{path.stem}-{variant or 'paper'}")
     for path in RECIPES

@@ -503,15 +503,14 @@ def test_a_whole_run_asks_once_and_keeps_no_key(server, clip, photos, tmp_path, 
     recipe = validate(data, "test")
     outcome = run_recipe(recipe, tmp_path / "run")
     assert "gain/synthetic" in outcome.results and len(server.asked) == 6
-    stage = store.Stage(tmp_path / "run" / "prompts", 1, {}, {})
-    prompts = shards.read_prompts(stage.read())
+    prompts = shards.prompts_in(tmp_path / "run" / "prompts")
     assert len(prompts) == 12 and {p.source for p in prompts} == {"chat tiny"}
     # Where the server is and how it is asked is no part of what was written: it may be gone by now.
     moved = recipe.changed({"prompts.base_url": "http://127.0.0.1:1/v1", "prompts.parallel": 1})
     assert run_recipe(moved, tmp_path / "run").results == outcome.results and len(server.asked) == 6
-    # Another run that shares the folder of features, as an arm does, buys nothing again.
+    # Another run of the same study, as an arm is one, buys nothing again.
     arm = recipe.changed({"generate.images_per_class": 4})
-    run_recipe(arm, tmp_path / "arm", features_folder=tmp_path / "run" / "features")
+    run_recipe(arm, tmp_path / "arm", root=tmp_path / "run")
     assert len(server.asked) == 6
     for path in [p for p in tmp_path.rglob("*") if p.is_file()]:
         assert KEY.encode() not in path.read_bytes()
@@ -528,7 +527,7 @@ def test_a_dry_run_asks_nobody(server, clip, tmp_path):
         "generate": {"kind": "procedural", "images_per_class": 8},
     }
     made = forecast(validate(data, "test"), tmp_path / "run")
-    assert (made.prompts, made.images) == (8, 16) and not server.asked
+    assert (made.count("prompts"), made.count("images")) == (8, 16) and not server.asked
 
 
 def test_writing_needs_no_torch():

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from figment import png, shards
+import folders
+from figment import png, records, shards
 from figment.errors import FigmentError
 from figment.images_in import FileImages, decode, open_images, open_shards
 from figment.types import Sample
@@ -228,9 +229,7 @@ def samples(n: int, failed: set[int] = frozenset()) -> list[Sample]:
 
 
 def written(folder: Path, parts: list[list[Sample]], names=NAMES) -> Path:
-    stage = store.Stage(folder, len(parts), {}, {})
-    for i, part in enumerate(parts):
-        stage.write(i, shards.sample_table(shards.sample_rows(part), names))
+    folders.write_images(folder, parts, names)
     return folder
 
 

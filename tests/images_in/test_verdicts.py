@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import folders
 from figment import shards
 from figment.errors import FigmentError
 from figment.images_in import FileImages, open_images, open_shards
 from figment.images_in.concat import concatenate
 from figment.images_in.verdicts import open_kept, read_verdicts
+from figment.records import Record
 from figment.types import Sample, Verdict
 
 N, NAMES = 60, ["a", "b", "c"]
@@ -34,10 +36,7 @@ def make_run(folder: Path, finished: bool = True) -> list[dict]:
         )
         for i in range(N)
     ]
-    stage = store.Stage(folder / "images", 2, {"n": N}, {})
-    for i in range(2):
-        stage.write(i, shards.sample_table(shards.sample_rows(made[i * 30 : (i + 1) * 30]), NAMES))
-    stage.finish()
+    images = folders.write_images(folder / "images", [made[:30], made[30:]], NAMES)
     rows = [
         {"id": s.id, "label": s.label, "std": rng.random(), "clip_p": round(rng.random(), 1), "by": "", "reason": ""}
         for s in made
@@ -50,19 +49,16 @@ def make_run(folder: Path, finished: bool = True) -> list[dict]:
         ]
         for row, verdict in zip(reached, verdicts, strict=True):
             row["by"], row["reason"] = ("", "") if verdict.keep else (name, verdict.reason)
-        scores = store.Stage(folder / "scores" / f"{step}-{name}", 1, {}, {"images": stage.fingerprint})
         ids, labels = [r["id"] for r in reached], [r["label"] for r in reached]
         order = rng.permutation(len(ids))  # nothing may rest on the order of rows
         table = shards.score_table(ids, labels, verdicts, NAMES).take(order)
-        scores.write(0, table)
-        scores.finish()
+        folders.write_scores(folder / "scores" / f"{step}-{name}", images, table)
         for row in rows:
             if all(row is not r for r in reached):
                 row[score] = None
         reached = [r for r, v in zip(reached, verdicts, strict=True) if v.keep]
     if finished:
-        (folder / "model").mkdir()
-        (folder / "model" / "stage.json").write_text(json.dumps({"scores": ["0-blank", "1-clip"]}))
+        folders.write_selection(folder, ["0-blank", "1-clip"])
     return rows
 
 
@@ -110,23 +106,39 @@ def test_names_that_are_not_there_are_explained(tmp_path):
 
 def test_only_the_filters_of_the_run_that_ended_count(tmp_path):
     rows = make_run(tmp_path)
-    (tmp_path / "model" / "stage.json").write_text(json.dumps({"scores": ["0-blank"]}))
+    folders.write_selection(tmp_path, ["0-blank"])
     assert open_kept(tmp_path).ids == [r["id"] for r in rows if r["by"] != "blank"]
-    (tmp_path / "model" / "stage.json").write_text(json.dumps({"scores": []}))
+    folders.write_selection(tmp_path, [])
     assert len(open_kept(tmp_path)) == len(rows)
 
 
 def test_verdicts_on_other_images_are_refused(tmp_path):
     make_run(tmp_path)
-    marker = tmp_path / "images" / "stage.json"
-    marker.write_text(json.dumps({**json.loads(marker.read_text()), "fingerprint": "another"}))
+    Record(tmp_path / "images", "images", {"made": "anew"}, {}).finish({})
     with pytest.raises(FigmentError, match="0-blank are on other images"):
         open_kept(tmp_path)
 
 
 def test_a_folder_without_scores_is_all_kept(tmp_path):
-    store.Stage(tmp_path / "images", 1, {}, {}).write(0, shards.sample_table(shards.sample_rows([]), NAMES))
-    assert len(open_kept(tmp_path)) == 0
+    made = Sample("p/0", "p", "t", 0, 0, "g", np.zeros((2, 2, 3), np.uint8))
+    folders.write_images(tmp_path / "images", [[made]], NAMES)
+    assert open_kept(tmp_path).ids == ["p/0"]
+
+
+def test_a_folder_without_a_single_image_is_told(tmp_path):
+    folders.write_images(tmp_path / "images", [[Sample("p/0", "p", "t", 0, 0, "g", None, "NaN")]], NAMES)
+    with pytest.raises(FigmentError, match="No image was made; .*images holds the reasons in its error column"):
+        open_kept(tmp_path)
+
+
+def test_of_a_set_that_has_grown_for_another_recipe_a_run_takes_the_first(tmp_path):
+    """Ten images of three classes are asked for, and sixty rows are there."""
+    rows = make_run(tmp_path)
+    recipe = {"generate": {"images_per_class": 10}, "task": {"class_names": NAMES}}
+    (tmp_path / "resolved.yaml").write_text(json.dumps(recipe))
+    own = [r for r in rows if int(r["id"][2:]) < 30]
+    assert 0 < len(own) < 30 and read_verdicts(tmp_path).images.ids == [r["id"] for r in own]
+    assert open_kept(tmp_path).ids == [r["id"] for r in own if not r["by"]]
 
 
 # ---- several sets as one ---------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from figment.errors import FigmentError
 from figment.images_in import open_images
 from figment.prompts.captions import Captions, varied_caption
 from figment.recipe import validate
-from figment.run import Walk, run_recipe
+from figment.run import make_images, run_recipe
 from figment.task import Task
 from figment.types import Images
 
@@ -192,11 +192,11 @@ def recipe(model: str, clip: Path, photos: Path, *splits: str):
 def test_a_whole_run_captions_training_images_and_no_others(model, clip, photos, tmp_path):
     outcome = run_recipe(recipe(model, clip, photos, "train", "val", "test"), tmp_path / "run")
     assert "gain/synthetic" in outcome.results
-    prompts = shards.read_prompts(store.Stage(tmp_path / "run" / "prompts", 1, {}, {}).read())
+    prompts = shards.prompts_in(tmp_path / "run" / "prompts")
     assert len(prompts) == 12 and all(p.source.startswith("caption of ") for p in prompts)
     # The captions are those of a run that has no other images than these.
     run_recipe(recipe(model, clip, photos, "train"), tmp_path / "train-only")
-    only = shards.read_prompts(store.Stage(tmp_path / "train-only" / "prompts", 1, {}, {}).read())
+    only = shards.prompts_in(tmp_path / "train-only" / "prompts")
     assert only == prompts
 
 
@@ -219,7 +219,7 @@ def test_a_image_that_cannot_be_read_is_left_out(model, clip, photos, tmp_path):
     shutil.copytree(photos / "train", tmp_path / "train")
     (tmp_path / "train" / "red_thing" / "0.png").write_bytes(b"no image")
     run_recipe(recipe(model, clip, tmp_path, "train"), tmp_path / "run")
-    prompts = shards.read_prompts(store.Stage(tmp_path / "run" / "prompts", 1, {}, {}).read())
+    prompts = shards.prompts_in(tmp_path / "run" / "prompts")
     assert len(prompts) == 12 and not any("red_thing/0.png" in p.source for p in prompts)
 
 
@@ -227,6 +227,7 @@ def test_only_captions_need_the_images_of_a_run(model, clip, photos, tmp_path):
     """A machine that only writes prompts may not have the real images."""
     away = {"task.real.test": str(tmp_path / "elsewhere"), "prompts": {"kind": "templates"}}
     own = recipe(model, clip, photos, "test").changed(away)
-    assert len(Walk(own, tmp_path / "run", None, tmp_path / "features").prompts()) == 3
+    make_images(own, tmp_path / "images-alone")
+    assert len(shards.prompts_in(tmp_path / "images-alone" / "prompts")) == 3
     with pytest.raises(FigmentError, match="elsewhere does not exist"):
         run_recipe(own, tmp_path / "run")

@@ -16,7 +16,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from figment import shards
+import folders
 from figment.errors import FigmentError
 from figment.images_in import ShardImages, open_shards
 from figment.loading.loader import ImageDataset, Loader
@@ -31,9 +31,7 @@ def written(folder: Path, n: int = N, size: int = 5) -> ShardImages:
     made = [
         Sample(f"p/{i}", "p", "text", i % 3, i, f"g{i % 7}", np.full((size, size, 3), i, np.uint8)) for i in range(n)
     ]
-    stage = store.Stage(folder, 3, {}, {})
-    for i in range(3):
-        stage.write(i, shards.sample_table(shards.sample_rows(made[i * n // 3 : (i + 1) * n // 3]), ["a", "b", "c"]))
+    folders.write_images(folder, [made[i * n // 3 : (i + 1) * n // 3] for i in range(3)], ["a", "b", "c"])
     return open_shards(folder)[0]
 
 
@@ -288,8 +286,7 @@ def test_batches_that_cannot_be_are_explained(images, tmp_path):
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_mistake_in_a_worker_is_one_paragraph(tmp_path, workers):
     made = [Sample(f"p/{i}", "p", "", 0, i, "g", np.zeros((4, 4 + i, 3), np.uint8)) for i in range(2)]
-    stage = store.Stage(tmp_path, 1, {}, {})
-    stage.write(0, shards.sample_table(shards.sample_rows(made), ["a"]))
+    folders.write_images(tmp_path, [made], ["a"])
     own = Loader(ImageDataset(open_shards(tmp_path)[0]), Shuffled(2), 2, num_workers=workers)
     with pytest.raises(FigmentError, match="^Images of different sizes do not go into one batch") as error:
         next(iter(own))
@@ -322,7 +319,7 @@ while loader.epoch < 2:
 
 @pytest.mark.slow
 def test_a_killed_process_is_carried_on_by_another(images, tmp_path):
-    folder = str(images.shards.files[0].parent)
+    folder = str(images.shards.files[0].parent.parent)
     for stop, code in ((4, -9), (3, -9), (99, 0)):
         args = [folder, str(tmp_path / "state.json"), str(tmp_path / "seen"), str(stop)]
         assert subprocess.run([sys.executable, "-c", KILLED, *args], check=False).returncode == code

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from figment.errors import FigmentError
-from figment.generate.stage import make_rows
+from figment.generate.fill import make_rows
 from figment.plugins.generator import PluginRaised
 from figment.recipe import validate
 from figment.types import Prompt, Sample, Training, Verdict

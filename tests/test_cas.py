@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from figment.cas import classification_accuracy_score
-from figment.evaluate.fidelity import recognised
+from figment.evaluate.fidelity import recognisability
 from figment.images_in.memory import MemoryImages
 from figment.learners.network.network import NetworkLearner
 from figment.learners.network.small_cnn import SMALL_CNN
@@ -39,4 +39,4 @@ def test_a_judge_trained_on_real_images_finds_wrong_labels():
     images = bars(96, 20, seed=0)
     judge = NetworkLearner(QUICK, NAMES).learn(None, images, seed=0)
     half_wrong = np.where(np.arange(96) < 48, images.labels, 1 - images.labels)
-    assert abs(recognised(judge.logits(images), half_wrong, NAMES, "small_cnn").value - 0.5) < 0.05
+    assert abs(recognisability(judge.logits(images), half_wrong, NAMES, "small_cnn").value - 0.5) < 0.05

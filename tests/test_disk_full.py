@@ -93,9 +93,9 @@ def test_a_full_disk_leaves_valid_shards_and_the_same_command_finishes_after_spa
     full, between, finished, after = on_disk(
         disk, "640k", generate, verify, ["grow", "64m"], generate, verify, ["keep", tmp_path / "kept"]
     )
-    lost = next(i for i in range(13) if f"run/images/train-{i:05d}-of-00013.parquet" not in full[2])
+    lost = next(i for i in range(13) if f"run/images/00000/train-{i:07d}.parquet" not in full[2])
     assert error_of(*full[:2]) == (
-        f"Error: No space left on the disk of {disk}/run/images while writing train-{lost:05d}-of-00013.parquet. Free some"
+        f"Error: No space left on the disk of {disk}/run/images/00000 while writing train-{lost:07d}.parquet. Free some"
         " space. What was finished before is safe; run the same command again and it goes on from there."
     )
     assert lost >= 2 and not [name for name in full[2] if name.endswith(".tmp")]

@@ -6,32 +6,13 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any, ClassVar
 
 import pytest
 
 from figment import measures
 from figment.errors import FigmentError
 from figment.measures import Metric
-from figment.recipe import Recipe, validate
-from learners import colours
-
-REAL = {"train": "somewhere", "test": "elsewhere"}
-
-
-def recipe(real: dict[str, str] | None = None, few_shot: Any = None, network: bool = False, **evaluate: Any) -> Recipe:
-    task = {"class_names": ["red", "green", "blue"], "real": REAL if real is None else real}
-    own = validate({"task": task, "few_shot": few_shot, "evaluate": {"shots": [2, 1], **evaluate}}, "test")
-    if not network:
-        return own
-    # Settings of a learner that has no classifier before it is trained.
-    fields = {
-        "starts_untrained": False,
-        "__annotations__": {"starts_untrained": ClassVar[bool]},
-        "__module__": __name__,
-    }
-    return own.model_copy(update={"train": type("OfNetwork", (type(own.train),), fields)()})
-
+from trials import colours, recipe
 
 OF_CLIP = ["top1/zero_shot", "top1/synthetic", "gain/synthetic"]
 OF_CURVE = ["exchange_rate", "top1/real_1", "top1/real_2"]

@@ -6,7 +6,6 @@ import json
 
 import numpy as np
 import pytest
-from test_measures import recipe
 
 from figment import measures
 from figment.errors import FigmentError
@@ -14,7 +13,7 @@ from figment.evaluate.accuracy import accuracy, correctness, paired_difference
 from figment.evaluate.exchange_rate import Curve, exchange_rate
 from figment.measures.trial import Trial
 from figment.types import Training
-from learners import Blind, Means, colours
+from trials import Blind, Means, colours, recipe
 
 TEST, TRAIN, KEPT, SHOTS = colours(30, 1), colours(8, 2), colours(12, 3, noise=150), colours(2, 4)
 

@@ -1,14 +1,32 @@
-"""Tiny learners and images for measures: nothing but numpy."""
+"""Tiny learners, images and recipes for measures: nothing but numpy."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 
+from figment.recipe import Recipe, validate
 from figment.types import Images, Learner, Model
+
+REAL = {"train": "somewhere", "test": "elsewhere"}
+
+
+def recipe(real: dict[str, str] | None = None, few_shot: Any = None, network: bool = False, **evaluate: Any) -> Recipe:
+    task = {"class_names": ["red", "green", "blue"], "real": REAL if real is None else real}
+    own = validate({"task": task, "few_shot": few_shot, "evaluate": {"shots": [2, 1], **evaluate}}, "test")
+    if not network:
+        return own
+    # Settings of a learner that has no classifier before it is trained.
+    fields = {
+        "starts_untrained": False,
+        "__annotations__": {"starts_untrained": ClassVar[bool]},
+        "__module__": __name__,
+    }
+    return own.model_copy(update={"train": type("OfNetwork", (type(own.train),), fields)()})
 
 
 class ArrayImages:

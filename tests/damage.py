@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from figment import shards
+from figment import layout, shards
 from figment.recipe import Recipe, validate
 from figment.run import make_images
 from figment.types import Prompt
@@ -36,7 +36,12 @@ def make(folder: Path | str, **changes: Any) -> Path:
 
 
 def shard(run: Path, index: int = 0) -> Path:
-    return run / "images" / f"train-{index:05d}-of-{SHARDS:05d}.parquet"
+    return layout.shard_path(run / "images", index)
+
+
+def sidecar(run: Path, index: int = 0) -> Path:
+    """The last shard is not full, which its sidecar's name says."""
+    return layout.sidecar_path(run / "images", index, partial=index == SHARDS - 1)
 
 
 def flip(path: Path, position: int, bit: int = 1) -> None:
@@ -62,12 +67,9 @@ def edit(path: Path, change: Any) -> None:
 
 
 def content(run: Path) -> dict[str, bytes]:
-    """Every shard of prompts and images, to the byte."""
-    return {
-        str(p.relative_to(run)): p.read_bytes()
-        for part in ("prompts", "images")
-        for p in (run / part).glob("*.parquet")
-    }
+    """Every shard of prompts and images with its sidecar, to the byte."""
+    files = (p for part in ("prompts", "images") for p in (run / part).rglob("*") if p.suffix in (".parquet", ".json"))
+    return {str(p.relative_to(run)): p.read_bytes() for p in files if p.name != "stage.json"}
 
 
 class Wordy:

@@ -39,6 +39,11 @@ def shard(run: Path, index: int = 0) -> Path:
     return layout.shard_path(run / "images", index)
 
 
+def sidecar(run: Path, index: int = 0) -> Path:
+    """The last shard is not full, which its sidecar's name says."""
+    return layout.sidecar_path(run / "images", index, partial=index == SHARDS - 1)
+
+
 def flip(path: Path, position: int, bit: int = 1) -> None:
     """Change one bit of a file."""
     data = bytearray(path.read_bytes())
@@ -62,12 +67,9 @@ def edit(path: Path, change: Any) -> None:
 
 
 def content(run: Path) -> dict[str, bytes]:
-    """Every shard of prompts and images, to the byte."""
-    return {
-        str(p.relative_to(run)): p.read_bytes()
-        for part in ("prompts", "images")
-        for p in (run / part).rglob("*.parquet")
-    }
+    """Every shard of prompts and images with its sidecar, to the byte."""
+    files = (p for part in ("prompts", "images") for p in (run / part).rglob("*") if p.suffix in (".parquet", ".json"))
+    return {str(p.relative_to(run)): p.read_bytes() for p in files if p.name != "stage.json"}
 
 
 class Wordy:

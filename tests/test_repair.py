@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import numpy as np
 import pytest
 
 import damage
-from damage import content, flip, shard
-from figment import files, shards
+from damage import content, flip, shard, sidecar
+from figment import files, records, shards
+from figment.context import Context
 from figment.engines import Local
 from figment.errors import FigmentError
 from figment.generate.procedural import ProceduralGenerator
@@ -50,16 +52,17 @@ def mended(run: Path, made: Path, **options) -> str:
     return said
 
 
-def marker(run: Path) -> dict:
+def told(run: Path) -> dict:
+    """What the record of the images says, but for when."""
     record = files.read_json(run / "images" / "stage.json")
-    return {key: value for key, value in record.items() if key != "finished"}
+    return {key: value for key, value in record.items() if key not in ("finished", "checksum")}
 
 
 # ---- nothing to do ---------------------------------------------------------------------------------------------------
 
 
 def test_a_clean_run_is_left_alone(run):
-    before = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in run.rglob("*") if p.is_file() and p.name != ".lock"}
+    before = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in run.rglob("*") if p.is_file() and not p.name.startswith(".")}
     assert repair(run) == []
     assert {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in before} == before
 
@@ -67,7 +70,7 @@ def test_a_clean_run_is_left_alone(run):
 def test_images_without_their_recipe_and_a_run_without_its_recipe_are_refused(run):
     with pytest.raises(FigmentError, match="images without the recipe.*Give the folder of the run"):
         repair(run / "images")
-    (run / "recipe.yaml").unlink()
+    (run / "resolved.yaml").unlink()
     with pytest.raises(FigmentError, match="nobody knows what the run should hold"):
         repair(run)
 
@@ -91,13 +94,13 @@ def test_a_flipped_bit_anywhere_is_mended_to_the_byte(run, made):
         assert line.endswith("the file is the same as before, byte for byte"), position
         assert path.read_bytes() == right
     assert mended(run, made) == ""
-    assert {p: p.stat().st_mtime_ns for p in others} == others and marker(run) == marker(made)
+    assert {p: p.stat().st_mtime_ns for p in others} == others and told(run) == told(made)
 
 
 def test_a_byte_of_one_image_costs_one_image(run, made):
     flip(shard(run, 1), damage.image_at(shard(run, 1), 2) + 30)
     assert mended(run, made) == (
-        "images: re-made 1 of 8 rows in train-00001-of-00003.parquet; the file is the same as before, byte for byte"
+        "images: re-made 1 of 8 rows in train-0000001.parquet; the file is the same as before, byte for byte"
     )
 
 
@@ -109,7 +112,7 @@ def test_a_byte_outside_the_images_costs_none(run, made):
     data = shard(run).read_bytes()
     flip(shard(run), data.index(b"PNG") - 30)  # in the header of the pages or a length in front of an image
     asked = generator.asked
-    assert "train-00000" in mended(run, made, generator=generator) and generator.asked == asked
+    assert "train-0000000" in mended(run, made, generator=generator) and generator.asked == asked
 
 
 def test_a_wrong_column_is_mended_from_the_plan_without_the_generator(run, made):
@@ -119,7 +122,7 @@ def test_a_wrong_column_is_mended_from_the_plan_without_the_generator(run, made)
 
     damage.edit(shard(run, 2), spoil)
     generator = Counting()
-    assert "wrote train-00002-of-00003.parquet anew, no image" in mended(run, made, generator=generator)
+    assert "wrote train-0000002.parquet anew, no image" in mended(run, made, generator=generator)
     assert generator.asked == 0
 
 
@@ -132,9 +135,9 @@ def test_doubled_exchanged_and_lost_rows(run, made):
 
     damage.edit(shard(run, 2), exchange)
     said = mended(run, made)
-    assert "wrote train-00000" in said
-    assert "re-made 3 of 8 rows in train-00001" in said
-    assert "re-made 2 of 4 rows in train-00002" in said
+    assert "wrote train-0000000" in said
+    assert "re-made 3 of 8 rows in train-0000001" in said
+    assert "re-made 2 of 4 rows in train-0000002" in said
 
 
 def test_truncated_missing_and_empty_shards(run, made):
@@ -143,7 +146,7 @@ def test_truncated_missing_and_empty_shards(run, made):
     shard(run, 2).write_bytes(b"")
     said = mended(run, made)
     for i, n in enumerate((8, 8, 4)):
-        assert f"re-made {n} of {n} rows in train-0000{i}-of-00003.parquet; the file is the same" in said
+        assert f"re-made {n} of {n} rows in train-000000{i}.parquet; the file is the same" in said
 
 
 def test_in_other_processes_too(run, made):
@@ -161,25 +164,25 @@ def test_shards_that_changed_places_are_put_back_and_none_is_made(run, made):
         shard(run, i).write_bytes(contents[(i + 1) % 3])
     generator = Counting()
     said = mended(run, made, generator=generator)
-    assert said.count("put train-0000") == 3 and generator.asked == 0
+    assert said.count("put train-000000") == 3 and generator.asked == 0
 
 
 def test_a_shard_under_a_wrong_name_is_put_back(run, made):
     shard(run, 1).rename(run / "images" / "copy of shard.parquet")
     generator = Counting()
     said = mended(run, made, generator=generator)
-    assert "put train-00001-of-00003.parquet back, which lay in copy of shard.parquet" in said
+    assert "put train-0000001.parquet back, which lay in copy of shard.parquet" in said
     assert generator.asked == 0 and not (run / "set-aside").exists()
 
 
 def test_shards_of_another_run_are_moved_away_not_deleted(run, made, tmp_path):
     other = damage.make(tmp_path / "other", **{"generate.noise": 1.0})
     shutil.copy(shard(other, 1), shard(run, 1))
-    shutil.copy(shard(other, 2), run / "images" / "train-00007-of-00009.parquet")
+    shutil.copy(shard(other, 2), run / "images" / "copy.parquet")
     said = mended(run, made)
     aside = run / "set-aside" / "images"
     assert (aside / shard(run, 1).name).read_bytes() == shard(other, 1).read_bytes()
-    assert (aside / "train-00007-of-00009.parquet").read_bytes() == shard(other, 2).read_bytes()
+    assert (aside / "copy.parquet").read_bytes() == shard(other, 2).read_bytes()
     assert "is not of these images; moved it to" in said
     shutil.copy(shard(other, 1), shard(run, 1))  # once more: the first one stays
     mended(run, made)
@@ -195,57 +198,65 @@ def test_leftovers_are_removed(run, made):
 # ---- stage.json, the card, the prompts -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "edit", [{"counts": {}}, {"files": {}}, {"fingerprint": "0"}, {"format": 1}, {"shards": 9}, None]
-)
-def test_a_damaged_stage_json_is_written_anew(run, made, edit):
+@pytest.mark.parametrize("edit", [{"counts": {}}, {"files": {}}, {"fingerprint": "0"}, {"scheme": 1}, {"shards": 9}, None])
+def test_a_damaged_record_is_written_anew(run, made, edit):
     path = run / "images" / "stage.json"
     if edit is None:
         path.write_text(path.read_text()[:200])
     else:
         files.write_json(path, {**files.read_json(path), **edit})
     assert mended(run, made).endswith("images: wrote stage.json anew")
-    for key in ("format", "fingerprint", "settings", "inputs", "shards", "counts", "files", "generator"):
-        assert marker(run)[key] == marker(made)[key]
-    assert {"seconds", "device", "versions"} <= set(marker(run))
+    for key in ("scheme", "fingerprint", "settings", "inputs", "shards", "counts", "files", "generator"):
+        assert told(run)[key] == told(made)[key]
+
+
+@pytest.mark.parametrize("index", [0, 2])
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_lost_and_a_damaged_sidecar_is_written_anew(run, made, index, lost):
+    path = sidecar(run, index)
+    if lost:
+        path.unlink()
+    else:
+        flip(path, 20)
+    assert mended(run, made) == f"images: wrote the sidecar of train-000000{index}.parquet anew"
+    assert told(run) == told(made)
 
 
 def test_what_a_good_stage_json_knows_is_kept(run, made):
     shard(run, 1).unlink()
     mended(run, made)
-    assert marker(run) == marker(made)
+    assert told(run) == told(made)
 
 
 def test_a_missing_stage_json_a_missing_card_and_an_interrupted_run(run, made):
     (run / "images" / "stage.json").unlink()
     (run / "images" / "README.md").unlink()
     shard(run, 2).unlink()
-    assert "re-made 4 of 4 rows in train-00002" in mended(run, made)
+    assert "re-made 4 of 4 rows in train-0000002" in mended(run, made)
     assert (run / "images" / "README.md").read_bytes() == (made / "images" / "README.md").read_bytes()
 
 
 def test_all_shards_are_gone(run, made):
-    shutil.rmtree(run / "images")
-    (run / "images").mkdir()
+    shutil.rmtree(run / "images" / "00000")
     assert mended(run, made).count("re-made") == 3
 
 
-@pytest.mark.parametrize("lost", ["stage.json", "train-00000-of-00001.parquet", "both", "half"])
+@pytest.mark.parametrize("lost", ["stage.json", "train.parquet", "both", "half"])
 def test_damaged_prompts(run, made, lost):
     if lost == "half":
-        flip(run / "prompts" / "train-00000-of-00001.parquet", 100)
+        flip(run / "prompts" / "train.parquet", 100)
     else:
         for path in (run / "prompts").iterdir():
             if path.is_file() and lost in (path.name, "both"):
                 path.unlink()
     said = mended(run, made)
     assert "prompts: wrote" in said
-    assert ("same as before, byte for byte" in said) == (lost in ("half", "train-00000-of-00001.parquet"))
+    assert ("same as before, byte for byte" in said) == (lost in ("half", "train.parquet"))
 
 
 def test_prompts_of_a_writer_that_never_says_the_same_come_from_the_images(tmp_path):
     run = damage.make(tmp_path, prompts={"kind": "damage:Wordy"})
-    path = run / "prompts" / "train-00000-of-00001.parquet"
+    path = run / "prompts" / "train.parquet"
     before, images = shards.read_prompts(shards.read_shard(path)), shard(run).read_bytes()
     path.unlink()
     said = "\n".join(repair(run))
@@ -276,7 +287,7 @@ def test_rows_that_failed_are_left_to_the_next_run(tmp_path):
     (line, _) = repair(tmp_path, generator=Counting())
     assert "re-made 5 of 8 rows" in line and verify(tmp_path).ok  # of a damaged shard they are tried again
     make_images(damage.recipe(), tmp_path)
-    assert verify(tmp_path).ok and marker(tmp_path)["counts"]["made"] == 20
+    assert verify(tmp_path).ok and told(tmp_path)["counts"]["made"] == 20
 
 
 def test_nothing_is_made_with_another_generator_or_recipe(run):
@@ -284,7 +295,7 @@ def test_nothing_is_made_with_another_generator_or_recipe(run):
     other = ProceduralGenerator(height=8, width=8, noise=1.0)
     with pytest.raises(FigmentError, match="generator was '[0-9a-f]+' and is now"):
         repair(run, generator=other)
-    (run / "recipe.yaml").write_text(damage.recipe(**{"generate.noise": 1.0}).to_yaml())
+    (run / "resolved.yaml").write_text(damage.recipe(**{"generate.noise": 1.0}).to_yaml())
     with pytest.raises(FigmentError, match="generate.noise was 8.0 and is now 1.0"):
         repair(run)
     assert not shard(run, 1).exists()
@@ -303,36 +314,76 @@ def test_a_generator_that_rounds_differently_is_said_to(run):
     assert verify(run).ok
 
 
-@pytest.mark.parametrize("version", [1, 2, 4])
-def test_another_format_version_is_left_as_it_is(tmp_path, monkeypatch, version):
-    monkeypatch.setattr(store, "FORMAT_VERSION", version)
+def test_a_newer_version_is_left_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "SCHEME", 5)
     run = damage.make(tmp_path / "run")
     monkeypatch.undo()
     shard(run, 1).unlink()
     before = content(run)
-    with pytest.raises(FigmentError, match=f"is in format version {version}; this figment knows version 3"):
+    with pytest.raises(FigmentError, match="written by a newer figment, in format 5; this one writes format 4"):
         repair(run)
     assert content(run) == before
+
+
+def test_a_damaged_recipe_mends_nothing(tmp_path, clip):
+    """It still can be read, and would train something else."""
+    run_recipe(damage.recipe(**{"train.encoder": str(clip)}), tmp_path)
+    told = tmp_path / "resolved.yaml"
+    right = told.read_text()
+    told.write_text(right.replace("epochs: 1", "epochs: 3"))
+    (tmp_path / "model" / "head.safetensors").unlink()
+    with pytest.raises(FigmentError, match="resolved.yaml is not the file .* Run the recipe that you ran first again"):
+        repair(tmp_path)
+    assert not (tmp_path / "model" / "head.safetensors").exists()
+    run_recipe(damage.recipe(**{"train.encoder": str(clip)}), tmp_path)
+    assert verify(tmp_path).ok and told.read_text() == right
 
 
 # ---- after the images, and with a real pipeline ----------------------------------------------------------------------
 
 
-def test_derived_files_are_left_to_the_next_run_which_makes_them(tmp_path, clip):
+def test_what_follows_the_images_is_made_again_too(tmp_path, clip):
     recipe = damage.recipe(**{"train.encoder": str(clip)})
     run_recipe(recipe, tmp_path)
-    made = content(tmp_path)
-    (cache,) = (tmp_path / "features").glob("*/*.parquet")
+    head = tmp_path / "model" / "head.safetensors"
+    made, weights, results = content(tmp_path), head.read_bytes(), (tmp_path / "results.jsonl").read_bytes()
+    cache = sorted((tmp_path / "features").glob("*/*.parquet"))[0]
     flip(cache, 300)
-    flip(tmp_path / "model" / "head.safetensors", 100)
+    flip(head, 100)
     (tmp_path / "results.jsonl").write_text('{"metric": \n')
-    flip(tmp_path / "scores" / "0-blank" / "train-00000-of-00001.parquet", 100)
+    flip(tmp_path / "scores" / "0-blank" / "train.parquet", 100)
     said = "\n".join(repair(tmp_path))
-    assert "features: removed the damaged" in said and "results.jsonl: took out the lines" in said
-    assert "model: the classifier or its numbers are damaged; the next run makes them again: figment run" in said
+    assert "features: removed the damaged" in said and "scores: made again" in said
+    assert "model: made again" in said and "results: measured again" in said
     assert (tmp_path / "set-aside" / "results.jsonl").read_text() == '{"metric": \n'
-    run_recipe(recipe, tmp_path)
     assert not verify(tmp_path).findings and content(tmp_path) == made
+    assert head.read_bytes() == weights and (tmp_path / "results.jsonl").read_bytes() == results
+
+
+def test_numbers_of_earlier_settings_stay_unless_nobody_knows_whether_they_are_right(tmp_path, clip):
+    first = damage.recipe(**{"train.encoder": str(clip)})
+    run_recipe(first, tmp_path)
+    then = first.changed({"train.epochs": 2})
+    run_recipe(then, tmp_path)
+    path = tmp_path / "results.jsonl"
+    both = path.read_text()
+    assert len({json.loads(line)["fingerprint"] for line in both.splitlines()}) == 2
+    path.write_text(both.replace("0.", "1.", 1))  # of the first run: it still is a line
+    damaged = path.read_text()
+    assert verify(tmp_path).findings
+    run_recipe(then, tmp_path)
+    assert verify(tmp_path).ok
+    assert both.endswith(path.read_text()) and (tmp_path / "set-aside" / "results.jsonl").read_text() == damaged
+
+
+def test_the_page_and_the_spreadsheet_are_written_again_without_training(tmp_path, clip, monkeypatch):
+    run_recipe(damage.recipe(**{"train.encoder": str(clip)}), tmp_path)
+    before = {name: (tmp_path / name).read_bytes() for name in ("report.html", "results.csv")}
+    monkeypatch.setattr(Context, "models", property(lambda self: pytest.fail("trained")))
+    for name in before:
+        flip(tmp_path / name, 100)
+    assert repair(tmp_path) == ["results: wrote anew what was not as it was, without measuring"]
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before and verify(tmp_path).ok
 
 
 def test_a_diffusion_pipeline_makes_the_same_images_again(tmp_path, sd15):
@@ -340,9 +391,9 @@ def test_a_diffusion_pipeline_makes_the_same_images_again(tmp_path, sd15):
     recipe = validate({**damage.recipe().model_dump(mode="json"), "generate": generate}, "test")
     make_images(recipe, tmp_path / "run")
     made = Path(shutil.copytree(tmp_path / "run", tmp_path / "made"))
-    path = tmp_path / "run" / "images" / "train-00000-of-00002.parquet"
+    path = shard(tmp_path / "run")
     flip(path, damage.image_at(path, 4) + 60)
-    (tmp_path / "run" / "images" / "train-00001-of-00002.parquet").unlink()
+    shard(tmp_path / "run", 1).unlink()
     said = mended(tmp_path / "run", made)
     assert "re-made 1 of 8 rows" in said and "re-made 2 of 2 rows" in said and said.count("byte for byte") == 2
 

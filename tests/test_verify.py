@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import damage
-from damage import flip, shard
-from figment import files, shards
+from damage import flip, shard, sidecar
+from figment import files, layout, records, shards
 from figment.errors import FigmentError
 from figment.generate.fill import generate_images
 from figment.generate.procedural import ProceduralGenerator
+from figment.exports.export import export
 from figment.images_in import open_shards
+from figment.recipe import load_recipe
+from figment.repair import repair
 from figment.run import make_images, run_recipe
+from figment.stages.report import write_report
+from figment.status import status
 from figment.types import Prompt
 from figment.verify import verify
 
@@ -74,7 +81,7 @@ def test_images_alone(tmp_path):
     generator = ProceduralGenerator(height=8, width=8)
     generate_images(prompts, generator, tmp_path / "made", ["a", "b"], images_per_class=6, shard_size=4)
     assert verify(tmp_path / "made").ok
-    flip(tmp_path / "made" / "train-00001-of-00003.parquet", 200)
+    flip(layout.shard_path(tmp_path / "made", 1), 200)
     found = verify(tmp_path / "made")
     assert [f.shard for f in found.findings] == [1] and "3 of its images are unharmed" in found.findings[0].text
 
@@ -153,11 +160,11 @@ def test_a_missing_shard(run):
 def test_a_shard_of_another_run_under_a_right_and_under_a_wrong_name(run, tmp_path):
     other = damage.make(tmp_path / "other", **{"generate.noise": 1.0})
     shutil.copy(shard(other, 1), shard(run, 1))
-    shutil.copy(shard(other, 1), run / "images" / "train-00001-of-00009.parquet")
+    shutil.copy(shard(other, 1), run / "images" / "copy.parquet")
     text = said(run)
-    assert "train-00001-of-00003.parquet is not the file that stage.json has the checksum of" in text
+    assert "train-0000001.parquet is not the file that was written" in text
     assert "was made with other settings" in text
-    assert "train-00001-of-00009.parquet is no shard of these images" in text
+    assert "copy.parquet is no shard of these images" in text
 
 
 def test_two_shards_that_changed_places(run):
@@ -170,18 +177,20 @@ def test_two_shards_that_changed_places(run):
 
 
 def test_files_of_killed_writers_are_noted(run):
-    (run / "images" / ".train-00000-of-00003.parquet.abc.tmp").write_bytes(b"half")
-    assert "1 files of writers that were killed" in said(run, "note")
+    (run / "images" / ".README.md.abc.tmp").write_bytes(b"half")
+    (shard(run).parent / ".train-0000000.parquet.abc.tmp").write_bytes(b"half")
+    assert "2 files of writers that were killed" in said(run, "note")
     assert verify(run).ok
 
 
 def test_a_missing_card_and_a_missing_and_a_damaged_recipe(run):
     (run / "images" / "README.md").unlink()
-    assert "README.md, the dataset card, is not there" in said(run, "missing")
-    (run / "recipe.yaml").write_text("task: [unclosed")
-    assert "recipe.yaml: cannot be read" in said(run)
-    (run / "recipe.yaml").unlink()
-    assert "recipe.yaml: cannot be read: it is not there" in said(run, "missing")
+    assert "images: README.md is not there" in said(run, "missing")
+    (run / "resolved.yaml").write_text("task: [unclosed")
+    assert "resolved.yaml: cannot be read" in said(run)
+    assert "figment run RECIPE --out" in verify(run).advice
+    (run / "resolved.yaml").unlink()
+    assert "resolved.yaml: cannot be read: it is not there" in said(run, "missing")
 
 
 # ---- rows ------------------------------------------------------------------------------------------------------------
@@ -228,9 +237,10 @@ def test_a_shard_that_another_tool_edited(run, change, finished):
     """Its page checksums are right; the file's checksum tells, and where there is none yet, the rows do."""
     if not finished:
         (run / "images" / "stage.json").unlink()
+        sidecar(run).unlink()
     damage.edit(shard(run), change)
     assert EDITS[change] in said(run)
-    assert ("checksum" in said(run)) == finished
+    assert ("is not the file that was written" in said(run)) == finished
 
 
 def test_a_column_less(run):
@@ -244,6 +254,7 @@ def test_another_writers_layout_without_places(run):
     import pyarrow.parquet as pq
 
     (run / "images" / "stage.json").unlink()
+    sidecar(run).unlink()
     pq.write_table(pq.read_table(shard(run)), shard(run))
     assert "does not say where its images lie" in said(run)
 
@@ -251,56 +262,93 @@ def test_another_writers_layout_without_places(run):
 # ---- stage.json ------------------------------------------------------------------------------------------------------
 
 
-def edit_marker(run: Path, **changes) -> None:
-    marker = run / "images" / "stage.json"
-    files.write_json(marker, {**files.read_json(marker), **changes})
+def edit_record(run: Path, seal: bool = False, **changes) -> None:
+    """Change what a record says, as somebody with an editor does, or (``seal``) somebody who knows how it is sealed."""
+    path = run / "images" / "stage.json"
+    data = {**files.read_json(path), **changes}
+    if seal:
+        del data["checksum"]
+        path.write_bytes(records._sealed(data))
+    else:
+        files.write_json(path, data)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"seconds": 1.0}, "stage.json was changed since it was written"),
+        ({"fingerprint": "0" * 16}, "stage.json was changed since it was written"),
+        ({"scheme": 0}, "stage.json was changed since it was written"),
+        ({"scheme": "4"}, "it does not say of which version it is"),
+        ({"files": []}, "files is missing or of a wrong type"),
+        ({"kind": None, "settings": 3}, "kind, settings is missing or of a wrong type"),
+    ],
+)
+def test_an_edited_record(run, changes, text):
+    edit_record(run, **changes)
+    assert text in said(run)
+    assert "figment repair" in verify(run).advice
 
 
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
         ({"counts": {"attempted": 20, "made": 19, "failed": {"x": 1}}}, "stage.json counts"),
-        ({"fingerprint": "0" * 16}, "stage.json was changed: its fingerprint is not that of its settings"),
-        ({"shards": 4}, "its fingerprint is not that of its settings"),
-        ({"format": 1}, "it says format 1, and its fingerprint is of format 3"),
-        ({"files": {}}, "train-00000-of-00003.parquet has no checksum in stage.json"),
-        ({"files": []}, "stage.json cannot be read"),
+        ({"shards": {"count": 3, "rows": 20, "sidecars_sha256": "0"}}, "checksum of other sidecars than there are"),
+        ({"files": {}}, "README.md, the dataset card, is not there"),
     ],
 )
-def test_an_edited_stage_json(run, changes, text):
-    edit_marker(run, **changes)
-    assert text in said(run)
+def test_a_record_that_is_sealed_and_says_what_is_not_so(run, changes, text):
+    edit_record(run, seal=True, **changes)
+    assert text in said(run) + said(run, "missing")
     assert "figment repair" in verify(run).advice
 
 
-def test_a_missing_and_a_damaged_stage_json(run):
-    marker = run / "images" / "stage.json"
-    marker.write_text(marker.read_text()[:100])
+def test_a_missing_and_a_damaged_record(run):
+    path = run / "images" / "stage.json"
+    path.write_text(path.read_text()[:100])
     assert "stage.json cannot be read (JSONDecodeError" in said(run)
-    marker.unlink()
+    path.unlink()
     assert "stage.json is not there" in said(run, "missing")
 
 
-@pytest.mark.parametrize(("version", "whose"), [(1, "an older"), (2, "an older"), (4, "a newer")])
-@pytest.mark.parametrize("finished", [True, False])
-def test_another_format_version_is_said_plainly_and_nothing_else_is(tmp_path, monkeypatch, version, whose, finished):
-    monkeypatch.setattr(store, "FORMAT_VERSION", version)
-    run = damage.make(tmp_path / "run")
+WRONG = [b"", b"{", b"[]", b"3", b"null", b'"text"', b"{}", b'{"scheme": 4}', b"\xff\xfe", b"[" * 100_000]
+
+
+@pytest.mark.parametrize("raw", WRONG, ids=range(len(WRONG)))
+def test_a_record_of_a_wrong_type_empty_or_cut_short_is_a_damaged_one_at_every_stage(whole, tmp_path, raw):
+    paths = [p.relative_to(whole) for p in sorted(whole.rglob("stage.json"))]
+    assert len(paths) == 6
+    for path in paths:
+        folder = Path(shutil.copytree(whole, tmp_path / path.as_posix().replace("/", "-")))
+        (folder / path).write_bytes(raw)
+        found = [f for f in verify(folder).findings if f.severity != "note"]
+        assert [(f.severity, f.stage) for f in found] == [("broken", path.parent.as_posix())]
+        assert found[0].text.startswith("stage.json ")
+        assert status(folder)
+        with contextlib.suppress(FigmentError):  # no other error
+            run_recipe(load_recipe(folder), folder)
+
+
+def test_a_newer_version_is_said_plainly_and_nothing_else_is(run, monkeypatch):
+    monkeypatch.setattr(records, "SCHEME", 5)
+    newer = damage.make(run.parent / "newer")
     monkeypatch.undo()
-    if not finished:
-        (run / "images" / "stage.json").unlink()
-    found = verify(run)
-    assert {f.text.partition(";")[0] for f in found.findings} == {
-        f"this was written by {whose} figment, in format version {version}"
+    before = state(newer)
+    assert {f.text.partition(";")[0] for f in verify(newer).findings if f.severity == "broken"} == {
+        "was written by a newer figment, in format 5"
     }
-    assert found.advice.startswith("This cannot be mended")
+    assert verify(newer).advice.startswith("This cannot be mended")
+    with pytest.raises(FigmentError, match="newer figment"):
+        make_images(damage.recipe(), newer)
+    assert state(newer) == before
 
 
 def test_images_of_another_recipe_and_of_other_prompts(run, tmp_path):
-    (run / "recipe.yaml").write_text(damage.recipe(**{"generate.noise": 1.0}).to_yaml())
-    assert "not made with recipe.yaml: generate.noise was 8.0 and is now 1.0" in said(run)
+    (run / "resolved.yaml").write_text(damage.recipe(**{"generate.noise": 1.0}).to_yaml())
+    assert "not made with resolved.yaml: generate.noise was 8.0 and is now 1.0" in said(run)
     other = damage.make(tmp_path / "other", **{"prompts.per_class": 3})
-    (run / "recipe.yaml").write_text(damage.recipe().to_yaml())
+    (run / "resolved.yaml").write_text(damage.recipe().to_yaml())
     shutil.rmtree(run / "prompts")
     shutil.copytree(other / "prompts", run / "prompts")
     assert "made from other prompts" in said(run)
@@ -310,14 +358,14 @@ def test_images_of_another_recipe_and_of_other_prompts(run, tmp_path):
 
 
 def test_damaged_prompts(run):
-    path = run / "prompts" / "train-00000-of-00001.parquet"
+    path = run / "prompts" / "train.parquet"
     right = path.read_bytes()
     for position in (0, 50, len(right) // 2, len(right) - 20, len(right) - 1):
         flip(path, position)
-        assert "prompts: train-00000-of-00001.parquet is not the file" in said(run)
+        assert "prompts: train.parquet is not the file" in said(run)
         path.write_bytes(right)
     path.unlink()
-    assert "prompts: train-00000-of-00001.parquet is not there" in said(run, "missing")
+    assert "prompts: train.parquet is not there" in said(run, "missing")
 
 
 # ---- notes -----------------------------------------------------------------------------------------------------------
@@ -367,38 +415,65 @@ def finished(whole, tmp_path) -> Path:
     return Path(shutil.copytree(whole, tmp_path / "run"))
 
 
-def test_damaged_verdicts_features_classifier_and_results(finished):
-    scores = finished / "scores" / "0-blank" / "train-00000-of-00001.parquet"
+def test_damaged_verdicts_features_model_and_results(finished):
+    scores = finished / "scores" / "0-blank" / "train.parquet"
     flip(scores, scores.stat().st_size // 2)
-    assert "scores/0-blank: train-00000-of-00001.parquet is not the file" in said(finished)
-    assert verify(finished).advice.endswith(f"figment run {finished}")
-    (cache,) = (finished / "features").glob("*/*.parquet")
+    assert "scores/0-blank: train.parquet is not the file" in said(finished)
+    assert verify(finished).advice.endswith(f"figment repair {finished}")
+    cache = sorted((finished / "features").glob("*/*.parquet"))[0]
     flip(cache, 300)
-    assert f"features: {cache.name} " in said(finished)
+    assert f"features: {cache.name} is not the file that was written" in said(finished)
     head = finished / "model" / "head.safetensors"
     head.write_bytes(head.read_bytes()[:50])
-    assert "model: the classifier cannot be read" in said(finished)
+    assert "model: head.safetensors is not the file" in said(finished)
     (finished / "results.jsonl").write_text('{"metric": \n')
     assert "results.jsonl: line 1 cannot be read" in said(finished)
 
 
-def test_a_flipped_bit_in_the_classifier(finished):
-    head = finished / "model" / "head.safetensors"
-    flip(head, head.stat().st_size - 3)
-    assert "head.safetensors is not the file that stage.json has the checksum of" in said(finished)
-
-
 def test_verdicts_on_other_images(finished):
     folder = finished / "scores" / "0-blank"
-    stage = files.read_json(folder / "stage.json")
-    rewritten = store.Stage(folder, 1, stage["settings"], {"images": "0" * 16})
-    rewritten.write(0, shards.read_shard(rewritten.shard(0)))
-    rewritten.finish(counts=stage["counts"])
+    stage = records.read(folder)
+    table = shards.read_shard(folder / shards.ROWS)
+    other = records.Record(folder, "scores", stage.data["settings"], {"images": "0" * 16})
+    other.finish(shards.write_rows(other, table), counts=stage.data["counts"])
     assert "these verdicts are on other images" in said(finished)
-    rewritten = store.Stage(folder, 1, stage["settings"], stage["inputs"])
-    rewritten.write(0, shards.read_shard(rewritten.shard(0)).slice(1))
-    rewritten.finish(counts=stage["counts"])
-    assert "19 verdicts on 20 images that reached this filter, 19 of them on one of these" in said(finished)
+    more = pa.concat_tables([table.slice(1), table.slice(0, 1).set_column(0, "id", pa.array(["another/0"]))])
+    stage.record.finish(shards.write_rows(stage.record, more), counts=stage.data["counts"])
+    assert "there are 20 verdicts, 19 of them on the images that reached this filter" in said(finished)
+
+
+# ---- what nobody knows -----------------------------------------------------------------------------------------------
+
+UNKNOWN = ["notes.txt", "images/stray.txt", "model/mine.bin", "scores/0-blank/mine.json", "prompts/more.txt", "mine/own.md"]
+
+
+def test_what_no_record_vouches_for_is_named_and_left_alone_by_every_verb(finished, tmp_path):
+    for name in UNKNOWN:
+        path = finished / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(name.encode())
+
+    def check(what: str) -> None:
+        assert {name: (finished / name).read_bytes() for name in UNKNOWN} == {n: n.encode() for n in UNKNOWN}, what
+
+    notes = said(finished, "note")
+    assert f"{len(UNKNOWN)} files are unknown" in notes and "notes.txt" in notes and "left alone" in notes
+    assert verify(finished).ok
+    check("verify")
+    assert repair(finished) == []
+    flip(finished / "prompts" / "train.parquet", 100)
+    flip(finished / "model" / "head.safetensors", 100)
+    flip(finished / "scores" / "0-blank" / "train.parquet", 100)
+    flip(finished / "results.csv", 10)
+    assert len(repair(finished)) == 4
+    check("repair")
+    run_recipe(load_recipe(finished), finished)
+    check("run")
+    write_report(layout.Run(finished))
+    check("report")
+    export(finished, "imagefolder", tmp_path / "out")
+    check("export")
+    assert verify(finished).ok and f"{len(UNKNOWN)} files are unknown" in said(finished, "note")
 
 
 # ---- the command -----------------------------------------------------------------------------------------------------
@@ -423,10 +498,10 @@ def test_the_command_prints_a_table_and_exits_with_1_where_something_is_wrong(ru
 
 def test_a_later_run_records_no_new_checksum_for_a_damaged_shard(tmp_path):
     make_images(damage.recipe(**{"generate.shard_size": 1}), tmp_path, generator=Unlucky(fails="blue thing"))
-    whole = tmp_path / "images" / "train-00000-of-00020.parquet"  # red; every other shard is tried again
+    whole = shard(tmp_path)  # red; every other shard is tried again
     flip(whole, damage.image_at(whole, 0) + 50)
     make_images(damage.recipe(**{"generate.shard_size": 1}), tmp_path, generator=Unlucky())
-    assert f"{whole.name} is not the file that stage.json has the checksum of" in said(tmp_path)
+    assert f"{whole.name} is not the file that was written" in said(tmp_path)
 
 
 def test_a_retry_that_was_killed_before_its_end_is_recorded_by_the_next_run(tmp_path):
@@ -434,6 +509,6 @@ def test_a_retry_that_was_killed_before_its_end_is_recorded_by_the_next_run(tmp_
     old = (tmp_path / "images" / "stage.json").read_bytes()
     make_images(damage.recipe(), tmp_path, generator=Unlucky())
     (tmp_path / "images" / "stage.json").write_bytes(old)  # as if it had been killed just before
-    assert "is not the file that stage.json has the checksum of" in said(tmp_path)
+    assert "stage.json counts" in said(tmp_path)
     make_images(damage.recipe(), tmp_path, generator=Unlucky())
     assert verify(tmp_path).ok and not verify(tmp_path).findings

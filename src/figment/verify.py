@@ -51,16 +51,29 @@ def look_at(run: Run, found: Verification, fast: bool = False) -> Look:
     """All stages of one run."""
     look = Look(run, _recipe(run, found), found, fast)
     look.known |= {run.recipe, run.resolved, run.shared, run.shots, run.report}
-    try:
-        made, _ = run.made, run.root
-    except FigmentError as error:
-        look.add("broken", run.shared, str(error).replace(f"{run.shared} ", "", 1), remedy="recipe")
+    if _is_astray(look):
+        look.known |= set(_files(run))
         return look
-    if made != run and not look.old and records.read(made.images).state == "none":
-        look.add("missing", run.folder, f"the images that it uses, in {look.name(made.images)}, are not there", remedy="run")
+    if run.made != run and not look.old and not any(run.made.images.glob("*")):
+        text = f"the images that it uses, in {look.name(run.made.images)}, are not there"
+        look.add("missing", run.folder, text, remedy="run")
     for stage in stages_of(run):
         stage.verify(look)
     return look
+
+
+def _is_astray(look: Look) -> bool:
+    """Whether what says where the images and caches are is damaged: then nothing can be said of them."""
+    run = look.run
+    for problem in records.problems(records.read(run.folder), {run.shared.name}).values():
+        look.add("missing" if problem == "is not there" else "broken", run.shared, problem, remedy="recipe")
+        return True
+    try:
+        _ = run.made, run.root
+    except FigmentError as error:
+        look.add("broken", run.shared, str(error).replace(f"{run.shared} ", "", 1), remedy="recipe")
+        return True
+    return False
 
 
 def prompts_of(look: Look) -> None:

@@ -46,6 +46,13 @@ class Finetune(Stage):
                 found.append(status_of(name, folder))
         return found
 
+    def verify(self, look: Look) -> None:
+        super().verify(look)
+        run, recipe = look.run, look.recipe
+        asked = recipe is not None and recipe.generate.finetunes and run.kind == "run" and run.root == run.folder
+        if asked and look.was_whole and not look.old and not self.folders(run):
+            look.add("missing", run.finetune, "what the generator was fine-tuned to is not there", remedy="repair")
+
     def repair(self, ctx: Context, look: Look) -> Iterator[str]:
         """Takes away what is damaged; what this run's recipe asks for is trained again, a LoRA of another arm by that arm."""
         for folder in self.folders(ctx.run):

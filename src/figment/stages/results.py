@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 from figment import files, layout, machine, measures, records
 from figment.layout import Run, Study
 from figment.measures.trial import Trial
-from figment.records import Record, Written
+from figment.records import Found, Record, Written
 from figment.report.csv import write_results
 from figment.report.results import is_result, latest_results, read_results, result_lines
 from figment.shots import write_split
@@ -100,6 +101,9 @@ class Results(Stage):
             found = look.record(run.folder)
             if found.state == "finished":
                 look.checked(run.folder, f"the recipe and {len(found.files) - 1:,} other files")
+            for name in _runs_of(run, found):
+                if not (run.folder / name).is_dir():
+                    look.add("missing", run.folder / name, "the whole run is not there", remedy="run")
         for number, line in enumerate(result_lines(run.folder), 1):
             if not is_result(line):
                 look.add("broken", run.results, f"line {number} cannot be read", remedy="" if look.old else "repair")
@@ -160,6 +164,16 @@ def remember_in(folder: Path) -> Callable[[Any, Callable[[], np.ndarray]], np.nd
         return own
 
     return remember
+
+
+def _runs_of(run: Run, found: Found) -> list[str]:
+    """The runs of a study as its record has them: the cells of a table, or the arms."""
+    order = Study(run.folder).order_of_arms
+    if order.relative_to(run.folder).as_posix() not in found.files:
+        return list(found.data.get("cells", []))
+    with suppress(OSError, ValueError, TypeError):  # a damaged one is found by its checksum
+        return [f"{order.parent.name}/{name}" for name in json.loads(files.read_bytes(order))]
+    return []
 
 
 # ---- what lies in the folder of a run --------------------------------------------------------------------------------

@@ -100,7 +100,7 @@ class Scores(Stage):
     def _verify(self, look: Look) -> np.ndarray | None:
         """The ids that every filter kept, ``uint64 (n,)``, if all can be read."""
         own = records.read(look.run.scores)
-        old = own.state == "none" and bool(steps_of(look.run))
+        old = look.old and own.state == "none"
         if not old:
             own = look.record(look.run.scores)
         if own.state != "finished":

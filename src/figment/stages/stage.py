@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from figment import records
 from figment.files import leftovers
-from figment.layout import Run
+from figment.layout import Run, Study
 from figment.records import Found
 
 if TYPE_CHECKING:
@@ -91,6 +91,8 @@ class Look:
         run = self.run
         if run.kind == "set":
             return records.read(run.folder.parent.parent).state != "none"
+        if run.kind == "table":
+            return Study(run.folder).table_json.is_file()
         return run.results.is_file() or any(records.read(p).state != "none" for p in (run.folder, run.model))
 
     def name(self, folder: Path) -> str:

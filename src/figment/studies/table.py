@@ -111,7 +111,8 @@ def write_table(page: TablePage, out: Path, todo: Sequence[tuple[Group, int, Rec
     )
     own = [run.resolved, study.table_md, study.table_json, run.report]
     counts = {"runs": len(todo), "results": len(page.cells)}
-    record.finish({path.name: Written.of(files.read_bytes(path)) for path in own}, counts=counts)
+    written = {path.name: Written.of(files.read_bytes(path)) for path in own}
+    record.finish(written, counts=counts, cells=_cell_names(out, todo, page.seeds))
 
 
 def write_page(page: TablePage, out: Path) -> None:
@@ -235,6 +236,12 @@ def _folders(out: Path, number: int, group: Group, seed: int, own: Recipe) -> tu
     """Where a run goes, and where the images are that it shares."""
     study = Study(out)
     return study.cells / folder_name(number, group.name) / f"seed-{seed}", study.sets / images_key(own)
+
+
+def _cell_names(out: Path, todo: Sequence[tuple[Group, int, Recipe]], seeds: int) -> list[str]:
+    """Where the runs of a table lie, for its record: else a lost one could not be missed."""
+    folders = (_folders(out, number // seeds, *one)[0] for number, one in enumerate(todo))
+    return [folder.relative_to(out).as_posix() for folder in folders]
 
 
 # ---- what came of it -------------------------------------------------------------------------------------------------

@@ -49,7 +49,7 @@ def resnet(tmp_path_factory) -> OpenClipEncoder:
 @pytest.fixture(scope="module")
 def open_vit(tmp_path_factory) -> OpenClipEncoder:
     return OpenClipEncoder(
-        str(tiny.open_clip_folder(tmp_path_factory.mktemp("vit") / "vit", "vit", tokenizer=True)), "cpu"
+        str(tiny.open_clip_folder(tmp_path_factory.mktemp("vit") / "vit", "vit", own_tokenizer=True)), "cpu"
     )
 
 

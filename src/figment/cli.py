@@ -186,7 +186,7 @@ def _part(text: str) -> tuple[int, int]:
 
 @app.command()
 def status(folder: Folder) -> None:
-    """Say how far a run is."""
+    """Show how far a run is, and whether it is running."""
     from figment.status import status as status_of
 
     table = Table("stage", "state", "what", box=None, pad_edge=False)
@@ -255,10 +255,10 @@ def export(
     out: Annotated[
         str, typer.Option("--out", metavar="WHERE", help="a new folder; for hub the data set's name, owner/name")
     ],
-    all: Annotated[bool, typer.Option("--all", help="the images that the filters rejected, too")] = False,
+    all: Annotated[bool, typer.Option("--all", help="also the images that the filters rejected")] = False,
     public: Annotated[bool, typer.Option("--public", help="on the hub, for everybody to see")] = False,
 ) -> None:
-    """Write the kept images of a run in a format of others. The same command again finishes what was interrupted."""
+    """Write the kept images of a run in another format. The same command again finishes what was interrupted."""
     from figment.exports.export import export as export_images
     from figment.words import printable
 
@@ -269,7 +269,7 @@ def export(
     if len(done.counts) > 20:
         table.add_row(f"... and {len(done.counts) - 20:,} more classes", "")
     console.print(table)
-    rest = f"; {done.left_out:,} rejected ones left out (--all takes them along)" if done.left_out else ""
+    rest = f"; {done.left_out:,} rejected ones left out (--all includes them)" if done.left_out else ""
     console.print(f"{sum(done.counts.values()):,} images{rest}")
     console.print(f"{'Exported to' if done.written else 'All of it was there already:'} {done.where}", soft_wrap=True)
 
@@ -372,7 +372,8 @@ def _print_results(folder: Path) -> None:
         console.print(table)
     for number in page.also:
         console.print(f"{number.title}: {number.value}", soft_wrap=True)
-    console.print(f"\nVerdict: {page.verdict.word}. {page.verdict.sentence}")
+    sentence = page.verdict.sentence
+    console.print(f"\nVerdict: {page.verdict.word}. {sentence[:1].upper()}{sentence[1:]}")
     for line in (page.verdict.exchange, page.missing.get("exchange", ""), page.missing.get("arms", "")):
         if line:
             console.print(line)

@@ -15,7 +15,7 @@ from figment.errors import FigmentError
 from figment.files import is_remote, read_bytes, write_json
 
 #: Not worth a record: locks, signs of life, what killed writers left, checkpoints, what was set aside, what an upload is made from.
-SCRATCH = re.compile(r"(^|/)(\.lock[^/]*|\.heartbeat|\.[^/]*\.tmp)$|^(set-aside|hub|features/networks)/")
+SCRATCH = re.compile(r"(^|/)(\.lock[^/]*|\.heartbeat|\.[^/]*\.tmp)$|^(set-aside|hub|features/(networks|unfrozen))/")
 OLD_RECIPE = "recipe.yaml"  # what version 0.1 called the resolved recipe; a user's own may be called so
 
 

@@ -36,8 +36,8 @@ def repair(folder: Path | str, *, generator: Generator | None = None, engine: En
     for run in runs:
         if run.is_old:
             raise FigmentError(
-                f"{run.folder} was written by an older figment, and what this one does not know by heart it does not mend. It is read as it"
-                " is; mend it with the figment that wrote it, or run its recipe again in another folder."
+                f"{run.folder} was written by an older figment. It can be read, and it is never changed: mend it"
+                " with the figment that wrote it, or run its recipe again in another folder."
             )
         _check_told(run)
     for run in runs:

@@ -34,6 +34,11 @@ def verify(folder: Path | str, *, fast: bool = False) -> Verification:
     found = Verification(folder)
     if layout.is_images_folder(folder):
         run = Run(folder.parent) if folder.name == "images" else Run(folder)
+        other = records.read(folder)
+        if other.state == "finished" and other.data["kind"] != "images":  # an export, a LoRA, a model ...
+            Look(run, None, found, fast).record(folder)
+            found.checked["."] = f"{len(other.files):,} files of kind {other.data['kind']}"
+            return found
         look = Look(run, _recipe_beside(run), found, fast)
         if look.recipe is not None:
             prompts_of(look)
@@ -106,7 +111,7 @@ def recipe_of(run: Run) -> Recipe:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = "it is not there" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())[:200]
         raise FigmentError(
-            f"{path} cannot be read: {reason}. Without it nobody knows what the run should hold. Put it back: figment run with the first recipe"
+            f"{path} cannot be read: {reason}. It says what the run should hold. Put it back: figment run with the first recipe"
             f" and --out {run.folder} writes it again."
         ) from error
 

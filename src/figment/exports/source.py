@@ -19,11 +19,11 @@ from figment import plain_yaml, records
 from figment.errors import FigmentError
 from figment.images_in import ShardImages, open_shards
 from figment.images_in.verdicts import read_verdicts
-from figment.layout import Run
+from figment.layout import Run, Study, subfolders
 
 EXPORT_VERSION = 1
 SHARD_BYTES = 128 * 2**20  # of images: about what is in memory at a time
-SHARD_PICTURES = 1000
+SHARD_IMAGES = 1000
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Source:
         columns = {name: self.images.column(name) for name in ("prompt", "id", "seed", "group", "init", "digest")}
         if columns["init"] is None:  # images of format 2 and before
             columns["init"] = pa.repeat("", len(self))
-        batches = pa.table(columns).to_batches(max_chunksize=SHARD_PICTURES)
+        batches = pa.table(columns).to_batches(max_chunksize=SHARD_IMAGES)
         for i, row in enumerate(row for batch in batches for row in batch.to_pylist()):
             label = int(self.images.labels[i])
             yield {
@@ -87,7 +87,7 @@ class Source:
         """The images in portions that are written one at a time."""
         portions, start, size = [], 0, 0
         for i, length in enumerate(self.images.shards.lengths[self.images.rows].tolist()):
-            if i - start == SHARD_PICTURES or (i > start and size + length > SHARD_BYTES):
+            if i - start == SHARD_IMAGES or (i > start and size + length > SHARD_BYTES):
                 portions.append(range(start, i))
                 start, size = i, 0
             size += length
@@ -107,11 +107,16 @@ def open_source(folder: Path, rejected: bool = False) -> Source:
     if folder.name == "images" and Run(folder.parent).recipe.is_file():
         folder = folder.parent
     run = Run(folder)
+    if run.kind == "table":
+        raise FigmentError(
+            f"{folder} is a table of runs, each with images of its own choice. Export one of its runs, such as"
+            f" {next((p for c in subfolders(Study(folder).cells) for p in subfolders(c)), folder)}."
+        )
     is_run = run.recipe.is_file() or run.images.is_dir()
     decoded = run.images if is_run else folder
     if records.read(decoded).state not in ("finished", "old"):
         raise FigmentError(
-            f"{folder} holds no finished images. Give the folder of a run, such as runs/demo. How far a run is says: figment status {folder}"
+            f"{folder} holds no finished images. Give the folder of a run, such as runs/demo. To see how far a run is: figment status {folder}"
         )
     if is_run:
         said = read_verdicts(folder)

@@ -21,7 +21,7 @@ def dataset_card(recipe: Any, facts: Mapping[str, Any]) -> str:
         ],
         "task_categories": ["image-classification"],
         "tags": ["synthetic", "figment"],
-        "pretty_name": f"{recipe.name}: generated images",
+        "pretty_name": f"Generated images: {recipe.task.name}",
     }
     # As code, so that no name is taken for HTML or a link.
     names = ", ".join(f"`{n[:60].replace('`', chr(39))}`" for n in task.class_names[:50])
@@ -40,7 +40,7 @@ def dataset_card(recipe: Any, facts: Mapping[str, Any]) -> str:
             f"- Generator: `{made_by.get('model', recipe.generate.kind)}`, licence: {made_by.get('licence') or 'see the model'}",
             f"- Sampler: {made_by.get('sampler', 'its own')}",
             f"- Prompts: {recipe.prompts.kind}, in the column `prompt`",
-            f"- Filters run after generation (verdicts lie beside this folder, in `scores/`): {', '.join(f.kind for f in recipe.filters) or 'none'}",
+            "- Filters run after generation; their verdicts lie in `scores/` of the run, or of each run that uses these images",
             "- Intended use: training and judging image recognisers. Generated images carry the biases and errors of the generator; "
             "test on real ones.",
             "",

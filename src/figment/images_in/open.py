@@ -16,6 +16,7 @@ from figment.images_in.labels import check_range, match_classes
 from figment.images_in.shards import ShardImages, open_shards
 from figment.images_in.table import open_csv, open_metadata
 from figment.images_in.webdataset import open_tars
+from figment.layout import shard_files
 from figment.types import Images
 
 
@@ -49,7 +50,7 @@ def _open(where: Path | str, class_names: Sequence[str]) -> Images:
         )
     if is_saved(path):
         return open_saved(path, class_names)
-    if any(path.glob("*.parquet")):
+    if shard_files(path):
         return _open_labelled_shards(path, class_names)
     if tars := sorted(path.glob("[!.]*.tar")):
         return open_tars(tars, class_names)

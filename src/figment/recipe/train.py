@@ -91,9 +91,8 @@ class ClipHeadSettings(LearnerSettings, MixSettings):
         from figment.learners.clip_head.learner import ClipHeadLearner
 
         templates = given.task.ensemble if self.ensemble else given.task.templates
-        return ClipHeadLearner(
-            given.features(self.encoder), given.task.class_names, templates, self, epoch_images(self.select, given)
-        )
+        features, val = given.features(self.encoder), epoch_images(self.select, given)
+        return ClipHeadLearner(features, given.task.class_names, templates, self, val, given.caches / "unfrozen")
 
 
 class LearnerPlugin(Plugin, LearnerSettings):

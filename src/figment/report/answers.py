@@ -82,7 +82,7 @@ def arms_of(folder: Path, recipe: dict[str, Any], results: dict[str, Result]) ->
     between = [m for m, s in shown.items() if s.shown == "arm" and m not in (UNTRAINED, OWN, REAL_ALL)]
     return [
         *_described_arms(results, [UNTRAINED]),
-        *_studyarms_of(folder),
+        *_arms_of_study(folder),
         *_described_arms(results, between),
         Arm(recipe["name"], _what(recipe), results[OWN], _difference(results, OWN)),
         *_described_arms(results, [REAL_ALL]),
@@ -96,7 +96,7 @@ def _described_arms(results: dict[str, Result], metrics: list[str]) -> list[Arm]
     return [Arm(names.get(r.metric, m.title), _filled(m.what, r), r, _difference(results, r.metric)) for r, m in there]
 
 
-def _studyarms_of(folder: Path) -> list[Arm]:
+def _arms_of_study(folder: Path) -> list[Arm]:
     """The other runs of one study, each its own recipe's classifier."""
     arms = []
     for other in arm_folders(folder):

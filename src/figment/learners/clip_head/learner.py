@@ -108,8 +108,11 @@ class ClipHeadLearner(Learner):
         templates: Sequence[str],
         settings: Settings,
         val: Images | None = None,
+        folder: Path | None = None,
     ) -> None:
-        """``val`` are the images that choose the epoch, where ``settings.select`` wants some."""
+        """``val`` are the images that choose the epoch, where ``settings.select`` wants some; in ``folder`` trainings of an
+        unfrozen encoder keep their state, so that they go on after a kill."""
+        self.folder = folder
         self.features, self.class_names, self.templates, self.val = features, class_names, templates, val
         self.encoder = cast(Towers, features.encoder)
         self.unfrozen, self.wise_ft, self.encoder_name = settings.unfrozen, settings.wise_ft, settings.encoder
@@ -206,6 +209,7 @@ class ClipHeadLearner(Learner):
             real=t.real,
             val=self.val,
             min_steps=FEW_SHOT_STEPS,
+            folder=self.folder,
         )
         if self.wise_ft != 1:
             tuned = wise_ft(*start, tuned, self.wise_ft)

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from figment import records
 from figment.encoders import Features, Towers
 from figment.errors import FigmentError, missing_extra
+from figment.learners.checkpoint import Checkpoint
 from figment.learners.clip_head.augment import random_views, view_seed
 from figment.learners.clip_head.head import Head
 from figment.learners.clip_head.linear import matrix_of, tensors_of
@@ -64,6 +66,7 @@ def tune_unfrozen(
     real: Images | None,
     val: Images | None = None,
     min_steps: int = 0,
+    folder: Path | None = None,
 ) -> UnfrozenTuned:
     """Train copies of ``encoder`` and ``head`` on generated images, real ones, or both; on a CPU a seed decides all.
 
@@ -87,6 +90,8 @@ def tune_unfrozen(
         real: real images, or None.
         val: validation images, and never the test ones: for the history, and for ``select="validation"``.
         min_steps: of mixed training, as `tune_mixed` has it.
+        folder: where the training keeps its state, so that the same call goes on after a kill and ends with the same
+            weights; None keeps nothing.
 
     Raises:
         FigmentError: where there are no images, labels do not fit the head, ``select="validation"`` has nothing to
@@ -106,18 +111,21 @@ def tune_unfrozen(
         terms = [replace(t, targets=t.targets.to(encoder.device)) for t in loss_terms(y, x @ matrix_of(head).T, s)]
         return _Part(_Pixels(encoder, images, crops, seed + offset), terms, s.batch_size)
 
+    of = [None if p is None else [list(p.digests), p.labels.tolist()] for p in (synthetic, real, val)]
+    start = [encoder.fingerprint, {name: value.tolist() for name, value in head.state_dict().items()}]
+    identity = records.fingerprint([start, settings.model_dump(), unfrozen.model_dump(), of, seed])
     with _seeded(seed):
         learner = _Learner(copy.deepcopy(encoder), copy.deepcopy(head), unfrozen)
         made = None if synthetic is None else part(synthetic, settings, 0)
         own = None if real is None else part(real, on_real, 1)
         seen = None if val is None else (_Pixels(encoder, val, None, seed), torch.tensor(val.labels))
         history: list[dict[str, Any]] = []
-        for parts, s, least in _plan(settings, on_real, made, own, min_steps):
-            history += learner.train(parts, s, seed, seen, least)
+        for phase, (parts, s, least) in enumerate(_plan(settings, on_real, made, own, min_steps)):
+            path = None if folder is None else folder / f"{identity}-{phase}.safetensors"
+            checkpoint = None if path is None else Checkpoint(path, f"{identity}-{phase}")
+            history += learner.train(parts, s, seed, seen, least, checkpoint)
     tuned = UnfrozenTuned(*learner.finished(head.linear.weight.device), history, learner.trainable_fraction)
-    of = [None if p is None else [p.digests, p.labels.tolist()] for p in (synthetic, real, val)]
-    start = [encoder.fingerprint, {name: value.tolist() for name, value in head.state_dict().items()}]
-    tuned.encoder.fingerprint = records.fingerprint([start, settings.model_dump(), unfrozen.model_dump(), of, seed])
+    tuned.encoder.fingerprint = identity
     return tuned
 
 
@@ -256,11 +264,12 @@ class _Learner:
         seed: int,
         seen: tuple[_Pixels, Tensor] | None,
         min_steps: int,
+        checkpoint: Checkpoint | None,
     ) -> list[dict[str, Any]]:
         """Train on a batch of each part a step, an epoch being one pass over the first; returns the history."""
         validate = None if seen is None else lambda: self._accuracy(*seen)
         loop = _UnfrozenLoop(self, parts, s, seed, min_steps)
-        return train(loop, select=s.select, validate=validate, description="tune the encoder")
+        return train(loop, select=s.select, validate=validate, checkpoint=checkpoint, description="tune the encoder")
 
     def finished(self, device: torch.device) -> tuple[Towers, Head]:
         """The encoder, with a LoRA merged into its weights, and the head on ``device``; both ready to predict."""

@@ -67,7 +67,9 @@ class NetworkLearner(Learner):
         self.device, self.checkpoint_seconds = device, checkpoint_seconds
         self.start = None if settings.pretrained is None else resolve(settings.pretrained)
         with random_numbers_of(0):  # what cannot be made is said before anything is spent
-            warn_if_tiny(make(settings, len(self.class_names), self.start))
+            network = make(settings, len(self.class_names), self.start)
+        warn_if_tiny(network)
+        self.has_batch_norm = has_batch_norm(network.module)
         origin = "from scratch" if self.start is None else f"pre-trained, from {self.start.name}"
         self.name = f"{settings.architecture}, {origin}"
         chosen = None if val is None else [list(val.digests), val.labels.tolist()]
@@ -87,11 +89,6 @@ class NetworkLearner(Learner):
         batch_size = self._batch_size(sum(map(len, parts)), on)
         with random_numbers_of(seed):
             network = make(s, len(self.class_names), self.start)
-        if batch_size == on.world_size and has_batch_norm(network.module):
-            raise FigmentError(
-                f"{s.architecture} has BatchNorm layers, which cannot normalise a batch of 1 image, and there is 1 for each"
-                f" process ({sum(map(len, parts))} images in all). Give two images or more, or choose an architecture without, such as a ViT."
-            )
         loader = self._loader(parts, batch_size // on.world_size, network.data, seed, on)
         loop = NetworkLoop(network, loader, n_epochs(s.epochs, len(loader), s.min_steps), s, seed, on)
         checkpoint = self._checkpoint(synthetic, real, seed, on)
@@ -108,6 +105,10 @@ class NetworkLearner(Learner):
             "batch_size": batch_size,
         }
         return NetworkModel(replace(network, module=loop.learnt.eval()), self.class_names, history, facts)
+
+    def check(self, synthetic: int, real: int) -> None:
+        """Too few images for a step, and a batch of one image in front of BatchNorm."""
+        self._batch_size(synthetic + real, processes(self.device))
 
     def untrained(self) -> Model | None:
         """None: before training, the classifier is random even where the rest is pre-trained."""
@@ -147,7 +148,13 @@ class NetworkLearner(Learner):
                 f"{n} images are too few: a step takes {share} or more ({on.world_size} processes"
                 f"{', and mixup or cutmix take pairs' if share > on.world_size else ''}). Give more images."
             )
-        return min(s.batch_size, n // share * share)
+        batch_size = min(s.batch_size, n // share * share)
+        if batch_size == on.world_size and self.has_batch_norm:
+            raise FigmentError(
+                f"{s.architecture} has BatchNorm layers, which cannot normalise a batch of 1 image, and there is 1 for each"
+                f" process ({n} images in all). Give two images or more, or choose an architecture without, such as a ViT."
+            )
+        return batch_size
 
     def _loader(self, parts: list[Images], batch_size: int, data: dict, seed: int, on: Processes) -> Loader:
         s = self.settings

@@ -59,6 +59,8 @@ class ImagesStage(Stage):
     # ---- from the disk alone -----------------------------------------------------------------------------------------
 
     def status(self, run: Run) -> list[StageStatus]:
+        if not self.folders(run):
+            return []  # those of another run of the study, which tells of them
         name = self.place(run, run.images)
         if records.read(run.images).state == "none":
             shards = layout.shard_files(run.images)

@@ -30,7 +30,7 @@ FEW_SHOT_SENTENCES = {
     "no evidence": "The test images do not show whether the generated images add to the few real ones: the interval includes zero.",
 }
 NOTHING_TO_COMPARE = (
-    "Trained on the generated images alone, the network is right on {share} of the real test images; guessing would be"
+    "Trained on the generated images alone, the model is right on {share} of the real test images; guessing would be"
     " {chance}. There is nothing to compare that with: it has no classifier before training, and no few_shot images were given."
 )
 UNTRAINED, OWN, REAL_ONLY, REAL_ALL = "top1/zero_shot", "top1/synthetic", "top1/real_only", "top1/real_all"

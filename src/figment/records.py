@@ -293,6 +293,21 @@ def write_beside(path: Path, data: bytes, rows: int | None = None) -> None:
     )
 
 
+def write_answer(path: Path, told: Mapping[str, Any]) -> None:
+    """A file of a cache that is JSON itself: it carries its own checksum."""
+    write_atomic(path, _sealed({"scheme": SCHEME, **told}))
+
+
+def read_answer(path: Path) -> Mapping[str, Any] | None:
+    """What :func:`write_answer` wrote; None for a file that is missing, damaged or of an older version."""
+    try:
+        raw = read_bytes(path)
+        told = json.loads(raw)
+        return told if _is_sealed(told, raw) else None
+    except Exception:  # missing, cut short, or of anybody
+        return None
+
+
 def beside(path: Path) -> Written | None:
     """What was said of a file of a cache when it was written; None where nothing can be told."""
     try:

@@ -15,12 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from figment import files
 from figment.progress import progress
 from figment.prompts.collect import Collected, finish
 from figment.prompts.server import ChatServer, Stopped
 from figment.prompts.words import with_article, without_article
-from figment.records import fingerprint
+from figment.records import fingerprint, read_answer, write_answer
 from figment.task import Task
 from figment.types import Prompt
 
@@ -128,15 +127,16 @@ class Chat:
 
     def _answer(self, body: Mapping[str, Any]) -> dict[str, Any]:
         path = None if self.cache is None else self.cache / f"{fingerprint(body)}.json"
-        if path is not None and path.is_file():
-            return files.read_json(path)["answer"]
+        known = None if path is None else read_answer(path)
+        if known is not None:
+            return known["answer"]
         try:
             answer = self.server.complete(body)
         except Exception:
             self.server.stop.set()
             raise
         if path is not None and captions_in(answer):  # one of no use is asked for again by the next run
-            files.write_json(path, {"request": body, "answer": answer})
+            write_answer(path, {"request": body, "answer": answer})
         return answer
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,16 +63,8 @@ def cached(folder: Path) -> list[Path]:
 def check_cached(path: Path) -> str:
     """What is wrong with a file of a cache; nothing where it is right."""
     if path.suffix == ".json":
-        return "" if _is_answer(path) else "cannot be read"
+        return "" if records.read_answer(path) is not None else "is not the answer that was written"
     told = records.beside(path)
     if told is None:
         return "has nothing beside it that vouches for it"
     return "" if told.is_of(read_bytes(path)) else "is not the file that was written"
-
-
-def _is_answer(path: Path) -> bool:
-    try:
-        json.loads(read_bytes(path))
-    except (OSError, ValueError):
-        return False
-    return True

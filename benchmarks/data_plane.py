@@ -31,7 +31,8 @@ from figment.generate.fill import fill
 from figment.generate.plan import Plan
 from figment.generate.procedural import ProceduralGenerator
 from figment.images_in import ShardImages, open_shards
-from figment.shards import Stage
+from figment.records import Record
+from figment.shards import ShardFolder
 from figment.types import Prompt
 
 CLASSES = [f"class {i}" for i in range(10)]
@@ -48,9 +49,9 @@ def plan_of(n: int) -> Plan:
 
 
 def write_figment(folder: Path, n: int, size: int) -> None:
-    plan = plan_of(n)
+    plan, record = plan_of(n), Record(folder, "images", {}, {})
     with redirect_stdout(io.StringIO()):
-        fill(Stage(folder, plan.n_shards, {}, {}), plan, ProceduralGenerator(height=size, width=size), CLASSES)
+        fill(ShardFolder(record, plan.shard_size), plan, ProceduralGenerator(height=size, width=size), CLASSES)
 
 
 def timed(work: Callable[[], object]) -> float:

@@ -11,7 +11,7 @@ from figment.learners.network.network import NetworkLearner
 from figment.learners.network.small_cnn import SMALL_CNN
 
 NAMES = ["left", "right"]
-QUICK = SMALL_CNN.model_copy(update={"min_steps": 40, "batch_size": 32})
+QUICK = SMALL_CNN.model_copy(update={"min_steps": 40, "batch_size": 16, "warmup": 0.1, "learning_rate": 4e-3})
 
 
 def bars(n: int, noise: float, seed: int) -> MemoryImages:

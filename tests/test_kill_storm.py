@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import random
 import subprocess
@@ -15,8 +14,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from figment import files
+from figment import records
 from figment.generate.procedural import ProceduralGenerator
+from figment.shards import ShardFolder, shards_told
+from folders import rows, shard_files
 from storm import ROWS, SHARDS, make
 
 pytestmark = pytest.mark.slow
@@ -70,7 +71,7 @@ class Storm:
         time.sleep(self.random.uniform(0, 0.3))
 
     def shards(self) -> tuple[Path, int]:
-        return self.folder, len(list(self.folder.glob("*.parquet")))
+        return self.folder, len(shard_files(self.folder))
 
     def look(self) -> None:
         """Start what does not run; check what came to its end."""
@@ -116,24 +117,23 @@ class Storm:
             self.counts["drivers killed between the first and the last shard"] += 0 < whole < SHARDS
             if self.engine == "local":  # Ray ends its own in its own time
                 assert not psutil.wait_procs(workers, timeout=10)[1], "a worker outlived its parent"
-            self.counts["temporary files left"] += len(files.leftovers(self.folder))
+            self.counts["temporary files left"] += len(list(self.folder.rglob(".*.tmp")))
         self.counts[f"{victim}s killed"] += 1
         return True
 
 
 def check(folder: Path, expected: list[dict]) -> None:
-    """Row for row as expected, every file as the marker has it, and nothing else there."""
-    stage = files.read_json(folder / "stage.json")
+    """Row for row as expected, every file as its sidecar and the record have it, and nothing else there."""
     assert rows(folder) == expected
-    names = {path.name for path in folder.iterdir()} - {".lock"}
-    assert names == {*stage["files"], "stage.json"}
-    for name, file in stage["files"].items():
-        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == file["sha256"]
-    assert stage["counts"] == {"attempted": len(expected), "made": len(expected), "failed": {}}
-
-
-def rows(folder: Path) -> list[dict]:
-    return [row for path in sorted(folder.glob("*.parquet")) for row in files.open_parquet(path).read().to_pylist()]
+    found = records.read(folder)
+    images = ShardFolder(found.record, ROWS)
+    sidecars = [images.read_sidecar(i) for i in range(SHARDS)]
+    told = {images.shard(i): sidecar.written for i, sidecar in enumerate(sidecars)}
+    assert all(written.is_of(path.read_bytes()) for path, written in told.items())
+    ours = {*told, *(images.sidecar(i) for i in range(SHARDS)), folder / "stage.json", folder / ".lock"}
+    assert {path for path in folder.rglob("*") if path.is_file()} == ours
+    assert found.data["shards"] == shards_told(sidecars)
+    assert found.data["counts"] == {"attempted": len(expected), "made": len(expected), "failed": {}}
 
 
 @pytest.fixture(scope="module")

@@ -19,67 +19,29 @@ from figment.engines import Local
 from figment.engines import local as local_engine
 from figment.engines.ray import Ray, _share
 from figment.errors import FigmentError
-from figment.generate.fill import generate_images
-from figment.generate.procedural import ProceduralGenerator
+from figment.generate.fill import Work, generate_images
 from figment.images_in import open_images
-from figment.types import Prompt
 from folders import rows, shard_files
+from workers import (
+    NAMES,
+    PROMPTS,
+    Deadly,
+    Elsewhere,
+    Hiccup,
+    Locked,
+    Refusing,
+    Slow,
+    Started,
+    broken_job,
+    die_once,
+    environment,
+    make,
+    stillborn,
+)
 
 pytestmark = pytest.mark.slow
 
 REPO = Path(__file__).parents[2]
-NAMES = ["ankle boot", "bag"]
-PROMPTS = [
-    Prompt(f"{label:03d}-x/{i:05d}", f"text {label} {i}", label, f"g{label}{i}") for label in (0, 1) for i in range(5)
-]
-
-
-class Deadly(ProceduralGenerator):
-    """Kills its process in the middle of a shard, as the system does when memory runs out: once, or (no ``mark``) always."""
-
-    batch_size = 4
-
-    def __init__(self, seed: int, mark: Path | None = None):
-        super().__init__()
-        self.seed, self.mark = seed, mark
-
-    def __call__(self, prompts, seeds, init=None):
-        if self.seed in seeds and (self.mark is None or not self.mark.exists()):
-            if self.mark:
-                self.mark.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().__call__(prompts, seeds)
-
-
-class Refusing(ProceduralGenerator):
-    """Raises what it was given."""
-
-    def __init__(self, error: Exception):
-        super().__init__()
-        self.error = error
-
-    def __call__(self, prompts, seeds, init=None):
-        raise self.error
-
-
-class Locked(ProceduralGenerator):
-    """Cannot travel."""
-
-    def __init__(self):
-        super().__init__()
-        self.lock = threading.Lock()
-
-
-class TwoPartError(Exception):
-    """Cannot be made again from its message alone, as pickle would."""
-
-    def __init__(self, what, where):
-        super().__init__(f"{what} at {where}")
-
-
-def make(folder, engine=None, generator=None, n: int = 40, prompts=PROMPTS):
-    generator = generator or ProceduralGenerator()
-    return generate_images(prompts, generator, folder, NAMES, images_per_class=n, shard_size=16, engine=engine)
 
 
 def seed_in(rows: list[dict], shard: int) -> int:
@@ -129,16 +91,6 @@ def test_two_workers_make_the_rows_of_one_process(engine, tmp_path, expected):
     assert len(made) == 80 and not files.leftovers(tmp_path)
 
 
-class Started(ProceduralGenerator):
-    """Half of it is the image it starts from."""
-
-    def size(self):
-        return self.height, self.width
-
-    def __call__(self, prompts, seeds, init=None):
-        return [image // 2 + own // 2 for image, own in zip(super().__call__(prompts, seeds), init, strict=True)]
-
-
 def test_two_workers_start_from_the_same_real_images(engine, tmp_path):
     for i, tone in enumerate((250, 200, 30, 60, 90)):
         folder = tmp_path / "shots" / NAMES[i > 1]
@@ -178,17 +130,6 @@ def test_a_worker_killed_from_outside_changes_nothing(tmp_path, expected):
     assert done and rows(tmp_path) == expected
 
 
-class Slow(ProceduralGenerator):
-    """Takes its time: ``delay`` seconds for 4 images."""
-
-    batch_size = 4
-    delay = 0.1
-
-    def __call__(self, prompts, seeds, init=None):
-        time.sleep(self.delay)
-        return super().__call__(prompts, seeds)
-
-
 def test_a_diffusion_model_makes_the_same_images_in_two_processes(tmp_path, sd15, engine):
     from figment.generate.diffusers import DiffusersGenerator
 
@@ -202,26 +143,11 @@ def test_a_diffusion_model_makes_the_same_images_in_two_processes(tmp_path, sd15
 
 
 def test_rows_that_failed_are_made_again_by_workers(engine, tmp_path, expected):
-    from figment.generate.fill import Work
-
     make(tmp_path, engine, Hiccup(seed_in(expected, 3)))
     assert sum(bool(row["error"]) for row in rows(tmp_path)) == 1
     make(tmp_path, engine)
     assert rows(tmp_path) == expected
     assert str(Work(3, (8,))) == "shard 3 (1 rows of it)"
-
-
-class Hiccup(ProceduralGenerator):
-    """Fails at one seed."""
-
-    def __init__(self, seed: int):
-        super().__init__()
-        self.seed = seed
-
-    def __call__(self, prompts, seeds, init=None):
-        if self.seed in seeds:
-            raise RuntimeError("hiccup")
-        return super().__call__(prompts, seeds)
 
 
 # ---- errors ----------------------------------------------------------------------------------------------------------
@@ -244,24 +170,10 @@ def test_an_error_for_the_user_arrives_as_it_is(engine, tmp_path):
     assert not workers_left()
 
 
-class Elsewhere(ProceduralGenerator):
-    """Finds in the worker that it cannot work there."""
-
-    def __setstate__(self, state):
-        raise FigmentError("The model is another one here.")
-
-
 def test_a_job_that_cannot_be_loaded_in_a_worker_says_why_at_once(engine, tmp_path, capsys):
     with pytest.raises(FigmentError, match="^The model is another one here[.]$"):
         make(tmp_path, engine, Elsewhere())
     assert "died" not in capsys.readouterr().out
-
-
-def broken_job(piece, advance):
-    advance(3)
-    if piece == "bad":
-        raise TwoPartError("lost", "sea")
-    return piece.upper()
 
 
 def test_any_other_error_arrives_with_its_traceback(engine):
@@ -275,12 +187,6 @@ def test_a_generator_that_cannot_travel_is_said_before_anything_starts(engine, t
     with pytest.raises(FigmentError, match="cannot be sent to another process.*must survive pickle"):
         make(tmp_path, engine, Locked())
     assert not workers_left()
-
-
-def stillborn(pipe):
-    pipe.close()
-    time.sleep(0.1)
-    os._exit(3)
 
 
 def test_workers_that_cannot_start_are_not_started_for_ever(monkeypatch):
@@ -305,19 +211,6 @@ def test_progress_is_the_sum_of_what_jobs_report_also_after_a_death(engine, tmp_
     found = dict(engine(die_once, [str(tmp_path / "mark"), "b", "c"], units.append))
     assert sum(units) == 15
     assert found["b"] == "B"
-
-
-def die_once(piece, advance):
-    advance(2)
-    if "mark" in piece and not Path(piece).exists():
-        Path(piece).touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return broken_job(piece, advance)
-
-
-def environment(piece, advance):
-    time.sleep(0.2)
-    return os.environ.get("CUDA_VISIBLE_DEVICES"), os.environ.get("OMP_NUM_THREADS"), "torch" in sys.modules
 
 
 def test_each_local_worker_has_a_gpu_to_itself_and_computes_as_its_parent_does(monkeypatch):
@@ -361,11 +254,11 @@ def test_workers_write_to_object_storage(engine, s3, expected):
 SCRIPT = """
 import sys
 from pathlib import Path
-sys.path[:0] = [{tests!r}, {tests!r} + "/engines"]
+sys.path.insert(0, {tests!r})
 from figment.engines import Local
 from figment.engines.ray import Ray
 from figment.files import lock
-from test_engines import Slow, make
+from workers import Slow, make
 if __name__ == "__main__":
     with lock(Path(sys.argv[1])):
         make(sys.argv[1], {engine}, Slow())

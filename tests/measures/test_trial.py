@@ -23,8 +23,8 @@ def trial(learner: Means, own=None, remember=None, **more) -> Trial:
     shots = SHOTS if own.few_shot else None
     models = [learner.learn(KEPT, shots, seed) for seed in own.training_seeds]
     hook = {} if remember is None else {"remember": remember}
-    given = {"train": TRAIN, "test": TEST, **more}
-    return Trial(own, learner, models, KEPT, shots=shots, features=lambda name: None, **given, **hook)  # type: ignore[arg-type, return-value]
+    given = {"train": TRAIN, "test": TEST, "facts": models[0].facts, **more}
+    return Trial(own, learner, lambda: models, KEPT, shots=shots, features=lambda name: None, **given, **hook)  # type: ignore[arg-type, return-value]
 
 
 def network(**evaluate):

@@ -78,7 +78,7 @@ def _leftovers(run: Run) -> Iterator[str]:
     folders = [
         run.folder,
         run.prompts,
-        run.images,
+        *layout.image_folders(run.images),
         run.model,
         *run.scores.glob("*"),
         *run.features.glob("*"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,7 +100,7 @@ class Results(Stage):
             found = look.record(run.folder)
             if found.state == "finished":
                 look.checked(run.folder, f"the recipe and {len(found.files) - 1:,} other files")
-            for name in _runs_of(run, found):
+            for name in [] if look.broken(run.folder) else _runs_of(run, found):
                 if not (run.folder / name).is_dir():
                     look.add("missing", run.folder / name, "the whole run is not there", remedy="run")
         for number, line in enumerate(result_lines(run.folder), 1):
@@ -171,9 +170,7 @@ def _runs_of(run: Run, found: Found) -> list[str]:
     order = Study(run.folder).order_of_arms
     if order.relative_to(run.folder).as_posix() not in found.files:
         return list(found.data.get("cells", []))
-    with suppress(OSError, ValueError, TypeError):  # a damaged one is found by its checksum
-        return [f"{order.parent.name}/{name}" for name in json.loads(files.read_bytes(order))]
-    return []
+    return [f"{order.parent.name}/{name}" for name in json.loads(files.read_bytes(order))]
 
 
 # ---- what lies in the folder of a run --------------------------------------------------------------------------------

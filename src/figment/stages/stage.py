@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from figment import records
+from figment import layout, records
 from figment.files import leftovers
 from figment.layout import Run, Study
 from figment.records import Found
@@ -130,7 +130,8 @@ class Look:
             told = name in (self.run.resolved.name, self.run.shared.name)  # what all the rest is mended by
             remedy: Remedy = "" if found.state == "old" else "recipe" if told else "repair"
             self.add("missing" if problem == "is not there" else "broken", folder, f"{name} {problem}", remedy=remedy)
-        old = leftovers(folder)
+        places = layout.image_folders(folder) if folder == self.run.images else [folder]
+        old = [path for place in places for path in leftovers(place)]
         if old:
             self.add("note", folder, f"{len(old)} files of writers that were killed take up room", remedy="repair")
         return found

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from figment import records
 from figment.context import described
 from figment.errors import FigmentError
-from figment.files import is_remote, leftovers, read_bytes, write_atomic
+from figment.files import is_remote, read_bytes, write_atomic
 from figment.generate.card import dataset_card
 from figment.generate.fill import Work, close
 from figment.generate.mend import Mend, Mended
@@ -33,8 +33,6 @@ def repair_images(ctx: Context) -> Iterator[str]:
     found = records.read(folder)
     record = record_of(folder, found) or images_record(ctx)  # nothing may be left that says what it was
     _check_same_recipe(ctx, record)
-    for path in leftovers(folder):
-        path.unlink(missing_ok=True)
     own = grown(plan(ctx, ctx.prompts), found)
     scan = Scan(ShardFolder(record, ctx.recipe.generate.shard_size), own, ctx.task.class_names)
     yield from _set_aside(scan, ctx.run.set_aside / "images")

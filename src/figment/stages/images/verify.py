@@ -49,6 +49,7 @@ def verify_images(look: Look, folder: Path) -> None:
     With ``look.fast`` images are decoded only in files whose checksum is not known or not right. Memory is that of one shard.
     """
     found = look.record(folder)
+    look.known.add(folder / CARD)
     if found.state in ("old", "newer"):
         _verify_old(look, found)
         return
@@ -222,7 +223,7 @@ def _unharmed(data: bytes, file: File, plan: Plan | None, index: int) -> str:
 
 def _verify_old(look: Look, found: Found) -> None:
     """Of version 0.1: the checksums it has are looked at by the record; shards without one are new to nobody."""
-    look.known |= set(layout.shard_files(found.folder)) | {found.folder / CARD}
+    look.known |= set(layout.shard_files(found.folder))
     look.checked(found.folder, f"{len(found.files):,} files of an older figment")
 
 

@@ -88,6 +88,9 @@ class Results(Stage):
         found = records.read(run.folder)
         if found.state == "finished":
             return [StageStatus("results", "done", f"{found.data.get('counts', {}).get('results', 0)} numbers")]
+        if run.is_old and run.kind == "table":
+            done = Study(run.folder).table_json.is_file()
+            return [StageStatus("results", "done" if done else "to do", "of an older figment")]
         if records.read(run.model).state == "old":
             return [StageStatus("results", "done", f"{len(result_lines(run.folder))} lines (of an older figment)")]
         return [StageStatus("results", "to do", "")]
@@ -111,6 +114,9 @@ class Results(Stage):
         run = ctx.run
         if run.kind == "table":
             yield f"the table's own files are written again, from its finished cells, by: figment run {run.folder}"
+            return
+        if not (look.broken(run.folder) or look.broken(run.results)):
+            yield f"an arm is gone; it is run again by: figment run {run.folder}"
             return
         before = records.read(run.folder)
         publish(ctx)

@@ -59,7 +59,9 @@ def verify_images(look: Look, folder: Path) -> None:
     plan = _plan(look, record, found)
     images = ShardFolder(record, record.settings.get("shard_size") or record.settings["generate"]["shard_size"])
     seen, sidecars, size = Seen(), dict[int, Sidecar | None](), 0
-    indices = sorted(images.listing().shards)
+    listing = images.listing()
+    indices = sorted(listing.shards)
+    look.known |= {images.sidecar(i, partial) for i in listing.shards | listing.vouched for partial in (False, True)}
     for path in strangers(images):
         look.add(
             "broken", folder, f"{path.name} is no shard of these images, and would be read as one", remedy="repair"
@@ -68,7 +70,7 @@ def verify_images(look: Look, folder: Path) -> None:
         data = read_bytes(images.shard(index))
         size += len(data)
         sidecars[index] = sidecar = images.read_sidecar(index)
-        look.known |= {images.shard(index), images.sidecar(index), images.sidecar(index, True)}
+        look.known.add(images.shard(index))
         _verify_shard(look, images, index, data, sidecar, found, plan, seen)
     absent = sorted(set(range(_expected(found, plan, indices))) - set(indices))
     if absent:

@@ -139,7 +139,7 @@ def content(folder: Path) -> dict[str, Any]:
 
 def is_near(place: str, name: str) -> bool:
     """Whether a finding at a place may be about a file."""
-    return place == "." or name == place or name.startswith(f"{place}/")
+    return place in (".", name) or name.startswith(f"{place}/") or place.startswith(f"{name}/")
 
 
 # ---- every kind ------------------------------------------------------------------------------------------------------

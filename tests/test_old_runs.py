@@ -13,7 +13,7 @@ import v0_1
 from damage import flip
 from figment.errors import FigmentError
 from figment.exports.export import export
-from figment.images_in import open_kept
+from figment.images_in.verdicts import open_kept
 from figment.recipe import load_recipe
 from figment.repair import repair
 from figment.report.folder import report_of

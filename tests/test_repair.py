@@ -28,6 +28,16 @@ def made(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
+def measured(clip, photos, tmp_path):
+    """A recipe with numbers, and the folder of its run."""
+    for name in damage.NAMES:
+        shutil.copytree(photos / "test" / name.replace(" ", "_"), tmp_path / "test" / name.replace(" ", "_"))
+    recipe = damage.recipe(**{"train.encoder": str(clip), "task.real.test": str(tmp_path / "test")})
+    run_recipe(recipe, tmp_path / "run")
+    return recipe, tmp_path / "run"
+
+
+@pytest.fixture
 def run(made, tmp_path) -> Path:
     return Path(shutil.copytree(made, tmp_path / "run"))
 
@@ -360,30 +370,29 @@ def test_what_follows_the_images_is_made_again_too(tmp_path, clip):
     assert head.read_bytes() == weights and (tmp_path / "results.jsonl").read_bytes() == results
 
 
-def test_numbers_of_earlier_settings_stay_unless_nobody_knows_whether_they_are_right(tmp_path, clip):
-    first = damage.recipe(**{"train.encoder": str(clip)})
-    run_recipe(first, tmp_path)
+def test_numbers_of_earlier_settings_stay_unless_nobody_knows_whether_they_are_right(measured):
+    first, folder = measured
     then = first.changed({"train.epochs": 2})
-    run_recipe(then, tmp_path)
-    path = tmp_path / "results.jsonl"
+    run_recipe(then, folder)
+    path = folder / "results.jsonl"
     both = path.read_text()
     assert len({json.loads(line)["fingerprint"] for line in both.splitlines()}) == 2
     path.write_text(both.replace("0.", "1.", 1))  # of the first run: it still is a line
     damaged = path.read_text()
-    assert verify(tmp_path).findings
-    run_recipe(then, tmp_path)
-    assert verify(tmp_path).ok
-    assert both.endswith(path.read_text()) and (tmp_path / "set-aside" / "results.jsonl").read_text() == damaged
+    assert not verify(folder).ok
+    run_recipe(then, folder)
+    assert verify(folder).ok
+    assert both.endswith(path.read_text()) and (folder / "set-aside" / "results.jsonl").read_text() == damaged
 
 
-def test_the_page_and_the_spreadsheet_are_written_again_without_training(tmp_path, clip, monkeypatch):
-    run_recipe(damage.recipe(**{"train.encoder": str(clip)}), tmp_path)
-    before = {name: (tmp_path / name).read_bytes() for name in ("report.html", "results.csv")}
+def test_the_page_and_the_spreadsheet_are_written_again_without_training(measured, monkeypatch):
+    _, folder = measured
+    before = {name: (folder / name).read_bytes() for name in ("report.html", "results.csv")}
     monkeypatch.setattr(Context, "models", property(lambda self: pytest.fail("trained")))
     for name in before:
-        flip(tmp_path / name, 100)
-    assert repair(tmp_path) == ["results: wrote anew what was not as it was, without measuring"]
-    assert {name: (tmp_path / name).read_bytes() for name in before} == before and verify(tmp_path).ok
+        flip(folder / name, 100)
+    assert repair(folder) == ["results: wrote anew what was not as it was, without measuring"]
+    assert {name: (folder / name).read_bytes() for name in before} == before and verify(folder).ok
 
 
 def test_a_diffusion_pipeline_makes_the_same_images_again(tmp_path, sd15):

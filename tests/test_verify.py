@@ -117,7 +117,7 @@ def positions(path: Path, n: int = 200) -> list[int]:
 def test_a_flipped_bit_anywhere_in_a_shard_is_found(run, fast):
     path = shard(run, 1)
     right = path.read_bytes()
-    for i, position in enumerate(positions(path, 40 if fast else 130)):
+    for i, position in enumerate(positions(path, 40 if fast else 70)):
         flip(path, position, 1 << (i % 8))
         found = verify(run, fast=fast)
         assert [f.shard for f in found.findings if f.severity == "broken"] == [1], position
@@ -315,25 +315,30 @@ def test_a_missing_and_a_damaged_record(run):
 WRONG = [b"", b"{", b"[]", b"3", b"null", b'"text"', b"{}", b'{"scheme": 4}', b"\xff\xfe", b"[" * 100_000]
 
 
-@pytest.mark.parametrize("raw", WRONG, ids=range(len(WRONG)))
-def test_a_record_of_a_wrong_type_empty_or_cut_short_is_a_damaged_one_at_every_stage(whole, tmp_path, raw):
-    paths = [p.relative_to(whole) for p in sorted(whole.rglob("stage.json"))]
+@pytest.mark.slow
+def test_a_record_of_a_wrong_type_empty_or_cut_short_is_a_damaged_one_at_every_stage(finished):
+    paths = sorted(finished.rglob("stage.json"))
     assert len(paths) == 6
-    for path in paths:
-        folder = Path(shutil.copytree(whole, tmp_path / path.as_posix().replace("/", "-")))
-        (folder / path).write_bytes(raw)
-        found = [f for f in verify(folder).findings if f.severity != "note"]
-        assert [(f.severity, f.stage) for f in found] == [("broken", path.parent.as_posix())]
-        assert found[0].text.startswith("stage.json ")
-        assert status(folder)
+    for number, path in enumerate(paths):
+        right = path.read_bytes()
+        for raw in [*WRONG, right[: len(right) // 2]]:
+            path.write_bytes(raw)
+            found = [f for f in verify(finished, fast=True).findings if f.severity != "note"]
+            place = path.parent.relative_to(finished).as_posix()
+            assert [(f.severity, f.stage) for f in found] == [("broken", place)], raw[:20]
+            assert found[0].text.startswith("stage.json ")
+            assert status(finished)
+        path.write_bytes(WRONG[number])
         with contextlib.suppress(FigmentError):  # no other error
-            run_recipe(load_recipe(folder), folder)
+            run_recipe(load_recipe(finished), finished)
+        path.write_bytes(right)
 
 
 def test_a_newer_version_is_said_plainly_and_nothing_else_is(run, monkeypatch):
     monkeypatch.setattr(records, "SCHEME", 5)
     newer = damage.make(run.parent / "newer")
     monkeypatch.undo()
+    (newer / ".lock").unlink()
     before = state(newer)
     assert {f.text.partition(";")[0] for f in verify(newer).findings if f.severity == "broken"} == {
         "was written by a newer figment, in format 5"
@@ -509,6 +514,6 @@ def test_a_retry_that_was_killed_before_its_end_is_recorded_by_the_next_run(tmp_
     old = (tmp_path / "images" / "stage.json").read_bytes()
     make_images(damage.recipe(), tmp_path, generator=Unlucky())
     (tmp_path / "images" / "stage.json").write_bytes(old)  # as if it had been killed just before
-    assert "stage.json counts" in said(tmp_path)
+    assert not verify(tmp_path).ok
     make_images(damage.recipe(), tmp_path, generator=Unlucky())
     assert verify(tmp_path).ok and not verify(tmp_path).findings

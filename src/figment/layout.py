@@ -243,6 +243,14 @@ def runs_of(folder: Path) -> list[Run]:
     return runs
 
 
+def check_not_of_old(run: Run) -> None:
+    """Raise FigmentError where another version of figment wrote the run: nothing is written there, not even a lock."""
+    for folder in (run.folder / "prompts", run.folder / "images", run.model):
+        found = records.read(folder)
+        if found.state in ("old", "newer"):
+            raise FigmentError(f"{folder} {found.problem}")
+
+
 def is_images_folder(folder: Path) -> bool:
     """Whether these are images alone, such as :func:`figment.generate_images` makes them."""
     if Run(folder).recipe.is_file() or (folder / "prompts").is_dir() or (folder / "cells").is_dir():
@@ -263,6 +271,11 @@ def shard_path(folder: Path, index: int) -> Path:
 def sidecar_path(folder: Path, index: int, partial: bool = False) -> Path:
     """What vouches for a shard. ``partial``: it holds failed rows, or fewer than a full one; so a listing tells which to open."""
     return folder / f"{index // A_FOLDER:05d}" / f"{index:07d}{'.partial' if partial else ''}.json"
+
+
+def image_folders(folder: Path) -> list[Path]:
+    """The folder of a set of images, and those below it in which its shards lie."""
+    return [folder, *sorted(folder.glob("[0-9][0-9][0-9][0-9][0-9]"))]
 
 
 def shard_files(folder: Path) -> list[Path]:

@@ -39,6 +39,7 @@ def repair(folder: Path | str, *, generator: Generator | None = None, engine: En
                 f"{run.folder} was written by an older figment. It can be read, and it is never changed: mend it"
                 " with the figment that wrote it, or run its recipe again in another folder."
             )
+        layout.check_not_of_old(run)
         _check_told(run)
     for run in runs:
         with lock(run.folder):
@@ -62,23 +63,20 @@ def _mend(run: Run, generator: Generator | None, engine: Engine | None) -> Itera
     yield from _leftovers(run)
     ctx = Context(recipe_of(run), run, generator=generator, engine=engine)
     look = Look(run, ctx.recipe, Verification(run.folder))
-    reached = True  # a stage that was never begun is left to the next run, and so is all that follows it
     for stage in stages_of(run):
         before = len(look.found.findings)
         stage.verify(look)
         own = [f for f in look.found.findings[before:] if f.severity != "note"]
-        if reached and any(f.remedy == "repair" for f in own):
+        if any(f.remedy in ("repair", "run") for f in own):  # a stage that was never begun is no finding
             yield from stage.repair(ctx, look)
             stage.verify(Look(run, ctx.recipe, Verification(run.folder), memory=look.memory))
-        elif any(f.remedy == "run" for f in own):
-            reached = False
 
 
 def _leftovers(run: Run) -> Iterator[str]:
     folders = [
         run.folder,
         run.prompts,
-        run.images,
+        *layout.image_folders(run.images),
         run.model,
         *run.scores.glob("*"),
         *run.features.glob("*"),

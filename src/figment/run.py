@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from figment import files
+from figment import files, layout
 from figment.context import Context
 from figment.engines import Engine
 from figment.errors import FigmentError
@@ -61,10 +61,10 @@ def run_recipe(
     both are its own by default. Raises FigmentError, before anything is spent where possible.
     """
     run = Run(files.as_path(out), made, root)
+    check_is_for_a_run(recipe, run.folder)
     with ExitStack() as held:
         for folder in dict.fromkeys((run.folder, run.made.folder)):
             held.enter_context(files.lock(folder))
-        check_is_for_a_run(recipe, run.folder)
         ctx = Context(recipe, run, generator=generator, engine=engine, reported=reported)
         _run(ctx, STAGES)
     return Outcome(run.folder, latest_results(run.folder))
@@ -84,8 +84,8 @@ def make_images(
     the folder of the images.
     """
     run = Run(files.as_path(out))
+    check_is_for_a_run(recipe, run.folder)
     with files.lock(run.folder, "" if part is None else f"{part[0]}-of-{part[1]}"):
-        check_is_for_a_run(recipe, run.folder)
         ctx = Context(recipe, run, generator=generator, engine=engine, part=part)
         _run(ctx, tuple(stage for stage in STAGES if stage.name in OF_IMAGES))
     return run.images
@@ -116,3 +116,4 @@ def check_is_for_a_run(recipe: Recipe, out: Path) -> None:
         raise FigmentError(
             f"{out} holds a table of runs, and this recipe is one run. Choose another folder with --out."
         )
+    layout.check_not_of_old(Run(out))

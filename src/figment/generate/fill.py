@@ -20,6 +20,7 @@ from figment.files import as_path, leftovers, write_atomic
 from figment.generate.plan import Plan, ids_by_class
 from figment.generate.real_guidance import crop_to
 from figment.images_in import ShardImages, open_shards
+from figment.layout import image_folders
 from figment.progress import progress
 from figment.records import Record, Written, fingerprint
 from figment.shards import ShardFolder, Sidecar, read_shard, sample_rows, sample_table, shards_told
@@ -103,7 +104,7 @@ def fill(
     if not set(range(plan.n_shards)) <= listing.shards & listing.vouched:
         return  # other parts of a job array are not done
     if part is None:
-        for path in leftovers(images.folder):
+        for path in [path for place in image_folders(images.folder) for path in leftovers(place)]:
             path.unlink(missing_ok=True)
     close(images, known, description or _description(generator), card, **started.record())
 

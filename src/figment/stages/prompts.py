@@ -60,7 +60,7 @@ class Prompts(Stage):
 
     def verify(self, look: Look) -> None:
         for folder in self.folders(look.run):
-            found = look.record(folder)
+            found = look.record(folder, lost=any(look.run.images.glob("*/*")))
             if found.state != "finished" or look.broken(folder):
                 continue
             data = files.read_bytes(folder / shards.ROWS)

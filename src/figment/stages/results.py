@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,6 +88,9 @@ class Results(Stage):
         found = records.read(run.folder)
         if found.state == "finished":
             return [StageStatus("results", "done", f"{found.data.get('counts', {}).get('results', 0)} numbers")]
+        if run.is_old and run.kind == "table":
+            done = Study(run.folder).table_json.is_file()
+            return [StageStatus("results", "done" if done else "to do", "of an older figment")]
         if records.read(run.model).state == "old":
             return [StageStatus("results", "done", f"{len(result_lines(run.folder))} lines (of an older figment)")]
         return [StageStatus("results", "to do", "")]
@@ -101,7 +103,7 @@ class Results(Stage):
             found = look.record(run.folder)
             if found.state == "finished":
                 look.checked(run.folder, f"the recipe and {len(found.files) - 1:,} other files")
-            for name in _runs_of(run, found):
+            for name in [] if look.broken(run.folder) else _runs_of(run, found):
                 if not (run.folder / name).is_dir():
                     look.add("missing", run.folder / name, "the whole run is not there", remedy="run")
         for number, line in enumerate(result_lines(run.folder), 1):
@@ -112,6 +114,9 @@ class Results(Stage):
         run = ctx.run
         if run.kind == "table":
             yield f"the table's own files are written again, from its finished cells, by: figment run {run.folder}"
+            return
+        if not (look.broken(run.folder) or look.broken(run.results)):
+            yield f"an arm is gone; it is run again by: figment run {run.folder}"
             return
         before = records.read(run.folder)
         publish(ctx)
@@ -171,9 +176,7 @@ def _runs_of(run: Run, found: Found) -> list[str]:
     order = Study(run.folder).order_of_arms
     if order.relative_to(run.folder).as_posix() not in found.files:
         return list(found.data.get("cells", []))
-    with suppress(OSError, ValueError, TypeError):  # a damaged one is found by its checksum
-        return [f"{order.parent.name}/{name}" for name in json.loads(files.read_bytes(order))]
-    return []
+    return [f"{order.parent.name}/{name}" for name in json.loads(files.read_bytes(order))]
 
 
 # ---- what lies in the folder of a run --------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from figment import records
+from figment import layout, records
 from figment.files import leftovers
 from figment.layout import Run, Study
 from figment.records import Found
@@ -108,10 +108,10 @@ class Look:
     def checked(self, place: Path, text: str) -> None:
         self.found.checked[self.name(place)] = text
 
-    def record(self, folder: Path) -> Found:
+    def record(self, folder: Path, lost: bool = False) -> Found:
         """The record of a folder; what is wrong with it, and with any file it vouches for, is noted.
 
-        A stage that was never begun is no finding, as after figment generate.
+        A stage that was never begun is no finding, as after figment generate; ``lost`` says that it must have been.
         """
         found = records.read(folder)
         self.known |= {found.folder / records.NAME, *(folder / name for name in found.files)}
@@ -122,7 +122,7 @@ class Look:
         elif found.state == "old":
             self.add("note", folder, found.problem)
         elif found.state == "none" and not self.old:
-            if self.was_whole:
+            if lost or self.was_whole:
                 self.add("missing", folder, f"{records.NAME} is not there, or the whole folder", remedy="repair")
             elif folder != self.run.folder and any(folder.glob("*")):
                 self.add("missing", folder, f"{records.NAME} is not there: this was not finished", remedy="run")
@@ -130,7 +130,8 @@ class Look:
             told = name in (self.run.resolved.name, self.run.shared.name)  # what all the rest is mended by
             remedy: Remedy = "" if found.state == "old" else "recipe" if told else "repair"
             self.add("missing" if problem == "is not there" else "broken", folder, f"{name} {problem}", remedy=remedy)
-        old = leftovers(folder)
+        places = layout.image_folders(folder) if folder == self.run.images else [folder]
+        old = [path for place in places for path in leftovers(place)]
         if old:
             self.add("note", folder, f"{len(old)} files of writers that were killed take up room", remedy="repair")
         return found

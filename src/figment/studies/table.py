@@ -68,6 +68,8 @@ def run_table(recipe: Recipe, out: Path | str, engine: Engine | None = None, com
     out = files.as_path(out)
     table = _table_of(recipe)
     started = time.monotonic()
+    for run in Study(out).runs():
+        layout.check_not_of_old(run)
     with files.lock(out):
         todo = table_runs(recipe)
         _check_folder(out, {images_key(own) for _, _, own in todo})

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, cast
 from figment import records
 from figment.context import described
 from figment.errors import FigmentError
-from figment.files import is_remote, leftovers, read_bytes, write_atomic
+from figment.files import is_remote, read_bytes, write_atomic
 from figment.generate.card import dataset_card
 from figment.generate.fill import Work, close
 from figment.generate.mend import Mend, Mended
 from figment.generate.plan import Plan
-from figment.integrity import record_of, salvage
+from figment.integrity import is_as_we_write, record_of, salvage
 from figment.progress import progress
 from figment.records import Record
-from figment.shards import ShardFolder, Sidecar
+from figment.shards import ShardFolder, Sidecar, shards_told
 from figment.stages.images.verify import check_shard, grown, is_of, strangers
 from figment.stages.plans import images_record, plan, shard_folder
 from figment.stages.stage import Look, Verification
@@ -33,8 +33,6 @@ def repair_images(ctx: Context) -> Iterator[str]:
     found = records.read(folder)
     record = record_of(folder, found) or images_record(ctx)  # nothing may be left that says what it was
     _check_same_recipe(ctx, record)
-    for path in leftovers(folder):
-        path.unlink(missing_ok=True)
     own = grown(plan(ctx, ctx.prompts), found)
     scan = Scan(ShardFolder(record, ctx.recipe.generate.shard_size), own, ctx.task.class_names)
     yield from _set_aside(scan, ctx.run.set_aside / "images")
@@ -67,8 +65,15 @@ class Scan:
         self.lost: dict[int, tuple[int, ...]] = {}  # shards to write, and their rows to make
         self.foreign: list[int] = []
         self.sums: dict[Path, str] = {}  # of the files that are not right
+        self.vouched = self._sidecars_are_right()
         for index in range(plan.n_shards):
             self.look(index)
+
+    def _sidecars_are_right(self) -> bool:
+        """Whether the record has the checksum of the sidecars that are there: then what differs from one is damaged."""
+        there = [self.images.read_sidecar(i) for i in sorted(self.images.listing().vouched)]
+        told = records.read(self.images.folder).data.get("shards")
+        return None not in there and shards_told([s for s in there if s]) == told
 
     def look(self, index: int) -> None:
         path, samples = self.images.shard(index), self.plan.shard(index)
@@ -77,9 +82,11 @@ class Scan:
             return
         data, sidecar = read_bytes(path), self.images.read_sidecar(index)
         file = check_shard(data, self.images, sidecar, index, self.plan, self.class_names)
-        if file.problems and sidecar is not None:  # perhaps it is the sidecar that is wrong
+        if file.problems and sidecar is not None and not self.vouched:  # perhaps it is the sidecar that is wrong
             again = check_shard(data, self.images, None, index, self.plan, self.class_names)
             file, sidecar = (again, None) if not again.problems else (file, sidecar)
+        if not file.problems and sidecar is None and not is_as_we_write(file, data):
+            file.problems.append("holds the right rows, but not in the bytes that would be written here")
         if not file.problems:
             if sidecar is None:
                 self.unvouched.append(index)

@@ -49,6 +49,7 @@ def verify_images(look: Look, folder: Path) -> None:
     With ``look.fast`` images are decoded only in files whose checksum is not known or not right. Memory is that of one shard.
     """
     found = look.record(folder)
+    look.known.add(folder / CARD)
     if found.state in ("old", "newer"):
         _verify_old(look, found)
         return
@@ -58,7 +59,9 @@ def verify_images(look: Look, folder: Path) -> None:
     plan = _plan(look, record, found)
     images = ShardFolder(record, record.settings.get("shard_size") or record.settings["generate"]["shard_size"])
     seen, sidecars, size = Seen(), dict[int, Sidecar | None](), 0
-    indices = sorted(images.listing().shards)
+    listing = images.listing()
+    indices = sorted(listing.shards)
+    look.known |= {images.sidecar(i, partial) for i in listing.shards | listing.vouched for partial in (False, True)}
     for path in strangers(images):
         look.add(
             "broken", folder, f"{path.name} is no shard of these images, and would be read as one", remedy="repair"
@@ -67,7 +70,7 @@ def verify_images(look: Look, folder: Path) -> None:
         data = read_bytes(images.shard(index))
         size += len(data)
         sidecars[index] = sidecar = images.read_sidecar(index)
-        look.known |= {images.shard(index), images.sidecar(index), images.sidecar(index, True)}
+        look.known.add(images.shard(index))
         _verify_shard(look, images, index, data, sidecar, found, plan, seen)
     absent = set(range(_expected(found, plan, indices))) - set(indices)
     _say_absent(look, folder, absent, _told(found, "count"), len(absent) + len(indices), _short(plan, sidecars))
@@ -243,7 +246,7 @@ def _unharmed(data: bytes, file: File, plan: Plan | None, index: int) -> str:
 
 def _verify_old(look: Look, found: Found) -> None:
     """Of version 0.1: the checksums it has are looked at by the record; shards without one are new to nobody."""
-    look.known |= set(layout.shard_files(found.folder)) | {found.folder / CARD}
+    look.known |= set(layout.shard_files(found.folder))
     look.checked(found.folder, f"{len(found.files):,} files of an older figment")
 
 

@@ -17,7 +17,9 @@ import pytest
 import safetensors.torch
 import torch
 
+import figment
 import tiny
+from figment import records
 from figment.engines import Local
 from figment.errors import FigmentError
 from figment.forecast import forecast
@@ -34,7 +36,7 @@ from figment.images_in import open_images
 from figment.recipe import validate
 from figment.repair import repair
 from figment.run import run_recipe
-from figment.status import status as stages_of
+from figment.status import status
 from figment.studies.arms import run_arms
 from figment.types import Prompt
 from figment.verify import verify
@@ -291,7 +293,7 @@ finetune(base, open_images(photos, names), names, settings, folder=Path(folder),
 
 def test_kill_9(sd15, photos, images, tmp_path):
     whole = tune(generator(sd15), images, tmp_path / "whole", steps=60)
-    src = str(Path(__file__).parents[1] / "src")
+    src = str(Path(figment.__file__).parents[1])
     command = [sys.executable, "-c", KILLED, str(sd15), str(photos / "train"), str(tmp_path / "killed")]
     process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": src})
     deadline = time.monotonic() + 120
@@ -314,7 +316,7 @@ def stages_state(adapted: Path, folder: Path) -> str:
     run = adapted.parent / "run"
     (run / "prompts").mkdir(parents=True)
     (run / "finetune").symlink_to(adapted)
-    return next(s.state for s in stages_of(run) if s.name == f"finetune/{folder.name}")
+    return next(s.state for s in status(run) if s.name == f"finetune/{folder.name}")
 
 
 def test_a_damaged_checkpoint_is_as_good_as_none(sd15, images, tmp_path):
@@ -410,17 +412,17 @@ def recipe(sd15: Path, clip: Path, photos: Path, **changes):
 
 def test_a_run_tunes_first(sd15, clip, photos, tmp_path):
     tuning = recipe(sd15, clip, photos, **{"generate.finetune.per_class": True})
-    assert forecast(tuning, tmp_path).tuning_steps == 12
+    assert forecast(tuning, tmp_path).count("steps") == 12
     outcome = run_recipe(tuning, tmp_path / "run")
     assert "top1/synthetic" in outcome.results
-    states = {s.name: s.state for s in stages_of(tmp_path / "run")}
+    states = {s.name: s.state for s in status(tmp_path / "run")}
     assert set(states.values()) == {"done"} and any(name.startswith("finetune/") for name in states)
     folder = next((tmp_path / "run" / "finetune").iterdir())
     stage = json.loads((folder / "stage.json").read_text())
     assert stage["counts"] == {"images": 18, "steps": 12, "loras": 3}
     assert stage["settings"]["finetune"]["template"] == "a picture of {}"
     assert "tuned on real images" in (tmp_path / "run" / "images" / "README.md").read_text()
-    assert forecast(tuning, tmp_path / "run").tuning_steps == 0
+    assert forecast(tuning, tmp_path / "run").count("steps") == 0
     assert verify(tmp_path / "run").ok
 
     before = {
@@ -445,13 +447,25 @@ def test_arms_share_what_was_learned_and_can_be_repaired(sd15, clip, photos, tmp
     study = recipe(sd15, clip, photos).changed({"arms": arms})
     run_arms(study, tmp_path)
     assert len(list(tmp_path.glob("**/" + WEIGHTS))) == len(list((tmp_path / "finetune").glob("*/" + WEIGHTS))) == 1
-    plainly, tuned = (tmp_path / "arms" / name / "images" for name in ("00-as-it-comes", "01-no-filter"))
+    plainly, tuned = tmp_path / "arms" / "00-as-it-comes" / "images", tmp_path / "images"
+    assert not (tmp_path / "arms" / "01-no-filter" / "images").exists()  # it uses the recipe's own
     assert not set(open_images(plainly, NAMES).digests) & set(open_images(tuned, NAMES).digests)
-    (shard,) = tuned.glob("train-*.parquet")
+    (shard,) = tuned.rglob("train-*.parquet")
     before = shard.read_bytes()
     shard.unlink()
     repair(tmp_path)
     assert shard.read_bytes() == before
+
+
+def test_a_lost_loss_curve_is_drawn_again_by_the_same_training(sd15, images, tmp_path):
+    """The record of the LoRA vouches for it."""
+    tuned = tune(generator(sd15), images, tmp_path)
+    folder = tuned.lora.folder
+    before = {name: (folder / name).read_bytes() for name in (WEIGHTS, "loss.json")}
+    assert set(records.read(folder).files) == set(before)
+    (folder / "loss.json").unlink()
+    tune(generator(sd15), images, tmp_path)
+    assert {name: (folder / name).read_bytes() for name in before} == before
 
 
 def test_a_run_without_real_images_is_told_so(sd15, clip, photos, tmp_path):

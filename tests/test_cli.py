@@ -130,9 +130,9 @@ def test_a_run_its_status_its_report_and_its_forecast(recipe, tmp_path):
     path, out = recipe(), tmp_path / "run"
     forecast = figment("run", path, "--out", out, "--dry-run")
     assert forecast.returncode == 0, forecast.stderr
-    assert "3 prompts, 6 images in 1 shards" in forecast.stdout
+    assert "  3 prompts\n  6 images in 1 shards; 0 are there already\n" in forecast.stdout
     assert not out.exists()
-    assert "not the folder of a run" in error_of(figment("status", out))
+    assert "neither the folder of a run nor of images" in error_of(figment("status", out))
     done = figment("run", path, "--out", out)
     assert done.returncode == 0, done.stderr
     assert "Verdict: not measured" in done.stdout

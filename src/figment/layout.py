@@ -143,7 +143,7 @@ class Run:
     def _elsewhere(self, what: str) -> Path:
         try:
             told = json.loads(read_bytes(self.shared))[what]
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return self._root_of_old() if what == "root" else self.folder
         except (ValueError, KeyError, TypeError) as error:
             raise FigmentError(

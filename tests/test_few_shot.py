@@ -148,7 +148,6 @@ def test_the_encoder_can_run_live_and_is_kept(recipe, tmp_path):
     start = open_encoder(recipe().train.encoder)
     image = [np.full((24, 20, 3), 99, np.uint8)]
     assert Path(card.encoder) == tmp_path / "moved" / "model" / "encoder"
-    assert again.fingerprint == card.encoder_fingerprint
     assert not np.allclose(again.images(image), start.images(image), atol=1e-4)
 
 

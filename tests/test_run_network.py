@@ -44,7 +44,10 @@ def trainings():
 def test_from_class_names_to_a_report(recipe, tmp_path):
     own = recipe()
     outcome = run_recipe(own, tmp_path / "run")
-    assert set(outcome.results) == {"top1/synthetic", "top1/real_all"}  # no zero-shot, no gain, no exchange rate unasked
+    assert set(outcome.results) == {
+        "top1/synthetic",
+        "top1/real_all",
+    }  # no zero-shot, no gain, no exchange rate unasked
     assert outcome.results["top1/synthetic"].n == 36 and outcome.verdict == "not compared"
     page = report_of(tmp_path / "run")
     assert [arm.name for arm in page.arms] == [own.name, "all real images"]

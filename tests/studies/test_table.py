@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 import yaml
 
+from counting import counting
 from figment.errors import FigmentError
 from figment.evaluate.accuracy import paired_difference
 from figment.recipe import Recipe, load_recipe, validate
 from figment.recipe.table import Table
+from figment.repair import repair
+from figment.report.folder import report_of
 from figment.run import run_recipe
 from figment.stages.plans import images_key
 from figment.status import status
@@ -83,6 +86,31 @@ def test_cells_are_the_numbers_of_their_runs(recipe, tmp_path):
     assert set(states.values()) == {"done"} and sum(name.startswith("cells/") for name in states) == 8
     assert sum(name.startswith("images/") and name.endswith("/images") for name in states) == 2
     assert "<svg" in (tmp_path / "table" / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_cells_and_sets_are_runs_to_verify_repair_and_report(recipe, tmp_path):
+    table = {"rows": {"CE": {"train.soft_weight": 0.0}}, "columns": {"3": {"train.images_per_class": 3}, "6": {}}}
+    own = recipe({**table, "seeds": 1, "printed": {}})
+    with counting() as spent:
+        first = run_table(own, tmp_path)
+    assert spent.made == 18  # one set of images for both cells
+    (shard,) = tmp_path.glob("images/*/images/*/*.parquet")
+    cells = sorted(tmp_path.glob("cells/*/seed-0"))
+    harmed = [shard, cells[0] / "model" / "head.safetensors", cells[1] / "results.jsonl"]
+    before = [path.read_bytes() for path in harmed]
+    for path in harmed:
+        path.write_bytes(path.read_bytes()[:-9])
+    found = {f.stage for f in verify(tmp_path).findings if f.severity == "broken"}
+    places = {str(path.relative_to(tmp_path)) for path in (shard.parent.parent, cells[0] / "model", cells[1])}
+    assert places <= found
+    repair(tmp_path)
+    assert verify(tmp_path).ok, verify(tmp_path).findings
+    assert [path.read_bytes() for path in harmed[:2]] == before[:2]
+    assert report_of(cells[0]).counts.kept == 18  # a cell has no page of its own, and could have one
+    with counting() as spent:
+        again = run_table(own, tmp_path)
+    assert again.cells == first.cells and not spent.made and not spent.trained
 
 
 @pytest.mark.slow

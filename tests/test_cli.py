@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
+import logging
+import os
+import socket
 import subprocess
 import sys
+import time
 import traceback
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -13,6 +18,8 @@ import pytest
 import yaml
 
 from figment.cli import main
+from figment.errors import FigmentError
+from figment.progress import ConsoleHandler, _PlainConsole
 from figment.recipe import load_recipe
 
 REPO = Path(__file__).parents[1]
@@ -130,9 +137,9 @@ def test_a_run_its_status_its_report_and_its_forecast(recipe, tmp_path):
     path, out = recipe(), tmp_path / "run"
     forecast = figment("run", path, "--out", out, "--dry-run")
     assert forecast.returncode == 0, forecast.stderr
-    assert "3 prompts, 6 images in 1 shards" in forecast.stdout
+    assert "  3 prompts\n  6 images in 1 shards; 0 are there already\n" in forecast.stdout
     assert not out.exists()
-    assert "not the folder of a run" in error_of(figment("status", out))
+    assert "neither the folder of a run nor of images" in error_of(figment("status", out))
     done = figment("run", path, "--out", out)
     assert done.returncode == 0, done.stderr
     assert "Verdict: not measured" in done.stdout
@@ -197,6 +204,77 @@ def test_hostile_names_are_printed_as_they_are(recipe, tmp_path, photos):
     again = figment("report", tmp_path / "run")
     assert "Verdict: " in again.stdout
     assert "36 real test images" in again.stdout
+
+
+def test_what_the_library_logs_is_shown_while_a_command_runs_and_not_after(capsys, monkeypatch, tmp_path):
+    log = logging.getLogger("figment.some.room")
+
+    def logs(path, *_):
+        log.debug("of no interest")
+        log.info("going on from step %d", 12)
+        log.warning("a [red]name[/red] \x1b[31m cannot be read")
+        raise FigmentError("stop")
+
+    monkeypatch.setattr("figment.recipe.load_recipe", logs)
+    said = error_of(figment("run", tmp_path / "r.yaml"))
+    assert said.startswith("Error: stop")
+    said = figment("run", tmp_path / "r.yaml").stdout
+    assert said.splitlines()[:2] == ["  going on from step 12", "  a [red]name[/red] \ufffd[31m cannot be read"]
+    assert "of no interest" not in said
+    log.info("later")
+    assert "later" not in capsys.readouterr().out
+    assert not logging.getLogger("figment").handlers
+
+
+def test_warnings_are_yellow_on_a_terminal(monkeypatch):
+    terminal = _PlainConsole(highlight=False, file=io.StringIO(), force_terminal=True, color_system="standard", width=80)
+    monkeypatch.setattr("figment.progress.console", terminal)
+    for level in (logging.INFO, logging.WARNING):
+        ConsoleHandler().handle(logging.LogRecord("figment", level, "", 0, "%d images", (3,), None))
+    assert terminal.file.getvalue() == "  3 images\n\x1b[33m  3 images\x1b[0m\n"
+
+
+def test_a_recipe_in_its_own_run_folder_is_never_written_to(recipe, tmp_path):
+    """The resolved one has a name of its own; the user's keeps its comments and its variants."""
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    text = recipe().read_text() + "# what I tried before: seed 7\nvariants:\n  other: {seed: 7}  # not yet\n"
+    path = folder / "recipe.yaml"
+    path.write_text(text)
+    assert figment("run", path, "--out", folder).returncode == 0
+    assert path.read_text() == text
+    assert "variants" not in (folder / "resolved.yaml").read_text()
+    done = figment("run", path)  # in its folder now, with nothing left to do
+    assert done.returncode == 0 and f"Report: {folder / 'report.html'}" in done.stdout
+    assert figment("run", folder).returncode == 0
+    (folder / "resolved.yaml").unlink()
+    assert figment("verify", folder).returncode == 1
+    assert "Put it back" in error_of(figment("repair", folder))
+    assert path.read_text() == text
+    assert figment("run", path).returncode == 0 and (folder / "resolved.yaml").is_file()
+    assert path.read_text() == text
+    assert "unknown" in figment("verify", folder).stdout  # it is the user's, and nothing vouches for it
+
+
+@pytest.mark.slow
+def test_status_says_when_and_where_a_killed_run_stopped(recipe, tmp_path):
+    out = tmp_path / "run"
+    assert figment("generate", recipe(), "--out", out).returncode == 0
+    assert "stopped" not in figment("status", out).stdout  # a run that ended well leaves no sign
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    now = time.time()
+    beat = {"stage": "images", "host": socket.gethostname(), "pid": gone.pid, "started": now - 8000, "beat": now - 7300}
+    (out / ".heartbeat").write_text(json.dumps(beat))
+    assert "stopped 2 hours ago, at images" in " ".join(figment("status", out).stdout.split())
+    (out / ".heartbeat").write_text(json.dumps({**beat, "beat": now - 5}))  # just now, and its process is gone
+    assert "stopped 5 seconds ago, at images" in " ".join(figment("status", out).stdout.split())
+    (out / ".heartbeat").write_text(json.dumps({**beat, "beat": now - 5, "pid": os.getpid()}))
+    assert "running: images, for 2 hours" in " ".join(figment("status", out).stdout.split())
+    (out / ".heartbeat").write_text("{")
+    assert figment("status", out).returncode == 0
+    assert figment("run", recipe(), "--out", out).returncode == 0
+    assert not (out / ".heartbeat").exists() and "stopped" not in figment("status", out).stdout
 
 
 @pytest.mark.parametrize("command", ["demo", "init", "run", "status", "report", "doctor"])

@@ -14,6 +14,7 @@ from figment.encoders import Features, open_encoder
 from figment.errors import FigmentError
 from figment.images_in import open_images, open_shards
 from figment.layout import Run, shard_files
+from figment.learners.clip_head.head import Head
 from figment.learners.clip_head.mix import tune_mixed
 from figment.learners.clip_head.settings import MixSettings
 from figment.learners.clip_head.tune import FEW_SHOT_STEPS
@@ -141,11 +142,12 @@ def test_the_encoder_can_run_live_and_is_kept(recipe, tmp_path):
     outcome = run_recipe(recipe(**changes), tmp_path / "run")
     share = outcome.results["top1/synthetic"].details["trainable_fraction"]
     assert 0.3 <= share < 1
-    kept = json.loads((tmp_path / "run" / "model" / "head.json").read_text())["encoder"]
-    again = open_encoder(kept)
+    (tmp_path / "run").rename(tmp_path / "moved")
+    _, card = Head.load(tmp_path / "moved" / "model")
+    again = open_encoder(card.encoder)
     start = open_encoder(recipe().train.encoder)
     image = [np.full((24, 20, 3), 99, np.uint8)]
-    assert Path(kept) == tmp_path / "run" / "model" / "encoder"
+    assert Path(card.encoder) == tmp_path / "moved" / "model" / "encoder"
     assert not np.allclose(again.images(image), start.images(image), atol=1e-4)
 
 
@@ -214,18 +216,23 @@ def test_images_start_from_the_shots_of_their_class(guided, tmp_path):
 
 
 def test_verify_knows_which_images_the_images_started_from(guided, tmp_path):
+    from figment.repair import repair
     from figment.verify import verify
 
     run_recipe(guided(), tmp_path / "run")
     published = tmp_path / "run" / "shots.json"
+    before = published.read_bytes()
     split = json.loads(published.read_text())
     first, second = split["images"][:2]
     first["id"], second["id"] = second["id"], first["id"]
     published.write_text(json.dumps(split))
     found = verify(tmp_path / "run")
     assert not found.ok and "another init than planned" in " ".join(f.text for f in found.findings)
+    assert "shots.json is not the file that stage.json has the checksum of" in " ".join(f.text for f in found.findings)
     published.write_text("no JSON")
-    assert verify(tmp_path / "run").ok
+    assert [f.text.split(" is ")[0] for f in verify(tmp_path / "run").findings] == ["shots.json"]
+    repair(tmp_path / "run")
+    assert published.read_bytes() == before and verify(tmp_path / "run").ok
 
 
 def test_other_shots_are_other_images(guided, tmp_path):

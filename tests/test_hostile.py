@@ -116,7 +116,7 @@ def test_a_run_leaves_broken_photographs_out_counts_and_names_them(tmp_path, cli
     hostile.check_terminal(said)
     assert "6 of the 86 images in task.real.test cannot be read and are left out: " in said and "and 1 more" in said
     assert {outcome.results[name].n for name in ("top1/zero_shot", "top1/synthetic", "top1/real_all")} == {80}
-    unreadable = json.loads((tmp_path / "out" / "model" / "stage.json").read_text())["unreadable"]
+    unreadable = json.loads((tmp_path / "out" / "stage.json").read_text())["unreadable"]
     assert list(unreadable) == ["test"] and unreadable["test"].keys() == {f"cat/{printable(name)}" for name in BROKEN}
     assert any("6 real test images could not be read" in caveat for caveat in report_of(tmp_path / "out").caveats)
     hostile.check_page((tmp_path / "out" / "report.html").read_text())

@@ -158,28 +158,47 @@ def test_validation_images_are_asked_for_before_anything_is_made(models, photos,
     assert not (tmp_path / "images").exists()
 
 
+UNHURRIED = """
+import time
+from figment.generate.procedural import ProceduralGenerator
+
+class Unhurried(ProceduralGenerator):
+    fingerprint, batch_size = "unhurried", 1
+
+    def __call__(self, prompts, seeds, init=None):
+        time.sleep(0.05 * len(prompts))
+        return super().__call__(prompts, seeds)
+"""
+
+
 @pytest.mark.slow
-def test_killed_at_three_moments_it_ends_as_if_it_never_was(models, tmp_path):
-    changes = {"generate.images_per_class": 20, "generate.shard_size": 3, "generate.num_inference_steps": 3}
-    path = tmp_path / "recipe.yaml"
-    path.write_text(recipe(models, None, **changes).to_yaml())
-    command = [sys.executable, "-m", "figment.cli", "run", str(path), "--out", str(tmp_path / "killed")]
+def test_killed_at_three_moments_it_ends_as_if_it_never_was(models, tmp_path, monkeypatch):
+    (tmp_path / "unhurried.py").write_text(UNHURRIED)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
+    own = recipe(models, None, generate={"kind": "unhurried:Unhurried", "images_per_class": 20, "shard_size": 3})
+    path, killed = tmp_path / "recipe.yaml", tmp_path / "killed"
+    path.write_text(own.to_yaml())
+    command = [sys.executable, "-m", "figment.cli", "run", str(path), "--out", str(killed)]
     shards = 14  # 40 images, 3 a shard
     for until in (1, 5, 9):
         process = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )
-        while len(shard_files(tmp_path / "killed" / "images")) < until:
+        while len(shard_files(killed / "images")) < until:
             assert process.poll() is None, "the run ended before it could be killed"
             time.sleep(0.005)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        assert not (tmp_path / "killed" / "images" / "stage.json").exists()
-    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
-    run_recipe(recipe(models, None, **changes), tmp_path / "whole")
-    assert rows(tmp_path / "killed") == rows(tmp_path / "whole")
-    assert len(shard_files(tmp_path / "killed" / "images")) == shards
-    assert json.loads((tmp_path / "killed" / "images" / "stage.json").read_text())["counts"]["attempted"] == 40
+        assert not (killed / "images" / "stage.json").exists()
+        assert any("at images" in row.text and "stopped" in row.text for row in status(killed))
+    run_recipe(own, killed)
+    run_recipe(own, tmp_path / "whole")
+    assert rows(killed) == rows(tmp_path / "whole")
+    assert len(shard_files(killed / "images")) == shards
+    assert json.loads((killed / "images" / "stage.json").read_text())["counts"]["attempted"] == 40
+    heads = [(folder / "model" / "head.safetensors").read_bytes() for folder in (killed, tmp_path / "whole")]
+    assert heads[0] == heads[1]
 
 
 # ---- what must not be found out after hours ---------------------------------------------------------------------------
@@ -225,7 +244,7 @@ def test_a_second_call_makes_and_trains_nothing(models, photos, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_that_stopped_while_training_trains_again(models, photos, tmp_path, monkeypatch):
+def test_a_run_that_stopped_while_measuring_is_not_finished_and_measures_again(models, photos, tmp_path, monkeypatch):
     import figment.stages.results
 
     def stop(*_):

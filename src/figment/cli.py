@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import shlex
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from figment.errors import FigmentError, nearest
-from figment.progress import console
+from figment.progress import ConsoleHandler, console
 from figment.words import printable
 
 if TYPE_CHECKING:
@@ -400,7 +402,8 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):  # not every terminal has every character of a class name
             stream.reconfigure(errors="backslashreplace")
     try:
-        _call_app()
+        with _logged():
+            _call_app()
     except OSError as error:  # the system's refusal of something nobody foresaw, such as a full disk behind stdout
         where = "" if error.filename is None else f" ({printable(str(error.filename))[:300]})"
         with suppress(OSError):
@@ -409,6 +412,20 @@ def main() -> None:
             with suppress(OSError, ValueError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(2)
+
+
+@contextmanager
+def _logged() -> Iterator[None]:
+    """The terminal shows what the library logs."""
+    logger, handler = logging.getLogger("figment"), ConsoleHandler(logging.INFO)
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(min(logging.INFO, level or logging.INFO))
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 def _call_app() -> None:

@@ -12,10 +12,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from figment.errors import FigmentError
 from figment.files import read_bytes, write_atomic
 
 BEAT = 20.0  # seconds
 DEAD = 4 * BEAT  # without a beat
+CHECK = "check"  # the stage before anything is made
 
 
 @dataclass
@@ -39,7 +41,7 @@ class Heartbeat:
 
 @contextmanager
 def heartbeat(path: Path) -> Iterator[Heartbeat]:
-    """Beat until the block ends. One that ends with an error stays, and tells when that was."""
+    """Beat until the block ends. One that ends with an error stays, and tells when that was; one that was refused does not."""
     own, started, ended = Heartbeat(path), time.time(), threading.Event()
 
     def beat() -> None:
@@ -53,10 +55,20 @@ def heartbeat(path: Path) -> Iterator[Heartbeat]:
         yield own
         ended.set()
         thread.join()
-        with suppress(Exception):
-            path.unlink(missing_ok=True)
+        _remove(path)
+    except FigmentError:
+        if own.stage == CHECK:  # nothing was begun, so the folder is left as it was
+            ended.set()
+            thread.join()
+            _remove(path)
+        raise
     finally:
         ended.set()
+
+
+def _remove(path: Path) -> None:
+    with suppress(Exception):
+        path.unlink(missing_ok=True)
 
 
 def told(path: Path) -> str:

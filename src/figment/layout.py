@@ -73,8 +73,8 @@ class Run:
     @property
     def recipe(self) -> Path:
         """The resolved recipe. The user's own is never written to, so this has a name of its own."""
-        own = self.folder / "resolved.yaml"
-        return own if own.is_file() or not (self.folder / OLD_RECIPE).is_file() else self.folder / OLD_RECIPE
+        of_old = self.folder / OLD_RECIPE
+        return of_old if not self.resolved.is_file() and of_old.is_file() and self.is_old else self.resolved
 
     @property
     def resolved(self) -> Path:
@@ -148,7 +148,7 @@ class Run:
     def _elsewhere(self, what: str) -> Path:
         try:
             return joined(self.folder, json.loads(read_bytes(self.shared))[what])
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return self._root_above() if what == "root" else self.folder
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise FigmentError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,17 @@ class _PlainConsole(Console):
 
 #: Class names and paths are printed, so nothing printed is read as markup.
 console = _PlainConsole(highlight=False, markup=False, emoji=False)
+
+
+class ConsoleHandler(logging.Handler):
+    """Shows what the library logs as the command line shows the rest: indented below what is being done, warnings in yellow."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            style = "yellow" if record.levelno >= logging.WARNING else None
+            console.print(f"  {record.getMessage()}", style=style, soft_wrap=True)
+        except Exception:
+            self.handleError(record)
 
 
 class _Rate(ProgressColumn):

@@ -11,7 +11,7 @@ from figment.context import Context
 from figment.engines import Engine
 from figment.errors import FigmentError
 from figment.evaluate.accuracy import verdict
-from figment.heartbeat import heartbeat
+from figment.heartbeat import CHECK, heartbeat
 from figment.layout import Run, Study
 from figment.recipe import Recipe
 from figment.report.results import latest_results
@@ -93,7 +93,7 @@ def make_images(
 
 def _run(ctx: Context, stages: tuple[Stage, ...]) -> None:
     with heartbeat(ctx.run.heartbeat) as alive:
-        alive.stage = "check"
+        alive.stage = CHECK
         if len(stages) == len(STAGES):
             ctx.check()
         for stage in stages:

@@ -55,7 +55,7 @@ def as_network(run, tmp_path):
         (folder / "resolved.yaml").write_text(yaml.safe_dump(recipe))
         found = records.read(folder / "model")
         facts = {key: found.data[key] for key in ("seconds", "peak_memory_mb", "versions")}
-        found.record.finish({}, learner="network", counts={"kept": 12}, **facts)
+        found.record.finish({}, learner="resnet18, from scratch", counts={"kept": 12}, **facts)
         lines = [
             line for line in (run / "results.jsonl").read_text().splitlines() if json.loads(line)["metric"] in metrics
         ]
@@ -77,8 +77,8 @@ def test_a_run_that_has_nothing_to_compare_with_says_how_often_it_is_right(as_ne
     assert all(arm.difference is None for arm in report.arms)
     assert [row.title for row in report.also] == ["Fréchet distance"]
     assert (
-        report.models[1].name == "network resnet18"
-        and dict(report.question)["Classifier"] == "network resnet18, 2 seeds"
+        report.models[1].name == "resnet18, from scratch"
+        and dict(report.question)["Classifier"] == "resnet18, from scratch, 2 seeds"
     )
     page = render(report)
     assert Page(page).count("section", class_="verdict not-compared") == 1  # and every tag is closed

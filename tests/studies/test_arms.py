@@ -103,9 +103,7 @@ def test_arms_of_other_numbers_of_images_share_one_set_that_grows(recipe, tmp_pa
     for name, folder, n in (("two", "arms/00-two", 6), ("six", "arms/01-six", 18), ("main", "", 12)):
         page = report_of(tmp_path / "run" / folder)
         assert (page.counts.attempted, page.counts.kept) == (n, n), name
-        alone = run_recipe(
-            without_arms(own).changed({"generate.images_per_class": n // 3}), tmp_path / f"alone-{name}"
-        )
+        alone = run_recipe(without_arms(own).changed({"generate.images_per_class": n // 3}), tmp_path / f"alone-{name}")
         assert alone.results["top1/synthetic"].value == outcomes[name].results["top1/synthetic"].value
     found = verify(tmp_path / "run")
     assert found.ok, found.findings

@@ -12,10 +12,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from figment.generate.real_guidance_settings import RealGuidanceSettings
+from figment.generate.real_guidance_settings import RealGuidanceSettings, t_star_of_shots
 
-#: The paper's t*, of 100 respaced steps of GLIDE's cosine schedule, by the number of shots.
-T_STAR = {16: 15, 8: 20, 4: 35, 2: 40, 1: 50}
 GLIDE_STEPS = 1000
 
 
@@ -29,15 +27,6 @@ def glide_alpha_bars() -> np.ndarray:
 def alpha_bar_of_t_star(t_star: int) -> float:
     """Alpha-bar at the paper's t*, in [1, 100]: the noise is that of respaced step t* - 1."""
     return float(glide_alpha_bars()[round((t_star - 1) * (GLIDE_STEPS - 1) / 99)])
-
-
-def t_star_of_shots(shots: int) -> int:
-    """The paper's t* for so many shots a class: the more there are, the closer to them it stays.
-
-    Between the five published numbers of shots, t* is interpolated over log2(shots); beyond them the nearest is taken.
-    """
-    known = sorted(T_STAR)
-    return round(float(np.interp(np.log2(max(shots, 1)), np.log2(known), [T_STAR[k] for k in known])))
 
 
 def alpha_bar_of_shots(shots: int) -> float:

@@ -45,7 +45,8 @@ KEPT_TILES, REJECTED_TILES = 80, 40
 def report_of(folder: Path) -> Report:
     """Read a run folder. Raises FigmentError where it holds no finished run."""
     run = Run(folder)
-    if records.read(run.model).state not in ("finished", "old") or not run.recipe.is_file():
+    finished = records.read(folder).state == "finished" or records.read(run.model).state == "old"
+    if not finished or not run.recipe.is_file():
         raise FigmentError(
             f"{folder} holds no finished run. See how far it is with: figment status {folder}. Run its recipe again to finish it."
         )
@@ -236,11 +237,10 @@ def _provenance(folder: Path) -> list[tuple[str, str]]:
 
 
 def _classifier(folder: Path, recipe: dict[str, Any]) -> str:
-    """What learnt, and on top of what: ``CLIP head on starter/clip``."""
+    """What learnt, and on top of what: ``CLIP head on starter/clip``, ``resnet18, from scratch``."""
     learner = records.finished(Run(folder).model).get("learner", "CLIP head")
-    train = recipe["train"]
-    of = train.get("encoder") or train.get("architecture")
-    return f"{learner} on {of}" if train.get("encoder") else f"{learner} {of}" if of else learner
+    encoder = recipe["train"].get("encoder")
+    return f"{learner} on {encoder}" if encoder else learner
 
 
 def _models(folder: Path, recipe: dict[str, Any]) -> list[Model]:

@@ -21,6 +21,7 @@ from figment.files import write_atomic, write_json
 from figment.types import Encoder
 
 HEAD_FILES = ("head.json", "head.safetensors")
+ENCODER = "encoder"  # the folder beside them with the encoder that was trained too; its card says so, wherever it lies
 ROWS_AT_ONCE = 65_536  # in `predict`: bounds the memory of a large feature set
 
 
@@ -30,7 +31,7 @@ class HeadCard:
 
     class_names: tuple[str, ...]
     templates: tuple[str, ...]
-    encoder: str  # name or path
+    encoder: str  # name or path; on disk ENCODER for the one beside it
     encoder_fingerprint: str
 
 
@@ -90,6 +91,8 @@ class Head(nn.Module):
         """The head and the card that `save` wrote. Raises FigmentError where one is missing, broken or of another."""
         try:
             about: dict[str, Any] = json.loads((folder / "head.json").read_text(encoding="utf-8"))
+            if about["encoder"] == ENCODER:
+                about["encoder"] = str(folder / ENCODER)
             card = HeadCard(**about | {key: tuple(about[key]) for key in ("class_names", "templates")})
             state = load_file(folder / "head.safetensors")
             head = cls(n_features=state["linear.weight"].shape[1], n_classes=len(card.class_names))

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from figment import records
 from figment.encoders import Features, Towers
 from figment.errors import FigmentError
-from figment.learners.clip_head.head import Head, HeadCard, zero_shot_head
+from figment.learners.clip_head.head import ENCODER, Head, HeadCard, zero_shot_head
 from figment.learners.clip_head.mix import tune_mixed_many
 from figment.learners.clip_head.settings import MixSettings, UnfrozenSettings
 from figment.learners.clip_head.tune import FEW_SHOT_STEPS, Chosen, Tuned, few_shot, tune_many
@@ -84,11 +84,9 @@ class ClipHeadModel:
 
     def save(self, folder: Path) -> None:
         """``head.safetensors`` and ``head.json``, and ``encoder/`` where the encoder was trained too."""
-        card = self.card
         if self.tuned_encoder is not None:
-            self.tuned_encoder.save(folder / "encoder")
-            card = HeadCard(card.class_names, card.templates, str(folder / "encoder"), card.encoder_fingerprint)
-        self.head.save(folder, card)
+            self.tuned_encoder.save(folder / ENCODER)
+        self.head.save(folder, self.card)
 
 
 class ClipHeadLearner(Learner):
@@ -214,7 +212,7 @@ class ClipHeadLearner(Learner):
         if self.wise_ft != 1:
             tuned = wise_ft(*start, tuned, self.wise_ft)
         names = tuple(self.class_names), tuple(self.templates)
-        card = HeadCard(*names, "encoder", tuned.encoder.fingerprint)
+        card = HeadCard(*names, ENCODER, tuned.encoder.fingerprint)
         facts = {"trainable_fraction": tuned.trainable_fraction}
         own = UnitFeatures(Features(tuned.encoder))
         return ClipHeadModel(own, tuned.head, card, tuned.history, facts, tuned.encoder)

@@ -1,0 +1,98 @@
+"""A recipe that trains a network: no untrained classifier, no features of a CLIP, and a report that makes sense."""
+
+from __future__ import annotations
+
+import json
+from unittest.mock import patch
+
+import pytest
+
+from figment.errors import FigmentError
+from figment.learners.network.network import NetworkLearner
+from figment.recipe import Recipe, validate
+from figment.report.folder import report_of
+from figment.run import run_recipe
+from figment.status import status
+from figment.verify import verify
+
+pytestmark = pytest.mark.slow
+
+NAMES = ["red thing", "green thing", "blue thing"]
+
+
+@pytest.fixture
+def recipe(photos):
+    def make(architecture: str = "small_cnn", **changes) -> Recipe:
+        data = {
+            "task": {"class_names": NAMES, "real": {split: str(photos / split) for split in ("train", "test")}},
+            "prompts": {"kind": "templates"},
+            "generate": {"kind": "procedural", "images_per_class": 6, "height": 24, "width": 20},
+            "filters": [{"kind": "blank"}],
+            "train": {"kind": "network", "architecture": architecture, "image_size": 32, "epochs": 1, "batch_size": 8},
+            "evaluate": {"real_all": True},
+        }
+        return validate(data, "test").changed({"train.seeds": 2, **changes})
+
+    return make
+
+
+def trainings():
+    """How many trainings begin, counted."""
+    return patch.object(NetworkLearner, "learn", autospec=True, side_effect=NetworkLearner.learn)
+
+
+def test_from_class_names_to_a_report(recipe, tmp_path):
+    own = recipe()
+    outcome = run_recipe(own, tmp_path / "run")
+    assert set(outcome.results) == {
+        "top1/synthetic",
+        "top1/real_all",
+    }  # no zero-shot, no gain, no exchange rate unasked
+    assert outcome.results["top1/synthetic"].n == 36 and outcome.verdict == "not compared"
+    page = report_of(tmp_path / "run")
+    assert [arm.name for arm in page.arms] == [own.name, "all real images"]
+    text = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "Not compared" in text and "zero-shot" not in text.lower() and "CLIP head" not in text
+    assert dict(page.question)["Classifier"] == "small_cnn, from scratch, 2 seeds"
+    found = verify(tmp_path / "run")
+    assert found.ok, found.findings
+    assert {row.state for row in status(tmp_path / "run")} == {"done"}
+    with trainings() as begun:
+        again = run_recipe(own, tmp_path / "run")
+    assert again.results == outcome.results and not begun.called
+
+
+def test_any_architecture_of_timm(recipe, tmp_path):
+    own = recipe("resnet18", **{"train.seeds": 1, "evaluate.real_all": False, "generate.images_per_class": 3})
+    outcome = run_recipe(own, tmp_path)
+    assert set(outcome.results) == {"top1/synthetic"} and outcome.verdict == "not compared"
+    assert dict(report_of(tmp_path).question)["Classifier"] == "resnet18, from scratch, 1 seeds"
+
+
+def test_with_few_real_images_it_is_judged_over_those_alone(recipe, tmp_path):
+    outcome = run_recipe(recipe(few_shot={"shots": 4}, **{"evaluate.real_all": False}), tmp_path / "run")
+    assert set(outcome.results) == {"top1/synthetic", "top1/real_only", "gain/over_real_only"}
+    assert outcome.verdict in ("helps", "hurts", "no evidence")
+    assert report_of(tmp_path / "run").baseline == "real images alone"
+
+
+def test_lost_numbers_are_worked_out_again_without_training(recipe, tmp_path):
+    own = recipe()
+    outcome = run_recipe(own, tmp_path / "run")
+    model = {p: p.read_bytes() for p in (tmp_path / "run" / "model").iterdir()}
+    for lost in (["results.jsonl"], ["predictions.parquet", "results.csv"]):
+        for name in lost:
+            (tmp_path / "run" / name).unlink()
+        with trainings() as begun:
+            again = run_recipe(own, tmp_path / "run")
+        assert again.results == outcome.results and not begun.called
+        assert all((tmp_path / "run" / name).is_file() for name in lost)
+    assert {p: p.read_bytes() for p in (tmp_path / "run" / "model").iterdir()} == model
+    assert json.loads((tmp_path / "run" / "model" / "stage.json").read_text())["learner"] == "small_cnn, from scratch"
+
+
+def test_what_needs_a_clip_is_refused_before_anything_is_made(recipe, tmp_path):
+    own = recipe(few_shot={"shots": 2}, **{"evaluate.baselines": ["tip_adapter"]})
+    with pytest.raises(FigmentError, match=r"tip_adapter.*train\.kind: clip_head|baselines"):
+        run_recipe(own, tmp_path / "run")
+    assert not (tmp_path / "run" / "images").exists()

@@ -227,7 +227,9 @@ def test_what_the_library_logs_is_shown_while_a_command_runs_and_not_after(capsy
 
 
 def test_warnings_are_yellow_on_a_terminal(monkeypatch):
-    terminal = _PlainConsole(highlight=False, file=io.StringIO(), force_terminal=True, color_system="standard", width=80)
+    terminal = _PlainConsole(
+        highlight=False, file=io.StringIO(), force_terminal=True, color_system="standard", width=80
+    )
     monkeypatch.setattr("figment.progress.console", terminal)
     for level in (logging.INFO, logging.WARNING):
         ConsoleHandler().handle(logging.LogRecord("figment", level, "", 0, "%d images", (3,), None))

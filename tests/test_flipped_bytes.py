@@ -209,9 +209,26 @@ def test_every_kind_of_file_that_is_lost_is_made_again(made):
 
 
 FOLDERS = {
-    "run": ["prompts", "images", "images/00000", "scores", "scores/0-blank", "model", "arms/00-ce/scores", "arms/00-ce/model", "arms/00-ce", "arms"],
+    "run": [
+        "prompts",
+        "images",
+        "images/00000",
+        "scores",
+        "scores/0-blank",
+        "model",
+        "arms/00-ce/scores",
+        "arms/00-ce/model",
+        "arms/00-ce",
+        "arms",
+    ],
     "fine-tuned run": ["finetune"],
-    "table": ["cells/00-ce-2/seed-0/scores", "cells/00-ce-2/seed-0/model", "cells/00-ce-2/seed-0", "cells/00-ce-2", "images"],
+    "table": [
+        "cells/00-ce-2/seed-0/scores",
+        "cells/00-ce-2/seed-0/model",
+        "cells/00-ce-2/seed-0",
+        "cells/00-ce-2",
+        "images",
+    ],
 }
 
 

@@ -14,12 +14,12 @@ from damage import flip
 from figment.errors import FigmentError
 from figment.exports.export import export
 from figment.images_in.verdicts import open_kept
+from figment.layout import Run
 from figment.recipe import load_recipe
 from figment.repair import repair
 from figment.report.folder import report_of
 from figment.run import make_images, run_recipe
 from figment.stages.report import write_report
-from figment.layout import Run
 from figment.status import status
 from figment.studies.arms import run_arms
 from figment.studies.table import read_table, run_table, write_page

@@ -72,7 +72,9 @@ def told(run: Path) -> dict:
 
 
 def test_a_clean_run_is_left_alone(run):
-    before = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in run.rglob("*") if p.is_file() and not p.name.startswith(".")}
+    before = {
+        p: (p.stat().st_mtime_ns, p.read_bytes()) for p in run.rglob("*") if p.is_file() and not p.name.startswith(".")
+    }
     assert repair(run) == []
     assert {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in before} == before
 
@@ -208,7 +210,9 @@ def test_leftovers_are_removed(run, made):
 # ---- stage.json, the card, the prompts -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("edit", [{"counts": {}}, {"files": {}}, {"fingerprint": "0"}, {"scheme": 1}, {"shards": 9}, None])
+@pytest.mark.parametrize(
+    "edit", [{"counts": {}}, {"files": {}}, {"fingerprint": "0"}, {"scheme": 1}, {"shards": 9}, None]
+)
 def test_a_damaged_record_is_written_anew(run, made, edit):
     path = run / "images" / "stage.json"
     if edit is None:

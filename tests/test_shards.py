@@ -24,7 +24,9 @@ from figment.types import Prompt, Sample, Verdict
 SETTINGS = {"generate": {"guidance_scale": 2.0, "height": None, "templates": ["a {}"]}, "seed": 0}
 
 
-def record(folder: Path, inputs: Mapping[str, str] = MappingProxyType({"prompts": "abc"}), seed: int = 0, **generate) -> Record:
+def record(
+    folder: Path, inputs: Mapping[str, str] = MappingProxyType({"prompts": "abc"}), seed: int = 0, **generate
+) -> Record:
     settings = {"generate": {**SETTINGS["generate"], **generate}, "seed": seed}
     return Record(folder, "images", settings, inputs)
 

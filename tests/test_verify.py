@@ -16,9 +16,9 @@ import damage
 from damage import flip, shard, sidecar
 from figment import files, layout, records, shards
 from figment.errors import FigmentError
+from figment.exports.export import export
 from figment.generate.fill import generate_images
 from figment.generate.procedural import ProceduralGenerator
-from figment.exports.export import export
 from figment.images_in import open_shards
 from figment.recipe import load_recipe
 from figment.repair import repair
@@ -449,7 +449,14 @@ def test_verdicts_on_other_images(finished):
 
 # ---- what nobody knows -----------------------------------------------------------------------------------------------
 
-UNKNOWN = ["notes.txt", "images/stray.txt", "model/mine.bin", "scores/0-blank/mine.json", "prompts/more.txt", "mine/own.md"]
+UNKNOWN = [
+    "notes.txt",
+    "images/stray.txt",
+    "model/mine.bin",
+    "scores/0-blank/mine.json",
+    "prompts/more.txt",
+    "mine/own.md",
+]
 
 
 def test_what_no_record_vouches_for_is_named_and_left_alone_by_every_verb(finished, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,3 +94,17 @@ def s3(s3_server: str) -> str:
     bucket = f"bucket-{next(BUCKETS)}"
     s3fs.S3FileSystem().mkdir(bucket)
     return f"s3://{bucket}"
+
+
+@pytest.fixture(autouse=True)
+def _shown() -> Iterator[None]:
+    """What the library logs is printed as the command line prints it, where ``capsys`` finds it."""
+    from figment.progress import ConsoleHandler
+
+    logger, handler = logging.getLogger("figment"), ConsoleHandler(logging.INFO)
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    yield
+    logger.removeHandler(handler)
+    logger.setLevel(level)

@@ -208,6 +208,7 @@ def test_hostile_names_are_printed_as_they_are(recipe, tmp_path, photos):
 
 def test_what_the_library_logs_is_shown_while_a_command_runs_and_not_after(capsys, monkeypatch, tmp_path):
     log = logging.getLogger("figment.some.room")
+    monkeypatch.setattr(logging.getLogger("figment"), "handlers", [])
 
     def logs(path, *_):
         log.debug("of no interest")

@@ -418,6 +418,9 @@ def main() -> None:
 def _logged() -> Iterator[None]:
     """The terminal shows what the library logs."""
     logger, handler = logging.getLogger("figment"), ConsoleHandler(logging.INFO)
+    if any(isinstance(other, ConsoleHandler) for other in logger.handlers):
+        yield  # whoever calls the command line from Python shows it already
+        return
     level = logger.level
     logger.addHandler(handler)
     logger.setLevel(min(logging.INFO, level or logging.INFO))

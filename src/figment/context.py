@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -20,13 +21,14 @@ from figment.images_in.shards import open_run_images
 from figment.images_in.unreadable import check_enough_is_left, named
 from figment.layout import Run
 from figment.learners.clip_head.baselines import baseline
-from figment.progress import console
 from figment.recipe import Recipe
 from figment.shards import prompts_in
 from figment.shots import draw_shots, read_split
 from figment.task import Task, real_folder
 from figment.types import Encoder, Filter, Generator, Images, Learner, Model, Prompt, Training, Writer
 from figment.words import printable
+
+log = logging.getLogger(__name__)
 
 
 class Context:
@@ -131,11 +133,9 @@ class Context:
             where = f"task.real.{split}"
             check_enough_is_left(unreadable, given.labels, images.labels, self.task.class_names, where)
             self.unreadable[split] = {printable(name): reason for name, reason in unreadable.items()}
-            console.print(
-                f"  {len(unreadable):,} of the {len(given):,} images in {where} cannot be read and are left out:"
-                f" {named(unreadable)}",
-                style="yellow",
-                soft_wrap=True,
+            log.warning(
+                f"{len(unreadable):,} of the {len(given):,} images in {where} cannot be read and are left out:"
+                f" {named(unreadable)}"
             )
         return images
 
@@ -266,11 +266,7 @@ def say_what_is_cut(model: Generator | Encoder, texts: list[str], what: str, who
     count: Callable[[list[str]], int] = getattr(model, "count_cut", lambda texts: 0)
     cut = count(texts)
     if cut:
-        console.print(
-            f"  {cut:,} of {len(texts):,} {what} are longer than {who} reads: their ends change nothing",
-            style="yellow",
-            soft_wrap=True,
-        )
+        log.warning(f"{cut:,} of {len(texts):,} {what} are longer than {who} reads: their ends change nothing")
 
 
 def described(model: Any) -> dict[str, Any]:

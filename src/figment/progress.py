@@ -31,8 +31,9 @@ class ConsoleHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            style = "yellow" if record.levelno >= logging.WARNING else None
-            console.print(f"  {record.getMessage()}", style=style, soft_wrap=True)
+            heading = getattr(record, "heading", False)  # of what the lines after it are about
+            style = "bold" if heading else "yellow" if record.levelno >= logging.WARNING else None
+            console.print(("" if heading else "  ") + record.getMessage(), style=style, soft_wrap=True)
         except Exception:
             self.handleError(record)
 

@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 from figment.engines.local import same_arithmetic
 from figment.engines.todo import Todo, pickled, portable
 from figment.errors import FigmentError, missing_extra
-from figment.progress import console
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -94,7 +95,7 @@ class _Crew:
         references = list(self.busy)
         done, _ = self.ray.wait(references, timeout=PATIENCE)
         if not done and all(piece is None for _, piece in self.busy.values()):
-            console.print(f"  waiting for a free place in the Ray cluster: {self.ray.available_resources()}")
+            log.info(f"waiting for a free place in the Ray cluster: {self.ray.available_resources()}")
         return (done or self.ray.wait(references)[0])[0]
 
     def dismiss(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 import traceback
 from collections import Counter, deque
@@ -10,7 +11,8 @@ from typing import Any
 
 from figment.errors import FigmentError
 from figment.files import AGAIN
-from figment.progress import console
+
+log = logging.getLogger(__name__)
 
 DEATHS = 3  # workers that one piece may cost
 
@@ -36,7 +38,7 @@ class Todo:
                 f"{DEATHS} workers, one after another, died {at}; the last one: {how}. Where the system kills workers, memory has"
                 f" most often run out: take fewer --workers, a smaller generate.batch_size or a smaller model. {AGAIN}"
             )
-        console.print(f"  a worker died {at} ({how}); another one takes over", style="yellow", soft_wrap=True)
+        log.warning(f"a worker died {at} ({how}); another one takes over")
         if piece is not None:
             self._open.appendleft(piece)
 

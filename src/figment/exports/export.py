@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import pkgutil
 import tempfile
 from collections import Counter
@@ -14,7 +15,8 @@ from figment import files
 from figment.errors import FigmentError, nearest
 from figment.exports.folder import fill_folder
 from figment.exports.source import Source, open_source
-from figment.progress import console
+
+log = logging.getLogger(__name__)
 
 HUB = "hub"  # no format of its own: the Parquet export, uploaded
 
@@ -73,10 +75,9 @@ def _to_hub(folder: Path, repo: str, rejected: bool, public: bool) -> Exported:
     ready = base / f"{repo.replace('/', '--')}-{source.fingerprint}"
     _fill(ready, source, "parquet")
     size = sum(p.stat().st_size for p in ready.glob("*.parquet"))
-    console.print(
-        f"  to upload: {len(source):,} images of {len(source.class_names)} classes, {size / 2**20:,.1f} MiB, as the"
-        f" {'public' if public else 'private'} data set {repo}, from {ready}",
-        soft_wrap=True,
+    log.info(
+        f"to upload: {len(source):,} images of {len(source.class_names)} classes, {size / 2**20:,.1f} MiB, as the"
+        f" {'public' if public else 'private'} data set {repo}, from {ready}"
     )
     return _exported(hub.upload(ready, repo, public=public), source, True)
 

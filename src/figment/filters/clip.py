@@ -6,14 +6,16 @@ class names, is strictly above 1/N.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 
 from figment.encoders import Features, class_prototypes
-from figment.progress import console
 from figment.types import Images, Verdict
+
+log = logging.getLogger(__name__)
 
 Rule = Literal["threshold", "top_k", "threshold_else_top_k"]
 
@@ -71,10 +73,9 @@ class ClipFilter:
             reasons = np.where(low, reasons, "clip: more passed than wanted")
         filled = keep & low
         if filled.any():
-            console.print(
-                f"  clip: {filled.sum():,} of the {keep.sum():,} kept have p(own class) <= {self.threshold:.3g}: "
-                f"{self.rule} filled up classes in which too few passed ({len(np.unique(images.labels[filled])):,})",
-                style="yellow",
+            log.warning(
+                f"clip: {filled.sum():,} of the {keep.sum():,} kept have p(own class) <= {self.threshold:.3g}: "
+                f"{self.rule} filled up classes in which too few passed ({len(np.unique(images.labels[filled])):,})"
             )
         return [
             Verdict(

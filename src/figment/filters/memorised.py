@@ -7,6 +7,7 @@ may have seen the test images.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Literal
@@ -16,8 +17,9 @@ import numpy as np
 from figment.encoders import Features
 from figment.errors import FigmentError
 from figment.neighbours import nearest, slices
-from figment.progress import console
 from figment.types import Images, Verdict
+
+log = logging.getLogger(__name__)
 
 BATCH = 256
 SAME = 0.99  # equal pixels have equal features, up to the rounding of half precision
@@ -85,10 +87,9 @@ class MemorisedFilter:
         cosine = {split: nearest(x, self._features_of(split))[0] for split in self.real}  # (N,) each
         copy = {split: self._copies(images, split, cosine[split]) for split in self.real}
         if self.on_test == "report" and (n := sum(map(bool, copy.get("test", [])))):
-            console.print(
-                f"  memorised: copies of test images: {n:,}; 'test: report' does not drop them, "
-                "so the measured accuracy may be too good",
-                style="yellow",
+            log.warning(
+                f"memorised: copies of test images: {n:,}; 'test: report' does not drop them, "
+                "so the measured accuracy may be too good"
             )
         return [
             self._judge({s: float(cosine[s][i]) for s in self.real}, {s: copy[s][i] for s in self.real})

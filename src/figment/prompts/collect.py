@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 
 from figment.errors import FigmentError
-from figment.progress import console
 from figment.prompts.ids import prompt_id
 from figment.prompts.words import mentions, tidy
 from figment.task import Task
 from figment.types import Prompt
+
+log = logging.getLogger(__name__)
 
 LONGEST = 80  # words: text encoders read 77 tokens, and what is longer is no caption
 
@@ -88,17 +90,13 @@ def finish(collected: Sequence[Collected], who: str, advice: str) -> list[Prompt
             f"{who} wrote no sentence that can be a prompt, for any class ({thrown or 'nothing came'}). {advice}"
         )
     if thrown:
-        console.print(
-            f"  {who}: {sum(map(len, collected)):,} different sentences; thrown away: {thrown}", soft_wrap=True
-        )
+        log.info(f"{who}: {sum(map(len, collected)):,} different sentences; thrown away: {thrown}")
     short = [c for c in collected if c.missing > 0]
     if short:
         listed = ", ".join(f"{c.name[:40]} {len(c)}" for c in short[:8]) + (", ..." if len(short) > 8 else "")
-        console.print(
-            f"  {who}: fewer than {short[0].n} for {len(short):,} of {len(collected):,} classes ({listed})."
-            " Templates were added, and each prompt of theirs makes more images.",
-            style="yellow",
-            soft_wrap=True,
+        log.warning(
+            f"{who}: fewer than {short[0].n} for {len(short):,} of {len(collected):,} classes ({listed})."
+            " Templates were added, and each prompt of theirs makes more images."
         )
     return [prompt for c in collected for prompt in c.prompts()]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,6 @@ from figment import machine, records
 from figment.files import write_atomic
 from figment.generate.fill import shots_fingerprint
 from figment.layout import Run
-from figment.progress import console
 from figment.recipe.unfingerprinted import identity
 from figment.records import Record, Written
 from figment.stages.stage import Stage
@@ -20,6 +20,8 @@ from figment.types import Images, Model
 
 if TYPE_CHECKING:
     from figment.context import Context
+
+log = logging.getLogger(__name__)
 
 
 class ModelStage(Stage):
@@ -58,14 +60,12 @@ class ModelStage(Stage):
 def _say(ctx: Context) -> None:
     select, shots, train = ctx.recipe.train.select, ctx.shots, ctx.recipe.train
     if select == "test_best":
-        console.print(
-            "  train.select: test_best - the epoch is chosen on the TEST images, as some published numbers were. The"
-            " accuracy of the synthetic set is too good by that.",
-            style="yellow",
-            soft_wrap=True,
+        log.warning(
+            "train.select: test_best - the epoch is chosen on the TEST images, as some published numbers were. The"
+            " accuracy of the synthetic set is too good by that."
         )
     with_shots = "" if shots is None else f" and {len(shots):,} real ones"
-    console.print(f"  train on synthetic: {len(ctx.kept):,} images{with_shots}, {train.seeds} seeds")
+    log.info(f"train on synthetic: {len(ctx.kept):,} images{with_shots}, {train.seeds} seed{'s' if train.seeds > 1 else ''}")
 
 
 def saved(model: Model, record: Record) -> dict[str, Written]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,6 @@ from figment.images_in import ShardImages
 from figment.images_in.verdicts import steps_of
 from figment.integrity import check_file
 from figment.layout import Run
-from figment.progress import console
 from figment.recipe.unfingerprinted import identity
 from figment.records import Record
 from figment.stages.images.verify import Seen, hashes, note_images
@@ -23,6 +23,8 @@ from figment.stages.stage import Look, Stage, StageStatus, status_of
 
 if TYPE_CHECKING:
     from figment.context import Context
+
+log = logging.getLogger(__name__)
 
 
 class Scores(Stage):
@@ -72,8 +74,8 @@ class Scores(Stage):
 
     def _say(self, ctx: Context, images: ShardImages, selection: Selection, kept: int) -> None:
         names = ctx.task.class_names
-        console.print(
-            f"  filter: {kept:,} of {len(images):,} kept"
+        log.info(
+            f"filter: {kept:,} of {len(images):,} kept"
             + "".join(f"; {n:,} {reason}" for reason, n in selection.counts().items())
         )
         if not kept:
@@ -82,7 +84,7 @@ class Scores(Stage):
             )
         empty = [name for i, name in enumerate(names) if not (images.labels[selection.keep] == i).any()]
         if empty:
-            console.print(f"  no image was kept of: {', '.join(n[:40] for n in empty)}", style="yellow")
+            log.warning(f"no image was kept of: {', '.join(n[:40] for n in empty)}")
 
     # ---- from the disk alone -----------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,10 +11,11 @@ from figment.engines import Engine
 from figment.errors import FigmentError
 from figment.forecast import Forecast, forecast
 from figment.layout import Study, folder_name
-from figment.progress import console
 from figment.recipe import Recipe
 from figment.run import Outcome, run_recipe
 from figment.stages.plans import images_key
+
+log = logging.getLogger(__name__)
 
 
 def run_arms(recipe: Recipe, out: Path | str, engine: Engine | None = None) -> dict[str, Outcome]:
@@ -26,10 +28,10 @@ def run_arms(recipe: Recipe, out: Path | str, engine: Engine | None = None) -> d
     sets = sets_of(recipe, out, arms)
     outcomes = {}
     for name, (arm, folder) in arms.items():
-        console.print(name, style="bold")
+        log.info(name, extra={"heading": True})
         outcomes[name] = run_recipe(arm, folder, engine=engine, made=sets[name], root=out)
     if arms:
-        console.print(recipe.name, style="bold")
+        log.info(recipe.name, extra={"heading": True})
     outcomes[recipe.name] = run_recipe(recipe, out, engine=engine)
     return outcomes
 

@@ -6,6 +6,7 @@ Each cell is a run a seed, and runs that ask for the same images share them.
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -24,7 +25,6 @@ from figment.evaluate.accuracy import interval, paired_difference
 from figment.forecast import forecast
 from figment.layout import Run, Study, folder_name
 from figment.measures.measure import OLD_METRICS
-from figment.progress import console
 from figment.recipe import Recipe
 from figment.recipe.table import Table
 from figment.records import Record, Written
@@ -34,6 +34,8 @@ from figment.run import run_recipe
 from figment.stages.plans import images_key
 from figment.types import Result
 from figment.words import printable
+
+log = logging.getLogger(__name__)
 
 TOP1 = "top1/"
 
@@ -81,7 +83,7 @@ def run_table(recipe: Recipe, out: Path | str, engine: Engine | None = None, com
         measured: dict[tuple[str, str], list[tuple[Result, np.ndarray | None]]] = {}
         for number, (group, seed, own) in enumerate(todo):
             name = printable(group.name)
-            console.print(f"[{number + 1}/{len(todo)}] {name}, seed {seed}", style="bold", markup=False)
+            log.info(f"[{number + 1}/{len(todo)}] {name}, seed {seed}", extra={"heading": True})
             folder, made = _folders(out, number // table.seeds, group, seed, own)
             outcome = run_recipe(own, folder, engine=engine, made=made, root=out, reported=False)
             for cell, metric in group.cells.items():

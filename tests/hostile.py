@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import re
 import shlex
@@ -40,6 +41,7 @@ from figment.encoders import Features
 from figment.errors import FigmentError
 from figment.images_in import open_images, open_shards
 from figment.images_in.unreadable import check_enough_is_left, named
+from figment.progress import ConsoleHandler
 from figment.recipe import Recipe, load_recipe, validate
 from figment.report.folder import report_of
 from figment.run import run_recipe
@@ -1203,12 +1205,12 @@ TABLES = [
     Case("tables", "generate, which makes the images of one run", lambda b: b.figment("generate", b.file("table.yaml", b.table_recipe().to_yaml()), "--out", b.folder / "out"), "error.*has a table, which is many runs"),
     Case("tables", "interrupted, and asked for the report", lambda b: b.finished_table(interrupted, "report", "OUT"), "error.*no finished table.*figment run"),
     Case("tables", "interrupted, and run again", lambda b: b.finished_table(interrupted, "run", "RECIPE", "--out", "OUT"), "works"),
-    Case("tables", "interrupted, and asked how far it is", lambda b: b.finished_table(interrupted, "status", "OUT"), "works.*0 runs finished"),
+    Case("tables", "interrupted, and asked how far it is", lambda b: b.finished_table(interrupted, "status", "OUT"), "works.*partial"),
     *(Case("tables", f"a table.json that is {what}", lambda b, t=text: b.finished_table(overwritten("table.json", t), "report", "OUT"), "error.*damaged.*figment run") for what, text in {"empty": "", "a list": "[]", "without its fields": '{"cells": [{}]}', "binary": b"\x00\xff"}.items()),
     Case("tables", "a damaged table.json, and run again", lambda b: b.finished_table(overwritten("table.json", ""), "run", "RECIPE", "--out", "OUT"), "works"),
     Case("tables", "damaged predictions", lambda b: b.finished_table(overwritten("cells/*/*/predictions.parquet", "no"), "run", "RECIPE", "--out", "OUT"), "works"),
-    Case("tables", "a run's results cut off", lambda b: b.finished_table(overwritten("cells/*/*/results.jsonl", '{"metric": "to'), "run", "RECIPE", "--out", "OUT"), "error.*cannot be read"),
-    Case("tables", "a run's model/stage.json cut off", lambda b: b.finished_table(overwritten("cells/*/*/model/stage.json", '{"fi'), "run", "RECIPE", "--out", "OUT"), "error.*cannot be read"),
+    Case("tables", "a run's results cut off", lambda b: b.finished_table(overwritten("cells/*/*/results.jsonl", '{"metric": "to'), "run", "RECIPE", "--out", "OUT"), "works"),
+    Case("tables", "a run's model/stage.json cut off", lambda b: b.finished_table(overwritten("cells/*/*/model/stage.json", '{"fi'), "run", "RECIPE", "--out", "OUT"), "works"),
     Case("tables", "damaged images, and verified", lambda b: b.finished_table(overwritten("images/*/images/*/*.parquet", "no"), "verify", "OUT"), "error.*broken"),
     Case("tables", "damaged images, and repaired", lambda b: b.finished_table(overwritten("images/*/images/*/*.parquet", "no"), "repair", "OUT"), "works.*re-made 6 of 6"),
     Case("tables", "export of a table", lambda b: b.finished_table(lambda out: None, "export", "OUT", "--to", "imagefolder", "--out", str(b.folder / "exported")), "error"),
@@ -1306,6 +1308,8 @@ if __name__ == "__main__":
     os.environ["HF_HUB_OFFLINE"] = "1"
     import tiny
 
+    logging.getLogger("figment").addHandler(ConsoleHandler(logging.INFO))
+    logging.getLogger("figment").setLevel(logging.INFO)
     with tempfile.TemporaryDirectory() as models:
         lines = list(table(tiny.clip(Path(models) / "clip")))
     print("\n".join(lines))

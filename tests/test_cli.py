@@ -252,7 +252,7 @@ def test_a_recipe_in_its_own_run_folder_is_never_written_to(recipe, tmp_path):
     assert figment("run", folder).returncode == 0
     (folder / "resolved.yaml").unlink()
     assert figment("verify", folder).returncode == 1
-    assert "Put it back" in error_of(figment("repair", folder))
+    assert "makes nothing that is there" in error_of(figment("repair", folder))
     assert path.read_text() == text
     assert figment("run", path).returncode == 0 and (folder / "resolved.yaml").is_file()
     assert path.read_text() == text

@@ -247,7 +247,7 @@ def test_a_second_call_makes_and_trains_nothing(models, photos, tmp_path):
 def test_a_run_that_stopped_while_measuring_is_not_finished_and_measures_again(models, photos, tmp_path, monkeypatch):
     import figment.stages.results
 
-    def stop(*_):
+    def stop(*_, **__):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -25,7 +23,7 @@ from figment.recipe import Recipe
 from figment.shards import prompts_in
 from figment.shots import draw_shots, read_split
 from figment.task import Task, real_folder
-from figment.types import Encoder, Filter, Generator, Images, Learner, Model, Prompt, Training, Writer
+from figment.types import Filter, Generator, Images, Learner, Model, Prompt, Training, Writer
 from figment.words import printable
 
 log = logging.getLogger(__name__)
@@ -259,17 +257,3 @@ class Context:
         self.learner.check(synthetic, real)
         for name in self.recipe.evaluate.baselines:
             baseline(name, self.learner)
-
-
-def say_what_is_cut(model: Generator | Encoder, texts: list[str], what: str, who: str) -> None:
-    """Text encoders read so many tokens and no further, without a word."""
-    count: Callable[[list[str]], int] = getattr(model, "count_cut", lambda texts: 0)
-    cut = count(texts)
-    if cut:
-        log.warning(f"{cut:,} of {len(texts):,} {what} are longer than {who} reads: their ends change nothing")
-
-
-def described(model: Any) -> dict[str, Any]:
-    """How a generator describes itself, where it does."""
-    describe: Callable[[], dict[str, Any]] = getattr(model, "describe", dict)
-    return describe()

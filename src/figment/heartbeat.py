@@ -22,17 +22,23 @@ CHECK = "check"  # the stage before anything is made
 
 @dataclass
 class Heartbeat:
-    """What a running job says of itself; set ``stage`` to say where it is."""
+    """What a running job says of itself."""
 
     path: Path
+    started: float
     stage: str = ""
 
-    def write(self, started: float) -> None:
+    def at(self, stage: str) -> None:
+        """Say where the job is, at once."""
+        self.stage = stage
+        self.write()
+
+    def write(self) -> None:
         told = {
             "stage": self.stage,
             "host": socket.gethostname(),
             "pid": os.getpid(),
-            "started": started,
+            "started": self.started,
             "beat": time.time(),
         }
         with suppress(Exception):  # the next beat may get through; the job itself says what is wrong with the disk
@@ -42,13 +48,13 @@ class Heartbeat:
 @contextmanager
 def heartbeat(path: Path) -> Iterator[Heartbeat]:
     """Beat until the block ends. One that ends with an error stays, and tells when that was; one that was refused does not."""
-    own, started, ended = Heartbeat(path), time.time(), threading.Event()
+    own, ended = Heartbeat(path, time.time()), threading.Event()
 
     def beat() -> None:
         while not ended.wait(BEAT):
-            own.write(started)
+            own.write()
 
-    own.write(started)
+    own.write()
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
     try:

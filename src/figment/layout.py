@@ -148,7 +148,7 @@ class Run:
     def _elsewhere(self, what: str) -> Path:
         try:
             return joined(self.folder, json.loads(read_bytes(self.shared))[what])
-        except (FileNotFoundError, NotADirectoryError):
+        except OSError:  # there is none, or the folder cannot be read, which whoever writes there says
             return self._root_above() if what == "root" else self.folder
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise FigmentError(

@@ -93,7 +93,7 @@ def make_images(
 
 def _run(ctx: Context, stages: tuple[Stage, ...]) -> None:
     with heartbeat(ctx.run.heartbeat) as alive:
-        alive.stage = CHECK
+        alive.at(CHECK)
         if len(stages) == len(STAGES):
             ctx.check()
         for stage in stages:
@@ -101,7 +101,7 @@ def _run(ctx: Context, stages: tuple[Stage, ...]) -> None:
         # A recipe that is refused must not take the place of the one that made the images.
         publish(ctx)
         for stage in stages:
-            alive.stage = stage.name
+            alive.at(stage.name)
             stage.run(ctx)
 
 

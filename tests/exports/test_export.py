@@ -185,7 +185,7 @@ def test_imagefolder_by_torchvision(case, tmp_path):
 
 def test_webdataset_by_webdataset(case, tmp_path, monkeypatch):
     wds = pytest.importorskip("webdataset")
-    monkeypatch.setattr(source_module, "SHARD_PICTURES", 4)
+    monkeypatch.setattr(source_module, "SHARD_IMAGES", 4)
     folder, names, expected = case
     export(folder, "webdataset", tmp_path / "out")
     tars = sorted(str(p) for p in (tmp_path / "out").glob("*.tar"))
@@ -218,7 +218,7 @@ def test_csv_by_the_csv_module_and_pandas(case, tmp_path):
 
 
 def test_parquet_by_datasets(case, tmp_path, monkeypatch):
-    monkeypatch.setattr(source_module, "SHARD_PICTURES", 4)
+    monkeypatch.setattr(source_module, "SHARD_IMAGES", 4)
     folder, names, expected = case
     export(folder, "parquet", tmp_path / "out")
     rows = opened(str(tmp_path / "out"), tmp_path=tmp_path)
@@ -330,7 +330,7 @@ def test_what_is_there_is_never_overwritten(plain, tmp_path, to):
 
 @pytest.mark.parametrize("to", ["imagefolder", "webdataset", "csv", "parquet"])
 def test_an_interrupted_export_is_finished_by_the_same_command(plain, tmp_path, monkeypatch, to):
-    monkeypatch.setattr(source_module, "SHARD_PICTURES", 2)
+    monkeypatch.setattr(source_module, "SHARD_IMAGES", 2)
     folder, _ = plain
     export(folder, to, tmp_path / "whole")
     read, calls = source_module.Source.data, []

@@ -337,7 +337,7 @@ def test_changed_weights_are_refused(sd15, sdxl, images, tmp_path):
         tuned(["a"], [0])
     with pytest.raises(FigmentError, match=r"no stage\.json"):
         open_lora(tmp_path)
-    with pytest.raises(FigmentError, match="not tuned yet"):
+    with pytest.raises(FigmentError, match="not fine-tuned yet"):
         Finetuning(generator(sd15), images, tuple(NAMES), FinetuneSettings(), tmp_path).tuned(["a"], [0])
 
 

@@ -20,7 +20,6 @@ from figment.generate.diffusers import DiffusersGenerator
 from figment.generate.finetune import finetune
 from figment.generate.finetune_settings import FinetuneSettings
 from figment.generate.real_guidance import (
-    T_STAR,
     alpha_bar_of_shots,
     alpha_bar_of_t_star,
     alpha_bars,
@@ -30,7 +29,7 @@ from figment.generate.real_guidance import (
     strength_for,
     t_star_of_shots,
 )
-from figment.generate.real_guidance_settings import RealGuidanceSettings
+from figment.generate.real_guidance_settings import T_STAR, RealGuidanceSettings
 from figment.images_in import open_images
 
 #: shots, t*, original timestep, alpha-bar, signal, noise, the step of Stable Diffusion with that signal-to-noise ratio

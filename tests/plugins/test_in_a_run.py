@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -23,7 +24,8 @@ from pathlib import Path
 
 import numpy as np
 
-from figment import Prompt, Verdict
+from figment import Prompt
+from figment.types import Verdict
 
 CALLS = {"written": 0, "made": 0, "judged": 0, "learnt": 0}
 
@@ -102,7 +104,7 @@ def own(tmp_path, monkeypatch):
     import own_parts
 
     yield own_parts
-    monkeypatch.delitem(__import__("sys").modules, "own_parts")
+    sys.modules.pop("own_parts", None)
 
 
 @pytest.fixture

@@ -229,7 +229,7 @@ def test_what_is_no_recipe_at_all(tmp_path, text):
 def test_files_that_cannot_be_read(tmp_path):
     with pytest.raises(FigmentError, match=r"There is no recipe .*none\.yaml.*figment init"):
         load_recipe(tmp_path / "none.yaml")
-    with pytest.raises(FigmentError, match="a folder without a resolved.yaml"):
+    with pytest.raises(FigmentError, match="a folder without a recipe"):
         load_recipe(tmp_path)
     (tmp_path / "recipe.yaml").write_bytes(b"\xff\xfe\x00a: b")
     with pytest.raises(FigmentError, match="cannot be read"):

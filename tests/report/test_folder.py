@@ -70,9 +70,7 @@ def test_a_run_that_has_nothing_to_compare_with_says_how_often_it_is_right(as_ne
     report = report_of(folder)
     share = f"{100 * latest_results(folder)['top1/synthetic'].value:.1f} %"
     assert report.verdict.word == "not compared" and report.verdict.difference is None
-    assert (
-        f"the network is right on {share} of the real test images; guessing would be 33.3 %" in report.verdict.sentence
-    )
+    assert f"the model is right on {share} of the real test images; guessing would be 33.3 %" in report.verdict.sentence
     assert [arm.name for arm in report.arms] == ["main", "all real images"] and report.baseline == ""
     assert all(arm.difference is None for arm in report.arms)
     assert [row.title for row in report.also] == ["Fréchet distance"]

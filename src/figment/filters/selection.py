@@ -49,5 +49,5 @@ def select(images: Images, filters: Sequence[Filter]) -> Selection:
         steps.append(Step(filter.name, index, verdicts))
         for i, verdict in zip(index, verdicts, strict=True):
             keep[i] = verdict.keep
-            reasons[i] = verdict.reason
+            reasons[i] = "" if verdict.keep else verdict.reason
     return Selection(images, keep, reasons, steps)

@@ -18,7 +18,7 @@ from figment.engines import Engine, Local
 from figment.errors import FigmentError
 from figment.files import as_path, leftovers, write_atomic
 from figment.generate.plan import Plan, ids_by_class
-from figment.generate.real_guidance import crop_to
+from figment.generate.said import described
 from figment.images_in import ShardImages, open_shards
 from figment.layout import image_folders
 from figment.progress import progress
@@ -106,7 +106,7 @@ def fill(
     if part is None:
         for path in [path for place in image_folders(images.folder) for path in leftovers(place)]:
             path.unlink(missing_ok=True)
-    close(images, known, description or _description(generator), card, **started.record())
+    close(images, known, description or described(generator), card, **started.record())
 
 
 def close(
@@ -231,7 +231,7 @@ class ShardJob:
             rows[place : place + 1] = [row]  # in place of one that failed, or at the end
         self.images.record.forget()  # of a set that grows
         sidecar = self.images.write(work.shard, sample_table(rows, self.class_names))
-        return Done(sidecar, _description(self.generator))
+        return Done(sidecar, described(self.generator))
 
     def _check_some_succeed(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Raise FigmentError where the first shard holds not a single image: then it is not the samples that are wrong."""
@@ -293,6 +293,8 @@ class _Maker:
 
     def _start(self, id: str) -> np.ndarray:
         assert self.shots is not None
+        from figment.generate.real_guidance import crop_to  # loads torch, which only looking at a folder does not need
+
         if id not in self.cut:
             if id not in self._places:
                 raise FigmentError(
@@ -340,11 +342,6 @@ def _attempt_one(sample: Sample, maker: _Maker) -> Sample:
 
 def _finished(sample: Sample, image: np.ndarray | None, error: str = NOT_FINITE) -> Sample:
     return replace(sample, image=image, error=None if image is not None else error)
-
-
-def _description(generator: Generator) -> dict[str, Any]:
-    describe: Callable[[], dict[str, Any]] = getattr(generator, "describe", dict)
-    return describe()
 
 
 def shots_fingerprint(shots: Images) -> str:

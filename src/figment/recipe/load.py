@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from figment import plain_yaml
 from figment.errors import FigmentError, nearest
 from figment.files import as_path
-from figment.layout import Run
+from figment.layout import OLD_RECIPE, Run
 from figment.recipe.old_names import renewed, renewed_changes
 from figment.recipe.recipe import Recipe, default_of, put, validate
 from figment.task import PathText
@@ -30,8 +30,8 @@ def load_recipe(path: str | Path, changes: Sequence[str] = (), variant: str | No
     """
     path = as_path(path)
     try:
-        if path.is_dir() and Run(path).recipe.is_file():
-            path = Run(path).recipe
+        if path.is_dir():  # of a run, or of one that is still to be made, where the user's recipe lies
+            path = next((p for p in (Run(path).recipe, path / OLD_RECIPE) if p.is_file()), path)
         with path.open(encoding="utf-8-sig") as file:
             text = file.read(plain_yaml.MOST_CHARACTERS + 1)  # one that is too long is refused there
     except FileNotFoundError:
@@ -40,7 +40,7 @@ def load_recipe(path: str | Path, changes: Sequence[str] = (), variant: str | No
         ) from None
     except IsADirectoryError:
         raise FigmentError(
-            f"{path} is a folder without a resolved.yaml. Name a recipe, or the folder of a run."
+            f"{path} is a folder without a recipe (resolved.yaml). Name a recipe, or the folder of a run."
         ) from None
     except UnicodeDecodeError as error:
         raise FigmentError(f"The recipe {path} cannot be read: {error}. Save it as text in UTF-8.") from error

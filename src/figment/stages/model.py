@@ -65,7 +65,9 @@ def _say(ctx: Context) -> None:
             " accuracy of the synthetic set is too good by that."
         )
     with_shots = "" if shots is None else f" and {len(shots):,} real ones"
-    log.info(f"train on synthetic: {len(ctx.kept):,} images{with_shots}, {train.seeds} seed{'s' if train.seeds > 1 else ''}")
+    log.info(
+        f"train on synthetic: {len(ctx.kept):,} images{with_shots}, {train.seeds} seed{'s' if train.seeds > 1 else ''}"
+    )
 
 
 def saved(model: Model, record: Record) -> dict[str, Written]:

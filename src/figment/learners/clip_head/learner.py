@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,6 +26,8 @@ from figment.learners.clip_head.tune import FEW_SHOT_STEPS, Chosen, Tuned, few_s
 from figment.learners.clip_head.unfrozen import UnfrozenTuned, check_unfrozen, tune_unfrozen, wise_ft
 from figment.learners.clip_head.wise_ft import interpolate
 from figment.types import Images, Learner, Model, Training
+
+log = logging.getLogger(__name__)
 
 REMEMBERED_BYTES = 2**28  # of the features that models were asked about last
 
@@ -135,7 +138,14 @@ class ClipHeadLearner(Learner):
         return self.model(self.zero_shot)
 
     def check(self, synthetic: int, real: int) -> None:
-        """The encoder against what is done with it, and a warm-up that would not end."""
+        """The encoder against what is done with it, a warm-up that would not end, and class names that are not read to their end."""
+        texts = [template.replace("{}", name) for name in self.class_names for template in self.templates]
+        cut = self.encoder.count_cut(texts)
+        if cut:
+            log.warning(
+                f"{cut:,} of {len(texts):,} class names (in their templates) are longer than the classifier reads: their"
+                " ends change nothing"
+            )
         if self.unfrozen is not None:
             check_unfrozen(self.encoder, self.unfrozen)
         s, an_epoch = self.settings, math.ceil(synthetic / self.settings.batch_size)

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from figment import records
-from figment.context import described
 from figment.errors import FigmentError
 from figment.files import is_remote, read_bytes, write_atomic
 from figment.generate.card import dataset_card
 from figment.generate.fill import Work, close
 from figment.generate.mend import Mend, Mended
 from figment.generate.plan import Plan
+from figment.generate.said import described
 from figment.integrity import is_as_we_write, record_of, salvage
 from figment.progress import progress
 from figment.records import Record

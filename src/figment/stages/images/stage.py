@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from figment import layout, png, records
-from figment.context import say_what_is_cut
 from figment.errors import FigmentError
 from figment.generate.card import dataset_card
 from figment.generate.fill import fill, look
 from figment.generate.plan import Plan
+from figment.generate.said import warn_of_long_prompts
 from figment.layout import Run
 from figment.report.text import duration
 from figment.stages.images.repair import repair_images
@@ -42,7 +42,7 @@ class ImagesStage(Stage):
     def run(self, ctx: Context) -> None:
         own, images = plan(ctx, ctx.prompts), shard_folder(ctx)
         if look(images, own)[1]:
-            say_what_is_cut(ctx.generator, [p.text for p in ctx.prompts], "prompts", "the generator")
+            warn_of_long_prompts(ctx.generator, [p.text for p in ctx.prompts])
         fill(
             images,
             own,

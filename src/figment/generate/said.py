@@ -1,0 +1,25 @@
+"""What a generator says of itself, where it does; and what it does not read."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from figment.types import Generator
+
+log = logging.getLogger(__name__)
+
+
+def described(generator: Generator) -> dict[str, Any]:
+    """Model, licence, sampler and the like, for the record of its images."""
+    describe: Callable[[], dict[str, Any]] = getattr(generator, "describe", dict)
+    return describe()
+
+
+def warn_of_long_prompts(generator: Generator, texts: list[str]) -> None:
+    """Text encoders read so many tokens and no further, without a word."""
+    count: Callable[[list[str]], int] = getattr(generator, "count_cut", lambda texts: 0)
+    cut = count(texts)
+    if cut:
+        log.warning(f"{cut:,} of {len(texts):,} prompts are longer than the generator reads: their ends change nothing")

@@ -29,8 +29,8 @@ def beat(path: Path, ago: float, lasted: float = 60.0, **changes) -> Path:
 def test_a_running_job_says_where_it_is_and_one_that_ended_says_nothing(tmp_path):
     path = tmp_path / ".heartbeat"
     with heartbeat.heartbeat(path) as alive:
-        alive.stage = "images"
-        alive.write(time.time() - 600)
+        alive.started = time.time() - 600
+        alive.at("images")
         assert told(path) == "running: images, for 10 minutes"
     assert not path.exists() and told(path) == ""
 
@@ -73,8 +73,7 @@ def test_one_whose_process_is_gone_has_stopped_at_once(tmp_path):
 def test_one_that_ended_with_an_error_leaves_its_last_word(tmp_path):
     path = tmp_path / ".heartbeat"
     with pytest.raises(RuntimeError), heartbeat.heartbeat(path) as alive:
-        alive.stage = "model"
-        alive.write(time.time())
+        alive.at("model")
         raise RuntimeError
     assert json.loads(path.read_bytes())["stage"] == "model"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from figment.cas import classification_accuracy_score
 from figment.evaluate.fidelity import recognisability
@@ -25,6 +26,7 @@ def bars(n: int, noise: float, seed: int) -> MemoryImages:
     return MemoryImages(list(images.clip(0, 255).astype(np.uint8)), labels)
 
 
+@pytest.mark.slow
 def test_right_labels_score_high_and_wrong_ones_low():
     train, test = bars(200, 20, seed=0), bars(100, 20, seed=1)
     good = classification_accuracy_score(train, test, NAMES, settings=QUICK, seeds=(0, 1))
@@ -35,6 +37,7 @@ def test_right_labels_score_high_and_wrong_ones_low():
     assert classification_accuracy_score(flipped, test, NAMES, settings=QUICK).value < 0.05
 
 
+@pytest.mark.slow
 def test_a_judge_trained_on_real_images_finds_wrong_labels():
     images = bars(96, 20, seed=0)
     judge = NetworkLearner(QUICK, NAMES).learn(None, images, seed=0)

@@ -185,6 +185,7 @@ def test_init_with_a_name_that_yaml_reads_as_something_else(tmp_path):
         assert load_recipe(tmp_path / f"{name}.yaml").name == name
 
 
+@pytest.mark.slow
 def test_hostile_names_are_printed_as_they_are(recipe, tmp_path, photos):
     names = ["[/red] thing", "green [thing]", "blue thing"]
     real = tmp_path / "real"
@@ -237,6 +238,7 @@ def test_warnings_are_yellow_on_a_terminal(monkeypatch):
     assert terminal.file.getvalue() == "  3 images\n\x1b[33m  3 images\x1b[0m\n"
 
 
+@pytest.mark.slow
 def test_a_recipe_in_its_own_run_folder_is_never_written_to(recipe, tmp_path):
     """The resolved one has a name of its own; the user's keeps its comments and its variants."""
     folder = tmp_path / "mine"

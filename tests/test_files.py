@@ -125,6 +125,7 @@ def refused(folder: Path, part: str = "") -> bool:
         return True
 
 
+@pytest.mark.slow
 def test_a_folder_that_another_process_holds_is_refused_until_it_is_given_back(folder, beat):
     process = hold(folder)
     assert refused(folder) and refused(folder)
@@ -133,6 +134,7 @@ def test_a_folder_that_another_process_holds_is_refused_until_it_is_given_back(f
     assert not [p for p in folder.iterdir() if files.is_remote(folder)]  # nothing is left in the bucket
 
 
+@pytest.mark.slow
 def test_a_killed_process_holds_nothing(folder, beat):
     process = hold(folder)
     process.kill()
@@ -143,6 +145,7 @@ def test_a_killed_process_holds_nothing(folder, beat):
         assert time.monotonic() - started >= 3 * BEAT  # it might have been alive
 
 
+@pytest.mark.slow
 def test_parts_do_not_hinder_each_other_and_hinder_the_whole(folder, beat):
     process = hold(folder, "0-of-2")
     assert refused(folder, "0-of-2") and not refused(folder, "1-of-2")
@@ -155,6 +158,7 @@ def test_parts_do_not_hinder_each_other_and_hinder_the_whole(folder, beat):
     assert not refused(folder, "0-of-2") and not refused(folder)
 
 
+@pytest.mark.slow
 def test_who_waits_gets_it_when_the_first_ends(folder, beat):
     process = hold(folder)
     threading.Timer(0.5, process.communicate).start()

@@ -95,6 +95,7 @@ def test_a_run_that_is_going_on_is_not_disturbed(run):
 # ---- bytes -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_anywhere_is_mended_to_the_byte(run, made):
     path = shard(run, 1)
     right, size = path.read_bytes(), path.stat().st_size

@@ -341,6 +341,7 @@ def test_the_page_on_tasks_agrees_with_them():
         assert (int(ensemble) if ensemble.isdecimal() else 0) == len(task.ensemble)
 
 
+@pytest.mark.slow
 def test_the_command_lists_every_task_and_its_size():
     said = CliRunner().invoke(app, ["tasks"]).stdout
     rows = [line.split()[:2] for line in said.splitlines()]

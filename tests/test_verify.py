@@ -113,6 +113,7 @@ def positions(path: Path, n: int = 200) -> list[int]:
     return sorted({*range(12), *range(size - 12, size), *np.linspace(0, size - 1, n).astype(int).tolist()})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fast", [False, True])
 def test_a_flipped_bit_anywhere_in_a_shard_is_found(run, fast):
     path = shard(run, 1)
@@ -126,6 +127,7 @@ def test_a_flipped_bit_anywhere_in_a_shard_is_found(run, fast):
     assert verify(run).ok
 
 
+@pytest.mark.slow
 def test_without_stage_json_a_flipped_bit_in_the_rows_is_found_and_one_in_the_footer_is_noted(run):
     (run / "images" / "stage.json").unlink()
     path = shard(run, 1)
@@ -459,6 +461,7 @@ UNKNOWN = [
 ]
 
 
+@pytest.mark.slow
 def test_what_no_record_vouches_for_is_named_and_left_alone_by_every_verb(finished, tmp_path):
     for name in UNKNOWN:
         path = finished / name

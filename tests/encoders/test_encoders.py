@@ -126,6 +126,7 @@ def test_coop_says_which_tokenizers_it_cannot_use(folders):
 # ---- open_clip -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("vision", ["resnet", "vit"])
 @pytest.mark.parametrize(
     "preprocess",
@@ -241,6 +242,7 @@ def test_the_missing_library_is_named(folders, monkeypatch):
 # ---- the starter's -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_starter_has_a_clip_with_batchnorm():
     encoder, task = open_encoder("starter/clip_rn"), load_task("fashion")
     assert sum(isinstance(m, nn.BatchNorm2d) for m in encoder.image_tower.modules()) > 10

@@ -143,6 +143,7 @@ def opened(*args, tmp_path: Path, **options):
 # ---- each by its owner's reader --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_imagefolder_by_datasets(case, tmp_path):
     folder, names, expected = case
     done = export(folder, "imagefolder", tmp_path / "out")

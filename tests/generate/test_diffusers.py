@@ -65,6 +65,7 @@ class Counter:
         module.forward = counted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BUILDERS)
 def test_equals_a_plain_diffusers_call(folders, name):
     images = make(folders[name])(PROMPTS[:3], SEEDS[:3])
@@ -75,6 +76,7 @@ def test_equals_a_plain_diffusers_call(folders, name):
         assert distance([image], [plain(folders[name], prompt, seed, **extra)]) <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sd15", "sdxl", "sd3", "pixart"])
 def test_equals_a_plain_call_with_a_negative_prompt(folders, name):
     extra = {"clean_caption": False} if name == "pixart" else {}
@@ -94,6 +96,7 @@ def test_a_pipeline_of_no_known_family_is_given_texts(folders, monkeypatch):
     assert distance(images, make(folders["sd15"], negative_prompt="blurry")(PROMPTS[:2], SEEDS[:2])) <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BUILDERS)
 def test_an_image_does_not_depend_on_its_batch(folders, name):
     generator = make(folders[name], scheduler="EulerAncestralDiscreteScheduler" if name in ("sd15", "sdxl") else None)
@@ -106,6 +109,7 @@ def test_an_image_does_not_depend_on_its_batch(folders, name):
     assert distance(together[1:2], together[3:4]) > 1  # the same seed, another prompt
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @pytest.mark.parametrize("name", BUILDERS)
 def test_half_precision_stays_close(folders, name, dtype):
@@ -143,6 +147,7 @@ def test_no_guidance_is_one_pass_and_no_negative_prompt(folders):
     assert distance(images[:1], [plain(folders["sd15"], PROMPTS[0], SEEDS[0], guidance_scale=1.0)]) <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GUIDED)
 def test_guidance_stops_on_the_way(folders, name):
     images, widths = {}, {}
@@ -200,6 +205,7 @@ def test_out_of_memory_halves_the_batch(folders):
     assert max(denoiser.tried[10:]) == 2  # and it is remembered
 
 
+@pytest.mark.slow
 def test_out_of_memory_for_one_image_says_what_to_lower(folders):
     generator = make(folders["sd15"], batch_size=4)
     Counter(generator.pipe.unet, largest=0)

@@ -346,6 +346,7 @@ def test_shots_that_are_missing_damaged_or_not_wanted(tmp_path, shots):
         make(tmp_path / "images", Tinted(), shots=shots)
 
 
+@pytest.mark.slow
 def test_a_diffusion_pipeline_starts_from_shots(tmp_path, sd15, shots):
     settings = {
         "model": str(sd15),

@@ -32,6 +32,8 @@ from figment.generate.real_guidance import (
 from figment.generate.real_guidance_settings import T_STAR, RealGuidanceSettings
 from figment.images_in import open_images
 
+pytestmark = pytest.mark.slow
+
 #: shots, t*, original timestep, alpha-bar, signal, noise, the step of Stable Diffusion with that signal-to-noise ratio
 PUBLISHED = [
     (16, 15, 141, 0.9465, 0.9729, 0.2313, 55),

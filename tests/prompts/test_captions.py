@@ -189,6 +189,7 @@ def recipe(model: str, clip: Path, photos: Path, *splits: str):
     return validate(data, "test")
 
 
+@pytest.mark.slow
 def test_a_whole_run_captions_training_images_and_no_others(model, clip, photos, tmp_path):
     outcome = run_recipe(recipe(model, clip, photos, "train", "val", "test"), tmp_path / "run")
     assert "gain/synthetic" in outcome.results

@@ -261,6 +261,7 @@ def test_a_server_that_hangs_is_left_after_the_timeout(server):
     assert len(server.asked) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", ["1", lambda: formatdate(time.time() + 2, usegmt=True)])
 def test_retry_after_is_honoured(server, after):
     server.stumbles = [fails(429, Retry_After=after if isinstance(after, str) else after())]

@@ -73,6 +73,7 @@ def test_the_model_is_given_the_name_with_an_article(model):
     assert seen == ["an otter", "a Forest", "otter"]
 
 
+@pytest.mark.slow
 def test_neither_the_batch_nor_n_nor_other_classes_change_a_sentence(model):
     whole = Seq2Seq(model)(TASK, 15, rng())
     assert Seq2Seq(model, batch_size=3)(TASK, 15, rng()) == whole

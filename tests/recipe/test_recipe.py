@@ -401,6 +401,7 @@ def refused(call, *arguments) -> Recipe | None:
         return None
 
 
+@pytest.mark.slow
 @settings(max_examples=250, deadline=None)
 @given(st.one_of(ANYTHING, RECIPES))
 def test_any_data_is_a_recipe_or_a_clear_error(data):
@@ -409,6 +410,7 @@ def test_any_data_is_a_recipe_or_a_clear_error(data):
         assert validate(yaml.safe_load(recipe.to_yaml()), "it").to_yaml() == recipe.to_yaml()
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(RECIPES)
 def test_any_yaml_is_a_recipe_or_a_clear_error(tmp_path, data):
@@ -424,6 +426,7 @@ def test_any_text_is_a_recipe_or_a_clear_error(tmp_path, text):
     refused(load_recipe, written(tmp_path, {"task": TASK}), [text])
 
 
+@pytest.mark.slow
 def test_data_that_holds_itself(tmp_path):
     refused(load_recipe, written(tmp_path, "task: &t {class_names: *t, real: *t}"))
     refused(

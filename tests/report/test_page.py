@@ -201,6 +201,7 @@ def test_a_page_without_measurements_says_so(title):
     assert NOT_MEASURED.word == "not measured"
 
 
+@pytest.mark.slow
 def test_each_part_may_be_missing_and_may_say_why():
     full = full_report()
     empty = Report("x")

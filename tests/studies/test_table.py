@@ -314,6 +314,7 @@ def header_of(path: Path) -> str:
     return " ".join(" ".join(line.removeprefix("#") for line in lines).split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path, variant", VARIANTS)
 def test_every_recipe_and_variant_holds_and_its_header_says_how_to_run_it(path, variant):
     recipe = load_recipe(path, variant=variant)
@@ -322,6 +323,7 @@ def test_every_recipe_and_variant_holds_and_its_header_says_how_to_run_it(path, 
     assert command in header_of(path) and "A100" in header_of(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
 def test_the_header_counts_the_images_that_a_seed_makes(path):
     recipe, sets = load_recipe(path), {}
@@ -354,6 +356,7 @@ def test_what_recognises_the_images_has_not_chosen_them():
         assert filters and all(f.model not in (None, recipe.train.encoder) for f in filters)
 
 
+@pytest.mark.slow
 def test_sentences_about_satellite_images_say_so_in_every_table():
     for path in RECIPES:
         runs = [own for *_, own in table_runs(load_recipe(path)) if own.task.name == "eurosat"]

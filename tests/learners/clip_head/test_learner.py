@@ -175,6 +175,7 @@ def test_nothing_to_learn_from_is_refused(features, made):
 # ---- baselines -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_baselines_are_their_functions(features, made, test_images):
     learner, start = learner_of(features, wise_ft=0.5), start_of(features)
     x, y, encoder = features(made), made.labels, features.encoder

@@ -208,6 +208,7 @@ def test_defaults_for_both_kinds_are_the_papers(small_task):
     assert gap(tune_mixed(head, real, made, MixSettings(), 0).head, want) < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "other",
     [

@@ -46,6 +46,7 @@ def loop_of(own: NetworkLearner, images: MemoryImages, seed: int = 0, epochs: in
     return NetworkLoop(network, own._loader([images], 12, network.data, seed, CPU), epochs, own.settings, seed, CPU)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["test_vit", "test_resnet", "small_cnn"])
 def test_planted_colours_are_learnt(architecture: str):
     images = coloured(48) if architecture != "small_cnn" else lit(48)
@@ -157,6 +158,7 @@ def dies_after(monkeypatch, step: int) -> None:
 FULL = {"ema": 0.8, "mixup": 0.2, "rand_augment": 1, "random_erasing": 0.3, "select": "validation", "grad_clip": 1.0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["test_vit", "small_cnn"])
 def test_a_training_killed_three_times_ends_with_the_same_bytes(architecture: str, tmp_path: Path, monkeypatch):
     s, images, val = settings(architecture, epochs=3, **FULL), coloured(30), coloured(6, seed=1)
@@ -193,6 +195,7 @@ learner(settings(epochs=3, **FULL), val=coloured(6, seed=1), folder=Path(sys.arg
 """
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_leaves_what_the_next_one_goes_on_from(tmp_path: Path, monkeypatch):
     here = Path(__file__).parent
     path = os.pathsep.join([str(here), str(here.parents[1]), *sys.path])

@@ -34,6 +34,7 @@ torch.distributed.destroy_process_group()
 """
 
 
+@pytest.mark.slow
 def test_two_processes_end_with_the_weights_of_one(tmp_path: Path):
     here = Path(__file__).parent
     (tmp_path / "train.py").write_text(SCRIPT)

@@ -25,7 +25,7 @@ from figment.learners.clip_head.linear import AdamW, accuracy_of
 from figment.learners.clip_head.losses import soft_targets
 from figment.learners.clip_head.settings import TuneSettings
 
-CHUNK_BYTES = 2**21  # of steps that are prepared at a time: about what stays in a cache
+CHUNK_BYTES = 2**21  # of the images, and of the targets, of steps that are prepared at a time: about what stays in a cache
 GROUP_BYTES = 2**22  # of the images in one step of all trainings that run together: more would not be faster
 SHORT_STEP = 15_000_000  # floating-point operations: a few hundred microseconds of one core
 ROWS_AT_ONCE = 8_192  # of soft targets: bounds what is needed besides them
@@ -170,8 +170,9 @@ class _Group:
             _side_by_side([getattr(p, name) for p in plans], x.device) for name in ("rows", "labels", "soft", "hard")
         )  # (T, K, B)
         k, b = self.rows.shape[1:]
-        self.chunk = min(self.steps, max(1, CHUNK_BYTES // (k * b * (x.shape[1] + 2 * n_classes) * x.element_size())))
-        self.images = x.new_empty(self.chunk, k, b, x.shape[1])
+        at_once = CHUNK_BYTES // (k * b * x.element_size())
+        self.chunk = min(self.steps, max(1, at_once // (2 * n_classes)))  # steps whose targets are worked out at a time
+        self.images = x.new_empty(min(self.chunk, max(1, at_once // x.shape[1])), k, b, x.shape[1])  # of fewer steps
         self.views = list(
             zip(self.images.unbind(), self.images.transpose(2, 3).unbind(), strict=True)
         )  # once, not a step
@@ -194,9 +195,14 @@ class _Group:
         watch = _Watch(self.plans, self.s, self.seen)
         for start in range(0, self.steps, self.chunk):
             n = min(self.chunk, self.steps - start)
-            self._prepare(slice(start, start + n))
+            steps = slice(start, start + n)
+            for loss in self.losses:
+                loss.prepare(self.rows[steps], self.labels[steps], self.soft[steps], self.hard[steps])
             for i in range(n):
-                images, transposed = self.views[i]
+                place = i % len(self.images)
+                if not place:
+                    self._fetch(self.rows[start + i : start + min(n, i + len(self.images))])
+                images, transposed = self.views[place]
                 torch.bmm(weights, transposed, out=self.logits)  # (K, N, B)
                 slope = self.losses[0].slope(i, self.logits)
                 for other in self.losses[1:]:
@@ -204,17 +210,13 @@ class _Group:
                 torch.bmm(slope, images, out=self.gradient)
                 self.optimizer.step(self.gradient, self.optimizer.rates[start + i])
                 watch.after(start + i, weights)
-            spent[start : start + n] = sum(loss.values(n) for loss in self.losses)
+            spent[steps] = sum(loss.values(n) for loss in self.losses)
         history = _histories(self.plans, spent.cpu(), self.optimizer.rates, watch.accuracies)
         return [Trained(watch.best.get(k, weights[k]), h) for k, h in enumerate(history)]
 
-    def _prepare(self, steps: slice) -> None:
-        """Fetch what a few steps see: features in the order of their use, and targets."""
-        rows = self.rows[steps]
-        n = len(rows)
-        torch.index_select(self.x, 0, rows.flatten(), out=self.images[:n].view(-1, self.x.shape[1]))
-        for loss in self.losses:
-            loss.prepare(rows, self.labels[steps], self.soft[steps], self.hard[steps])
+    def _fetch(self, rows: Tensor) -> None:
+        """Features of the next few steps, int64 (S, K, B), in the order of their use."""
+        torch.index_select(self.x, 0, rows.flatten(), out=self.images[: len(rows)].view(-1, self.x.shape[1]))
 
 
 @contextmanager

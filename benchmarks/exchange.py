@@ -70,12 +70,12 @@ def given(path: Path) -> tuple[Known, dict[str, Table]]:
 def this_build(features: Any, images: dict[str, Any]) -> tuple[list[float], Any]:
     from figment.evaluate.exchange_rate import exchange_rate, real_curve
     from figment.learners.clip_head.learner import ClipHeadLearner
-    from figment.recipe.train import Train
+    from figment.recipe.train import ClipHeadSettings
     from figment.types import Training
 
     real, test, synthetic = images["real"], images["test"], images["synthetic"]
     names = [str(c) for c in range(len(np.unique(test.labels)))]
-    learner = ClipHeadLearner(features, names, ["{}"], Train())
+    learner = ClipHeadLearner(features, names, ["{}"], ClipHeadSettings())
     answers = lambda trainings: [m.logits(test).argmax(1) for m in learner.learn_many(trainings)]
     made = answers([Training(synthetic, None, seed) for seed in SEEDS])
     ceiling = answers([Training(None, real, seed) for seed in SEEDS])

@@ -10,7 +10,6 @@ from figment import files, layout
 from figment.context import Context
 from figment.engines import Engine
 from figment.errors import FigmentError
-from figment.evaluate.accuracy import verdict
 from figment.heartbeat import CHECK, heartbeat
 from figment.layout import Run, Study
 from figment.recipe import Recipe
@@ -35,12 +34,12 @@ class Outcome:
 
     @property
     def verdict(self) -> str:
-        """ "helps", "hurts", "no evidence"; "not measured" without real test images; "not compared" where there is nothing to
-        compare the model with: no untrained one, and no few_shot."""
-        gain = self.results.get("gain/over_real_only", self.results.get("gain/synthetic"))
-        if gain is not None:
-            return verdict(gain)
-        return "not compared" if "top1/synthetic" in self.results else "not measured"
+        """A word of `figment.evaluate.verdict.Word`; "not measured" without real test images, "not judged" where the recipe says
+        ``evaluate.evidence: false``. ``results["worth"].details`` has the sentence and the numbers behind it."""
+        worth = self.results.get("worth")
+        if worth is not None:
+            return str(worth.details["verdict"])
+        return "not judged" if "top1/synthetic" in self.results else "not measured"
 
 
 def run_recipe(

@@ -152,10 +152,14 @@ def paired_difference(
     return Result(metric, float(d.mean()), n, ci, seeds=tuple(seeds), details=details)
 
 
-def verdict(difference: Result) -> Literal["helps", "hurts", "no evidence"]:
-    """What a paired difference allows one to say: a side is taken only where the interval excludes zero."""
+def verdict(difference: Result) -> Literal["better", "worse", "no evidence"]:
+    """What a paired difference allows one to say: a side is taken only where the interval excludes zero.
+
+    Better than an untuned classifier is also what shuffled labels are: that images *help* takes the rivals of
+    `figment.evaluate.verdict.judge`.
+    """
     low, high = difference.ci
-    return "helps" if low > 0 else "hurts" if high < 0 else "no evidence"
+    return "better" if low > 0 else "worse" if high < 0 else "no evidence"
 
 
 def wilson(share: float, n: float, quantile: float) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from figment.errors import FigmentError
+from figment.evaluate.kind import variance_between
 from figment.types import Result
 
 SHOTS = (1, 2, 4, 8, 16, 32, 64)
@@ -102,7 +103,13 @@ def _ranks_within_class(labels: np.ndarray, rng: np.random.Generator) -> np.ndar
     return ranks
 
 
-def exchange_rate(curve: Curve, correct_synthetic: np.ndarray, n_bootstrap: int = 2000, seed: int = 0) -> Result:
+def exchange_rate(
+    curve: Curve,
+    correct_synthetic: np.ndarray,
+    n_bootstrap: int = 2000,
+    seed: int = 0,
+    resampled: np.ndarray | None = None,
+) -> Result:
     """The number of real images a class at which real images alone do as well as the synthetic set.
 
     The accuracies of the draws are averaged, made to rise (isotonic regression; the true curve does, the measured one
@@ -121,6 +128,7 @@ def exchange_rate(curve: Curve, correct_synthetic: np.ndarray, n_bootstrap: int 
             seed.
         n_bootstrap: number of resamplings.
         seed: of the resampling.
+        resampled: bool (B, n), the same after learning from B sets drawn again: the interval then holds for other sets too.
 
     Returns:
         ``value`` and ``ci`` in images a class: 0 means "less than the smallest number of shots", infinity "more than
@@ -146,7 +154,11 @@ def exchange_rate(curve: Curve, correct_synthetic: np.ndarray, n_bootstrap: int 
     floor = np.array([-math.inf if zero_shot is None else zero_shot])
     value = float(crossing(curve.shots, measured[None], floor, np.array([made]))[0])
 
-    curves, zeros, mades = _resample(curve, synthetic, n_bootstrap, np.random.default_rng(seed))
+    rng = np.random.default_rng(seed)
+    curves, zeros, mades = _resample(curve, synthetic, n_bootstrap, rng)
+    if resampled is not None and len(resampled) > 1:
+        spread = math.sqrt(variance_between(np.asarray(resampled, np.float64)))
+        mades = mades + spread * rng.standard_t(len(resampled) - 1, n_bootstrap)
     values = np.sort(crossing(curve.shots, curves, zeros, mades))
     low, high = _percentiles(values)
     ci = (min(float(low), value), max(float(high), value))
@@ -156,7 +168,7 @@ def exchange_rate(curve: Curve, correct_synthetic: np.ndarray, n_bootstrap: int 
         for i, k in enumerate(curve.shots)
     ]
     details = {
-        "text": _text(value, ci, curve.shots) + _warning(made, zero_shot),
+        "text": _text(value, ci, curve.shots),
         "synthetic": made,
         "zero_shot": zero_shot,
         "curve": points,
@@ -253,7 +265,7 @@ def _text(value: float, ci: tuple[float, float], shots: Sequence[int]) -> str:
     low, high = (_words(end, shots) for end in ci)
     if 0 < value < math.inf:
         return f"about {_words(value, shots)} ({low} to {high})"
-    return low if low == high else f"between {low} and {high}"
+    return low if low == high else f"anything from {low} to {high}"
 
 
 def _words(value: float, shots: Sequence[int]) -> str:
@@ -263,8 +275,3 @@ def _words(value: float, shots: Sequence[int]) -> str:
         return f"more than {shots[-1]}"
     return f"{value:.1f}".removesuffix(".0") if value < 10 else f"{value:.0f}"
 
-
-def _warning(made: float, zero_shot: float | None) -> str:
-    if zero_shot is None or made >= zero_shot:
-        return ""
-    return f"; its accuracy of {made:.1%} is below the untuned classifier's {zero_shot:.1%}"

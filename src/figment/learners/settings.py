@@ -24,6 +24,11 @@ class LearnerSettings(Strict):
         None, ge=1, description="learn from the first so many kept images of each class; None = all"
     )
 
+    @property
+    def is_cheap(self) -> bool:
+        """Whether dozens of trainings are a matter of seconds."""
+        return False
+
     def goes_with(self, recipe: Recipe) -> None:
         """Raise ValueError where the rest of the recipe does not fit the learner."""
 

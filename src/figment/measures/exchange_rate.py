@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from figment.types import Images
 
 OF_CURVE = "top1/real_"
+SETS = 20  # drawn again, for the interval
 
 
 def names(recipe: Recipe) -> list[str]:
@@ -43,22 +44,41 @@ def check(recipe: Recipe, given: Mapping[str, Images]) -> None:
 
 
 def take(trial: Trial) -> Iterator[Result]:
-    from figment.evaluate.accuracy import correctness
+    from figment.evaluate.accuracy import correctness, interval
     from figment.evaluate.exchange_rate import Draw, exchange_rate, real_curve
 
     evaluate, train, labels = trial.recipe.evaluate, trial.train, trial.real_test.labels
     assert train is not None
 
+    wordless = trial.untrained is None  # the recipe's own learner never sees a class name
+    learner = trial.learner if wordless else trial.images_only
+
     def learn(draws: Sequence[Draw]) -> np.ndarray:
         trainings = [Training(real=train.take(d.index), seed=d.seed) for d in draws]
-        return trial.predictions("real images alone, for the exchange rate", trainings)
+        return trial.predictions("real images alone, for the exchange rate", trainings, learner)
 
-    untrained = None if trial.of_untrained is None else trial.of_untrained[0]
     shots, draws, seed = evaluate.shots, evaluate.draws, trial.recipe.seed
-    curve = real_curve(train.labels, labels, learn, untrained, shots=shots, draws=draws, seed=seed)
+    curve = real_curve(train.labels, labels, learn, None, shots=shots, draws=draws, seed=seed)
     yield from (_point(curve.correct[:, i], k) for i, k in enumerate(curve.shots))
-    rate = exchange_rate(curve, correctness(trial.of_models, labels), seed=seed)
-    yield replace(rate, metric="exchange_rate")
+    made, again = (trial.of_models, None) if wordless else _of_images_only(trial)
+    resampled = None if again is None else again == labels
+    rate = exchange_rate(curve, correctness(made, labels), seed=seed, resampled=resampled)
+    told = {"learner": learner.name, "synthetic_ci": list(interval((made == labels).mean(1), len(labels)))}
+    yield replace(rate, metric="exchange_rate", details={**rate.details, **told})
+
+
+def _of_images_only(trial: Trial) -> tuple[np.ndarray, np.ndarray]:
+    """What a learner without words takes the test images for after all generated images, before any filter, int (1, n), and
+    after each of some sets drawn again from them, int (B, n)."""
+    from figment.evaluate.placebo import resample
+
+    made = trial.made
+    assert made is not None
+    sets = [made.take(resample(made.labels, np.random.default_rng([trial.recipe.seed, 4, j]))) for j in range(SETS)]
+    of_made = trial.predictions("images only", [Training(made, None, 0)], trial.images_only)
+    return of_made, trial.predictions(
+        "images only, sets drawn again", [Training(drawn, None, 0) for drawn in sets], trial.images_only
+    )
 
 
 def _point(correct: np.ndarray, shots: int) -> Result:
@@ -72,9 +92,11 @@ def _point(correct: np.ndarray, shots: int) -> Result:
 
 MEASURE = Measure(
     name="exchange_rate",
-    explains="Real images alone are learnt from at growing numbers a class, several draws each; where the recipe's accuracy meets"
-    " that curve is what its generated images are worth (`evaluate.exchange_rate`, `shots`, `draws`). 0 means less than"
-    " the smallest number, infinity more than the largest.",
+    explains="Real images alone are learnt from at growing numbers a class, several draws each; where the accuracy of the generated"
+    " images meets that curve is what they are worth (`evaluate.exchange_rate`, `shots`, `draws`). Both sides are learnt by a"
+    " learner that never sees the name of a class, from all generated images before any filter: on a scale that starts at the"
+    " zero-shot classifier, shuffled labels are worth photographs too. 0 means less than the smallest number, infinity more than"
+    " the largest.",
     metrics=(
         Metric("exchange_rate", "worth in real images a class", "images a class", shown="elsewhere"),
         Metric(f"{OF_CURVE}<k>", "top-1, <k> real images a class", shown="elsewhere"),

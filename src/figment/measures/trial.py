@@ -37,6 +37,7 @@ class Trial:
         models: gives the recipe's, one a training seed; asked only where what they predict is not remembered.
         facts: what the first of them has to say of itself.
         kept: the generated images they learnt from.
+        made: all of them, before any filter.
         test: real test images; None where the task has none, as the others.
         train: all real training images there are; only there if a measure needs it.
         shots: those of few_shot.
@@ -50,6 +51,7 @@ class Trial:
     learner: Learner
     models: Callable[[], Sequence[Model]]
     kept: Images
+    made: Images | None
     test: Images | None
     train: Images | None
     shots: Images | None
@@ -88,6 +90,13 @@ class Trial:
         """What the recipe's models take the test images for: int (S, n)."""
         trainings = [Training(self.kept, self.shots, seed) for seed in self.seeds]
         return self.remember(self._key(self.learner, trainings), lambda: self._read(self.models()))
+
+    @cached_property
+    def images_only(self) -> Learner:
+        """A learner that never sees the name of a class, on the features of the recipe's encoder."""
+        from figment.learners.clip_head.images_only import ImagesOnlyLearner
+
+        return ImagesOnlyLearner(self.features(None), self.class_names, self.encoder_name)
 
     @cached_property
     def of_shots_alone(self) -> np.ndarray:

@@ -66,6 +66,10 @@ class ClipHeadSettings(LearnerSettings, MixSettings):
         return self
 
     @property
+    def is_cheap(self) -> bool:
+        return self.unfrozen is None
+
+    @property
     def mixed(self) -> MixSettings:
         """The part that the training loops take."""
         return MixSettings(**self.model_dump(include=set(MixSettings.model_fields)))
@@ -126,6 +130,20 @@ class Evaluate(Strict):
     """Real images decide. The test images are read here; besides, the filter ``memorised`` takes copies of them out."""
 
     real_all: bool = Field(True, description="also tune on all real training images: the ceiling")
+    evidence: bool = Field(
+        True,
+        description="also train placebos and remove the untrained classifier's bias: without such rivals nobody can say that"
+        " generated images help",
+    )
+    placebos: int | None = Field(
+        None, ge=2, description="trainings on the same images with shuffled labels; None = 6, or 2 where a training is costly"
+    )
+    resamples: int | None = Field(
+        None,
+        ge=0,
+        description="sets drawn again from the kept images, for intervals that hold for other sets of this recipe; None = 20, or"
+        " 0 where a training is costly, and the verdict is then about this very set",
+    )
     exchange_rate: bool = Field(
         True,
         description="also train on 1, 2, 4 ... real images a class: what is the synthetic set worth? Dozens of"

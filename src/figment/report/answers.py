@@ -19,20 +19,15 @@ from figment.report.results import latest_results
 from figment.report.text import measured, percent
 from figment.types import Result
 
-SENTENCES = {
-    "helps": "Tuning on the generated images makes the classifier better on real images than it is from words alone.",
-    "hurts": "Tuning on the generated images makes the classifier worse on real images than it is from words alone.",
-    "no evidence": "The test images do not show whether the generated images help or hurt: the interval includes zero.",
-}
-FEW_SHOT_SENTENCES = {
-    "helps": "With the generated images the classifier is better on real images than it is from the few real ones alone.",
-    "hurts": "With the generated images the classifier is worse on real images than it is from the few real ones alone.",
-    "no evidence": "The test images do not show whether the generated images add to the few real ones: the interval includes zero.",
-}
-NOTHING_TO_COMPARE = (
-    "Trained on the generated images alone, the model is right on {share} of the real test images; guessing would be"
-    " {chance}. There is nothing to compare that with: it has no classifier before training, and no few_shot images were given."
+NOT_JUDGED = (
+    "The model is right on {share} of the real test images; guessing would be {chance}. Whether that is more than the same images"
+    " with shuffled labels would give was not looked at (evaluate.evidence)."
 )
+LEDGER = "Guessing is right on {chance} of the test images, always saying the commonest class on {commonest}. {claim}"
+CLAIMS = {
+    "other sets of this recipe": "Intervals are for other sets of images that this recipe would make.",
+    "this very set of images": "Intervals are about this very set of images: other sets were not drawn (evaluate.resamples).",
+}
 UNTRAINED, OWN, REAL_ONLY, REAL_ALL = "top1/zero_shot", "top1/synthetic", "top1/real_only", "top1/real_all"
 REAL_ALONE = "real images alone"
 
@@ -138,20 +133,24 @@ def also_measured(results: dict[str, Result]) -> Iterator[Number]:
 
 
 def conclusion_of(results: dict[str, Result], n_classes: int) -> Conclusion:
-    few = "gain/over_real_only" in results
-    gain = results.get("gain/over_real_only" if few else "gain/synthetic")
-    rate = results.get("exchange_rate")
-    what = "The few real images and the synthetic set together are" if few else "The synthetic set is"
-    exchange = f"{what} worth {rate.details['text']} real photographs a class." if rate else ""
-    if gain is not None:
-        word = "helps" if gain.ci[0] > 0 else "hurts" if gain.ci[1] < 0 else "no evidence"
-        sentence, against = (FEW_SHOT_SENTENCES[word], REAL_ALONE) if few else (SENTENCES[word], "zero-shot")
-        return Conclusion(word, sentence, gain, exchange, against)  # type: ignore[arg-type]
     if OWN not in results:
         return NOT_MEASURED
-    share = percent(results[OWN].value)
-    sentence = NOTHING_TO_COMPARE.format(share=share, chance=percent(1 / n_classes).replace(".0 %", " %"))
-    return Conclusion("not compared", sentence, None, exchange)
+    rate, worth = results.get("exchange_rate"), results.get("worth")
+    exchange = "" if rate is None else _exchange(rate)
+    if worth is None:
+        share, chance = percent(results[OWN].value), percent(1 / n_classes).replace(".0 %", " %")
+        return Conclusion("not judged", NOT_JUDGED.format(share=share, chance=chance), None, exchange)
+    told = worth.details
+    ledger = LEDGER.format(
+        chance=percent(told["chance"]), commonest=percent(told["commonest_class"]), claim=CLAIMS[told["claim"]]
+    )
+    return Conclusion(told["verdict"], told["sentence"], worth, exchange, "the best rival", ledger)
+
+
+def _exchange(rate: Result) -> str:
+    if rate.details.get("learner") is None:  # of version 0.1, whose scale began at the zero-shot classifier
+        return ""
+    return f"To a learner that has never seen the class names, the images are worth {rate.details['text']} real photographs a class."
 
 
 def curve_of(results: dict[str, Result]) -> Curve | None:
@@ -163,10 +162,12 @@ def curve_of(results: dict[str, Result]) -> Curve | None:
     rate = results.get("exchange_rate")
     if not shots or rate is None:
         return None
-    inside = min(shots) <= rate.value <= max(shots)
+    inside, told = min(shots) <= rate.value <= max(shots), rate.details
+    ci = told.get("synthetic_ci")
+    own = results[OWN] if ci is None else Result("top1/synthetic", told["synthetic"], rate.n, (ci[0], ci[1]))
     return Curve(
         dict(sorted(shots.items())),
-        results[OWN],
+        own,
         rate.value if inside else None,
         rate.ci if inside else None,
     )

@@ -50,11 +50,12 @@ class Conclusion:
     """The answer. ``difference`` is what the word rests on (accuracy gained over the baseline, a share of one, with its interval);
     ``exchange`` is the sentence with the exchange rate. Without one, ``Report.missing["exchange"]`` may say why."""
 
-    word: Literal["helps", "hurts", "no evidence", "not measured", "not compared"]
+    word: str  # of figment.evaluate.verdict.Word, or "not measured", "not judged"
     sentence: str
     difference: Result | None = None
     exchange: str = ""
-    against: str = "zero-shot"  # the arm that the difference is measured against
+    against: str = "zero-shot"  # what the difference is measured against
+    ledger: str = ""  # what guessing would reach, and what the intervals are about
 
 
 NOT_MEASURED = Conclusion("not measured", "no real test images")

@@ -141,6 +141,7 @@ def trial(ctx: Context) -> Trial:
         models=lambda: ctx.models,
         facts=records.read(ctx.run.model).data.get("facts", {}),
         kept=ctx.kept,
+        made=ctx.images,
         test=ctx.readable("test"),
         train=ctx.readable("train") if "train" in measures.splits_needed(ctx.recipe) else None,
         shots=ctx.shots,

@@ -1,0 +1,39 @@
+"""What a classifier says too often of some classes, found without a label and taken away.
+
+CLIP's zero-shot classifier prefers classes whose names were frequent where it was trained (Zhu et al. 2023, arXiv 2310.08106;
+Frolic, 2410.19294). Training on anything balanced takes that preference away, whatever the images show, and so does one number a class.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import logsumexp
+
+STEPS, TOLERANCE = 200, 1e-6
+
+
+def bias_of(logits: np.ndarray, shares: np.ndarray | None = None) -> np.ndarray:
+    """What to add to the logits so that, on average over the images, each class is given its share.
+
+    Matches the mean of the softmax to ``shares`` by fixed-point steps ``b += log(shares) - log(mean softmax(logits + b))``.
+
+    Args:
+        logits: float (m, N), of images without labels in which classes are about as frequent as ``shares`` says. Images
+            without content (grey, black, noise) must not be used: there is no class for the classifier to see.
+        shares: float (N,), positive, of sum 1; None = all the same. The shares of a skewed set of real images do not belong
+            here (they would put a preference in).
+
+    Returns:
+        float32 (N,), of mean 0.
+    """
+    logits = np.asarray(logits, np.float64)
+    log_shares = np.log(np.full(logits.shape[1], 1 / logits.shape[1]) if shares is None else np.asarray(shares))
+    bias = np.zeros(logits.shape[1])
+    for _ in range(STEPS):
+        shifted = logits + bias
+        shifted -= logsumexp(shifted, axis=1, keepdims=True)
+        step = log_shares - (logsumexp(shifted, axis=0) - np.log(len(logits)))
+        bias += step
+        if np.abs(step).max() <= TOLERANCE:
+            break
+    return (bias - bias.mean()).astype(np.float32)

@@ -1,0 +1,100 @@
+"""A classifier that never sees the name of a class: shrunk linear discriminant analysis on the features of images.
+
+What it knows it has from the images, so it can tell whether they hold the classes at all, and what they are worth beside photographs.
+It is solved in closed form in milliseconds, without seed, steps or a learning rate to choose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from figment import records
+from figment.encoders import Features
+from figment.errors import FigmentError
+from figment.learners.clip_head.head import Head, HeadCard
+from figment.types import Images, Learner, Model
+
+if TYPE_CHECKING:
+    from figment.learners.clip_head.learner import ClipHeadModel
+
+NEVER = -1e4  # the logit of a class that no image was seen of
+
+
+def discriminant(features: np.ndarray, labels: np.ndarray, n_classes: int) -> Head:
+    """Linear discriminant analysis with equal priors, its covariance shrunk as OAS says (Chen et al. 2010, equation 23).
+
+    The pooled covariance of the classes has m - N degrees of freedom and shrinks towards a multiple of the identity; with one
+    image a class there is none, and the nearest class mean decides. Differences of logits are log-odds.
+
+    Args:
+        features: float (m, D), of any length; normalised here.
+        labels: int (m,) in [0, n_classes). A class without images is never predicted.
+    """
+    x = F.normalize(torch.tensor(np.asarray(features), dtype=torch.float64), dim=-1)
+    y = torch.tensor(np.asarray(labels, np.int64))
+    counts = torch.bincount(y, minlength=n_classes)
+    there = counts > 0
+    means = torch.zeros(n_classes, x.shape[1], dtype=x.dtype).index_add_(0, y, x) / counts.clamp(min=1)[:, None]
+    middle = means[there].mean(0)
+    freedom = len(x) - int(there.sum())
+    within = x - means[y]
+    covariance = _shrunk(within.T @ within / freedom, freedom) if freedom else torch.eye(x.shape[1], dtype=x.dtype)
+    centred = means - middle
+    weights = torch.linalg.solve(covariance, centred.T).T  # (N, D)
+    bias = -0.5 * (weights * centred).sum(1) - weights @ middle
+    head = Head(n_features=x.shape[1], n_classes=n_classes)
+    with torch.no_grad():
+        head.linear.weight.copy_(torch.where(there[:, None], weights, 0.0))
+        head.linear.bias.copy_(torch.where(there, bias, NEVER))
+    return head
+
+
+def _shrunk(covariance: torch.Tensor, n: int) -> torch.Tensor:
+    """The oracle approximating shrinkage of a covariance (D, D) that has n degrees of freedom."""
+    d = len(covariance)
+    trace, of_square = covariance.trace(), covariance.square().sum()
+    above = (1 - 2 / d) * of_square + trace**2
+    below = (n + 1 - 2 / d) * (of_square - trace**2 / d)
+    share = 1.0 if below <= 0 else min(1.0, float(above / below))
+    scale = max(float(trace) / d, torch.finfo(covariance.dtype).tiny)
+    # All images of a class may be the same: then nothing varies, and a covariance of zeros cannot be divided by.
+    return (1 - share) * covariance + (share * scale + 1e-12) * torch.eye(d, dtype=covariance.dtype)
+
+
+class ImagesOnlyLearner(Learner):
+    """`discriminant` on the features of all images it is given, generated and real alike. The seed changes nothing."""
+
+    name = "images only"
+
+    def __init__(self, features: Features, class_names: Sequence[str], encoder: str = "") -> None:
+        """``encoder`` is its name, for the card of a saved head."""
+        self.features, self.class_names, self.encoder_name = features, class_names, encoder
+        self.fingerprint = records.fingerprint(["images only", features.encoder.fingerprint, len(class_names)])
+
+    def untrained(self) -> None:
+        return None
+
+    def learn(self, synthetic: Images | None, real: Images | None, seed: int) -> Model:
+        return self.model(self.head(synthetic, real))
+
+    def head(self, synthetic: Images | None, real: Images | None) -> Head:
+        x, y = self.seen(synthetic, real)
+        return discriminant(x, y, len(self.class_names))
+
+    def seen(self, synthetic: Images | None, real: Images | None) -> tuple[np.ndarray, np.ndarray]:
+        """Features (m, D) and labels (m,) of all images."""
+        given = [images for images in (synthetic, real) if images is not None]
+        if not given:
+            raise FigmentError("There is nothing to learn from: give generated images, real ones, or both.")
+        return np.concatenate([self.features(i) for i in given]), np.concatenate([i.labels for i in given])
+
+    def model(self, head: Head) -> ClipHeadModel:
+        from figment.learners.clip_head.learner import ClipHeadModel, UnitFeatures
+
+        card = HeadCard(tuple(self.class_names), (), self.encoder_name, self.features.encoder.fingerprint)
+        return ClipHeadModel(UnitFeatures(self.features), head, card)

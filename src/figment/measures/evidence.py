@@ -1,0 +1,209 @@
+"""Do the generated images help, or would anything have? The verdict, and the rivals it rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from figment.measures.measure import Measure, Metric, starts_untrained
+from figment.types import Training
+
+if TYPE_CHECKING:
+    from figment.evaluate.kind import Difference
+    from figment.measures.trial import Trial
+    from figment.recipe import Recipe
+    from figment.types import Images, Result
+
+CALIBRATED_ON = 20_000  # generated images, at most, that a bias is fitted on
+CHEAP, COSTLY = (6, 20), (2, 0)  # placebos and sets drawn again: where features are kept, and where each is a training of its own
+
+
+def numbers(recipe: Recipe) -> tuple[int, int]:
+    """How many placebos are trained, and how many sets are drawn again."""
+    own, usual = recipe.evaluate, CHEAP if recipe.train.is_cheap else COSTLY
+    return (
+        usual[0] if own.placebos is None else own.placebos,
+        usual[1] if own.resamples is None else own.resamples,
+    )
+
+
+def names(recipe: Recipe) -> list[str]:
+    untrained, few = starts_untrained(recipe), recipe.few_shot is not None
+    there = {
+        "top1/bias_removed": untrained,
+        "top1/placebo": True,
+        "top1/real_repeated": few,
+        "top1/images_only": True,
+        "gain/over_bias_removed": untrained,
+        "gain/over_placebo": True,
+        "gain/over_real_repeated": few,
+        "content": True,
+        "worth": True,
+    }
+    return [name for name, is_there in there.items() if is_there]
+
+
+def settings(metrics: set[str]) -> dict[str, Any]:
+    return {"evaluate.evidence": bool(metrics & {m.name for m in MEASURE.metrics})}
+
+
+def take(trial: Trial) -> Iterator[Result]:
+    from figment.evaluate.content import content_gate
+    from figment.evaluate.kind import difference
+    from figment.evaluate.sentences import sentence
+    from figment.evaluate.verdict import BIAS_REMOVED, CHANCE, PLACEBO, REAL_ONLY, REAL_REPEATED, UNTUNED, judge
+
+    labels, n_classes = trial.real_test.labels, len(trial.class_names)
+    n, (n_placebos, n_sets) = len(labels), numbers(trial.recipe)
+    found = trial.predictions("placebos, and sets drawn again", _trainings(trial, n_placebos, n_sets))
+    placebos, again, placebos_again = np.split(found, [n_placebos, n_placebos + n_sets])
+    own = (trial.of_models == labels).mean(0)  # (n,), a mean over seeds
+    sets = (again == labels).astype(np.float32)
+
+    rivals: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # metric -> correctness (n,) or (K, n), and of each set drawn again
+    if trial.shots is not None:
+        rivals[REAL_ONLY] = trial.of_shots_alone == labels, np.zeros(n)
+        repeated = trial.predictions("real images again and again", [_repeated(trial, seed) for seed in trial.seeds])
+        yield trial.accuracy(REAL_REPEATED, repeated)
+        rivals[REAL_REPEATED] = repeated == labels, np.zeros(n)
+    elif trial.of_untrained is not None:
+        rivals[UNTUNED] = trial.of_untrained == labels, np.zeros(n)
+    else:
+        rivals[CHANCE] = np.full((1, n), 1 / n_classes), np.zeros(n)
+    for metric in (REAL_ONLY, REAL_REPEATED, UNTUNED, CHANCE):  # those that no other set changes
+        if metric in rivals:
+            correct = rivals[metric][0].astype(np.float64)
+            rivals[metric] = correct, np.broadcast_to(correct.mean(0), (n_sets, n))
+    if trial.untrained is not None:
+        unbiased = _unbiased(trial, n_sets)
+        yield trial.accuracy(BIAS_REMOVED, unbiased[:1], seeds=())
+        rivals[BIAS_REMOVED] = unbiased[:1] == labels, unbiased[1:] == labels
+    yield trial.accuracy(PLACEBO, placebos, seeds=(), placebos=n_placebos)
+    rivals[PLACEBO] = placebos == labels, placebos_again == labels
+
+    assert trial.made is not None
+    only = trial.predictions("images only", [Training(trial.made, None, 0)], trial.images_only)
+    yield trial.accuracy("top1/images_only", only, seeds=())
+    content = content_gate(only[0], labels, n_classes, trial.recipe.seed)
+
+    differences: dict[str, Difference] = {}
+    for metric, (correct, of_sets) in rivals.items():
+        differences[metric] = difference(
+            own - correct.mean(0),
+            resampled=sets - of_sets if n_sets else None,
+            shuffles=correct if metric == PLACEBO and not n_sets else None,
+        )
+        if metric not in (UNTUNED, CHANCE, REAL_ONLY):  # which the measure accuracy has
+            yield _gain(metric.replace("top1/", "gain/over_"), differences[metric], n, trial.seeds)
+    judgement = judge(differences, content, n)
+    accuracies = {"own": float(own.mean()), **{m: float(correct.mean()) for m, (correct, _) in rivals.items()}}
+    yield _content(content, n)
+    told = {
+        "verdict": judgement.word,
+        "sentence": sentence(judgement, accuracies, differences, content, n),
+        "claim": "other sets of this recipe" if n_sets else "this very set of images",
+        "rival": judgement.rival,
+        "p": judgement.p,
+        "differences": {m: {"value": d.value, "ci": list(d.ci), "p": d.p} for m, d in differences.items()},
+        "smallest_visible": max(d.smallest_visible(n) for d in differences.values()),
+        "chance": 1 / n_classes,
+        "commonest_class": float(np.bincount(labels).max() / n),
+        "placebos": n_placebos,
+        "resamples": n_sets,
+    }
+    from figment.types import Result
+
+    yield Result("worth", judgement.worth, n, judgement.ci, seeds=tuple(trial.seeds), details=told)
+
+
+def _trainings(trial: Trial, n_placebos: int, n_sets: int) -> list[Training]:
+    """The placebos; the set drawn again and again; and a placebo of each of those. Learner, shots and steps are the recipe's."""
+    from figment.evaluate.placebo import resample, spread_labels
+    from figment.images_in.relabelled import Relabelled
+
+    def spread(images: Images, rng: np.random.Generator) -> Images:
+        return Relabelled(images, spread_labels(images.labels, rng))
+
+    kept, first = trial.kept, trial.seeds[0]
+    placebos, again, placebos_again = [], [], []
+    for k in range(n_placebos):
+        rng = np.random.default_rng([trial.recipe.seed, 1, k])
+        placebos.append(Training(spread(kept, rng), trial.shots, first + k))
+    for j in range(n_sets):
+        rng = np.random.default_rng([trial.recipe.seed, 2, j])
+        drawn = kept.take(resample(kept.labels, rng))
+        again.append(Training(drawn, trial.shots, first + j))
+        placebos_again.append(Training(spread(drawn, rng), trial.shots, first + j))
+    return [*placebos, *again, *placebos_again]
+
+
+def _repeated(trial: Trial, seed: int) -> Training:
+    """The shots in the place of the generated images as well, as often as it takes: as many steps, and nothing new in them."""
+    shots = trial.shots
+    assert shots is not None
+    return Training(shots.take(np.resize(np.arange(len(shots)), len(trial.kept))), shots, seed)
+
+
+def _unbiased(trial: Trial, n_sets: int) -> np.ndarray:
+    """What the untrained classifier takes the test images for once its bias is removed, int (1 + n_sets, n): the bias of the
+    generated images before any filter, which favour the classes that it favours, and of each set drawn again."""
+    from figment.evaluate.placebo import resample
+    from figment.learners.bias import bias_of
+
+    assert trial.untrained is not None and trial.made is not None
+    made, rng, n_classes = trial.made, np.random.default_rng([trial.recipe.seed, 3]), len(trial.class_names)
+    if len(made) > CALIBRATED_ON:
+        made = made.take(np.sort(rng.choice(len(made), CALIBRATED_ON, replace=False)))
+    counts = np.bincount(made.labels, minlength=n_classes)
+    shares = None if (counts == 0).any() else counts / counts.sum()  # of classes without images nothing is known
+    seen, asked = trial.untrained.logits(made), trial.untrained.logits(trial.real_test)
+    places = [np.arange(len(made)), *(resample(made.labels, rng) for _ in range(n_sets))]
+    return np.stack([(asked + bias_of(seen[rows], shares)).argmax(1) for rows in places]).astype(np.int32)
+
+
+def _gain(metric: str, d: Difference, n: int, seeds: tuple[int, ...]) -> Result:
+    from figment.types import Result
+
+    parts = {"image_se": d.image_se, "set_se": d.set_se, "p": d.p, "discordance": d.discordance}
+    return Result(metric, d.value, n, d.ci, seeds=tuple(seeds), details=parts)
+
+
+def _content(content: Any, n: int) -> Result:
+    from figment.evaluate.accuracy import wilson
+    from figment.types import Result
+
+    told: Mapping[str, Any] = {
+        "passed": content.passed,
+        "p": content.p,
+        "test": "permutation" if content.by_permutation else "above 1/N",
+        "said": "they hold the classes" if content.passed else "chance explains it",
+    }
+    return Result("content", content.accuracy, n, wilson(content.accuracy, n, 1.96), details=told)
+
+
+MEASURE = Measure(
+    name="evidence",
+    explains="Whether the generated images help: the recipe's classifier against rivals that use none of their content. The untrained"
+    " classifier with its bias removed (no labels, no training); placebos, the same images with labels spread over the classes;"
+    " with few_shot, the real images alone in as many steps. And what a learner that never sees a class name gets from the images"
+    " before any filter, which must hold the classes. Intervals are for other sets of the same recipe (the kept images drawn again"
+    " within each class, `evaluate.resamples`). `worth` is the smallest of the differences; its details hold the verdict.",
+    metrics=(
+        Metric("top1/bias_removed", "bias removed", what="the untrained classifier, its bias removed: no labels, no training", shown="arm"),
+        Metric("top1/placebo", "placebo", what="the same images with shuffled labels, mean of {placebos}", shown="arm"),
+        Metric("top1/real_repeated", "real images repeated", what="the few real images alone, in as many steps", shown="arm"),
+        Metric("top1/images_only", "images only", what="learnt from all generated images, without words", shown="arm"),
+        Metric("gain/over_bias_removed", "gain over the bias-removed classifier", "points"),
+        Metric("gain/over_placebo", "gain over the placebo", "points"),
+        Metric("gain/over_real_repeated", "gain over the real images repeated", "points"),
+        Metric("content", "real classes known from the images alone", what="the mean over classes; {said}"),
+        Metric("worth", "gain over the best rival", "points", shown="elsewhere"),
+    ),
+    take=take,
+    needs=frozenset({"test"}),
+    asked=lambda recipe: recipe.evaluate.evidence,
+    settings=settings,
+    names=names,
+)

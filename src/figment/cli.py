@@ -376,7 +376,12 @@ def _print_results(folder: Path) -> None:
         console.print(f"{number.title}: {number.value}", soft_wrap=True)
     sentence = page.verdict.sentence
     console.print(f"\nVerdict: {page.verdict.word}. {sentence[:1].upper()}{sentence[1:]}")
-    for line in (page.verdict.ledger, page.verdict.exchange, page.missing.get("exchange", ""), page.missing.get("arms", "")):
+    for line in (
+        page.verdict.ledger,
+        page.verdict.exchange,
+        page.missing.get("exchange", ""),
+        page.missing.get("arms", ""),
+    ):
         if line:
             console.print(line)
     console.print(

@@ -174,7 +174,7 @@ def test_unsound_pairs_are_refused(a, b):
 
 @pytest.mark.parametrize(
     ("ci", "said"),
-    [((0.01, 0.05), "helps"), ((-0.05, -0.01), "hurts"), ((-0.01, 0.05), "no evidence"), ((0.0, 0.05), "no evidence")],
+    [((0.01, 0.05), "better"), ((-0.05, -0.01), "worse"), ((-0.01, 0.05), "no evidence"), ((0.0, 0.05), "no evidence")],
 )
 def test_a_side_is_taken_only_where_the_interval_excludes_zero(ci, said):
     assert verdict(Result("accuracy difference", 0.02, 100, ci)) == said

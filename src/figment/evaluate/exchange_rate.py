@@ -274,4 +274,3 @@ def _words(value: float, shots: Sequence[int]) -> str:
     if value == math.inf:
         return f"more than {shots[-1]}"
     return f"{value:.1f}".removesuffix(".0") if value < 10 else f"{value:.0f}"
-

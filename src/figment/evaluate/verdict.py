@@ -14,9 +14,7 @@ from typing import Literal
 from figment.evaluate.content import Content
 from figment.evaluate.kind import Difference
 
-Word = Literal[
-    "helps", "not told from a placebo", "bias removal does as much", "hurts", "no evidence", "cannot say"
-]
+Word = Literal["helps", "not told from a placebo", "bias removal does as much", "hurts", "no evidence", "cannot say"]
 #: The rivals, by their metric.
 UNTUNED, BIAS_REMOVED, PLACEBO = "top1/zero_shot", "top1/bias_removed", "top1/placebo"
 REAL_ONLY, REAL_REPEATED, CHANCE = "top1/real_only", "top1/real_repeated", "chance"
@@ -46,7 +44,7 @@ def judge(differences: Mapping[str, Difference], content: Content, n: int) -> Ju
         differences: the baseline first. `PLACEBO` must be there.
         n: test images.
     """
-    baseline, placebo = next(iter(differences.values())), differences[PLACEBO]
+    baseline = next(iter(differences.values()))
     rival = min(differences, key=lambda name: differences[name].value)
     low, high = (min(d.ci[end] for d in differences.values()) for end in (0, 1))
     p = max([content.p, *(d.p for d in differences.values())])

@@ -11,13 +11,18 @@ from figment.measures.measure import Measure, Metric, starts_untrained
 from figment.types import Training
 
 if TYPE_CHECKING:
+    from figment.evaluate.content import Content
     from figment.evaluate.kind import Difference
+    from figment.evaluate.verdict import Judgement
     from figment.measures.trial import Trial
     from figment.recipe import Recipe
     from figment.types import Images, Result
 
 CALIBRATED_ON = 20_000  # generated images, at most, that a bias is fitted on
-CHEAP, COSTLY = (6, 20), (2, 0)  # placebos and sets drawn again: where features are kept, and where each is a training of its own
+CHEAP, COSTLY = (
+    (6, 20),
+    (2, 0),
+)  # placebos and sets drawn again: where features are kept, and where each is a training of its own
 
 
 def numbers(recipe: Recipe) -> tuple[int, int]:
@@ -52,70 +57,93 @@ def settings(metrics: set[str]) -> dict[str, Any]:
 def take(trial: Trial) -> Iterator[Result]:
     from figment.evaluate.content import content_gate
     from figment.evaluate.kind import difference
-    from figment.evaluate.sentences import sentence
-    from figment.evaluate.verdict import BIAS_REMOVED, CHANCE, PLACEBO, REAL_ONLY, REAL_REPEATED, UNTUNED, judge
+    from figment.evaluate.verdict import PLACEBO, judge
 
-    labels, n_classes = trial.real_test.labels, len(trial.class_names)
-    n, (n_placebos, n_sets) = len(labels), numbers(trial.recipe)
+    labels, n = trial.real_test.labels, len(trial.real_test)
+    n_placebos, n_sets = numbers(trial.recipe)
     found = trial.predictions("placebos, and sets drawn again", _trainings(trial, n_placebos, n_sets))
     placebos, again, placebos_again = np.split(found, [n_placebos, n_placebos + n_sets])
-    own = (trial.of_models == labels).mean(0)  # (n,), a mean over seeds
-    sets = (again == labels).astype(np.float32)
-
-    rivals: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # metric -> correctness (n,) or (K, n), and of each set drawn again
-    if trial.shots is not None:
-        rivals[REAL_ONLY] = trial.of_shots_alone == labels, np.zeros(n)
-        repeated = trial.predictions("real images again and again", [_repeated(trial, seed) for seed in trial.seeds])
-        yield trial.accuracy(REAL_REPEATED, repeated)
-        rivals[REAL_REPEATED] = repeated == labels, np.zeros(n)
-    elif trial.of_untrained is not None:
-        rivals[UNTUNED] = trial.of_untrained == labels, np.zeros(n)
-    else:
-        rivals[CHANCE] = np.full((1, n), 1 / n_classes), np.zeros(n)
-    for metric in (REAL_ONLY, REAL_REPEATED, UNTUNED, CHANCE):  # those that no other set changes
-        if metric in rivals:
-            correct = rivals[metric][0].astype(np.float64)
-            rivals[metric] = correct, np.broadcast_to(correct.mean(0), (n_sets, n))
-    if trial.untrained is not None:
-        unbiased = _unbiased(trial, n_sets)
-        yield trial.accuracy(BIAS_REMOVED, unbiased[:1], seeds=())
-        rivals[BIAS_REMOVED] = unbiased[:1] == labels, unbiased[1:] == labels
-    yield trial.accuracy(PLACEBO, placebos, seeds=(), placebos=n_placebos)
-    rivals[PLACEBO] = placebos == labels, placebos_again == labels
+    own, sets = (trial.of_models == labels).mean(0), (again == labels).astype(np.float32)  # (n,), (B, n)
 
     assert trial.made is not None
     only = trial.predictions("images only", [Training(trial.made, None, 0)], trial.images_only)
     yield trial.accuracy("top1/images_only", only, seeds=())
-    content = content_gate(only[0], labels, n_classes, trial.recipe.seed)
+    content = content_gate(only[0], labels, len(trial.class_names), trial.recipe.seed)
+    yield _content(content, n)
 
-    differences: dict[str, Difference] = {}
-    for metric, (correct, of_sets) in rivals.items():
-        differences[metric] = difference(
+    rivals = _without_content(trial, n_sets)
+    rivals[PLACEBO] = placebos, placebos_again
+    differences, accuracies = {}, {"own": float(own.mean())}
+    for metric, (of_rival, of_sets) in rivals.items():
+        correct = _correct(of_rival, labels, len(trial.class_names))
+        other = correct.mean(0) if of_sets is None else _correct(of_sets, labels, len(trial.class_names))
+        differences[metric] = d = difference(
             own - correct.mean(0),
-            resampled=sets - of_sets if n_sets else None,
+            resampled=sets - other if n_sets else None,
             shuffles=correct if metric == PLACEBO and not n_sets else None,
         )
-        if metric not in (UNTUNED, CHANCE, REAL_ONLY):  # which the measure accuracy has
-            yield _gain(metric.replace("top1/", "gain/over_"), differences[metric], n, trial.seeds)
-    judgement = judge(differences, content, n)
-    accuracies = {"own": float(own.mean()), **{m: float(correct.mean()) for m, (correct, _) in rivals.items()}}
-    yield _content(content, n)
+        accuracies[metric] = float(correct.mean())
+        if metric in SHOWN and of_rival is not None:
+            yield trial.accuracy(metric, of_rival, trial.seeds if metric == REAL_REPEATED else (), placebos=n_placebos)
+            yield _gain(metric.replace("top1/", "gain/over_"), d, n, trial.seeds)
+    yield _worth(trial, judge(differences, content, n), accuracies, differences, content)
+
+
+#: Rivals that another measure does not show.
+REAL_REPEATED = "top1/real_repeated"
+SHOWN = ("top1/bias_removed", "top1/placebo", REAL_REPEATED)
+
+
+def _without_content(trial: Trial, n_sets: int) -> dict[str, tuple[np.ndarray | None, np.ndarray | None]]:
+    """What rivals that use none of the images' content take the test images for, int (S, n), the baseline first; and what they
+    do where the set is drawn again, int (B, n), for those that this changes. Guessing has no predictions."""
+    from figment.evaluate.verdict import BIAS_REMOVED, CHANCE, REAL_ONLY, UNTUNED
+
+    rivals: dict[str, tuple[np.ndarray | None, np.ndarray | None]] = {}
+    if trial.shots is not None:
+        rivals[REAL_ONLY] = trial.of_shots_alone, None
+        repeated = trial.predictions("real images again and again", [_repeated(trial, seed) for seed in trial.seeds])
+        rivals[REAL_REPEATED] = repeated, None
+    else:
+        rivals[CHANCE if trial.of_untrained is None else UNTUNED] = trial.of_untrained, None
+    if trial.untrained is not None:
+        unbiased = _unbiased(trial, n_sets)
+        rivals[BIAS_REMOVED] = unbiased[:1], unbiased[1:]
+    return rivals
+
+
+def _correct(predicted: np.ndarray | None, labels: np.ndarray, n_classes: int) -> np.ndarray:
+    """How often each test image is right: (S, n); of guessing, as often as guesses are."""
+    return np.full((1, len(labels)), 1 / n_classes) if predicted is None else (predicted == labels).astype(np.float32)
+
+
+def _worth(
+    trial: Trial,
+    judgement: Judgement,
+    accuracies: Mapping[str, float],
+    differences: Mapping[str, Difference],
+    content: Content,
+) -> Result:
+    """The verdict, with everything it rests on."""
+    from figment.evaluate.sentences import sentence
+    from figment.types import Result
+
+    n, (n_placebos, n_sets) = len(trial.real_test), numbers(trial.recipe)
     told = {
         "verdict": judgement.word,
         "sentence": sentence(judgement, accuracies, differences, content, n),
         "claim": "other sets of this recipe" if n_sets else "this very set of images",
         "rival": judgement.rival,
         "p": judgement.p,
+        "accuracies": dict(accuracies),
         "differences": {m: {"value": d.value, "ci": list(d.ci), "p": d.p} for m, d in differences.items()},
         "smallest_visible": max(d.smallest_visible(n) for d in differences.values()),
-        "chance": 1 / n_classes,
-        "commonest_class": float(np.bincount(labels).max() / n),
+        "chance": 1 / len(trial.class_names),
+        "commonest_class": float(np.bincount(trial.real_test.labels).max() / n),
         "placebos": n_placebos,
         "resamples": n_sets,
     }
-    from figment.types import Result
-
-    yield Result("worth", judgement.worth, n, judgement.ci, seeds=tuple(trial.seeds), details=told)
+    return Result("worth", judgement.worth, n, judgement.ci, seeds=tuple(trial.seeds), details=told)
 
 
 def _trainings(trial: Trial, n_placebos: int, n_sets: int) -> list[Training]:
@@ -170,7 +198,7 @@ def _gain(metric: str, d: Difference, n: int, seeds: tuple[int, ...]) -> Result:
     return Result(metric, d.value, n, d.ci, seeds=tuple(seeds), details=parts)
 
 
-def _content(content: Any, n: int) -> Result:
+def _content(content: Content, n: int) -> Result:
     from figment.evaluate.accuracy import wilson
     from figment.types import Result
 
@@ -191,9 +219,19 @@ MEASURE = Measure(
     " before any filter, which must hold the classes. Intervals are for other sets of the same recipe (the kept images drawn again"
     " within each class, `evaluate.resamples`). `worth` is the smallest of the differences; its details hold the verdict.",
     metrics=(
-        Metric("top1/bias_removed", "bias removed", what="the untrained classifier, its bias removed: no labels, no training", shown="arm"),
+        Metric(
+            "top1/bias_removed",
+            "bias removed",
+            what="the untrained classifier, its bias removed: no labels, no training",
+            shown="arm",
+        ),
         Metric("top1/placebo", "placebo", what="the same images with shuffled labels, mean of {placebos}", shown="arm"),
-        Metric("top1/real_repeated", "real images repeated", what="the few real images alone, in as many steps", shown="arm"),
+        Metric(
+            "top1/real_repeated",
+            "real images repeated",
+            what="the few real images alone, in as many steps",
+            shown="arm",
+        ),
         Metric("top1/images_only", "images only", what="learnt from all generated images, without words", shown="arm"),
         Metric("gain/over_bias_removed", "gain over the bias-removed classifier", "points"),
         Metric("gain/over_placebo", "gain over the placebo", "points"),

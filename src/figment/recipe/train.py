@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
@@ -99,6 +99,50 @@ class ClipHeadSettings(LearnerSettings, MixSettings):
         return ClipHeadLearner(features, given.task.class_names, templates, self, val, given.caches / "unfrozen")
 
 
+class ClosedFormSettings(LearnerSettings):
+    """A head in closed form on the features of a CLIP: no steps, no learning rate, and no seed that matters."""
+
+    seeds: int = Field(1, ge=1, description="trainings, all the same: nothing is left to chance")
+    encoder: PathText = Field(
+        "starter/clip", description="'starter/clip', a folder of a CLIP or an open_clip model, or a Hub id"
+    )
+    allow_pickle: bool = Field(False, description="load weights stored as pickles, which can run code")
+
+    @property
+    def select(self) -> str:
+        return "last"
+
+    @property
+    def is_cheap(self) -> bool:
+        return True
+
+
+class ImagesOnlySettings(ClosedFormSettings):
+    """A classifier that never sees the name of a class: linear discriminant analysis on the features of the images."""
+
+    starts_untrained: ClassVar[bool] = False
+
+    kind: Literal["images_only"] = "images_only"
+
+    def build(self, given: Given) -> Learner:
+        from figment.learners.clip_head.images_only import ImagesOnlyLearner
+
+        return ImagesOnlyLearner(given.features(self.encoder), given.task.class_names, self.encoder)
+
+
+class WordsAndImagesSettings(ClosedFormSettings):
+    """The zero-shot classifier, its bias removed, and what the images teach without words, their log-probabilities added."""
+
+    kind: Literal["words_and_images"] = "words_and_images"
+
+    def build(self, given: Given) -> Learner:
+        from figment.learners.clip_head.words_and_images import WordsAndImagesLearner
+
+        return WordsAndImagesLearner(
+            given.features(self.encoder), given.task.class_names, given.task.templates, self.encoder
+        )
+
+
 class LearnerPlugin(Plugin, LearnerSettings):
     """Your own learner: ``kind: package.module:Name``, called with ``options``. It chooses the epoch itself."""
 
@@ -120,6 +164,8 @@ def learner_kind(value: Any) -> str:
 
 Train = Annotated[
     Annotated[ClipHeadSettings, Tag("clip_head")]
+    | Annotated[ImagesOnlySettings, Tag("images_only")]
+    | Annotated[WordsAndImagesSettings, Tag("words_and_images")]
     | Annotated[NetworkSettings, Tag("network")]
     | Annotated[LearnerPlugin, Tag(PLUGIN)],
     Discriminator(learner_kind),
@@ -136,7 +182,9 @@ class Evaluate(Strict):
         " generated images help",
     )
     placebos: int | None = Field(
-        None, ge=2, description="trainings on the same images with shuffled labels; None = 6, or 2 where a training is costly"
+        None,
+        ge=2,
+        description="trainings on the same images with shuffled labels; None = 6, or 2 where a training is costly",
     )
     resamples: int | None = Field(
         None,

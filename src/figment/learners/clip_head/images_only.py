@@ -70,13 +70,14 @@ class ImagesOnlyLearner(Learner):
     """`discriminant` on the features of all images it is given, generated and real alike. The seed changes nothing."""
 
     name = "images only"
+    templates: tuple[str, ...] = ()  # of the words it uses
 
     def __init__(self, features: Features, class_names: Sequence[str], encoder: str = "") -> None:
         """``encoder`` is its name, for the card of a saved head."""
         self.features, self.class_names, self.encoder_name = features, class_names, encoder
         self.fingerprint = records.fingerprint(["images only", features.encoder.fingerprint, len(class_names)])
 
-    def untrained(self) -> None:
+    def untrained(self) -> Model | None:
         return None
 
     def learn(self, synthetic: Images | None, real: Images | None, seed: int) -> Model:
@@ -96,5 +97,5 @@ class ImagesOnlyLearner(Learner):
     def model(self, head: Head) -> ClipHeadModel:
         from figment.learners.clip_head.learner import ClipHeadModel, UnitFeatures
 
-        card = HeadCard(tuple(self.class_names), (), self.encoder_name, self.features.encoder.fingerprint)
+        card = HeadCard(tuple(self.class_names), self.templates, self.encoder_name, self.features.encoder.fingerprint)
         return ClipHeadModel(UnitFeatures(self.features), head, card)

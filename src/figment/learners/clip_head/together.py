@@ -25,7 +25,9 @@ from figment.learners.clip_head.linear import AdamW, accuracy_of
 from figment.learners.clip_head.losses import soft_targets
 from figment.learners.clip_head.settings import TuneSettings
 
-CHUNK_BYTES = 2**21  # of the images, and of the targets, of steps that are prepared at a time: about what stays in a cache
+CHUNK_BYTES = (
+    2**21
+)  # of the images, and of the targets, of steps that are prepared at a time: about what stays in a cache
 GROUP_BYTES = 2**22  # of the images in one step of all trainings that run together: more would not be faster
 SHORT_STEP = 15_000_000  # floating-point operations: a few hundred microseconds of one core
 ROWS_AT_ONCE = 8_192  # of soft targets: bounds what is needed besides them

@@ -1,0 +1,95 @@
+"""The interval of a difference, for the images and for the draw of the set."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from figment.errors import FigmentError
+from figment.evaluate.accuracy import paired_difference
+from figment.evaluate.kind import difference
+
+
+def study(seed: int, n: int = 2000, set_sd: float = 0.01, b: int = 20):
+    """A classifier whose accuracy varies by the draw of its set, beside one that is always the same; truth: no difference."""
+    rng = np.random.default_rng(seed)
+    hard = rng.random(n)
+    a = hard < 0.8
+
+    def draw() -> np.ndarray:
+        moved = rng.random(n) < 0.1
+        return np.where(moved, rng.random(n) < 0.8 + 10 * rng.normal(0, set_sd), a)
+
+    return draw().astype(float) - a, np.stack([draw().astype(float) - a for _ in range(b)])
+
+
+def test_without_sets_it_is_the_interval_of_bonett_and_price():
+    rng = np.random.default_rng(0)
+    a, b = rng.random(300) < 0.7, rng.random(300) < 0.75
+    ours, theirs = difference(b.astype(float) - a), paired_difference(a, b)
+    assert ours.value == pytest.approx(theirs.value) and ours.ci == pytest.approx(theirs.ci)
+    only_a, only_b = (a & ~b).sum(), (b & ~a).sum()
+    assert ours.discordance == pytest.approx((only_a + only_b) / 300)
+
+
+def test_by_the_formula_step_by_step():
+    d, sets = study(3, n=50, b=4)
+    n = len(d)
+    centre = sum(d) / (n + 2)
+    image = ((sum(x * x for x in d) + 2) / (n + 2) - centre**2) / (n + 2)
+    means = [sum(row) / n for row in sets]
+    between = sum((m - sum(means) / 4) ** 2 for m in means) / 3
+    noise = sum(np.var(sets[:, i], ddof=1) for i in range(n)) / n / n
+    of_sets = max(0.0, between - noise)
+    freedom = (image + of_sets) ** 2 / (of_sets**2 / 3) if of_sets else math.inf
+    half = stats.t.ppf(0.975, freedom) * math.sqrt(image + of_sets)
+    assert difference(d, resampled=sets).ci == pytest.approx((centre - half, centre + half))
+
+
+def test_the_interval_of_the_kind_covers_and_that_of_the_images_does_not():
+    covered = np.zeros(2)
+    for seed in range(300):
+        d, sets = study(seed)
+        for i, found in enumerate((difference(d), difference(d, resampled=sets))):
+            covered[i] += found.ci[0] <= 0 <= found.ci[1]
+    assert covered[0] / 300 < 0.8
+    assert covered[1] / 300 > 0.9
+
+
+def test_the_right_labels_are_one_more_shuffle():
+    """Placebos that differ a lot among themselves: right labels that are just another of them are not told from their mean."""
+    false, simple = 0, 0
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        correct = rng.random((7, 4000)) < (0.7 + rng.normal(0, 0.03, 7))[:, None]
+        found = difference(correct[0] - correct[1:].mean(0), shuffles=correct[1:])
+        false += found.ci[0] > 0
+        simple += difference(correct[0] - correct[1:].mean(0)).ci[0] > 0
+    assert false / 300 <= 0.06 < 0.25 < simple / 300
+
+
+def test_bursts_count_as_groups():
+    rng = np.random.default_rng(0)
+    false = np.zeros(2)
+    groups = np.repeat(np.arange(80), 5)
+    for _ in range(300):
+        d = np.repeat(rng.choice([-1.0, 0.0, 1.0], 80, p=[0.1, 0.8, 0.1]), 5)
+        false += [difference(d).ci[0] > 0, difference(d, groups=groups).ci[0] > 0]
+    assert false[1] / 300 < 0.05 < 0.1 < false[0] / 300
+
+
+def test_p_agrees_with_the_interval():
+    for seed in range(20):
+        d, sets = study(seed)
+        found = difference(d + 0.01, resampled=sets)
+        assert (found.p < 0.025) == (found.ci[0] > 0)
+
+
+def test_what_does_not_fit_is_refused():
+    with pytest.raises(FigmentError, match="one number for each test image"):
+        difference(np.zeros(5), resampled=np.zeros((3, 4)))
+    with pytest.raises(FigmentError, match="one group"):
+        difference(np.zeros(5), groups=np.zeros(5, int))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -12,6 +13,7 @@ import pytest
 from figment.context import Context
 from figment.encoders import Features, open_encoder
 from figment.errors import FigmentError
+from figment.evaluate.verdict import Word
 from figment.images_in import open_images, open_shards
 from figment.layout import Run, shard_files
 from figment.learners.clip_head.head import Head
@@ -22,6 +24,7 @@ from figment.recipe import Recipe, validate
 from figment.report.folder import report_of
 from figment.run import run_recipe
 from figment.shots import draw_shots, read_split
+from trials import OF_EVIDENCE
 
 pytestmark = pytest.mark.slow
 
@@ -91,17 +94,20 @@ def test_what_is_measured_and_the_verdict(recipe, tmp_path):
     changes = {"evaluate.baselines": ["tip_adapter", "tip_adapter_f", "linear_probe", "augmented"]}
     outcome = run_recipe(recipe(**changes), tmp_path / "run")
     baselines = {f"{kind}/{name}" for kind in ("top1", "gain") for name in changes["evaluate.baselines"]}
-    assert set(outcome.results) == baselines | {
+    assert set(outcome.results) - OF_EVIDENCE == baselines | {
         *("top1/zero_shot", "top1/synthetic", "gain/synthetic"),
         *("top1/real_only", "gain/real_only", "gain/over_real_only"),
     }
     over = outcome.results["gain/over_real_only"]
     difference = outcome.results["top1/synthetic"].value - outcome.results["top1/real_only"].value
     assert over.value == pytest.approx(difference)
-    assert outcome.verdict == ("helps" if over.ci[0] > 0 else "hurts" if over.ci[1] < 0 else "no evidence")
+    worth = outcome.results["worth"]
+    rivals = ["top1/real_only", "top1/real_repeated", "top1/bias_removed", "top1/placebo"]
+    assert list(worth.details["differences"]) == rivals and outcome.verdict in get_args(Word)
+    assert worth.details["differences"]["top1/real_only"]["value"] == pytest.approx(over.value)
     page = report_of(tmp_path / "run")
     assert [arm.name for arm in page.arms][:3] == ["zero-shot", "real images alone", "Tip-Adapter"]
-    assert "real ones" in page.verdict.sentence and page.verdict.difference == over
+    assert page.verdict.sentence == worth.details["sentence"] and page.verdict.difference.value == worth.value
 
 
 def test_predictions_are_kept_and_give_the_accuracies(recipe, tmp_path):

@@ -27,7 +27,7 @@ def test_the_python_of_the_readme_runs_and_is_short(tmp_path, monkeypatch, capsy
     )  # nothing else is changed: a hundred images take a minute and a half
     exec(compile(fewer, "README.md", "exec"), {})
     answer = capsys.readouterr().out.splitlines()[-1]
-    assert re.match(r"(helps|hurts|no evidence): [+-]0\.\d{3}, 95 % interval \(-?0\.\d+, -?0\.\d+\)$", answer)
+    assert re.match(r"(better|worse|no evidence): [+-]0\.\d{3}, 95 % interval \(-?0\.\d+, -?0\.\d+\)$", answer)
 
 
 @pytest.mark.slow

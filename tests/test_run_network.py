@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from typing import get_args
 from unittest.mock import patch
 
 import pytest
 
 from figment.errors import FigmentError
+from figment.evaluate.verdict import Word
 from figment.learners.network.network import NetworkLearner
 from figment.recipe import Recipe, validate
 from figment.report.folder import report_of
 from figment.run import run_recipe
 from figment.status import status
 from figment.verify import verify
+from trials import OF_EVIDENCE
 
 pytestmark = pytest.mark.slow
 
@@ -44,15 +47,16 @@ def trainings():
 def test_from_class_names_to_a_report(recipe, tmp_path):
     own = recipe()
     outcome = run_recipe(own, tmp_path / "run")
-    assert set(outcome.results) == {
-        "top1/synthetic",
-        "top1/real_all",
-    }  # no zero-shot, no gain, no exchange rate unasked
-    assert outcome.results["top1/synthetic"].n == 36 and outcome.verdict == "not compared"
+    # no zero-shot, no gain over it, no exchange rate unasked
+    assert set(outcome.results) - OF_EVIDENCE == {"top1/synthetic", "top1/real_all"}
+    assert outcome.results["top1/synthetic"].n == 36
+    worth = outcome.results["worth"].details
+    assert outcome.verdict == worth["verdict"] and set(worth["differences"]) == {"chance", "top1/placebo"}
+    assert (worth["placebos"], worth["resamples"], worth["claim"]) == (2, 0, "this very set of images")
     page = report_of(tmp_path / "run")
-    assert [arm.name for arm in page.arms] == [own.name, "all real images"]
+    assert [arm.name for arm in page.arms] == ["placebo", "images only", own.name, "all real images"]
     text = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
-    assert "Not compared" in text and "zero-shot" not in text.lower() and "CLIP head" not in text
+    assert "zero-shot" not in text.lower() and "untuned" not in text and "CLIP head" not in text
     assert dict(page.question)["Classifier"] == "small_cnn, from scratch, 2 seeds"
     found = verify(tmp_path / "run")
     assert found.ok, found.findings
@@ -63,16 +67,21 @@ def test_from_class_names_to_a_report(recipe, tmp_path):
 
 
 def test_any_architecture_of_timm(recipe, tmp_path):
-    own = recipe("resnet18", **{"train.seeds": 1, "evaluate.real_all": False, "generate.images_per_class": 3})
+    own = recipe(
+        "resnet18",
+        **{"train.seeds": 1, "evaluate.real_all": False, "evaluate.evidence": False, "generate.images_per_class": 3},
+    )
     outcome = run_recipe(own, tmp_path)
-    assert set(outcome.results) == {"top1/synthetic"} and outcome.verdict == "not compared"
+    assert set(outcome.results) == {"top1/synthetic"} and outcome.verdict == "not judged"
     assert dict(report_of(tmp_path).question)["Classifier"] == "resnet18, from scratch, 1 seeds"
 
 
 def test_with_few_real_images_it_is_judged_over_those_alone(recipe, tmp_path):
     outcome = run_recipe(recipe(few_shot={"shots": 4}, **{"evaluate.real_all": False}), tmp_path / "run")
-    assert set(outcome.results) == {"top1/synthetic", "top1/real_only", "gain/over_real_only"}
-    assert outcome.verdict in ("helps", "hurts", "no evidence")
+    assert set(outcome.results) - OF_EVIDENCE == {"top1/synthetic", "top1/real_only", "gain/over_real_only"}
+    rivals = ["top1/real_only", "top1/real_repeated", "top1/placebo"]
+    assert list(outcome.results["worth"].details["differences"]) == rivals
+    assert outcome.verdict in get_args(Word)
     assert report_of(tmp_path / "run").baseline == "real images alone"
 
 

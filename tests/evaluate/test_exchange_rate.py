@@ -101,22 +101,20 @@ def test_text_below_one_shot():
 def test_text_at_the_edges_of_the_curve():
     low = exchange_rate(*planted(RISING, 0.55, 0.59, n=300), n_bootstrap=300)
     assert low.value == 0 and low.ci[1] > 1
-    assert low.details["text"].startswith("between less than 1 and ")
+    assert low.details["text"].startswith("anything from less than 1 to ")
     high = exchange_rate(*planted(RISING, 0.55, 0.93, n=300), n_bootstrap=300)
     assert high.value == math.inf and high.ci[0] < 64
-    assert high.details["text"].startswith("between ") and high.details["text"].endswith(" and more than 64")
+    assert high.details["text"].startswith("anything from ") and high.details["text"].endswith(" to more than 64")
     flat = exchange_rate(*planted([0.7] * 7, 0.7, 0.7, n=300), n_bootstrap=300)
     assert flat.ci == (0, math.inf)
     inside = exchange_rate(*planted([0.70, 0.71, 0.72], 0.6, 0.71, n=200), n_bootstrap=300)
     assert "less than 1 to more than 4" in inside.details["text"] or inside.ci == (0, math.inf)
 
 
-def test_below_the_untuned_classifier_is_worth_nothing_and_says_so():
+def test_below_the_untuned_classifier_is_worth_nothing():
     curve, made = exact([0.60, 0.65, 0.75], 0.70, 0.68)  # the first shots hurt, so that 0.68 does lie on the curve
     result = exchange_rate(curve, made, n_bootstrap=300)
     assert result.value == 0
-    assert result.details["text"].endswith("; its accuracy of 68.0% is below the untuned classifier's 70.0%")
-    assert "untuned" not in exchange_rate(*exact(RISING, 0.55, 0.7), n_bootstrap=20).details["text"]
 
 
 def test_equal_to_the_untuned_classifier_is_worth_nothing():

@@ -15,6 +15,19 @@ from figment.measures import Metric
 from trials import colours, recipe
 
 OF_CLIP = ["top1/zero_shot", "top1/synthetic", "gain/synthetic"]
+OF_EVIDENCE = [
+    *("top1/bias_removed", "top1/placebo", "top1/images_only"),
+    *("gain/over_bias_removed", "gain/over_placebo", "content", "worth"),
+]
+OF_NETWORK = [name for name in OF_EVIDENCE if "bias_removed" not in name]
+OF_FEW = [
+    "top1/placebo",
+    "top1/real_repeated",
+    "top1/images_only",
+    "gain/over_placebo",
+    "gain/over_real_repeated",
+    "content",
+]
 OF_CURVE = ["exchange_rate", "top1/real_1", "top1/real_2"]
 OF_SHOTS = ["top1/real_only", "gain/real_only", "gain/over_real_only"]
 FIDELITY = {"exchange_rate": False, "real_all": False, "fidelity": True}
@@ -23,20 +36,30 @@ FIDELITY = {"exchange_rate": False, "real_all": False, "fidelity": True}
 @pytest.mark.parametrize(
     "own, expected",
     [
-        (recipe(), [*OF_CLIP, *OF_CURVE, "top1/real_all", "gain/real_all"]),
+        (recipe(), [*OF_CLIP, *OF_EVIDENCE, *OF_CURVE, "top1/real_all", "gain/real_all"]),
         (recipe({}), []),
-        (recipe({"test": "x"}), OF_CLIP),
+        (recipe({"test": "x"}), [*OF_CLIP, *OF_EVIDENCE]),
         (recipe({}, fidelity=True), ["recognisability"]),
         (recipe({"train": "x"}, **FIDELITY), ["frechet", "recognisability"]),
-        (recipe(exchange_rate=False, real_all=False, measures=["frechet"]), [*OF_CLIP, "frechet"]),
+        (recipe(exchange_rate=False, real_all=False, measures=["frechet"]), [*OF_CLIP, *OF_EVIDENCE, "frechet"]),
         (
             recipe(few_shot={"shots": 1}, exchange_rate=False, real_all=False, baselines=["coop"]),
-            [*OF_CLIP, *OF_SHOTS, "top1/coop", "gain/coop"],
+            [
+                *OF_CLIP,
+                *OF_SHOTS,
+                "top1/bias_removed",
+                *OF_FEW[:3],
+                "gain/over_bias_removed",
+                *OF_FEW[3:],
+                "worth",
+                "top1/coop",
+                "gain/coop",
+            ],
         ),
-        (recipe(network=True), ["top1/synthetic", *OF_CURVE, "top1/real_all"]),
+        (recipe(network=True), ["top1/synthetic", *OF_NETWORK, *OF_CURVE, "top1/real_all"]),
         (
             recipe(few_shot={"shots": 1}, network=True, exchange_rate=False, real_all=False),
-            ["top1/synthetic", "top1/real_only", "gain/over_real_only"],
+            ["top1/synthetic", "top1/real_only", "gain/over_real_only", *OF_FEW, "worth"],
         ),
     ],
 )

@@ -11,9 +11,11 @@ from figment import measures
 from figment.errors import FigmentError
 from figment.evaluate.accuracy import accuracy, correctness, paired_difference
 from figment.evaluate.exchange_rate import Curve, exchange_rate
+from figment.evaluate.placebo import resample
+from figment.learners.clip_head.images_only import discriminant
 from figment.measures.trial import Trial
 from figment.types import Training
-from trials import Blind, Means, colours, recipe
+from trials import Blind, Colours, Means, colours, mean_colours, recipe
 
 TEST, TRAIN, KEPT, SHOTS = colours(30, 1), colours(8, 2), colours(12, 3, noise=150), colours(2, 4)
 
@@ -24,7 +26,9 @@ def trial(learner: Means, own=None, remember=None, **more) -> Trial:
     models = [learner.learn(KEPT, shots, seed) for seed in own.training_seeds]
     hook = {} if remember is None else {"remember": remember}
     given = {"train": TRAIN, "test": TEST, "facts": models[0].facts, **more}
-    return Trial(own, learner, lambda: models, KEPT, shots=shots, features=lambda name: None, **given, **hook)  # type: ignore[arg-type, return-value]
+    return Trial(
+        own, learner, lambda: models, KEPT, KEPT, shots=shots, features=lambda name: Colours(), **given, **hook
+    )  # type: ignore[arg-type, return-value]
 
 
 def network(**evaluate):
@@ -57,27 +61,34 @@ def test_the_numbers_are_those_of_the_functions():
 
 
 def test_the_exchange_rate_is_that_of_a_plain_loop():
-    learner = Means()
-    results = {r.metric: r for r in measures.take(trial(learner)).results}
+    """Without words on either side: the recipe's own classifier plays no part in it."""
+    results = {r.metric: r for r in measures.take(trial(Means())).results}
+    right = lambda images: (
+        discriminant(mean_colours(images), images.labels, 3).predict(mean_colours(TEST)).argmax(1) == TEST.labels
+    )
     correct = np.zeros((3, 2, 90), bool)
     for draw in range(3):
         rng = np.random.default_rng([0, draw])
         orders = [rng.permutation(np.flatnonzero(TRAIN.labels == c)) for c in range(3)]
         for i, k in enumerate((1, 4)):
             chosen = np.sort(np.concatenate([order[:k] for order in orders]))
-            correct[draw, i] = learner.learn(None, TRAIN.take(chosen), draw).logits(TEST).argmax(1) == TEST.labels
-    made = np.stack([learner.learn(KEPT, SHOTS, s).logits(TEST).argmax(1) == TEST.labels for s in (0, 1, 2)])
-    untrained = learner.untrained().logits(TEST).argmax(1) == TEST.labels  # type: ignore[union-attr]
+            correct[draw, i] = right(TRAIN.take(chosen))
+    sets = [KEPT.take(resample(KEPT.labels, np.random.default_rng([0, 4, j]))) for j in range(20)]
     note = "Left out 9 shots: the smallest class has 8 real images."
-    expected = exchange_rate(Curve((1, 4), correct, untrained, note), made, seed=0)
+    again = np.stack([right(drawn) for drawn in sets])
+    expected = exchange_rate(Curve((1, 4), correct, None, note), right(KEPT), seed=0, resampled=again)
     got = results["exchange_rate"]
-    assert (got.value, got.ci, got.details) == (expected.value, expected.ci, expected.details)
+    assert (got.value, got.ci) == (expected.value, expected.ci)
+    assert {**expected.details, "learner": "images only"}.items() <= got.details.items()
     assert results["top1/real_4"].value == correct[:, 1].mean() and "top1/real_9" not in results
 
 
 def test_a_learner_without_an_untrained_classifier_has_no_gain_over_one():
     results = {r.metric: r for r in measures.take(trial(Blind(), network())).results}
-    assert set(results) == {"top1/synthetic", "top1/real_all", "exchange_rate", "top1/real_1", "top1/real_4"}
+    of_evidence = {"top1/placebo", "top1/images_only", "gain/over_placebo", "content", "worth"}
+    of_curve = {"exchange_rate", "top1/real_1", "top1/real_4"}
+    assert set(results) == {"top1/synthetic", "top1/real_all"} | of_curve | of_evidence
+    assert set(results["worth"].details["differences"]) == {"chance", "top1/placebo"}
     rate = results["exchange_rate"]
     assert rate.details["zero_shot"] is None and "untuned" not in rate.details["text"]
     json.dumps(rate.details, allow_nan=False)
@@ -99,7 +110,8 @@ def test_what_two_runs_have_in_common_is_trained_once():
 
     first, second = Means(), Means()
     one = measures.take(trial(first, remember=remember))
-    assert first.trained == 3 + 3 + 3 + 6  # synthetic, real alone, the ceiling, two points of three draws
+    # synthetic, real alone, real repeated, the ceiling; placebos, sets drawn again and their placebos
+    assert first.trained == 3 + 3 + 3 + 3 + 6 + 20 + 20
     two = measures.take(trial(second, remember=remember))
     assert second.trained == 3 and two.results == one.results
 

@@ -69,8 +69,8 @@ def test_a_run_that_has_nothing_to_compare_with_says_how_often_it_is_right(as_ne
     folder = as_network("top1/synthetic", "top1/real_all", "frechet")
     report = report_of(folder)
     share = f"{100 * latest_results(folder)['top1/synthetic'].value:.1f} %"
-    assert report.verdict.word == "not compared" and report.verdict.difference is None
-    assert f"the model is right on {share} of the real test images; guessing would be 33.3 %" in report.verdict.sentence
+    assert report.verdict.word == "not judged" and report.verdict.difference is None
+    assert f"The model is right on {share} of the real test images; guessing would be 33.3 %" in report.verdict.sentence
     assert [arm.name for arm in report.arms] == ["main", "all real images"] and report.baseline == ""
     assert all(arm.difference is None for arm in report.arms)
     assert [row.title for row in report.also] == ["Fréchet distance"]
@@ -79,19 +79,18 @@ def test_a_run_that_has_nothing_to_compare_with_says_how_often_it_is_right(as_ne
         and dict(report.question)["Classifier"] == "resnet18, from scratch, 2 seeds"
     )
     page = render(report)
-    assert Page(page).count("section", class_="verdict not-compared") == 1  # and every tag is closed
-    assert "Not compared" in page and "Against" not in page and "zero-shot" not in page.lower()
+    assert Page(page).count("section", class_="verdict not-judged") == 1  # and every tag is closed
+    assert "Not judged" in page and "Against" not in page and "zero-shot" not in page.lower()
     assert "goes wrong" in page
 
 
-def test_with_few_real_images_the_verdict_is_about_them(as_network):
+def test_few_real_images_are_what_the_recipe_is_compared_with(as_network):
     report = report_of(as_network("top1/synthetic", "top1/real_only", "gain/over_real_only"))
-    assert report.verdict.against == report.baseline == "real images alone"
-    assert report.verdict.word in ("helps", "hurts", "no evidence")
+    assert report.baseline == "real images alone" and report.verdict.word == "not judged"
     assert [arm.name for arm in report.arms] == ["real images alone", "main"]
-    assert report.arms[1].difference == report.verdict.difference and report.comparison is not None
+    assert report.arms[1].difference is not None and report.comparison is not None
     assert report.comparison.before is report.arms[0]
-    assert "Against real images alone" in render(report)
+    assert "real images alone" in render(report)
 
 
 def test_a_run_without_accuracies_shows_what_else_was_measured(as_network):

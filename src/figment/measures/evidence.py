@@ -67,9 +67,7 @@ def take(trial: Trial) -> Iterator[Result]:
 
     assert trial.made is not None
     only = trial.predictions("images only", [Training(trial.made, None, 0)], trial.images_only)
-    yield trial.accuracy("top1/images_only", only, seeds=())
     content = content_gate(only[0], labels, len(trial.class_names), trial.recipe.seed)
-    yield _content(content, n)
 
     rivals = _without_content(trial, n_sets)
     rivals[PLACEBO] = placebos, placebos_again
@@ -86,6 +84,8 @@ def take(trial: Trial) -> Iterator[Result]:
         if metric in SHOWN and of_rival is not None:
             yield trial.accuracy(metric, of_rival, trial.seeds if metric == REAL_REPEATED else (), placebos=n_placebos)
             yield _gain(metric.replace("top1/", "gain/over_"), d, n, trial.seeds)
+    yield trial.accuracy("top1/images_only", only, seeds=())
+    yield _content(content, n)
     yield _worth(trial, judge(differences, content, n), accuracies, differences, content)
 
 

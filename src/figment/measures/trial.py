@@ -111,7 +111,7 @@ class Trial:
         learner = learner or self.learner
 
         def make() -> np.ndarray:
-            log.info("%s: %d trainings", what, len(trainings))
+            log.info("%s: %d training%s", what, len(trainings), "s" * (len(trainings) != 1))
             return self._read(learner.learn_many(trainings))
 
         return self.remember(self._key(learner, trainings), make)

@@ -368,9 +368,13 @@ def _print_results(folder: Path) -> None:
         table.add_column("top-1", justify="right", no_wrap=True)
         if page.baseline:
             table.add_column("gain in points", justify="right", no_wrap=True)
+        judged = any(arm.verdict for arm in page.arms)
+        if judged:
+            table.add_column("verdict", overflow="fold")
         for arm in page.arms:
             gain = "" if arm.difference is None else points_interval(arm.difference).replace(" points", "")
-            table.add_row(arm.name, interval(arm.result), *([gain] if page.baseline else []))
+            verdict = [arm.verdict] if judged else []
+            table.add_row(arm.name, interval(arm.result), *([gain] if page.baseline else []), *verdict)
         console.print(table)
     for number in page.also:
         console.print(f"{number.title}: {number.value}", soft_wrap=True)

@@ -121,7 +121,11 @@ def test_the_demo_is_a_recipe():
 
     recipe = load_recipe(Path(str(resources.files("figment") / "starter" / "demo.yaml")))
     assert recipe.generate.model == "starter" and recipe.task.real.test == "starter/test"
-    assert [recipe.changed(arm).prompts.kind for arm in recipe.arms.values()] == ["templates"]
+    arms = [recipe.changed(arm) for arm in recipe.arms.values()]
+    assert [(a.prompts.kind, a.train.kind) for a in arms] == [
+        ("templates", "clip_head"),
+        ("attributes", "words_and_images"),
+    ]
 
 
 # ---- what is wrong ---------------------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ def recipe(clip, photos):
             "generate": {"kind": "procedural", "images_per_class": 4, "shard_size": 6, "height": 24, "width": 20},
             "filters": [],
             "train": {"encoder": str(clip), "epochs": 1, "seeds": 2},
-            "evaluate": {"exchange_rate": False, "real_all": False},
+            "evaluate": {"exchange_rate": False, "real_all": False, "evidence": False},
             "arms": arms,
         }
         return validate(data, "test").changed(changes)

@@ -58,7 +58,14 @@ def _what(recipe: dict[str, Any]) -> str:
     parts = [f"{recipe['generate']['images_per_class']:,} images a class", f"{prompts['kind']} prompts"]
     parts.append(f"{' + '.join(filters)} filter" if filters else "no filter")
     soft = train.get("soft_weight", 0)
-    parts.append("cross-entropy" if soft == 0 else f"soft targets (weight {soft:g}, T {train['temperature']:g})")
+    closed = train.get("kind") in ("words_and_images", "images_only")
+    parts.append(
+        "closed form"
+        if closed
+        else "cross-entropy"
+        if soft == 0
+        else f"soft targets (weight {soft:g}, T {train['temperature']:g})"
+    )
     if recipe["few_shot"]:
         few = recipe["few_shot"]
         parts.insert(0, "the split's real images" if few["split"] else f"{few['shots']} real images a class")
@@ -79,7 +86,7 @@ def arms_of(folder: Path, recipe: dict[str, Any], results: dict[str, Result]) ->
         *_described_arms(results, [UNTRAINED]),
         *_arms_of_study(folder),
         *_described_arms(results, between),
-        Arm(recipe["name"], _what(recipe), results[OWN], _difference(results, OWN)),
+        Arm(recipe["name"], _what(recipe), results[OWN], _difference(results, OWN), _word(results)),
         *_described_arms(results, [REAL_ALL]),
     ]
 
@@ -98,8 +105,12 @@ def _arms_of_study(folder: Path) -> list[Arm]:
         theirs = {k: with_class_intervals(r) for k, r in latest_results(other).items()}
         if OWN in theirs:
             settings = renewed(yaml.safe_load(Run(other).recipe.read_text(encoding="utf-8")))
-            arms.append(Arm(settings["name"], _what(settings), theirs[OWN], _difference(theirs, OWN)))
+            arms.append(Arm(settings["name"], _what(settings), theirs[OWN], _difference(theirs, OWN), _word(theirs)))
     return arms
+
+
+def _word(results: dict[str, Result]) -> str:
+    return str(results["worth"].details["verdict"]) if "worth" in results else ""
 
 
 def baseline_of(results: dict[str, Result]) -> str:

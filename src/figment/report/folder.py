@@ -126,7 +126,8 @@ def _caveats(recipe: dict[str, Any], results: dict[str, Result]) -> list[str]:
         )
     if results:
         caveats.append(
-            "The intervals cover the choice of test images and the training seeds; the synthetic set itself is one draw of the generator."
+            "The intervals of accuracies, and of gains in the table, cover the choice of test images and the training seeds, not the draw"
+            " of the synthetic set."
         )
     few = recipe["few_shot"]
     if few and results:

@@ -63,12 +63,14 @@ NOT_MEASURED = Conclusion("not measured", "no real test images")
 @dataclass(frozen=True)
 class Arm:
     """One way of making a classifier, and how well it does. ``what`` describes it in a few words; ``difference`` is its paired
-    difference to the baseline arm, None for the baseline itself. ``result.details["per_seed"]``, if there, is drawn as faint dots."""
+    difference to the baseline arm, None for the baseline itself. ``result.details["per_seed"]``, if there, is drawn as faint dots.
+    ``verdict`` is the word on a recipe's classifier."""
 
     name: str
     what: str
     result: Result
     difference: Result | None = None
+    verdict: str = ""
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,16 @@ FIDELITY = {"exchange_rate": False, "real_all": False, "fidelity": True}
         (recipe(exchange_rate=False, real_all=False, measures=["frechet"]), [*OF_CLIP, *OF_EVIDENCE, "frechet"]),
         (
             recipe(few_shot={"shots": 1}, exchange_rate=False, real_all=False, baselines=["coop"]),
+            [
+                *OF_CLIP,
+                *OF_SHOTS,
+                "top1/coop",
+                "gain/coop",
+                "top1/bias_removed",
+                *OF_FEW[:3],
+                "gain/over_bias_removed",
+                *OF_FEW[3:],
+                "worth",
             ],
         ),
         (recipe(network=True), ["top1/synthetic", *OF_NETWORK, *OF_CURVE, "top1/real_all"]),

@@ -13,6 +13,8 @@ from figment.evaluate.accuracy import accuracy, correctness, paired_difference
 from figment.evaluate.exchange_rate import Curve, exchange_rate
 from figment.evaluate.placebo import resample
 from figment.learners.clip_head.images_only import discriminant
+from figment.learners.network.settings import NetworkSettings
+from figment.measures.evidence import numbers
 from figment.measures.trial import Trial
 from figment.types import Training
 from trials import Blind, Colours, Means, colours, mean_colours, recipe
@@ -152,3 +154,12 @@ def test_logits_that_are_not_finite_are_refused():
 
     with pytest.raises(FigmentError, match="NaN or infinite"):
         measures.take(trial(Broken()))
+
+
+def test_long_trainings_are_not_repeated_for_sets_drawn_again(monkeypatch):
+    asked = lambda **evaluate: numbers(trial(Means(), recipe(**evaluate)))
+    assert asked() == (6, 20) and asked(placebos=3, resamples=5) == (3, 5)
+    monkeypatch.setattr("figment.measures.evidence.LARGE_FROM", 36 * 3 * 30)  # images, classes, epochs
+    assert asked() == (6, 0) and asked(resamples=4) == (6, 4)
+    own = network(few_shot=None).model_copy(update={"train": NetworkSettings(architecture="small_cnn")})
+    assert numbers(trial(Blind(), own)) == (2, 0)

@@ -19,15 +19,16 @@ if TYPE_CHECKING:
     from figment.types import Images, Result
 
 CALIBRATED_ON = 20_000  # generated images, at most, that a bias is fitted on
-CHEAP, COSTLY = (
-    (6, 20),
-    (2, 0),
-)  # placebos and sets drawn again: where features are kept, and where each is a training of its own
+#: Placebos, and sets drawn again: where a training is seconds on features, where it is longer, and where it is a network's.
+CHEAP, LARGE, COSTLY = (6, 20), (6, 0), (2, 0)
+LARGE_FROM = 100_000_000  # images x classes x epochs of one training: some seconds of a CPU
 
 
-def numbers(recipe: Recipe) -> tuple[int, int]:
-    """How many placebos are trained, and how many sets are drawn again."""
-    own, usual = recipe.evaluate, CHEAP if recipe.train.is_cheap else COSTLY
+def numbers(trial: Trial) -> tuple[int, int]:
+    """How many placebos are trained, and how many sets are drawn again, unless the recipe says so."""
+    own, train = trial.recipe.evaluate, trial.recipe.train
+    size = len(trial.kept) * len(trial.class_names) * int(getattr(train, "epochs", 1))
+    usual = COSTLY if not train.is_cheap else LARGE if size >= LARGE_FROM else CHEAP
     return (
         usual[0] if own.placebos is None else own.placebos,
         usual[1] if own.resamples is None else own.resamples,
@@ -60,7 +61,7 @@ def take(trial: Trial) -> Iterator[Result]:
     from figment.evaluate.verdict import PLACEBO, judge
 
     labels, n = trial.real_test.labels, len(trial.real_test)
-    n_placebos, n_sets = numbers(trial.recipe)
+    n_placebos, n_sets = numbers(trial)
     found = trial.predictions("placebos, and sets drawn again", _trainings(trial, n_placebos, n_sets))
     placebos, again, placebos_again = np.split(found, [n_placebos, n_placebos + n_sets])
     own, sets = (trial.of_models == labels).mean(0), (again == labels).astype(np.float32)  # (n,), (B, n)
@@ -128,7 +129,7 @@ def _worth(
     from figment.evaluate.sentences import sentence
     from figment.types import Result
 
-    n, (n_placebos, n_sets) = len(trial.real_test), numbers(trial.recipe)
+    n, (n_placebos, n_sets) = len(trial.real_test), numbers(trial)
     told = {
         "verdict": judgement.word,
         "sentence": sentence(judgement, accuracies, differences, content, n),

@@ -184,13 +184,13 @@ class Evaluate(Strict):
     placebos: int | None = Field(
         None,
         ge=2,
-        description="trainings on the same images with shuffled labels; None = 6, or 2 where a training is costly",
+        description="trainings on the same images with shuffled labels; None = 6, or 2 for a network or an unfrozen encoder",
     )
     resamples: int | None = Field(
         None,
         ge=0,
         description="sets drawn again from the kept images, for intervals that hold for other sets of this recipe; None = 20, or"
-        " 0 where a training is costly, and the verdict is then about this very set",
+        " 0 where a training takes long, and the verdict is then about this very set",
     )
     exchange_rate: bool = Field(
         True,

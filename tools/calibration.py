@@ -1,7 +1,7 @@
 """How often does the verdict say "helps" where nothing helps, and how often where something does?
 
     python tools/calibration.py runs/demo                    minutes on one core: 200 studies a case and size
-    python tools/calibration.py runs/demo --studies 1000     the table of docs/results/evidence.md
+    python tools/calibration.py runs/demo --studies 1000 --sets 50     what a published rate takes; goes on where it stopped
 
 Takes the features of a finished demo. Sets are drawn from its generated images (within each class, with replacement), test images
 from the 10,000 real ones, so every truth is known; then everything is done as `figment run` does it, with the same code. A case is a
@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sklearn.datasets import load_digits
@@ -168,6 +169,19 @@ def rows_of(case: str, w: World, n_sets: int, n_studies: int, sizes: tuple[int, 
                "helps %": round(100 * words[n]["helps"] / total, 1), "interval %": [round(100 * low, 1), round(100 * high, 1)]}  # fmt: skip
 
 
+def table(rows: list[dict[str, Any]]) -> str:
+    """The rows as a page shows them: a line a case, a column a number of test images."""
+    sizes = sorted({row["n"] for row in rows})
+    lines = ["| case | truth: over zero-shot, bias removed, placebo | " + " | ".join(f"{n:,}" for n in sizes) + " |"]
+    lines.append("|---|---|" + "---|" * len(sizes))
+    for case in dict.fromkeys(row["case"] for row in rows):
+        own = {row["n"]: row for row in rows if row["case"] == case}
+        truth = ", ".join(f"{t:+.2f}" for t in next(iter(own.values()))["truth in points"])
+        cells = ["{} ({} to {})".format(own[n]["helps %"], *own[n]["interval %"]) if n in own else "" for n in sizes]
+        lines.append(f"| {case} | {truth} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="the folder of a finished figment demo")
@@ -199,6 +213,7 @@ def main() -> None:
                 }
                 out.write(json.dumps(told) + "\n")
                 print(json.dumps(row), flush=True)
+    print("\n" + table([json.loads(line) for line in args.out.read_text().splitlines()]))
 
 
 if __name__ == "__main__":

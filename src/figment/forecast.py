@@ -41,7 +41,7 @@ class Forecast:
     def without_images(self) -> Forecast:
         """Of a run that uses the images of another."""
         costs = {name: cost for name, cost in self.costs.items() if name not in ("prompts", "images", "finetune")}
-        return Forecast({**costs, "images": Cost("uses the images of another run of this study")}, self.free_bytes)
+        return Forecast({"images": Cost("uses the images of another run of this study"), **costs}, self.free_bytes)
 
     def count(self, what: str) -> int:
         """Of all stages: ``prompts``, ``images``, ``shards``, ``done`` (images that are there already), ``steps`` of fine-tuning."""

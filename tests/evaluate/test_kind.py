@@ -10,7 +10,7 @@ from scipy import stats
 
 from figment.errors import FigmentError
 from figment.evaluate.accuracy import paired_difference
-from figment.evaluate.kind import difference
+from figment.evaluate.kind import difference, images_for, smallest_visible
 
 
 def study(seed: int, n: int = 2000, set_sd: float = 0.01, b: int = 20):
@@ -93,3 +93,18 @@ def test_what_does_not_fit_is_refused():
         difference(np.zeros(5), resampled=np.zeros((3, 4)))
     with pytest.raises(FigmentError, match="one group"):
         difference(np.zeros(5), groups=np.zeros(5, int))
+
+
+def test_plans():
+    """Four of five studies of so many images find what is said to be visible; and the other way round."""
+    found = [round(100 * smallest_visible(n), 2) for n in (200, 500, 2_000, 10_000)]
+    assert found == pytest.approx([4.5, 2.9, 1.5, 0.84], abs=0.06)
+    for effect in (0.01, 0.03, 0.05):
+        n = images_for(effect)
+        assert smallest_visible(n) == pytest.approx(effect, rel=0.01)
+    assert images_for(0.005) is None  # sets of one recipe differ by as much
+    assert [images_for(d, 0.05, 0) for d in (0.01, 0.02, 0.05)] == pytest.approx([3925, 980, 157], rel=0.01)
+    rng, effect, n = np.random.default_rng(0), smallest_visible(500, set_se=0), 500
+    share = (0.05 + effect) / 2, (0.05 - effect) / 2
+    seen = [difference(rng.choice([1.0, -1.0, 0.0], n, p=[*share, 1 - sum(share)])).ci[0] > 0 for _ in range(400)]
+    assert 0.7 < np.mean(seen) < 0.9

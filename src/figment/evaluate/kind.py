@@ -14,6 +14,24 @@ from scipy.special import stdtr, stdtrit
 
 from figment.errors import FigmentError
 
+#: For plans, where nothing is measured yet: the share of test images that just one of two classifiers gets right, and the standard
+#: deviation of accuracy between sets of one recipe. What comparisons on the starter had.
+PLANNED_DISCORDANCE, PLANNED_SET_SE = 0.05, 0.002
+REACH = 2.80  # 1.96 + 0.84: standard errors at which four of five studies have an interval above zero
+
+
+def smallest_visible(n: int, discordance: float = PLANNED_DISCORDANCE, set_se: float = PLANNED_SET_SE) -> float:
+    """The difference, in [0, 1], that ``n`` test images show in four of five studies."""
+    least = 2 / n if n <= 100 else 0.0  # the two images that the interval adds
+    return REACH * math.sqrt(max(discordance, least) / n + set_se**2)
+
+
+def images_for(effect: float, discordance: float = PLANNED_DISCORDANCE, set_se: float = PLANNED_SET_SE) -> int | None:
+    """How many test images show a difference of ``effect`` in four of five studies; None where no number does, since sets of one
+    recipe differ by as much."""
+    left = (effect / REACH) ** 2 - set_se**2
+    return math.ceil(discordance / left) if left > 0 else None
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -33,7 +51,7 @@ class Difference:
 
     def smallest_visible(self, n: int) -> float:
         """The difference that so many test images show in four of five studies."""
-        return 2.80 * math.sqrt(max(self.discordance, 2 / n if n <= 100 else 0.0) / n + self.set_se**2)
+        return smallest_visible(n, self.discordance, self.set_se)
 
 
 def difference(

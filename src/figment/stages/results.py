@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from figment import files, layout, machine, measures, records
+from figment.evaluate.kind import images_for, smallest_visible
 from figment.layout import Run, Study
 from figment.measures.trial import Trial
 from figment.records import Found, Record, Written
@@ -23,7 +24,7 @@ from figment.stages.images.repair import move
 from figment.stages.model import ModelStage, shown
 from figment.stages.plans import images_key
 from figment.stages.report import write_report
-from figment.stages.stage import Look, Stage, StageStatus
+from figment.stages.stage import Cost, Look, Stage, StageStatus
 from figment.types import Images, Result
 
 if TYPE_CHECKING:
@@ -78,6 +79,17 @@ class Results(Stage):
             unreadable=ctx.unreadable,
             counts={"results": len(results)},
             **started.record(),
+        )
+
+    def cost(self, ctx: Context) -> Cost | None:
+        """What so many test images can show, before anything is made for them."""
+        test = ctx.given.get("test")
+        if test is None or not ctx.recipe.evaluate.evidence:
+            return None
+        n, for_a_point = len(test), images_for(0.01)
+        return Cost(
+            f"{n:,} real test images: a gain of {100 * smallest_visible(n):.1f} points or more over the rivals shows in four of five"
+            f" such studies; one of 1 point takes about {round(for_a_point or 0, -2):,} images"
         )
 
     # ---- from the disk alone -----------------------------------------------------------------------------------------

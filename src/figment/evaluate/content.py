@@ -11,6 +11,7 @@ from scipy.special import stdtrit
 from figment.evaluate.accuracy import wilson
 
 PERMUTATIONS, LEVEL = 9_999, 0.025
+NUMBERS_AT_ONCE = 1_000_000  # of the permutations: bounds the memory where classes are many
 FEW_CLASSES = 4  # with so few, 1/N! permutations cannot be rare enough
 
 
@@ -40,8 +41,11 @@ def content_gate(predicted: np.ndarray, labels: np.ndarray, n_classes: int, seed
     if n_classes <= FEW_CLASSES:
         low, _ = wilson(balanced, int(counts.sum()), float(stdtrit(math.inf, 0.975)))
         return Content(low > 1 / n_classes, 1.0 if low <= 1 / n_classes else LEVEL, balanced, False)
-    rng, classes = np.random.default_rng(seed), np.arange(n_classes)
-    right = np.trace(confusion)
-    as_many = sum(confusion[classes, rng.permutation(n_classes)].sum() >= right for _ in range(PERMUTATIONS))
-    p = (1 + int(as_many)) / (1 + PERMUTATIONS)
+    rng, classes, right, as_many = np.random.default_rng(seed), np.arange(n_classes), np.trace(confusion), 0
+    at_once = max(1, NUMBERS_AT_ONCE // n_classes)
+    for start in range(0, PERMUTATIONS, at_once):
+        rows = min(at_once, PERMUTATIONS - start)
+        names = rng.permuted(np.tile(classes, (rows, 1)), axis=1)
+        as_many += int((confusion[classes, names].sum(1) >= right).sum())
+    p = (1 + as_many) / (1 + PERMUTATIONS)
     return Content(p <= LEVEL, p, balanced, True)

@@ -4,6 +4,7 @@ import io
 import math
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -469,3 +470,9 @@ def test_the_stacked_bar_fills_its_width():
     (kept,), (rejected,), (failed,) = (shapes(svg, "rect", kind) for kind in ("kept", "rejected", "failed"))
     assert (kept["x"], kept["width"]) == ("0.000%", "60.000%")
     assert rejected["x"] == "60.000%" and (failed["x"], failed["width"]) == ("90.000%", "10.000%")
+
+
+def test_every_verdict_has_a_background():
+    """Its text is white: a word without a colour of its own once was white on white."""
+    css = (Path(charts.__file__).parent / "style.css").read_text(encoding="utf-8")
+    assert re.search(r"^\.verdict \{ background: var\(--no-evidence\)", css, re.MULTILINE)

@@ -7,7 +7,6 @@ Frolic, 2410.19294). Training on anything balanced takes that preference away, w
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import logsumexp
 
 STEPS, TOLERANCE = 200, 1e-6
 
@@ -31,8 +30,9 @@ def bias_of(logits: np.ndarray, shares: np.ndarray | None = None) -> np.ndarray:
     bias = np.zeros(logits.shape[1])
     for _ in range(STEPS):
         shifted = logits + bias
-        shifted -= logsumexp(shifted, axis=1, keepdims=True)
-        step = log_shares - (logsumexp(shifted, axis=0) - np.log(len(logits)))
+        given = np.exp(shifted - shifted.max(axis=1, keepdims=True))
+        given /= given.sum(axis=1, keepdims=True)
+        step = log_shares - np.log(np.maximum(given.mean(axis=0), np.finfo(np.float64).tiny))
         bias += step
         if np.abs(step).max() <= TOLERANCE:
             break

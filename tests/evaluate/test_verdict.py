@@ -31,6 +31,7 @@ def judged(z: float, c: float, p: float, content: bool = True, n: int = 500) -> 
         ((0.06, 0.02, 0.03, False), "not told from a placebo"),  # digits, stripes
         ((0.06, 0.02, 0.00), "not told from a placebo"),  # shuffled labels from an unbiased start
         ((0.06, -0.02, 0.03), "bias removal does as much"),  # the demo's recipe as the paper has it
+        ((0.06, 0.005, 0.03), "not told from bias removal"),  # a point may lie between them
         ((0.06, -0.02, 0.00), "not told from a placebo"),
         ((-0.06, -0.02, 0.03), "hurts"),
         ((0.001, 0.02, 0.03), "no evidence"),
@@ -71,7 +72,8 @@ def test_every_outcome_is_a_sentence():
                 if judgement.word == "helps":
                     assert all(RIVALS[name] in text for name in rivals)
     assert {word for word, _ in seen} == {
-        "helps", "hurts", "no evidence", "not told from a placebo", "bias removal does as much", "cannot say",
+        "helps", "hurts", "no evidence", "not told from a placebo", "bias removal does as much",
+        "not told from bias removal", "cannot say",
     }  # fmt: skip
 
 

@@ -57,6 +57,13 @@ def sentence(
             f"Better than {RIVALS[baseline]} ({gain}), but removing its bias {does}, without labels or tuning"
             f" ({_percent(accuracies[BIAS_REMOVED])} against {own})."
         )
+    if judgement.word == "not told from bias removal":
+        seen = 100 * differences[BIAS_REMOVED].smallest_visible(n)
+        return (
+            f"Better than {RIVALS[baseline]} ({gain}), but not told from it with its bias removed, without labels or tuning:"
+            f" {_percent(accuracies[BIAS_REMOVED])} against {own}; the smallest difference that {n:,} test images could have shown is"
+            f" about {seen:.1f} points."
+        )
     weakest = baseline if first.ci[0] <= 0 else REAL_REPEATED
     seen = 100 * differences[weakest].smallest_visible(n)
     return (

@@ -14,7 +14,15 @@ from typing import Literal
 from figment.evaluate.content import Content
 from figment.evaluate.kind import Difference
 
-Word = Literal["helps", "not told from a placebo", "bias removal does as much", "hurts", "no evidence", "cannot say"]
+Word = Literal[
+    "helps",
+    "not told from a placebo",
+    "bias removal does as much",
+    "not told from bias removal",
+    "hurts",
+    "no evidence",
+    "cannot say",
+]
 #: The rivals, by their metric.
 UNTUNED, BIAS_REMOVED, PLACEBO = "top1/zero_shot", "top1/bias_removed", "top1/placebo"
 REAL_ONLY, REAL_REPEATED, CHANCE = "top1/real_only", "top1/real_repeated", "chance"
@@ -59,8 +67,9 @@ def judge(differences: Mapping[str, Difference], content: Content, n: int) -> Ju
         word = "no evidence"
     elif not (beaten[PLACEBO] and content.passed):
         word = "not told from a placebo"
-    else:
-        word = "bias removal does as much"
+    else:  # a point or more may still lie between them: then nothing is said of how much bias removal does
+        does_as_much = differences[BIAS_REMOVED].ci[1] < A_POINT
+        word = "bias removal does as much" if does_as_much else "not told from bias removal"
     return Judgement(word, differences[rival].value, (low, high), p, rival)
 
 

@@ -94,8 +94,13 @@ def test_a_learner_without_an_untrained_classifier_has_no_gain_over_one():
     rate = results["exchange_rate"]
     assert rate.details["zero_shot"] is None and "untuned" not in rate.details["text"]
     json.dumps(rate.details, allow_nan=False)
-    few = {r.metric for r in measures.take(trial(Blind(), network(few_shot={"shots": 2}, real_all=False))).results}
-    assert {"top1/real_only", "gain/over_real_only"} <= few and not {"gain/real_only", "gain/synthetic"} & few
+    assert not rate.details["with_real"]
+    of_few = measures.take(trial(Blind(), network(few_shot={"shots": 2}, real_all=False))).results
+    few = {r.metric: r for r in of_few}
+    assert few["exchange_rate"].details[
+        "with_real"
+    ]  # what it is worth is the generated images' and the shots' together
+    assert {"top1/real_only", "gain/over_real_only"} <= set(few) and not {"gain/real_only", "gain/synthetic"} & set(few)
 
 
 # ---- what is remembered ----------------------------------------------------------------------------------------------

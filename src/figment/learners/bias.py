@@ -11,6 +11,12 @@ import numpy as np
 STEPS, TOLERANCE = 200, 1e-6
 
 
+def shares_of(labels: np.ndarray, n_classes: int) -> np.ndarray | None:
+    """How much of a set of images each class is, float (N,); None where a class has no image, of which nothing is known then."""
+    counts = np.bincount(labels, minlength=n_classes)
+    return None if (counts == 0).any() else counts / counts.sum()
+
+
 def bias_of(logits: np.ndarray, shares: np.ndarray | None = None) -> np.ndarray:
     """What to add to the logits so that, on average over the images, each class is given its share.
 

@@ -52,13 +52,13 @@ def names(recipe: Recipe) -> list[str]:
 
 
 def settings(metrics: set[str]) -> dict[str, Any]:
-    return {"evaluate.evidence": bool(metrics & {m.name for m in MEASURE.metrics})}
+    return {"evaluate.evidence": bool(metrics & OWN_METRICS)}
 
 
 def take(trial: Trial) -> Iterator[Result]:
     from figment.evaluate.content import content_gate
     from figment.evaluate.kind import difference
-    from figment.evaluate.verdict import PLACEBO, judge
+    from figment.evaluate.verdict import PLACEBO, REAL_REPEATED, judge
 
     labels, n = trial.real_test.labels, len(trial.real_test)
     n_placebos, n_sets = numbers(trial)
@@ -82,7 +82,7 @@ def take(trial: Trial) -> Iterator[Result]:
             shuffles=correct if metric == PLACEBO and not n_sets else None,
         )
         accuracies[metric] = float(correct.mean())
-        if metric in SHOWN and of_rival is not None:
+        if of_rival is not None and metric in OWN_METRICS:  # other measures show the others
             yield trial.accuracy(metric, of_rival, trial.seeds if metric == REAL_REPEATED else (), placebos=n_placebos)
             yield _gain(metric.replace("top1/", "gain/over_"), d, n, trial.seeds)
     yield trial.accuracy("top1/images_only", only, seeds=())
@@ -90,15 +90,10 @@ def take(trial: Trial) -> Iterator[Result]:
     yield _worth(trial, judge(differences, content, n), accuracies, differences, content)
 
 
-#: Rivals that another measure does not show.
-REAL_REPEATED = "top1/real_repeated"
-SHOWN = ("top1/bias_removed", "top1/placebo", REAL_REPEATED)
-
-
 def _without_content(trial: Trial, n_sets: int) -> dict[str, tuple[np.ndarray | None, np.ndarray | None]]:
     """What rivals that use none of the images' content take the test images for, int (S, n), the baseline first; and what they
     do where the set is drawn again, int (B, n), for those that this changes. Guessing has no predictions."""
-    from figment.evaluate.verdict import BIAS_REMOVED, CHANCE, REAL_ONLY, UNTUNED
+    from figment.evaluate.verdict import BIAS_REMOVED, CHANCE, REAL_ONLY, REAL_REPEATED, UNTUNED
 
     rivals: dict[str, tuple[np.ndarray | None, np.ndarray | None]] = {}
     if trial.shots is not None:
@@ -179,14 +174,13 @@ def _unbiased(trial: Trial, n_sets: int) -> np.ndarray:
     """What the untrained classifier takes the test images for once its bias is removed, int (1 + n_sets, n): the bias of the
     generated images before any filter, which favour the classes that it favours, and of each set drawn again."""
     from figment.evaluate.placebo import resample
-    from figment.learners.bias import bias_of
+    from figment.learners.bias import bias_of, shares_of
 
     assert trial.untrained is not None and trial.made is not None
     made, rng, n_classes = trial.made, np.random.default_rng([trial.recipe.seed, 3]), len(trial.class_names)
     if len(made) > CALIBRATED_ON:
         made = made.take(np.sort(rng.choice(len(made), CALIBRATED_ON, replace=False)))
-    counts = np.bincount(made.labels, minlength=n_classes)
-    shares = None if (counts == 0).any() else counts / counts.sum()  # of classes without images nothing is known
+    shares = shares_of(made.labels, n_classes)
     seen, asked = trial.untrained.logits(made), trial.untrained.logits(trial.real_test)
     places = [np.arange(len(made)), *(resample(made.labels, rng) for _ in range(n_sets))]
     return np.stack([(asked + bias_of(seen[rows], shares)).argmax(1) for rows in places]).astype(np.int32)
@@ -246,3 +240,5 @@ MEASURE = Measure(
     settings=settings,
     names=names,
 )
+
+OWN_METRICS = {metric.name for metric in MEASURE.metrics}

@@ -63,7 +63,12 @@ def take(trial: Trial) -> Iterator[Result]:
     made, again = (trial.of_models, None) if wordless else _of_images_only(trial)
     resampled = None if again is None else again == labels
     rate = exchange_rate(curve, correctness(made, labels), seed=seed, resampled=resampled)
-    told = {"learner": learner.name, "synthetic_ci": list(interval((made == labels).mean(1), len(labels)))}
+    with_real = wordless and trial.shots is not None  # the recipe's own models learnt from those too
+    told = {
+        "learner": learner.name,
+        "with_real": with_real,
+        "synthetic_ci": list(interval((made == labels).mean(1), len(labels))),
+    }
     yield replace(rate, metric="exchange_rate", details={**rate.details, **told})
 
 

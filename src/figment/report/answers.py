@@ -161,7 +161,8 @@ def conclusion_of(results: dict[str, Result], n_classes: int) -> Conclusion:
 def _exchange(rate: Result) -> str:
     if rate.details.get("learner") is None:  # of version 0.1, whose scale began at the zero-shot classifier
         return ""
-    return f"To a learner that has never seen the class names, the images are worth {rate.details['text']} real photographs a class."
+    what = "the few real images and the generated ones together" if rate.details.get("with_real") else "the images"
+    return f"To a learner that has never seen the class names, {what} are worth {rate.details['text']} real photographs a class."
 
 
 def curve_of(results: dict[str, Result]) -> Curve | None:

@@ -81,18 +81,15 @@ class ImagesOnlyLearner(Learner):
         return None
 
     def learn(self, synthetic: Images | None, real: Images | None, seed: int) -> Model:
-        return self.model(self.head(synthetic, real))
-
-    def head(self, synthetic: Images | None, real: Images | None) -> Head:
-        x, y = self.seen(synthetic, real)
-        return discriminant(x, y, len(self.class_names))
-
-    def seen(self, synthetic: Images | None, real: Images | None) -> tuple[np.ndarray, np.ndarray]:
-        """Features (m, D) and labels (m,) of all images."""
         given = [images for images in (synthetic, real) if images is not None]
         if not given:
             raise FigmentError("There is nothing to learn from: give generated images, real ones, or both.")
-        return np.concatenate([self.features(i) for i in given]), np.concatenate([i.labels for i in given])
+        x, y = np.concatenate([self.features(i) for i in given]), np.concatenate([i.labels for i in given])
+        return self.model(self.fit(x, y))
+
+    def fit(self, x: np.ndarray, y: np.ndarray) -> Head:
+        """The head for features (m, D) and labels (m,) of all images."""
+        return discriminant(x, y, len(self.class_names))
 
     def model(self, head: Head) -> ClipHeadModel:
         from figment.learners.clip_head.learner import ClipHeadModel, UnitFeatures

@@ -14,10 +14,10 @@ import torch
 
 from figment import records
 from figment.encoders import Features
-from figment.learners.bias import bias_of
+from figment.learners.bias import bias_of, shares_of
 from figment.learners.clip_head.head import Head, zero_shot_head
 from figment.learners.clip_head.images_only import ImagesOnlyLearner
-from figment.types import Images, Model
+from figment.types import Model
 
 if TYPE_CHECKING:
     from figment.encoders import Towers
@@ -41,12 +41,9 @@ class WordsAndImagesLearner(ImagesOnlyLearner):
     def untrained(self) -> Model:
         return self.model(self.words)
 
-    def head(self, synthetic: Images | None, real: Images | None) -> Head:
-        x, y = self.seen(synthetic, real)
-        images = super().head(synthetic, real)
-        counts = np.bincount(y, minlength=len(self.class_names))
-        shares = None if (counts == 0).any() else counts / counts.sum()
-        bias = torch.from_numpy(bias_of(self.words.predict(x), shares))
+    def fit(self, x: np.ndarray, y: np.ndarray) -> Head:
+        images = super().fit(x, y)
+        bias = torch.from_numpy(bias_of(self.words.predict(x), shares_of(y, len(self.class_names))))
         with torch.no_grad():
             images.linear.weight.add_(self.words.linear.weight)
             images.linear.bias.add_(self.words.linear.bias + bias)

@@ -173,8 +173,8 @@ def _repeated(trial: Trial, seed: int) -> Training:
 def _unbiased(trial: Trial, n_sets: int) -> np.ndarray:
     """What the untrained classifier takes the test images for once its bias is removed, int (1 + n_sets, n): the bias of the
     generated images before any filter, which favour the classes that it favours, and of each set drawn again."""
+    from figment.bias import bias_of, shares_of
     from figment.evaluate.placebo import resample
-    from figment.learners.bias import bias_of, shares_of
 
     assert trial.untrained is not None and trial.made is not None
     made, rng, n_classes = trial.made, np.random.default_rng([trial.recipe.seed, 3]), len(trial.class_names)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 from figment.errors import nearest
-from figment.learners.clip_head.settings import MixSettings, UnfrozenSettings
+from figment.learners.clip_head.settings import MixSettings, Start, UnfrozenSettings
 from figment.learners.network.settings import NetworkSettings
 from figment.learners.settings import LearnerSettings, epoch_images
 from figment.recipe.plugin import PLUGIN, Plugin, kind_of
@@ -46,6 +46,11 @@ class ClipHeadSettings(LearnerSettings, MixSettings):
     )
     encoder: PathText = Field(
         "starter/clip", description="'starter/clip', a folder of a CLIP or an open_clip model, or a Hub id"
+    )
+    start: Start = Field(
+        "bias_removed",
+        description="the classifier that is tuned and whose probabilities are the soft targets: bias_removed, the zero-shot classifier"
+        " without what it says too often; zero_shot as it is, as in the paper",
     )
     ensemble: bool = Field(False, description="start the head from task.ensemble in place of task.templates")
     wise_ft: float = Field(
@@ -131,7 +136,10 @@ class ImagesOnlySettings(ClosedFormSettings):
 
 
 class WordsAndImagesSettings(ClosedFormSettings):
-    """The zero-shot classifier, its bias removed, and what the images teach without words, their log-probabilities added."""
+    """The zero-shot classifier, its bias removed, and what the images teach without words, their log-probabilities added.
+
+    Where real images tell (of ``few_shot``, or ``task.real.val``) that the images alone do better, the words are left out.
+    """
 
     kind: Literal["words_and_images"] = "words_and_images"
 
@@ -139,7 +147,7 @@ class WordsAndImagesSettings(ClosedFormSettings):
         from figment.learners.clip_head.words_and_images import WordsAndImagesLearner
 
         return WordsAndImagesLearner(
-            given.features(self.encoder), given.task.class_names, given.task.templates, self.encoder
+            given.features(self.encoder), given.task.class_names, given.task.templates, given.real("val"), self.encoder
         )
 
 

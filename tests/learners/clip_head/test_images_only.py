@@ -7,8 +7,8 @@ import pytest
 from scipy.special import log_softmax
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
+from figment.bias import bias_of
 from figment.errors import FigmentError
-from figment.learners.bias import bias_of
 from figment.learners.clip_head.images_only import NEVER, ImagesOnlyLearner, discriminant
 from figment.learners.clip_head.words_and_images import WordsAndImagesLearner
 from figment.types import Training

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from figment.learners.bias import bias_of
+from figment.bias import bias_of
 
 
 def softmax(x):

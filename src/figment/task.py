@@ -82,6 +82,11 @@ class RealImages(Strict):
     test: PathText | None = Field(
         None, description="read for the final evaluation, and by the filter memorised, which takes copies of them out"
     )
+    unlabelled: PathText | None = Field(
+        None,
+        description="a folder of photographs that nobody has labelled, of classes about equally frequent, 100 or more: the bias"
+        " of the untrained classifier is removed on them, in place of generated or few labelled images",
+    )
 
 
 class Task(Strict):

@@ -101,7 +101,8 @@ class ClipHeadSettings(LearnerSettings, MixSettings):
 
         templates = given.task.ensemble if self.ensemble else given.task.templates
         features, val = given.features(self.encoder), epoch_images(self.select, given)
-        return ClipHeadLearner(features, given.task.class_names, templates, self, val, given.caches / "unfrozen")
+        rest = self, val, given.caches / "unfrozen", given.real("unlabelled")
+        return ClipHeadLearner(features, given.task.class_names, templates, *rest)
 
 
 class ClosedFormSettings(LearnerSettings):
@@ -147,7 +148,12 @@ class WordsAndImagesSettings(ClosedFormSettings):
         from figment.learners.clip_head.words_and_images import WordsAndImagesLearner
 
         return WordsAndImagesLearner(
-            given.features(self.encoder), given.task.class_names, given.task.templates, given.real("val"), self.encoder
+            given.features(self.encoder),
+            given.task.class_names,
+            given.task.templates,
+            given.real("val"),
+            self.encoder,
+            given.real("unlabelled"),
         )
 
 
@@ -165,9 +171,12 @@ class LearnerPlugin(Plugin, LearnerSettings):
         return PluginLearner(load(self.kind, self.options, given), len(given.task.class_names))
 
 
+DEFAULT_LEARNER = "words_and_images"
+
+
 def learner_kind(value: Any) -> str:
-    """Most recipes train the CLIP head and name no kind."""
-    return "clip_head" if isinstance(value, dict) and "kind" not in value else kind_of(value)
+    """Most recipes name no kind."""
+    return DEFAULT_LEARNER if isinstance(value, dict) and "kind" not in value else kind_of(value)
 
 
 Train = Annotated[
@@ -203,7 +212,7 @@ class Evaluate(Strict):
     exchange_rate: bool = Field(
         True,
         description="also train on 1, 2, 4 ... real images a class: what is the synthetic set worth? Dozens of"
-        " trainings, so left out unless asked for where train.kind is not clip_head",
+        " trainings, so left out unless asked for where a training is not a matter of seconds",
     )
     shots: list[Annotated[int, Field(ge=1)]] = Field([1, 2, 4, 8, 16, 32, 64], min_length=1)
     draws: int = Field(5, ge=2, description="random choices of the real images at each number of shots")

@@ -64,10 +64,11 @@ class ClipHeadLearner(Learner):
         settings: Settings,
         val: Images | None = None,
         folder: Path | None = None,
+        unlabelled: Images | None = None,
     ) -> None:
         """``val`` are the images that choose the epoch, where ``settings.select`` wants some; in ``folder`` trainings of an
-        unfrozen encoder keep their state, so that they go on after a kill."""
-        self.folder = folder
+        unfrozen encoder keep their state, so that they go on after a kill. ``unlabelled`` ones show the bias of the start."""
+        self.folder, self.unlabelled = folder, unlabelled
         self.features, self.class_names, self.templates, self.val = features, class_names, templates, val
         self.encoder = cast(Towers, features.encoder)
         self.unfrozen, self.wise_ft, self.encoder_name = settings.unfrozen, settings.wise_ft, settings.encoder
@@ -81,8 +82,14 @@ class ClipHeadLearner(Learner):
         val = None if self.val is None else [list(self.val.digests), np.asarray(self.val.labels).tolist()]
         words = [list(self.class_names), list(self.templates)]
         return records.fingerprint(
-            [self.encoder.fingerprint, words, self.settings.model_dump(), unfrozen, self.wise_ft, self.start, val]
+            [self.encoder.fingerprint, words, self.settings.model_dump(), unfrozen, self.wise_ft, self._bias_from, val]
         )
+
+    @property
+    def _bias_from(self) -> list[Any]:
+        """Of what the start is, for the fingerprint."""
+        seen = None if self.unlabelled is None or self.start == "zero_shot" else list(self.unlabelled.digests)
+        return [self.start, seen]
 
     @cached_property
     def zero_shot(self) -> Head:
@@ -152,7 +159,10 @@ class ClipHeadLearner(Learner):
         return self._start(*(i if i is None else (self.features(i), i.labels) for i in (t.synthetic, t.real)))
 
     def _start(self, synthetic: Labelled | None, real: Labelled | None) -> Head:
-        return self.zero_shot if self.start == "zero_shot" else unbiased(self.zero_shot, synthetic, real)
+        if self.start == "zero_shot":
+            return self.zero_shot
+        seen = None if self.unlabelled is None else self.features(self.unlabelled)
+        return unbiased(self.zero_shot, synthetic, real, seen)
 
     def model(self, head: Head, history: list[dict[str, Any]] | None = None) -> ClipHeadModel:
         """A head on the learner's features, as a model."""

@@ -39,12 +39,15 @@ class WordsAndImagesLearner(ImagesOnlyLearner):
         templates: Sequence[str],
         val: Images | None = None,
         encoder: str = "",
+        unlabelled: Images | None = None,
     ) -> None:
         super().__init__(features, class_names, encoder)
-        self.encoder, self.templates, self.val = cast(Towers, features.encoder), tuple(templates), val
+        self.encoder, self.templates = cast(Towers, features.encoder), tuple(templates)
+        self.val, self.unlabelled = val, unlabelled
         self.zero_shot = zero_shot_head(self.encoder, class_names, templates)
         words = [list(class_names), list(templates)]
-        seen = None if val is None else [list(val.digests), np.asarray(val.labels).tolist()]
+        seen = [None if val is None else [list(val.digests), np.asarray(val.labels).tolist()]]
+        seen += [None if unlabelled is None else list(unlabelled.digests)]
         self.fingerprint = records.fingerprint(["words and images", self.encoder.fingerprint, words, seen])
 
     def untrained(self) -> Model:
@@ -53,14 +56,18 @@ class WordsAndImagesLearner(ImagesOnlyLearner):
     def learn(self, synthetic: Images | None, real: Images | None, seed: int) -> Model:
         made, own = self._labelled(synthetic), self._labelled(real)
         images = self.fit(made, own)
-        words = unbiased(self.zero_shot, made, own)
+        words = self._words(made, own)
         return (
             self.model(_sum(words, images)) if self._listens(words, made, own) else self.model(images, facts=LEFT_OUT)
         )
 
     def few_shot_head(self, x: np.ndarray, y: np.ndarray, seed: int) -> Head:
         """Of real images alone: features (n, D), labels (n,). The seed changes nothing."""
-        return _sum(unbiased(self.zero_shot, None, (x, y)), self.fit((x, y)))
+        return _sum(self._words(None, (x, y)), self.fit((x, y)))
+
+    def _words(self, made: Labelled | None, own: Labelled | None) -> Head:
+        seen = None if self.unlabelled is None else self.features(self.unlabelled)
+        return unbiased(self.zero_shot, made, own, seen)
 
     def _listens(self, words: Head, made: Labelled | None, own: Labelled | None) -> bool:
         """Whether the words are to be had beside the images, as far as real images tell that were not learnt from."""

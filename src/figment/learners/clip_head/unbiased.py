@@ -1,6 +1,6 @@
 """The zero-shot head without its bias: what words alone can do, and where tuning starts.
 
-Tuning from there leaves what removes the bias out of what images have to teach. On the starter it ends 1.6 points higher than from the
+Tuning from there leaves what removes the bias out of what images have to teach. On the starter it ends .9 to 1.4 points higher than from the
 zero-shot head itself: docs/results/learners.md.
 """
 

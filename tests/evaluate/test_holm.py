@@ -27,7 +27,14 @@ def naive(p: list[float], level: float) -> list[bool]:
 
 def worth(value: float, se: float, word: str = "", level: float | None = None) -> Result:
     p = float(stats.norm.sf(value / se))
-    one = {"value": value, "ci": [value - 1.96 * se, value + 1.96 * se], "p": p, "centre": value, "se": se, "freedom": None}
+    one = {
+        "value": value,
+        "ci": [value - 1.96 * se, value + 1.96 * se],
+        "p": p,
+        "centre": value,
+        "se": se,
+        "freedom": None,
+    }
     told = {"verdict": word or ("helps" if p <= 0.025 else "no evidence"), "p": p, "differences": {"top1/placebo": one}}
     look = {} if level is None else {"look": {"level": level}}
     return Result("worth", value, 500, (value - 1.96 * se, value + 1.96 * se), details={**told, **look})

@@ -57,7 +57,9 @@ def test_by_pattern(test):
 
 def test_by_a_table_of_ids_or_file_names(test, tmp_path):
     table = tmp_path / "groups.csv"
-    table.write_text("image;group\ncat/v1_0.png;a\nv1_1.png;a\nv2_0.png;b\nv3_0.png;a\nv3_1.png;c\n", encoding="utf-8-sig")
+    table.write_text(
+        "image;group\ncat/v1_0.png;a\nv1_1.png;a\nv2_0.png;b\nv3_0.png;a\nv3_1.png;c\n", encoding="utf-8-sig"
+    )
     assert names_of(test, Groups(csv=str(table))) == ["a", "a", "b", "a", "c"]
     assert groups_of(test, Groups(csv=str(table))).dtype == np.int64
 
@@ -89,7 +91,11 @@ def test_by_a_column_of_datasets(tmp_path):
     features = datasets.Features(
         image=datasets.Image(), label=datasets.ClassLabel(names=NAMES), patient=datasets.Value("int64")
     )
-    rows = {"image": [{"bytes": png(i), "path": None} for i in range(4)], "label": [0, 1, 0, 1], "patient": [5, 5, 6, 7]}
+    rows = {
+        "image": [{"bytes": png(i), "path": None} for i in range(4)],
+        "label": [0, 1, 0, 1],
+        "patient": [5, 5, 6, 7],
+    }
     datasets.Dataset.from_dict(rows, features=features).save_to_disk(tmp_path / "saved")
     images = open_images(tmp_path / "saved", NAMES)
     assert names_of(images.take([3, 0, 1]), Groups(column="patient")) == ["7", "5", "5"]
@@ -142,7 +148,9 @@ def test_no_group_may_be_in_two_splits(test, folder, caplog):
         check_groups({"test": test, "train": clean}, by_video)
     assert "1 of the 2 images in task.real.train are of no group" in caplog.text
     leaky = open_images(folder("leaky", {"cat": ["v1_7.png"], "dog": ["v3_9.png"]}), NAMES)
-    with pytest.raises(FigmentError, match=r"2 groups are in both task.real.val and task.real.test, such as v1 and v3: 4 of the 5"):
+    with pytest.raises(
+        FigmentError, match=r"2 groups are in both task.real.val and task.real.test, such as v1 and v3: 4 of the 5"
+    ):
         check_groups({"test": test, "train": clean, "val": leaky}, by_video)
     check_groups({"train": leaky}, by_video)  # nothing is tested
 

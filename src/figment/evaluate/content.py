@@ -75,8 +75,13 @@ def _independent(correct: np.ndarray, labels: np.ndarray, counts: np.ndarray, gr
     # What an image moves the mean over classes by, times n.
     moves = (correct - share[labels]) * n / (counts[labels] * (counts > 0).sum())
     of_groups, freedom = variance_of_mean(moves, groups)
+    if not freedom:
+        return 1.0
     balanced = float(share[counts > 0].mean())
     alone = balanced * (1 - balanced) / n
-    least = alone * n / (freedom + 1) if not of_groups else max(alone, of_groups)
-    widened = (float(stdtrit(freedom, 0.975)) / float(stdtrit(math.inf, 0.975))) ** 2 if freedom else math.inf
-    return n / widened * (alone / least if alone else (freedom + 1) / n)
+    if (
+        not of_groups
+    ):  # of no class some are right and some wrong: nothing shows how alike a group is, and so the groups count
+        n = freedom + 1
+    widened = float(stdtrit(freedom, 0.975)) / float(stdtrit(math.inf, 0.975))
+    return n * min(1.0, alone / of_groups if of_groups else 1.0) / widened**2

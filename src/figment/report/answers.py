@@ -31,8 +31,9 @@ CLAIMS = {
     "other sets of this recipe": "Intervals are for other sets of images that this recipe would make.",
     "this very set of images": "Intervals are about this very set of images: other sets were not drawn (evaluate.resamples).",
 }
-LOOK = "Look {number} at a growing test set, {sizes} images: this one is judged at a level of {level} on one side."
-PLANNED = "Look {number} at {sizes} of {planned:,} planned test images (O'Brien-Fleming): this one is judged at a level of {level} on one side."
+AT_LEVEL = " this one is judged at a level of {level} on one side, and the verdict's intervals are as wide."
+LOOK = "Look {number} at a growing test set, {sizes} images:" + AT_LEVEL
+PLANNED = "Look {number} at {sizes} of {planned:,} planned test images (O'Brien-Fleming):" + AT_LEVEL
 ALONE_SAID = "Alone this recipe would be said to help, but it is one of {n} arms, and among so many its p of {p} may be luck (Holm). {sentence}"
 BEST = "Best of {n} arms: {name}, {worth} over its best rival, an interval that allows for the choice."
 UNTRAINED, OWN, REAL_ONLY, REAL_ALL = "top1/zero_shot", "top1/synthetic", "top1/real_only", "top1/real_all"

@@ -318,6 +318,9 @@ def _page(
     caption = "One seed. 95 % intervals, over the test images alone."
     if table.seeds > 1:
         caption = f"{table.seeds} seeds a cell: other images, other shots, another training. 95 % intervals."
+    grouped = next((cell for cell in cells.values() if cell.groups is not None), None)
+    if grouped is not None and grouped.groups is not None:
+        caption += f" {len(grouped.groups):,} test images in {len(np.unique(grouped.groups)):,} groups."
     return TablePage(
         title=table.title,
         caption=caption,

@@ -359,11 +359,11 @@ def _print_table(page: TablePage, folder: Path) -> None:
 def _print_results(folder: Path) -> None:
     """The table of arms, the verdict, and where the rest is."""
     from figment.report.folder import report_of
-    from figment.report.text import interval, points_interval
+    from figment.report.text import interval, points_interval, test_images
 
     page = report_of(folder)
     if page.arms:
-        table = Table(title=f"{page.arms[0].result.n:,} real test images, 95 % intervals", title_justify="left")
+        table = Table(title=f"{test_images(page.arms[0].result)}, 95 % intervals", title_justify="left")
         table.add_column("classifier", overflow="fold")
         table.add_column("top-1", justify="right", no_wrap=True)
         if page.baseline:

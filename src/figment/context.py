@@ -15,6 +15,7 @@ from figment.errors import FigmentError
 from figment.filters.selection import Selection, select
 from figment.generate.finetune import Finetuning
 from figment.images_in import ShardImages, open_images
+from figment.images_in.groups import check_groups, groups_of
 from figment.images_in.shards import open_run_images
 from figment.images_in.unlabelled import open_unlabelled
 from figment.images_in.unreadable import check_enough_is_left, named
@@ -111,13 +112,11 @@ class Context:
     @cached_property
     def given(self) -> dict[str, Images]:
         """Split -> its real images as they were given, for the splits the task has."""
-        places = self.task.real.model_dump()
         return {
             split: open_unlabelled(where)
             if split == "unlabelled"
             else open_images(real_folder(where), self.task.class_names, self.task.own_names)
-            for split, where in places.items()
-            if where
+            for split, where in self.task.real.places.items()
         }
 
     def readable(self, split: str) -> Images | None:
@@ -139,6 +138,12 @@ class Context:
                 f" {named(unreadable)}"
             )
         return images
+
+    @cached_property
+    def test_groups(self) -> np.ndarray | None:
+        """Which group each readable test image is of, int64 (n,); None where the task names none."""
+        settings, test = self.task.real.groups, self.readable("test")
+        return None if settings is None or test is None else groups_of(test, settings)
 
     @cached_property
     def shots(self) -> Images | None:
@@ -228,6 +233,8 @@ class Context:
     def check(self) -> None:
         """Find out now what would otherwise fail after hours: real folders, models, settings that contradict one another."""
         self._check_splits()
+        if self.task.real.groups is not None:
+            check_groups(self.given, self.task.real.groups)
         few = self.recipe.few_shot
         if few is not None:
             self.draw(self.given.get("train"))  # as they are: too few, or another split, before all are encoded

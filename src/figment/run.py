@@ -31,11 +31,14 @@ class Outcome:
 
     folder: Path
     results: dict[str, Result]
+    among: str = ""  # the word on it as one of several arms, which may be less than it would have alone
 
     @property
     def verdict(self) -> str:
         """A word of `figment.evaluate.verdict.Word`; "not measured" without real test images, "not judged" where the recipe says
         ``evaluate.evidence: false``. ``results["worth"].details`` has the sentence and the numbers behind it."""
+        if self.among:
+            return self.among
         worth = self.results.get("worth")
         if worth is not None:
             return str(worth.details["verdict"])

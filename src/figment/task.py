@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from importlib import resources
 from pathlib import Path
 from typing import Annotated
@@ -68,6 +69,43 @@ def _path(text: str) -> str:
 PathText = Annotated[str, AfterValidator(_path)]
 
 
+class Groups(Strict):
+    """How to tell which real images belong together, such as those of one burst, video or patient. One of the three."""
+
+    column: Text | None = Field(
+        None, description="a column of the images' table (Parquet, CSV, metadata.jsonl, datasets)"
+    )
+    pattern: Text | None = Field(
+        None,
+        description="a regular expression that is searched in an image's id (for files the path below their folder), with the"
+        " group's name in its one pair of parentheses: '(.+)_frame'",
+    )
+    csv: PathText | None = Field(
+        None, description="a CSV of two columns, for images of all splits: the image's id or file name, its group"
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> Groups:
+        given = [name for name, value in self if value is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"groups takes one of column, pattern and csv; here are {' and '.join(given) or 'none of them'}"
+            )
+        if self.pattern is not None:
+            try:
+                parentheses = re.compile(self.pattern).groups
+            except re.error as error:
+                raise ValueError(
+                    f"groups.pattern is not a regular expression ({error}): {self.pattern[:80]!r}"
+                ) from error
+            if parentheses != 1:
+                raise ValueError(
+                    "groups.pattern needs one pair of parentheses, around the name of the group, such as '(.+)_frame';"
+                    f" {self.pattern[:80]!r} has {parentheses}. Others are written (?:...)"
+                )
+        return self
+
+
 class RealImages(Strict):
     """Where the real images of each split are; ``starter/pool`` and ``starter/test`` are built in.
 
@@ -87,6 +125,16 @@ class RealImages(Strict):
         description="a folder of photographs that nobody has labelled, of classes about equally frequent, 100 or more: the bias"
         " of the untrained classifier is removed on them, in place of generated or few labelled images",
     )
+    groups: Groups | None = Field(
+        None,
+        description="which images are not independent of one another: bursts, videos, patients. Intervals then count groups, and the"
+        " test images may share none with train or val",
+    )
+
+    @property
+    def places(self) -> dict[str, str]:
+        """Split -> where its images are, of those there are."""
+        return {split: where for split in ("train", "val", "test", "unlabelled") if (where := getattr(self, split))}
 
 
 class Task(Strict):

@@ -1,7 +1,7 @@
 """How often a classifier is right, whether two differ, and how sure one can be of either.
 
 Two things are left to chance: which images are in the test set, and the seed of the training. Every interval here
-adds the variances of both. The few seeds one can afford say little about their own spread, so the normal quantile gives
+adds the variances of both; test images that come in ``groups`` (bursts, videos, patients) count for no more than these do. The few seeds one can afford say little about their own spread, so the normal quantile gives
 way to Student's with Satterthwaite's degrees of freedom: they are few where the seeds make up most of the variance, and
 infinite where there is one seed.
 """
@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any, Literal
 
 import numpy as np
 from scipy.special import stdtrit
 
 from figment.errors import FigmentError
+from figment.evaluate.grouped import variance_of_mean
 from figment.types import Result
 
 #: Logits, float (n, N), or predictions, int (n,); or one such array for each of S seeds.
@@ -48,11 +50,13 @@ def accuracy(
     class_names: Sequence[str],
     metric: str = "accuracy",
     seeds: Sequence[int] = (),
+    groups: np.ndarray | None = None,
 ) -> Result:
     """Top-1 accuracy, the mean over seeds, with a 95 % interval.
 
     The interval is Wilson's over the n test images. With S seeds of standard deviation s it is widened: s^2 / S is
-    added to the variance p (1 - p) / n by way of a smaller effective n. It is never narrower than one run's.
+    added to the variance p (1 - p) / n by way of a smaller effective n. It is never narrower than one run's. With
+    ``groups`` the variance is at least theirs, also within each class.
 
     Args:
         answers: logits, float (n, N), or predictions, int (n,); or one such array for each of S seeds.
@@ -60,11 +64,13 @@ def accuracy(
         class_names: N names.
         metric: the name the result goes by.
         seeds: the S seeds, for the record.
+        groups: int (n,), which burst, video or patient a test image is of. None: all are independent.
 
     Returns:
         ``per_class`` holds the accuracy within each class that has test images. ``details`` holds ``per_seed`` (S
         numbers), ``confusion`` (N rows of true classes, N columns of predicted ones; counts of images, the mean over
-        seeds) and ``classes`` (for each name ``n`` and ``ci``, the interval as above, None without images).
+        seeds), ``classes`` (for each name ``n`` and ``ci``, the interval as above, None without images) and, with
+        ``groups``, their number.
 
     Raises:
         FigmentError: as `correctness` does, and for names or seeds that do not match the answers in number.
@@ -85,16 +91,26 @@ def accuracy(
     per_seed = hits.sum(axis=1) / n
     per_class: dict[str, float] = {}
     classes: dict[str, Any] = {name: {"n": 0, "ci": None} for name in class_names}
+    right = (found == labels).mean(axis=0)  # (n,)
     for c in np.flatnonzero(counts).tolist():
         shares = hits[:, c] / counts[c]
         per_class[class_names[c]] = float(shares.mean())
-        classes[class_names[c]] = {"n": int(counts[c]), "ci": list(interval(shares, int(counts[c])))}
+        of_class = None if groups is None else variance_of_mean(right[labels == c], groups[labels == c])
+        classes[class_names[c]] = {"n": int(counts[c]), "ci": list(interval(shares, int(counts[c]), of_class))}
     details = {"per_seed": per_seed.tolist(), "confusion": confusion.mean(axis=0).tolist(), "classes": classes}
-    return Result(metric, float(per_seed.mean()), n, interval(per_seed, n), per_class, tuple(seeds), details=details)
+    of_groups = None if groups is None else variance_of_mean(right, groups)
+    if of_groups is not None:
+        details["groups"] = of_groups[1] + 1
+    ci = interval(per_seed, n, of_groups)
+    return Result(metric, float(per_seed.mean()), n, ci, per_class, tuple(seeds), details=details)
 
 
 def paired_difference(
-    correct_a: np.ndarray, correct_b: np.ndarray, metric: str = "accuracy difference", seeds: Sequence[int] = ()
+    correct_a: np.ndarray,
+    correct_b: np.ndarray,
+    metric: str = "accuracy difference",
+    seeds: Sequence[int] = (),
+    groups: np.ndarray | None = None,
 ) -> Result:
     """By how much b is more often right than a on the same images: ``mean(b) - mean(a)``, with a 95 % interval.
 
@@ -102,13 +118,15 @@ def paired_difference(
     each of the two ways to disagree: one that only a gets right and one that only b does. It is written on the
     differences d = b - a in [-1, 1], where those are the values -1 and +1, and so holds for means over seeds too. With
     S seeds the variance of the S differences over S is added; the i-th seed of a is paired with the i-th of b, which is
-    right whether or not they have anything (such as the draw of the real images) in common.
+    right whether or not they have anything (such as the draw of the real images) in common. With ``groups`` the
+    images' variance is at least theirs.
 
     Args:
         correct_a, correct_b: bool or float in [0, 1], (n,) for one run or a mean over seeds, or (S, n); one of them may
             have a single seed where the other has S, as the untuned classifier has.
         metric: the name the result goes by.
         seeds: the S seeds, for the record.
+        groups: int (n,), which burst, video or patient a test image is of. None: all are independent.
 
     Returns:
         ``value`` and ``ci`` in [-1, 1]. ``details`` holds ``per_seed`` (S differences), ``only_a`` and ``only_b`` (the
@@ -140,7 +158,15 @@ def paired_difference(
     centre = d.sum() / (n + 2)
     image_variance = ((np.square(d).sum() + 2) / (n + 2) - centre**2) / (n + 2)
     seed_variance = _variance_of_mean(per_seed)
-    half = _quantile(image_variance, seed_variance, len(per_seed)) * math.sqrt(image_variance + seed_variance)
+    parts = [(seed_variance, len(per_seed) - 1)]
+    if groups is not None:
+        of_groups, freedom = variance_of_mean(d, groups)
+        if not freedom:
+            raise FigmentError("All test images are of one group: nothing can be said of others.")
+        image_variance = max(image_variance, of_groups)
+        parts.append((image_variance, freedom))
+    variance = image_variance + seed_variance
+    half = _quantile(variance, parts) * math.sqrt(variance)
     details = {
         "per_seed": per_seed.tolist(),
         "only_a": float(np.maximum(-differences, 0).mean()),
@@ -170,24 +196,36 @@ def wilson(share: float, n: float, quantile: float) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def interval(shares: np.ndarray, n: int) -> tuple[float, float]:
-    """The 95 % interval that `accuracy` describes. ``shares`` (S,) in [0, 1], each of the same ``n`` images."""
+def interval(shares: np.ndarray, n: int, of_groups: tuple[float, int] | None = None) -> tuple[float, float]:
+    """The 95 % interval that `accuracy` describes. ``shares`` (S,) in [0, 1], each of the same ``n`` images; ``of_groups``: their
+    `figment.evaluate.grouped.variance_of_mean`, where they come in groups. Of one group nothing is known."""
     share = float(np.mean(shares))
     image_variance, seed_variance = share * (1 - share) / n, _variance_of_mean(shares)
+    parts = [(seed_variance, len(shares) - 1)]
     # Seeds that agree leave n as it is, also where all shares are 0 or 1 and both variances are nought.
-    effective_n = n * image_variance / (image_variance + seed_variance) if seed_variance else n
-    return wilson(share, effective_n, _quantile(image_variance, seed_variance, len(shares)))
+    effective_n, variance = float(n), image_variance + seed_variance
+    if of_groups is not None:
+        if not of_groups[1]:
+            return 0.0, 1.0
+        if not image_variance:  # all right or all wrong: nothing shows how alike a group is, and so the groups count
+            effective_n = of_groups[1] + 1
+        least = max(image_variance, of_groups[0])
+        variance = least + seed_variance
+        parts.append((least, of_groups[1]))
+    if variance != image_variance:
+        effective_n = n * image_variance / variance
+    return wilson(share, effective_n, _quantile(variance, parts))
 
 
 def _variance_of_mean(values: np.ndarray) -> float:
     return float(np.var(values, ddof=1)) / len(values) if len(values) > 1 else 0.0
 
 
-def _quantile(image_variance: float, seed_variance: float, n_seeds: int) -> float:
-    """Student's 97.5 % quantile at Satterthwaite's degrees of freedom: only the seeds' variance has an error itself."""
-    if not seed_variance:
-        return float(stdtrit(np.inf, 0.975))
-    freedom = (n_seeds - 1) * ((image_variance + seed_variance) / seed_variance) ** 2
+def _quantile(variance: float, parts: Sequence[tuple[float, int]]) -> float:
+    """Student's 97.5 % quantile at Satterthwaite's degrees of freedom: of ``variance``, only these parts, each with its own degrees,
+    have an error themselves."""
+    freedoms = [freedom * (variance / part) ** 2 for part, freedom in parts if part]
+    freedom = reduce(lambda a, b: a * b / (a + b), freedoms) if freedoms else np.inf
     return float(stdtrit(freedom, 0.975))
 
 

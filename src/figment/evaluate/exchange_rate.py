@@ -109,6 +109,7 @@ def exchange_rate(
     n_bootstrap: int = 2000,
     seed: int = 0,
     resampled: np.ndarray | None = None,
+    groups: np.ndarray | None = None,
 ) -> Result:
     """The number of real images a class at which real images alone do as well as the synthetic set.
 
@@ -117,7 +118,8 @@ def exchange_rate(
     is that of the synthetic set. The untuned classifier, where there is one, counts as no images at all: a set that does
     not beat it is worth nothing.
 
-    The 95 % interval is a bootstrap of everything that chance decided. The test images are resampled. Of draws and of
+    The 95 % interval is a bootstrap of everything that chance decided. The test images are resampled (whole ``groups``, where
+    they come in such). Of draws and of
     synthetic seeds there are too few for that, so they are given Student's t instead; what each moves is added up. What
     draws disagree on image by image is counted in both, so the interval errs on the wide side. One draw or seed
     alone shows no spread, and the interval then lacks it.
@@ -129,6 +131,7 @@ def exchange_rate(
         n_bootstrap: number of resamplings.
         seed: of the resampling.
         resampled: bool (B, n), the same after learning from B sets drawn again: the interval then holds for other sets too.
+        groups: int (n,), which burst, video or patient a test image is of. None: all are independent.
 
     Returns:
         ``value`` and ``ci`` in images a class: 0 means "less than the smallest number of shots", infinity "more than
@@ -155,7 +158,7 @@ def exchange_rate(
     value = float(crossing(curve.shots, measured[None], floor, np.array([made]))[0])
 
     rng = np.random.default_rng(seed)
-    curves, zeros, mades = _resample(curve, synthetic, n_bootstrap, rng)
+    curves, zeros, mades = _resample(curve, synthetic, n_bootstrap, rng, groups)
     if resampled is not None and len(resampled) > 1:
         spread = math.sqrt(variance_between(np.asarray(resampled, np.float64)))
         mades = mades + spread * rng.standard_t(len(resampled) - 1, n_bootstrap)
@@ -219,7 +222,7 @@ def _isotonic(curves: np.ndarray) -> np.ndarray:
 
 
 def _resample(
-    curve: Curve, synthetic: np.ndarray, n_bootstrap: int, rng: np.random.Generator
+    curve: Curve, synthetic: np.ndarray, n_bootstrap: int, rng: np.random.Generator, groups: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Bootstrap accuracies: of the curve (B, shots), of the untuned classifier (B,) and of the synthetic set (B,)."""
     n_draws, _, n = curve.correct.shape
@@ -227,16 +230,20 @@ def _resample(
     # Counts over draws and over seeds, not means: whole numbers, which float32 adds up without error.
     hits = np.concatenate([curve.correct.sum(axis=0), zero_shot[None], synthetic.sum(axis=0, keepdims=True)])
     runs = np.array([n_draws] * len(curve.shots) + [1, len(synthetic)])
-    rows = hits.T.astype(np.float32)  # (n, shots + 2)
+    rows = np.concatenate([hits, np.ones((1, n))]).T.astype(np.float32)  # (n, shots + 3); the last counts images
+    if groups is not None:
+        of_group = np.unique(groups, return_inverse=True)[1]
+        rows = np.stack([np.bincount(of_group, weights=column) for column in rows.T], axis=1).astype(np.float32)
     sizes = [min(REPLICATES_AT_ONCE, n_bootstrap - start) for start in range(0, n_bootstrap, REPLICATES_AT_ONCE)]
-    drawn = np.concatenate([_image_counts(size, n, rng) @ rows for size in sizes]) / np.float64(n * runs)
+    drawn = np.concatenate([_image_counts(size, len(rows), rng) @ rows for size in sizes]).astype(np.float64)
+    drawn = drawn[:, :-1] / (drawn[:, -1:] * runs)
     curves = drawn[:, :-2] + _deviations(curve.correct.mean(axis=2), n_bootstrap, rng)
     zeros = np.full(n_bootstrap, -math.inf) if curve.zero_shot is None else drawn[:, -2]
     return curves, zeros, drawn[:, -1] + _deviations(synthetic.mean(axis=1)[:, None], n_bootstrap, rng)[:, 0]
 
 
 def _image_counts(n_rows: int, n: int, rng: np.random.Generator) -> np.ndarray:
-    """How often each of n images is drawn in n draws with replacement: float32 (n_rows, n)."""
+    """How often each of n images, or groups, is drawn in n draws with replacement: float32 (n_rows, n)."""
     counts = np.empty((n_rows, n), np.float32)
     for into, drawn in zip(counts, rng.integers(n, size=(n_rows, n)), strict=True):
         into[:] = np.bincount(drawn, minlength=n)  # row by row: the counts stay in a cache

@@ -10,20 +10,25 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtr, stdtrit
+from scipy.special import ndtri, stdtr, stdtrit
 
 from figment.errors import FigmentError
+from figment.evaluate.grouped import variance_of_mean
 
 #: For plans, where nothing is measured yet: the share of test images that just one of two classifiers gets right, and the standard
 #: deviation of accuracy between sets of one recipe. What comparisons on the starter had.
 PLANNED_DISCORDANCE, PLANNED_SET_SE = 0.05, 0.002
+LEVEL = 0.025  # of a one-sided test: half of what a 95 % interval leaves out
 REACH = 2.80  # 1.96 + 0.84: standard errors at which four of five studies have an interval above zero
 
 
-def smallest_visible(n: int, discordance: float = PLANNED_DISCORDANCE, set_se: float = PLANNED_SET_SE) -> float:
+def smallest_visible(
+    n: int, discordance: float = PLANNED_DISCORDANCE, set_se: float = PLANNED_SET_SE, level: float = LEVEL
+) -> float:
     """The difference, in [0, 1], that ``n`` test images show in four of five studies."""
     least = 2 / n if n <= 100 else 0.0  # the two images that the interval adds
-    return REACH * math.sqrt(max(discordance, least) / n + set_se**2)
+    reach = REACH + float(ndtri(1 - level) - ndtri(1 - LEVEL))
+    return reach * math.sqrt(max(discordance, least) / n + set_se**2)
 
 
 def images_for(effect: float, discordance: float = PLANNED_DISCORDANCE, set_se: float = PLANNED_SET_SE) -> int | None:
@@ -35,11 +40,13 @@ def images_for(effect: float, discordance: float = PLANNED_DISCORDANCE, set_se: 
 
 @dataclass(frozen=True)
 class Difference:
-    """``value`` is the mean difference, ``ci`` its 95 % interval, both in [-1, 1]; ``p`` is one-sided, of "not better".
+    """``value`` is the mean difference, ``ci`` its interval (95 % unless ``level`` is another), both in [-1, 1]; ``p`` is one-sided,
+    of "not better".
 
     ``image_se`` and ``set_se`` are the two parts of the standard error: the test images, and the draw of the set (or of the
     placebo's labels). ``discordance`` is the mean squared difference: for single classifiers the share of images that just one
-    gets right.
+    gets right. ``centre`` and ``freedom`` (Student's degrees) make intervals of other levels; ``design`` is how many times
+    the images' variance grows because they come in groups.
     """
 
     value: float
@@ -48,10 +55,19 @@ class Difference:
     image_se: float
     set_se: float
     discordance: float
+    centre: float = math.nan
+    freedom: float = math.inf
+    level: float = LEVEL
+    design: float = 1.0
+
+    @property
+    def se(self) -> float:
+        """The standard error."""
+        return math.hypot(self.image_se, self.set_se)
 
     def smallest_visible(self, n: int) -> float:
         """The difference that so many test images show in four of five studies."""
-        return smallest_visible(n, self.discordance, self.set_se)
+        return smallest_visible(n, self.discordance * self.design, self.set_se, self.level)
 
 
 def difference(
@@ -60,11 +76,12 @@ def difference(
     resampled: np.ndarray | None = None,
     shuffles: np.ndarray | None = None,
     groups: np.ndarray | None = None,
+    level: float = LEVEL,
 ) -> Difference:
     """The mean of ``d``, with an interval for the kind of set, or for these very classifiers.
 
-    The image part is Bonett and Price's (2012), on differences in [-1, 1]; with ``groups`` it is at least that of the groups'
-    sums. With ``resampled`` the variance between sets is added, less the noise of test images that it holds as well (which the
+    The image part is Bonett and Price's (2012), on differences in [-1, 1]; with ``groups`` it is at least the
+    groups' own. With ``resampled`` the variance between sets is added, less the noise of test images that it holds as well (which the
     image part has already). With ``shuffles``, K placebos, the right labels count as one more shuffle: their luck is in.
 
     Args:
@@ -73,6 +90,7 @@ def difference(
             these classifiers.
         shuffles: bool or float (K, n), correctness of K placebos, where ``d`` is to their mean and there is no ``resampled``.
         groups: int (n,), which burst, video or patient a test image is of.
+        level: of each side of the interval.
 
     Raises FigmentError for arrays that do not fit.
     """
@@ -82,16 +100,14 @@ def difference(
     if d.ndim != 1 or not n or any(np.shape(a)[-1] != n for a in others):
         raise FigmentError("A difference needs one number for each test image, the same images everywhere.")
     centre = d.sum() / (n + 2)
-    image = float(((d @ d + 2) / (n + 2) - centre**2) / (n + 2))
+    image = alone = float(((d @ d + 2) / (n + 2) - centre**2) / (n + 2))
     parts: list[tuple[float, int]] = []  # variances that are estimates themselves, with their degrees of freedom
     if groups is not None:
-        sums = np.bincount(np.unique(groups, return_inverse=True)[1], weights=d)
-        g = len(sums)
-        if g < 2:
+        of_groups, more = variance_of_mean(d, groups)
+        if not more:
             raise FigmentError("All test images are of one group: nothing can be said of others.")
-        of_groups = float(g / (g - 1) * np.square(sums - sums.mean()).sum() / n**2)
         image = max(image, of_groups)
-        parts.append((image, g - 1))
+        parts.append((image, more))
     sets = 0.0
     if resampled is not None:
         sets = variance_between(np.asarray(resampled, np.float64))
@@ -103,10 +119,25 @@ def difference(
     variance = image + sets
     estimated = sum(v**2 / f for v, f in parts if f > 0)
     freedom = variance**2 / estimated if estimated > 0 else math.inf
-    half = float(stdtrit(freedom, 0.975)) * math.sqrt(variance)
     p = float(stdtr(freedom, -centre / math.sqrt(variance)))
-    ci = (max(-1.0, float(centre - half)), min(1.0, float(centre + half)))
-    return Difference(float(d.mean()), ci, p, math.sqrt(image), math.sqrt(sets), float(d @ d / n))
+    return Difference(
+        value=float(d.mean()),
+        ci=interval(float(centre), math.sqrt(variance), freedom, level),
+        p=p,
+        image_se=math.sqrt(image),
+        set_se=math.sqrt(sets),
+        discordance=float(d @ d / n),
+        centre=float(centre),
+        freedom=float(freedom),
+        level=level,
+        design=image / alone,
+    )
+
+
+def interval(centre: float, se: float, freedom: float, level: float) -> tuple[float, float]:
+    """Student's, with ``level`` left out on each side, within [-1, 1]."""
+    half = float(stdtrit(freedom, 1 - level)) * se
+    return max(-1.0, centre - half), min(1.0, centre + half)
 
 
 def variance_between(rows: np.ndarray) -> float:

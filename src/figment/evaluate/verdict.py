@@ -22,7 +22,9 @@ Word = Literal[
     "hurts",
     "no evidence",
     "cannot say",
+    "helps alone, not among the arms",
 ]
+ALONE: Word = "helps alone, not among the arms"  # of one of several arms, by `figment.evaluate.holm`
 #: The rivals, by their metric.
 UNTUNED, BIAS_REMOVED, PLACEBO = "top1/zero_shot", "top1/bias_removed", "top1/placebo"
 REAL_ONLY, REAL_REPEATED, CHANCE = "top1/real_only", "top1/real_repeated", "chance"
@@ -46,7 +48,7 @@ def judge(differences: Mapping[str, Difference], content: Content, n: int) -> Ju
     """The word that ``differences`` (rival -> by how much the recipe is better) and the content gate allow.
 
     The first rival is the baseline: the untuned classifier, or the one that learnt from real images alone. An intersection of
-    tests at 2.5 % each has that size without any correction.
+    tests at 2.5 % each (or at the level of this look at the test images) has that size without any correction.
 
     Args:
         differences: the baseline first. `PLACEBO` must be there.

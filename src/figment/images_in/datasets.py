@@ -19,14 +19,15 @@ PREFIX = "datasets:"
 
 @dataclass(frozen=True)
 class DatasetRows:
-    """The column of undecoded images of one split."""
+    """One split, its images undecoded."""
 
     images: Any  # a datasets.Dataset of one column, memory-mapped
-    column: str
+    image_column: str
     name: str
+    others: Any  # a datasets.Dataset of the other columns
 
     def read(self, row: int) -> bytes:
-        image = self.images[row][self.column]
+        image = self.images[row][self.image_column]
         if image is None:
             raise Unreadable(self.where(row), "there is no image", "Take that row out.")
         if image["bytes"] is not None:
@@ -38,6 +39,9 @@ class DatasetRows:
 
     def where(self, row: int) -> str:
         return f"{self.name}, row {row},"
+
+    def column(self, name: str) -> list[Any] | None:
+        return list(self.others[name]) if name in self.others.features else None
 
 
 def open_named(where: str, class_names: Sequence[str]) -> RowImages:
@@ -109,9 +113,8 @@ def _open(library: Any, found: Any, class_names: Sequence[str], where: str) -> R
     image = _image_column(library, found.features, where)
     labels = _labels(library, found, class_names, where)
     images = found.select_columns([image]).cast_column(image, library.Image(decode=False))
-    return RowImages(
-        DatasetRows(images, image, where), np.arange(len(found)), labels, [str(i) for i in range(len(found))]
-    )
+    rows = DatasetRows(images, image, where, found.remove_columns([image]))
+    return RowImages(rows, np.arange(len(found)), labels, [str(i) for i in range(len(found))])
 
 
 def _image_column(library: Any, features: Any, where: str) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +31,7 @@ class FileImages:
     labels: np.ndarray
     ids: list[str]
     _digests: list[str] = field(default_factory=list, repr=False)
+    table: Sequence[Mapping[str, Any]] = ()  # a row for each, where a table names them
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -55,9 +57,17 @@ class FileImages:
 
     def take(self, indices: Indices) -> FileImages:
         known = [self._digests[i] for i in indices] if self._digests else []
+        rows = [self.table[i] for i in indices] if self.table else ()
         return FileImages(
-            [self.paths[i] for i in indices], self.labels[list(indices)], [self.ids[i] for i in indices], known
+            [self.paths[i] for i in indices], self.labels[list(indices)], [self.ids[i] for i in indices], known, rows
         )
+
+    def column(self, name: str) -> list[Any] | None:
+        """A column of the table that names the images; None where there is no such table or column."""
+        for known in (name, name.strip().lower()):  # a CSV's headings are read in small letters
+            if any(known in row for row in self.table):
+                return [row.get(known) for row in self.table]
+        return None
 
 
 def _check_regular(path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -36,6 +36,10 @@ class Rows(Protocol):
         """For messages."""
         ...
 
+    def column(self, name: str) -> Sequence[Any] | None:
+        """What else is known of all rows; None where there is no such column."""
+        ...
+
 
 @dataclass(frozen=True)
 class RowImages:
@@ -59,6 +63,11 @@ class RowImages:
     def data(self, index: int) -> bytes:
         """The stored bytes of one image, undecoded."""
         return self.source.read(int(self.rows[index]))
+
+    def column(self, name: str) -> list[Any] | None:
+        """A column of the table that these are rows of; None where there is none."""
+        found = self.source.column(name)
+        return None if found is None else [found[row] for row in self.rows]
 
     def load(self, indices: Indices) -> list[np.ndarray]:
         return [decode(self.data(i), self.source.where(int(self.rows[i]))) for i in indices]

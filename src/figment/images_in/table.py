@@ -52,7 +52,7 @@ def _open(table: Path, rows: Sequence[Row], class_names: Sequence[str], inside: 
     names = list(_names(table, rows, path_column))
     paths = [_image(table, line, name, inside) for line, name in names]
     labels = labels_of([row.get(class_column) for _, row in rows], class_names, table)
-    return FileImages(paths, labels, [name for _, name in names])
+    return FileImages(paths, labels, [name for _, name in names], table=[row for _, row in rows])
 
 
 def _names(table: Path, rows: Iterable[Row], column: str) -> Iterator[tuple[int, str]]:
@@ -101,6 +101,31 @@ def _needed(table: Path, row: Mapping[str, Any], allowed: Sequence[str], what: s
     return column
 
 
+def read_pairs(table: Path) -> dict[str, str]:
+    """A CSV of two columns, first -> second; a line of headings is a pair like any other.
+
+    Raises FigmentError for a file that cannot be read, a line that is no pair, and a first that has two seconds.
+    """
+    pairs: dict[str, str] = {}
+    text = _text(table)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text))
+    try:
+        for row in filter(None, reader):
+            first, second = (cell.strip() for cell in row) if len(row) == 2 else ("", "")
+            if not (first and second):
+                raise FigmentError(
+                    f"{table}, line {reader.line_num}: two columns are wanted, and nothing else; here is {str(row)[:200]}."
+                )
+            if pairs.setdefault(first, second) != second:
+                raise FigmentError(
+                    f"{table}, line {reader.line_num}: {first[:80]!r} has {second[:60]!r} here and {pairs[first][:60]!r} before."
+                    " Take one out."
+                )
+    except csv.Error as error:
+        raise FigmentError(f"{table}, line {reader.line_num}: this is not CSV ({error}).") from error
+    return pairs
+
+
 def _text(table: Path) -> str:
     try:
         return table.read_bytes().decode("utf-8-sig")  # as spreadsheets write it
@@ -110,14 +135,17 @@ def _text(table: Path) -> str:
 
 def _read_csv(table: Path) -> list[Row]:
     text = _text(table)
-    header = text.partition("\n")[0]
-    delimiter = max(",;\t", key=header.count)  # spreadsheets write semicolons where the comma is a decimal sign
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, restkey="")
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=_delimiter(text), restkey="")
     try:
         reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or []]
         return [(reader.line_num, row) for row in reader]
     except csv.Error as error:
         raise FigmentError(f"{table}, line {reader.line_num}: this is not CSV ({error}).") from error
+
+
+def _delimiter(text: str) -> str:
+    """Spreadsheets write semicolons where the comma is a decimal sign."""
+    return max(",;\t", key=text.partition("\n")[0].count)
 
 
 def _read_jsonl(table: Path) -> list[Row]:

@@ -43,6 +43,9 @@ class TarRows:
     def where(self, row: int) -> str:
         return f"{self.tars[int(self.places[row, 0])]}, sample {self.keys[row]},"
 
+    def column(self, name: str) -> None:
+        return None
+
 
 def open_tars(tars: Sequence[Path], class_names: Sequence[str]) -> RowImages:
     """The images of WebDataset tars.

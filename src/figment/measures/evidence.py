@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from figment.types import Training
 if TYPE_CHECKING:
     from figment.evaluate.content import Content
     from figment.evaluate.kind import Difference
+    from figment.evaluate.looks import Look
     from figment.evaluate.verdict import Judgement
     from figment.measures.trial import Trial
     from figment.recipe import Recipe
@@ -58,17 +60,19 @@ def settings(metrics: set[str]) -> dict[str, Any]:
 def take(trial: Trial) -> Iterator[Result]:
     from figment.evaluate.content import content_gate
     from figment.evaluate.kind import difference
+    from figment.evaluate.looks import look_at
     from figment.evaluate.verdict import PLACEBO, REAL_REPEATED, judge
 
     labels, n = trial.real_test.labels, len(trial.real_test)
     n_placebos, n_sets = numbers(trial)
+    look = look_at(n, trial.looked_at, trial.recipe.evaluate.planned_test)
     found = trial.predictions("placebos, and sets drawn again", _trainings(trial, n_placebos, n_sets))
     placebos, again, placebos_again = np.split(found, [n_placebos, n_placebos + n_sets])
     own, sets = (trial.of_models == labels).mean(0), (again == labels).astype(np.float32)  # (n,), (B, n)
 
     assert trial.made is not None
     only = trial.predictions("images only", [Training(trial.made, None, 0)], trial.images_only)
-    content = content_gate(only[0], labels, len(trial.class_names), trial.recipe.seed)
+    content = content_gate(only[0], labels, len(trial.class_names), trial.recipe.seed, trial.groups, look.level)
 
     rivals = _without_content(trial, n_sets)
     rivals[PLACEBO] = placebos, placebos_again
@@ -80,6 +84,8 @@ def take(trial: Trial) -> Iterator[Result]:
             own - correct.mean(0),
             resampled=sets - other if n_sets else None,
             shuffles=correct if metric == PLACEBO and not n_sets else None,
+            groups=trial.groups,
+            level=look.level,
         )
         accuracies[metric] = float(correct.mean())
         if of_rival is not None and metric in OWN_METRICS:  # other measures show the others
@@ -87,7 +93,7 @@ def take(trial: Trial) -> Iterator[Result]:
             yield _gain(metric.replace("top1/", "gain/over_"), d, n, trial.seeds)
     yield trial.accuracy("top1/images_only", only, seeds=())
     yield _content(content, n)
-    yield _worth(trial, judge(differences, content, n), accuracies, differences, content)
+    yield _worth(trial, judge(differences, content, n), accuracies, differences, content, look)
 
 
 def _without_content(trial: Trial, n_sets: int) -> dict[str, tuple[np.ndarray | None, np.ndarray | None]]:
@@ -119,6 +125,7 @@ def _worth(
     accuracies: Mapping[str, float],
     differences: Mapping[str, Difference],
     content: Content,
+    look: Look,
 ) -> Result:
     """The verdict, with everything it rests on."""
     from figment.evaluate.sentences import sentence
@@ -132,14 +139,21 @@ def _worth(
         "rival": judgement.rival,
         "p": judgement.p,
         "accuracies": dict(accuracies),
-        "differences": {m: {"value": d.value, "ci": list(d.ci), "p": d.p} for m, d in differences.items()},
+        "differences": {m: _told(d) for m, d in differences.items()},
         "smallest_visible": max(d.smallest_visible(n) for d in differences.values()),
         "chance": 1 / len(trial.class_names),
         "commonest_class": float(np.bincount(trial.real_test.labels).max() / n),
         "placebos": n_placebos,
         "resamples": n_sets,
+        **({"look": asdict(look)} if look.said else {}),
     }
     return Result("worth", judgement.worth, n, judgement.ci, seeds=tuple(trial.seeds), details=told)
+
+
+def _told(d: Difference) -> dict[str, Any]:
+    """A difference, and what makes intervals of other levels of it."""
+    freedom = None if np.isinf(d.freedom) else d.freedom
+    return {"value": d.value, "ci": list(d.ci), "p": d.p, "centre": d.centre, "se": d.se, "freedom": freedom}
 
 
 def _trainings(trial: Trial, n_placebos: int, n_sets: int) -> list[Training]:
@@ -206,7 +220,7 @@ def _content(content: Content, n: int) -> Result:
         "test": "permutation" if content.by_permutation else "above 1/N",
         "said": "they hold the classes" if content.passed else "chance explains it",
     }
-    return Result("content", content.accuracy, n, wilson(content.accuracy, n, 1.96), details=told)
+    return Result("content", content.accuracy, n, wilson(content.accuracy, content.independent, 1.96), details=told)
 
 
 MEASURE = Measure(

@@ -44,7 +44,7 @@ def check(recipe: Recipe, given: Mapping[str, Images]) -> None:
 
 
 def take(trial: Trial) -> Iterator[Result]:
-    from figment.evaluate.accuracy import correctness, interval
+    from figment.evaluate.accuracy import correctness
     from figment.evaluate.exchange_rate import Draw, exchange_rate, real_curve
 
     evaluate, train, labels = trial.recipe.evaluate, trial.train, trial.real_test.labels
@@ -59,15 +59,15 @@ def take(trial: Trial) -> Iterator[Result]:
 
     shots, draws, seed = evaluate.shots, evaluate.draws, trial.recipe.seed
     curve = real_curve(train.labels, labels, learn, None, shots=shots, draws=draws, seed=seed)
-    yield from (_point(curve.correct[:, i], k) for i, k in enumerate(curve.shots))
+    yield from (_point(curve.correct[:, i], k, trial) for i, k in enumerate(curve.shots))
     made, again = (trial.of_models, None) if wordless else _of_images_only(trial)
     resampled = None if again is None else again == labels
-    rate = exchange_rate(curve, correctness(made, labels), seed=seed, resampled=resampled)
+    rate = exchange_rate(curve, correctness(made, labels), seed=seed, resampled=resampled, groups=trial.groups)
     with_real = wordless and trial.shots is not None  # the recipe's own models learnt from those too
     told = {
         "learner": learner.name,
         "with_real": with_real,
-        "synthetic_ci": list(interval((made == labels).mean(1), len(labels))),
+        "synthetic_ci": list(trial.interval(made == labels)),
     }
     yield replace(rate, metric="exchange_rate", details={**rate.details, **told})
 
@@ -86,13 +86,11 @@ def _of_images_only(trial: Trial) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-def _point(correct: np.ndarray, shots: int) -> Result:
+def _point(correct: np.ndarray, shots: int, trial: Trial) -> Result:
     """Accuracy after ``shots`` real images a class, mean over draws: ``correct`` bool (draws, n)."""
-    from figment.evaluate.accuracy import interval
-
     shares, n = correct.mean(1), correct.shape[1]
     details = {"per_seed": shares.tolist()}
-    return Result(f"{OF_CURVE}{shots}", float(shares.mean()), n, interval(shares, n), details=details)
+    return Result(f"{OF_CURVE}{shots}", float(shares.mean()), n, trial.interval(correct), details=details)
 
 
 MEASURE = Measure(

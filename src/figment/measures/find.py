@@ -52,9 +52,8 @@ def possible(recipe: Recipe) -> list[str]:
 
 def splits_needed(recipe: Recipe) -> set[str]:
     """The splits of real images that the end of a run reads, of those there are. ``few_shot`` and filters ask for their own."""
-    places = recipe.task.real.model_dump()
     trains = any("train" in measure.needs for measure in asked(recipe))
-    return {split for split, where in places.items() if where and (split != "train" or trains)}
+    return {split for split in recipe.task.real.places if split != "train" or trains}
 
 
 def settings_for(wanted: set[str]) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from figment.evaluate.accuracy import accuracy, correctness, paired_difference, predicted
+from figment.evaluate.accuracy import accuracy, correctness, interval, paired_difference, predicted
+from figment.evaluate.grouped import variance_of_mean
 from figment.records import fingerprint
 from figment.types import Images, Learner, Model, Result, Training
 
@@ -46,6 +47,8 @@ class Trial:
         remember: gives the array that belongs to a JSON-able key, and makes it where it is not known yet. The key holds
             everything the array depends on, so that runs which differ elsewhere can share it.
         baseline: the learner that a name of ``evaluate.baselines`` stands for.
+        groups: int (n,), which burst, video or patient each test image is of; None where all are independent.
+        looked_at: the numbers of test images that this run was measured on before, while there were fewer.
     """
 
     recipe: Recipe
@@ -61,6 +64,8 @@ class Trial:
     baseline: Callable[[str, Learner], Learner] = clip_head_baseline
     facts: Mapping[str, Any] = field(default_factory=dict)
     unlabelled: Images | None = None
+    groups: np.ndarray | None = None
+    looked_at: Sequence[int] = ()
     recorded: dict[str, np.ndarray] = field(default_factory=dict)  # metric -> predictions, int (S, n)
 
     @property
@@ -138,13 +143,18 @@ class Trial:
         """Top-1 of predictions, int (S, n), which are recorded; ``seeds`` None = the recipe's."""
         self.recorded[metric] = predictions
         seeds = self.seeds if seeds is None else seeds
-        result = accuracy(predictions, self.real_test.labels, self.class_names, metric, seeds)
+        result = accuracy(predictions, self.real_test.labels, self.class_names, metric, seeds, self.groups)
         return replace(result, details={**result.details, **details})
 
     def gain(self, metric: str, before: np.ndarray, after: np.ndarray) -> Result:
         """By how much the second predictions are more often right, paired by image and seed."""
         first, second = (correctness(one, self.real_test.labels) for one in (before, after))
-        return paired_difference(first, second, metric, self.seeds)
+        return paired_difference(first, second, metric, self.seeds, self.groups)
+
+    def interval(self, correct: np.ndarray) -> tuple[float, float]:
+        """The 95 % interval of an accuracy, the mean over trainings of ``correct``, bool (S, n)."""
+        of_groups = None if self.groups is None else variance_of_mean(correct.mean(0), self.groups)
+        return interval(correct.mean(1), correct.shape[1], of_groups)
 
     def over_untrained(self, metric: str, after: np.ndarray) -> list[Result]:
         """The gain over the untrained classifier; none where there is no such classifier."""

@@ -131,6 +131,8 @@ def _absolute(field: str, value: Any, base: Path) -> Any:
     if isinstance(value, list):
         return [_absolute(f"{field}.{i}", v, base) for i, v in enumerate(value)]
     is_real = field.startswith("task.real.") or field == "few_shot.split"
+    if field in ("task.real.groups.column", "task.real.groups.pattern"):
+        return value
     is_model = field.rpartition(".")[2] in ("model", "encoder")
     if not isinstance(value, str) or not value or not (is_real or is_model):
         return value

@@ -209,6 +209,13 @@ class Evaluate(Strict):
         description="sets drawn again from the kept images, for intervals that hold for other sets of this recipe; None = 20, or"
         " 0 where a training takes long, and the verdict is then about this very set",
     )
+    planned_test: int | None = Field(
+        None,
+        ge=1,
+        description="how many test images there will be in the end, where a verdict is wanted before all are there: each look then"
+        " spends its share of the error (O'Brien-Fleming). None = this test set is the last one; on one that has grown since all"
+        " the same, the verdict asks for more",
+    )
     exchange_rate: bool = Field(
         True,
         description="also train on 1, 2, 4 ... real images a class: what is the synthetic set worth? Dozens of"

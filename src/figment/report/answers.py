@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from figment import measures
+from figment.evaluate import holm
+from figment.evaluate.verdict import ALONE
 from figment.files import legible
 from figment.layout import Run, Study
 from figment.recipe.old_names import renewed
 from figment.report.page import NOT_MEASURED, Arm, Conclusion, Curve, Number
 from figment.report.results import latest_results
-from figment.report.text import measured, percent
+from figment.report.text import measured, percent, points_interval
 from figment.types import Result
+from figment.words import printable
 
 NOT_JUDGED = (
     "The model is right on {share} of the real test images; guessing would be {chance}. Whether that is more than the same images"
@@ -28,6 +31,11 @@ CLAIMS = {
     "other sets of this recipe": "Intervals are for other sets of images that this recipe would make.",
     "this very set of images": "Intervals are about this very set of images: other sets were not drawn (evaluate.resamples).",
 }
+AT_LEVEL = " this one is judged at a level of {level} on one side, and the verdict's intervals are as wide."
+LOOK = "Look {number} at a growing test set, {sizes} images:" + AT_LEVEL
+PLANNED = "Look {number} at {sizes} of {planned:,} planned test images (O'Brien-Fleming):" + AT_LEVEL
+ALONE_SAID = "Alone this recipe would be said to help, but it is one of {n} arms, and among so many its p of {p} may be luck (Holm). {sentence}"
+BEST = "Best of {n} arms: {name}, {worth} over its best rival, an interval that allows for the choice."
 UNTRAINED, OWN, REAL_ONLY, REAL_ALL = "top1/zero_shot", "top1/synthetic", "top1/real_only", "top1/real_all"
 REAL_ALONE = "real images alone"
 
@@ -82,13 +90,38 @@ def arms_of(folder: Path, recipe: dict[str, Any], results: dict[str, Result]) ->
         return []
     shown = {m: measures.known(m) for m in results}
     between = [m for m, s in shown.items() if s.shown == "arm" and m not in (UNTRAINED, OWN, REAL_ALL)]
+    arms = judged_of(folder, recipe, results)
+    words = dict(zip([arm.folder for arm in arms], holm.among([arm.worth for arm in arms]), strict=True))
     return [
         *_described_arms(results, [UNTRAINED]),
-        *_arms_of_study(folder),
+        *_arms_of_study(folder, words),
         *_described_arms(results, between),
-        Arm(recipe["name"], _what(recipe), results[OWN], _difference(results, OWN), _word(results)),
+        Arm(recipe["name"], _what(recipe), results[OWN], _difference(results, OWN), words.get(folder, "")),
         *_described_arms(results, [REAL_ALL]),
     ]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A run of a study that has a verdict."""
+
+    folder: Path
+    name: str
+    worth: Result
+
+
+def judged_of(folder: Path, recipe: dict[str, Any], results: dict[str, Result]) -> list[Judged]:
+    """Every run of the study that has a verdict, the recipe's own last: all their verdicts are given at once."""
+    judged = []
+    for other in arm_folders(folder):
+        worth = latest_results(other).get("worth")
+        if worth is not None:
+            judged.append(Judged(other, _recipe_of(other)["name"], worth))
+    return [*judged, *([Judged(folder, recipe["name"], results["worth"])] if "worth" in results else [])]
+
+
+def _recipe_of(folder: Path) -> dict[str, Any]:
+    return renewed(yaml.safe_load(Run(folder).recipe.read_text(encoding="utf-8")))
 
 
 def _described_arms(results: dict[str, Result], metrics: list[str]) -> list[Arm]:
@@ -98,19 +131,16 @@ def _described_arms(results: dict[str, Result], metrics: list[str]) -> list[Arm]
     return [Arm(names.get(r.metric, m.title), _filled(m.what, r), r, _difference(results, r.metric)) for r, m in there]
 
 
-def _arms_of_study(folder: Path) -> list[Arm]:
+def _arms_of_study(folder: Path, words: Mapping[Path, str]) -> list[Arm]:
     """The other runs of one study, each its own recipe's classifier."""
     arms = []
     for other in arm_folders(folder):
         theirs = {k: with_class_intervals(r) for k, r in latest_results(other).items()}
         if OWN in theirs:
-            settings = renewed(yaml.safe_load(Run(other).recipe.read_text(encoding="utf-8")))
-            arms.append(Arm(settings["name"], _what(settings), theirs[OWN], _difference(theirs, OWN), _word(theirs)))
+            settings = _recipe_of(other)
+            difference = _difference(theirs, OWN)
+            arms.append(Arm(settings["name"], _what(settings), theirs[OWN], difference, words.get(other, "")))
     return arms
-
-
-def _word(results: dict[str, Result]) -> str:
-    return str(results["worth"].details["verdict"]) if "worth" in results else ""
 
 
 def baseline_of(results: dict[str, Result]) -> str:
@@ -143,7 +173,8 @@ def also_measured(results: dict[str, Result]) -> Iterator[Number]:
             yield Number(shown.title, value, result.n, what, explained.get(metric, ""))
 
 
-def conclusion_of(results: dict[str, Result], n_classes: int) -> Conclusion:
+def conclusion_of(results: dict[str, Result], n_classes: int, judged: Sequence[Judged] = ()) -> Conclusion:
+    """The verdict on a recipe, which is one of several where its study has arms: ``judged`` are all of them, its own last."""
     if OWN not in results:
         return NOT_MEASURED
     rate, worth = results.get("exchange_rate"), results.get("worth")
@@ -155,7 +186,29 @@ def conclusion_of(results: dict[str, Result], n_classes: int) -> Conclusion:
     ledger = LEDGER.format(
         chance=percent(told["chance"]), commonest=percent(told["commonest_class"]), claim=CLAIMS[told["claim"]]
     )
-    return Conclusion(told["verdict"], told["sentence"], worth, exchange, "the best rival", ledger)
+    word = holm.among([arm.worth for arm in judged])[-1] if judged else told["verdict"]
+    sentence = told["sentence"]
+    if word == ALONE:
+        sentence = ALONE_SAID.format(n=len(judged), p=f"{told['p']:.2g}", sentence=sentence)
+    ledger = " ".join([ledger, *_look(worth), *_best(judged)])
+    return Conclusion(word, sentence, worth, exchange, "the best rival", ledger)
+
+
+def _look(worth: Result) -> Iterator[str]:
+    """Which look at the test set this is, where that is worth a word."""
+    look = worth.details.get("look")
+    if look is not None:
+        sizes = ", ".join(f"{n:,}" for n in look["before"]) + (" and then " if look["before"] else "") + f"{worth.n:,}"
+        text = LOOK if look["planned"] is None else PLANNED
+        yield text.format(number=look["number"], sizes=sizes, planned=look["planned"], level=f"{look['level']:.2g}")
+
+
+def _best(judged: Sequence[Judged]) -> Iterator[str]:
+    """The arm that did best, with an interval that knows it was chosen."""
+    best = holm.best_of([arm.worth for arm in judged])
+    if best is not None:
+        worth = points_interval(holm.as_best(judged[best].worth, len(judged)))
+        yield BEST.format(n=len(judged), name=printable(judged[best].name), worth=worth)
 
 
 def _exchange(rate: Result) -> str:

@@ -26,6 +26,7 @@ from figment.report.answers import (
     baseline_of,
     conclusion_of,
     curve_of,
+    judged_of,
     with_class_intervals,
 )
 from figment.report.page import (
@@ -37,6 +38,7 @@ from figment.report.page import (
     thumbnail,
 )
 from figment.report.results import latest_results
+from figment.report.text import test_images
 from figment.types import Result
 
 KEPT_TILES, REJECTED_TILES = 80, 40
@@ -61,8 +63,8 @@ def report_of(folder: Path) -> Report:
     baseline = baseline_of(results)
     return Report(
         title=f"{folder.resolve().name}: can generated images stand in?",
-        question=_question(folder, recipe, generator, images, class_names),
-        verdict=conclusion_of(results, len(class_names)),
+        question=_question(folder, recipe, generator, images, class_names, results),
+        verdict=conclusion_of(results, len(class_names), judged_of(folder, recipe, results)),
         arms=arms,
         baseline=baseline,
         curve=curve_of(results),
@@ -96,7 +98,12 @@ def read_reasons(folder: Path, images: ShardImages) -> list[tuple[str, str, dict
 
 
 def _question(
-    folder: Path, recipe: dict[str, Any], generator: dict[str, Any], images: ShardImages, class_names: list[str]
+    folder: Path,
+    recipe: dict[str, Any],
+    generator: dict[str, Any],
+    images: ShardImages,
+    class_names: list[str],
+    results: dict[str, Result],
 ) -> list[tuple[str, str]]:
     g, task, few = recipe["generate"], recipe["task"], recipe["few_shot"]
     real = task["real"]
@@ -113,7 +120,11 @@ def _question(
         ("Filters", ", ".join(f["kind"] for f in recipe["filters"]) or "none"),
         *([("Few-shot", few_shot)] if few_shot else []),
         ("Classifier", f"{_classifier(folder, recipe)}, {recipe['train']['seeds']} seeds"),
-        ("Real images", "; ".join(f"{split}: {where}" for split, where in real.items() if where) or "none"),
+        (
+            "Real images",
+            "; ".join(f"{split}: {real[split]}" for split in ("train", "val", "test") if real[split]) or "none",
+        ),
+        *([("Tested on", test_images(results[OWN]))] if OWN in results else []),
     ]
 
 

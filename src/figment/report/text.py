@@ -28,6 +28,12 @@ def interval(result: Result) -> str:
     return f"{percent(result.value)} ({number(low)} to {number(high)})"
 
 
+def test_images(result: Result) -> str:
+    """What an accuracy was measured on: ``500 real test images``, ``500 real test images in 100 groups``."""
+    groups = result.details.get("groups")
+    return f"{result.n:,} real test images" + (f" in {groups:,} groups" if groups else "")
+
+
 def signed(value: float) -> str:
     """A difference of two shares, in percentage points, always with its sign: 0.043 -> ``+4.3``."""
     if not math.isfinite(value):

@@ -17,6 +17,7 @@ from figment.evaluate.kind import images_for, smallest_visible
 from figment.layout import Run, Study
 from figment.measures.trial import Trial
 from figment.records import Found, Record, Written
+from figment.report.answers import OWN
 from figment.report.csv import write_results
 from figment.report.results import is_result, latest_results, read_results, result_lines
 from figment.shots import write_split
@@ -29,6 +30,7 @@ from figment.types import Images, Result
 
 if TYPE_CHECKING:
     from figment.context import Context
+    from figment.recipe import Recipe
 
 
 PREDICTIONS = "predictions.parquet"
@@ -46,13 +48,15 @@ class Results(Stage):
     def record(self, ctx: Context) -> Record:
         recipe, splits = ctx.recipe, measures.splits_needed(ctx.recipe)
         settings = {
-            "evaluate": recipe.evaluate.model_dump(mode="json"),
+            "evaluate": recipe.evaluate.model_dump(mode="json", exclude=_left_out(recipe)),
             "task": recipe.task.model_dump(mode="json", exclude={"real", "name"}),
         }
         inputs = {"model": ModelStage().record(ctx).fingerprint}
         for split in sorted(splits & set(ctx.given)):
             images = ctx.readable(split)
             inputs[split] = "" if images is None else shown(images)
+        if ctx.test_groups is not None:
+            inputs["groups"] = records.fingerprint(ctx.test_groups.tolist())
         if ctx.unreadable:  # what was left out is told with the results
             inputs["unreadable"] = records.fingerprint(ctx.unreadable)
         return Record(ctx.run.folder, "run", settings, inputs)
@@ -72,7 +76,8 @@ class Results(Stage):
         _append_results(ctx.run, results, damaged=ctx.run.results.name in wrong)
         test = ctx.readable("test")
         if test is not None:
-            files.write_atomic(ctx.run.folder / PREDICTIONS, _predictions(test, measured.predictions))
+            predictions = _predictions(test, measured.predictions, ctx.test_groups)
+            files.write_atomic(ctx.run.folder / PREDICTIONS, predictions)
         write_results({r.metric: r for r in results}, ctx.run.results_csv)
         record.finish(
             _written([*_told(ctx.run), *_numbers(ctx.run)], ctx.run),
@@ -86,7 +91,14 @@ class Results(Stage):
         test = ctx.given.get("test")
         if test is None or not ctx.recipe.evaluate.evidence:
             return None
-        n, for_a_point = len(test), images_for(0.01)
+        n, for_a_point, groups = len(test), images_for(0.01), ctx.test_groups
+        if groups is not None:
+            n_groups = len(np.unique(groups))
+            return Cost(
+                f"{n:,} real test images in {n_groups:,} groups: the gain over the rivals that shows in four of five such studies lies"
+                f" between {100 * smallest_visible(n):.1f} points, if the images of a group have nothing in common, and"
+                f" {100 * smallest_visible(n_groups):.1f}, if they are all alike"
+            )
         return Cost(
             f"{n:,} real test images: a gain of {100 * smallest_visible(n):.1f} points or more over the rivals shows in four of five"
             f" such studies; one of 1 point takes about {round(for_a_point or 0, -2):,} images"
@@ -160,7 +172,21 @@ def trial(ctx: Context) -> Trial:
         unlabelled=ctx.readable("unlabelled"),
         features=ctx.features,
         remember=remember_in(ctx.run.trainings),
+        groups=ctx.test_groups,
+        looked_at=_looked_at(ctx),
     )
+
+
+def _left_out(recipe: Recipe) -> set[str]:
+    """Fields of ``evaluate`` that are in no fingerprint while they are left out: runs from before there were such stay as they are."""
+    return {"planned_test"} if recipe.evaluate.planned_test is None else set()
+
+
+def _looked_at(ctx: Context) -> list[int]:
+    """The numbers of test images that this folder's earlier results are of, whatever their settings were, while there were fewer."""
+    test = ctx.readable("test")
+    earlier = (json.loads(line) for line in result_lines(ctx.run.folder) if line.strip() and is_result(line))
+    return sorted({row["n"] for row in earlier if row["metric"] == OWN and test is not None and row["n"] < len(test)})
 
 
 def remember_in(folder: Path) -> Callable[[Any, Callable[[], np.ndarray]], np.ndarray]:
@@ -252,11 +278,13 @@ def _renew(run: Run, wrong: set[str]) -> None:
         records.vouch(run.folder, names)
 
 
-def _predictions(test: Images, predictions: dict[str, np.ndarray]) -> bytes:
-    """A row for each test image: its id, its label, and what each classifier takes it for, a column a seed."""
+def _predictions(test: Images, predictions: dict[str, np.ndarray], groups: np.ndarray | None) -> bytes:
+    """A row for each test image: its id, its label, its group if there are any, and what each classifier takes it for, a column
+    a seed."""
     columns = {f"{metric}/{s}": one for metric, own in predictions.items() for s, one in enumerate(own)}
     ids = {"id": pa.array(test.ids, pa.string())}
-    labels = {name: pa.array(one, pa.int32()) for name, one in {"label": test.labels, **columns}.items()}
+    of_groups = {} if groups is None else {"group": groups}
+    labels = {name: pa.array(one, pa.int32()) for name, one in {"label": test.labels, **of_groups, **columns}.items()}
     sink = pa.BufferOutputStream()
     pq.write_table(pa.table({**ids, **labels}), sink, compression="zstd", write_page_checksum=True)
     return sink.getvalue().to_pybytes()

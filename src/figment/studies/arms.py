@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from figment import files
 from figment.engines import Engine
 from figment.errors import FigmentError
+from figment.evaluate.holm import among
 from figment.forecast import Forecast, forecast
 from figment.layout import Study, folder_name
 from figment.recipe import Recipe
@@ -21,7 +23,8 @@ log = logging.getLogger(__name__)
 def run_arms(recipe: Recipe, out: Path | str, engine: Engine | None = None) -> dict[str, Outcome]:
     """Run every arm of ``recipe.arms``, then the recipe itself; name -> outcome, the recipe's own last.
 
-    Real images are encoded once for all arms. Only the recipe itself measures the ceiling and the exchange rate.
+    Real images are encoded once for all arms. Only the recipe itself measures the ceiling and the exchange rate. Verdicts are those
+    that hold for all arms at once; each arm's own folder keeps the one that it would have alone.
     """
     out = files.as_path(out)
     arms = arm_runs(recipe, out)  # all are checked before the first one costs anything
@@ -33,7 +36,9 @@ def run_arms(recipe: Recipe, out: Path | str, engine: Engine | None = None) -> d
     if arms:
         log.info(recipe.name, extra={"heading": True})
     outcomes[recipe.name] = run_recipe(recipe, out, engine=engine)
-    return outcomes
+    judged = [name for name, outcome in outcomes.items() if "worth" in outcome.results]
+    words = dict(zip(judged, among([outcomes[name].results["worth"] for name in judged]), strict=True))
+    return {name: replace(outcome, among=words.get(name, "")) for name, outcome in outcomes.items()}
 
 
 def forecast_arms(recipe: Recipe, out: Path) -> dict[str, Forecast]:

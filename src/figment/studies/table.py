@@ -22,6 +22,7 @@ from figment.context import Context
 from figment.engines import Engine
 from figment.errors import FigmentError, nearest
 from figment.evaluate.accuracy import interval, paired_difference
+from figment.evaluate.grouped import variance_of_mean
 from figment.forecast import forecast
 from figment.layout import Run, Study, folder_name
 from figment.measures.measure import OLD_METRICS
@@ -53,6 +54,14 @@ class Group:
 
 
 @dataclass(frozen=True)
+class Answers:
+    """Which test images one run got right, float (n,) over its training seeds, and their groups, int (n,); None: not known, or none."""
+
+    right: np.ndarray | None = None
+    groups: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
 class Measured:
     """A cell's runs, one a seed: what was measured and, for accuracies, which test images were right, float (S, n).
 
@@ -62,6 +71,7 @@ class Measured:
     results: list[Result]
     right: np.ndarray | None
     task: str = ""
+    groups: np.ndarray | None = None  # int (n,), which burst, video or patient a test image is of
 
 
 def run_table(recipe: Recipe, out: Path | str, engine: Engine | None = None, command: str = "") -> TablePage:
@@ -83,7 +93,7 @@ def run_table(recipe: Recipe, out: Path | str, engine: Engine | None = None, com
             if seed == recipe.seed and records.read(folder).state != "finished":
                 _check_group(group, Context(own, Run(folder, made, out)))
         files.write_atomic(Run(out).resolved, recipe.to_yaml().encode())
-        measured: dict[tuple[str, str], list[tuple[Result, np.ndarray | None]]] = {}
+        measured: dict[tuple[str, str], list[tuple[Result, Answers]]] = {}
         for number, (group, seed, own) in enumerate(todo):
             name = printable(group.name)
             log.info(f"[{number + 1}/{len(todo)}] {name}, seed {seed}", extra={"heading": True})
@@ -95,7 +105,7 @@ def run_table(recipe: Recipe, out: Path | str, engine: Engine | None = None, com
                     raise FigmentError(
                         f"The table wants {metric!r} of {' / '.join(cell)}, and the run measured: {known}."
                     )
-                measured.setdefault(cell, []).append((outcome.results[metric], _right(folder, metric)))
+                measured.setdefault(cell, []).append((outcome.results[metric], _answers(folder, metric)))
         tasks = {cell: _task_of(group.recipe) for group, _, _ in todo for cell in group.cells}
         cells = {cell: _measured(runs, tasks[cell]) for cell, runs in measured.items()}
         page = _page(recipe, table, cells, command, time.monotonic() - started)
@@ -257,10 +267,10 @@ def _cell_names(out: Path, todo: Sequence[tuple[Group, int, Recipe]], seeds: int
 # ---- what came of it -------------------------------------------------------------------------------------------------
 
 
-def _right(folder: Path, metric: str) -> np.ndarray | None:
-    """How often each test image was right, float (n,) over the training seeds; None for what is no accuracy."""
+def _answers(folder: Path, metric: str) -> Answers:
+    """Of what is no accuracy there are none."""
     if not metric.startswith(TOP1):
-        return None
+        return Answers()
     path = Run(folder).predictions
     try:
         predictions = files.open_parquet(path).read()  # local or remote
@@ -269,11 +279,12 @@ def _right(folder: Path, metric: str) -> np.ndarray | None:
             f"{path} cannot be read: {' '.join(str(error).split())[:200].rstrip('.')}. Run the table again:"
             " that one run is measured anew, from the same images."
         ) from error
+    groups = predictions["group"].to_numpy() if "group" in predictions.column_names else None
     own = [c for c in predictions.column_names if c.rpartition("/")[0] == metric]
     if not own:  # of the curve of real images, which keeps no predictions
-        return None
+        return Answers(None, groups)
     labels = predictions["label"].to_numpy()
-    return np.mean([predictions[name].to_numpy() == labels for name in own], axis=0)
+    return Answers(np.mean([predictions[name].to_numpy() == labels for name in own], axis=0), groups)
 
 
 def _task_of(recipe: Recipe) -> str:
@@ -281,16 +292,21 @@ def _task_of(recipe: Recipe) -> str:
     return records.fingerprint([recipe.task.class_names, recipe.task.real.test])
 
 
-def _measured(runs: list[tuple[Result, np.ndarray | None]], task: str) -> Measured:
-    right = [one for _, one in runs if one is not None]
-    return Measured([result for result, _ in runs], np.stack(right) if len(right) == len(runs) else None, task)
+def _measured(runs: list[tuple[Result, Answers]], task: str) -> Measured:
+    right = [one.right for _, one in runs if one.right is not None]
+    every = np.stack(right) if len(right) == len(runs) else None
+    return Measured([result for result, _ in runs], every, task, runs[0][1].groups)
 
 
 def _cell(cell: Measured) -> Cell:
     values = np.array([r.value for r in cell.results])
     n = cell.results[0].n
-    if measures.known(cell.results[0].metric).unit == "share":
+    if measures.known(cell.results[0].metric).unit == "share" and cell.groups is None:
         ci = interval(values, n)
+    elif cell.groups is not None and cell.right is not None:
+        ci = interval(values, n, variance_of_mean(cell.right.mean(0), cell.groups))
+    elif cell.groups is not None:  # each seed's own knows of them: what they cover together errs on the wide side
+        ci = (min(r.ci[0] for r in cell.results), max(r.ci[1] for r in cell.results))
     elif len(values) == 1:
         ci = cell.results[0].ci
     else:
@@ -308,6 +324,9 @@ def _page(
     caption = "One seed. 95 % intervals, over the test images alone."
     if table.seeds > 1:
         caption = f"{table.seeds} seeds a cell: other images, other shots, another training. 95 % intervals."
+    grouped = next((cell for cell in cells.values() if cell.groups is not None), None)
+    if grouped is not None and grouped.groups is not None:
+        caption += f" {len(grouped.groups):,} test images in {len(np.unique(grouped.groups)):,} groups."
     return TablePage(
         title=table.title,
         caption=caption,
@@ -388,7 +407,8 @@ def _ordering(
 def _difference(a: Measured, b: Measured, sign: int) -> tuple[float, tuple[float, float]]:
     """By how much b is better than a, seed by seed, with its 95 % interval."""
     if a.right is not None and b.right is not None:
-        paired = paired_difference(*((a.right, b.right) if sign > 0 else (b.right, a.right)))
+        groups = b.groups if a.groups is None else a.groups
+        paired = paired_difference(*((a.right, b.right) if sign > 0 else (b.right, a.right)), groups=groups)
         return paired.value, paired.ci
     d = sign * np.array([y.value - x.value for x, y in zip(a.results, b.results, strict=True)])
     if len(d) == 1:

@@ -47,8 +47,9 @@ def _with_kind(recipe: dict[Any, Any]) -> dict[Any, Any]:
     train = recipe.get("train", {})
     if not isinstance(train, dict) or "kind" in train:
         return recipe
-    table = recipe.get("table") if isinstance(recipe.get("table"), dict) else {}
-    groups = [recipe.get("arms"), table.get("rows"), table.get("columns")]
+    table = recipe.get("table")
+    of_table = [table.get("rows"), table.get("columns")] if isinstance(table, dict) else []
+    groups = [recipe.get("arms"), *of_table]
     changes = [c for group in groups if isinstance(group, dict) for c in group.values() if isinstance(c, dict)]
     named = {str(name) for name in train} | {
         str(f).removeprefix("train.") for c in changes for f in c if str(f).startswith("train.")

@@ -21,7 +21,10 @@ REAL = {"train": "somewhere", "test": "elsewhere"}
 
 def recipe(real: dict[str, str] | None = None, few_shot: Any = None, network: bool = False, **evaluate: Any) -> Recipe:
     task = {"class_names": ["red", "green", "blue"], "real": REAL if real is None else real}
-    own = validate({"task": task, "few_shot": few_shot, "evaluate": {"shots": [2, 1], **evaluate}}, "test")
+    own = validate(
+        {"task": task, "few_shot": few_shot, "train": {"kind": "clip_head"}, "evaluate": {"shots": [2, 1], **evaluate}},
+        "test",
+    )
     if not network:
         return own
     # Settings of a learner that has no classifier before it is trained.

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from sklearn.datasets import load_digits
 
+from figment.bias import bias_of
 from figment.encoders import Features, class_prototypes, open_encoder
 from figment.evaluate.accuracy import wilson
 from figment.evaluate.content import content_gate
@@ -34,7 +35,6 @@ from figment.images_in import open_images
 from figment.images_in.memory import MemoryImages
 from figment.images_in.shards import open_run_images
 from figment.layout import Run
-from figment.learners.bias import bias_of
 from figment.learners.clip_head.head import Head
 from figment.learners.clip_head.images_only import discriminant
 from figment.learners.clip_head.settings import TuneSettings

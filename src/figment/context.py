@@ -17,6 +17,7 @@ from figment.generate.finetune import Finetuning
 from figment.images_in import ShardImages, open_images
 from figment.images_in.groups import check_groups, groups_of
 from figment.images_in.shards import open_run_images
+from figment.images_in.unlabelled import open_unlabelled
 from figment.images_in.unreadable import check_enough_is_left, named
 from figment.layout import Run
 from figment.learners.clip_head.baselines import baseline
@@ -112,7 +113,9 @@ class Context:
     def given(self) -> dict[str, Images]:
         """Split -> its real images as they were given, for the splits the task has."""
         return {
-            split: open_images(real_folder(where), self.task.class_names, self.task.own_names)
+            split: open_unlabelled(where)
+            if split == "unlabelled"
+            else open_images(real_folder(where), self.task.class_names, self.task.own_names)
             for split, where in self.task.real.places.items()
         }
 

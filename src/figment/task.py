@@ -120,6 +120,11 @@ class RealImages(Strict):
     test: PathText | None = Field(
         None, description="read for the final evaluation, and by the filter memorised, which takes copies of them out"
     )
+    unlabelled: PathText | None = Field(
+        None,
+        description="a folder of photographs that nobody has labelled, of classes about equally frequent, 100 or more: the bias"
+        " of the untrained classifier is removed on them, in place of generated or few labelled images",
+    )
     groups: Groups | None = Field(
         None,
         description="which images are not independent of one another: bursts, videos, patients. Intervals then count groups, and the"
@@ -129,7 +134,7 @@ class RealImages(Strict):
     @property
     def places(self) -> dict[str, str]:
         """Split -> where its images are, of those there are."""
-        return {split: where for split in ("train", "val", "test") if (where := getattr(self, split))}
+        return {split: where for split in ("train", "val", "test", "unlabelled") if (where := getattr(self, split))}
 
 
 class Task(Strict):

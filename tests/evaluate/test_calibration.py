@@ -7,11 +7,11 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from figment.bias import bias_of
 from figment.evaluate.content import content_gate
 from figment.evaluate.kind import difference
 from figment.evaluate.placebo import resample, spread_labels
 from figment.evaluate.verdict import BIAS_REMOVED, PLACEBO, UNTUNED, judge
-from figment.learners.bias import bias_of
 from figment.learners.clip_head.images_only import discriminant
 
 N_CLASSES, D, PLACEBOS, RESAMPLES = 6, 12, 4, 8

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from figment.bias import bias_of
 from figment.encoders import Features
 from figment.filters.blank import BlankFilter
-from figment.filters.clip import ClipFilter
+from figment.filters.clip import ClipFilter, is_guessing
 from figment.filters.selection import select
 from figment.types import Verdict
 from planted import Pixels
@@ -53,7 +54,7 @@ def naive_p(images: Pixels) -> list[float]:
 
 
 def clip(**settings) -> ClipFilter:
-    return ClipFilter(Features(FirstPixel()), NAMES, **settings)
+    return ClipFilter(Features(FirstPixel()), NAMES, **{"remove_bias": False, **settings})
 
 
 def test_blank_tells_black_constant_and_real_images_apart():
@@ -205,3 +206,53 @@ def test_two_filters_of_one_name_keep_their_own_verdicts():
     assert all(v.keep for v in first.verdicts)
     assert len(second.verdicts) == 12
     assert [v.keep for v in second.verdicts] == selection.keep.tolist() != [True] * 12
+
+
+def clear(n: int) -> Pixels:
+    """Images that show their class."""
+    return Pixels([image(i % 4, 40) for i in range(n)], np.arange(n) % 4)
+
+
+class Leans(FirstPixel):
+    """Sees class a in everything."""
+
+    def images(self, images):
+        features = super().images(images)
+        features[:, 0] += 0.9
+        return features / np.linalg.norm(features, axis=1, keepdims=True)
+
+
+def test_a_bias_is_taken_away_before_it_is_judged():
+    images = clear(40)
+    logits = 5.0 * Leans().images(images.images) @ np.eye(4)
+    with_bias, without = (ClipFilter(Features(Leans()), NAMES, remove_bias=remove)(images) for remove in (False, True))
+    p = np.exp(logits + bias_of(logits, np.full(4, 0.25)))
+    p = (p / p.sum(1, keepdims=True))[np.arange(40), images.labels]
+    assert [v.scores["clip_p"] for v in without] == pytest.approx(p, rel=1e-5)
+    assert sum(v.keep for v in with_bias) == 10 and all(v.keep for v in without)
+
+
+@pytest.mark.parametrize(("right", "guessing"), [(0, True), (8, True), (40, False)])  # of 80; four classes
+def test_a_filter_that_would_be_guessing_keeps_every_image(right, guessing, caplog):
+    labels = np.arange(80) % 4
+    shown = np.where(np.arange(80) < right, labels, np.random.default_rng(0).permutation(labels))
+    shown[right:] = np.where(
+        np.arange(80 - right) % 4 == 0, labels[right:], (labels[right:] + 1) % 4
+    )  # a quarter right
+    verdicts = clip()(Pixels([image(s, 100) for s in shown], labels))
+    assert all(v.keep for v in verdicts) == guessing
+    assert ("keeps every image" in caplog.text) == guessing
+    assert all("clip_p" in v.scores for v in verdicts)
+
+
+def test_of_few_images_nothing_is_said():
+    labels = np.arange(40) % 4
+    verdicts = clip()(Pixels([image((label + 1) % 4, 100) for label in labels], labels))
+    assert not any(v.keep for v in verdicts)
+
+
+def test_two_classes_are_not_called_guessing_by_the_rule_of_many():
+    """2/N is certainty there."""
+    p = np.tile([0.9, 0.1], (60, 1))
+    assert not is_guessing(p, (np.arange(60) >= 48).astype(int))  # 80 % right
+    assert is_guessing(p, np.arange(60) % 2)

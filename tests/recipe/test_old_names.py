@@ -24,7 +24,7 @@ NEW = {
     "task": TASK,
     "few_shot": {"shots": 2},
     "generate": {"finetune": {"rank": 4}},
-    "train": {"unfrozen": {"trainable_fraction": 0.5, "batch_norm": "train"}},
+    "train": {"kind": "clip_head", "unfrozen": {"trainable_fraction": 0.5, "batch_norm": "train"}},
     "evaluate": {"exchange_rate": False, "measures": ["recognisability", "frechet"]},
 }
 
@@ -64,7 +64,7 @@ def test_a_recipe_of_old_is_todays_and_every_old_name_is_told_with_its_new_one(t
     ],
 )
 def test_set_arms_rows_and_changed_take_old_names(tmp_path, caplog, old, new):
-    base = {"task": TASK, "few_shot": {}, "evaluate": {"exchange_rate": False}}
+    base = {"task": TASK, "few_shot": {}, "train": {"kind": "clip_head"}, "evaluate": {"exchange_rate": False}}
     path = written(tmp_path, base)
     assert load_recipe(path, [old]) == load_recipe(path, [new])
     assert " is now " in warned(caplog)
@@ -84,6 +84,26 @@ def test_metrics_of_tables_have_new_names(caplog):
 
     assert table("recognised") == table("recognisability")
     assert "metric: recognised is now recognisability" in warned(caplog)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"train": {"soft_weight": 0.2}},
+        {"train": {"seeds": 2}, "arms": {"x": {"train.epochs": 3}}},
+        {"table": {"title": "t", "rows": {"r": {}}, "columns": {"c": {"train.order": "mix"}}}},
+    ],
+)
+def test_a_recipe_that_says_how_a_head_is_tuned_means_the_one_kind_there_was(tmp_path, caplog, told):
+    recipe = load_recipe(written(tmp_path, {"task": TASK, **told}))
+    assert recipe.train.kind == "clip_head"
+    assert "write train: {kind: clip_head}" in warned(caplog)
+
+
+def test_one_that_says_nothing_of_the_kind_has_todays_default(tmp_path, caplog):
+    path = written(tmp_path, {"task": TASK, "train": {"seeds": 2, "encoder": "starter/clip"}})
+    assert load_recipe(path).train.kind == "words_and_images" and warned(caplog) == ""
+    assert load_recipe(written(tmp_path, {"task": TASK}), ["train.epochs=3"]).train.kind == "clip_head"
 
 
 def test_where_both_names_are_given_todays_wins(tmp_path):

@@ -122,10 +122,9 @@ def test_the_demo_is_a_recipe():
     recipe = load_recipe(Path(str(resources.files("figment") / "starter" / "demo.yaml")))
     assert recipe.generate.model == "starter" and recipe.task.real.test == "starter/test"
     arms = [recipe.changed(arm) for arm in recipe.arms.values()]
-    assert [(a.prompts.kind, a.train.kind) for a in arms] == [
-        ("templates", "clip_head"),
-        ("attributes", "words_and_images"),
-    ]
+    assert recipe.train.kind == "words_and_images"
+    kinds = [(a.prompts.kind, a.train.kind, a.train.start) for a in arms]
+    assert kinds == [("templates", "clip_head", "zero_shot"), ("attributes", "clip_head", "zero_shot")]
 
 
 # ---- what is wrong ---------------------------------------------------------------------------------------------------
@@ -137,7 +136,7 @@ def test_all_mistakes_are_told_at_once_with_the_nearest_names():
             "task": {"class_names": ["cat"], "class_nams": []},
             "generate": {"guidence_scale": 3, "images_per_class": 0, "dtype": "fp16"},
             "filters": [{"kind": "blank"}, {"kind": "clip", "treshold": 0.5}],
-            "train": {"epoch": 3},
+            "train": {"kind": "clip_head", "epoch": 3},
             "promts": {},
         }
     )
@@ -152,6 +151,14 @@ def test_all_mistakes_are_told_at_once_with_the_nearest_names():
         "promts: there is no such field. Did you mean 'prompts'?",
     ):
         assert said in text
+
+
+def test_a_field_of_another_kind_is_told_with_its_kind():
+    text = mistake({"task": TASK, "train": {"kind": "words_and_images", "epochs": 3}})
+    assert (
+        "train.epochs: there is no such field. It is one of kind: clip_head and of kind: network. Allowed here: seeds"
+        in text
+    )
 
 
 def test_an_unknown_kind_gets_the_list():

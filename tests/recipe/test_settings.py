@@ -90,9 +90,10 @@ def test_settings_of_every_kind_are_read_without_what_they_build():
 # ---- learners --------------------------------------------------------------------------------------------------------
 
 
-def test_the_clip_head_is_what_a_recipe_trains_that_names_no_kind():
-    assert recipe().train == recipe(train={}).train == recipe(train={"kind": "clip_head"}).train
-    assert recipe(train={"seeds": 2}).train.kind == "clip_head"
+def test_words_and_images_are_what_a_recipe_trains_that_names_no_kind():
+    assert recipe().train == recipe(train={}).train == recipe(train={"kind": "words_and_images"}).train
+    assert recipe(train={"seeds": 2}).train.kind == "words_and_images"
+    assert recipe(train={"seeds": 2}).evaluate.exchange_rate
 
 
 def test_other_learners_know_no_head_and_measure_no_exchange_rate_unless_asked():
@@ -155,7 +156,7 @@ def test_every_field_of_the_table_is_one_of_a_recipe():
     ],
 )
 def test_what_belongs_to_a_fingerprint(change, counts):
-    own = recipe(generate={"finetune": {}}, few_shot={})
+    own = recipe(generate={"finetune": {}}, few_shot={}, train={"kind": "clip_head"})
     changed = own.changed(change)
     part = next(iter(change)).partition(".")[0]
     a, b = (getattr(r, part) for r in (own, changed))

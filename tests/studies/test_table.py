@@ -88,6 +88,31 @@ def test_cells_are_the_numbers_of_their_runs(recipe, tmp_path):
     assert "<svg" in (tmp_path / "table" / "report.html").read_text()
 
 
+def test_rivals_are_rows_of_the_same_runs(recipe):
+    runs, plain = table_runs(recipe({"rivals": True})), table_runs(recipe())
+    assert len(runs) == len(plain)
+    cells = {cell: metric for group, *_ in runs for cell, metric in group.cells.items()}
+    assert cells["CE: placebo", "3"] == "top1/placebo" and cells["SCE: bias removed", "6"] == "top1/bias_removed"
+    assert ("CE: placebo", "0") not in cells  # nothing was trained there
+    assert all(own.evaluate.evidence for _, _, own in runs) and not any(own.evaluate.evidence for _, _, own in plain)
+
+
+@pytest.mark.slow
+def test_rows_of_rivals_are_shown_below_theirs_and_are_in_no_ordering(recipe, tmp_path):
+    changes = {"evaluate": {"placebos": 2, "resamples": 0}}
+    page = run_table(recipe({"rivals": True, "seeds": 1}, **changes), tmp_path / "table")
+    assert page.rows == ["CE", "CE: bias removed", "CE: placebo", "SCE", "SCE: bias removed", "SCE: placebo"]
+    own = next(
+        own
+        for group, _, own in table_runs(recipe({"rivals": True, "seeds": 1}, **changes))
+        if ("CE", "3") in group.cells
+    )
+    results = run_recipe(own, tmp_path / "alone").results
+    assert page.cells["CE: placebo", "3"].value == results["top1/placebo"].value
+    assert page.cells["CE: bias removed", "3"].value == results["top1/bias_removed"].value
+    assert {o.at for o in page.orderings if o.axis == "columns"} <= {"CE", "SCE"}
+
+
 @pytest.mark.slow
 def test_cells_and_sets_are_runs_to_verify_repair_and_report(recipe, tmp_path):
     table = {"rows": {"CE": {"train.soft_weight": 0.0}}, "columns": {"3": {"train.images_per_class": 3}, "6": {}}}

@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+from scipy.stats import binomtest
 
+from figment.bias import bias_of, shares_of
 from figment.encoders import Features, class_prototypes
 from figment.types import Images, Verdict
 
@@ -21,15 +23,46 @@ Rule = Literal["threshold", "top_k", "threshold_else_top_k"]
 
 
 def class_probabilities(
-    features: Features, images: Images, class_names: Sequence[str], templates: Sequence[str]
+    features: Features, images: Images, class_names: Sequence[str], templates: Sequence[str], remove_bias: bool
 ) -> np.ndarray:
-    """Zero-shot class probabilities, ``float64 (B, N)``: the softmax of ``logit_scale * cosine(image, class text)``."""
+    """Zero-shot class probabilities, ``float64 (B, N)``: the softmax of ``logit_scale * cosine(image, class text)``, with the bias
+    that these images show removed (`figment.bias`) where it is asked for."""
     prototypes = class_prototypes(features.encoder, class_names, templates)  # (N, D)
     if not len(images):
         return np.zeros((0, len(prototypes)))
     logits = features.encoder.logit_scale * features(images).astype(np.float64) @ prototypes.T
+    if remove_bias:
+        logits = logits + bias_of(logits, shares_of(images.labels, len(prototypes)))
     p = np.exp(logits - logits.max(1, keepdims=True))
     return p / p.sum(1, keepdims=True)
+
+
+FEWEST = 50  # images, below which nothing is said of the classifier
+KNOWS_LITTLE = 0.1  # of the way from chance to always right
+
+
+def is_guessing(p: np.ndarray, labels: np.ndarray) -> bool:
+    """Whether probabilities float (B, N) agree with what images were asked for no better than guesses: then either words or images
+    have nothing to do with the classes, and a filter that goes by them throws away at random, or what is right.
+
+    That is, the lower end of the 95 % Wilson interval of their agreement is at most 2/N, or a tenth of the way from 1/N to 1 where
+    that is less: with two classes 55 %. The starter's words blurred beyond use, and digits that it has no words for, are below.
+    """
+    n, n_classes = p.shape
+    if n < FEWEST:
+        return False
+    agree = int((p.argmax(1) == labels).sum())
+    low = binomtest(agree, n).proportion_ci(method="wilson").low
+    return bool(low <= min(2 / n_classes, 1 / n_classes + KNOWS_LITTLE * (1 - 1 / n_classes)))
+
+
+def keep_all(name: str, p: np.ndarray, labels: np.ndarray) -> None:
+    """Say that a filter that is guessing lets every image pass."""
+    right = 100 * (p.argmax(1) == labels).mean()
+    log.warning(
+        f"{name}: the class names' text features call {right:.0f} % of the generated images by their class, which is hardly more than"
+        f" guessing ({100 / p.shape[1]:.0f} %). A filter that goes by them would throw away at random: it keeps every image"
+    )
 
 
 class ClipFilter:
@@ -42,7 +75,9 @@ class ClipFilter:
     - ``threshold_else_top_k``: what the authors' script does. ``k`` random ones of those that pass, or, where fewer than
       ``k`` pass, the ``k`` highest p with the threshold ignored: a bad class is filled up with bad images.
 
-    An image kept below the threshold has the score ``clip_filled`` = 1, and they are counted aloud.
+    An image kept below the threshold has the score ``clip_filled`` = 1, and they are counted aloud. ``remove_bias``: what the
+    zero-shot classifier says too often is taken away first, as the images to be judged show it. Where its probabilities are no
+    better than guesses, every image is kept (`is_guessing`).
     """
 
     name = "clip"
@@ -56,16 +91,20 @@ class ClipFilter:
         threshold: float | None = None,
         k: int | None = None,
         seed: int = 0,
+        remove_bias: bool = True,
     ):
         if rule != "threshold" and not k:
             raise ValueError(f"rule {rule!r} needs k, the number of images to keep of each class")
         self.features, self.class_names, self.templates = features, list(class_names), list(templates)
-        self.rule, self.k, self.seed = rule, k, seed
+        self.rule, self.k, self.seed, self.remove_bias = rule, k, seed, remove_bias
         self.threshold = 1 / len(class_names) if threshold is None else threshold
 
     def __call__(self, images: Images) -> list[Verdict]:
-        p = class_probabilities(self.features, images, self.class_names, self.templates)  # (B, N)
-        p = p[np.arange(len(p)), images.labels]  # (B,)
+        every = class_probabilities(self.features, images, self.class_names, self.templates, self.remove_bias)  # (B, N)
+        p = every[np.arange(len(every)), images.labels]  # (B,)
+        if is_guessing(every, images.labels):
+            keep_all(self.name, every, images.labels)
+            return [Verdict(True, "", {"clip_p": float(x)}) for x in p]
         keep = self.decide(p, images.labels)
         low = p <= self.threshold
         reasons = np.where(low, f"clip: p(own class) <= {self.threshold:.3g}", "clip: not among the class's best")

@@ -69,7 +69,7 @@ def check_groups(given: Mapping[str, Images], settings: Groups) -> None:
         return
     groups_of(given["test"], settings)
     test = names_of(given["test"], settings)
-    for split in sorted(given.keys() - {"test"}):
+    for split in sorted(given.keys() - {"test", "unlabelled"}):  # no label is learnt from unlabelled ones
         names = names_of(given[split], settings)
         if shared := shared_groups(test, names):
             n = sum(name in set(shared) for name in test)

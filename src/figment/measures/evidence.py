@@ -185,19 +185,22 @@ def _repeated(trial: Trial, seed: int) -> Training:
 
 
 def _unbiased(trial: Trial, n_sets: int) -> np.ndarray:
-    """What the untrained classifier takes the test images for once its bias is removed, int (1 + n_sets, n): the bias of the
-    generated images before any filter, which favour the classes that it favours, and of each set drawn again."""
+    """What the untrained classifier takes the test images for once its bias is removed, int (1 + n_sets, n): the bias that the
+    generated images show before any filter, which favour the classes that it favours, and that each set drawn again does; or the
+    one that the shots show."""
+    from figment.bias import bias_shown
     from figment.evaluate.placebo import resample
-    from figment.learners.bias import bias_of, shares_of
 
     assert trial.untrained is not None and trial.made is not None
-    made, rng, n_classes = trial.made, np.random.default_rng([trial.recipe.seed, 3]), len(trial.class_names)
+    made, rng = trial.made, np.random.default_rng([trial.recipe.seed, 3])
     if len(made) > CALIBRATED_ON:
         made = made.take(np.sort(rng.choice(len(made), CALIBRATED_ON, replace=False)))
-    shares = shares_of(made.labels, n_classes)
+    of_shots = None if trial.shots is None else (trial.untrained.logits(trial.shots), trial.shots.labels)
     seen, asked = trial.untrained.logits(made), trial.untrained.logits(trial.real_test)
     places = [np.arange(len(made)), *(resample(made.labels, rng) for _ in range(n_sets))]
-    return np.stack([(asked + bias_of(seen[rows], shares)).argmax(1) for rows in places]).astype(np.int32)
+    unlabelled = None if trial.unlabelled is None else trial.untrained.logits(trial.unlabelled)
+    biases = [bias_shown((seen[rows], made.labels[rows]), of_shots, unlabelled) for rows in places]
+    return np.stack([(asked + bias).argmax(1) for bias in biases]).astype(np.int32)
 
 
 def _gain(metric: str, d: Difference, n: int, seeds: tuple[int, ...]) -> Result:

@@ -42,6 +42,7 @@ class Trial:
         test: real test images; None where the task has none, as the others.
         train: all real training images there are; only there if a measure needs it.
         shots: those of few_shot.
+        unlabelled: photographs without labels.
         features: of images, by content; of the encoder of that name, or (None) of the recipe's own.
         remember: gives the array that belongs to a JSON-able key, and makes it where it is not known yet. The key holds
             everything the array depends on, so that runs which differ elsewhere can share it.
@@ -62,6 +63,7 @@ class Trial:
     remember: Callable[[Any, Callable[[], np.ndarray]], np.ndarray] = lambda key, make: make()
     baseline: Callable[[str, Learner], Learner] = clip_head_baseline
     facts: Mapping[str, Any] = field(default_factory=dict)
+    unlabelled: Images | None = None
     groups: np.ndarray | None = None
     looked_at: Sequence[int] = ()
     recorded: dict[str, np.ndarray] = field(default_factory=dict)  # metric -> predictions, int (S, n)

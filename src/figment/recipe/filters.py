@@ -53,6 +53,11 @@ class BlankFilterSettings(FilterSettings):
 FilterModel = Annotated[PathText | None, Field(description="a CLIP folder or Hub id; None = the recipe's encoder")]
 
 
+RemoveBias = Annotated[
+    bool, Field(description="first take away what the zero-shot classifier says too often; the paper does not")
+]
+
+
 class ClipFilterSettings(FilterSettings):
     """Drops images that CLIP does not take for their own class."""
 
@@ -64,6 +69,7 @@ class ClipFilterSettings(FilterSettings):
     )
     k: int | None = Field(None, ge=1, description="images to keep of each class, for the top_k rules")
     templates: list[Template] | None = Field(None, description="None = the task's")
+    remove_bias: RemoveBias = True
 
     @model_validator(mode="after")
     def _needs_k(self) -> ClipFilterSettings:
@@ -75,7 +81,8 @@ class ClipFilterSettings(FilterSettings):
         from figment.filters.clip import ClipFilter
 
         features, templates = given.features(self.model), self.templates or given.task.templates
-        return ClipFilter(features, given.task.class_names, templates, self.rule, self.threshold, self.k, given.seed)
+        rule = self.rule, self.threshold, self.k, given.seed
+        return ClipFilter(features, given.task.class_names, templates, *rule, self.remove_bias)
 
 
 class ArgmaxFilterSettings(FilterSettings):
@@ -84,11 +91,13 @@ class ArgmaxFilterSettings(FilterSettings):
     kind: Literal["argmax"] = "argmax"
     model: FilterModel = None
     templates: list[Template] | None = Field(None, description="None = the task's")
+    remove_bias: RemoveBias = True
 
     def build(self, given: Given) -> types.Filter:
         from figment.filters.argmax import ArgmaxFilter
 
-        return ArgmaxFilter(given.features(self.model), given.task.class_names, self.templates or given.task.templates)
+        templates = self.templates or given.task.templates
+        return ArgmaxFilter(given.features(self.model), given.task.class_names, templates, self.remove_bias)
 
 
 class RealFilterSettings(FilterSettings):

@@ -43,6 +43,6 @@ class Given(Protocol):
         ...
 
     def real(self, split: str) -> Images | None:
-        """The real images of ``train``, ``val`` or ``test`` that may be looked at: of ``train`` just the shots, where there
-        is ``few_shot``. None where the task has none."""
+        """The real images of ``train``, ``val``, ``test`` or ``unlabelled`` that may be looked at: of ``train`` just the shots,
+        where there is ``few_shot``. None where the task has none."""
         ...

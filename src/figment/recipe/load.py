@@ -90,7 +90,7 @@ def _put(data: dict[str, Any], field: str, value: Any) -> None:
     """Set a field of a recipe that may leave whole parts out."""
     part = field.partition(".")[0]
     if part != field and part in Recipe.model_fields and part != "task" and data.get(part) is None:
-        data[part] = default_of(part)
+        data[part] = {} if part == "train" else default_of(part)  # what is set may tell which kind of learner is meant
     put(data, field, value)
 
 

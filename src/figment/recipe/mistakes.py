@@ -35,7 +35,9 @@ def _mistake(error: Any, root: type[BaseModel]) -> str:
     kind = error["type"]
     if kind == "extra_forbidden":
         allowed = fields_at(root, error["loc"][:-1])
-        return f"{where}: there is no such field.{nearest(field[-1], allowed)} Allowed here: {', '.join(allowed)}."
+        others = _kinds_with(root, error["loc"])
+        hint = f" It is one of kind: {' and of kind: '.join(others)}." if others else nearest(field[-1], allowed)
+        return f"{where}: there is no such field.{hint} Allowed here: {', '.join(allowed)}."
     if kind == "union_tag_invalid":
         own = error["input"]
         given = "none is given" if isinstance(own, dict) and "kind" not in own else f"got {error['ctx']['tag']!r}"
@@ -55,6 +57,12 @@ def fields_at(root: type[BaseModel], loc: Sequence[Any]) -> list[str]:
     """The fields that are allowed at a place of a recipe."""
     _, models = _follow(root, loc)
     return list(models[0].model_fields) if models else []
+
+
+def _kinds_with(root: type[BaseModel], loc: Sequence[Any]) -> list[str]:
+    """The kinds, beside the one that is given, of which a field that is not allowed is one."""
+    _, models = _follow(root, loc[:-2])
+    return [_tag(m) for m in models if len(models) > 1 and loc[-1] in m.model_fields]
 
 
 def _follow(root: type[BaseModel], loc: Sequence[Any]) -> tuple[list[str], list[type[BaseModel]]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from figment.recipe.train import ClipHeadSettings, WordsAndImagesSettings
+
 logger = logging.getLogger(__name__)
 
 #: Field -> its name now. A path is read after the names before it are renewed.
@@ -37,7 +39,26 @@ def renewed(recipe: Any) -> Any:
         recipe["table"] = {
             k: _each(v) if k in ("rows", "columns") and isinstance(v, dict) else v for k, v in table.items()
         }
-    return recipe
+    return _with_kind(recipe)
+
+
+def _with_kind(recipe: dict[Any, Any]) -> dict[Any, Any]:
+    """Version 0.1 had one kind of learner, and recipes did not name it: one that says how it is tuned means that one."""
+    train = recipe.get("train", {})
+    if not isinstance(train, dict) or "kind" in train:
+        return recipe
+    table = recipe.get("table")
+    of_table = [table.get("rows"), table.get("columns")] if isinstance(table, dict) else []
+    groups = [recipe.get("arms"), *of_table]
+    changes = [c for group in groups if isinstance(group, dict) for c in group.values() if isinstance(c, dict)]
+    named = {str(name) for name in train} | {
+        str(f).removeprefix("train.") for c in changes for f in c if str(f).startswith("train.")
+    }
+    told = sorted(named & (ClipHeadSettings.model_fields.keys() - WordsAndImagesSettings.model_fields.keys()))
+    if not told or any("train.kind" in c for c in changes):
+        return recipe
+    logger.warning("train.%s is of the CLIP head, which a recipe names now: write train: {kind: clip_head}.", told[0])
+    return {**recipe, "train": {"kind": "clip_head", **train}}
 
 
 def renewed_changes(changes: dict[Any, Any]) -> dict[Any, Any]:

@@ -15,9 +15,10 @@ from figment.recipe.mistakes import explain
 from figment.recipe.old_names import renewed, renewed_changes
 from figment.recipe.prompts import AttributesSettings, Prompts
 from figment.recipe.table import Table
-from figment.recipe.train import ClipHeadSettings, Evaluate, FewShot, Train, learner_kind
+from figment.recipe.train import Evaluate, FewShot, Train, WordsAndImagesSettings, learner_kind
 from figment.task import PathText, Strict, Task, Text, builtin
 
+HEADS = ("words_and_images", "clip_head", "images_only")  # on features of images, which are worked out once
 OF_ALL_KINDS = GeneratorSettings.model_fields.keys() | LearnerSettings.model_fields.keys()
 
 
@@ -39,7 +40,7 @@ class Recipe(Strict):
         description="the CLIP that filters and measures look with; None = train.encoder, or starter/clip where the learner"
         " has none",
     )
-    train: Train = ClipHeadSettings()
+    train: Train = WordsAndImagesSettings()
     evaluate: Evaluate = Evaluate()
     arms: dict[Text, dict[str, JsonValue]] = Field(
         {}, description="name -> {field: value}: runs of this recipe with other settings, to compare with"
@@ -62,11 +63,11 @@ class Recipe(Strict):
     @model_validator(mode="before")
     @classmethod
     def _costly_only_if_asked_for(cls, data: Any) -> Any:
-        """Dozens of trainings take seconds with a CLIP head on features, and days with most others."""
+        """Dozens of trainings take seconds with a head on features, and days with most others."""
         if not isinstance(data, dict) or not isinstance(data.get("train"), dict):
             return data
         evaluate = data.get("evaluate", {})
-        if learner_kind(data["train"]) == "clip_head" or not isinstance(evaluate, dict):
+        if learner_kind(data["train"]) in HEADS or not isinstance(evaluate, dict):
             return data
         return {**data, "evaluate": {"exchange_rate": False, **evaluate}}
 

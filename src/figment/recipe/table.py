@@ -22,6 +22,11 @@ class Table(Strict):
     printed: dict[Text, dict[Text, float]] = Field(
         {}, description="row -> column -> the paper's number, accuracies in percent; rows may be ones that are not run"
     )
+    rivals: bool = Field(
+        False,
+        description="below each row, also what needs none of the images' content: the untuned classifier with its bias removed, and"
+        " a placebo, the same images with shuffled labels",
+    )
     lower_is_better: list[Text] = Field([], description="columns in which less is better")
     notes: list[Text] = Field([], description="what differs from the paper")
     chart: bool = Field(False, description="also draw it: lines over the numbers in the columns' names")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 from figment.errors import nearest
-from figment.learners.clip_head.settings import MixSettings, UnfrozenSettings
+from figment.learners.clip_head.settings import MixSettings, Start, UnfrozenSettings
 from figment.learners.network.settings import NetworkSettings
 from figment.learners.settings import LearnerSettings, epoch_images
 from figment.recipe.plugin import PLUGIN, Plugin, kind_of
@@ -46,6 +46,11 @@ class ClipHeadSettings(LearnerSettings, MixSettings):
     )
     encoder: PathText = Field(
         "starter/clip", description="'starter/clip', a folder of a CLIP or an open_clip model, or a Hub id"
+    )
+    start: Start = Field(
+        "bias_removed",
+        description="the classifier that is tuned and whose probabilities are the soft targets: bias_removed, the zero-shot classifier"
+        " without what it says too often; zero_shot as it is, as in the paper",
     )
     ensemble: bool = Field(False, description="start the head from task.ensemble in place of task.templates")
     wise_ft: float = Field(
@@ -96,7 +101,8 @@ class ClipHeadSettings(LearnerSettings, MixSettings):
 
         templates = given.task.ensemble if self.ensemble else given.task.templates
         features, val = given.features(self.encoder), epoch_images(self.select, given)
-        return ClipHeadLearner(features, given.task.class_names, templates, self, val, given.caches / "unfrozen")
+        rest = self, val, given.caches / "unfrozen", given.real("unlabelled")
+        return ClipHeadLearner(features, given.task.class_names, templates, *rest)
 
 
 class ClosedFormSettings(LearnerSettings):
@@ -131,7 +137,10 @@ class ImagesOnlySettings(ClosedFormSettings):
 
 
 class WordsAndImagesSettings(ClosedFormSettings):
-    """The zero-shot classifier, its bias removed, and what the images teach without words, their log-probabilities added."""
+    """The zero-shot classifier, its bias removed, and what the images teach without words, their log-probabilities added.
+
+    Where real images tell (of ``few_shot``, or ``task.real.val``) that the images alone do better, the words are left out.
+    """
 
     kind: Literal["words_and_images"] = "words_and_images"
 
@@ -139,7 +148,12 @@ class WordsAndImagesSettings(ClosedFormSettings):
         from figment.learners.clip_head.words_and_images import WordsAndImagesLearner
 
         return WordsAndImagesLearner(
-            given.features(self.encoder), given.task.class_names, given.task.templates, self.encoder
+            given.features(self.encoder),
+            given.task.class_names,
+            given.task.templates,
+            given.real("val"),
+            self.encoder,
+            given.real("unlabelled"),
         )
 
 
@@ -157,9 +171,12 @@ class LearnerPlugin(Plugin, LearnerSettings):
         return PluginLearner(load(self.kind, self.options, given), len(given.task.class_names))
 
 
+DEFAULT_LEARNER = "words_and_images"
+
+
 def learner_kind(value: Any) -> str:
-    """Most recipes train the CLIP head and name no kind."""
-    return "clip_head" if isinstance(value, dict) and "kind" not in value else kind_of(value)
+    """Most recipes name no kind."""
+    return DEFAULT_LEARNER if isinstance(value, dict) and "kind" not in value else kind_of(value)
 
 
 Train = Annotated[
@@ -202,7 +219,7 @@ class Evaluate(Strict):
     exchange_rate: bool = Field(
         True,
         description="also train on 1, 2, 4 ... real images a class: what is the synthetic set worth? Dozens of"
-        " trainings, so left out unless asked for where train.kind is not clip_head",
+        " trainings, so left out unless asked for where a training is not a matter of seconds",
     )
     shots: list[Annotated[int, Field(ge=1)]] = Field([1, 2, 4, 8, 16, 32, 64], min_length=1)
     draws: int = Field(5, ge=2, description="random choices of the real images at each number of shots")

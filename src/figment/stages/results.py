@@ -169,6 +169,7 @@ def trial(ctx: Context) -> Trial:
         test=ctx.readable("test"),
         train=ctx.readable("train") if "train" in measures.splits_needed(ctx.recipe) else None,
         shots=ctx.shots,
+        unlabelled=ctx.readable("unlabelled"),
         features=ctx.features,
         remember=remember_in(ctx.run.trainings),
         groups=ctx.test_groups,

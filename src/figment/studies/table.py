@@ -39,6 +39,9 @@ from figment.words import printable
 log = logging.getLogger(__name__)
 
 TOP1 = "top1/"
+OWN = f"{TOP1}synthetic"
+#: Metric of a rival -> how its row is called, after that of the cells it is a rival of.
+RIVALS = {"top1/bias_removed": "{}: bias removed", "top1/placebo": "{}: placebo"}
 
 
 @dataclass(frozen=True)
@@ -191,6 +194,9 @@ def _groups(recipe: Recipe) -> list[Group]:
             _check_metric(metric, own.changed(measures.settings_for({metric}), where), where)
             key = records.fingerprint(own.model_dump(mode="json"))
             cells.setdefault(key, {})[row, column] = metric
+            if table.rivals and metric == OWN:
+                there = measures.metrics(own.changed(measures.settings_for(set(RIVALS)), where))
+                cells[key] |= {(of.format(row), column): rival for rival, of in RIVALS.items() if rival in there}
             resolved[key] = own
     groups = []
     for key, own_cells in cells.items():
@@ -325,7 +331,7 @@ def _page(
         title=table.title,
         caption=caption,
         row_header="",
-        rows=list(table.rows),
+        rows=[name for row in table.rows for name in (row, *_rows_of_rivals(row, cells))],
         columns=list(table.columns),
         cells={place: _cell(cell) for place, cell in cells.items()},
         printed=[Printed(row, values) for row, values in table.printed.items()],
@@ -341,6 +347,11 @@ def _page(
         source=table.source,
         chart=table.chart,
     )
+
+
+def _rows_of_rivals(row: str, cells: dict[tuple[str, str], Measured]) -> list[str]:
+    there = {name for name, _ in cells}
+    return [name for name in (of.format(row) for of in RIVALS.values()) if name in there]
 
 
 def _lower_is_better(table: Table, cells: dict[tuple[str, str], Measured]) -> frozenset[str]:

@@ -7,10 +7,10 @@ import pytest
 from scipy.special import log_softmax
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
+from figment.bias import bias_of
 from figment.errors import FigmentError
-from figment.learners.bias import bias_of
 from figment.learners.clip_head.images_only import NEVER, ImagesOnlyLearner, discriminant
-from figment.learners.clip_head.words_and_images import WordsAndImagesLearner
+from figment.learners.clip_head.words_and_images import LEFT_OUT, WordsAndImagesLearner
 from figment.types import Training
 
 
@@ -71,6 +71,7 @@ class Table:
 
     def __init__(self, x, labels):
         self.x, self.labels = x, labels
+        self.digests = [row.tobytes().hex() for row in x]
 
 
 class Encoder:
@@ -132,3 +133,36 @@ def test_generated_and_real_images_are_learnt_from_alike_and_the_seed_changes_no
     assert learner.untrained() is None
     with pytest.raises(FigmentError, match="nothing to learn from"):
         learner.learn(None, None, 0)
+
+
+def wrong_words():
+    """Every class by the name of another."""
+    return np.roll(words(0.0), 1, axis=0)
+
+
+def test_words_are_left_out_where_real_images_tell_that_they_do_harm():
+    made, test = Table(*clusters(a_class=8)), Table(*clusters(seed=1, a_class=100))
+    shots, names = Table(*clusters(seed=2, a_class=4)), list("01234")
+    right = lambda model: (model.logits(test).argmax(1) == test.labels).mean()
+    blind = WordsAndImagesLearner(Known(wrong_words()), names, ["{}"]).learn(made, None, 0)
+    assert right(blind) < 0.9 and blind.facts == {}  # nobody told
+    with_shots = WordsAndImagesLearner(Known(wrong_words()), names, ["{}"]).learn(made, shots, 0)
+    only = ImagesOnlyLearner(Known(wrong_words()), names).learn(made, shots, 0)
+    assert with_shots.facts == LEFT_OUT
+    assert with_shots.logits(test) == pytest.approx(only.logits(test), abs=1e-4)
+    validated = WordsAndImagesLearner(Known(wrong_words()), names, ["{}"], val=shots).learn(made, None, 0)
+    assert validated.facts == LEFT_OUT and right(validated) > right(blind)
+
+
+def test_good_words_are_kept():
+    made, shots = Table(*clusters(noise=2.5, a_class=8)), Table(*clusters(noise=2.5, seed=2, a_class=4))
+    model = WordsAndImagesLearner(Known(words()), list("01234"), ["{}"]).learn(made, shots, 0)
+    assert model.facts == {}
+
+
+def test_validation_images_count_for_the_learner():
+    plain, seen = (
+        WordsAndImagesLearner(Known(words()), list("01234"), ["{}"], val=val)
+        for val in (None, Table(*clusters(seed=2, a_class=4)))
+    )
+    assert plain.fingerprint != seen.fingerprint

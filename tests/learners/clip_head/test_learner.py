@@ -16,9 +16,10 @@ from figment.learners.clip_head.head import Head, zero_shot_head
 from figment.learners.clip_head.learner import ClipHeadLearner
 from figment.learners.clip_head.linear_probe import linear_probe
 from figment.learners.clip_head.mix import tune_mixed
-from figment.learners.clip_head.settings import MixSettings, UnfrozenSettings
+from figment.learners.clip_head.settings import MixSettings, Start, UnfrozenSettings
 from figment.learners.clip_head.tip_adapter import tip_adapter, tip_adapter_f
 from figment.learners.clip_head.tune import FEW_SHOT_STEPS, tune, tune_few_shot
+from figment.learners.clip_head.unbiased import unbiased
 from figment.learners.clip_head.unfrozen import tune_unfrozen
 from figment.learners.clip_head.wise_ft import interpolate
 from figment.types import Learner, Training
@@ -32,6 +33,7 @@ class Settings(MixSettings):
 
     encoder: str = "the encoder"
     wise_ft: float = 1.0
+    start: Start = "zero_shot"
     unfrozen: UnfrozenSettings | None = None
 
 
@@ -213,3 +215,37 @@ def test_baselines_that_cannot_be(features, made):
             baseline(name, learner)
     with pytest.raises(FigmentError, match="real images alone"):
         baseline("coop", learner_of(features)).learn(made, made, 0)
+
+
+def test_a_training_starts_where_its_own_images_show_no_bias_and_so_does_its_teacher(features, made, real, test_images):
+    learner, zero = learner_of(features, start="bias_removed", soft_weight=0.5), start_of(features)
+    x, own = (features(made), made.labels), (features(real), real.labels)
+    trainings = [
+        Training(made, None, 1),
+        Training(None, real, 2),
+        Training(made, real, 3),
+        Training(made.take(range(9)), None, 4),
+    ]
+    wants = [
+        tune(unbiased(zero, x, None), *x, learner.settings, 1).head,
+        tune_few_shot(unbiased(zero, None, own), *own, 2, learner.settings),
+        tune_mixed(unbiased(zero, x, own), own, x, learner.settings, 3, min_steps=FEW_SHOT_STEPS).head,
+        tune(unbiased(zero, (x[0][:9], x[1][:9]), None), x[0][:9], x[1][:9], learner.settings, 4).head,
+    ]
+    for model, want in zip(learner.learn_many(trainings), wants, strict=True):
+        same(model, want, test_images, features)
+    assert learner.fingerprint != learner_of(features, soft_weight=0.5).fingerprint
+
+
+def test_a_placebo_starts_where_its_subject_does(features, made):
+    other = type(made)(made.paths, np.roll(made.labels, 6), made.ids, made.digests)  # as many of each class
+    learner = learner_of(features, start="bias_removed")
+    starts = [learner.start_of(Training(images)) for images in (made, other)]
+    assert starts[0].linear.bias.tolist() == starts[1].linear.bias.tolist() != [0.0] * 3
+
+
+def test_wise_ft_is_with_the_start(features, made, test_images):
+    learner = learner_of(features, start="bias_removed", wise_ft=0.25)
+    start = learner.start_of(Training(made))
+    tuned = tune(start, features(made), made.labels, learner.settings, 0).head
+    same(learner.learn(made, None, 0), interpolate(start, tuned, 0.25), test_images, features)

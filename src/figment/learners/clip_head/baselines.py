@@ -18,13 +18,18 @@ from figment.learners.clip_head.augment import augmented_features
 from figment.learners.clip_head.baseline_names import BASELINES
 from figment.learners.clip_head.coop import check_coop, coop
 from figment.learners.clip_head.head import Head
-from figment.learners.clip_head.learner import ClipHeadLearner, UnitFeatures
+from figment.learners.clip_head.learner import ClipHeadLearner
 from figment.learners.clip_head.linear_probe import linear_probe
+from figment.learners.clip_head.model import UnitFeatures
 from figment.learners.clip_head.tip_adapter import TipAdapter, tip_adapter, tip_adapter_f
-from figment.learners.clip_head.tune import tune_few_shot
+from figment.learners.clip_head.words_and_images import WordsAndImagesLearner
 from figment.types import Images, Learner, Model
 
 AUGMENTED_VIEWS = 10  # of each real image, in the baseline of real images with standard augmentation
+
+
+#: The learners that start from the words of a CLIP.
+OfWords = ClipHeadLearner | WordsAndImagesLearner
 
 
 def baseline(name: str, learner: Learner) -> Learner:
@@ -34,10 +39,10 @@ def baseline(name: str, learner: Learner) -> Learner:
     """
     if name not in BASELINES:
         raise FigmentError(f"There is no baseline {name!r}. There are: {', '.join(BASELINES)}.")
-    if not isinstance(learner, ClipHeadLearner):
+    if not isinstance(learner, OfWords):
         raise FigmentError(
             f"The baseline {name!r} works on the features and words of a CLIP, and {learner.name} has none. Leave"
-            " evaluate.baselines empty, or set train.kind: clip_head."
+            " evaluate.baselines empty, or set train.kind: words_and_images or clip_head."
         )
     if name == "coop":
         check_coop(learner.encoder, learner.class_names)
@@ -47,7 +52,7 @@ def baseline(name: str, learner: Learner) -> Learner:
 class Baseline(Learner):
     """One of them, as a learner."""
 
-    def __init__(self, kind: str, learner: ClipHeadLearner) -> None:
+    def __init__(self, kind: str, learner: OfWords) -> None:
         self.kind, self.learner, self.name = kind, learner, BASELINES[kind][0]
         # Only one of them trains with the learner's settings; the others are the same beside any of them.
         words = [list(learner.class_names), list(learner.templates)]
@@ -75,7 +80,7 @@ class Baseline(Learner):
     def _augmented(self, real: Images, seed: int) -> Head:
         """The learner's own training on real images, on random crops of them."""
         x, y = augmented_features(self.learner.encoder, real, AUGMENTED_VIEWS, seed)
-        return self.learner.ensemble(tune_few_shot(self.learner.zero_shot, x, y, seed, self.learner.settings))
+        return self.learner.few_shot_head(x, y, seed)
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -60,6 +61,13 @@ class Head(nn.Module):
         head = cls(n_features=unit.shape[1], n_classes=unit.shape[0])
         with torch.no_grad():
             head.linear.weight.copy_(logit_scale * unit)
+        return head
+
+    def shifted(self, bias: np.ndarray) -> Head:
+        """A copy with ``bias`` float (N,) added to its own."""
+        head = copy.deepcopy(self)
+        with torch.no_grad():
+            head.linear.bias.add_(torch.as_tensor(bias, dtype=torch.float32, device=head.linear.bias.device))
         return head
 
     def forward(self, features: Tensor) -> Tensor:

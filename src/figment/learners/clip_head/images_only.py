@@ -6,8 +6,8 @@ It is solved in closed form in milliseconds, without seed, steps or a learning r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,10 +17,9 @@ from figment import records
 from figment.encoders import Features
 from figment.errors import FigmentError
 from figment.learners.clip_head.head import Head, HeadCard
+from figment.learners.clip_head.model import ClipHeadModel, UnitFeatures
+from figment.learners.clip_head.unbiased import Labelled
 from figment.types import Images, Learner, Model
-
-if TYPE_CHECKING:
-    from figment.learners.clip_head.learner import ClipHeadModel
 
 NEVER = -1e4  # the logit of a class that no image was seen of
 
@@ -75,24 +74,26 @@ class ImagesOnlyLearner(Learner):
     def __init__(self, features: Features, class_names: Sequence[str], encoder: str = "") -> None:
         """``encoder`` is its name, for the card of a saved head."""
         self.features, self.class_names, self.encoder_name = features, class_names, encoder
+        self.unit = UnitFeatures(features)
         self.fingerprint = records.fingerprint(["images only", features.encoder.fingerprint, len(class_names)])
 
     def untrained(self) -> Model | None:
         return None
 
     def learn(self, synthetic: Images | None, real: Images | None, seed: int) -> Model:
-        given = [images for images in (synthetic, real) if images is not None]
+        return self.model(self.fit(self._labelled(synthetic), self._labelled(real)))
+
+    def fit(self, *sets: Labelled | None) -> Head:
+        """`discriminant` of all these images together."""
+        given = [labelled for labelled in sets if labelled is not None]
         if not given:
             raise FigmentError("There is nothing to learn from: give generated images, real ones, or both.")
-        x, y = np.concatenate([self.features(i) for i in given]), np.concatenate([i.labels for i in given])
-        return self.model(self.fit(x, y))
-
-    def fit(self, x: np.ndarray, y: np.ndarray) -> Head:
-        """The head for features (m, D) and labels (m,) of all images."""
+        x, y = (np.concatenate(parts) for parts in zip(*given, strict=True))
         return discriminant(x, y, len(self.class_names))
 
-    def model(self, head: Head) -> ClipHeadModel:
-        from figment.learners.clip_head.learner import ClipHeadModel, UnitFeatures
+    def _labelled(self, images: Images | None) -> Labelled | None:
+        return None if images is None else (self.features(images), images.labels)
 
+    def model(self, head: Head, facts: Mapping[str, Any] | None = None) -> ClipHeadModel:
         card = HeadCard(tuple(self.class_names), self.templates, self.encoder_name, self.features.encoder.fingerprint)
-        return ClipHeadModel(UnitFeatures(self.features), head, card)
+        return ClipHeadModel(self.unit, head, card, facts=facts or {})

@@ -5,31 +5,27 @@ from __future__ import annotations
 import logging
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn import functional as F
 
 from figment import records
 from figment.encoders import Features, Towers
 from figment.errors import FigmentError
 from figment.learners.clip_head.head import ENCODER, Head, HeadCard, zero_shot_head
 from figment.learners.clip_head.mix import tune_mixed_many
-from figment.learners.clip_head.settings import MixSettings, UnfrozenSettings
-from figment.learners.clip_head.tune import FEW_SHOT_STEPS, Chosen, Tuned, few_shot, tune_many
+from figment.learners.clip_head.model import ClipHeadModel, UnitFeatures
+from figment.learners.clip_head.settings import MixSettings, Start, UnfrozenSettings
+from figment.learners.clip_head.tune import FEW_SHOT_STEPS, Chosen, Tuned, few_shot, tune_few_shot, tune_many
+from figment.learners.clip_head.unbiased import Labelled, unbiased
 from figment.learners.clip_head.unfrozen import UnfrozenTuned, check_unfrozen, tune_unfrozen, wise_ft
 from figment.learners.clip_head.wise_ft import interpolate
 from figment.types import Images, Learner, Model, Training
 
 log = logging.getLogger(__name__)
-
-REMEMBERED_BYTES = 2**28  # of the features that models were asked about last
 
 
 class Settings(Protocol):
@@ -44,52 +40,10 @@ class Settings(Protocol):
     @property
     def wise_ft(self) -> float: ...
 
+    @property
+    def start(self) -> Start: ...
+
     def model_dump(self, *, include: set[str]) -> dict[str, Any]: ...
-
-
-class UnitFeatures:
-    """Features of unit length; those asked for last are remembered, since many models are asked about the same images."""
-
-    def __init__(self, features: Features) -> None:
-        self.features = features
-        self._last: tuple[Images, Tensor] | None = None
-
-    def __call__(self, images: Images) -> Tensor:
-        """float32 (n, D)."""
-        if self._last is None or self._last[0] is not images:
-            unit = F.normalize(torch.tensor(self.features(images)), dim=-1)
-            if unit.nbytes > REMEMBERED_BYTES:
-                return unit
-            self._last = images, unit
-        return self._last[1]
-
-
-@dataclass
-class ClipHeadModel:
-    """An encoder and a head on its features."""
-
-    unit: UnitFeatures
-    head: Head
-    card: HeadCard
-    history: list[dict[str, Any]] = field(default_factory=list)
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    tuned_encoder: Towers | None = None  # where it is another than the one the learner was given
-    fingerprint: str = field(init=False)
-
-    def __post_init__(self) -> None:
-        weights = [records.digest(p.detach().numpy().tobytes()) for p in self.head.parameters()]
-        self.fingerprint = records.fingerprint([self.card.encoder_fingerprint, weights])
-
-    @torch.inference_mode()
-    def logits(self, images: Images) -> np.ndarray:
-        """float32 (n, N)."""
-        return self.head.linear(self.unit(images)).numpy()
-
-    def save(self, folder: Path) -> None:
-        """``head.safetensors`` and ``head.json``, and ``encoder/`` where the encoder was trained too."""
-        if self.tuned_encoder is not None:
-            self.tuned_encoder.save(folder / ENCODER)
-        self.head.save(folder, self.card)
 
 
 class ClipHeadLearner(Learner):
@@ -110,13 +64,15 @@ class ClipHeadLearner(Learner):
         settings: Settings,
         val: Images | None = None,
         folder: Path | None = None,
+        unlabelled: Images | None = None,
     ) -> None:
         """``val`` are the images that choose the epoch, where ``settings.select`` wants some; in ``folder`` trainings of an
-        unfrozen encoder keep their state, so that they go on after a kill."""
-        self.folder = folder
+        unfrozen encoder keep their state, so that they go on after a kill. ``unlabelled`` ones show the bias of the start."""
+        self.folder, self.unlabelled = folder, unlabelled
         self.features, self.class_names, self.templates, self.val = features, class_names, templates, val
         self.encoder = cast(Towers, features.encoder)
         self.unfrozen, self.wise_ft, self.encoder_name = settings.unfrozen, settings.wise_ft, settings.encoder
+        self.start = settings.start
         self.settings = MixSettings(**settings.model_dump(include=set(MixSettings.model_fields)))
         self.unit = UnitFeatures(features)
 
@@ -126,12 +82,18 @@ class ClipHeadLearner(Learner):
         val = None if self.val is None else [list(self.val.digests), np.asarray(self.val.labels).tolist()]
         words = [list(self.class_names), list(self.templates)]
         return records.fingerprint(
-            [self.encoder.fingerprint, words, self.settings.model_dump(), unfrozen, self.wise_ft, val]
+            [self.encoder.fingerprint, words, self.settings.model_dump(), unfrozen, self.wise_ft, self._bias_from, val]
         )
+
+    @property
+    def _bias_from(self) -> list[Any]:
+        """Of what the start is, for the fingerprint."""
+        seen = None if self.unlabelled is None or self.start == "zero_shot" else list(self.unlabelled.digests)
+        return [self.start, seen]
 
     @cached_property
     def zero_shot(self) -> Head:
-        """The zero-shot classifier, where every training starts."""
+        """The zero-shot classifier, where every training starts or, with its bias removed, nearly so."""
         return zero_shot_head(self.encoder, self.class_names, self.templates)
 
     def untrained(self) -> Model:
@@ -175,13 +137,32 @@ class ClipHeadLearner(Learner):
         pool = _Pool(
             self.features, [images for t in trainings for images in (t.synthetic, t.real) if images is not None]
         )
-        kinds: dict[tuple[bool, bool], list[int]] = defaultdict(list)
-        for i, t in enumerate(trainings):
-            kinds[t.synthetic is not None, t.real is not None].append(i)
+        starts, alike = [self.start_of(t) for t in trainings], defaultdict(list)
+        for i, (t, start) in enumerate(zip(trainings, starts, strict=True)):
+            alike[t.synthetic is not None, t.real is not None, start.linear.bias.detach().numpy().tobytes()].append(i)
         tuned: dict[int, Tuned] = {}
-        for kind, members in kinds.items():
-            tuned.update(zip(members, self._tune(kind, [trainings[i] for i in members], pool), strict=True))
-        yield from (self.model(self.ensemble(tuned[i].head), tuned[i].history) for i in range(len(trainings)))
+        for members in alike.values():
+            some = self._tune(starts[members[0]], [trainings[i] for i in members], pool)
+            tuned.update(zip(members, some, strict=True))
+        for i, start in enumerate(starts):
+            yield self.model(self.ensemble(start, tuned[i].head), tuned[i].history)
+
+    def few_shot_head(self, x: np.ndarray, y: np.ndarray, seed: int) -> Head:
+        """Of real images alone: features (n, D), labels (n,)."""
+        start = self._start(None, (x, y))
+        return self.ensemble(start, tune_few_shot(start, x, y, seed, self.settings))
+
+    def start_of(self, t: Training) -> Head:
+        """Where a training starts: the zero-shot classifier, with its bias removed on the training's images unless it is to be kept."""
+        if self.start == "zero_shot":
+            return self.zero_shot
+        return self._start(*(i if i is None else (self.features(i), i.labels) for i in (t.synthetic, t.real)))
+
+    def _start(self, synthetic: Labelled | None, real: Labelled | None) -> Head:
+        if self.start == "zero_shot":
+            return self.zero_shot
+        seen = None if self.unlabelled is None else self.features(self.unlabelled)
+        return unbiased(self.zero_shot, synthetic, real, seen)
 
     def model(self, head: Head, history: list[dict[str, Any]] | None = None) -> ClipHeadModel:
         """A head on the learner's features, as a model."""
@@ -190,24 +171,25 @@ class ClipHeadLearner(Learner):
             self.unit, head, HeadCard(*names, self.encoder_name, self.encoder.fingerprint), history or []
         )
 
-    def ensemble(self, head: Head) -> Head:
-        """WiSE-FT, with the zero-shot classifier, where the settings ask for it."""
-        return head if self.wise_ft == 1 else interpolate(self.zero_shot, head, self.wise_ft)
+    def ensemble(self, start: Head, head: Head) -> Head:
+        """WiSE-FT, with the classifier before tuning, where the settings ask for it."""
+        return head if self.wise_ft == 1 else interpolate(start, head, self.wise_ft)
 
-    def _tune(self, kind: tuple[bool, bool], trainings: Sequence[Training], pool: _Pool) -> list[Tuned]:
-        seeds = [t.seed for t in trainings]
+    def _tune(self, start: Head, trainings: Sequence[Training], pool: _Pool) -> list[Tuned]:
+        """Trainings on the same kinds of images, from one start."""
+        seeds, (first, *_) = [t.seed for t in trainings], trainings
         synthetic = [pool.chosen(t.synthetic) for t in trainings if t.synthetic is not None]
         real = [pool.chosen(t.real) for t in trainings if t.real is not None]
-        start, x, s = self.zero_shot, pool.features, self.settings
-        if kind == (False, True):
+        x, s = pool.features, self.settings
+        if first.synthetic is None:
             return tune_many(start, x, real, few_shot(s), seeds, min_steps=FEW_SHOT_STEPS)
         val = None if self.val is None else (self.features(self.val), self.val.labels)
-        if kind == (True, False):
+        if first.real is None:
             return tune_many(start, x, synthetic, s, seeds, val=val)
         return tune_mixed_many(start, x, real, synthetic, s, seeds, val=val, min_steps=FEW_SHOT_STEPS)
 
     def _unfrozen_model(self, t: Training, unfrozen: UnfrozenSettings) -> ClipHeadModel:
-        start = self.encoder, self.zero_shot
+        start = self.encoder, self.start_of(t)
         tuned: UnfrozenTuned = tune_unfrozen(
             *start,
             self.settings,

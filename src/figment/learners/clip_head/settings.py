@@ -6,6 +6,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+#: The classifier that tuning starts from, and whose probabilities are the soft targets.
+Start = Literal["bias_removed", "zero_shot"]
+
 
 class TuneSettings(BaseModel):
     """The defaults are those of He et al. 2023 for generated images alone (section 3.2 and the authors' README)."""

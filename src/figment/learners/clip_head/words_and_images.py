@@ -1,50 +1,90 @@
 """Words and images together: the untrained classifier with its bias removed, and one that learnt from the images alone.
 
 Both are right for different reasons, and their log-probabilities add up. Since both are linear in the features, so is their sum: one
-head, in closed form.
+head, in closed form. On the starter it beats every tuned head, with no photograph and with 1 to 64 of each class, and stands where the
+words are worthless: docs/results/learners.md.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import cast
 
 import numpy as np
 import torch
 
 from figment import records
-from figment.encoders import Features
-from figment.learners.bias import bias_of, shares_of
+from figment.encoders import Features, Towers
 from figment.learners.clip_head.head import Head, zero_shot_head
 from figment.learners.clip_head.images_only import ImagesOnlyLearner
-from figment.types import Model
+from figment.learners.clip_head.unbiased import Labelled, unbiased
+from figment.types import Images, Model
 
-if TYPE_CHECKING:
-    from figment.encoders import Towers
+LEFT_OUT = {"words": "left out"}  # a model's facts
 
 
 class WordsAndImagesLearner(ImagesOnlyLearner):
-    """The sum of the logits of the zero-shot head, its bias removed on the images, and of `discriminant` on them."""
+    """The sum of the logits of the zero-shot head, its bias removed on the images, and of `discriminant` on them.
+
+    Where real images can tell (those learnt from beside generated ones, or ``val``), the better of two is taken: the words are
+    left out if the images alone are right on more of them. So a domain that the encoder's words do not know costs nothing.
+    """
 
     name = "words and images"
 
     def __init__(
-        self, features: Features, class_names: Sequence[str], templates: Sequence[str], encoder: str = ""
+        self,
+        features: Features,
+        class_names: Sequence[str],
+        templates: Sequence[str],
+        val: Images | None = None,
+        encoder: str = "",
+        unlabelled: Images | None = None,
     ) -> None:
         super().__init__(features, class_names, encoder)
-        towers: Towers = features.encoder  # type: ignore[assignment]
-        self.words = zero_shot_head(towers, class_names, templates)
-        self.templates = tuple(templates)
+        self.encoder, self.templates = cast(Towers, features.encoder), tuple(templates)
+        self.val, self.unlabelled = val, unlabelled
+        self.zero_shot = zero_shot_head(self.encoder, class_names, templates)
         words = [list(class_names), list(templates)]
-        self.fingerprint = records.fingerprint(["words and images", towers.fingerprint, words])
+        seen = [None if val is None else [list(val.digests), np.asarray(val.labels).tolist()]]
+        seen += [None if unlabelled is None else list(unlabelled.digests)]
+        self.fingerprint = records.fingerprint(["words and images", self.encoder.fingerprint, words, seen])
 
     def untrained(self) -> Model:
-        return self.model(self.words)
+        return self.model(self.zero_shot)
 
-    def fit(self, x: np.ndarray, y: np.ndarray) -> Head:
-        images = super().fit(x, y)
-        bias = torch.from_numpy(bias_of(self.words.predict(x), shares_of(y, len(self.class_names))))
-        with torch.no_grad():
-            images.linear.weight.add_(self.words.linear.weight)
-            images.linear.bias.add_(self.words.linear.bias + bias)
-        return images
+    def learn(self, synthetic: Images | None, real: Images | None, seed: int) -> Model:
+        made, own = self._labelled(synthetic), self._labelled(real)
+        images = self.fit(made, own)
+        words = self._words(made, own)
+        return (
+            self.model(_sum(words, images)) if self._listens(words, made, own) else self.model(images, facts=LEFT_OUT)
+        )
+
+    def few_shot_head(self, x: np.ndarray, y: np.ndarray, seed: int) -> Head:
+        """Of real images alone: features (n, D), labels (n,). The seed changes nothing."""
+        return _sum(self._words(None, (x, y)), self.fit((x, y)))
+
+    def _words(self, made: Labelled | None, own: Labelled | None) -> Head:
+        seen = None if self.unlabelled is None else self.features(self.unlabelled)
+        return unbiased(self.zero_shot, made, own, seen)
+
+    def _listens(self, words: Head, made: Labelled | None, own: Labelled | None) -> bool:
+        """Whether the words are to be had beside the images, as far as real images tell that were not learnt from."""
+        seen = self._labelled(self.val)
+        if seen is not None:
+            images = self.fit(made, own)
+        elif made is not None and own is not None:
+            seen, images = own, self.fit(made)
+        else:
+            return True
+        x, y = seen
+        alone = images.predict(x)
+        return bool(((words.predict(x) + alone).argmax(1) == y).sum() >= (alone.argmax(1) == y).sum())
+
+
+def _sum(words: Head, images: Head) -> Head:
+    with torch.no_grad():
+        images.linear.weight.add_(words.linear.weight)
+        images.linear.bias.add_(words.linear.bias)
+    return images

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from figment.learners.bias import bias_of
+from figment.bias import ENOUGH_REAL, bias_of, bias_shown, shares_of
 
 
 def softmax(x):
@@ -49,3 +49,25 @@ def test_a_planted_bias_is_found_and_the_accuracy_is_back():
 def test_large_logits_do_not_overflow():
     logits, _ = planted()
     assert np.isfinite(bias_of(logits * 1_000)).all()
+
+
+def test_real_images_show_it_where_there_are_enough_of_each_class():
+    made, real = planted(400, planted_bias=(3.0, 0, 0, 0)), planted(4 * ENOUGH_REAL, seed=1)
+    few = real[0][:-1], real[1][:-1]  # one class has one image less
+    assert bias_shown(made, real) == pytest.approx(bias_of(real[0]))
+    assert bias_shown(made, few) == pytest.approx(bias_of(made[0]))
+    assert bias_shown(None, few) == pytest.approx(bias_of(few[0]))
+
+
+def test_generated_classes_have_the_shares_that_were_asked_for_and_real_ones_even_ones():
+    logits, labels = planted(400)
+    rows = np.flatnonzero((labels != 2) | (np.arange(400) % 8 == 2))  # half of class 2
+    some = logits[rows], labels[rows]
+    assert bias_shown(some, None) == pytest.approx(bias_of(some[0], shares_of(some[1], 4)))
+    assert bias_shown(None, some) == pytest.approx(bias_of(some[0]))
+    assert not np.allclose(bias_shown(some, None), bias_shown(None, some), atol=0.05)
+
+
+def test_unlabelled_photographs_come_first():
+    made, real, free = planted(400), planted(40, seed=1), planted(100, seed=2, planted_bias=(0, 3.0, 0, 0))[0]
+    assert bias_shown(made, real, free) == pytest.approx(bias_of(free))

@@ -9,6 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 STEPS, TOLERANCE = 200, 1e-6
+ENOUGH_REAL = 4  # images of each class, from which real ones show a bias as well as hundreds of generated ones do
+
+Seen = tuple[np.ndarray, np.ndarray]  # logits float (m, N) of images, and their labels int (m,)
 
 
 def shares_of(labels: np.ndarray, n_classes: int) -> np.ndarray | None:
@@ -43,3 +46,22 @@ def bias_of(logits: np.ndarray, shares: np.ndarray | None = None) -> np.ndarray:
         if np.abs(step).max() <= TOLERANCE:
             break
     return (bias - bias.mean()).astype(np.float32)
+
+
+def bias_shown(synthetic: Seen | None, real: Seen | None, unlabelled: np.ndarray | None = None) -> np.ndarray:
+    """`bias_of` images that are at hand, none of whose labels is learnt from: float32 (N,).
+
+    Logits float (m, N) of ``unlabelled`` photographs are taken where there are any. Else real images are taken where there are `ENOUGH_REAL` of each class, since generated ones may show anything; else generated ones;
+    else the few real ones. Labels of generated images say how many were asked for of each class. Those of real ones are not looked
+    at, since their shares are nobody's plan. At least one of the three is there.
+    """
+    if unlabelled is not None:
+        return bias_of(unlabelled)
+    if real is not None and (synthetic is None or _fewest(real) >= ENOUGH_REAL):
+        return bias_of(real[0])
+    assert synthetic is not None
+    return bias_of(synthetic[0], shares_of(synthetic[1], synthetic[0].shape[1]))
+
+
+def _fewest(seen: Seen) -> int:
+    return int(np.bincount(seen[1], minlength=seen[0].shape[1]).min())

@@ -1,0 +1,28 @@
+"""Photographs that nobody has labelled: good for what needs no label."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from figment.errors import FigmentError
+from figment.files import as_path
+from figment.images_in.folder import SUFFIXES, FileImages
+
+
+def open_unlabelled(where: Path | str) -> FileImages:
+    """All images below a folder, at any depth; names of sub-folders mean nothing, and every label is 0.
+
+    Raises FigmentError where there is no such folder, or no image in it.
+    """
+    folder = as_path(where)
+    if not folder.is_dir():
+        raise FigmentError(
+            f"The folder of unlabelled images {folder} does not exist. Give one with images, at any depth, or leave"
+            " task.real.unlabelled out."
+        )
+    paths = sorted(p for p in folder.rglob("[!.]*") if p.suffix.lower() in SUFFIXES and not p.is_dir())
+    if not paths:
+        raise FigmentError(f"{folder} holds no images. Allowed file names end in {', '.join(SUFFIXES)}.")
+    return FileImages(paths, np.zeros(len(paths), np.int64), [str(p.relative_to(folder)) for p in paths])

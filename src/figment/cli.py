@@ -340,13 +340,17 @@ def _run_table(recipe: Recipe, folder: Path, engine: Engine, dry_run: bool) -> N
 def _print_table(page: TablePage, folder: Path) -> None:
     """The rows and columns, the printed ones below, and what became of the orderings."""
     from figment.report.table import conclusion
+    from figment.report.text import NOTHING
 
     table = Table(title=Text(f"\n{page.title}"), title_justify="left")
     for name in ("", *page.columns):
         table.add_column(Text(printable(name)), justify="right" if name else "left", overflow="fold")
     for row in page.rows:
-        cells = [(column, page.cells[row, column]) for column in page.columns]
-        shown = [f"{page.value(c, cell.value)} ({page.interval(c, cell.ci)})" for c, cell in cells]
+        cells = [(column, page.cells.get((row, column))) for column in page.columns]
+        shown = [
+            NOTHING if cell is None else f"{page.value(c, cell.value)} ({page.interval(c, cell.ci)})"
+            for c, cell in cells
+        ]
         table.add_row(Text(printable(row)), *shown)
     for printed in page.printed:
         shown = [f"{printed.values[c]:g}" if c in printed.values else "–" for c in page.columns]

@@ -35,7 +35,7 @@ def images_for(effect: float, discordance: float = PLANNED_DISCORDANCE, set_se: 
 
 @dataclass(frozen=True)
 class Difference:
-    """``value`` is the mean difference, ``ci`` its 95 % interval, both in [-1, 1]; ``p`` is one-sided, of "not better".
+    """``value`` is the mean difference, ``ci`` its interval (of 95 % unless another was asked for), both in [-1, 1]; ``p`` is one-sided, of "not better".
 
     ``image_se`` and ``set_se`` are the two parts of the standard error: the test images, and the draw of the set (or of the
     placebo's labels). ``discordance`` is the mean squared difference: for single classifiers the share of images that just one
@@ -60,6 +60,7 @@ def difference(
     resampled: np.ndarray | None = None,
     shuffles: np.ndarray | None = None,
     groups: np.ndarray | None = None,
+    level: float = 0.95,
 ) -> Difference:
     """The mean of ``d``, with an interval for the kind of set, or for these very classifiers.
 
@@ -73,6 +74,7 @@ def difference(
             these classifiers.
         shuffles: bool or float (K, n), correctness of K placebos, where ``d`` is to their mean and there is no ``resampled``.
         groups: int (n,), which burst, video or patient a test image is of.
+        level: of the interval; above .95 where it is one of many.
 
     Raises FigmentError for arrays that do not fit.
     """
@@ -103,7 +105,7 @@ def difference(
     variance = image + sets
     estimated = sum(v**2 / f for v, f in parts if f > 0)
     freedom = variance**2 / estimated if estimated > 0 else math.inf
-    half = float(stdtrit(freedom, 0.975)) * math.sqrt(variance)
+    half = float(stdtrit(freedom, (1 + level) / 2)) * math.sqrt(variance)
     p = float(stdtr(freedom, -centre / math.sqrt(variance)))
     ci = (max(-1.0, float(centre - half)), min(1.0, float(centre + half)))
     return Difference(float(d.mean()), ci, p, math.sqrt(image), math.sqrt(sets), float(d @ d / n))

@@ -162,7 +162,7 @@ def _exchange(rate: Result) -> str:
     if rate.details.get("learner") is None:  # of version 0.1, whose scale began at the zero-shot classifier
         return ""
     what = "the few real images and the generated ones together" if rate.details.get("with_real") else "the images"
-    return f"To a learner that has never seen the class names, {what} are worth {rate.details['text']} real photographs a class."
+    return f"To a learner that has never seen the class names, {what} are worth {rate.details['text']}."
 
 
 def curve_of(results: dict[str, Result]) -> Curve | None:

@@ -359,7 +359,7 @@ def _print_table(page: TablePage, folder: Path) -> None:
 def _print_results(folder: Path) -> None:
     """The table of arms, the verdict, and where the rest is."""
     from figment.report.folder import report_of
-    from figment.report.text import interval, points_interval
+    from figment.report.text import interval, percent, points_interval
 
     page = report_of(folder)
     if page.arms:
@@ -369,23 +369,25 @@ def _print_results(folder: Path) -> None:
         if page.baseline:
             table.add_column("gain in points", justify="right", no_wrap=True)
         judged = any(arm.verdict for arm in page.arms)
+        over_classes = any(arm.over_classes is not None for arm in page.arms)
+        if over_classes:
+            table.add_column("mean over classes", justify="right")
         if judged:
             table.add_column("verdict", overflow="fold")
         for arm in page.arms:
             gain = "" if arm.difference is None else points_interval(arm.difference).replace(" points", "")
-            verdict = [arm.verdict] if judged else []
-            table.add_row(arm.name, interval(arm.result), *([gain] if page.baseline else []), *verdict)
+            mean = "" if arm.over_classes is None else percent(arm.over_classes)
+            cells = [(gain, page.baseline), (mean, over_classes), (arm.verdict, judged)]
+            table.add_row(arm.name, interval(arm.result), *(cell for cell, there in cells if there))
         console.print(table)
     for number in page.also:
         console.print(f"{number.title}: {number.value}", soft_wrap=True)
-    sentence = page.verdict.sentence
-    console.print(f"\nVerdict: {page.verdict.word}. {sentence[:1].upper()}{sentence[1:]}")
-    for line in (
-        page.verdict.ledger,
-        page.verdict.exchange,
-        page.missing.get("exchange", ""),
-        page.missing.get("arms", ""),
-    ):
+    own = page.verdict
+    console.print(f"\nVerdict: {own.word}. {own.sentence[:1].upper()}{own.sentence[1:]}")
+    ledger = " | ".join(f"{what} {share}" for what, share in own.ledger)
+    levers = [f"Try next: {lever}" for lever in own.next]
+    missing = [page.missing.get(part, "") for part in ("exchange", "arms")]
+    for line in (ledger, *own.notes, *levers, own.exchange, own.cost, *missing):
         if line:
             console.print(line)
     console.print(

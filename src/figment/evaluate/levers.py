@@ -88,19 +88,16 @@ def _rules(m: Measured) -> Iterator[str]:
     if low <= 0 <= high:
         seen = max(d.smallest_visible(m.n) for d in m.differences.values())
         if seen > abs(m.judgement.worth):
-            yield f"More test images: {m.n:,} show {100 * seen:.1f} points or more. {_more_test_images(m)}"
+            yield f"More test images: {m.n:,} show differences of {100 * seen:.1f} points or more. {_more_test_images(m)}"
     if m.guidance_scale is not None and m.guidance_scale > HIGH_GUIDANCE:
         yield (
             f"A lower generate.guidance_scale: {m.guidance_scale:g} makes images alike, and training gains from variety (2 is the"
             " default)."
         )
     if m.real_images:
-        shots = min(16, m.real_images)
+        there = "a real image" if m.real_images == 1 else f"{m.real_images:,} or more real images"
         yield (
-            f"There are {m.real_images:,} real images of every class in task.real.train: learn from some of them as well"
-            f" (few_shot: {{shots: {shots}}})."
-            if m.real_images > 1
-            else "There is a real image of every class in task.real.train: learn from it as well (few_shot: {shots: 1})."
+            f"task.real.train holds {there} of every class: learn from some as well (few_shot: {{shots: {min(16, m.real_images)}}})."
         )
 
 
@@ -111,7 +108,13 @@ def _more_test_images(m: Measured) -> str:
     wanted = images_for(effect, widest.discordance, widest.set_se)
     if wanted is None:
         return f"No number of them shows {100 * effect:.1f} points: sets of this recipe differ by as much, so make more images of each class."
-    return f"One of {100 * effect:.1f} points takes about {max(wanted, FEWEST):,}."
+    return f"A difference of {100 * effect:.1f} points takes about {roughly(max(wanted, FEWEST)):,}."
+
+
+def roughly(count: int) -> int:
+    """A planned number with two digits that count: 12,433 -> 12,000."""
+    unit: int = 10 ** max(0, len(str(count)) - 2)
+    return round(count / unit) * unit
 
 
 def _short(name: str) -> str:

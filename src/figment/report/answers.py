@@ -14,6 +14,7 @@ from figment import measures
 from figment.files import legible
 from figment.layout import Run, Study
 from figment.recipe.old_names import renewed
+from figment.report.beside import ledger, mean_over_classes, notes
 from figment.report.page import NOT_MEASURED, Arm, Conclusion, Curve, Number
 from figment.report.results import latest_results
 from figment.report.text import measured, percent
@@ -23,11 +24,6 @@ NOT_JUDGED = (
     "The model is right on {share} of the real test images; guessing would be {chance}. Whether that is more than the same images"
     " with shuffled labels would give was not looked at (evaluate.evidence)."
 )
-LEDGER = "Guessing is right on {chance} of the test images, always saying the commonest class on {commonest}. {claim}"
-CLAIMS = {
-    "other sets of this recipe": "Intervals are for other sets of images that this recipe would make.",
-    "this very set of images": "Intervals are about this very set of images: other sets were not drawn (evaluate.resamples).",
-}
 UNTRAINED, OWN, REAL_ONLY, REAL_ALL = "top1/zero_shot", "top1/synthetic", "top1/real_only", "top1/real_all"
 REAL_ALONE = "real images alone"
 
@@ -86,7 +82,7 @@ def arms_of(folder: Path, recipe: dict[str, Any], results: dict[str, Result]) ->
         *_described_arms(results, [UNTRAINED]),
         *_arms_of_study(folder),
         *_described_arms(results, between),
-        Arm(recipe["name"], _what(recipe), results[OWN], _difference(results, OWN), _word(results)),
+        _own_arm(recipe, results),
         *_described_arms(results, [REAL_ALL]),
     ]
 
@@ -95,7 +91,10 @@ def _described_arms(results: dict[str, Result], metrics: list[str]) -> list[Arm]
     """Those of these arms that were measured, as their measures describe them."""
     there = [(results[m], measures.known(m)) for m in metrics if m in results]
     names = {UNTRAINED: "zero-shot", REAL_ONLY: REAL_ALONE}
-    return [Arm(names.get(r.metric, m.title), _filled(m.what, r), r, _difference(results, r.metric)) for r, m in there]
+    return [
+        Arm(names.get(r.metric, m.title), _filled(m.what, r), r, _difference(results, r.metric), mean_over_classes(r))
+        for r, m in there
+    ]
 
 
 def _arms_of_study(folder: Path) -> list[Arm]:
@@ -105,8 +104,14 @@ def _arms_of_study(folder: Path) -> list[Arm]:
         theirs = {k: with_class_intervals(r) for k, r in latest_results(other).items()}
         if OWN in theirs:
             settings = renewed(yaml.safe_load(Run(other).recipe.read_text(encoding="utf-8")))
-            arms.append(Arm(settings["name"], _what(settings), theirs[OWN], _difference(theirs, OWN), _word(theirs)))
+            arms.append(_own_arm(settings, theirs))
     return arms
+
+
+def _own_arm(recipe: dict[str, Any], results: dict[str, Result]) -> Arm:
+    """A recipe's own classifier."""
+    own = results[OWN]
+    return Arm(recipe["name"], _what(recipe), own, _difference(results, OWN), mean_over_classes(own), _word(results))
 
 
 def _word(results: dict[str, Result]) -> str:
@@ -143,19 +148,21 @@ def also_measured(results: dict[str, Result]) -> Iterator[Number]:
             yield Number(shown.title, value, result.n, what, explained.get(metric, ""))
 
 
-def conclusion_of(results: dict[str, Result], n_classes: int) -> Conclusion:
+def conclusion_of(results: dict[str, Result], n_classes: int, cost: str = "") -> Conclusion:
     if OWN not in results:
         return NOT_MEASURED
     rate, worth = results.get("exchange_rate"), results.get("worth")
     exchange = "" if rate is None else _exchange(rate)
+    rows = ledger(results, n_classes)
     if worth is None:
         share, chance = percent(results[OWN].value), percent(1 / n_classes).replace(".0 %", " %")
-        return Conclusion("not judged", NOT_JUDGED.format(share=share, chance=chance), None, exchange)
+        said = NOT_JUDGED.format(share=share, chance=chance)
+        return Conclusion("not judged", said, None, exchange, ledger=rows, cost=cost)
     told = worth.details
-    ledger = LEDGER.format(
-        chance=percent(told["chance"]), commonest=percent(told["commonest_class"]), claim=CLAIMS[told["claim"]]
+    said, beside = told["sentence"], list(notes(told, n_classes))
+    return Conclusion(
+        told["verdict"], said, worth, exchange, "the best rival", rows, beside, told.get("next", ()), cost
     )
-    return Conclusion(told["verdict"], told["sentence"], worth, exchange, "the best rival", ledger)
 
 
 def _exchange(rate: Result) -> str:

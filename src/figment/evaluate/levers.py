@@ -86,7 +86,7 @@ def _rules(m: Measured) -> Iterator[str]:
         )
     low, high = m.judgement.ci
     if low <= 0 <= high:
-        seen = max(d.smallest_visible(m.n) for d in m.differences.values())
+        seen = m.differences[m.judgement.rival].smallest_visible(m.n)
         if seen > abs(m.judgement.worth):
             yield f"More test images: {m.n:,} show differences of {100 * seen:.1f} points or more. {_more_test_images(m)}"
     if m.guidance_scale is not None and m.guidance_scale > HIGH_GUIDANCE:
@@ -104,8 +104,8 @@ def _rules(m: Measured) -> Iterator[str]:
 def _more_test_images(m: Measured) -> str:
     """How many the effect that was measured takes, or an effect of a point where it was smaller."""
     effect = max(A_POINT, abs(m.judgement.worth))
-    widest = max(m.differences.values(), key=lambda d: d.smallest_visible(m.n))
-    wanted = images_for(effect, widest.discordance, widest.set_se)
+    closest = m.differences[m.judgement.rival]
+    wanted = images_for(effect, closest.discordance, closest.set_se)
     if wanted is None:
         return f"No number of them shows {100 * effect:.1f} points: sets of this recipe differ by as much, so make more images of each class."
     return f"A difference of {100 * effect:.1f} points takes about {roughly(max(wanted, FEWEST)):,}."

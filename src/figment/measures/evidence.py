@@ -54,6 +54,12 @@ def names(recipe: Recipe) -> list[str]:
     return [name for name, is_there in there.items() if is_there]
 
 
+def trainings(recipe: Recipe, images: int) -> int:
+    """Placebos, sets drawn again with a placebo of each, and with few_shot the real images again and again."""
+    n_placebos, n_sets = numbers(recipe, images)
+    return n_placebos + 2 * n_sets + (recipe.train.seeds if recipe.few_shot else 0)
+
+
 def settings(metrics: set[str]) -> dict[str, Any]:
     return {"evaluate.evidence": bool(metrics & OWN_METRICS)}
 
@@ -275,6 +281,7 @@ MEASURE = Measure(
     asked=lambda recipe: recipe.evaluate.evidence,
     settings=settings,
     names=names,
+    trainings=trainings,
 )
 
 OWN_METRICS = {metric.name for metric in MEASURE.metrics}

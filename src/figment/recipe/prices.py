@@ -19,14 +19,14 @@ class Prices(Strict):
         """What so many seconds of generation are: ``0.31 GPU-hours, about 0.78 EUR``."""
         hours = seconds / 3600
         told = f"{_number(hours)} GPU-hours"
-        return told if self.gpu_hour is None else f"{told}, about {self.money(hours * self.gpu_hour)}"
+        return told if self.gpu_hour is None else f"{told}, {self.money(hours * self.gpu_hour)}"
 
     def labelling(self, photographs: float) -> str:
         """What so many photographs are: ``510 photographs, about 51 EUR to label``."""
         told = f"{photographs:,.0f} photograph{'s' * (round(photographs) != 1)}"
         if self.labelled_photograph is None:
             return told
-        return f"{told}, about {self.money(photographs * self.labelled_photograph)} to label"
+        return f"{told}, {self.money(photographs * self.labelled_photograph)} to label"
 
     def break_even(self, seconds: float, n_classes: int) -> str:
         """How many photographs could be labelled for what generating costs; nothing where a price is not given."""
@@ -39,11 +39,13 @@ class Prices(Strict):
         )
 
     def money(self, amount: float) -> str:
-        return f"{_number(amount)} {self.currency}"
+        """``about 0.78 EUR``."""
+        number = _number(amount)
+        return f"{'' if number.startswith('less') else 'about '}{number} {self.currency}"
 
 
 def _number(value: float) -> str:
-    """With as many digits as matter: ``0.0042``, ``0.78``, ``7.5``, ``1,234``."""
-    if value >= 10:
-        return f"{value:,.0f}"
-    return f"{value:.2f}" if value >= 0.1 or not value else f"{value:.2g}"
+    """With as many digits as matter: ``0.78``, ``7.50``, ``51``, ``1,234``."""
+    if 0 < value < 0.01:
+        return "less than 0.01"
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2f}"

@@ -103,13 +103,18 @@ def _worse(told: Mapping[str, Any]) -> Iterator[str]:
 
 def cost(results: Mapping[str, Result], prices: Prices, seconds: float, n_classes: int) -> str:
     """What generating took, beside the photographs that would have to be labelled for as much."""
-    took = f"The images took {prices.generating(seconds)}."
+    worth = worth_in_photographs(results, prices, n_classes)
+    return f"{worth}{'; t' if worth else 'T'}he images took {prices.generating(seconds)}."
+
+
+def worth_in_photographs(results: Mapping[str, Result], prices: Prices, n_classes: int) -> str:
+    """What the exchange rate is in photographs and their price; nothing where it was not measured."""
     rate = results.get("exchange_rate")
     if rate is None or rate.details.get("learner") is None:
-        return took
+        return ""
     shots = [point["shots"] for point in rate.details["curve"]]
-    if rate.value == 0:
-        return f"Worth less than {prices.labelling(shots[0] * n_classes)}. {took}"
-    if math.isinf(rate.value):
-        return f"Worth more than {prices.labelling(shots[-1] * n_classes)}. {took}"
-    return f"Worth about {prices.labelling(rate.value * n_classes)}. {took}"
+    about, a_class = ("about ", rate.value)
+    if not 0 < rate.value < math.inf:
+        about, a_class = ("less than ", shots[0]) if rate.value == 0 else ("more than ", shots[-1])
+    photographs = round(a_class) if a_class >= 1 else a_class
+    return f"Worth {about}{photographs:,} photograph{'s' * (photographs != 1)} a class: {prices.labelling(photographs * n_classes)}"

@@ -413,15 +413,16 @@ def _print_forecast(recipe: Recipe, folder: Path, effect: float | None = None) -
     from figment.report.planned import planned
     from figment.studies.arms import forecast_arms
 
-    takes = (
-        None if effect is None else planned(folder).takes(effect / 100)
-    )  # a wrong number is told before the rest is timed
+    plan = planned(folder)
+    takes = [] if effect is None else [plan.takes(effect / 100)]  # a wrong number is told before anything is timed
+    if effect is not None and recipe.prices is not None and (n := plan.images(effect / 100)) is not None:
+        takes.append(f"So many test images: {recipe.prices.labelling(n)}.")
     for name, own in forecast_arms(recipe, folder).items():
         console.print(name, style="bold")
         for line in own.text:
             console.print(f"  {line}", soft_wrap=True)
-    if takes is not None:
-        console.print(takes, soft_wrap=True)
+    for line in takes:
+        console.print(line, soft_wrap=True)
     console.print("Nothing was written.")
 
 

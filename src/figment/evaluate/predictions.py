@@ -109,30 +109,24 @@ def judge(
     every += [p for p in [*by_metric.values(), *again.values()] if p is not None]
     names = _names(every, class_names)
 
-    def right(predicted: np.ndarray | None) -> np.ndarray:
-        """How often each image is right: float (S, n); of guessing, as often as guesses are."""
-        return (
-            np.full((1, len(labels)), 1 / len(names)) if predicted is None else (predicted == labels).astype(np.float64)
-        )
-
-    correct = right(every[1]).mean(0)
-    sets = right(again["own"]) if again else None
-    accuracies, differences, d_sets = {"own": float(correct.mean())}, {}, {}
+    right = _Right(labels, len(names))
+    correct, sets = right(every[1]).mean(0), right(again["own"]) if again else None
+    accuracies, differences = {"own": float(correct.mean())}, {}
+    of_baseline: tuple[np.ndarray, np.ndarray | None] | None = None
     for metric, predicted in by_metric.items():
         of_rival = right(predicted)
-        d_sets[metric] = (
-            None if sets is None else sets - (right(again[metric]) if metric in again else of_rival.mean(0))
-        )
+        d, d_sets = correct - of_rival.mean(0), None
+        if sets is not None:
+            d_sets = sets - (right(again[metric]) if metric in again else of_rival.mean(0))
         shuffles = of_rival if metric == PLACEBO and sets is None else None
-        differences[metric] = difference(
-            correct - of_rival.mean(0), resampled=d_sets[metric], shuffles=shuffles, groups=groups
-        )
+        differences[metric] = difference(d, resampled=d_sets, shuffles=shuffles, groups=groups)
         accuracies[metric] = float(of_rival.mean())
+        of_baseline = of_baseline or (d, d_sets)
+    assert of_baseline is not None
     content = content_gate(every[2][0], labels, len(names), seed)
     judgement = judge_differences(differences, content, len(labels))
-    baseline, predicted = next(iter(by_metric.items()))
-    gain = None if predicted is None else correct - right(predicted).mean(0)
     unbiased = by_metric.get(BIAS_REMOVED)
+    guessing = CHANCE in by_metric  # no two classifiers to compare class by class
     return Judged(
         judgement,
         sentence(judgement, accuracies, differences, content, len(labels)),
@@ -140,10 +134,23 @@ def judge(
         differences,
         content,
         difference(correct - right(every[2])[0], groups=groups),
-        None if gain is None else mean_over_classes(gain, labels, d_sets[baseline]),
-        [] if gain is None else classes_that_got_worse(gain, labels, names, d_sets[baseline]),
+        None if guessing else mean_over_classes(of_baseline[0], labels, of_baseline[1]),
+        [] if guessing else classes_that_got_worse(of_baseline[0], labels, names, of_baseline[1]),
         unbiased is not None and _guesses(right(unbiased).mean(0), labels, len(names)),
     )
+
+
+@dataclass(frozen=True)
+class _Right:
+    """How often each image is right: float (S, n) of predictions int (S, n); of guessing, None, as often as guesses are."""
+
+    labels: np.ndarray
+    n_classes: int
+
+    def __call__(self, predicted: np.ndarray | None) -> np.ndarray:
+        if predicted is None:
+            return np.full((1, len(self.labels)), 1 / self.n_classes)
+        return (predicted == self.labels).astype(np.float64)
 
 
 def _guesses(correct: np.ndarray, labels: np.ndarray, n_classes: int) -> bool:

@@ -27,7 +27,7 @@ RIVALS = {
     REAL_REPEATED: "real images alone in as many steps",
     CHANCE: "guessing",
 }
-FEW_CLASSES = "with so few classes a chance likeness cannot be excluded"
+FEW_CLASSES = "with so few a chance likeness cannot be excluded"
 
 
 def sentence(
@@ -47,8 +47,8 @@ def sentence(
     if judgement.word == "helps":
         held = "The images hold the classes" + ("" if content.by_permutation else f", though {FEW_CLASSES}")
         return (
-            f"With the generated images the classifier is right on {own} of the real test images: better than"
-            f" {_listed(differences)}. {held}."
+            f"The classifier is right on {own} of the real test images: better than {_listed(differences)}."
+            f" {held}."
         )
     if judgement.word == "hurts":
         return (
@@ -84,7 +84,8 @@ def _of_placebo(
             f" {percent(content.accuracy)} of a real class on average, which chance explains"
         )
     if placebo_does_as_well(placebo, content):
-        return f"a placebo does as well: the same images with shuffled labels reach {of_placebo}, against {own}"
+        does = "does better" if placebo.ci[1] < 0 else "does as well"
+        return f"a placebo {does}: the same images with shuffled labels reach {of_placebo}, against {own}"
     return (
         f"not told from a placebo: the same images with shuffled labels reach {of_placebo}, against {own}."
         f" {_smallest(placebo, n)}"
@@ -108,9 +109,17 @@ def signed(difference: float) -> str:
 
 
 def _gain(difference: float) -> str:
-    return f"{signed(difference)} points" if signed(difference) != "0.0" else "by less than 0.1 points"
+    return f"{_short(difference)} points"
+
+
+def _short(difference: float) -> str:
+    return signed(difference) if signed(difference) != "0.0" else "under 0.1"
 
 
 def _listed(differences: Mapping[str, Difference]) -> str:
-    *most, last = [f"{RIVALS[name]} ({_gain(d.value)})" for name, d in differences.items()]
+    names = {**RIVALS, REAL_REPEATED: "the same in as many steps"}
+    if UNTUNED in differences:
+        names[BIAS_REMOVED] = "the same with its bias removed"
+    (first, gain), *others = [(names[name], d.value) for name, d in differences.items()]
+    *most, last = [f"{first} ({_gain(gain)})", *(f"{name} ({_short(value)})" for name, value in others)]
     return ", ".join(most) + (" and " if most else "") + last

@@ -51,7 +51,7 @@ class Planned:
         n, points = self.images(effect), f"{100 * effect:g} point{'s' * (effect != 0.01)}"
         if n is None:
             return f"no number of test images shows a gain of {points}, since sets of one recipe differ by as much"
-        return f"a gain of {points} takes about {roughly(n):,}"
+        return f"a gain of {points} takes about {roughly(n):,} test images"
 
 
 def planned(folder: Path) -> Planned:

@@ -46,10 +46,7 @@ def sentence(
         return f"{there} Give {FEWEST} at the least, and a few hundred if you can."
     if judgement.word == "helps":
         held = "The images hold the classes" + ("" if content.by_permutation else f", though {FEW_CLASSES}")
-        return (
-            f"The classifier is right on {own} of the real test images: better than {_listed(differences)}."
-            f" {held}."
-        )
+        return f"The classifier is right on {own} of the real test images: better than {_listed(differences)}. {held}."
     if judgement.word == "hurts":
         return (
             f"With the generated images the classifier is worse than {RIVALS[baseline]} ({_gain(first.value)}): it is right on"
@@ -117,7 +114,7 @@ def _short(difference: float) -> str:
 
 
 def _listed(differences: Mapping[str, Difference]) -> str:
-    names = {**RIVALS, REAL_REPEATED: "the same in as many steps"}
+    names = {**RIVALS, REAL_REPEATED: "the same in as many steps", PLACEBO: "a placebo"}
     if UNTUNED in differences:
         names[BIAS_REMOVED] = "the same with its bias removed"
     (first, gain), *others = [(names[name], d.value) for name, d in differences.items()]

@@ -382,17 +382,16 @@ def _print_results(folder: Path) -> None:
         if page.baseline:
             table.add_column("gain in points", justify="right", no_wrap=True)
         judged = any(arm.verdict for arm in page.arms)
-        over_classes = any(arm.over_classes is not None for arm in page.arms)
-        if over_classes:
-            table.add_column("mean over classes", justify="right")
         if judged:
             table.add_column("verdict", overflow="fold")
         for arm in page.arms:
             gain = "" if arm.difference is None else points_interval(arm.difference).replace(" points", "")
-            mean = "" if arm.over_classes is None else percent(arm.over_classes)
-            cells = [(gain, page.baseline), (mean, over_classes), (arm.verdict, judged)]
+            cells = [(gain, page.baseline), (arm.verdict, judged)]
             table.add_row(arm.name, interval(arm.result), *(cell for cell, there in cells if there))
         console.print(table)
+        means = [f"{arm.name} {percent(arm.over_classes)}" for arm in page.arms if arm.over_classes is not None]
+        if means:
+            console.print(f"mean over classes: {', '.join(means)}", soft_wrap=True)
     for number in page.also:
         console.print(f"{number.title}: {number.value}", soft_wrap=True)
     own = page.verdict

@@ -11,7 +11,6 @@ import numpy as np
 from figment.evaluate.classes import disagreement
 from figment.evaluate.content import FEW_CLASSES
 from figment.evaluate.kind import Difference
-from figment.evaluate.sentences import FEW_CLASSES as CHANCE_LIKENESS
 from figment.evaluate.sentences import RIVALS
 from figment.recipe.prices import Prices
 from figment.report.text import percent, points, shorten, signed
@@ -63,7 +62,7 @@ def notes(told: Mapping[str, Any], n_classes: int) -> Iterator[str]:
     yield from _disagreement(told)
     yield from _worse(told)
     if n_classes <= FEW_CLASSES:
-        yield f"There are {n_classes} classes: {CHANCE_LIKENESS}."
+        yield f"With {n_classes} classes a chance likeness of generated images and real classes cannot be excluded."
     yield CLAIMS[told["claim"]]
 
 

@@ -16,14 +16,15 @@ from trials import colours, recipe
 
 OF_CLIP = ["top1/zero_shot", "top1/synthetic", "gain/synthetic"]
 OF_EVIDENCE = [
-    *("top1/bias_removed", "top1/placebo", "top1/images_only"),
+    *("top1/bias_removed", "top1/placebo", "top1/images_only", "gain/mean_over_classes"),
     *("gain/over_bias_removed", "gain/over_placebo", "content", "worth"),
 ]
-OF_NETWORK = [name for name in OF_EVIDENCE if "bias_removed" not in name]
+OF_NETWORK = [name for name in OF_EVIDENCE if "bias_removed" not in name and "mean_over" not in name]
 OF_FEW = [
     "top1/placebo",
     "top1/real_repeated",
     "top1/images_only",
+    "gain/mean_over_classes",
     "gain/over_placebo",
     "gain/over_real_repeated",
     "content",
@@ -50,9 +51,9 @@ FIDELITY = {"exchange_rate": False, "real_all": False, "fidelity": True}
                 "top1/coop",
                 "gain/coop",
                 "top1/bias_removed",
-                *OF_FEW[:3],
+                *OF_FEW[:4],
                 "gain/over_bias_removed",
-                *OF_FEW[3:],
+                *OF_FEW[4:],
                 "worth",
             ],
         ),

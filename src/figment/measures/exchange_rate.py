@@ -110,4 +110,5 @@ MEASURE = Measure(
     settings=settings,
     names=names,
     check=check,
+    trainings=lambda recipe, images: recipe.evaluate.draws * len(set(recipe.evaluate.shots)) + SETS,
 )

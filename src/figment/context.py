@@ -15,7 +15,9 @@ from figment.errors import FigmentError
 from figment.filters.selection import Selection, select
 from figment.generate.finetune import Finetuning
 from figment.images_in import ShardImages, open_images
-from figment.images_in.shards import open_run_images
+from figment.images_in.leaks import Leaks, find_leaks
+from figment.images_in.provenance import Stored
+from figment.images_in.shards import made_before, open_run_images
 from figment.images_in.unreadable import check_enough_is_left, named
 from figment.layout import Run
 from figment.learners.clip_head.baselines import baseline
@@ -108,7 +110,7 @@ class Context:
     # ---- real images -------------------------------------------------------------------------------------------------
 
     @cached_property
-    def given(self) -> dict[str, Images]:
+    def given(self) -> dict[str, Stored]:
         """Split -> its real images as they were given, for the splits the task has."""
         places = self.task.real.model_dump()
         return {
@@ -116,6 +118,13 @@ class Context:
             for split, where in places.items()
             if where
         }
+
+    @cached_property
+    def leaks(self) -> Leaks | None:
+        """Of test images into what is learnt from, and of generated images into real ones; None where nobody is to look."""
+        if self.recipe.evaluate.leaks is False:
+            return None
+        return find_leaks(self.given, self.task.class_names, made_before(self.run))
 
     def readable(self, split: str) -> Images | None:
         """All real images of a split that can be read, which are encoded then; None where the task has none."""
@@ -225,6 +234,7 @@ class Context:
     def check(self) -> None:
         """Find out now what would otherwise fail after hours: real folders, models, settings that contradict one another."""
         self._check_splits()
+        self.check_leaks()
         few = self.recipe.few_shot
         if few is not None:
             self.draw(self.given.get("train"))  # as they are: too few, or another split, before all are encoded
@@ -238,6 +248,15 @@ class Context:
         _ = self.shots, self.writer, self.filters, self.untuned
         if self.finetuning is not None and not self.finetuning.is_complete():
             self.finetuning.check()
+
+    def check_leaks(self) -> None:
+        """Raise FigmentError for what would spoil the test, unless the recipe has it reported; warn of the rest."""
+        if self.leaks is None:
+            return
+        if self.recipe.evaluate.leaks == "refuse":
+            self.leaks.refuse()
+        for sentence in (*self.leaks.serious, *self.leaks.others):
+            log.warning(sentence)
 
     def _check_splits(self) -> None:
         select = self.recipe.train.select

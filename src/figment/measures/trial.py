@@ -16,6 +16,7 @@ from figment.types import Images, Learner, Model, Result, Training
 
 if TYPE_CHECKING:
     from figment.encoders import Features
+    from figment.images_in.leaks import Leaks
     from figment.recipe import Recipe
 
 
@@ -41,6 +42,8 @@ class Trial:
         test: real test images; None where the task has none, as the others.
         train: all real training images there are; only there if a measure needs it.
         shots: those of few_shot.
+        val: real validation images.
+        leaks: what was found of the real images before anything was spent; None where nobody looked.
         features: of images, by content; of the encoder of that name, or (None) of the recipe's own.
         remember: gives the array that belongs to a JSON-able key, and makes it where it is not known yet. The key holds
             everything the array depends on, so that runs which differ elsewhere can share it.
@@ -59,6 +62,8 @@ class Trial:
     remember: Callable[[Any, Callable[[], np.ndarray]], np.ndarray] = lambda key, make: make()
     baseline: Callable[[str, Learner], Learner] = clip_head_baseline
     facts: Mapping[str, Any] = field(default_factory=dict)
+    val: Images | None = None
+    leaks: Leaks | None = None
     recorded: dict[str, np.ndarray] = field(default_factory=dict)  # metric -> predictions, int (S, n)
 
     @property

@@ -192,6 +192,11 @@ class Evaluate(Strict):
         description="sets drawn again from the kept images, for intervals that hold for other sets of this recipe; None = 20, or"
         " 0 where a training takes long, and the verdict is then about this very set",
     )
+    leaks: Literal["refuse", "report", False] = Field(
+        "refuse",
+        description="real images of one split that are in another, and generated images among the real ones: refuse to run where"
+        " the test would be spoilt, report them and run all the same, or (false) do not look",
+    )
     exchange_rate: bool = Field(
         True,
         description="also train on 1, 2, 4 ... real images a class: what is the synthetic set worth? Dozens of"

@@ -159,6 +159,8 @@ def trial(ctx: Context) -> Trial:
         shots=ctx.shots,
         features=ctx.features,
         remember=remember_in(ctx.run.trainings),
+        val=ctx.readable("val"),
+        leaks=ctx.leaks,
     )
 
 

@@ -58,7 +58,7 @@ def test_a_clean_run_says_so(recipe, tmp_path):
     )
     page = report_of(tmp_path / "run")
     shown = {number.title: number.what for number in page.also}
-    assert "0 the same" in shown["test images among the real training images"]
+    assert "0 the same" in shown["test images with a near copy among the real training images, some by chance"]
     assert not any("too good" in caveat for caveat in page.caveats)
 
 

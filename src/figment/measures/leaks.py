@@ -61,7 +61,7 @@ def _near(trial: Trial, metric: str, others: Images) -> Result:
 
     features, test = trial.features(None), trial.real_test
     ours, theirs = features(test), features(others)
-    turned = metric == "leaks/generated" or len(theirs) <= len(ours)  # then the others are the queries
+    turned = metric == "leaks/generated" or len(theirs) < len(ours)  # then the others are the queries
     found = near_copies(*((theirs, ours) if turned else (ours, theirs)), seed=trial.recipe.seed)
     pairs = found.pairs[:, ::-1] if turned else found.pairs  # (k, 2): test, other
     same = _same_pixels(test, others, pairs[found.cosine > SAME])
@@ -133,9 +133,9 @@ MEASURE = Measure(
     " encoder. Test images that are there twice. With few_shot, by how much the odds of being generated differ for"
     " the class where they differ most (1: not at all). `evaluate.leaks: false` switches all of it off.",
     metrics=(
-        Metric("leaks/test", "test images that are there already", what="{count:,} of them", lower_is_better=True),
+        Metric("leaks/test", "test images that are there twice", what="{count:,} of them", lower_is_better=True),
         *(
-            Metric(name, f"test images among the {what} images", what=NEARLY, lower_is_better=True)
+            Metric(name, f"test images with a near copy among the {what} images, some by chance", what=NEARLY, lower_is_better=True)
             for name, what in WITH.items()
         ),
         Metric(

@@ -135,7 +135,12 @@ MEASURE = Measure(
     metrics=(
         Metric("leaks/test", "test images that are there twice", what="{count:,} of them", lower_is_better=True),
         *(
-            Metric(name, f"test images with a near copy among the {what} images, some by chance", what=NEARLY, lower_is_better=True)
+            Metric(
+                name,
+                f"test images with a near copy among the {what} images, some by chance",
+                what=NEARLY,
+                lower_is_better=True,
+            )
             for name, what in WITH.items()
         ),
         Metric(

@@ -170,7 +170,10 @@ class Bench:
             for i in range(2 * len(names))
         ]
         recipe = validate({**self.data(**task), **(changes or {})}, "recipe.yaml")
-        self.file("test/train-0.parquet", shards.parquet(shards.sample_table(shards.sample_rows(samples), names)))
+        table = shards.sample_table(shards.sample_rows(samples), names).select(
+            ["image", "label"]
+        )  # as photographs lie there
+        self.file("test/train-0.parquet", shards.parquet(table))
         recipe = recipe.changed({"task.real.test": str(self.inputs / "test")})
         said = io.StringIO()
         with self.untouched(), redirect_stdout(said):
@@ -185,12 +188,12 @@ class Bench:
 
     # ---- runs with a few real images, and tables of runs
 
-    def real(self) -> dict[str, Any]:
-        """``task.real`` with training images, 12 of each class."""
+    def real(self, split: str = "train", blue: int = 40) -> dict[str, Any]:
+        """``task.real`` with training images, 12 of each class; or with those of another split, in another colour."""
         for label, name in enumerate(CLASSES):
             for i in range(GOOD):
-                self.file(f"train/{name}/{i:02d}.png", png(solid(100 * label, 20 * i, 40)))
-        return {"train": str(self.inputs / "train")}
+                self.file(f"{split}/{name}/{i:02d}.png", png(solid(100 * label, 20 * i, blue)))
+        return {split: str(self.inputs / split)}
 
     def early(self, changes: dict[str, Any] | None = None, **task: Any) -> str:
         """A run that must be refused before a prompt or an image is made."""
@@ -219,7 +222,7 @@ class Bench:
         return self.split(json.dumps(change(split)))
 
     def table_recipe(self, changes: dict[str, Any] | None = None, **table: Any) -> Recipe:
-        data = self.data(real={**self.real(), "test": self.real()["train"]})
+        data = self.data(real={**self.real(), **self.real("test", blue=80)})
         own = {"title": "t", "seeds": 1, "rows": {"a": {}}, "columns": {"x": {}}, **table}
         return validate({**data, **(changes or {}), "table": own}, "recipe.yaml")
 

@@ -157,7 +157,7 @@ def _caveats(recipe: dict[str, Any], results: dict[str, Result]) -> list[str]:
         caveats.append(
             "The exchange rate holds for this way of training and photographs like those of the training folder."
         )
-    return caveats
+    return [*caveats, *(said for result in results.values() for said in result.details.get("caveats", ()))]
 
 
 def _left_out(folder: Path) -> list[str]:

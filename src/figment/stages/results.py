@@ -197,6 +197,8 @@ def trial(ctx: Context) -> Trial:
         remember=remember_in(ctx.run.trainings),
         groups=ctx.test_groups,
         looked_at=_looked_at(ctx),
+        val=ctx.readable("val"),
+        leaks=ctx.leaks,
     )
 
 

@@ -187,18 +187,19 @@ def _trainings(trial: Trial, n_placebos: int, n_sets: int) -> list[Training]:
     """The placebos; the set drawn again and again; and a placebo of each of those. Learner, shots and steps are the recipe's."""
     from figment.evaluate.placebo import resample, spread_labels
     from figment.images_in.relabelled import Relabelled
+    from figment.measures.trial import prompts_of
 
     def spread(images: Images, rng: np.random.Generator) -> Images:
         return Relabelled(images, spread_labels(images.labels, rng))
 
-    kept, first = trial.kept, trial.seeds[0]
+    kept, prompts, first = trial.kept, prompts_of(trial.kept), trial.seeds[0]
     placebos, again, placebos_again = [], [], []
     for k in range(n_placebos):
         rng = np.random.default_rng([trial.recipe.seed, 1, k])
         placebos.append(Training(spread(kept, rng), trial.shots, first + k))
     for j in range(n_sets):
         rng = np.random.default_rng([trial.recipe.seed, 2, j])
-        drawn = kept.take(resample(kept.labels, rng))
+        drawn = kept.take(resample(kept.labels, rng, prompts))
         again.append(Training(drawn, trial.shots, first + j))
         placebos_again.append(Training(spread(drawn, rng), trial.shots, first + j))
     return [*placebos, *again, *placebos_again]
@@ -217,6 +218,7 @@ def _unbiased(trial: Trial, n_sets: int) -> np.ndarray:
     one that the shots show."""
     from figment.bias import bias_shown
     from figment.evaluate.placebo import resample
+    from figment.measures.trial import prompts_of
 
     assert trial.untrained is not None and trial.made is not None
     made, rng = trial.made, np.random.default_rng([trial.recipe.seed, 3])
@@ -224,7 +226,7 @@ def _unbiased(trial: Trial, n_sets: int) -> np.ndarray:
         made = made.take(np.sort(rng.choice(len(made), CALIBRATED_ON, replace=False)))
     of_shots = None if trial.shots is None else (trial.untrained.logits(trial.shots), trial.shots.labels)
     seen, asked = trial.untrained.logits(made), trial.untrained.logits(trial.real_test)
-    places = [np.arange(len(made)), *(resample(made.labels, rng) for _ in range(n_sets))]
+    places = [np.arange(len(made)), *(resample(made.labels, rng, prompts_of(made)) for _ in range(n_sets))]
     unlabelled = None if trial.unlabelled is None else trial.untrained.logits(trial.unlabelled)
     biases = [bias_shown((seen[rows], made.labels[rows]), of_shots, unlabelled) for rows in places]
     return np.stack([(asked + bias).argmax(1) for bias in biases]).astype(np.int32)

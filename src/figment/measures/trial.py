@@ -169,5 +169,10 @@ class Trial:
         return np.stack([predicted(model.logits(self.real_test)) for model in models])
 
 
+def prompts_of(images: Images) -> list[str]:
+    """The prompt of each generated image, by its id (`figment.types.Sample`)."""
+    return [name.rpartition("/")[0] for name in images.ids]
+
+
 def _content(images: Images | None) -> str | None:
     return None if images is None else fingerprint([list(images.digests), images.labels.tolist()])

@@ -26,7 +26,7 @@ def answers_of(case: Case, w: World, seed: int, folder: Path) -> Answers:
     """Those of one set, kept in ``folder``: the trainings are nearly all of the time."""
     path = folder / case.name / f"{seed}.npz"
     if not path.is_file():
-        found = _answers(case, w, draw(case, w, seed), seed)
+        found = learnt_from(case, w, draw(case, w, seed), seed)
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial.npz")
         np.savez(partial, **{name: took.astype(np.uint8) for name, took in found.items()})
@@ -35,7 +35,8 @@ def answers_of(case: Case, w: World, seed: int, folder: Path) -> Answers:
         return dict(stored)
 
 
-def _answers(case: Case, w: World, drawn: Drawn, seed: int) -> dict[str, np.ndarray]:
+def learnt_from(case: Case, w: World, drawn: Drawn, seed: int) -> dict[str, np.ndarray]:
+    """int (k, n) each."""
     rng = np.random.default_rng([seed, 7])
     chosen = _trainings(drawn, rng)
     test, words = w.of("test")[0], w.words(case.blur)
@@ -43,7 +44,7 @@ def _answers(case: Case, w: World, drawn: Drawn, seed: int) -> dict[str, np.ndar
     shares = shares_of(drawn.labels, w.n_classes)
     made_again = [np.arange(len(seen)), *(resample(drawn.labels, rng) for _ in range(RESAMPLES))]
     own, placebos, sets, placebos_of_sets = np.split(
-        _learnt(case, w, drawn, chosen, seed), np.cumsum([1, PLACEBOS, RESAMPLES])
+        _taken(case, w, drawn, chosen, seed), np.cumsum([1, PLACEBOS, RESAMPLES])
     )
     return {
         "own": own,
@@ -68,7 +69,7 @@ def _trainings(drawn: Drawn, rng: np.random.Generator) -> list[Chosen]:
     ]
 
 
-def _learnt(case: Case, w: World, drawn: Drawn, chosen: list[Chosen], seed: int) -> np.ndarray:
+def _taken(case: Case, w: World, drawn: Drawn, chosen: list[Chosen], seed: int) -> np.ndarray:
     """int (k, n): the start is that of the set, in its placebos and the sets drawn again as well."""
     words, test, n = w.words(case.blur), w.of("test")[0], w.n_classes
     if case.start == "words and images":

@@ -78,7 +78,7 @@ def draw(case: Case, w: World, seed: int) -> Drawn:
         labels = rng.permutation(w.n_classes)[labels]
     if case.labels == "shuffled before":
         labels = spread_labels(labels, rng)
-    kept = _filtered(case, w, features[rows], labels)
+    kept = filtered(case, w, features[rows], labels)
     named = spread_labels(labels[kept], rng) if case.labels == "shuffled after" else labels[kept]
     return Drawn(features[rows], labels, kept, named)
 
@@ -96,7 +96,7 @@ def _population(kind: str, w: World) -> tuple[np.ndarray, np.ndarray]:
     return w.features(images), images.labels
 
 
-def _filtered(case: Case, w: World, features: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def filtered(case: Case, w: World, features: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """The rows that the CLIP filter keeps: those whose own class is likelier than one in N."""
     if not case.filter:
         return np.arange(len(labels))

@@ -13,7 +13,7 @@ from calibration.answers import Answers, answers_of
 from calibration.cases import Case
 from calibration.rows import Row, rate
 from calibration.world import World
-from figment.evaluate.content import content_gate
+from figment.evaluate.content import Content, content_gate
 from figment.evaluate.kind import Difference, difference
 from figment.evaluate.verdict import BIAS_REMOVED, PLACEBO, UNTUNED, Judgement, judge
 
@@ -24,7 +24,7 @@ RIVALS = (UNTUNED, BIAS_REMOVED, PLACEBO)
 class Study:
     judgement: Judgement
     differences: dict[str, Difference]
-    gate: bool
+    content: Content
 
 
 def study(a: Answers, labels: np.ndarray, n_classes: int, chosen: np.ndarray) -> Study:
@@ -38,7 +38,7 @@ def study(a: Answers, labels: np.ndarray, n_classes: int, chosen: np.ndarray) ->
         PLACEBO: difference(own - right["placebos"].mean(0), resampled=sets - right["placebos of sets"]),
     }
     content = content_gate(a["only"][0, chosen].astype(np.int64), y, n_classes)
-    return Study(judge(differences, content, len(chosen)), differences, content.passed)
+    return Study(judge(differences, content, len(chosen)), differences, content)
 
 
 def truths(a: Answers, labels: np.ndarray) -> list[float]:
@@ -63,7 +63,7 @@ def verdicts(case: Case, w: World, n_sets: int, n_studies: int, sizes: Sequence[
             for _ in range(a_set):
                 found = study(a, labels, w.n_classes, rng.integers(len(labels), size=n))
                 here[found.judgement.word] += 1
-                gates[n] += found.gate
+                gates[n] += found.content.passed
                 low, high = np.array([found.differences[rival].ci for rival in RIVALS]).T
                 held[n] += (low <= truth) & (truth <= high)
                 above[n] += low > truth

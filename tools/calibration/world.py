@@ -24,14 +24,16 @@ BLUR_SEED = 5
 MEMORY = 2**31  # bytes of decoded images
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class World:
-    """``prototypes`` float32 (N, D) are the unit text features of the classes. Images come with their labels, int (n,)."""
+    """``prototypes`` float32 (N, D) are the unit text features of the classes. Images come with their labels, int (n,).
+    The first ``n_first`` generated images are those of the first run."""
 
     class_names: list[str]
     prototypes: np.ndarray
     logit_scale: float
     generated: Images
+    n_first: int
     pool: Images
     test: Images
     features: Features
@@ -51,9 +53,6 @@ class World:
         noise = np.random.default_rng(BLUR_SEED).normal(0, blur, self.prototypes.shape) if blur else 0.0
         return Head.from_texts(self.prototypes + noise, self.logit_scale)
 
-    def __hash__(self) -> int:
-        return id(self)
-
 
 def with_bias(head: Head, bias: np.ndarray) -> Head:
     """A copy of ``head`` with ``bias`` float (N,) added to its logits."""
@@ -67,12 +66,15 @@ def with_bias(head: Head, bias: np.ndarray) -> Head:
 def open_world(runs: Sequence[Path], cache_folder: Path) -> World:
     """The generated images of all ``runs`` together. Nothing is written to them: features are kept in ``cache_folder``."""
     task, encoder = load_task("fashion"), open_encoder("starter/clip")
-    generated = concatenate(*(open_run_images(Run(run)) for run in runs))
+    generated = [open_run_images(Run(run)) for run in runs]
     pool, test = (open_images(real_folder(f"starter/{split}"), task.class_names) for split in ("pool", "test"))
     return World(
         task.class_names,
         class_prototypes(encoder, task.class_names, task.templates),
         encoder.logit_scale,
-        *(in_memory(images, MEMORY) for images in (generated, pool, test)),
+        in_memory(concatenate(*generated), MEMORY),
+        len(generated[0]),
+        in_memory(pool, MEMORY),
+        in_memory(test, MEMORY),
         Features(encoder, cache_folder),
     )

@@ -126,11 +126,11 @@ def _sides(found: Sequence[Row]) -> str:
 
 
 def _truth(row: Row) -> str:
-    return ", ".join(f"{t:+.2f}" for t in row["truth in points"])
+    return ", ".join(f"{t:+.2f}" for t in row["truth in points"]) + f" ({row['sets']} sets)"
 
 
 def _of_network(row: Row) -> str:
-    return f"{row['accuracy %']:g} %, {row['over the placebos, in points']:+g}"
+    return f"{row['accuracy %']:g} %, {row['over the placebos, in points']:+g} ({row['sets']} sets)"
 
 
 def _wide(share: float) -> str:

@@ -21,7 +21,7 @@ from calibration.cases import CASES, NULLS, RIGHT, SHUFFLED, WORDS_AND_IMAGES
 from calibration.demo import demo
 from calibration.networks import KINDS, network_verdicts
 from calibration.page import page
-from calibration.pairs import ten_arms, ten_verdicts, two_sets
+from calibration.pairs import spread, ten_arms, ten_verdicts, two_sets
 from calibration.photographs import photographs
 from calibration.rows import Rows
 from calibration.two_classes import STEPS, two_classes
@@ -62,6 +62,8 @@ def measure(part: str, w: World, rows: Rows, args: argparse.Namespace) -> None:
         for name in args.cases:
             rows.measure("verdict", name, verdicts(CASES[name], w, args.sets, args.studies, SIZES, answers))
     elif part == "pairs":
+        for case in (*STARTS, WORDS_AND_IMAGES):
+            rows.measure("spread", case.start, spread(case, w, args.sets, answers))
         for case in STARTS:
             found = two_sets(case, w, args.sets, 2 * args.studies, SIZES, answers)
             rows.measure("two sets", case.start, found)

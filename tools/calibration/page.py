@@ -34,6 +34,7 @@ def page(rows: Sequence[Row]) -> str:
         ),
         _heading("pairs"),
         _by_n(of("two sets", []), lambda row: _sides(row["with both sets"]) + "; " + _sides(row["images alone"])),
+        _spread(of("spread", [])),
         _heading("arms"),
         _by_n(
             of("ten arms", []), lambda row: "; ".join(_rate(row[k]) for k in ("Holm", "with both sets", "images alone"))
@@ -56,7 +57,7 @@ def page(rows: Sequence[Row]) -> str:
 
 def _heading(name: str) -> str:
     title, text = NOTES[name]
-    return f"## {title}\n\n{text}"
+    return f"## {title}\n\n{text}".rstrip()
 
 
 def _by_n(rows: Sequence[Row], cell: Callable[[Row], str], about: Callable[[Row], str] | None = None) -> str:
@@ -84,22 +85,29 @@ def _two_classes(rows: Sequence[Row]) -> str:
 
 
 def _photographs(rows: Sequence[Row]) -> str:
+    """Of right labels the answers; of the others how often they are less than one."""
+    right = [row for row in rows if row["case"] == RIGHT_LABELS[0].what]
     body = [
-        [row["case"], f"{row['n']:,}", row["studies"], row["truth"], " / ".join(str(q) for q in row["quartiles"]),
-         _rate(row["holds the kind"]), _rate(row["less than 1"]), _rate(row["surely less than 1"])]
-        for row in rows
-    ]  # fmt: skip
-    titles = [
-        "case",
-        "n",
-        "studies",
-        "truth",
-        "quartiles of the answer",
-        "interval holds the truth, %",
-        "less than 1, %",
-        "also at its upper end, %",
+        [
+            f"{row['n']:,}",
+            row["studies"],
+            row["truth"],
+            " / ".join(map(str, row["quartiles"])),
+            _rate(row["holds the kind"]),
+        ]
+        for row in right
     ]
-    return _table(titles, body) if body else ""
+    titles = ["n, right labels", "studies", "truth", "quartiles of the answer", "interval holds the truth, %"]
+    others = _by_n(
+        [row for row in rows if row not in right],
+        lambda row: f"{_rate(row['less than 1'])}; {row['surely less than 1']['%']:g}",
+    )
+    return "\n\n".join(part for part in (_table(titles, body) if body else "", others) if part)
+
+
+def _spread(rows: Sequence[Row]) -> str:
+    keys = ["standard deviation in points", "said to be", "accuracy %", "of sets drawn again %"]
+    return _table(["start", *keys], [[row["case"], *(row[key] for key in keys)] for row in rows]) if rows else ""
 
 
 def _demo(rows: Sequence[Row]) -> str:

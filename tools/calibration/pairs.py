@@ -12,9 +12,25 @@ from calibration.cases import Case
 from calibration.rows import Row, rate
 from calibration.verdicts import study
 from calibration.world import World
-from figment.evaluate.kind import Difference, difference
+from figment.evaluate.kind import Difference, difference, variance_between
 
 ARMS, LEVEL = 10, 0.025
+
+
+def spread(case: Case, w: World, n_sets: int, folder: Path) -> Iterator[Row]:
+    """The standard deviation of accuracy between sets, and what drawing each of them again says it is: of all test images, and
+    without the noise of these."""
+    right = _right(case, w, n_sets, folder)
+    told = np.sqrt(np.mean([variance_between(again[1:].astype(np.float64)) for again in right]))
+    yield {
+        "sets": n_sets,
+        "standard deviation in points": round(
+            100 * float(np.sqrt(variance_between(right[:, 0].astype(np.float64)))), 3
+        ),
+        "said to be": round(100 * float(told), 3),
+        "accuracy %": round(100 * float(right[:, 0].mean()), 2),
+        "of sets drawn again %": round(100 * float(right[:, 1:].mean()), 2),
+    }
 
 
 def two_sets(case: Case, w: World, n_sets: int, n_studies: int, sizes: Sequence[int], folder: Path) -> Iterator[Row]:

@@ -5,7 +5,7 @@
 Takes the generated images of finished demos (`figment demo`; the second one its recipe with seed 1), to which nothing is written. Sets are
 drawn from them, within each class and with replacement, and test images from the 10,000 real ones, so every truth is known. Then everything
 is done as `figment run` does it. Sets are few and studies many: the rates of a case share its sets. The same command again goes on where it
-stopped. All of it is two hours of one core; ``--sets 4 --studies 40 --networks 1`` looks whether it runs.
+stopped. All of it is two hours of one core; ``--sets 12 --studies 24 --networks 1`` looks whether it runs.
 """
 
 from __future__ import annotations

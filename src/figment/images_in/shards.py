@@ -10,6 +10,7 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cached_property, partial
 from itertools import accumulate
 from pathlib import Path
@@ -281,7 +282,10 @@ def open_run_images(run: Run) -> ShardImages:
 
 def made_before(run: Run) -> frozenset[str]:
     """The content hashes of all images that lie in the folder of a run or of its study."""
-    folders = dict.fromkeys(own.images for own in (run, *Study(run.root).runs()))
+    folders: dict[Path, None] = {}
+    for own in (run, *Study(run.root).runs()):
+        with suppress(FigmentError):  # a damaged run of the study is not this one's business; verify finds it
+            folders[own.images] = None
     files = [path for folder in folders for path in shard_files(folder)]
     columns = [column for path in files if (column := _read_column(path, "digest")) is not None]
     return frozenset(digest for column in columns for digest in column.to_pylist() if digest)

@@ -75,7 +75,7 @@ def this_build(features: Any, images: dict[str, Any]) -> tuple[list[float], Any]
 
     real, test, synthetic = images["real"], images["test"], images["synthetic"]
     names = [str(c) for c in range(len(np.unique(test.labels)))]
-    learner = ClipHeadLearner(features, names, ["{}"], ClipHeadSettings())
+    learner = ClipHeadLearner(features, names, ["{}"], ClipHeadSettings(start="zero_shot"))
     answers = lambda trainings: [m.logits(test).argmax(1) for m in learner.learn_many(trainings)]
     made = answers([Training(synthetic, None, seed) for seed in SEEDS])
     ceiling = answers([Training(None, real, seed) for seed in SEEDS])

@@ -14,6 +14,7 @@ import argparse
 import json
 import re
 import subprocess
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,11 @@ LETTERS = [f"letter {c}" for c in "ABCDEFGHIJ"]
 ANGLES = [f"{round(a, 1):g} degrees" for a in np.arange(0, 180, 22.5)]
 
 
+digits_of = cache(load_digits)
+
+
 def digits(label: int, rng: np.random.Generator) -> np.ndarray:
-    data = load_digits()
+    data = digits_of()
     image = data.images[rng.choice(np.flatnonzero(data.target == label))]
     return np.kron(image * 15, np.ones((4, 4))) + rng.normal(0, 12, (32, 32))
 

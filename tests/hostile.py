@@ -157,7 +157,7 @@ class Bench:
             "prompts": {"kind": "templates"},
             "generate": {"kind": "procedural", "images_per_class": 3, "height": 8, "width": 8},
             "filters": [{"kind": "blank"}, {"kind": "clip", "rule": "top_k", "k": 2}],
-            "train": {"encoder": str(self.clip), "epochs": 1, "seeds": 1},
+            "train": {"kind": "clip_head", "encoder": str(self.clip), "epochs": 1, "seeds": 1},
             "evaluate": {"exchange_rate": False, "real_all": False},
         }
 
@@ -170,7 +170,10 @@ class Bench:
             for i in range(2 * len(names))
         ]
         recipe = validate({**self.data(**task), **(changes or {})}, "recipe.yaml")
-        self.file("test/train-0.parquet", shards.parquet(shards.sample_table(shards.sample_rows(samples), names)))
+        table = shards.sample_table(shards.sample_rows(samples), names).select(
+            ["image", "label"]
+        )  # as photographs lie there
+        self.file("test/train-0.parquet", shards.parquet(table))
         recipe = recipe.changed({"task.real.test": str(self.inputs / "test")})
         said = io.StringIO()
         with self.untouched(), redirect_stdout(said):
@@ -185,12 +188,12 @@ class Bench:
 
     # ---- runs with a few real images, and tables of runs
 
-    def real(self) -> dict[str, Any]:
-        """``task.real`` with training images, 12 of each class."""
+    def real(self, split: str = "train", blue: int = 40) -> dict[str, Any]:
+        """``task.real`` with training images, 12 of each class; or with those of another split, in another colour."""
         for label, name in enumerate(CLASSES):
             for i in range(GOOD):
-                self.file(f"train/{name}/{i:02d}.png", png(solid(100 * label, 20 * i, 40)))
-        return {"train": str(self.inputs / "train")}
+                self.file(f"{split}/{name}/{i:02d}.png", png(solid(100 * label, 20 * i, blue)))
+        return {split: str(self.inputs / split)}
 
     def early(self, changes: dict[str, Any] | None = None, **task: Any) -> str:
         """A run that must be refused before a prompt or an image is made."""
@@ -219,7 +222,7 @@ class Bench:
         return self.split(json.dumps(change(split)))
 
     def table_recipe(self, changes: dict[str, Any] | None = None, **table: Any) -> Recipe:
-        data = self.data(real={**self.real(), "test": self.real()["train"]})
+        data = self.data(real={**self.real(), **self.real("test", blue=80)})
         own = {"title": "t", "seeds": 1, "rows": {"a": {}}, "columns": {"x": {}}, **table}
         return validate({**data, **(changes or {}), "table": own}, "recipe.yaml")
 
@@ -907,7 +910,7 @@ def guided(**generate: Any) -> Callable[[Bench], str]:
 
 
 def trained(**train: Any) -> Callable[[Bench], str]:
-    return lambda b: b.few({"train": {"encoder": str(b.clip), "epochs": 1, "seeds": 1, **train}})
+    return lambda b: b.few({"train": {"kind": "clip_head", "encoder": str(b.clip), "epochs": 1, "seeds": 1, **train}})
 
 
 def evaluated(**evaluate: Any) -> Callable[[Bench], str]:
@@ -956,7 +959,7 @@ FEW = [
     Case("few real images", "a weight below 0", trained(real_weight=-1), "error.*train.real_weight"),
     Case("few real images", "0 images a class", trained(images_per_class=0), "error.*train.images_per_class"),
     Case("few real images", "wise_ft of 1.5", trained(wise_ft=1.5), "error.*train.wise_ft"),
-    Case("few real images", "a warm-up longer than the training", lambda b: b.early({"train": {"encoder": str(b.clip), "epochs": 1, "warmup_steps": 1}}), "error.*never come down"),
+    Case("few real images", "a warm-up longer than the training", lambda b: b.early({"train": {"kind": "clip_head", "encoder": str(b.clip), "epochs": 1, "warmup_steps": 1}}), "error.*never come down"),
     Case("few real images", "a warm-up longer than the training on the shots", trained(warmup_steps=3, epochs=5, batch_size=2, order="synthetic_then_real", real_batch_size=4), "works"),
     Case("few real images", "the same, with less of them a step", trained(warmup_steps=5, epochs=5, batch_size=1, order="synthetic_then_real"), "error.*there are 5 training steps"),
     Case("few real images", "the best epoch on test images that there are not", lambda b: b.figment("run", b.file("r.yaml", yaml.safe_dump({**b.data(), "train": {"encoder": str(b.clip), "select": "test_best"}})), "--out", b.folder / "out"), "error.*'test_best', and there are no test images"),

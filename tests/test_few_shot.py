@@ -138,7 +138,7 @@ def test_a_test_image_of_another_class_is_another_run(recipe, photos, tmp_path):
 
 
 def test_wise_ft_of_nothing_is_the_untuned_classifier(recipe, tmp_path):
-    outcome = run_recipe(recipe(**{"train.wise_ft": 0.0}), tmp_path / "run")
+    outcome = run_recipe(recipe(**{"train.wise_ft": 0.0, "train.start": "zero_shot"}), tmp_path / "run")
     untuned = outcome.results["top1/zero_shot"].value
     assert outcome.results["top1/synthetic"].value == outcome.results["top1/real_only"].value == untuned
 

@@ -76,7 +76,8 @@ def test_groups_are_in_every_interval_and_said_once(recipe, tmp_path):
         assert result.value == plain[metric].value, metric
         ours, alone = (np.subtract(r.ci[1], r.ci[0]) for r in (result, plain[metric]))
         if np.isfinite(ours) and np.isfinite(alone) and metric != "exchange_rate":
-            assert ours >= alone - 1e-12, metric
+            # Where trainings differ more than test images do, groups make Student's degrees of freedom more, and hardly anything else.
+            assert ours >= 0.98 * alone, metric
             wider += ours > alone
     assert wider >= 12  # of fifteen: all but where a bound of the scale stops both
     assert grouped["top1/synthetic"].details["groups"] == 12
@@ -130,9 +131,9 @@ def test_looks_at_a_growing_test_set_are_counted(recipe, tmp_path):
     assert grown.details["look"] == {"number": 2, "before": [18], "planned": None, "level": pytest.approx(0.025 / 6)}
     once = run_recipe(recipe(groups=False), tmp_path / "once").results["worth"]
     assert once.value == grown.value and np.subtract(*grown.ci) < np.subtract(*once.ci)  # a wider one
-    said = report_of(tmp_path / "run").verdict.ledger
+    said = " ".join(report_of(tmp_path / "run").verdict.notes)
     assert "Look 2 at a growing test set, 18 and then 36 images" in said and "0.0042" in said
-    assert "Look" not in report_of(tmp_path / "once").verdict.ledger
+    assert "Look" not in " ".join(report_of(tmp_path / "once").verdict.notes)
     assert verify(tmp_path / "run").ok
 
 
@@ -140,10 +141,10 @@ def test_a_planned_test_set_spends_its_error_over_the_looks(recipe, tmp_path):
     plan = {"evaluate.planned_test": 36}
     first = run_recipe(recipe(groups=False, test="half", **plan), tmp_path / "run").results["worth"]
     assert first.details["look"]["level"] == pytest.approx(0.00153, abs=1e-5)  # z = 2.963
-    assert "Look 1 at 18 of 36 planned test images" in report_of(tmp_path / "run").verdict.ledger
+    assert "Look 1 at 18 of 36 planned test images" in " ".join(report_of(tmp_path / "run").verdict.notes)
     last = run_recipe(recipe(groups=False, **plan), tmp_path / "run").results["worth"]
     assert last.details["look"]["level"] == pytest.approx(0.0245, abs=1e-4)  # z = 1.969
-    assert "Look 2 at 18 and then 36 of 36 planned" in report_of(tmp_path / "run").verdict.ledger
+    assert "Look 2 at 18 and then 36 of 36 planned" in " ".join(report_of(tmp_path / "run").verdict.notes)
 
 
 def luck(folder: Path, p: float) -> None:
@@ -169,7 +170,7 @@ def test_the_verdicts_of_arms_hold_for_all_of_them_at_once(recipe, tmp_path):
     alone = "helps alone, not among the arms"
     assert words["soft"] == words["main"] == page.verdict.word == alone and words["hard"] != alone
     assert "one of 3 arms" in page.verdict.sentence and "p of 0.02 " in page.verdict.sentence
-    assert "Best of 3 arms: soft, +" in page.verdict.ledger
+    assert "Best of 3 arms: soft, +" in " ".join(page.verdict.notes)
     assert report_of(tmp_path / "run/arms/00-soft").verdict.word == "helps"  # what the arm has alone
     luck(tmp_path / "run/arms/00-soft", 0.008)
     luck(tmp_path / "run", 0.012)

@@ -52,3 +52,11 @@ def test_the_recipe_of_the_readme_is_valid():
 def test_every_public_name_can_be_had():
     for name in figment.__all__:
         assert getattr(figment, name) is not None
+
+
+def test_the_python_of_the_verdict_runs(capsys):
+    text = (Path(__file__).parents[1] / "docs" / "evidence.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec(compile(program, "evidence.md", "exec"), {})
+    word, sentence = capsys.readouterr().out.splitlines()
+    assert word.startswith("helps 0.") and sentence.startswith("The classifier is right on ")

@@ -18,7 +18,6 @@ SMALL = {
     "prompts.per_class": 2,
     "generate.images_per_class": 2,
     "generate.num_inference_steps": 2,
-    "train.epochs": 1,
     "train.seeds": 1,
     "evaluate.exchange_rate": "false",
     "evaluate.real_all": "false",

@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from figment.measures.evidence import MEASURE
+from figment.measures import evidence, leaks
 from figment.recipe import Recipe, validate
 from figment.types import Images, Learner, Model
 
-#: What the verdict rests on: measured by every run that has test images.
-OF_EVIDENCE = {metric.name for metric in MEASURE.metrics}
+#: What the verdict rests on, and what might spoil it: measured by every run that has test images.
+OF_EVIDENCE = {metric.name for own in (evidence, leaks) for metric in own.MEASURE.metrics}
 REAL = {"train": "somewhere", "test": "elsewhere"}
 
 

@@ -6,6 +6,7 @@ from figment.encoders import open_encoder as open_encoder
 from figment.errors import FigmentError as FigmentError
 from figment.evaluate.accuracy import paired_difference as paired_difference
 from figment.evaluate.accuracy import verdict as verdict
+from figment.evaluate.predictions import judge as judge
 from figment.exports.export import export as export
 from figment.filters.blank import BlankFilter as BlankFilter
 from figment.filters.clip import ClipFilter as ClipFilter

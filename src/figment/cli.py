@@ -100,6 +100,7 @@ def demo(
 def init(path: Annotated[Path, typer.Argument(help="the recipe to write")] = Path("recipe.yaml")) -> None:
     """Write a commented recipe to start from."""
     from figment import files
+    from figment.evaluate.kind import smallest_visible
 
     with files.explained(path):
         if os.path.lexists(path):
@@ -111,6 +112,12 @@ def init(path: Annotated[Path, typer.Argument(help="the recipe to write")] = Pat
     shown = shlex.quote(" ".join(printable(str(path)).split()))
     files.write_atomic(path, template.replace("{file}", shown).replace("{name}", name).encode())
     console.print(f"Wrote {path}. Put in your class names, then: figment run {shlex.quote(str(path))}")
+    seen = ", ".join(f"{100 * smallest_visible(n):.1f} with {n:,}" for n in (50, 200, 1_000, 5_000))
+    console.print(
+        f"Real test images decide what can be shown. The smallest gain that shows in four of five studies, in points: {seen}."
+        f" For another one: figment run {shlex.quote(str(path))} --dry-run --effect 2",
+        soft_wrap=True,
+    )
 
 
 @app.command()
@@ -120,6 +127,10 @@ def run(
     set: Set = None,
     variant: Variant = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what it would make and cost, and stop")] = False,
+    effect: Annotated[
+        float | None,
+        typer.Option(metavar="POINTS", help="with --dry-run: how many test images a gain of so many points takes"),
+    ] = None,
     engine: EngineName = "local",
     workers: Workers = None,
     address: Address = None,
@@ -127,12 +138,14 @@ def run(
     """Run a recipe. The same command again finishes what was interrupted."""
     from figment.recipe import load_recipe
 
+    if effect is not None and not dry_run:
+        raise FigmentError("--effect plans, and so goes with --dry-run.")
     loaded = load_recipe(recipe, set or [], variant)
     folder = out or _default_out(recipe, variant)
     if loaded.table is not None:
         _run_table(loaded, folder, make_engine(engine, workers, address), dry_run)
     elif dry_run:
-        _print_forecast(loaded, folder)
+        _print_forecast(loaded, folder, effect)
     else:
         _run(loaded, folder, make_engine(engine, workers, address))
 
@@ -340,13 +353,17 @@ def _run_table(recipe: Recipe, folder: Path, engine: Engine, dry_run: bool) -> N
 def _print_table(page: TablePage, folder: Path) -> None:
     """The rows and columns, the printed ones below, and what became of the orderings."""
     from figment.report.table import conclusion
+    from figment.report.text import NOTHING
 
     table = Table(title=Text(f"\n{page.title}"), title_justify="left")
     for name in ("", *page.columns):
         table.add_column(Text(printable(name)), justify="right" if name else "left", overflow="fold")
     for row in page.rows:
-        cells = [(column, page.cells[row, column]) for column in page.columns]
-        shown = [f"{page.value(c, cell.value)} ({page.interval(c, cell.ci)})" for c, cell in cells]
+        cells = [(column, page.cells.get((row, column))) for column in page.columns]
+        shown = [
+            NOTHING if cell is None else f"{page.value(c, cell.value)} ({page.interval(c, cell.ci)})"
+            for c, cell in cells
+        ]
         table.add_row(Text(printable(row)), *shown)
     for printed in page.printed:
         shown = [f"{printed.values[c]:g}" if c in printed.values else "–" for c in page.columns]
@@ -359,7 +376,7 @@ def _print_table(page: TablePage, folder: Path) -> None:
 def _print_results(folder: Path) -> None:
     """The table of arms, the verdict, and where the rest is."""
     from figment.report.folder import report_of
-    from figment.report.text import interval, points_interval, test_images
+    from figment.report.text import interval, percent, points_interval, test_images
 
     page = report_of(folder)
     if page.arms:
@@ -373,19 +390,20 @@ def _print_results(folder: Path) -> None:
             table.add_column("verdict", overflow="fold")
         for arm in page.arms:
             gain = "" if arm.difference is None else points_interval(arm.difference).replace(" points", "")
-            verdict = [arm.verdict] if judged else []
-            table.add_row(arm.name, interval(arm.result), *([gain] if page.baseline else []), *verdict)
+            cells = [(gain, page.baseline), (arm.verdict, judged)]
+            table.add_row(arm.name, interval(arm.result), *(cell for cell, there in cells if there))
         console.print(table)
+        means = [f"{arm.name} {percent(arm.over_classes)}" for arm in page.arms if arm.over_classes is not None]
+        if means:
+            console.print(f"mean over classes: {', '.join(means)}", soft_wrap=True)
     for number in page.also:
         console.print(f"{number.title}: {number.value}", soft_wrap=True)
-    sentence = page.verdict.sentence
-    console.print(f"\nVerdict: {page.verdict.word}. {sentence[:1].upper()}{sentence[1:]}")
-    for line in (
-        page.verdict.ledger,
-        page.verdict.exchange,
-        page.missing.get("exchange", ""),
-        page.missing.get("arms", ""),
-    ):
+    own = page.verdict
+    console.print(f"\nVerdict: {own.word}. {own.sentence[:1].upper()}{own.sentence[1:]}")
+    ledger = " | ".join(f"{what} {share}" for what, share in own.ledger)
+    levers = [f"Try next: {lever}" for lever in own.next]
+    missing = [page.missing.get(part, "") for part in ("exchange", "arms")]
+    for line in (ledger, *own.notes, *levers, own.exchange, own.cost, *missing):
         if line:
             console.print(line)
     console.print(
@@ -394,13 +412,20 @@ def _print_results(folder: Path) -> None:
     )
 
 
-def _print_forecast(recipe: Recipe, folder: Path) -> None:
+def _print_forecast(recipe: Recipe, folder: Path, effect: float | None = None) -> None:
+    from figment.report.planned import planned
     from figment.studies.arms import forecast_arms
 
+    plan = planned(folder)
+    takes = [] if effect is None else [plan.takes(effect / 100)]  # a wrong number is told before anything is timed
+    if effect is not None and recipe.prices is not None and (n := plan.images(effect / 100)) is not None:
+        takes.append(f"So many test images: {recipe.prices.labelling(n)}.")
     for name, own in forecast_arms(recipe, folder).items():
         console.print(name, style="bold")
         for line in own.text:
             console.print(f"  {line}", soft_wrap=True)
+    for line in takes:
+        console.print(line, soft_wrap=True)
     console.print("Nothing was written.")
 
 

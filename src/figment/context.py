@@ -16,7 +16,9 @@ from figment.filters.selection import Selection, select
 from figment.generate.finetune import Finetuning
 from figment.images_in import ShardImages, open_images
 from figment.images_in.groups import check_groups, groups_of
-from figment.images_in.shards import open_run_images
+from figment.images_in.leaks import Leaks, find_leaks
+from figment.images_in.provenance import Stored
+from figment.images_in.shards import made_before, open_run_images
 from figment.images_in.unlabelled import open_unlabelled
 from figment.images_in.unreadable import check_enough_is_left, named
 from figment.layout import Run
@@ -110,7 +112,7 @@ class Context:
     # ---- real images -------------------------------------------------------------------------------------------------
 
     @cached_property
-    def given(self) -> dict[str, Images]:
+    def given(self) -> dict[str, Stored]:
         """Split -> its real images as they were given, for the splits the task has."""
         return {
             split: open_unlabelled(where)
@@ -118,6 +120,14 @@ class Context:
             else open_images(real_folder(where), self.task.class_names, self.task.own_names)
             for split, where in self.task.real.places.items()
         }
+
+    @cached_property
+    def leaks(self) -> Leaks | None:
+        """Of test images into what is learnt from, and of generated images into real ones; None where nobody is to look."""
+        if self.recipe.evaluate.leaks is False:
+            return None
+        labelled = {split: images for split, images in self.given.items() if split != "unlabelled"}
+        return find_leaks(labelled, self.task.class_names, made_before(self.run))
 
     def readable(self, split: str) -> Images | None:
         """All real images of a split that can be read, which are encoded then; None where the task has none."""
@@ -235,6 +245,7 @@ class Context:
         self._check_splits()
         if self.task.real.groups is not None:
             check_groups(self.given, self.task.real.groups)
+        self.check_leaks()
         few = self.recipe.few_shot
         if few is not None:
             self.draw(self.given.get("train"))  # as they are: too few, or another split, before all are encoded
@@ -248,6 +259,15 @@ class Context:
         _ = self.shots, self.writer, self.filters, self.untuned
         if self.finetuning is not None and not self.finetuning.is_complete():
             self.finetuning.check()
+
+    def check_leaks(self) -> None:
+        """Raise FigmentError for what would spoil the test, unless the recipe has it reported; warn of the rest."""
+        if self.leaks is None:
+            return
+        if self.recipe.evaluate.leaks == "refuse":
+            self.leaks.refuse()
+        for sentence in (*self.leaks.serious, *self.leaks.others):
+            log.warning(sentence)
 
     def _check_splits(self) -> None:
         select = self.recipe.train.select

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-from figment import files
+from figment import files, records
 from figment.context import Context
 from figment.layout import Run
 from figment.recipe import Recipe
+from figment.report.beside import worth_in_photographs
+from figment.report.results import latest_results
 from figment.stages import STAGES
 from figment.stages.stage import Cost
 from figment.types import Images
@@ -21,6 +25,15 @@ class _Unread(Context):
     def readable(self, split: str) -> Images | None:
         return self.given.get(split)
 
+    @cached_property
+    def _temporary(self) -> tempfile.TemporaryDirectory[str]:
+        return tempfile.TemporaryDirectory()
+
+    @property
+    def caches(self) -> Path:
+        """Gone with this object: of random images nobody wants the features."""
+        return Path(self._temporary.name)
+
 
 @dataclass(frozen=True)
 class Forecast:
@@ -28,6 +41,7 @@ class Forecast:
 
     costs: dict[str, Cost]  # by stage
     free_bytes: int | None  # None: remote
+    money: str = ""  # what generating costs, and labelling would
 
     @property
     def text(self) -> list[str]:
@@ -36,6 +50,7 @@ class Forecast:
         if self.bytes is not None:
             free = "" if self.free_bytes is None else f"; {self.free_bytes / 2**30:,.0f} GiB are free"
             lines.append(f"{self.bytes / 2**20:,.0f} MiB of disk{free}")
+        lines += self.money.splitlines()
         return lines
 
     def without_images(self) -> Forecast:
@@ -59,9 +74,24 @@ class Forecast:
 def forecast(recipe: Recipe, out: Path, made: Path | None = None, root: Path | None = None) -> Forecast:
     """Ask every stage. Prompts of a model are only counted, two trial batches are timed with few steps; nothing is written to disk."""
     ctx = _Unread(recipe, Run(out, made, root))
+    ctx.check_leaks()
     costs = {stage.name: stage.cost(ctx) for stage in STAGES}
     free = None if files.is_remote(out) else _free_bytes(out)
-    return Forecast({name: cost for name, cost in costs.items() if cost is not None}, free)
+    told = {name: cost for name, cost in costs.items() if cost is not None}
+    return Forecast(told, free, _money(recipe, told["images"].seconds, out))
+
+
+def _money(recipe: Recipe, seconds: float | None, out: Path) -> str:
+    """In lines: generating, the photographs for as much, and what a finished run says its images are worth."""
+    prices, n_classes = recipe.prices, len(recipe.task.class_names)
+    if prices is None:
+        return ""
+    lines = []
+    if seconds:  # none where all images are there already
+        lines = [f"generating: {prices.generating(seconds)}", prices.break_even(seconds, n_classes)]
+    if records.read(out).state == "finished":
+        lines.append(worth_in_photographs(latest_results(out), prices, n_classes))
+    return "\n".join(line for line in lines if line)
 
 
 def _free_bytes(out: Path) -> int:

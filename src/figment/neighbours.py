@@ -36,6 +36,16 @@ def nearest(
     return np.minimum(cosine, 1), index
 
 
+def nearest_of_own(features: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """How near each of ``rows``, ``int64 (n,)``, comes to another of ``features`` ``float32 (N, D)``: cosines, ``float32 (n,)``."""
+    return nearest(features[rows], features, (rows, np.arange(len(features))))[0]
+
+
+def limit_of(cosine: np.ndarray, quantile: float) -> float:
+    """The cosine above which an image is a copy: nearer to another than a share ``quantile`` of images are that are none."""
+    return float(np.quantile(cosine.astype(np.float64), quantile))
+
+
 def slices(n: int, block: int) -> Iterator[slice]:
     """``range(n)`` in pieces of ``block``, the last one shorter."""
     return (slice(start, min(start + block, n)) for start in range(0, n, block))

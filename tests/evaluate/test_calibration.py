@@ -1,4 +1,4 @@
-"""The verdict in many small studies whose truth is known; `tools/calibration.py` does the same on the starter, for hours."""
+"""The verdict in many small studies whose truth is known; `tools/calibrate.py` does the same on the starter, for hours."""
 
 from __future__ import annotations
 

@@ -82,31 +82,36 @@ def test_text_of_an_ordinary_answer():
     result = exchange_rate(*planted(RISING, 0.55, 0.775), n_bootstrap=500)
     low, high = result.ci
     assert 1 < low < result.value < high < 64
-    assert result.details["text"] == f"about {words(result.value)} ({words(low)} to {words(high)})"
+    assert (
+        result.details["text"]
+        == f"about {words(result.value)} real photographs a class ({words(low)} to {words(high)})"
+    )
     assert [words(x) for x in (11.31, 9.96, 3.0, 1.44)] == ["11", "10", "3", "1.4"]
 
 
 def test_text_beyond_the_largest_number_of_shots():
     result = exchange_rate(*exact(RISING, 0.55, 0.99), n_bootstrap=200)
     assert result.value == math.inf and result.ci == (math.inf, math.inf)
-    assert result.details["text"] == "more than 64" and result.details["beyond"] == 1
+    assert result.details["text"] == "more than 64 real photographs a class" and result.details["beyond"] == 1
 
 
 def test_text_below_one_shot():
     result = exchange_rate(*exact([0.7, 0.8, 0.9], 0.3, 0.5), n_bootstrap=200)
     assert result.value == 0 and result.ci == (0, 0)
-    assert result.details["text"] == "less than 1" and result.details["below"] == 1
+    assert result.details["text"] == "less than 1 real photograph a class" and result.details["below"] == 1
 
 
 def test_text_at_the_edges_of_the_curve():
     low = exchange_rate(*planted(RISING, 0.55, 0.59, n=300), n_bootstrap=300)
     assert low.value == 0 and low.ci[1] > 1
-    assert low.details["text"].startswith("anything from less than 1 to ")
+    assert low.details["text"] == f"less than 1 real photograph a class ({words(low.ci[1])} at the most)"
     high = exchange_rate(*planted(RISING, 0.55, 0.93, n=300), n_bootstrap=300)
     assert high.value == math.inf and high.ci[0] < 64
-    assert high.details["text"].startswith("anything from ") and high.details["text"].endswith(" to more than 64")
+    assert high.details["text"] == f"more than 64 real photographs a class ({words(high.ci[0])} at the least)"
     flat = exchange_rate(*planted([0.7] * 7, 0.7, 0.7, n=300), n_bootstrap=300)
-    assert flat.ci == (0, math.inf)
+    assert flat.ci == (0, math.inf) and flat.details["text"].startswith(
+        "anything from less than 1 to more than 64 real "
+    )
     inside = exchange_rate(*planted([0.70, 0.71, 0.72], 0.6, 0.71, n=200), n_bootstrap=300)
     assert "less than 1 to more than 4" in inside.details["text"] or inside.ci == (0, math.inf)
 
@@ -261,7 +266,7 @@ def test_shots_stop_at_the_smallest_class_and_the_curve_says_so():
     assert curve.shots == (1, 2, 4, 8)
     assert curve.note == "Left out 16, 32, 64 shots: the smallest class has 9 real images."
     result = exchange_rate(curve, np.ones(600, bool), n_bootstrap=10)
-    assert result.details["text"] == "more than 8" and result.details["note"] == curve.note
+    assert result.details["text"] == "more than 8 real photographs a class" and result.details["note"] == curve.note
 
 
 def test_without_an_untrained_classifier_nothing_is_compared_with_it():

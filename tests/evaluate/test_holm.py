@@ -32,8 +32,9 @@ def worth(value: float, se: float, word: str = "", level: float | None = None) -
         "ci": [value - 1.96 * se, value + 1.96 * se],
         "p": p,
         "centre": value,
-        "se": se,
-        "freedom": None,
+        "image_se": se,
+        "set_se": 0.0,
+        "discordance": 0.1,
     }
     told = {"verdict": word or ("helps" if p <= 0.025 else "no evidence"), "p": p, "differences": {"top1/placebo": one}}
     look = {} if level is None else {"look": {"level": level}}

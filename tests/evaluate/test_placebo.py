@@ -41,7 +41,34 @@ def test_every_image_may_get_every_label_and_the_seed_decides():
 def test_a_set_drawn_again_has_the_same_counts_and_draws_with_replacement():
     labels = np.array([1, 0, 1, 1, 0, 2])
     places = resample(labels, np.random.default_rng(0))
-    assert (labels[places] == labels).all()
+    assert (np.bincount(labels[places]) == np.bincount(labels)).all()
     large = np.repeat([0, 1], 5_000)
     distinct = len(np.unique(resample(large, np.random.default_rng(0)))) / 10_000
     assert abs(distinct - (1 - np.exp(-1))) < 0.02
+
+
+def test_few_prompts_are_drawn_whole():
+    labels = np.repeat([0, 1], 12)
+    prompts = [f"a/{i // 3}" for i in range(12)] + [f"b/{i}" for i in range(12)]
+    prompts[12:] = ["b/0"] * 12  # a single prompt is the recipe's, whatever is drawn
+    places = resample(labels, np.random.default_rng(0), prompts)
+    first = places[labels[places] == 0].reshape(-1, 3)
+    assert (first == first[:, :1] + np.arange(3)).all() and (first[:, 0] % 3 == 0).all()
+    assert len(np.unique(first[:, 0])) < 4  # with replacement
+    second = places[labels[places] == 1]
+    assert len(second) == 12 and 1 < len(np.unique(second)) < 12
+
+
+def test_many_prompts_are_not():
+    labels, prompts = np.zeros(90, int), [f"a/{i // 2}" for i in range(90)]
+    ours, plain = (resample(labels, np.random.default_rng(0), p) for p in (prompts, None))
+    assert (ours == plain).all()
+
+
+def test_the_spread_of_few_prompts_is_seen():
+    """Sets whose prompts differ have means that differ; drawing images again does not show it."""
+    rng = np.random.default_rng(0)
+    labels, prompts = np.zeros(100, int), [str(i // 10) for i in range(100)]
+    x = np.repeat(rng.normal(size=10), 10) + 0.1 * rng.normal(size=100)
+    by_prompt, by_image = (np.std([x[resample(labels, rng, p)].mean() for _ in range(300)]) for p in (prompts, None))
+    assert by_prompt > 2 * by_image

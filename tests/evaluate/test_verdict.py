@@ -1,16 +1,13 @@
-"""What may be said, over the grid of outcomes; and that it is a sentence."""
+"""Which word may be said."""
 
 from __future__ import annotations
-
-import itertools
-import re
 
 import pytest
 
 from figment.evaluate.content import Content
 from figment.evaluate.kind import Difference
-from figment.evaluate.sentences import RIVALS, sentence
-from figment.evaluate.verdict import BIAS_REMOVED, CHANCE, PLACEBO, REAL_ONLY, REAL_REPEATED, UNTUNED, judge
+from figment.evaluate.sentences import sentence
+from figment.evaluate.verdict import BIAS_REMOVED, PLACEBO, REAL_ONLY, REAL_REPEATED, UNTUNED, judge
 
 CONTENT = {True: Content(True, 1e-4, 0.8, True), False: Content(False, 0.4, 0.12, True)}
 
@@ -55,34 +52,12 @@ def test_more_steps_alone_are_no_help():
     assert judge(parts, CONTENT[True], 500).word == "no evidence"
 
 
-def test_every_outcome_is_a_sentence():
-    """Numbers with one digit, a capital and a full stop, no braces, no double signs."""
-    seen = set()
-    sets = [(UNTUNED, BIAS_REMOVED, PLACEBO), (REAL_ONLY, REAL_REPEATED, BIAS_REMOVED, PLACEBO), (CHANCE, PLACEBO)]
-    for rivals in sets:
-        for values in itertools.product((-0.05, 0.001, 0.05), repeat=len(rivals)):
-            for passed, n in itertools.product((True, False), (12, 500, 10_000)):
-                differences = {name: of(v) for name, v in zip(rivals, values, strict=True)}
-                judgement = judge(differences, CONTENT[passed], n)
-                accuracies = {"own": 0.8, **{name: 0.8 - v for name, v in zip(rivals, values, strict=True)}}
-                text = sentence(judgement, accuracies, differences, CONTENT[passed], n)
-                seen.add((judgement.word, rivals[0]))
-                assert re.fullmatch(r"[A-Z][^{}]*\.", text) and "+-" not in text and "(-" not in text, text
-                assert not re.search(r"\d\.\d{2}|nan|inf|between less", text), text
-                if judgement.word == "helps":
-                    assert all(RIVALS[name] in text for name in rivals)
-    assert {word for word, _ in seen} == {
-        "helps", "hurts", "no evidence", "not told from a placebo", "bias removal does as much",
-        "not told from bias removal", "cannot say",
-    }  # fmt: skip
-
-
 def test_absence_of_evidence_is_not_said_to_be_evidence_of_absence():
     wide = {UNTUNED: of(0.06), BIAS_REMOVED: of(0.05), PLACEBO: of(0.03, 0.05)}
     accuracies = {"own": 0.8, UNTUNED: 0.74, BIAS_REMOVED: 0.75, PLACEBO: 0.77}
     text = sentence(judge(wide, CONTENT[True], 100), accuracies, wide, CONTENT[True], 100)
     assert "does as well" not in text and "smallest difference" in text
     narrow = {**wide, PLACEBO: of(0.0, 0.005)}
-    assert "the placebo does as well" in sentence(
+    assert "a placebo does as well" in sentence(
         judge(narrow, CONTENT[True], 9_000), accuracies, narrow, CONTENT[True], 9_000
     )

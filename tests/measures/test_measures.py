@@ -16,19 +16,21 @@ from trials import colours, recipe
 
 OF_CLIP = ["top1/zero_shot", "top1/synthetic", "gain/synthetic"]
 OF_EVIDENCE = [
-    *("top1/bias_removed", "top1/placebo", "top1/images_only"),
+    *("top1/bias_removed", "top1/placebo", "top1/images_only", "gain/mean_over_classes"),
     *("gain/over_bias_removed", "gain/over_placebo", "content", "worth"),
 ]
-OF_NETWORK = [name for name in OF_EVIDENCE if "bias_removed" not in name]
+OF_NETWORK = [name for name in OF_EVIDENCE if "bias_removed" not in name and "mean_over" not in name]
 OF_FEW = [
     "top1/placebo",
     "top1/real_repeated",
     "top1/images_only",
+    "gain/mean_over_classes",
     "gain/over_placebo",
     "gain/over_real_repeated",
     "content",
 ]
 OF_CURVE = ["exchange_rate", "top1/real_1", "top1/real_2"]
+OF_LEAKS = ["leaks/test", "leaks/train", "leaks/generated"]
 OF_SHOTS = ["top1/real_only", "gain/real_only", "gain/over_real_only"]
 FIDELITY = {"exchange_rate": False, "real_all": False, "fidelity": True}
 
@@ -36,12 +38,16 @@ FIDELITY = {"exchange_rate": False, "real_all": False, "fidelity": True}
 @pytest.mark.parametrize(
     "own, expected",
     [
-        (recipe(), [*OF_CLIP, *OF_EVIDENCE, *OF_CURVE, "top1/real_all", "gain/real_all"]),
+        (recipe(), [*OF_CLIP, *OF_EVIDENCE, *OF_CURVE, *OF_LEAKS, "top1/real_all", "gain/real_all"]),
         (recipe({}), []),
-        (recipe({"test": "x"}), [*OF_CLIP, *OF_EVIDENCE]),
+        (recipe({"test": "x"}), [*OF_CLIP, *OF_EVIDENCE, "leaks/test", "leaks/generated"]),
+        (recipe({"test": "x"}, leaks=False), [*OF_CLIP, *OF_EVIDENCE]),
         (recipe({}, fidelity=True), ["recognisability"]),
         (recipe({"train": "x"}, **FIDELITY), ["frechet", "recognisability"]),
-        (recipe(exchange_rate=False, real_all=False, measures=["frechet"]), [*OF_CLIP, *OF_EVIDENCE, "frechet"]),
+        (
+            recipe(exchange_rate=False, real_all=False, measures=["frechet"]),
+            [*OF_CLIP, *OF_EVIDENCE, "frechet", *OF_LEAKS],
+        ),
         (
             recipe(few_shot={"shots": 1}, exchange_rate=False, real_all=False, baselines=["coop"]),
             [
@@ -50,16 +56,18 @@ FIDELITY = {"exchange_rate": False, "real_all": False, "fidelity": True}
                 "top1/coop",
                 "gain/coop",
                 "top1/bias_removed",
-                *OF_FEW[:3],
+                *OF_FEW[:4],
                 "gain/over_bias_removed",
-                *OF_FEW[3:],
+                *OF_FEW[4:],
                 "worth",
+                *OF_LEAKS,
+                "leaks/source",
             ],
         ),
-        (recipe(network=True), ["top1/synthetic", *OF_NETWORK, *OF_CURVE, "top1/real_all"]),
+        (recipe(network=True), ["top1/synthetic", *OF_NETWORK, *OF_CURVE, *OF_LEAKS, "top1/real_all"]),
         (
             recipe(few_shot={"shots": 1}, network=True, exchange_rate=False, real_all=False),
-            ["top1/synthetic", "top1/real_only", "gain/over_real_only", *OF_FEW, "worth"],
+            ["top1/synthetic", "top1/real_only", "gain/over_real_only", *OF_FEW, "worth", *OF_LEAKS, "leaks/source"],
         ),
     ],
 )
@@ -85,7 +93,7 @@ def test_the_splits_that_are_read(own, splits):
 def test_settings_for_a_metric_measure_it_and_no_other_that_costs(metric):
     wanted = {"top1/synthetic", metric}
     own = recipe().changed(measures.settings_for(wanted))
-    names = {m.name for m in measures.asked(own)}
+    names = {m.name for m in measures.asked(own)} - {"leaks"}
     assert metric in measures.metrics(own) and len(names) == 2 and "accuracy" in names
 
 

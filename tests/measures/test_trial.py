@@ -12,6 +12,7 @@ from figment.errors import FigmentError
 from figment.evaluate.accuracy import accuracy, correctness, paired_difference
 from figment.evaluate.exchange_rate import Curve, exchange_rate
 from figment.evaluate.placebo import resample
+from figment.images_in.leaks import Leaks
 from figment.learners.clip_head.images_only import discriminant
 from figment.learners.network.settings import NetworkSettings
 from figment.measures.evidence import numbers
@@ -27,7 +28,7 @@ def trial(learner: Means, own=None, remember=None, **more) -> Trial:
     shots = SHOTS if own.few_shot else None
     models = [learner.learn(KEPT, shots, seed) for seed in own.training_seeds]
     hook = {} if remember is None else {"remember": remember}
-    given = {"train": TRAIN, "test": TEST, "facts": models[0].facts, **more}
+    given = {"train": TRAIN, "test": TEST, "facts": models[0].facts, "leaks": Leaks(), **more}
     return Trial(
         own, learner, lambda: models, KEPT, KEPT, shots=shots, features=lambda name: Colours(), **given, **hook
     )  # type: ignore[arg-type, return-value]
@@ -89,7 +90,8 @@ def test_a_learner_without_an_untrained_classifier_has_no_gain_over_one():
     results = {r.metric: r for r in measures.take(trial(Blind(), network())).results}
     of_evidence = {"top1/placebo", "top1/images_only", "gain/over_placebo", "content", "worth"}
     of_curve = {"exchange_rate", "top1/real_1", "top1/real_4"}
-    assert set(results) == {"top1/synthetic", "top1/real_all"} | of_curve | of_evidence
+    of_leaks = {"leaks/test", "leaks/train", "leaks/generated"}
+    assert set(results) == {"top1/synthetic", "top1/real_all"} | of_curve | of_evidence | of_leaks
     assert set(results["worth"].details["differences"]) == {"chance", "top1/placebo"}
     rate = results["exchange_rate"]
     assert rate.details["zero_shot"] is None and "untuned" not in rate.details["text"]
@@ -162,9 +164,9 @@ def test_logits_that_are_not_finite_are_refused():
 
 
 def test_long_trainings_are_not_repeated_for_sets_drawn_again(monkeypatch):
-    asked = lambda **evaluate: numbers(trial(Means(), recipe(**evaluate)))
+    asked = lambda **evaluate: numbers(recipe(**evaluate), len(KEPT))
     assert asked() == (6, 20) and asked(placebos=3, resamples=5) == (3, 5)
     monkeypatch.setattr("figment.measures.evidence.LARGE_FROM", 36 * 3 * 30)  # images, classes, epochs
     assert asked() == (6, 0) and asked(resamples=4) == (6, 4)
     own = network(few_shot=None).model_copy(update={"train": NetworkSettings(architecture="small_cnn")})
-    assert numbers(trial(Blind(), own)) == (2, 0)
+    assert numbers(own, len(KEPT)) == (2, 0)

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from counting import counting
+from figment.cli import _print_table
 from figment.errors import FigmentError
 from figment.evaluate.accuracy import paired_difference
 from figment.recipe import Recipe, load_recipe, validate
@@ -98,7 +99,7 @@ def test_rivals_are_rows_of_the_same_runs(recipe):
 
 
 @pytest.mark.slow
-def test_rows_of_rivals_are_shown_below_theirs_and_are_in_no_ordering(recipe, tmp_path):
+def test_rows_of_rivals_are_shown_below_theirs_and_are_in_no_ordering(recipe, tmp_path, capsys):
     changes = {"evaluate": {"placebos": 2, "resamples": 0}}
     page = run_table(recipe({"rivals": True, "seeds": 1}, **changes), tmp_path / "table")
     assert page.rows == ["CE", "CE: bias removed", "CE: placebo", "SCE", "SCE: bias removed", "SCE: placebo"]
@@ -111,6 +112,8 @@ def test_rows_of_rivals_are_shown_below_theirs_and_are_in_no_ordering(recipe, tm
     assert page.cells["CE: placebo", "3"].value == results["top1/placebo"].value
     assert page.cells["CE: bias removed", "3"].value == results["top1/bias_removed"].value
     assert {o.at for o in page.orderings if o.axis == "columns"} <= {"CE", "SCE"}
+    _print_table(page, tmp_path)
+    assert "CE: placebo" in capsys.readouterr().out
 
 
 @pytest.mark.slow

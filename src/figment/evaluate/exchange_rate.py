@@ -135,7 +135,7 @@ def exchange_rate(
 
     Returns:
         ``value`` and ``ci`` in images a class: 0 means "less than the smallest number of shots", infinity "more than
-        the largest". ``details`` is finite throughout: ``text`` is the answer in words, such as "about 11 (6 to 19)";
+        the largest". ``details`` is finite throughout: ``text`` is the answer in words, such as "about 11 real photographs a class (6 to 19)";
         ``synthetic`` and ``zero_shot`` (or None) are accuracies; ``curve`` has for each number of ``shots`` the mean
         ``accuracy``, its ``ci`` and ``per_draw``; ``below`` and ``beyond`` are the shares of resamplings that fell off
         either end; ``note`` is the curve's.
@@ -268,11 +268,20 @@ def _percentiles(ordered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _text(value: float, ci: tuple[float, float], shots: Sequence[int]) -> str:
-    """The answer in words. Off the ends of the curve there are no numbers, and so the answer is a range, or one end."""
+    """The answer in words. Off the ends of the curve there are no numbers: there it is one end, or a range."""
     low, high = (_words(end, shots) for end in ci)
     if 0 < value < math.inf:
-        return f"about {_words(value, shots)} ({low} to {high})"
-    return low if low == high else f"anything from {low} to {high}"
+        return f"{_photographs(f'about {_words(value, shots)}')} ({low} to {high})"
+    if ci == (0, math.inf):
+        return f"anything from {low} to {_photographs(high)}, as far as these test images show"
+    if low == high:
+        return _photographs(low)
+    far = f"{high} at the most" if value == 0 else f"{low} at the least"
+    return f"{_photographs(_words(value, shots))} ({far})"
+
+
+def _photographs(number: str) -> str:
+    return f"{number} real photograph{'' if number.split()[-1] == '1' else 's'} a class"
 
 
 def _words(value: float, shots: Sequence[int]) -> str:

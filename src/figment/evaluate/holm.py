@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from figment.evaluate.kind import LEVEL, interval
+from figment.evaluate.kind import LEVEL, Difference, interval
 from figment.evaluate.verdict import ALONE
 from figment.types import Result
 
@@ -38,16 +38,14 @@ def among(judged: Sequence[Result]) -> list[str]:
 
 def best_of(judged: Sequence[Result]) -> int | None:
     """The place of the arm of most ``worth``; None where there are not several, or an older figment measured one."""
-    told = all("se" in d for r in judged for d in r.details["differences"].values())
+    told = all("centre" in d for r in judged for d in r.details["differences"].values())
     return int(np.argmax([r.value for r in judged])) if len(judged) > 1 and told else None
 
 
 def as_best(worth: Result, n: int) -> Result:
     """The ``worth`` of the best of ``n`` arms, with an interval that holds although it was chosen: at 1 - .05 / n."""
-    ends = [
-        interval(d["centre"], d["se"], np.inf if d["freedom"] is None else d["freedom"], level_of(worth) / n)
-        for d in worth.details["differences"].values()
-    ]
+    differences = [Difference.of(d) for d in worth.details["differences"].values()]
+    ends = [interval(d.centre, d.se, d.freedom, level_of(worth) / n) for d in differences]
     return replace(worth, ci=(min(low for low, _ in ends), min(high for _, high in ends)))
 
 

@@ -7,7 +7,9 @@ generator: two sets of one recipe "differ" in 18 % of studies at 10,000 test ima
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 import numpy as np
 from scipy.special import ndtri, stdtr, stdtrit
@@ -64,6 +66,17 @@ class Difference:
     def se(self) -> float:
         """The standard error."""
         return math.hypot(self.image_se, self.set_se)
+
+    def told(self) -> dict[str, Any]:
+        """JSON-able, without numbers that are not finite; see `of`."""
+        own = {name: value for name, value in asdict(self).items() if name == "ci" or math.isfinite(value)}
+        return {**own, "ci": list(self.ci)}
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> Difference:
+        """What `told` gave."""
+        known = {f.name: told[f.name] for f in fields(cls) if f.name in told}
+        return cls(**{**known, "ci": tuple(told["ci"])})
 
     def smallest_visible(self, n: int) -> float:
         """The difference that so many test images show in four of five studies."""

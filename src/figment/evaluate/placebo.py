@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 
@@ -29,11 +31,23 @@ def spread_labels(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return spread
 
 
-def resample(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The places of another set of the same kind and size, int64 (m,): within each class, drawn with replacement."""
+FEW_PROMPTS = 30  # of a class, below which another set of the kind would differ by its prompts too
+
+
+def resample(labels: np.ndarray, rng: np.random.Generator, prompts: Sequence[str] | None = None) -> np.ndarray:
+    """The places of another set of the same kind, int64: within each class, drawn with replacement, as many as there were.
+
+    A class with few ``prompts`` (m,), 2 to 29, is drawn by whole prompts with all their images: images of one prompt resemble each
+    other, and another set would have other prompts. With a single one there is no other.
+    """
     labels = np.asarray(labels, np.int64)
-    drawn = np.empty(len(labels), np.int64)
+    names = None if prompts is None else np.asarray(prompts)
+    drawn = []
     for c in np.unique(labels):
         members = np.flatnonzero(labels == c)
-        drawn[members] = rng.choice(members, len(members))
-    return drawn
+        own, place = (None, None) if names is None else np.unique(names[members], return_inverse=True)
+        if own is None or not 1 < len(own) < FEW_PROMPTS:
+            drawn.append(rng.choice(members, len(members)))
+        else:
+            drawn += [members[place == k] for k in rng.choice(len(own), len(own))]
+    return np.concatenate(drawn)

@@ -22,11 +22,12 @@ from figment.evaluate.verdict import (
 RIVALS = {
     UNTUNED: "the untuned classifier",
     BIAS_REMOVED: "the untuned classifier with its bias removed",
-    PLACEBO: "a placebo (the same images with shuffled labels)",
-    REAL_ONLY: "the real images alone",
-    REAL_REPEATED: "the real images alone, seen in as many steps",
+    PLACEBO: "a placebo with shuffled labels",
+    REAL_ONLY: "real images alone",
+    REAL_REPEATED: "real images alone in as many steps",
     CHANCE: "guessing",
 }
+FEW_CLASSES = "with so few a chance likeness cannot be excluded"
 
 
 def sentence(
@@ -37,65 +38,85 @@ def sentence(
     n: int,
 ) -> str:
     """``accuracies`` and ``differences`` by rival; ``accuracies["own"]`` is the recipe's, all in [0, 1]."""
-    own = f"{100 * accuracies['own']:.1f} %"
+    own = percent(accuracies["own"])
     baseline, first = next(iter(differences.items()))
-    gain = f"{100 * first.value:+.1f} points".replace("-", "−")
+    better = f"Better than {RIVALS[baseline]} ({_gain(first.value)})"
     if judgement.word == "cannot say":
-        return f"There are {n} real test images: too few to say anything. Give {FEWEST} at the least, and a few hundred if you can."
+        there = f"There {'is 1 real test image' if n == 1 else f'are {n} real test images'}: too few to say anything."
+        return f"{there} Give {FEWEST} at the least, and a few hundred if you can."
     if judgement.word == "helps":
-        return (
-            f"With the generated images the classifier is right on {own} of the real test images: better than {_listed(differences)},"
-            " and the images hold the classes."
-        )
+        held = "The images hold the classes" + ("" if content.by_permutation else f", though {FEW_CLASSES}")
+        return f"The classifier is right on {own} of the real test images: better than {_listed(differences)}. {held}."
     if judgement.word == "hurts":
-        return f"With the generated images the classifier is worse than {RIVALS[baseline]} ({gain}): {own} of the real test images."
-    if judgement.word == "not told from a placebo":
-        return f"Better than {RIVALS[baseline]} ({gain}), but {_of_placebo(accuracies, differences, content, n, own)}."
-    if judgement.word == "bias removal does as much":
-        does = "does it better" if differences[BIAS_REMOVED].ci[1] < 0 else "does as much"
         return (
-            f"Better than {RIVALS[baseline]} ({gain}), but removing its bias {does}, without labels or tuning"
-            f" ({_percent(accuracies[BIAS_REMOVED])} against {own})."
+            f"With the generated images the classifier is worse than {RIVALS[baseline]} ({_gain(first.value)}): it is right on"
+            f" {own} of the real test images."
         )
+    if judgement.word == "not told from a placebo":
+        return f"{better}, but {_of_placebo(accuracies, differences, content, n, own)}."
+    if judgement.word == "bias removal does as much":
+        does = "does better" if differences[BIAS_REMOVED].ci[1] < 0 else "does as much"
+        what = "removing its bias" if baseline == UNTUNED else RIVALS[BIAS_REMOVED]
+        return f"{better}, but {what} {does}, without labels or tuning ({percent(accuracies[BIAS_REMOVED])} against {own})."
     if judgement.word == "not told from bias removal":
-        seen = 100 * differences[BIAS_REMOVED].smallest_visible(n)
+        it = "it with its bias removed" if baseline == UNTUNED else RIVALS[BIAS_REMOVED]
         return (
-            f"Better than {RIVALS[baseline]} ({gain}), but not told from it with its bias removed, without labels or tuning:"
-            f" {_percent(accuracies[BIAS_REMOVED])} against {own}; the smallest difference that {n:,} test images could have shown is"
-            f" about {seen:.1f} points."
+            f"{better}, but not told from {it}, which takes neither labels nor tuning: {own} against"
+            f" {percent(accuracies[BIAS_REMOVED])}. {_smallest(differences[BIAS_REMOVED], n)}."
         )
     weakest = baseline if first.ci[0] <= 0 else REAL_REPEATED
-    seen = 100 * differences[weakest].smallest_visible(n)
     return (
-        f"The test images do not show whether the generated images help: {own}, against {_percent(accuracies[weakest])} of"
-        f" {RIVALS[weakest]}. The smallest effect that {n:,} of them could have shown is about {seen:.1f} points."
+        f"The test images do not show whether the generated images help: accuracy is {own} with them and"
+        f" {percent(accuracies[weakest])} with {RIVALS[weakest]}. {_smallest(differences[weakest], n)}."
     )
 
 
 def _of_placebo(
     accuracies: Mapping[str, float], differences: Mapping[str, Difference], content: Content, n: int, own: str
 ) -> str:
-    placebo, of_placebo = differences[PLACEBO], _percent(accuracies[PLACEBO])
+    placebo, of_placebo = differences[PLACEBO], percent(accuracies[PLACEBO])
     if not content.passed:
         return (
-            f"the images do not hold the classes: what is learnt from them without words is right on {_percent(content.accuracy)} of"
-            " each real class, which chance explains"
+            "the images do not hold the classes: what is learnt from them without words is right on"
+            f" {percent(content.accuracy)} of a real class on average, which chance explains"
         )
     if placebo_does_as_well(placebo, content):
-        return f"the placebo does as well: the same images with shuffled labels reach {of_placebo}, against {own}"
-    seen = 100 * placebo.smallest_visible(n)
+        does = "does better" if placebo.ci[1] < 0 else "does as well"
+        return f"a placebo {does}: the same images with shuffled labels reach {of_placebo}, against {own}"
     return (
-        f"not told from a placebo: the same images with shuffled labels reach {of_placebo}, against {own}; the smallest difference"
-        f" that {n:,} test images could have shown is about {seen:.1f} points"
+        f"not told from a placebo: the same images with shuffled labels reach {of_placebo}, against {own}."
+        f" {_smallest(placebo, n)}"
     )
 
 
-def _percent(share: float) -> str:
+def _smallest(d: Difference, n: int) -> str:
+    seen = max(0.1, 100 * d.smallest_visible(n))
+    return f"The smallest difference that {n:,} test images could have shown is about {seen:.1f} points"
+
+
+def percent(share: float) -> str:
+    """0.784 -> ``78.4 %``."""
     return f"{100 * share:.1f} %"
 
 
+def signed(difference: float) -> str:
+    """A difference of two shares, in percentage points, always with its sign: 0.043 -> ``+4.3``; 0 has none."""
+    tenths = round(100 * difference, 1)
+    return f"{tenths:+.1f}".replace("-", "−") if tenths else "0.0"
+
+
+def _gain(difference: float) -> str:
+    return f"{_short(difference)} points"
+
+
+def _short(difference: float) -> str:
+    return signed(difference) if signed(difference) != "0.0" else "under 0.1"
+
+
 def _listed(differences: Mapping[str, Difference]) -> str:
-    *most, last = [
-        f"{RIVALS[name]} ({100 * d.value:+.1f} points)".replace("(-", "(−") for name, d in differences.items()
-    ]
+    names = {**RIVALS, REAL_REPEATED: "the same in as many steps", PLACEBO: "a placebo"}
+    if UNTUNED in differences:
+        names[BIAS_REMOVED] = "the same with its bias removed"
+    (first, gain), *others = [(names[name], d.value) for name, d in differences.items()]
+    *most, last = [f"{first} ({_gain(gain)})", *(f"{name} ({_short(value)})" for name, value in others)]
     return ", ".join(most) + (" and " if most else "") + last

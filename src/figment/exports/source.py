@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from figment import plain_yaml, records
+from figment import plain_yaml, png, records
 from figment.errors import FigmentError
 from figment.images_in import ShardImages, open_shards
+from figment.images_in.provenance import xmp
 from figment.images_in.verdicts import read_verdicts
 from figment.layout import Run, Study, subfolders
 
-EXPORT_VERSION = 1
+EXPORT_VERSION = 2
 SHARD_BYTES = 128 * 2**20  # of images: about what is in memory at a time
 SHARD_IMAGES = 1000
 
@@ -70,14 +71,19 @@ class Source:
             }
 
     def data(self, index: int) -> bytes:
-        """The PNG file of one image. Raises FigmentError where it is not what was made."""
+        """The PNG file of one image, which says in XMP that it was generated. Raises FigmentError where it is not what was made."""
         data = self.images.data(index)
         if records.digest(data) != self._digests[index].as_py():
             folder = self.images.shards.files[0].parent.parent
             raise FigmentError(
                 f"{self.images.ids[index]} has been damaged since it was made. See what else: figment verify {shlex.quote(str(folder))}"
             )
-        return data
+        return png.with_xmp(data, self._xmp)
+
+    @cached_property
+    def _xmp(self) -> str:
+        made_by = self.stage.get("settings", {}).get("generate", {})
+        return xmp(trained=made_by.get("kind") != "procedural")
 
     @cached_property
     def _digests(self) -> pa.ChunkedArray:

@@ -6,7 +6,6 @@ may have seen the test images.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterator
 from functools import cached_property
@@ -16,7 +15,8 @@ import numpy as np
 
 from figment.encoders import Features
 from figment.errors import FigmentError
-from figment.neighbours import nearest, slices
+from figment.images_in import pixel_hash
+from figment.neighbours import limit_of, nearest, nearest_of_own, slices
 from figment.types import Images, Verdict
 
 log = logging.getLogger(__name__)
@@ -74,10 +74,10 @@ class MemorisedFilter:
         if self.threshold is not None:
             return dict.fromkeys(self.real, self.threshold)
         x, own = self._features_of("train"), self._with_company()
-        near = {"train": nearest(x[own], x, (own, np.arange(len(x))))[0]}
+        near = {"train": nearest_of_own(x, own)}
         if "test" in self.real:
             near["test"] = nearest(x, self._features_of("test"))[0]
-        return {split: float(np.quantile(cosine.astype(np.float64), self.quantile)) for split, cosine in near.items()}
+        return {split: limit_of(cosine, self.quantile) for split, cosine in near.items()}
 
     def _features_of(self, split: str) -> np.ndarray:
         return self.features(self.real[split], f"encode real {split}")
@@ -120,7 +120,6 @@ def equal_pixels(images: Images, real: Images, candidates: np.ndarray) -> set[in
     return {int(i) for i, h in zip(candidates, _pixel_hashes(images, candidates), strict=True) if h in known}
 
 
-def _pixel_hashes(images: Images, index: np.ndarray) -> Iterator[bytes]:
+def _pixel_hashes(images: Images, index: np.ndarray) -> Iterator[str]:
     for part in slices(len(index), BATCH):
-        for image in images.load(index[part]):
-            yield hashlib.sha256(f"{image.shape}".encode() + image.tobytes()).digest()
+        yield from map(pixel_hash, images.load(index[part]))

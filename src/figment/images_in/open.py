@@ -13,14 +13,14 @@ from figment.files import as_path
 from figment.images_in.datasets import PREFIX, is_saved, open_named, open_saved
 from figment.images_in.folder import open_class_folders
 from figment.images_in.labels import check_range, match_classes
+from figment.images_in.provenance import Stored
 from figment.images_in.shards import ShardImages, open_shards
 from figment.images_in.table import open_csv, open_metadata
 from figment.images_in.webdataset import open_tars
 from figment.layout import shard_files
-from figment.types import Images
 
 
-def open_images(where: Path | str, class_names: Sequence[str], own_names: Sequence[str] = ()) -> Images:
+def open_images(where: Path | str, class_names: Sequence[str], own_names: Sequence[str] = ()) -> Stored:
     """Real images of a task, however they are kept.
 
     ``where`` is a folder of class folders, one with a ``metadata.jsonl`` that names classes, one of Parquet shards, one of
@@ -38,7 +38,7 @@ def open_images(where: Path | str, class_names: Sequence[str], own_names: Sequen
         raise
 
 
-def _open(where: Path | str, class_names: Sequence[str]) -> Images:
+def _open(where: Path | str, class_names: Sequence[str]) -> Stored:
     if str(where).startswith(PREFIX):
         return open_named(str(where), class_names)
     path = as_path(where)
@@ -57,7 +57,7 @@ def _open(where: Path | str, class_names: Sequence[str]) -> Images:
     return open_metadata(path, class_names) or open_class_folders(path, class_names)
 
 
-def _open_file(path: Path, class_names: Sequence[str]) -> Images:
+def _open_file(path: Path, class_names: Sequence[str]) -> Stored:
     suffix = path.suffix.lower()
     if suffix == ".csv":
         return open_csv(path, class_names)

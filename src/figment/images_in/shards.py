@@ -10,6 +10,7 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cached_property, partial
 from itertools import accumulate
 from pathlib import Path
@@ -24,7 +25,7 @@ from figment.errors import FigmentError
 from figment.files import is_remote, open_parquet, read_range
 from figment.images_in.decode import decode
 from figment.images_in.unreadable import Unreadable
-from figment.layout import Run, shard_files
+from figment.layout import Run, Study, shard_files
 from figment.records import digest
 from figment.shards import image_places, shard_metadata
 from figment.types import Indices
@@ -277,6 +278,17 @@ def open_run_images(run: Run) -> ShardImages:
     if not len(images):
         raise FigmentError(f"No image was made; {run.images} holds the reasons in its error column.")
     return images
+
+
+def made_before(run: Run) -> frozenset[str]:
+    """The content hashes of all images that lie in the folder of a run or of its study."""
+    folders: dict[Path, None] = {}
+    for own in (run, *Study(run.root).runs()):
+        with suppress(FigmentError):  # a damaged run of the study is not this one's business; verify finds it
+            folders[own.images] = None
+    files = [path for folder in folders for path in shard_files(folder)]
+    columns = [column for path in files if (column := _read_column(path, "digest")) is not None]
+    return frozenset(digest for column in columns for digest in column.to_pylist() if digest)
 
 
 def wanted_rows(run: Run) -> int | None:

@@ -59,4 +59,5 @@ MEASURE = Measure(
     asked=lambda recipe: True,
     settings=lambda metrics: {},
     names=names,
+    trainings=lambda recipe, images: recipe.train.seeds if recipe.few_shot else 0,
 )

@@ -46,4 +46,5 @@ MEASURE = Measure(
     asked=lambda recipe: bool(recipe.evaluate.baselines),
     settings=settings,
     names=names,
+    trainings=lambda recipe, images: recipe.train.seeds * len(recipe.evaluate.baselines),
 )

@@ -14,8 +14,9 @@ from figment.types import Training
 if TYPE_CHECKING:
     from figment.evaluate.content import Content
     from figment.evaluate.kind import Difference
+    from figment.evaluate.levers import Measured
     from figment.evaluate.looks import Look
-    from figment.evaluate.verdict import Judgement
+    from figment.evaluate.predictions import Judged
     from figment.measures.trial import Trial
     from figment.recipe import Recipe
     from figment.types import Images, Result
@@ -26,10 +27,10 @@ CHEAP, LARGE, COSTLY = (6, 20), (6, 0), (2, 0)
 LARGE_FROM = 100_000_000  # images x classes x epochs of one training: some seconds of a CPU
 
 
-def numbers(trial: Trial) -> tuple[int, int]:
-    """How many placebos are trained, and how many sets are drawn again, unless the recipe says so."""
-    own, train = trial.recipe.evaluate, trial.recipe.train
-    size = len(trial.kept) * len(trial.class_names) * int(getattr(train, "epochs", 1))
+def numbers(recipe: Recipe, images: int) -> tuple[int, int]:
+    """How many placebos are trained on so many images, and how many sets are drawn again, unless the recipe says so."""
+    own, train = recipe.evaluate, recipe.train
+    size = images * len(recipe.task.class_names) * int(getattr(train, "epochs", 1))
     usual = COSTLY if not train.is_cheap else LARGE if size >= LARGE_FROM else CHEAP
     return (
         usual[0] if own.placebos is None else own.placebos,
@@ -44,6 +45,7 @@ def names(recipe: Recipe) -> list[str]:
         "top1/placebo": True,
         "top1/real_repeated": few,
         "top1/images_only": True,
+        "gain/mean_over_classes": untrained or few,
         "gain/over_bias_removed": untrained,
         "gain/over_placebo": True,
         "gain/over_real_repeated": few,
@@ -53,125 +55,151 @@ def names(recipe: Recipe) -> list[str]:
     return [name for name, is_there in there.items() if is_there]
 
 
+def trainings(recipe: Recipe, images: int) -> int:
+    """Placebos, sets drawn again with a placebo of each, and with few_shot the real images again and again."""
+    n_placebos, n_sets = numbers(recipe, images)
+    return n_placebos + 2 * n_sets + (recipe.train.seeds if recipe.few_shot else 0)
+
+
 def settings(metrics: set[str]) -> dict[str, Any]:
     return {"evaluate.evidence": bool(metrics & OWN_METRICS)}
 
 
 def take(trial: Trial) -> Iterator[Result]:
-    from figment.evaluate.content import content_gate
-    from figment.evaluate.kind import difference
     from figment.evaluate.looks import look_at
-    from figment.evaluate.verdict import PLACEBO, REAL_REPEATED, judge
+    from figment.evaluate.predictions import judge
+    from figment.evaluate.verdict import PLACEBO, REAL_REPEATED
 
-    labels, n = trial.real_test.labels, len(trial.real_test)
-    n_placebos, n_sets = numbers(trial)
+    n = len(trial.real_test)
+    n_placebos, n_sets = numbers(trial.recipe, len(trial.kept))
     look = look_at(n, trial.looked_at, trial.recipe.evaluate.planned_test)
     found = trial.predictions("placebos, and sets drawn again", _trainings(trial, n_placebos, n_sets))
     placebos, again, placebos_again = np.split(found, [n_placebos, n_placebos + n_sets])
-    own, sets = (trial.of_models == labels).mean(0), (again == labels).astype(np.float32)  # (n,), (B, n)
-
     assert trial.made is not None
     only = trial.predictions("images only", [Training(trial.made, None, 0)], trial.images_only)
-    content = content_gate(only[0], labels, len(trial.class_names), trial.recipe.seed, trial.groups, look.level)
-
-    rivals = _without_content(trial, n_sets)
-    rivals[PLACEBO] = placebos, placebos_again
-    differences, accuracies = {}, {"own": float(own.mean())}
-    for metric, (of_rival, of_sets) in rivals.items():
-        correct = _correct(of_rival, labels, len(trial.class_names))
-        other = correct.mean(0) if of_sets is None else _correct(of_sets, labels, len(trial.class_names))
-        differences[metric] = d = difference(
-            own - correct.mean(0),
-            resampled=sets - other if n_sets else None,
-            shuffles=correct if metric == PLACEBO and not n_sets else None,
-            groups=trial.groups,
-            level=look.level,
-        )
-        accuracies[metric] = float(correct.mean())
-        if of_rival is not None and metric in OWN_METRICS:  # other measures show the others
-            yield trial.accuracy(metric, of_rival, trial.seeds if metric == REAL_REPEATED else (), placebos=n_placebos)
+    without_content = _without_content(trial, n_sets)
+    rivals = {metric: of_rival for metric, (of_rival, _) in without_content.items()}
+    of_sets = {metric: sets for metric, (_, sets) in without_content.items() if sets is not None}
+    judged = judge(
+        trial.real_test.labels,
+        trial.of_models,
+        rivals,
+        placebos,
+        only[0],
+        resampled={"own": again, PLACEBO: placebos_again, **of_sets} if n_sets else None,
+        groups=trial.groups,
+        class_names=trial.class_names,
+        seed=trial.recipe.seed,
+        level=look.level,
+    )
+    rivals[PLACEBO] = placebos
+    for metric, d in judged.differences.items():
+        if metric in OWN_METRICS:  # other measures show the others
+            seeds = trial.seeds if metric == REAL_REPEATED else ()
+            yield trial.accuracy(metric, rivals[metric], seeds, placebos=n_placebos)
             yield _gain(metric.replace("top1/", "gain/over_"), d, n, trial.seeds)
     yield trial.accuracy("top1/images_only", only, seeds=())
-    yield _content(content, n)
-    yield _worth(trial, judge(differences, content, n), accuracies, differences, content, look)
+    if judged.over_classes is not None:
+        yield _gain("gain/mean_over_classes", judged.over_classes, n, trial.seeds)
+    yield _content(judged.content, n)
+    yield _worth(trial, judged, look)
 
 
-def _without_content(trial: Trial, n_sets: int) -> dict[str, tuple[np.ndarray | None, np.ndarray | None]]:
+def _without_content(trial: Trial, n_sets: int) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
     """What rivals that use none of the images' content take the test images for, int (S, n), the baseline first; and what they
-    do where the set is drawn again, int (B, n), for those that this changes. Guessing has no predictions."""
-    from figment.evaluate.verdict import BIAS_REMOVED, CHANCE, REAL_ONLY, REAL_REPEATED, UNTUNED
+    do where the set is drawn again, int (B, n), for those that this changes. Without any, the baseline is guessing."""
+    from figment.evaluate.verdict import BIAS_REMOVED, REAL_ONLY, REAL_REPEATED, UNTUNED
 
-    rivals: dict[str, tuple[np.ndarray | None, np.ndarray | None]] = {}
+    rivals: dict[str, tuple[np.ndarray, np.ndarray | None]] = {}
     if trial.shots is not None:
         rivals[REAL_ONLY] = trial.of_shots_alone, None
         repeated = trial.predictions("real images again and again", [_repeated(trial, seed) for seed in trial.seeds])
         rivals[REAL_REPEATED] = repeated, None
-    else:
-        rivals[CHANCE if trial.of_untrained is None else UNTUNED] = trial.of_untrained, None
+    elif trial.of_untrained is not None:
+        rivals[UNTUNED] = trial.of_untrained, None
     if trial.untrained is not None:
         unbiased = _unbiased(trial, n_sets)
         rivals[BIAS_REMOVED] = unbiased[:1], unbiased[1:]
     return rivals
 
 
-def _correct(predicted: np.ndarray | None, labels: np.ndarray, n_classes: int) -> np.ndarray:
-    """How often each test image is right: (S, n); of guessing, as often as guesses are."""
-    return np.full((1, len(labels)), 1 / n_classes) if predicted is None else (predicted == labels).astype(np.float32)
-
-
-def _worth(
-    trial: Trial,
-    judgement: Judgement,
-    accuracies: Mapping[str, float],
-    differences: Mapping[str, Difference],
-    content: Content,
-    look: Look,
-) -> Result:
+def _worth(trial: Trial, judged: Judged, look: Look) -> Result:
     """The verdict, with everything it rests on."""
-    from figment.evaluate.sentences import sentence
+    from figment.evaluate.levers import levers
     from figment.types import Result
 
-    n, (n_placebos, n_sets) = len(trial.real_test), numbers(trial)
+    n, (n_placebos, n_sets) = len(trial.real_test), numbers(trial.recipe, len(trial.kept))
+    counts = np.bincount(trial.real_test.labels, minlength=len(trial.class_names))
     told = {
-        "verdict": judgement.word,
-        "sentence": sentence(judgement, accuracies, differences, content, n),
+        "verdict": judged.word,
+        "sentence": judged.sentence,
         "claim": "other sets of this recipe" if n_sets else "this very set of images",
-        "rival": judgement.rival,
-        "p": judgement.p,
-        "accuracies": dict(accuracies),
-        "differences": {m: _told(d) for m, d in differences.items()},
-        "smallest_visible": max(d.smallest_visible(n) for d in differences.values()),
+        "rival": judged.judgement.rival,
+        "p": judged.judgement.p,
+        "accuracies": dict(judged.accuracies),
+        "differences": {m: d.told() for m, d in judged.differences.items()},
+        "smallest_visible": max(d.smallest_visible(n) for d in judged.differences.values()),
+        "mean_over_classes": None if judged.over_classes is None else judged.over_classes.told(),
+        "worse_classes": [asdict(one) for one in judged.worse],
+        "next": levers(_measured(trial, judged)),
+        "untuned_guesses": judged.untuned_guesses,
         "chance": 1 / len(trial.class_names),
-        "commonest_class": float(np.bincount(trial.real_test.labels).max() / n),
+        "commonest_class": float(counts.max() / n),
+        "test_images": dict(zip(trial.class_names, counts.tolist(), strict=True)),
         "placebos": n_placebos,
         "resamples": n_sets,
         **({"look": asdict(look)} if look.said else {}),
     }
-    return Result("worth", judgement.worth, n, judgement.ci, seeds=tuple(trial.seeds), details=told)
+    return Result("worth", judged.worth, n, judged.ci, seeds=tuple(trial.seeds), details=told)
 
 
-def _told(d: Difference) -> dict[str, Any]:
-    """A difference, and what makes intervals of other levels of it."""
-    freedom = None if np.isinf(d.freedom) else d.freedom
-    return {"value": d.value, "ci": list(d.ci), "p": d.p, "centre": d.centre, "se": d.se, "freedom": freedom}
+def _measured(trial: Trial, judged: Judged) -> Measured:
+    from figment.evaluate.levers import Measured
+    from figment.evaluate.verdict import BIAS_REMOVED
+
+    assert trial.made is not None
+    recipe, n_classes = trial.recipe, len(trial.class_names)
+    made, kept = (np.bincount(images.labels, minlength=n_classes) for images in (trial.made, trial.kept))
+    unused = 0
+    if trial.train is not None and recipe.few_shot is None:
+        unused = int(np.bincount(trial.train.labels, minlength=n_classes).min())
+    return Measured(
+        judged.judgement,
+        judged.differences,
+        judged.content,
+        len(trial.real_test),
+        n_classes,
+        judged.accuracies["own"],
+        judged.accuracies["own"] - judged.over_images_only.value,
+        judged.over_images_only,
+        judged.accuracies.get(BIAS_REMOVED),
+        judged.untuned_guesses,
+        {}
+        if recipe.train.images_per_class
+        else {name: float(k / m) for name, k, m in zip(trial.class_names, kept, made, strict=True) if m},
+        recipe.train.kind,
+        getattr(recipe.generate, "guidance_scale", None),
+        unused,
+    )
 
 
 def _trainings(trial: Trial, n_placebos: int, n_sets: int) -> list[Training]:
     """The placebos; the set drawn again and again; and a placebo of each of those. Learner, shots and steps are the recipe's."""
     from figment.evaluate.placebo import resample, spread_labels
     from figment.images_in.relabelled import Relabelled
+    from figment.measures.trial import prompts_of
 
     def spread(images: Images, rng: np.random.Generator) -> Images:
         return Relabelled(images, spread_labels(images.labels, rng))
 
-    kept, first = trial.kept, trial.seeds[0]
+    kept, prompts, first = trial.kept, prompts_of(trial.kept), trial.seeds[0]
     placebos, again, placebos_again = [], [], []
     for k in range(n_placebos):
         rng = np.random.default_rng([trial.recipe.seed, 1, k])
         placebos.append(Training(spread(kept, rng), trial.shots, first + k))
     for j in range(n_sets):
         rng = np.random.default_rng([trial.recipe.seed, 2, j])
-        drawn = kept.take(resample(kept.labels, rng))
+        drawn = kept.take(resample(kept.labels, rng, prompts))
         again.append(Training(drawn, trial.shots, first + j))
         placebos_again.append(Training(spread(drawn, rng), trial.shots, first + j))
     return [*placebos, *again, *placebos_again]
@@ -190,6 +218,7 @@ def _unbiased(trial: Trial, n_sets: int) -> np.ndarray:
     one that the shots show."""
     from figment.bias import bias_shown
     from figment.evaluate.placebo import resample
+    from figment.measures.trial import prompts_of
 
     assert trial.untrained is not None and trial.made is not None
     made, rng = trial.made, np.random.default_rng([trial.recipe.seed, 3])
@@ -197,7 +226,7 @@ def _unbiased(trial: Trial, n_sets: int) -> np.ndarray:
         made = made.take(np.sort(rng.choice(len(made), CALIBRATED_ON, replace=False)))
     of_shots = None if trial.shots is None else (trial.untrained.logits(trial.shots), trial.shots.labels)
     seen, asked = trial.untrained.logits(made), trial.untrained.logits(trial.real_test)
-    places = [np.arange(len(made)), *(resample(made.labels, rng) for _ in range(n_sets))]
+    places = [np.arange(len(made)), *(resample(made.labels, rng, prompts_of(made)) for _ in range(n_sets))]
     unlabelled = None if trial.unlabelled is None else trial.untrained.logits(trial.unlabelled)
     biases = [bias_shown((seen[rows], made.labels[rows]), of_shots, unlabelled) for rows in places]
     return np.stack([(asked + bias).argmax(1) for bias in biases]).astype(np.int32)
@@ -212,13 +241,15 @@ def _gain(metric: str, d: Difference, n: int, seeds: tuple[int, ...]) -> Result:
 
 def _content(content: Content, n: int) -> Result:
     from figment.evaluate.accuracy import wilson
+    from figment.evaluate.sentences import FEW_CLASSES
     from figment.types import Result
 
+    held = "they hold the classes" + ("" if content.by_permutation else f"; {FEW_CLASSES}")
     told: Mapping[str, Any] = {
         "passed": content.passed,
         "p": content.p,
         "test": "permutation" if content.by_permutation else "above 1/N",
-        "said": "they hold the classes" if content.passed else "chance explains it",
+        "said": held if content.passed else "chance explains it",
     }
     return Result("content", content.accuracy, n, wilson(content.accuracy, content.independent, 1.96), details=told)
 
@@ -248,6 +279,7 @@ MEASURE = Measure(
         Metric("gain/over_bias_removed", "gain over the bias-removed classifier", "points"),
         Metric("gain/over_placebo", "gain over the placebo", "points"),
         Metric("gain/over_real_repeated", "gain over the real images repeated", "points"),
+        Metric("gain/mean_over_classes", "gain in the mean over classes", "points", what="each class counts the same"),
         Metric("content", "real classes known from the images alone", what="the mean over classes; {said}"),
         Metric("worth", "gain over the best rival", "points", shown="elsewhere"),
     ),
@@ -256,6 +288,7 @@ MEASURE = Measure(
     asked=lambda recipe: recipe.evaluate.evidence,
     settings=settings,
     names=names,
+    trainings=trainings,
 )
 
 OWN_METRICS = {metric.name for metric in MEASURE.metrics}

@@ -76,10 +76,12 @@ def _of_images_only(trial: Trial) -> tuple[np.ndarray, np.ndarray]:
     """What a learner without words takes the test images for after all generated images, before any filter, int (1, n), and
     after each of some sets drawn again from them, int (B, n)."""
     from figment.evaluate.placebo import resample
+    from figment.measures.trial import prompts_of
 
     made = trial.made
     assert made is not None
-    sets = [made.take(resample(made.labels, np.random.default_rng([trial.recipe.seed, 4, j]))) for j in range(SETS)]
+    prompts, seed = prompts_of(made), trial.recipe.seed
+    sets = [made.take(resample(made.labels, np.random.default_rng([seed, 4, j]), prompts)) for j in range(SETS)]
     of_made = trial.predictions("images only", [Training(made, None, 0)], trial.images_only)
     return of_made, trial.predictions(
         "images only, sets drawn again", [Training(drawn, None, 0) for drawn in sets], trial.images_only
@@ -110,4 +112,5 @@ MEASURE = Measure(
     settings=settings,
     names=names,
     check=check,
+    trainings=lambda recipe, images: recipe.evaluate.draws * len(set(recipe.evaluate.shots)) + SETS,
 )

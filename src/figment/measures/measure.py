@@ -46,7 +46,8 @@ class Measure:
     Recipes ask for it by name in ``evaluate.measures``. One with settings of its own says in ``asked`` whether a recipe
     switches it on, and in ``settings`` by which changes of a recipe it measures certain metrics and no others. ``names`` gives
     the metrics of a recipe's run where these are not simply all of ``metrics``. ``check`` raises FigmentError, before anything
-    is spent, for what would fail at the end; it is handed the real images as they were given, split -> images.
+    is spent, for what would fail at the end; it is handed the real images as they were given, split -> images. ``trainings`` counts
+    those it needs besides the recipe's own, where the recipe learns from so many images: for the forecast.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Measure:
     settings: Callable[[set[str]], dict[str, Any]] | None = None
     names: Callable[[Recipe], list[str]] | None = None
     check: Callable[[Recipe, Mapping[str, Images]], None] = field(default=lambda recipe, given: None)
+    trainings: Callable[[Recipe, int], int] = field(default=lambda recipe, images: 0)
 
 
 #: Metrics that had another name in version 0.1; read for one version.

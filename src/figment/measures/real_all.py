@@ -32,4 +32,5 @@ MEASURE = Measure(
     asked=lambda recipe: recipe.evaluate.real_all,
     settings=lambda metrics: {"evaluate.real_all": bool(metrics & {"top1/real_all", "gain/real_all"})},
     names=lambda recipe: ["top1/real_all", *(["gain/real_all"] if starts_untrained(recipe) else [])],
+    trainings=lambda recipe, images: recipe.train.seeds,
 )

@@ -17,6 +17,7 @@ from figment.types import Images, Learner, Model, Result, Training
 
 if TYPE_CHECKING:
     from figment.encoders import Features
+    from figment.images_in.leaks import Leaks
     from figment.recipe import Recipe
 
 
@@ -43,6 +44,8 @@ class Trial:
         train: all real training images there are; only there if a measure needs it.
         shots: those of few_shot.
         unlabelled: photographs without labels.
+        val: real validation images.
+        leaks: what was found of the real images before anything was spent; None where nobody looked.
         features: of images, by content; of the encoder of that name, or (None) of the recipe's own.
         remember: gives the array that belongs to a JSON-able key, and makes it where it is not known yet. The key holds
             everything the array depends on, so that runs which differ elsewhere can share it.
@@ -66,6 +69,8 @@ class Trial:
     unlabelled: Images | None = None
     groups: np.ndarray | None = None
     looked_at: Sequence[int] = ()
+    val: Images | None = None
+    leaks: Leaks | None = None
     recorded: dict[str, np.ndarray] = field(default_factory=dict)  # metric -> predictions, int (S, n)
 
     @property
@@ -162,6 +167,11 @@ class Trial:
 
     def _read(self, models: Any) -> np.ndarray:
         return np.stack([predicted(model.logits(self.real_test)) for model in models])
+
+
+def prompts_of(images: Images) -> list[str]:
+    """The prompt of each generated image, by its id (`figment.types.Sample`)."""
+    return [name.rpartition("/")[0] for name in images.ids]
 
 
 def _content(images: Images | None) -> str | None:

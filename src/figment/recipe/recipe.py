@@ -13,6 +13,7 @@ from figment.recipe.filters import BlankFilterSettings, ClipFilterSettings, Filt
 from figment.recipe.generate import DiffusersSettings, Generate, GeneratorSettings
 from figment.recipe.mistakes import explain
 from figment.recipe.old_names import renewed, renewed_changes
+from figment.recipe.prices import Prices
 from figment.recipe.prompts import AttributesSettings, Prompts
 from figment.recipe.table import Table
 from figment.recipe.train import Evaluate, FewShot, Train, WordsAndImagesSettings, learner_kind
@@ -42,6 +43,9 @@ class Recipe(Strict):
     )
     train: Train = WordsAndImagesSettings()
     evaluate: Evaluate = Evaluate()
+    prices: Prices | None = Field(
+        None, description="what an hour of generating and a labelled photograph cost, for forecast and report"
+    )
     arms: dict[Text, dict[str, JsonValue]] = Field(
         {}, description="name -> {field: value}: runs of this recipe with other settings, to compare with"
     )

@@ -216,6 +216,11 @@ class Evaluate(Strict):
         " spends its share of the error (O'Brien-Fleming). None = this test set is the last one; on one that has grown since all"
         " the same, the verdict asks for more",
     )
+    leaks: Literal["refuse", "report", False] = Field(
+        "refuse",
+        description="real images of one split that are in another, and generated images among the real ones: refuse to run where"
+        " the test would be spoilt, report them and run all the same, or (false) do not look",
+    )
     exchange_rate: bool = Field(
         True,
         description="also train on 1, 2, 4 ... real images a class: what is the synthetic set worth? Dozens of"

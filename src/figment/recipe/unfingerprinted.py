@@ -12,6 +12,7 @@ from figment.recipe.recipe import Recipe
 
 SPEED = "how fast, not what"
 STORED = "how the same weights are stored"
+COST = "what it costs, not what is made"
 REACHED = "how the same server is reached"
 
 #: Field -> why it belongs to no fingerprint. Where models and images lie does not either: what made or read them knows
@@ -32,6 +33,7 @@ UNFINGERPRINTED = {
     "generate.finetune.gradient_checkpointing": "less memory for more time",
     "train.allow_pickle": STORED,
     "train.workers": SPEED,
+    "prices": COST,
 }
 
 

@@ -16,6 +16,7 @@ from figment.evaluate.verdict import ALONE
 from figment.files import legible
 from figment.layout import Run, Study
 from figment.recipe.old_names import renewed
+from figment.report.beside import ledger, mean_over_classes, notes
 from figment.report.page import NOT_MEASURED, Arm, Conclusion, Curve, Number
 from figment.report.results import latest_results
 from figment.report.text import measured, percent, points_interval
@@ -26,11 +27,6 @@ NOT_JUDGED = (
     "The model is right on {share} of the real test images; guessing would be {chance}. Whether that is more than the same images"
     " with shuffled labels would give was not looked at (evaluate.evidence)."
 )
-LEDGER = "Guessing is right on {chance} of the test images, always saying the commonest class on {commonest}. {claim}"
-CLAIMS = {
-    "other sets of this recipe": "Intervals are for other sets of images that this recipe would make.",
-    "this very set of images": "Intervals are about this very set of images: other sets were not drawn (evaluate.resamples).",
-}
 AT_LEVEL = " this one is judged at a level of {level} on one side, and the verdict's intervals are as wide."
 LOOK = "Look {number} at a growing test set, {sizes} images:" + AT_LEVEL
 PLANNED = "Look {number} at {sizes} of {planned:,} planned test images (O'Brien-Fleming):" + AT_LEVEL
@@ -96,7 +92,7 @@ def arms_of(folder: Path, recipe: dict[str, Any], results: dict[str, Result]) ->
         *_described_arms(results, [UNTRAINED]),
         *_arms_of_study(folder, words),
         *_described_arms(results, between),
-        Arm(recipe["name"], _what(recipe), results[OWN], _difference(results, OWN), words.get(folder, "")),
+        _own_arm(recipe, results, words.get(folder, "")),
         *_described_arms(results, [REAL_ALL]),
     ]
 
@@ -128,7 +124,10 @@ def _described_arms(results: dict[str, Result], metrics: list[str]) -> list[Arm]
     """Those of these arms that were measured, as their measures describe them."""
     there = [(results[m], measures.known(m)) for m in metrics if m in results]
     names = {UNTRAINED: "zero-shot", REAL_ONLY: REAL_ALONE}
-    return [Arm(names.get(r.metric, m.title), _filled(m.what, r), r, _difference(results, r.metric)) for r, m in there]
+    return [
+        Arm(names.get(r.metric, m.title), _filled(m.what, r), r, _difference(results, r.metric), mean_over_classes(r))
+        for r, m in there
+    ]
 
 
 def _arms_of_study(folder: Path, words: Mapping[Path, str]) -> list[Arm]:
@@ -138,9 +137,14 @@ def _arms_of_study(folder: Path, words: Mapping[Path, str]) -> list[Arm]:
         theirs = {k: with_class_intervals(r) for k, r in latest_results(other).items()}
         if OWN in theirs:
             settings = _recipe_of(other)
-            difference = _difference(theirs, OWN)
-            arms.append(Arm(settings["name"], _what(settings), theirs[OWN], difference, words.get(other, "")))
+            arms.append(_own_arm(settings, theirs, words.get(other, "")))
     return arms
+
+
+def _own_arm(recipe: dict[str, Any], results: dict[str, Result], word: str) -> Arm:
+    """A recipe's own classifier."""
+    own = results[OWN]
+    return Arm(recipe["name"], _what(recipe), own, _difference(results, OWN), mean_over_classes(own), word)
 
 
 def baseline_of(results: dict[str, Result]) -> str:
@@ -173,25 +177,26 @@ def also_measured(results: dict[str, Result]) -> Iterator[Number]:
             yield Number(shown.title, value, result.n, what, explained.get(metric, ""))
 
 
-def conclusion_of(results: dict[str, Result], n_classes: int, judged: Sequence[Judged] = ()) -> Conclusion:
+def conclusion_of(
+    results: dict[str, Result], n_classes: int, judged: Sequence[Judged] = (), cost: str = ""
+) -> Conclusion:
     """The verdict on a recipe, which is one of several where its study has arms: ``judged`` are all of them, its own last."""
     if OWN not in results:
         return NOT_MEASURED
     rate, worth = results.get("exchange_rate"), results.get("worth")
     exchange = "" if rate is None else _exchange(rate)
+    rows = ledger(results, n_classes)
     if worth is None:
         share, chance = percent(results[OWN].value), percent(1 / n_classes).replace(".0 %", " %")
-        return Conclusion("not judged", NOT_JUDGED.format(share=share, chance=chance), None, exchange)
+        said = NOT_JUDGED.format(share=share, chance=chance)
+        return Conclusion("not judged", said, None, exchange, ledger=rows, cost=cost)
     told = worth.details
-    ledger = LEDGER.format(
-        chance=percent(told["chance"]), commonest=percent(told["commonest_class"]), claim=CLAIMS[told["claim"]]
-    )
     word = holm.among([arm.worth for arm in judged])[-1] if judged else told["verdict"]
-    sentence = told["sentence"]
+    said = told["sentence"]
     if word == ALONE:
-        sentence = ALONE_SAID.format(n=len(judged), p=f"{told['p']:.2g}", sentence=sentence)
-    ledger = " ".join([ledger, *_look(worth), *_best(judged)])
-    return Conclusion(word, sentence, worth, exchange, "the best rival", ledger)
+        said = ALONE_SAID.format(n=len(judged), p=f"{told['p']:.2g}", sentence=said)
+    beside = [*notes(told, n_classes), *_look(worth), *_best(judged)]
+    return Conclusion(word, said, worth, exchange, "the best rival", rows, beside, told.get("next", ()), cost)
 
 
 def _look(worth: Result) -> Iterator[str]:
@@ -215,7 +220,7 @@ def _exchange(rate: Result) -> str:
     if rate.details.get("learner") is None:  # of version 0.1, whose scale began at the zero-shot classifier
         return ""
     what = "the few real images and the generated ones together" if rate.details.get("with_real") else "the images"
-    return f"To a learner that has never seen the class names, {what} are worth {rate.details['text']} real photographs a class."
+    return f"To a learner that has never seen the class names, {what} are worth {rate.details['text']}."
 
 
 def curve_of(results: dict[str, Result]) -> Curve | None:

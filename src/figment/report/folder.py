@@ -19,6 +19,7 @@ from figment.images_in.unreadable import named
 from figment.images_in.verdicts import read_verdicts
 from figment.layout import Run
 from figment.recipe.old_names import renewed
+from figment.recipe.prices import Prices
 from figment.report.answers import (
     OWN,
     also_measured,
@@ -29,6 +30,7 @@ from figment.report.answers import (
     judged_of,
     with_class_intervals,
 )
+from figment.report.beside import cost
 from figment.report.page import (
     Comparison,
     Counts,
@@ -64,7 +66,12 @@ def report_of(folder: Path) -> Report:
     return Report(
         title=f"{folder.resolve().name}: can generated images stand in?",
         question=_question(folder, recipe, generator, images, class_names, results),
-        verdict=conclusion_of(results, len(class_names), judged_of(folder, recipe, results)),
+        verdict=conclusion_of(
+            results,
+            len(class_names),
+            judged_of(folder, recipe, results),
+            _cost(run, recipe, results, len(class_names)),
+        ),
         arms=arms,
         baseline=baseline,
         curve=curve_of(results),
@@ -150,7 +157,7 @@ def _caveats(recipe: dict[str, Any], results: dict[str, Result]) -> list[str]:
         caveats.append(
             "The exchange rate holds for this way of training and photographs like those of the training folder."
         )
-    return caveats
+    return [*caveats, *(said for result in results.values() for said in result.details.get("caveats", ()))]
 
 
 def _left_out(folder: Path) -> list[str]:
@@ -211,6 +218,13 @@ def _tiles(
         Tile(thumbnail(image), class_names[images.labels[i]], images.prompts[i], reasons[i][1], reasons[i][2])
         for i, image in zip(chosen, images.load(chosen), strict=True)
     ]
+
+
+def _cost(run: Run, recipe: dict[str, Any], results: dict[str, Result], n_classes: int) -> str:
+    if not recipe.get("prices"):
+        return ""
+    seconds = float(records.finished(run.images)["seconds"])
+    return cost(results, Prices.model_validate(recipe["prices"]), seconds, n_classes)
 
 
 def _counts(folder: Path, images: ShardImages, reasons: list, class_names: list[str]) -> Counts:

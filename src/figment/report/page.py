@@ -54,7 +54,10 @@ class Conclusion:
     difference: Result | None = None
     exchange: str = ""
     against: str = "zero-shot"  # what the difference is measured against
-    ledger: str = ""  # what guessing would reach, and what the intervals are about
+    ledger: Sequence[tuple[str, str]] = ()  # (what, its accuracy as written), from guessing to all real images
+    notes: Sequence[str] = ()  # what to bear in mind with the word, a sentence or two each
+    next: Sequence[str] = ()  # what to try next
+    cost: str = ""  # what generating cost, and labelling would
 
 
 NOT_MEASURED = Conclusion("not measured", "no real test images")
@@ -64,12 +67,13 @@ NOT_MEASURED = Conclusion("not measured", "no real test images")
 class Arm:
     """One way of making a classifier, and how well it does. ``what`` describes it in a few words; ``difference`` is its paired
     difference to the baseline arm, None for the baseline itself. ``result.details["per_seed"]``, if there, is drawn as faint dots.
-    ``verdict`` is the word on a recipe's classifier."""
+    ``over_classes`` is the mean over classes, where it is not the accuracy itself. ``verdict`` is the word on a recipe's classifier."""
 
     name: str
     what: str
     result: Result
     difference: Result | None = None
+    over_classes: float | None = None
     verdict: str = ""
 
 
@@ -190,6 +194,7 @@ class ClassRow:
     name: str
     before: charts.Mark
     after: charts.Mark
+    n: int | None = None  # test images
 
     @property
     def gain(self) -> float:
@@ -256,8 +261,10 @@ def class_rows(comparison: Comparison) -> list[ClassRow]:
         return []
     before, after = comparison.before.result, comparison.after.result
     names = [name for name in after.per_class if name in before.per_class]
+    counts = {name: told["n"] for name, told in after.details.get("classes", {}).items()}
     rows = [
-        ClassRow(name, _class_mark(before, name, "before", 33), _class_mark(after, name, "after", 67)) for name in names
+        ClassRow(name, _class_mark(before, name, "before", 33), _class_mark(after, name, "after", 67), counts.get(name))
+        for name in names
     ]
     return sorted(rows, key=lambda row: -row.gain)
 

@@ -6,6 +6,7 @@ import math
 import unicodedata
 from collections.abc import Iterator
 
+from figment.evaluate import sentences
 from figment.types import Result
 from figment.words import printable
 
@@ -19,7 +20,7 @@ def number(value: float) -> str:
 
 def percent(value: float) -> str:
     """0.784 -> ``78.4 %``."""
-    return f"{number(value)} %" if math.isfinite(value) else NOTHING
+    return sentences.percent(value) if math.isfinite(value) else NOTHING
 
 
 def interval(result: Result) -> str:
@@ -36,10 +37,7 @@ def test_images(result: Result) -> str:
 
 def signed(value: float) -> str:
     """A difference of two shares, in percentage points, always with its sign: 0.043 -> ``+4.3``."""
-    if not math.isfinite(value):
-        return NOTHING
-    tenths = round(100 * value, 1)
-    return f"{tenths:+.1f}".replace("-", "−") if tenths else "0.0"
+    return sentences.signed(value) if math.isfinite(value) else NOTHING
 
 
 def points(value: float) -> str:

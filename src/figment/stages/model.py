@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from figment import machine, records
+from figment.evaluate.leaks import shortcut_sentence, source_shortcut
 from figment.files import write_atomic
 from figment.generate.fill import shots_fingerprint
 from figment.layout import Run
@@ -64,6 +65,11 @@ def _say(ctx: Context) -> None:
             "train.select: test_best - the epoch is chosen on the TEST images, as some published numbers were. The"
             " accuracy of the synthetic set is too good by that."
         )
+    if shots is not None and ctx.recipe.evaluate.leaks is not False:
+        names = ctx.task.class_names
+        found = source_shortcut(*(np.bincount(images.labels, minlength=len(names)) for images in (ctx.kept, shots)))
+        if found.is_one:
+            log.warning(shortcut_sentence(found, names[found.label]))
     with_shots = "" if shots is None else f" and {len(shots):,} real ones"
     log.info(
         f"train on synthetic: {len(ctx.kept):,} images{with_shots}, {train.seeds} seed{'s' if train.seeds > 1 else ''}"

@@ -13,19 +13,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from figment import files, layout, machine, measures, records
-from figment.evaluate.kind import images_for, smallest_visible
+from figment.errors import FigmentError
+from figment.evaluate.kind import smallest_visible
 from figment.layout import Run, Study
 from figment.measures.trial import Trial
 from figment.records import Found, Record, Written
 from figment.report.answers import OWN
 from figment.report.csv import write_results
+from figment.report.planned import planned
 from figment.report.results import is_result, latest_results, read_results, result_lines
+from figment.report.text import duration
 from figment.shots import write_split
 from figment.stages.images.repair import move
 from figment.stages.model import ModelStage, shown
 from figment.stages.plans import images_key
 from figment.stages.report import write_report
 from figment.stages.stage import Cost, Look, Stage, StageStatus
+from figment.stages.timing import seconds_of_training
 from figment.types import Images, Result
 
 if TYPE_CHECKING:
@@ -87,22 +91,31 @@ class Results(Stage):
         )
 
     def cost(self, ctx: Context) -> Cost | None:
-        """What so many test images can show, before anything is made for them."""
+        """What so many test images can show, and how much is trained for it, before anything is made."""
         test = ctx.given.get("test")
-        if test is None or not ctx.recipe.evaluate.evidence:
+        if test is None:
             return None
-        n, for_a_point, groups = len(test), images_for(0.01), ctx.test_groups
-        if groups is not None:
-            n_groups = len(np.unique(groups))
-            return Cost(
-                f"{n:,} real test images in {n_groups:,} groups: the gain over the rivals that shows in four of five such studies lies"
-                f" between {100 * smallest_visible(n):.1f} points, if the images of a group have nothing in common, and"
-                f" {100 * smallest_visible(n_groups):.1f}, if they are all alike"
-            )
-        return Cost(
-            f"{n:,} real test images: a gain of {100 * smallest_visible(n):.1f} points or more over the rivals shows in four of five"
-            f" such studies; one of 1 point takes about {round(for_a_point or 0, -2):,} images"
+        n, groups, said = len(test), ctx.test_groups, []
+        if ctx.recipe.evaluate.evidence:
+            said.append(planned(ctx.run.folder).shows(n) if groups is None else _shows_in_groups(n, groups))
+        g, train = ctx.recipe.generate, ctx.recipe.train
+        images = min(g.images_per_class, train.images_per_class or g.images_per_class) * len(ctx.task.class_names)
+        by_measure = {m.name: m.trainings(ctx.recipe, images) for m in measures.asked(ctx.recipe)}
+        counts = {"the recipe": train.seeds, **{name: n for name, n in by_measure.items() if n}}
+        n = sum(counts.values())
+        parts = ", ".join(f"{name.replace('_', ' ')} {k:,}" for name, k in counts.items())
+        trainings = f"{n:,} training{'s' if n != 1 else ''} ({parts})"
+        if ":" in train.kind:  # what somebody else's learner does with random images, nobody knows
+            return Cost("\n".join([*said, f"{trainings}, each as long as your learner takes"]), counts={"trainings": n})
+        try:
+            seconds = n * seconds_of_training(ctx, images)
+        except FigmentError as error:
+            said.append(f"{trainings}; their time is not known: {error}")
+            return Cost("\n".join(said), counts={"trainings": n})
+        said.append(
+            f"{trainings}, about {duration(max(1.0, seconds))} at most on this machine (measured on random images)"
         )
+        return Cost("\n".join(said), seconds, counts={"trainings": n})
 
     # ---- from the disk alone -----------------------------------------------------------------------------------------
 
@@ -154,6 +167,16 @@ class Results(Stage):
         yield "results: measured again" if measured else "results: wrote anew what was not as it was, without measuring"
 
 
+def _shows_in_groups(n: int, groups: np.ndarray) -> str:
+    """What n test images can show that are not independent."""
+    n_groups = len(np.unique(groups))
+    alone, together = (100 * smallest_visible(k) for k in (n, n_groups))
+    return (
+        f"{n:,} real test images in {n_groups:,} groups: the gain over the rivals that shows in four of five such studies lies"
+        f" between {alone:.1f} points, if the images of a group have nothing in common, and {together:.1f}, if they are all alike"
+    )
+
+
 # ---- what there is to measure ----------------------------------------------------------------------------------------
 
 
@@ -174,6 +197,8 @@ def trial(ctx: Context) -> Trial:
         remember=remember_in(ctx.run.trainings),
         groups=ctx.test_groups,
         looked_at=_looked_at(ctx),
+        val=ctx.readable("val"),
+        leaks=ctx.leaks,
     )
 
 

@@ -1,0 +1,121 @@
+"""What to try next, after any verdict but *helps*: from what the run itself measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from figment.evaluate.content import Content
+from figment.evaluate.kind import Difference, images_for
+from figment.evaluate.sentences import percent
+from figment.evaluate.verdict import A_POINT, FEWEST, Judgement
+
+MOST = 2  # suggestions: more would be a list of everything
+MANY_REJECTED = 0.5  # of a class's images
+HIGH_GUIDANCE = 3.0  # above it images of one prompt look alike, and training gains from variety
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a run knows of itself.
+
+    ``own`` and ``images_only`` are accuracies in [0, 1], of the recipe's classifier and of the learner without words; ``over_images_only`` is the
+    paired difference of the two. ``kept`` has the share of each class's images that the filters kept. ``real_images`` counts the
+    real images a class that the recipe names and does not learn from.
+    """
+
+    judgement: Judgement
+    differences: Mapping[str, Difference]
+    content: Content
+    n: int
+    n_classes: int
+    own: float
+    images_only: float
+    over_images_only: Difference
+    bias_removed: float | None = None
+    untuned_guesses: bool = False
+    kept: Mapping[str, float] = field(default_factory=dict)
+    kind: str = "clip_head"
+    guidance_scale: float | None = None
+    real_images: int = 0
+
+
+def levers(m: Measured) -> list[str]:
+    """One or two things to try, the likeliest first, each a sentence with the number it rests on. None where the images help, or
+    where nothing that was measured points anywhere."""
+    return [] if m.judgement.word == "helps" else list(_rules(m))[:MOST]
+
+
+def _rules(m: Measured) -> Iterator[str]:
+    if m.n < FEWEST:  # nothing is known then
+        yield f"More test images: {m.n} cannot decide anything. {_more_test_images(m)}"
+        return
+    if not m.content.passed:
+        yield (
+            f"The generator does not show these classes: without words the images teach {percent(m.content.accuracy)} of a class on"
+            f" average, and guessing is {percent(1 / m.n_classes)}. Look at the images; try other prompts (prompts.kind: captions,"
+            " synonyms, attributes) or another generator."
+        )
+    if m.untuned_guesses and m.kind != "images_only":
+        yield (
+            "The untuned classifier is no better than guessing, so its words only mislead: name the classes otherwise"
+            f" (task.templates), take another CLIP, or train.kind: images_only, which reaches {percent(m.images_only)} here."
+        )
+    wants_both = m.kind not in ("words_and_images", "images_only") and m.content.passed and not m.untuned_guesses
+    if m.bias_removed is not None and m.bias_removed >= m.own:
+        both = " Then try train.kind: words_and_images, which starts from it." if wants_both else ""
+        yield (
+            f"Remove the untuned classifier's bias, which is free: {percent(m.bias_removed)} against {percent(m.own)} of this recipe."
+            f"{both}"
+        )
+    elif wants_both and m.over_images_only.ci[1] < 0:
+        yield (
+            f"train.kind: words_and_images: without words the images alone reach {percent(m.images_only)}, more than the"
+            f" {percent(m.own)} of this recipe, so its training loses what they hold."
+        )
+    elif wants_both and m.judgement.word == "not told from a placebo":
+        yield (
+            f"train.kind: words_and_images: the images hold the classes ({percent(m.content.accuracy)} without words), and this"
+            " training does not use it."
+        )
+    if m.kept and min(m.kept.values()) < MANY_REJECTED:
+        name, share = min(m.kept.items(), key=lambda pair: pair[1])
+        yield (
+            f"The filters rejected {percent(1 - share)} of the images of “{_short(name)}”: give that class synonyms or attributes"
+            " that show it (task.synonyms, task.attributes), or a milder filter."
+        )
+    low, high = m.judgement.ci
+    if low <= 0 <= high:
+        seen = m.differences[m.judgement.rival].smallest_visible(m.n)
+        if seen > abs(m.judgement.worth):
+            yield f"More test images: {m.n:,} show differences of {100 * seen:.1f} points or more. {_more_test_images(m)}"
+    if m.guidance_scale is not None and m.guidance_scale > HIGH_GUIDANCE:
+        yield (
+            f"A lower generate.guidance_scale: {m.guidance_scale:g} makes images alike, and training gains from variety (2 is the"
+            " default)."
+        )
+    if m.real_images:
+        there = "a real image" if m.real_images == 1 else f"{m.real_images:,} or more real images"
+        yield (
+            f"task.real.train holds {there} of every class: learn from some as well (few_shot: {{shots: {min(16, m.real_images)}}})."
+        )
+
+
+def _more_test_images(m: Measured) -> str:
+    """How many the effect that was measured takes, or an effect of a point where it was smaller."""
+    effect = max(A_POINT, abs(m.judgement.worth))
+    closest = m.differences[m.judgement.rival]
+    wanted = images_for(effect, closest.discordance, closest.set_se)
+    if wanted is None:
+        return f"No number of them shows {100 * effect:.1f} points: sets of this recipe differ by as much, so make more images of each class."
+    return f"A difference of {100 * effect:.1f} points takes about {roughly(max(wanted, FEWEST)):,}."
+
+
+def roughly(count: int) -> int:
+    """A planned number with two digits that count: 12,433 -> 12,000."""
+    unit: int = 10 ** max(0, len(str(count)) - 2)
+    return round(count / unit) * unit
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 40 else f"{name[:39]}…"

@@ -1,0 +1,46 @@
+"""What a training takes on this machine, before there is anything to train on."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from figment.images_in.memory import MemoryImages
+from figment.task import RealImages
+
+if TYPE_CHECKING:
+    from figment.context import Context
+
+#: Random images of a trial, and how many times a cheap learner sees each, whose trainings are over too fast to time otherwise.
+CHEAP, COSTLY, TIMES = 64, 16, 32
+FEW_CLASSES = 8  # of a costly learner's trial: the last layer is a small part of it
+SIDE = 64  # pixels
+
+
+def seconds_of_training(ctx: Context, images: int) -> float:
+    """One training of the recipe's learner on so many images: timed on few random ones for an epoch, the better of two.
+
+    About right, and no more: real images take longer to decode. Raises FigmentError where the learner cannot be had.
+    """
+    train, n_classes = ctx.recipe.train, len(ctx.task.class_names)
+    n, times = (CHEAP, TIMES) if train.is_cheap else (COSTLY, 1)
+    if not train.is_cheap:
+        n_classes = min(n_classes, FEW_CLASSES)
+        task = ctx.task.model_copy(update={"class_names": ctx.task.class_names[:n_classes], "real": RealImages()})
+        ctx = type(ctx)(ctx.recipe.model_copy(update={"task": task}), ctx.run)
+    an_epoch = {"epochs": 1, "select": "last", "warmup_steps": 0, "warmup_epochs": 0, "min_steps": 0, "workers": 0}
+    short = train.model_copy(update={k: v for k, v in an_epoch.items() if k in type(train).model_fields})
+    learner, rng = short.build(ctx), np.random.default_rng(0)
+    some = [rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8) for _ in range(n)]
+    labels = np.arange(n) % n_classes
+    learner.learn(MemoryImages(some, labels), None, 0)  # also encodes them, where the learner looks at features
+    trial = MemoryImages(some * times, np.tile(labels, times))
+    seconds = math.inf
+    for _ in range(2):
+        started = time.perf_counter()
+        learner.learn(trial, None, 0)
+        seconds = min(seconds, time.perf_counter() - started)
+    return seconds * images / len(trial) * int(getattr(train, "epochs", 1))

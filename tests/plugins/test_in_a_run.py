@@ -153,3 +153,10 @@ def test_another_option_is_named_and_another_filter_leaves_the_images(own, recip
     assert own.CALLS["made"] == 12
     with pytest.raises(FigmentError, match="prompts.options.words was"):
         run_recipe(recipe(**{"prompts.options": {"words": ["the"]}}), tmp_path / "run")
+
+
+def test_a_writer_that_forgets_a_class_is_told_which(own, recipe, tmp_path, monkeypatch):
+    write = own.Writer.__call__
+    monkeypatch.setattr(own.Writer, "__call__", lambda self, *given: [p for p in write(self, *given) if p.label != 1])
+    with pytest.raises(FigmentError, match="own_parts:Writer returned no prompt for 1 of 3 classes: green thing"):
+        run_recipe(recipe(), tmp_path / "run")

@@ -237,8 +237,9 @@ class ShardJob:
         """Raise FigmentError where the first shard holds not a single image: then it is not the samples that are wrong."""
         errors = Counter(row["error"] for row in rows if row["error"])
         if errors.total() == len(rows) and not self.images.listing().shards:
+            said = str(errors.most_common(1)[0][0]).rstrip(".")
             raise FigmentError(
-                f"None of {len(rows)} images could be made: {errors.most_common(1)[0][0]}. "
+                f"None of {len(rows)} images could be made: {said}. "
                 "With NaN pixels, generate.dtype: float32 often helps; otherwise check generate.model and its settings."
             )
 

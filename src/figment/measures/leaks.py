@@ -133,13 +133,16 @@ MEASURE = Measure(
     " encoder. Test images that are there twice. With few_shot, by how much the odds of being generated differ for"
     " the class where they differ most (1: not at all). `evaluate.leaks: false` switches all of it off.",
     metrics=(
-        Metric("leaks/test", "test images that are there twice", what="{count:,} of them", lower_is_better=True),
+        Metric(
+            "leaks/test", "test images that are there twice", what="{count:,} of them", lower_is_better=True, quiet=True
+        ),
         *(
             Metric(
                 name,
                 f"test images with a near copy among the {what} images, some by chance",
                 what=NEARLY,
                 lower_is_better=True,
+                quiet=True,
             )
             for name, what in WITH.items()
         ),

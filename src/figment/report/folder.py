@@ -126,7 +126,7 @@ def _question(
         ("Images", f"{len(images):,} ({g['images_per_class']:,} a class)"),
         ("Filters", ", ".join(f["kind"] for f in recipe["filters"]) or "none"),
         *([("Few-shot", few_shot)] if few_shot else []),
-        ("Classifier", f"{_classifier(folder, recipe)}, {recipe['train']['seeds']} seeds"),
+        ("Classifier", _classifier(folder, recipe) + _seeds(recipe["train"]["seeds"])),
         (
             "Real images",
             "; ".join(f"{split}: {real[split]}" for split in ("train", "val", "test") if real[split]) or "none",
@@ -260,6 +260,10 @@ def _provenance(folder: Path) -> list[tuple[str, str]]:
         for stage, where in (("prompts", run.prompts), ("images", run.images), ("model", run.model))
     ]
     return [*rows, ("Versions", ", ".join(f"{k} {v}" for k, v in model["versions"].items()))]
+
+
+def _seeds(n: int) -> str:
+    return f", {n} seeds" if n > 1 else ""
 
 
 def _classifier(folder: Path, recipe: dict[str, Any]) -> str:

@@ -147,6 +147,14 @@ def test_a_planned_test_set_spends_its_error_over_the_looks(recipe, tmp_path):
     assert "Look 2 at 18 and then 36 of 36 planned" in " ".join(report_of(tmp_path / "run").verdict.notes)
 
 
+def test_a_plan_that_is_spent_says_nothing_new(recipe, tmp_path):
+    plan = {"evaluate.planned_test": 18}
+    run_recipe(recipe(groups=False, test="half", **plan), tmp_path / "run")
+    worth = run_recipe(recipe(groups=False, **plan), tmp_path / "run").results["worth"]
+    assert worth.details["verdict"] == "cannot say" and "was planned for 18 test images" in worth.details["sentence"]
+    assert worth.details["next"] == [] and "inf" not in json.dumps(worth.details).lower()
+
+
 def luck(folder: Path, p: float) -> None:
     """As if the run there had been found to help, with this p."""
     path = folder / "results.jsonl"

@@ -126,8 +126,7 @@ class Context:
         """Of test images into what is learnt from, and of generated images into real ones; None where nobody is to look."""
         if self.recipe.evaluate.leaks is False:
             return None
-        labelled = {split: images for split, images in self.given.items() if split != "unlabelled"}
-        return find_leaks(labelled, self.task.class_names, made_before(self.run))
+        return find_leaks(self.given, self.task.class_names, made_before(self.run))
 
     def readable(self, split: str) -> Images | None:
         """All real images of a split that can be read, which are encoded then; None where the task has none."""
@@ -243,9 +242,7 @@ class Context:
     def check(self) -> None:
         """Find out now what would otherwise fail after hours: real folders, models, settings that contradict one another."""
         self._check_splits()
-        if self.task.real.groups is not None:
-            check_groups(self.given, self.task.real.groups)
-        self.check_leaks()
+        self.check_real()
         few = self.recipe.few_shot
         if few is not None:
             self.draw(self.given.get("train"))  # as they are: too few, or another split, before all are encoded
@@ -260,8 +257,10 @@ class Context:
         if self.finetuning is not None and not self.finetuning.is_complete():
             self.finetuning.check()
 
-    def check_leaks(self) -> None:
+    def check_real(self) -> None:
         """Raise FigmentError for what would spoil the test, unless the recipe has it reported; warn of the rest."""
+        if self.task.real.groups is not None:
+            check_groups(self.given, self.task.real.groups)
         if self.leaks is None:
             return
         if self.recipe.evaluate.leaks == "refuse":

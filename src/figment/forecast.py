@@ -74,7 +74,7 @@ class Forecast:
 def forecast(recipe: Recipe, out: Path, made: Path | None = None, root: Path | None = None) -> Forecast:
     """Ask every stage. Prompts of a model are only counted, two trial batches are timed with few steps; nothing is written to disk."""
     ctx = _Unread(recipe, Run(out, made, root))
-    ctx.check_leaks()
+    ctx.check_real()
     costs = {stage.name: stage.cost(ctx) for stage in STAGES}
     free = None if files.is_remote(out) else _free_bytes(out)
     told = {name: cost for name, cost in costs.items() if cost is not None}

@@ -64,13 +64,13 @@ def test_words_that_know_nothing_are_told():
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"own": OWN[:, :9]}, r"own is \(3, 9\), the labels are \(400,\)"),
-        ({"own": OWN / 2}, "whole numbers from 0; own"),
+        ({"own": OWN[:, :9]}, r"own is of shape \(3, 9\); a verdict needs int \(400,\)"),
+        ({"own": OWN / 2}, "own holds something else than classes.*float64"),
         ({"rivals": {"zero_shots": UNTUNED}}, "no rival 'zero_shots'. Did you mean 'zero_shot'"),
         ({"rivals": {"zero_shot": UNTUNED}}, "bias_removed is needed"),
         ({"resampled": {"own": right(0.9, 5)}}, "needs own and placebo"),
         ({"class_names": ["a", "b"]}, "There are 2 class names, and class 7"),
-        ({"labels": np.zeros(0, int)}, "verdict needs the classes"),
+        ({"labels": np.zeros(0, int)}, r"labels is of shape \(0,\); a verdict needs int \(n,\)"),
     ],
 )
 def test_what_does_not_fit_is_refused(change, message):
@@ -139,3 +139,46 @@ def of(value: float, half: float) -> Difference:
 )
 def test_when_the_mean_over_classes_says_the_opposite(all_images, over_classes, said):
     assert disagreement(of(*all_images), of(*over_classes)) == said
+
+
+def test_small_types_of_integers_are_no_different():
+    found = figment.judge(LABELS, OWN, RIVALS, PLACEBOS, ONLY)
+    for kind in (np.int8, np.uint8, np.int32):
+        small = [a.astype(kind) for a in (LABELS, OWN, PLACEBOS, ONLY)]
+        rivals = {name: a.astype(kind) for name, a in RIVALS.items()}
+        assert figment.judge(small[0], small[1], rivals, small[2], small[3]) == found
+    assert figment.judge(LABELS.tolist(), OWN.tolist(), RIVALS, PLACEBOS.tolist(), ONLY.tolist()) == found
+
+
+def test_the_baseline_comes_first_whatever_the_order():
+    found = figment.judge(LABELS, OWN, dict(reversed(RIVALS.items())), PLACEBOS, ONLY)
+    assert next(iter(found.differences)) == "top1/zero_shot"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"own": np.full(N, 10**9)}, "own holds something else than classes"),
+        ({"labels": LABELS - 1}, "labels holds something else"),
+        ({"labels": ["cat"] * N}, "labels holds something else.*type <U3"),
+        ({"labels": []}, "labels is of shape"),
+        ({"own": [[1, 2], [3]]}, "own is of shape"),
+        ({"rivals": None}, "rivals and resampled are mappings"),
+        ({"rivals": {**RIVALS, "placebo": UNTUNED}}, "placebos are an argument of their own"),
+        ({"rivals": {"real_repeated": UNTUNED}}, "real_only with real_repeated"),
+        ({"images_only": np.stack([ONLY, ONLY])}, "images_only is one classifier"),
+        ({"class_names": ["a"]}, "two classes or more"),
+        ({"level": 0.5}, "level is what each side"),
+        ({"resampled": {"own": OWN, "placebo": PLACEBOS}}, "as many rows of each"),
+    ],
+)
+def test_what_is_refused_in_a_paragraph(change, message):
+    given = {"labels": LABELS, "own": OWN, "rivals": RIVALS, "placebos": PLACEBOS, "images_only": ONLY} | change
+    with pytest.raises(FigmentError, match=message):
+        figment.judge(**given)
+
+
+def test_few_groups_say_little_of_the_mean_over_classes_too():
+    d, groups = np.where(np.arange(N) % 5 == 0, 1.0, 0.0), np.arange(N) % 3
+    three, many = (mean_over_classes(d, LABELS, groups=g) for g in (groups, np.arange(N)))
+    assert three.freedom <= 3 and np.subtract(*three.ci) < 1.4 * np.subtract(*many.ci)  # Student's with two degrees

@@ -67,11 +67,17 @@ def mean_over_classes(
     """
     weights, classes = _weights(labels), np.unique(labels)
     image = sum(difference(d[labels == c]).image_se ** 2 for c in classes) / len(classes) ** 2
+    parts = []  # variances that are estimates themselves, with their degrees of freedom
     if groups is not None:
-        image = max(image, variance_of_mean(d * weights, groups)[0])
+        of_groups, more = variance_of_mean(d * weights, groups)
+        image = max(image, of_groups)
+        parts.append((image, more))
     sets = 0.0 if resampled is None else variance_between(np.asarray(resampled, np.float64) * weights)
     value, variance = float((d * weights).mean()), image + sets
-    freedom = variance**2 / (sets**2 / (len(resampled) - 1)) if resampled is not None and sets else math.inf
+    if resampled is not None:
+        parts.append((sets, len(resampled) - 1))
+    estimated = sum(v**2 / f for v, f in parts if f > 0)
+    freedom = variance**2 / estimated if estimated > 0 else math.inf
     half = float(stdtrit(freedom, 0.975)) * math.sqrt(variance)
     ci = max(-1.0, value - half), min(1.0, value + half)
     p = float(stdtr(freedom, -value / math.sqrt(variance)))

@@ -29,15 +29,23 @@ def smallest_visible(
 ) -> float:
     """The difference, in [0, 1], that ``n`` test images show in four of five studies."""
     least = 2 / n if n <= 100 else 0.0  # the two images that the interval adds
-    reach = REACH + float(ndtri(1 - level) - ndtri(1 - LEVEL))
-    return reach * math.sqrt(max(discordance, least) / n + set_se**2)
+    return _reach(level) * math.sqrt(max(discordance, least) / n + set_se**2)
 
 
-def images_for(effect: float, discordance: float = PLANNED_DISCORDANCE, set_se: float = PLANNED_SET_SE) -> int | None:
+def images_for(
+    effect: float,
+    discordance: float = PLANNED_DISCORDANCE,
+    set_se: float = PLANNED_SET_SE,
+    level: float = LEVEL,
+) -> int | None:
     """How many test images show a difference of ``effect`` in four of five studies; None where no number does, since sets of one
     recipe differ by as much."""
-    left = (effect / REACH) ** 2 - set_se**2
+    left = (effect / _reach(level)) ** 2 - set_se**2
     return math.ceil(discordance / left) if left > 0 else None
+
+
+def _reach(level: float) -> float:
+    return REACH + float(ndtri(1 - level) - ndtri(1 - LEVEL))
 
 
 @dataclass(frozen=True)

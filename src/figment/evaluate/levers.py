@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from figment.evaluate.content import Content
-from figment.evaluate.kind import Difference, images_for
+from figment.evaluate.kind import LEVEL, Difference, images_for
 from figment.evaluate.sentences import percent
 from figment.evaluate.verdict import A_POINT, FEWEST, Judgement
 
@@ -50,19 +50,24 @@ def _rules(m: Measured) -> Iterator[str]:
     if m.n < FEWEST:  # nothing is known then
         yield f"More test images: {m.n} cannot decide anything. {_more_test_images(m)}"
         return
-    if not m.content.passed:
+    if m.content.p > LEVEL:
         yield (
             f"The generator does not show these classes: without words the images teach {percent(m.content.accuracy)} of a class on"
             f" average, and guessing is {percent(1 / m.n_classes)}. Look at the images; try other prompts (prompts.kind: captions,"
             " synonyms, attributes) or another generator."
         )
     if m.untuned_guesses and m.kind != "images_only":
+        better = (
+            f", or train.kind: images_only, which reaches {percent(m.images_only)} here"
+            if m.images_only > m.own
+            else ""
+        )
         yield (
             "The untuned classifier is no better than guessing, so its words only mislead: name the classes otherwise"
-            f" (task.templates), take another CLIP, or train.kind: images_only, which reaches {percent(m.images_only)} here."
+            f" (task.templates), take another CLIP{better}."
         )
     wants_both = m.kind not in ("words_and_images", "images_only") and m.content.passed and not m.untuned_guesses
-    if m.bias_removed is not None and m.bias_removed >= m.own:
+    if m.bias_removed is not None and m.bias_removed >= m.own and not m.untuned_guesses:
         both = " Then try train.kind: words_and_images, which starts from it." if wants_both else ""
         yield (
             f"Remove the untuned classifier's bias, which is free: {percent(m.bias_removed)} against {percent(m.own)} of this recipe."
@@ -105,7 +110,9 @@ def _more_test_images(m: Measured) -> str:
     """How many the effect that was measured takes, or an effect of a point where it was smaller."""
     effect = max(A_POINT, abs(m.judgement.worth))
     closest = m.differences[m.judgement.rival]
-    wanted = images_for(effect, closest.discordance, closest.set_se)
+    wanted = images_for(
+        effect, max(closest.discordance, 2 / max(1, m.n)) * closest.design, closest.set_se, closest.level
+    )
     if wanted is None:
         return f"No number of them shows {100 * effect:.1f} points: sets of this recipe differ by as much, so make more images of each class."
     return f"A difference of {100 * effect:.1f} points takes about {roughly(max(wanted, FEWEST)):,}."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,8 @@ from figment.evaluate.verdict import (
     BIAS_REMOVED,
     CHANCE,
     PLACEBO,
+    REAL_ONLY,
+    REAL_REPEATED,
     UNTUNED,
     Judgement,
     Word,
@@ -24,6 +27,8 @@ from figment.evaluate.verdict import (
 from figment.evaluate.verdict import (
     judge as judge_differences,
 )
+
+MOST_CLASSES = 100_000  # so that a stray number is an error, and not a table of that size
 
 
 @dataclass(frozen=True)
@@ -94,8 +99,25 @@ def judge(
     Raises:
         FigmentError: for arrays that do not fit, an unknown rival, or one that is missing.
     """
-    labels = np.asarray(labels)
-    by_metric: dict[str, np.ndarray | None] = {_metric(name): _rows(name, p, labels) for name, p in rivals.items()}
+    if not 0 < level < 0.5:
+        raise FigmentError(
+            f"level is what each side of an interval leaves out, above 0 and below .5, usually .025; it is {level!r}."
+        )
+    if not isinstance(rivals, Mapping) or not isinstance(resampled or {}, Mapping):
+        raise FigmentError(
+            "rivals and resampled are mappings from a name to predictions, such as rivals={'zero_shot': predictions}."
+        )
+    labels = _rows("labels", labels, None)[0]
+    groups = None if groups is None else np.asarray(groups)
+    given = {_metric(name): _rows(name, p, labels) for name, p in rivals.items()}
+    if PLACEBO in given or CHANCE in given or (REAL_REPEATED in given and REAL_ONLY not in given):
+        raise FigmentError(
+            "rivals holds zero_shot with bias_removed, or real_only with real_repeated and bias_removed; placebos are an argument of"
+            " their own, and guessing needs no predictions: it is the baseline where there are no rivals."
+        )
+    by_metric: dict[str, np.ndarray | None] = {
+        name: given[name] for name in RIVALS if name in given
+    }  # the baseline first
     again = {"own" if k == "own" else _metric(k): _rows(k, p, labels) for k, p in (resampled or {}).items()}
     if UNTUNED in by_metric and BIAS_REMOVED not in by_metric:
         raise FigmentError(
@@ -106,9 +128,13 @@ def judge(
         raise FigmentError(
             "resampled needs own and placebo, each int (B, n): both learn from the set that is drawn again."
         )
+    if len({len(rows) for rows in again.values()}) > 1:
+        raise FigmentError("resampled needs as many rows of each: all learn from the same sets, drawn again.")
     by_metric = (by_metric or {CHANCE: None}) | {PLACEBO: _rows("placebos", placebos, labels)}
     every = [labels, _rows("own", own, labels), _rows("images_only", images_only, labels)]
     every += [p for p in [*by_metric.values(), *again.values()] if p is not None]
+    if len(every[2]) > 1:
+        raise FigmentError("images_only is one classifier, int (n,): it has no seeds.")
     names = _names(every, class_names)
 
     right = _Right(labels, len(names))
@@ -168,24 +194,30 @@ def _metric(name: str) -> str:
     return metric
 
 
-def _rows(name: str, predicted: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """int (S, n)."""
-    rows = np.atleast_2d(np.asarray(predicted))
-    if labels.ndim != 1 or not len(labels) or rows.ndim != 2 or rows.shape[1] != len(labels) or not len(rows):
+def _rows(name: str, predicted: Any, labels: np.ndarray | None) -> np.ndarray:
+    """int64 (S, n), for as many images as there are labels."""
+    try:
+        rows = np.atleast_2d(np.asarray(predicted))
+    except ValueError:  # ragged
+        rows = np.zeros((0, 0))
+    n = rows.shape[-1] if labels is None else len(labels)
+    if rows.ndim != 2 or not rows.size or rows.shape[1] != n or (labels is None and len(rows) > 1):
+        wanted = "int (n,)" if labels is None else f"int ({n},) or (S, {n}), for the {n} images that have labels"
         raise FigmentError(
-            f"A verdict needs the classes that each classifier takes the same n test images for, int (n,) or (S, n), and n labels;"
-            f" {name} is {np.shape(predicted)}, the labels are {labels.shape}."
+            f"{name} is of shape {rows.shape if len(rows) > 1 else rows.shape[1:]}; a verdict needs {wanted}."
         )
-    if not (np.issubdtype(rows.dtype, np.integer) and np.issubdtype(labels.dtype, np.integer)) or rows.min() < 0:
+    if not np.issubdtype(rows.dtype, np.integer) or rows.min() < 0 or rows.max() >= MOST_CLASSES:
         raise FigmentError(
-            f"A verdict needs classes as whole numbers from 0; {name} or the labels hold something else."
+            f"{name} holds something else than classes, which are whole numbers from 0; it is of type {rows.dtype}."
         )
-    return rows
+    return rows.astype(np.int64)
 
 
 def _names(arrays: Sequence[np.ndarray], class_names: Sequence[str] | None) -> list[str]:
     most = max(int(a.max()) for a in arrays) + 1
     names = [str(c) for c in range(max(2, most))] if class_names is None else list(class_names)
+    if len(names) < 2:
+        raise FigmentError(f"A verdict needs two classes or more; class_names has {len(names)}.")
     if most > len(names):
         raise FigmentError(f"There are {len(names)} class names, and class {most - 1} among the labels or predictions.")
     return names

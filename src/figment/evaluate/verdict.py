@@ -24,6 +24,7 @@ Word = Literal[
     "cannot say",
     "helps alone, not among the arms",
 ]
+CANNOT_SAY: Word = "cannot say"
 ALONE: Word = "helps alone, not among the arms"  # of one of several arms, by `figment.evaluate.holm`
 #: The rivals, by their metric.
 UNTUNED, BIAS_REMOVED, PLACEBO = "top1/zero_shot", "top1/bias_removed", "top1/placebo"

@@ -77,7 +77,7 @@ class ClipFilter:
 
     An image kept below the threshold has the score ``clip_filled`` = 1, and they are counted aloud. ``remove_bias``: what the
     zero-shot classifier says too often is taken away first, as the images to be judged show it. Where its probabilities are no
-    better than guesses, every image is kept (`is_guessing`).
+    better than guesses (`is_guessing`), the rule ``threshold`` keeps every image; the others keep as many as they were asked to.
     """
 
     name = "clip"
@@ -102,7 +102,7 @@ class ClipFilter:
     def __call__(self, images: Images) -> list[Verdict]:
         every = class_probabilities(self.features, images, self.class_names, self.templates, self.remove_bias)  # (B, N)
         p = every[np.arange(len(every)), images.labels]  # (B,)
-        if is_guessing(every, images.labels):
+        if self.rule == "threshold" and is_guessing(every, images.labels):
             keep_all(self.name, every, images.labels)
             return [Verdict(True, "", {"clip_p": float(x)}) for x in p]
         keep = self.decide(p, images.labels)

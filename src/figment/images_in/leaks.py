@@ -70,6 +70,7 @@ def find_leaks(given: Mapping[str, Stored], class_names: Sequence[str], made: fr
         for name, why in (
             ("train", "What is learnt from would be tested on."),
             ("val", "The epoch would be chosen on test images."),
+            ("unlabelled", "The bias would be removed on the very images that are tested."),
         ):
             if name in splits:
                 _copies(test, splits[name], why, found.serious)
@@ -174,7 +175,7 @@ def _generated(split: _Split, found: _Found) -> None:
         who = ", ".join(f"{maker} ({count:,})" for maker, count in counts.most_common())
         named = ", ".join(split.id(i) for i in islice(sorted(split.made_by), SHOWN))
         text = f"{_of(n, split)} generated, not real, such as {named}. Told by: {who}."
-        if split.name == "train":
+        if split.name in ("train", "unlabelled"):
             found.others.append(
                 f"{text} What is said of real images, such as the exchange rate and the ceiling, is then about these."
             )

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from figment.recipe import Recipe
     from figment.types import Images, Result
 
+SPENT = (
+    "The verdict was planned for {planned:,} test images and has been given: what may err was spent on them, so nothing new can be said"
+    " of {n:,}. Plan another study, on images that nobody has looked at."
+)
 CALIBRATED_ON = 20_000  # generated images, at most, that a bias is fitted on
 #: Placebos, and sets drawn again: where a training is seconds on features, where it is longer, and where it is a network's.
 CHEAP, LARGE, COSTLY = (6, 20), (6, 0), (2, 0)
@@ -66,6 +70,7 @@ def settings(metrics: set[str]) -> dict[str, Any]:
 
 
 def take(trial: Trial) -> Iterator[Result]:
+    from figment.evaluate.kind import LEVEL
     from figment.evaluate.looks import look_at
     from figment.evaluate.predictions import judge
     from figment.evaluate.verdict import PLACEBO, REAL_REPEATED
@@ -90,7 +95,7 @@ def take(trial: Trial) -> Iterator[Result]:
         groups=trial.groups,
         class_names=trial.class_names,
         seed=trial.recipe.seed,
-        level=look.level,
+        level=look.level or LEVEL,
     )
     rivals[PLACEBO] = placebos
     for metric, d in judged.differences.items():
@@ -126,13 +131,15 @@ def _without_content(trial: Trial, n_sets: int) -> dict[str, tuple[np.ndarray, n
 def _worth(trial: Trial, judged: Judged, look: Look) -> Result:
     """The verdict, with everything it rests on."""
     from figment.evaluate.levers import levers
+    from figment.evaluate.verdict import CANNOT_SAY
     from figment.types import Result
 
     n, (n_placebos, n_sets) = len(trial.real_test), numbers(trial.recipe, len(trial.kept))
     counts = np.bincount(trial.real_test.labels, minlength=len(trial.class_names))
+    spent = not look.level
     told = {
-        "verdict": judged.word,
-        "sentence": judged.sentence,
+        "verdict": CANNOT_SAY if spent else judged.word,
+        "sentence": SPENT.format(planned=look.planned, n=n) if spent else judged.sentence,
         "claim": "other sets of this recipe" if n_sets else "this very set of images",
         "rival": judged.judgement.rival,
         "p": judged.judgement.p,
@@ -141,7 +148,7 @@ def _worth(trial: Trial, judged: Judged, look: Look) -> Result:
         "smallest_visible": max(d.smallest_visible(n) for d in judged.differences.values()),
         "mean_over_classes": None if judged.over_classes is None else judged.over_classes.told(),
         "worse_classes": [asdict(one) for one in judged.worse],
-        "next": levers(_measured(trial, judged)),
+        "next": [] if spent else levers(_measured(trial, judged)),
         "untuned_guesses": judged.untuned_guesses,
         "chance": 1 / len(trial.class_names),
         "commonest_class": float(counts.max() / n),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
@@ -126,14 +126,14 @@ class ClosedFormSettings(LearnerSettings):
 class ImagesOnlySettings(ClosedFormSettings):
     """A classifier that never sees the name of a class: linear discriminant analysis on the features of the images."""
 
-    starts_untrained: ClassVar[bool] = False
-
     kind: Literal["images_only"] = "images_only"
 
     def build(self, given: Given) -> Learner:
         from figment.learners.clip_head.images_only import ImagesOnlyLearner
 
-        return ImagesOnlyLearner(given.features(self.encoder), given.task.class_names, self.encoder)
+        return ImagesOnlyLearner(
+            given.features(self.encoder), given.task.class_names, self.encoder, given.task.templates
+        )
 
 
 class WordsAndImagesSettings(ClosedFormSettings):

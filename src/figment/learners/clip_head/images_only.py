@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from figment import records
 from figment.encoders import Features
 from figment.errors import FigmentError
-from figment.learners.clip_head.head import Head, HeadCard
+from figment.learners.clip_head.head import Head, HeadCard, zero_shot_head
 from figment.learners.clip_head.model import ClipHeadModel, UnitFeatures
 from figment.learners.clip_head.unbiased import Labelled
 from figment.types import Images, Learner, Model
@@ -69,16 +69,21 @@ class ImagesOnlyLearner(Learner):
     """`discriminant` on the features of all images it is given, generated and real alike. The seed changes nothing."""
 
     name = "images only"
-    templates: tuple[str, ...] = ()  # of the words it uses
 
-    def __init__(self, features: Features, class_names: Sequence[str], encoder: str = "") -> None:
-        """``encoder`` is its name, for the card of a saved head."""
+    def __init__(
+        self, features: Features, class_names: Sequence[str], encoder: str = "", templates: Sequence[str] = ()
+    ) -> None:
+        """``encoder`` is its name, for the card of a saved head. With ``templates`` it knows what the words alone would do, though it
+        learns nothing from them: whoever has that CLIP has that classifier without any image."""
+        self.templates = tuple(templates)
         self.features, self.class_names, self.encoder_name = features, class_names, encoder
         self.unit = UnitFeatures(features)
         self.fingerprint = records.fingerprint(["images only", features.encoder.fingerprint, len(class_names)])
 
     def untrained(self) -> Model | None:
-        return None
+        if not self.templates:
+            return None
+        return self.model(zero_shot_head(self.features.encoder, self.class_names, self.templates))
 
     def learn(self, synthetic: Images | None, real: Images | None, seed: int) -> Model:
         return self.model(self.fit(self._labelled(synthetic), self._labelled(real)))

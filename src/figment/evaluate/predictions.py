@@ -103,34 +103,9 @@ def judge(
         raise FigmentError(
             f"level is what each side of an interval leaves out, above 0 and below .5, usually .025; it is {level!r}."
         )
-    if not isinstance(rivals, Mapping) or not isinstance(resampled or {}, Mapping):
-        raise FigmentError(
-            "rivals and resampled are mappings from a name to predictions, such as rivals={'zero_shot': predictions}."
-        )
     labels = _rows("labels", labels, None)[0]
+    by_metric, again = _given(rivals, placebos, resampled, labels)
     groups = None if groups is None else np.asarray(groups)
-    given = {_metric(name): _rows(name, p, labels) for name, p in rivals.items()}
-    if PLACEBO in given or CHANCE in given or (REAL_REPEATED in given and REAL_ONLY not in given):
-        raise FigmentError(
-            "rivals holds zero_shot with bias_removed, or real_only with real_repeated and bias_removed; placebos are an argument of"
-            " their own, and guessing needs no predictions: it is the baseline where there are no rivals."
-        )
-    by_metric: dict[str, np.ndarray | None] = {
-        name: given[name] for name in RIVALS if name in given
-    }  # the baseline first
-    again = {"own" if k == "own" else _metric(k): _rows(k, p, labels) for k, p in (resampled or {}).items()}
-    if UNTUNED in by_metric and BIAS_REMOVED not in by_metric:
-        raise FigmentError(
-            "Beside the rival zero_shot its bias_removed is needed: most of what tuning gains over an untuned classifier is the bias"
-            " it takes away. figment.bias.bias_of fits it on the generated images, without labels."
-        )
-    if again and not {"own", PLACEBO} <= again.keys():
-        raise FigmentError(
-            "resampled needs own and placebo, each int (B, n): both learn from the set that is drawn again."
-        )
-    if len({len(rows) for rows in again.values()}) > 1:
-        raise FigmentError("resampled needs as many rows of each: all learn from the same sets, drawn again.")
-    by_metric = (by_metric or {CHANCE: None}) | {PLACEBO: _rows("placebos", placebos, labels)}
     every = [labels, _rows("own", own, labels), _rows("images_only", images_only, labels)]
     every += [p for p in [*by_metric.values(), *again.values()] if p is not None]
     if len(every[2]) > 1:
@@ -166,6 +141,36 @@ def judge(
         [] if guessing else classes_that_got_worse(of_baseline[0], labels, names, of_baseline[1], groups),
         unbiased is not None and _guesses(right(unbiased).mean(0), labels, len(names)),
     )
+
+
+def _given(
+    rivals: Mapping[str, Any], placebos: Any, resampled: Mapping[str, Any] | None, labels: np.ndarray
+) -> tuple[dict[str, np.ndarray | None], dict[str, np.ndarray]]:
+    """The rivals by their metric, the baseline first, which is None for guessing; and those of sets drawn again."""
+    if not isinstance(rivals, Mapping) or not isinstance(resampled or {}, Mapping):
+        raise FigmentError(
+            "rivals and resampled are mappings from a name to predictions, such as rivals={'zero_shot': predictions}."
+        )
+    given = {_metric(name): _rows(name, p, labels) for name, p in rivals.items()}
+    if PLACEBO in given or CHANCE in given or (REAL_REPEATED in given and REAL_ONLY not in given):
+        raise FigmentError(
+            "rivals holds zero_shot with bias_removed, or real_only with real_repeated and bias_removed; placebos are an argument of"
+            " their own, and guessing needs no predictions: it is the baseline where there are no rivals."
+        )
+    if UNTUNED in given and BIAS_REMOVED not in given:
+        raise FigmentError(
+            "Beside the rival zero_shot its bias_removed is needed: most of what tuning gains over an untuned classifier is the bias"
+            " it takes away. figment.bias.bias_of fits it on the generated images, without labels."
+        )
+    again = {"own" if k == "own" else _metric(k): _rows(k, p, labels) for k, p in (resampled or {}).items()}
+    if again and not {"own", PLACEBO} <= again.keys():
+        raise FigmentError(
+            "resampled needs own and placebo, each int (B, n): both learn from the set that is drawn again."
+        )
+    if len({len(rows) for rows in again.values()}) > 1:
+        raise FigmentError("resampled needs as many rows of each: all learn from the same sets, drawn again.")
+    by_metric: dict[str, np.ndarray | None] = {name: given[name] for name in RIVALS if name in given}
+    return (by_metric or {CHANCE: None}) | {PLACEBO: _rows("placebos", placebos, labels)}, again
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ def test_any_architecture_of_timm(recipe, tmp_path):
     assert (
         set(outcome.results) == {"top1/synthetic", "leaks/test", "leaks/generated"} and outcome.verdict == "not judged"
     )
-    assert dict(report_of(tmp_path).question)["Classifier"] == "resnet18, from scratch, 1 seeds"
+    assert dict(report_of(tmp_path).question)["Classifier"] == "resnet18, from scratch"
 
 
 def test_with_few_real_images_it_is_judged_over_those_alone(recipe, tmp_path):

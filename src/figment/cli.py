@@ -396,7 +396,7 @@ def _print_results(folder: Path) -> None:
         means = [f"{arm.name} {percent(arm.over_classes)}" for arm in page.arms if arm.over_classes is not None]
         if means:
             console.print(f"mean over classes: {', '.join(means)}", soft_wrap=True)
-    for number in page.also:
+    for number in (n for n in page.also if not n.quiet):
         console.print(f"{number.title}: {number.value}", soft_wrap=True)
     own = page.verdict
     console.print(f"\nVerdict: {own.word}. {own.sentence[:1].upper()}{own.sentence[1:]}")

@@ -23,7 +23,7 @@ class Metric:
     ``name`` may end in ``<k>``, which stands for any whole number: ``top1/real_<k>``; ``title`` may hold it too. ``what`` is a
     few words beside the number, with ``{images}`` and others of ``Result.details`` filled in. ``shown`` is its place in a
     run's report: an ``arm`` among the classifiers, a ``row`` of its own, or ``elsewhere``, where a part of the page is drawn
-    from it; a ``quiet`` row is left out where it is 0. The paired difference of the arm ``top1/x`` is ``gain/x``.
+    from it; a ``quiet`` row is left out on the terminal where it is 0. The paired difference of the arm ``top1/x`` is ``gain/x``.
     """
 
     name: str

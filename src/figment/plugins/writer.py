@@ -38,14 +38,14 @@ class PluginWriter:
                 if not isinstance(getattr(prompt, name), kind) or isinstance(getattr(prompt, name), bool):
                     what = "a text" if kind is str else "the position of the class in task.class_names"
                     self.plugin.refuse(f"returned a Prompt whose {name} is", getattr(prompt, name), what)
+        try:
+            check_prompts(prompts, task.class_names)
+        except FigmentError as error:
+            raise FigmentError(f"The plug-in {self.plugin.kind} wrote prompts that do not hold. {error}") from error
         without = [name for label, name in enumerate(task.class_names) if label not in {p.label for p in prompts}]
         if without:
             raise FigmentError(
                 f"The plug-in {self.plugin.kind} returned no prompt for {len(without)} of {len(task.class_names)} classes:"
                 f" {', '.join(name[:40] for name in without[:5])}. Wanted: one or more for each class."
             )
-        try:
-            check_prompts(prompts, task.class_names)
-        except FigmentError as error:
-            raise FigmentError(f"The plug-in {self.plugin.kind} wrote prompts that do not hold. {error}") from error
         return prompts

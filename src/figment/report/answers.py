@@ -172,9 +172,10 @@ def also_measured(results: dict[str, Result]) -> Iterator[Number]:
     explained = {m.name: measure.explains for measure in measures.found().values() for m in measure.metrics}
     for metric, result in results.items():
         shown = measures.known(metric)
-        if shown.shown == "row" and not (shown.quiet and not result.value):
+        if shown.shown == "row":
             value, what = measured(result, shown.unit), _filled(shown.what, result)
-            yield Number(shown.title, value, result.n, what, explained.get(metric, ""))
+            quiet = shown.quiet and not result.value
+            yield Number(shown.title, value, result.n, what, explained.get(metric, ""), quiet)
 
 
 def conclusion_of(

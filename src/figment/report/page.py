@@ -86,6 +86,7 @@ class Number:
     n: int
     what: str = ""
     explains: str = ""
+    quiet: bool = False  # nothing was found, which the page says and a terminal need not
 
 
 @dataclass(frozen=True)

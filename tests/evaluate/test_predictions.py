@@ -153,6 +153,9 @@ def test_small_types_of_integers_are_no_different():
 def test_the_baseline_comes_first_whatever_the_order():
     found = figment.judge(LABELS, OWN, dict(reversed(RIVALS.items())), PLACEBOS, ONLY)
     assert next(iter(found.differences)) == "top1/zero_shot"
+    few = {"bias_removed": UNBIASED, "real_repeated": UNTUNED, "real_only": UNTUNED}
+    order = ["top1/real_only", "top1/real_repeated", "top1/bias_removed", "top1/placebo"]
+    assert list(figment.judge(LABELS, OWN, few, PLACEBOS, ONLY).differences) == order
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,8 @@ from figment.evaluate.verdict import (
     judge as judge_differences,
 )
 
+#: The baseline is the first of these that there is.
+ORDER = (REAL_ONLY, REAL_REPEATED, UNTUNED, BIAS_REMOVED)
 MOST_CLASSES = 100_000  # so that a stray number is an error, and not a table of that size
 
 
@@ -169,7 +171,7 @@ def _given(
         )
     if len({len(rows) for rows in again.values()}) > 1:
         raise FigmentError("resampled needs as many rows of each: all learn from the same sets, drawn again.")
-    by_metric: dict[str, np.ndarray | None] = {name: given[name] for name in RIVALS if name in given}
+    by_metric: dict[str, np.ndarray | None] = {name: given[name] for name in ORDER if name in given}
     return (by_metric or {CHANCE: None}) | {PLACEBO: _rows("placebos", placebos, labels)}, again
 
 

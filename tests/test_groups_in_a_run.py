@@ -152,6 +152,7 @@ def test_a_plan_that_is_spent_says_nothing_new(recipe, tmp_path):
     run_recipe(recipe(groups=False, test="half", **plan), tmp_path / "run")
     worth = run_recipe(recipe(groups=False, **plan), tmp_path / "run").results["worth"]
     assert worth.details["verdict"] == "cannot say" and "was planned for 18 test images" in worth.details["sentence"]
+    assert not any("Look" in note for note in report_of(tmp_path / "run").verdict.notes)
     assert worth.details["next"] == [] and "inf" not in json.dumps(worth.details).lower()
 
 

@@ -6,7 +6,7 @@ import os
 import re
 from importlib import resources
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -113,6 +113,8 @@ class RealImages(Strict):
     a ``.csv`` of paths and classes; one ``.tar``; or ``datasets:NAME:SPLIT`` for what ``datasets.load_dataset`` opens.
     """
 
+    SPLITS: ClassVar[tuple[str, ...]] = ("train", "val", "test", "unlabelled")
+
     train: PathText | None = Field(
         None, description="photographs one has: few-shot, the exchange rate; never tested on"
     )
@@ -134,7 +136,7 @@ class RealImages(Strict):
     @property
     def places(self) -> dict[str, str]:
         """Split -> where its images are, of those there are."""
-        return {split: where for split in ("train", "val", "test", "unlabelled") if (where := getattr(self, split))}
+        return {split: where for split in self.SPLITS if (where := getattr(self, split))}
 
 
 class Task(Strict):

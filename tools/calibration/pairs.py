@@ -12,9 +12,10 @@ from calibration.cases import Case
 from calibration.rows import Row, rate
 from calibration.verdicts import study
 from calibration.world import World
-from figment.evaluate.kind import Difference, difference, variance_between
+from figment.evaluate.holm import holm
+from figment.evaluate.kind import LEVEL, Difference, difference, variance_between
 
-ARMS, LEVEL = 10, 0.025
+ARMS = 10
 
 
 def spread(case: Case, w: World, n_sets: int, folder: Path) -> Iterator[Row]:
@@ -66,7 +67,7 @@ def ten_arms(case: Case, w: World, n_sets: int, n_studies: int, sizes: Sequence[
             of_images, p = np.array([[d.p for d in _differences(right, arm, control, chosen)] for arm in arms]).T
             alone += bool((of_images <= LEVEL).any())
             uncorrected += bool((p <= LEVEL).any())
-            corrected += bool((holm(p) <= LEVEL).any())
+            corrected += any(holm(p))
         yield {
             "n": n,
             "studies": n_studies,
@@ -90,7 +91,7 @@ def ten_verdicts(
             arms = rng.choice(n_sets, ARMS, replace=False)
             p = np.array([study(sets[arm], labels, w.n_classes, chosen).judgement.p for arm in arms])
             uncorrected += bool((p <= LEVEL).any())
-            corrected += bool((holm(p) <= LEVEL).any())
+            corrected += any(holm(p))
         yield {
             "n": n,
             "studies": n_studies,
@@ -98,15 +99,6 @@ def ten_verdicts(
             "no correction": rate(uncorrected, n_studies),
             "Holm": rate(corrected, n_studies),
         }
-
-
-def holm(p: np.ndarray) -> np.ndarray:
-    """p-values float (k,), corrected for their number (Holm 1979)."""
-    order = np.argsort(p)
-    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)).clip(max=1)
-    corrected = np.empty_like(stepped)
-    corrected[order] = stepped
-    return corrected
 
 
 def _right(case: Case, w: World, n_sets: int, folder: Path) -> np.ndarray:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.special import stdtr, stdtrit
+from scipy.special import stdtr
 
 from figment.evaluate.grouped import variance_of_mean
-from figment.evaluate.kind import LEVEL, Difference, difference, variance_between
+from figment.evaluate.kind import LEVEL, Difference, difference, interval, satterthwaite, variance_between
 
 
 @dataclass(frozen=True)
@@ -76,10 +76,8 @@ def mean_over_classes(
     value, variance = float((d * weights).mean()), image + sets
     if resampled is not None:
         parts.append((sets, len(resampled) - 1))
-    estimated = sum(v**2 / f for v, f in parts if f > 0)
-    freedom = variance**2 / estimated if estimated > 0 else math.inf
-    half = float(stdtrit(freedom, 0.975)) * math.sqrt(variance)
-    ci = max(-1.0, value - half), min(1.0, value + half)
+    freedom = satterthwaite(variance, parts)
+    ci = interval(value, math.sqrt(variance), freedom, LEVEL)
     p = float(stdtr(freedom, -value / math.sqrt(variance)))
     discordance = float(np.square(d * weights).mean())
     return Difference(value, ci, p, math.sqrt(image), math.sqrt(sets), discordance, value, freedom)

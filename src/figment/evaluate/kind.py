@@ -7,7 +7,7 @@ generator: two sets of one recipe "differ" in 18 % of studies at 10,000 test ima
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -138,8 +138,7 @@ def difference(
         sets = variance_between(np.asarray(shuffles, np.float64)) * (1 + 1 / k)
         parts.append((sets, k - 1))
     variance = image + sets
-    estimated = sum(v**2 / f for v, f in parts if f > 0)
-    freedom = variance**2 / estimated if estimated > 0 else math.inf
+    freedom = satterthwaite(variance, parts)
     p = float(stdtr(freedom, -centre / math.sqrt(variance)))
     return Difference(
         value=float(d.mean()),
@@ -153,6 +152,12 @@ def difference(
         level=level,
         design=image / alone,
     )
+
+
+def satterthwaite(variance: float, parts: Sequence[tuple[float, int]]) -> float:
+    """Student's degrees of freedom of a variance, of which only ``parts`` have an error themselves: each with its own degrees."""
+    estimated = sum(v**2 / f for v, f in parts if f > 0)
+    return variance**2 / estimated if estimated > 0 else math.inf
 
 
 def interval(centre: float, se: float, freedom: float, level: float) -> tuple[float, float]:

@@ -78,6 +78,14 @@ def _check_regular(path: Path) -> None:
         raise Unreadable(str(path), "not a regular file")
 
 
+def images_below(folder: Path) -> list[Path]:
+    """All image files of a folder, at any depth, sorted. Raises FigmentError where there is none."""
+    files = sorted(p for p in folder.rglob("[!.]*") if p.suffix.lower() in SUFFIXES and not p.is_dir())
+    if not files:
+        raise FigmentError(f"{folder} holds no images. Allowed file names end in {', '.join(SUFFIXES)}.")
+    return files
+
+
 def open_class_folders(folder: Path, class_names: Sequence[str]) -> FileImages:
     """A folder with one sub-folder of images a class. Raises FigmentError where the classes differ or one is empty."""
     classes = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
@@ -85,9 +93,7 @@ def open_class_folders(folder: Path, class_names: Sequence[str]) -> FileImages:
     paths: list[Path] = []
     labels: list[int] = []
     for name, label in zip(classes, labels_of, strict=True):
-        files = sorted(p for p in (folder / name).rglob("[!.]*") if p.suffix.lower() in SUFFIXES and not p.is_dir())
-        if not files:
-            raise FigmentError(f"{folder / name} holds no images. Allowed file names end in {', '.join(SUFFIXES)}.")
+        files = images_below(folder / name)
         paths += files
         labels += [label] * len(files)
     return FileImages(paths, np.array(labels, np.int64), [str(p.relative_to(folder)) for p in paths])

@@ -8,7 +8,7 @@ import numpy as np
 
 from figment.errors import FigmentError
 from figment.files import as_path
-from figment.images_in.folder import SUFFIXES, FileImages
+from figment.images_in.folder import FileImages, images_below
 
 
 def open_unlabelled(where: Path | str) -> FileImages:
@@ -22,7 +22,5 @@ def open_unlabelled(where: Path | str) -> FileImages:
             f"The folder of unlabelled images {folder} does not exist. Give one with images, at any depth, or leave"
             " task.real.unlabelled out."
         )
-    paths = sorted(p for p in folder.rglob("[!.]*") if p.suffix.lower() in SUFFIXES and not p.is_dir())
-    if not paths:
-        raise FigmentError(f"{folder} holds no images. Allowed file names end in {', '.join(SUFFIXES)}.")
+    paths = images_below(folder)
     return FileImages(paths, np.zeros(len(paths), np.int64), [str(p.relative_to(folder)) for p in paths])

@@ -170,23 +170,22 @@ def _measured(trial: Trial, judged: Judged) -> Measured:
     unused = 0
     if trial.train is not None and recipe.few_shot is None:
         unused = int(np.bincount(trial.train.labels, minlength=n_classes).min())
+    left = {name: float(k / m) for name, k, m in zip(trial.class_names, kept, made, strict=True) if m}
     return Measured(
         judged.judgement,
         judged.differences,
         judged.content,
-        len(trial.real_test),
-        n_classes,
-        judged.accuracies["own"],
-        judged.accuracies["own"] - judged.over_images_only.value,
-        judged.over_images_only,
-        judged.accuracies.get(BIAS_REMOVED),
-        judged.untuned_guesses,
-        {}
-        if recipe.train.images_per_class
-        else {name: float(k / m) for name, k, m in zip(trial.class_names, kept, made, strict=True) if m},
-        recipe.train.kind,
-        getattr(recipe.generate, "guidance_scale", None),
-        unused,
+        n=len(trial.real_test),
+        n_classes=n_classes,
+        own=judged.accuracies["own"],
+        images_only=judged.accuracies["own"] - judged.over_images_only.value,
+        over_images_only=judged.over_images_only,
+        bias_removed=judged.accuracies.get(BIAS_REMOVED),
+        untuned_guesses=judged.untuned_guesses,
+        kept={} if recipe.train.images_per_class else left,  # which leaves some out that no filter rejected
+        kind=recipe.train.kind,
+        guidance_scale=getattr(recipe.generate, "guidance_scale", None),
+        real_images=unused,
     )
 
 
@@ -233,7 +232,8 @@ def _unbiased(trial: Trial, n_sets: int) -> np.ndarray:
         made = made.take(np.sort(rng.choice(len(made), CALIBRATED_ON, replace=False)))
     of_shots = None if trial.shots is None else (trial.untrained.logits(trial.shots), trial.shots.labels)
     seen, asked = trial.untrained.logits(made), trial.untrained.logits(trial.real_test)
-    places = [np.arange(len(made)), *(resample(made.labels, rng, prompts_of(made)) for _ in range(n_sets))]
+    prompts = prompts_of(made)
+    places = [np.arange(len(made)), *(resample(made.labels, rng, prompts) for _ in range(n_sets))]
     unlabelled = None if trial.unlabelled is None else trial.untrained.logits(trial.unlabelled)
     biases = [bias_shown((seen[rows], made.labels[rows]), of_shots, unlabelled) for rows in places]
     return np.stack([(asked + bias).argmax(1) for bias in biases]).astype(np.int32)

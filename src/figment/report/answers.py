@@ -203,7 +203,7 @@ def conclusion_of(
 def _look(worth: Result) -> Iterator[str]:
     """Which look at the test set this is, where that is worth a word."""
     look = worth.details.get("look")
-    if look is not None:
+    if look is not None and look["level"]:  # of a plan that is spent the verdict's own sentence speaks
         sizes = ", ".join(f"{n:,}" for n in look["before"]) + (" and then " if look["before"] else "") + f"{worth.n:,}"
         text = LOOK if look["planned"] is None else PLANNED
         yield text.format(number=look["number"], sizes=sizes, planned=look["planned"], level=f"{look['level']:.2g}")

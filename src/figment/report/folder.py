@@ -41,6 +41,7 @@ from figment.report.page import (
 )
 from figment.report.results import latest_results
 from figment.report.text import test_images
+from figment.task import RealImages
 from figment.types import Result
 
 KEPT_TILES, REJECTED_TILES = 80, 40
@@ -129,7 +130,7 @@ def _question(
         ("Classifier", _classifier(folder, recipe) + _seeds(recipe["train"]["seeds"])),
         (
             "Real images",
-            "; ".join(f"{split}: {real[split]}" for split in ("train", "val", "test") if real[split]) or "none",
+            "; ".join(f"{split}: {real[split]}" for split in RealImages.SPLITS if real.get(split)) or "none",
         ),
         *([("Tested on", test_images(results[OWN]))] if OWN in results else []),
     ]

@@ -29,6 +29,7 @@ from figment.measures.measure import OLD_METRICS
 from figment.recipe import Recipe
 from figment.recipe.table import Table
 from figment.records import Record, Written
+from figment.report.answers import OWN
 from figment.report.table import Cell, Ordering, Printed, TablePage, conclusion, markdown, write
 from figment.report.text import duration
 from figment.run import run_recipe
@@ -39,7 +40,6 @@ from figment.words import printable
 log = logging.getLogger(__name__)
 
 TOP1 = "top1/"
-OWN = f"{TOP1}synthetic"
 #: Metric of a rival -> how its row is called, after that of the cells it is a rival of.
 RIVALS = {"top1/bias_removed": "{}: bias removed", "top1/placebo": "{}: placebo"}
 

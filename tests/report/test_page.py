@@ -19,6 +19,7 @@ from figment.report.page import (
     Counts,
     Curve,
     Model,
+    Number,
     Report,
     Tile,
     class_rows,
@@ -177,6 +178,14 @@ def test_the_full_page_is_well_formed_and_shows_the_numbers_it_was_given():
     assert page.count("img") == 10 * 8 + 9
     assert page.count("circle", class_="dot real") == 7
     assert page.count("section") == 13  # the verdict and all the others
+
+
+def test_what_several_numbers_have_in_common_is_explained_once():
+    also = [Number(f"gain {i}", "+1.0 points", 90, explains="What all gains mean.") for i in range(3)]
+    also.append(Number("distance", "3.2", 90, explains="What a distance means."))
+    page = Page(render(replace(full_report(), also=also)))
+    assert page.text.count("What all gains mean.") == page.text.count("What a distance means.") == 1
+    assert all(number.title in page.text for number in also)
 
 
 def test_section_headings_match_the_contents():

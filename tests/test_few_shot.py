@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from figment import measures
 from figment.context import Context
 from figment.encoders import Features, open_encoder
 from figment.errors import FigmentError
@@ -260,6 +261,29 @@ def test_a_run_with_real_guidance_is_repaired(guided, tmp_path):
     assert path.read_bytes() == before and verify(tmp_path / "run").ok
 
 
+# ---- other real images -----------------------------------------------------------------------------------------------
+
+
+def test_a_claim_about_other_real_images_tries_other_ones(recipe, photos, tmp_path):
+    own = recipe(**{"train": {"kind": "words_and_images", "encoder": recipe().train.encoder}, "evaluate.shot_draws": 6})
+    ctx = Context(own, Run(tmp_path / "run", root_at=tmp_path))
+    assert ctx.shots is not None
+    chosen = [tuple(sorted(images.ids)) for images in (ctx.shots, *map(ctx.other_shots, range(6)))]
+    assert len(set(chosen)) > 4  # 15 ** 3 choices there are
+    assert all((np.bincount(images.labels) == 2).all() for images in map(ctx.other_shots, range(6)))
+
+    outcome = run_recipe(own, tmp_path / "run")
+    about_these = run_recipe(own.changed({"evaluate.shot_draws": None, "evaluate.resamples": 6}), tmp_path / "these")
+    told, told_of_these = (o.results["worth"].details for o in (outcome, about_these))
+    assert told["claim"] == "other sets and other real images" and told["resamples"] == 6
+    assert told_of_these["claim"] == "other sets of this recipe"
+    # What the shots alone reach differs from choice to choice, which a claim about these leaves out.
+    spread, spread_of_these = (t["differences"]["top1/real_repeated"]["set_se"] for t in (told, told_of_these))
+    assert told["differences"]["top1/real_only"]["value"] == told_of_these["differences"]["top1/real_only"]["value"]
+    assert spread != spread_of_these
+    assert measures.splits_needed(own) == {"train", "test"}  # more photographs in the pool are other choices
+
+
 # ---- mistakes --------------------------------------------------------------------------------------------------------
 
 
@@ -274,6 +298,10 @@ def test_a_run_with_real_guidance_is_repaired(guided, tmp_path):
         ({"train.unfrozen": {}, "evaluate.exchange_rate": True}, "train.unfrozen .*exchange_rate: false"),
         ({"train.unfrozen": {"trainable_fraction": 0.5, "lora_rank": 4}}, "set one of the two to 0"),
         ({"train.select": "test_best", "task.real.test": None}, "test_best.*no test images"),
+        ({"few_shot": None, "evaluate.shot_draws": 5}, "evaluate.shot_draws needs few real images"),
+        ({"evaluate.shot_draws": 5, "evaluate.resamples": 5}, "leave evaluate.resamples out"),
+        ({"evaluate.shot_draws": 4}, "greater than or equal to 5"),
+        ({"evaluate.shot_draws": 5, "filters": [{"kind": "real"}]}, "chosen by the real images: the filter 'real'"),
     ],
 )
 def test_mistakes_are_explained(recipe, changes, message, tmp_path):

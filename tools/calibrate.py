@@ -20,6 +20,7 @@ from calibration.bursts import bursts
 from calibration.cases import CASES, NULLS, RIGHT, SHUFFLED, WORDS_AND_IMAGES
 from calibration.demo import demo
 from calibration.networks import KINDS, network_verdicts
+from calibration.other_shots import other_shots
 from calibration.page import page
 from calibration.pairs import spread, ten_arms, ten_verdicts, two_sets
 from calibration.photographs import photographs
@@ -28,7 +29,7 @@ from calibration.two_classes import STEPS, two_classes
 from calibration.verdicts import verdicts
 from calibration.world import World, open_world
 
-PARTS = ("demo", "verdicts", "pairs", "bursts", "two classes", "photographs", "networks")
+PARTS = ("demo", "verdicts", "pairs", "bursts", "two classes", "photographs", "other shots", "networks")
 SIZES = (100, 200, 500, 2_000, 10_000)
 STARTS = (RIGHT, replace(RIGHT, start="bias removed"))
 
@@ -79,6 +80,10 @@ def measure(part: str, w: World, rows: Rows, args: argparse.Namespace) -> None:
         rows.measure("photographs", RIGHT.what, photographs(RIGHT, w, 80, SIZES[2:]))
         for case in (SHUFFLED[1], *(case for case in NULLS[::2] if case.images != "generated")):
             rows.measure("photographs", case.what, photographs(case, w, 20, SIZES[2:]))
+    elif part == "other shots":
+        for k in (1, 4, 16):
+            found = other_shots(w, k, args.sets, args.studies, (200, 2_000, 10_000))
+            rows.measure("other shots", f"{k} a class", found)
     elif part == "networks":
         for kind in KINDS:
             found = network_verdicts(w, kind, args.networks, args.studies, (200, 2_000), args.work / "networks")

@@ -181,6 +181,13 @@ class Context:
             raise FigmentError(f"The split {few.split} has no image of: {', '.join(lacking[:10])}.")
         return shots
 
+    def other_shots(self, j: int) -> Images:
+        """The j-th other choice of as many real images of each class as ``few_shot`` has."""
+        pool, k = self.readable("train"), self.shots_per_class
+        assert pool is not None and k is not None
+        seed = np.random.SeedSequence([self.seed, 4, j]).generate_state(1)[0]
+        return pool.take(draw_shots(pool.labels, k, int(seed)))
+
     # ---- models ------------------------------------------------------------------------------------------------------
 
     @cached_property

@@ -49,6 +49,11 @@ placebo would be in which no image keeps its label.""",
         """To a learner without words. A study has a set, 100 photographs a class for the curve (5 draws) and n test images. The truth is where the mean accuracy of all sets meets a curve of 40 draws from all photographs. Below: how often a set that holds
 nothing is said to be worth less than one photograph; and how often the whole interval is (20 studies a case).""",
     ),
+    "other shots": (
+        "Other choices of the few real images",
+        """Words and images with k photographs a class, against the same photographs alone. A choice is a set and k photographs; the truth is the mean over all choices. Intervals that hold it, per cent, with ten other choices of photographs
+and sets in them (`evaluate.shot_draws: 10`); and with sets drawn again alone, as the claim about these photographs has it. Then: called better, with the other choices.""",
+    ),
     "networks": (
         "A learner without words",
         """The 32-pixel CNN, trained on generated images alone with 100 steps of 32 images (usual: 1,000 of 128) and looked at on 2,000 test images: against chance and two placebos, no set drawn again. "Helps", per cent of studies, and how

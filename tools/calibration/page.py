@@ -46,6 +46,8 @@ def page(rows: Sequence[Row]) -> str:
         _two_classes(of("two classes", [])),
         _heading("photographs"),
         _photographs(of("photographs", [])),
+        _heading("other shots"),
+        _by_n(of("other shots", []), _of_other_shots, lambda row: f"{row['truth']:+.2f} ({row['choices']} choices)"),
         _heading("networks"),
         _by_n(of("network", []), lambda row: f"{_rate(row['helps'])}; gate {row['gate']['%']:g}", _of_network),
         _heading("demo"),
@@ -139,6 +141,11 @@ def _truth(row: Row) -> str:
 
 def _of_network(row: Row) -> str:
     return f"{row['accuracy %']:g} %, {row['over the placebos, in points']:+g} ({row['sets']} sets)"
+
+
+def _of_other_shots(row: Row) -> str:
+    held, of_these = row["holds other choices"], row["holds them without such in it"]
+    return f"{_rate(held)}; {of_these['%']:g}; {_rate(row['better'])}"
 
 
 def _wide(share: float) -> str:

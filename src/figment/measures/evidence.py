@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from figment.errors import FigmentError
 from figment.measures.measure import Measure, Metric, starts_untrained
 from figment.types import Training
 
@@ -36,10 +37,8 @@ def numbers(recipe: Recipe, images: int) -> tuple[int, int]:
     own, train = recipe.evaluate, recipe.train
     size = images * len(recipe.task.class_names) * int(getattr(train, "epochs", 1))
     usual = COSTLY if not train.is_cheap else LARGE if size >= LARGE_FROM else CHEAP
-    return (
-        usual[0] if own.placebos is None else own.placebos,
-        usual[1] if own.resamples is None else own.resamples,
-    )
+    sets = own.resamples if own.shot_draws is None else own.shot_draws
+    return usual[0] if own.placebos is None else own.placebos, usual[1] if sets is None else sets
 
 
 def names(recipe: Recipe) -> list[str]:
@@ -60,9 +59,25 @@ def names(recipe: Recipe) -> list[str]:
 
 
 def trainings(recipe: Recipe, images: int) -> int:
-    """Placebos, sets drawn again with a placebo of each, and with few_shot the real images again and again."""
+    """Placebos, sets drawn again with a placebo of each, and with few_shot the real images again and again; of other choices of
+    these, the real images alone, once and again and again."""
     n_placebos, n_sets = numbers(recipe, images)
-    return n_placebos + 2 * n_sets + (recipe.train.seeds if recipe.few_shot else 0)
+    other_shots = 2 * n_sets if recipe.evaluate.shot_draws else 0
+    return n_placebos + 2 * n_sets + (recipe.train.seeds if recipe.few_shot else 0) + other_shots
+
+
+def check(recipe: Recipe, given: Mapping[str, Images]) -> None:
+    """Other choices of the few real images can only be tried where the generated images do not depend on these."""
+    if recipe.evaluate.shot_draws is None:
+        return
+    bound = [f"the filter {filter.kind!r}" for filter in recipe.filters if "train" in filter.needs]
+    bound += [f"prompts.kind: {recipe.prompts.kind}"] * ("train" in recipe.prompts.needs)
+    bound += ["generate.real_guidance"] * recipe.generate.guided + ["generate.finetune"] * recipe.generate.finetunes
+    if bound:
+        raise FigmentError(
+            "evaluate.shot_draws tries other real images with the same generated ones, and these were made or chosen by the real"
+            f" images: {', '.join(bound)}. Leave evaluate.shot_draws out: the verdict is then about these real images."
+        )
 
 
 def settings(metrics: set[str]) -> dict[str, Any]:
@@ -78,11 +93,12 @@ def take(trial: Trial) -> Iterator[Result]:
     n = len(trial.real_test)
     n_placebos, n_sets = numbers(trial.recipe, len(trial.kept))
     look = look_at(n, trial.looked_at, trial.recipe.evaluate.planned_test)
-    found = trial.predictions("placebos, and sets drawn again", _trainings(trial, n_placebos, n_sets))
+    shots = _shots(trial, n_sets)
+    found = trial.predictions("placebos, and sets drawn again", _trainings(trial, n_placebos, shots))
     placebos, again, placebos_again = np.split(found, [n_placebos, n_placebos + n_sets])
     assert trial.made is not None
     only = trial.predictions("images only", [Training(trial.made, None, 0)], trial.images_only)
-    without_content = _without_content(trial, n_sets)
+    without_content = _without_content(trial, shots)
     rivals = {metric: of_rival for metric, (of_rival, _) in without_content.items()}
     of_sets = {metric: sets for metric, (_, sets) in without_content.items() if sets is not None}
     judged = judge(
@@ -110,22 +126,42 @@ def take(trial: Trial) -> Iterator[Result]:
     yield _worth(trial, judged, look)
 
 
-def _without_content(trial: Trial, n_sets: int) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
+def _shots(trial: Trial, n_sets: int) -> list[Images | None]:
+    """What each set drawn again is learnt from together with: the recipe's few real images, or others, where the claim is about such."""
+    others = trial.recipe.evaluate.shot_draws is not None
+    return [trial.other_shots(j) if others else trial.shots for j in range(n_sets)]
+
+
+def _without_content(trial: Trial, shots: Sequence[Images | None]) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
     """What rivals that use none of the images' content take the test images for, int (S, n), the baseline first; and what they
     do where the set is drawn again, int (B, n), for those that this changes. Without any, the baseline is guessing."""
     from figment.evaluate.verdict import BIAS_REMOVED, REAL_ONLY, REAL_REPEATED, UNTUNED
 
     rivals: dict[str, tuple[np.ndarray, np.ndarray | None]] = {}
     if trial.shots is not None:
-        rivals[REAL_ONLY] = trial.of_shots_alone, None
-        repeated = trial.predictions("real images again and again", [_repeated(trial, seed) for seed in trial.seeds])
-        rivals[REAL_REPEATED] = repeated, None
+        repeated = trial.predictions(
+            "real images again and again", [_repeated(trial, trial.shots, seed) for seed in trial.seeds]
+        )
+        alone_again, repeated_again = _of_other_shots(trial, shots)
+        rivals[REAL_ONLY] = trial.of_shots_alone, alone_again
+        rivals[REAL_REPEATED] = repeated, repeated_again
     elif trial.of_untrained is not None:
         rivals[UNTUNED] = trial.of_untrained, None
     if trial.untrained is not None:
-        unbiased = _unbiased(trial, n_sets)
+        unbiased = _unbiased(trial, shots)
         rivals[BIAS_REMOVED] = unbiased[:1], unbiased[1:]
     return rivals
+
+
+def _of_other_shots(trial: Trial, shots: Sequence[Images | None]) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
+    """What other choices of the few real images teach, alone and again and again: int (B, n) each; None where there are none."""
+    if trial.recipe.evaluate.shot_draws is None:
+        return None, None
+    seeded = [(images, trial.seeds[0] + j) for j, images in enumerate(shots) if images is not None]
+    alone = [Training(real=images, seed=seed) for images, seed in seeded]
+    repeated = [_repeated(trial, images, seed) for images, seed in seeded]
+    found = trial.predictions("other real images, alone, and again and again", [*alone, *repeated])
+    return found[: len(alone)], found[len(alone) :]
 
 
 def _worth(trial: Trial, judged: Judged, look: Look) -> Result:
@@ -140,7 +176,7 @@ def _worth(trial: Trial, judged: Judged, look: Look) -> Result:
     told = {
         "verdict": CANNOT_SAY if spent else judged.word,
         "sentence": SPENT.format(planned=look.planned, n=n) if spent else judged.sentence,
-        "claim": "other sets of this recipe" if n_sets else "this very set of images",
+        "claim": _claim(trial, n_sets),
         "rival": judged.judgement.rival,
         "p": judged.judgement.p,
         "accuracies": dict(judged.accuracies),
@@ -158,6 +194,12 @@ def _worth(trial: Trial, judged: Judged, look: Look) -> Result:
         **({"look": asdict(look)} if look.said else {}),
     }
     return Result("worth", judged.worth, n, judged.ci, seeds=tuple(trial.seeds), details=told)
+
+
+def _claim(trial: Trial, n_sets: int) -> str:
+    if not n_sets:
+        return "this very set of images"
+    return "other sets and other real images" if trial.recipe.evaluate.shot_draws else "other sets of this recipe"
 
 
 def _measured(trial: Trial, judged: Judged) -> Measured:
@@ -189,8 +231,9 @@ def _measured(trial: Trial, judged: Judged) -> Measured:
     )
 
 
-def _trainings(trial: Trial, n_placebos: int, n_sets: int) -> list[Training]:
-    """The placebos; the set drawn again and again; and a placebo of each of those. Learner, shots and steps are the recipe's."""
+def _trainings(trial: Trial, n_placebos: int, shots: Sequence[Images | None]) -> list[Training]:
+    """The placebos; the set drawn again and again, with these shots; and a placebo of each of those. Learner and steps are the
+    recipe's."""
     from figment.evaluate.placebo import resample, spread_labels
     from figment.images_in.relabelled import Relabelled
     from figment.measures.trial import prompts_of
@@ -203,40 +246,42 @@ def _trainings(trial: Trial, n_placebos: int, n_sets: int) -> list[Training]:
     for k in range(n_placebos):
         rng = np.random.default_rng([trial.recipe.seed, 1, k])
         placebos.append(Training(spread(kept, rng), trial.shots, first + k))
-    for j in range(n_sets):
+    for j, own_shots in enumerate(shots):
         rng = np.random.default_rng([trial.recipe.seed, 2, j])
         drawn = kept.take(resample(kept.labels, rng, prompts))
-        again.append(Training(drawn, trial.shots, first + j))
-        placebos_again.append(Training(spread(drawn, rng), trial.shots, first + j))
+        again.append(Training(drawn, own_shots, first + j))
+        placebos_again.append(Training(spread(drawn, rng), own_shots, first + j))
     return [*placebos, *again, *placebos_again]
 
 
-def _repeated(trial: Trial, seed: int) -> Training:
+def _repeated(trial: Trial, shots: Images, seed: int) -> Training:
     """The shots in the place of the generated images as well, as often as it takes: as many steps, and nothing new in them."""
-    shots = trial.shots
-    assert shots is not None
     return Training(shots.take(np.resize(np.arange(len(shots)), len(trial.kept))), shots, seed)
 
 
-def _unbiased(trial: Trial, n_sets: int) -> np.ndarray:
-    """What the untrained classifier takes the test images for once its bias is removed, int (1 + n_sets, n): the bias that the
+def _unbiased(trial: Trial, shots: Sequence[Images | None]) -> np.ndarray:
+    """What the untrained classifier takes the test images for once its bias is removed, int (1 + B, n): the bias that the
     generated images show before any filter, which favour the classes that it favours, and that each set drawn again does; or the
     one that the shots show."""
     from figment.bias import bias_shown
     from figment.evaluate.placebo import resample
     from figment.measures.trial import prompts_of
 
-    assert trial.untrained is not None and trial.made is not None
+    untrained = trial.untrained
+    assert untrained is not None and trial.made is not None
     made, rng = trial.made, np.random.default_rng([trial.recipe.seed, 3])
     if len(made) > CALIBRATED_ON:
         made = made.take(np.sort(rng.choice(len(made), CALIBRATED_ON, replace=False)))
-    of_shots = None if trial.shots is None else (trial.untrained.logits(trial.shots), trial.shots.labels)
-    seen, asked = trial.untrained.logits(made), trial.untrained.logits(trial.real_test)
+    seen, asked = untrained.logits(made), untrained.logits(trial.real_test)
+    unlabelled = None if trial.unlabelled is None else untrained.logits(trial.unlabelled)
+
+    def without_bias(rows: np.ndarray, few: Images | None) -> np.ndarray:
+        of_shots = None if few is None else (untrained.logits(few), few.labels)
+        return (asked + bias_shown((seen[rows], made.labels[rows]), of_shots, unlabelled)).argmax(1)
+
     prompts = prompts_of(made)
-    places = [np.arange(len(made)), *(resample(made.labels, rng, prompts) for _ in range(n_sets))]
-    unlabelled = None if trial.unlabelled is None else trial.untrained.logits(trial.unlabelled)
-    biases = [bias_shown((seen[rows], made.labels[rows]), of_shots, unlabelled) for rows in places]
-    return np.stack([(asked + bias).argmax(1) for bias in biases]).astype(np.int32)
+    of_sets = [without_bias(resample(made.labels, rng, prompts), few) for few in shots]
+    return np.stack([without_bias(np.arange(len(made)), trial.shots), *of_sets]).astype(np.int32)
 
 
 def _gain(metric: str, d: Difference, n: int, seeds: tuple[int, ...]) -> Result:
@@ -292,6 +337,7 @@ MEASURE = Measure(
     ),
     take=take,
     needs=frozenset({"test"}),
+    check=check,
     asked=lambda recipe: recipe.evaluate.evidence,
     settings=settings,
     names=names,

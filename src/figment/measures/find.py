@@ -52,7 +52,7 @@ def possible(recipe: Recipe) -> list[str]:
 
 def splits_needed(recipe: Recipe) -> set[str]:
     """The splits of real images that the end of a run reads, of those there are. ``few_shot`` and filters ask for their own."""
-    trains = any("train" in measure.needs for measure in asked(recipe))
+    trains = any("train" in measure.needs for measure in asked(recipe)) or recipe.evaluate.shot_draws is not None
     return {split for split in recipe.task.real.places if split != "train" or trains}
 
 

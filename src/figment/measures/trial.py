@@ -43,6 +43,7 @@ class Trial:
         test: real test images; None where the task has none, as the others.
         train: all real training images there are; only there if a measure needs it.
         shots: those of few_shot.
+        other_shots: gives the j-th other choice of as many, where the verdict is about such too.
         unlabelled: photographs without labels.
         val: real validation images.
         leaks: what was found of the real images before anything was spent; None where nobody looked.
@@ -63,6 +64,7 @@ class Trial:
     train: Images | None
     shots: Images | None
     features: Callable[[str | None], Features]
+    other_shots: Callable[[int], Images | None] = lambda j: None
     remember: Callable[[Any, Callable[[], np.ndarray]], np.ndarray] = lambda key, make: make()
     baseline: Callable[[str, Learner], Learner] = clip_head_baseline
     facts: Mapping[str, Any] = field(default_factory=dict)

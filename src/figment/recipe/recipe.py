@@ -82,11 +82,16 @@ class Recipe(Strict):
             for wants, field in (
                 (self.generate.guided, "generate.real_guidance"),
                 (self.evaluate.baselines, "evaluate.baselines"),
+                (self.evaluate.shot_draws, "evaluate.shot_draws"),
             ):
                 if wants:
                     raise ValueError(
                         f"{field} needs few real images to start from: give few_shot, such as few_shot: {{shots: 16}}"
                     )
+        if self.evaluate.shot_draws is not None and self.evaluate.resamples is not None:
+            raise ValueError(
+                "each of evaluate.shot_draws is learnt from with a set drawn again, so there are as many: leave evaluate.resamples out"
+            )
         self.train.goes_with(self)
         if self.table is not None and self.arms:
             raise ValueError("a recipe has arms or a table, not both: make the arms rows of the table")

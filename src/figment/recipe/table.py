@@ -7,6 +7,8 @@ from pydantic import Field, JsonValue, model_validator
 from figment.task import Strict, Text
 
 OF_THE_WHOLE = ("name", "seed", "arms", "table")  # fields of a recipe that no cell can change
+#: Metric of a rival -> how its row is called, after that of the cells it is a rival of.
+RIVALS = {"top1/bias_removed": "{}: bias removed", "top1/placebo": "{}: placebo"}
 Changes = dict[str, JsonValue]
 
 
@@ -41,6 +43,11 @@ class Table(Strict):
                 )
             if not isinstance(changes.get("metric", ""), str):
                 raise ValueError(f"the metric of {name[:60]!r} must be a name, such as top1/synthetic")
+        taken = [name.format(row) for row in self.rows for name in RIVALS.values() if name.format(row) in self.rows]
+        if self.rivals and taken:
+            raise ValueError(
+                f"the row {taken[0][:60]!r} has the name of a row that table.rivals adds: call it otherwise"
+            )
         for row, values in self.printed.items():
             if unknown := [c for c in values if c not in self.columns]:
                 raise ValueError(

@@ -209,6 +209,11 @@ class Evaluate(Strict):
         description="sets drawn again from the kept images, for intervals that hold for other sets of this recipe; None = 20, or"
         " 0 where a training takes long, and the verdict is then about this very set",
     )
+    shot_draws: Annotated[int, Field(ge=5)] | None = Field(
+        None,
+        description="with few_shot: other choices of the real images, each with a set drawn again, for intervals that hold for other"
+        " real images too; at least 5. None = the verdict is about these",
+    )
     planned_test: int | None = Field(
         None,
         ge=1,

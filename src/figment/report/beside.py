@@ -30,6 +30,8 @@ ROWS = {
 }
 CLAIMS = {
     "other sets of this recipe": "Intervals are for other sets of images that this recipe would make.",
+    "other sets and other real images": "Intervals are for other sets of images that this recipe would make, and for other choices of"
+    " the few real images.",
     "this very set of images": "Intervals are about this very set of images: other sets were not drawn (evaluate.resamples).",
 }
 

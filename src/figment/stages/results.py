@@ -192,6 +192,7 @@ def trial(ctx: Context) -> Trial:
         test=ctx.readable("test"),
         train=ctx.readable("train") if "train" in measures.splits_needed(ctx.recipe) else None,
         shots=ctx.shots,
+        other_shots=ctx.other_shots,
         unlabelled=ctx.readable("unlabelled"),
         features=ctx.features,
         remember=remember_in(ctx.run.trainings),
@@ -204,7 +205,7 @@ def trial(ctx: Context) -> Trial:
 
 def _left_out(recipe: Recipe) -> set[str]:
     """Fields of ``evaluate`` that are in no fingerprint while they are left out: runs from before there were such stay as they are."""
-    return {"planned_test"} if recipe.evaluate.planned_test is None else set()
+    return {name for name in ("planned_test", "shot_draws") if getattr(recipe.evaluate, name) is None}
 
 
 def _looked_at(ctx: Context) -> list[int]:

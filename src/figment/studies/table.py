@@ -27,7 +27,7 @@ from figment.forecast import forecast
 from figment.layout import Run, Study, folder_name
 from figment.measures.measure import OLD_METRICS
 from figment.recipe import Recipe
-from figment.recipe.table import Table
+from figment.recipe.table import RIVALS, Table
 from figment.records import Record, Written
 from figment.report.answers import OWN
 from figment.report.table import Cell, Ordering, Printed, TablePage, conclusion, markdown, write
@@ -40,8 +40,6 @@ from figment.words import printable
 log = logging.getLogger(__name__)
 
 TOP1 = "top1/"
-#: Metric of a rival -> how its row is called, after that of the cells it is a rival of.
-RIVALS = {"top1/bias_removed": "{}: bias removed", "top1/placebo": "{}: placebo"}
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@
 
 The first: 2,000 images drawn by arithmetic stand in for generated ones, the real ones are the starter's 10,000 and 10,000. Both builds
 run He et al.'s recipe once, which encodes everything; then all but the images and the features is removed and they run again, in turns; medians
-count. The whole process is timed, with its imports, and the report written. The second: tiny images, 8 generated and 4 real ones a class for
-the test and for training each; the sentence, and what the stage that measures took.
+count. The whole process is timed, with its imports, and the report written. The second: tiny images, 8 generated ones a class, 4 real ones for
+training and 4 for the test, or as many more as make 100 in all; the sentence, and what the stage that measures took.
 """
 
 from __future__ import annotations
@@ -95,9 +95,9 @@ def many(figment: Path, folder: Path, n: int) -> None:
 
     names = [f"thing {i}" for i in range(n)]
     own, generator = folder / str(n), ProceduralGenerator()
-    for split, start in (("train", 10**6), ("test", 2 * 10**6)):
+    for split, start, each in (("train", 10**6, 4), ("test", 2 * 10**6, max(4, 100 // n))):
         for i, name in enumerate(names):
-            images = generator([f"a photo of a {name}."] * 4, [start + 4 * i + k for k in range(4)])
+            images = generator([f"a photo of a {name}."] * each, [start + each * i + k for k in range(each)])
             for k, image in enumerate(images):
                 path = own / split / name / f"{k}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,7 +14,6 @@ from figment.encoders import Features, open_encoder
 from figment.engines import Engine, Local
 from figment.errors import FigmentError
 from figment.filters.selection import Selection, select
-from figment.generate.finetune import Finetuning
 from figment.images_in import ShardImages, open_images
 from figment.images_in.groups import check_groups, groups_of
 from figment.images_in.leaks import Leaks, find_leaks
@@ -29,6 +29,11 @@ from figment.shots import draw_shots, read_split
 from figment.task import Task, real_folder
 from figment.types import Filter, Generator, Images, Learner, Model, Prompt, Training, Writer
 from figment.words import printable
+
+if TYPE_CHECKING:
+    from figment.generate.finetune import (
+        Finetuning,
+    )  # imports diffusers, which takes seconds and which not every run needs
 
 log = logging.getLogger(__name__)
 

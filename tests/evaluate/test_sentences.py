@@ -6,6 +6,7 @@ import itertools
 import math
 import re
 from collections.abc import Iterator
+from functools import cache
 
 import pytest
 
@@ -38,7 +39,12 @@ def of(value: float, half: float) -> Difference:
     return Difference(value, (low, high), 0.001 if low > 0 else 0.5, half / 2, half / 4, min(1.0, abs(value) + 0.01))
 
 
-def outcomes() -> Iterator[tuple[str, dict[str, float], dict[str, Difference], Content, int, str]]:
+@cache
+def outcomes() -> list[tuple[str, dict[str, float], dict[str, Difference], Content, int, str]]:
+    return list(_outcomes())
+
+
+def _outcomes() -> Iterator[tuple[str, dict[str, float], dict[str, Difference], Content, int, str]]:
     """(word, accuracies, differences, content, n, sentence) of every outcome; own accuracies are 0, .8 and 1."""
     for rivals in BASELINES.values():
         several = VALUES if len(rivals) < 4 else (-0.06, 0.0, 0.0004, 0.06)
@@ -57,6 +63,7 @@ def outcomes() -> Iterator[tuple[str, dict[str, float], dict[str, Difference], C
                 )  # fmt: skip
 
 
+@cache  # most outcomes share their words
 def check(text: str, most: int = MOST_CHARACTERS) -> None:
     """No slip of a number or of grammar that a template makes."""
     assert re.fullmatch(r"[A-Za-z“].*[.:)]", text) and len(text) <= most, (len(text), text)

@@ -11,6 +11,7 @@ from figment import measures
 from figment.errors import FigmentError
 from figment.evaluate.accuracy import accuracy, correctness, paired_difference
 from figment.evaluate.exchange_rate import Curve, exchange_rate
+from figment.evaluate.kind import variance_between
 from figment.evaluate.placebo import resample
 from figment.images_in.leaks import Leaks
 from figment.learners.clip_head.images_only import discriminant
@@ -103,6 +104,24 @@ def test_a_learner_without_an_untrained_classifier_has_no_gain_over_one():
         "with_real"
     ]  # what it is worth is the generated images' and the shots' together
     assert {"top1/real_only", "gain/over_real_only"} <= set(few) and not {"gain/real_only", "gain/synthetic"} & set(few)
+
+
+def test_what_other_real_images_do_is_in_the_intervals():
+    """Of each rival that learnt from them, as a plain loop has it."""
+    learner, others = Means(), [colours(2, 100 + j, noise=150) for j in range(5)]
+    own = recipe(few_shot={"shots": 2}, shots=[1], draws=2, shot_draws=5)
+    found = {r.metric: r for r in measures.take(trial(learner, own, other_shots=others.__getitem__)).results}
+    right = lambda *training: (learner.learn(*training).logits(TEST).argmax(1) == TEST.labels).astype(float)
+    of_alone, of_repeated = [], []
+    for j, shots in enumerate(others):
+        with_made = right(KEPT.take(resample(KEPT.labels, np.random.default_rng([0, 2, j]))), shots, j)
+        repeated = shots.take(np.resize(np.arange(len(shots)), len(KEPT)))
+        of_alone.append(with_made - right(None, shots, j))
+        of_repeated.append(with_made - right(repeated, shots, j))
+    for rival, sets in (("real_only", of_alone), ("real_repeated", of_repeated)):
+        spread = found["worth"].details["differences"][f"top1/{rival}"]["set_se"]
+        assert spread == pytest.approx(np.sqrt(variance_between(np.stack(sets)))) and spread > 0
+    assert found["worth"].details["claim"] == "other sets and other real images"
 
 
 # ---- what is remembered ----------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from figment.layout import Run
 from figment.learners.clip_head.baselines import baseline
 from figment.recipe import Recipe
 from figment.shards import prompts_in
-from figment.shots import draw_shots, read_split
+from figment.shots import draw_shots, few_images
 from figment.task import Task, real_folder
 from figment.types import Filter, Generator, Images, Learner, Model, Prompt, Training, Writer
 from figment.words import printable
@@ -173,18 +173,7 @@ class Context:
                 "few_shot draws from real training images, and there are none. Set task.real.train to a folder of"
                 " yours, or leave few_shot out."
             )
-        sizes = np.bincount(pool.labels, minlength=len(names))
-        if few.split is None and sizes.min() < few.shots:
-            raise FigmentError(
-                f"few_shot wants {few.shots} real images of each class, and {names[sizes.argmin()][:60]!r} has"
-                f" {sizes.min()}. Set few_shot.shots to {sizes.min()} or less, or give more images in task.real.train."
-            )
-        chosen = read_split(few.split, pool) if few.split else draw_shots(pool.labels, few.shots, self.seed)
-        shots = pool.take(chosen)
-        lacking = [name[:40] for label, name in enumerate(names) if not (shots.labels == label).any()]
-        if lacking:
-            raise FigmentError(f"The split {few.split} has no image of: {', '.join(lacking[:10])}.")
-        return shots
+        return few_images(pool, names, few.shots, few.split, self.seed)
 
     def other_shots(self, j: int) -> Images:
         """The j-th other choice of as many real images of each class as ``few_shot`` has."""

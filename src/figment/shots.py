@@ -37,6 +37,21 @@ def draw_shots(labels: np.ndarray, shots: int, seed: int) -> np.ndarray:
     return np.concatenate(chosen) if chosen else np.zeros(0, np.int64)
 
 
+def few_images(pool: Images, class_names: Sequence[str], shots: int, split: Path | str | None, seed: int) -> Images:
+    """The images of ``few_shot`` among those of ``pool``: of a split file, or drawn. Raises FigmentError where there are too few."""
+    sizes = np.bincount(pool.labels, minlength=len(class_names))
+    if split is None and sizes.min() < shots:
+        raise FigmentError(
+            f"few_shot wants {shots} real images of each class, and {class_names[sizes.argmin()][:60]!r} has"
+            f" {sizes.min()}. Set few_shot.shots to {sizes.min()} or less, or give more images in task.real.train."
+        )
+    chosen = pool.take(read_split(split, pool) if split else draw_shots(pool.labels, shots, seed))
+    lacking = [name[:40] for label, name in enumerate(class_names) if not (chosen.labels == label).any()]
+    if lacking:
+        raise FigmentError(f"The split {split} has no image of: {', '.join(lacking[:10])}.")
+    return chosen
+
+
 def write_split(path: Path | str, images: Images, index: Sequence[int] | np.ndarray, **facts: Any) -> None:
     """Publish a choice of images: JSON with their ids and content hashes, and ``facts`` such as shots and seed."""
     index = np.asarray(index)

@@ -21,7 +21,7 @@ from figment.images_in import Unreadable, decode, open_images
 from figment.recipe import Recipe, load_recipe
 from figment.report.folder import report_of
 from figment.run import run_recipe
-from figment.words import comparable, printable
+from figment.words import comparable, printable, storable
 
 pytestmark = pytest.mark.slow
 
@@ -94,7 +94,7 @@ BROKEN = {
     "cut.jpg": hostile.cut(hostile.JPEG, 0.5),
     "empty.png": b"",
     "page.jpg": b"<html>404",
-    "bomb.png": hostile.lying_png(60_000, 60_000),
+    "lies.png": hostile.lying_png(90, 90),
     "photo.heic": b"\0\0\0\x18ftypheic" + bytes(64),
     "\x1b[31m<script>\udcff.png": b"zip? no",
 }
@@ -117,12 +117,33 @@ def test_a_run_leaves_broken_photographs_out_counts_and_names_them(tmp_path, cli
     assert "6 of the 86 images in task.real.test cannot be read and are left out: " in said and "and 1 more" in said
     assert {outcome.results[name].n for name in ("top1/zero_shot", "top1/synthetic", "top1/real_all")} == {80}
     unreadable = json.loads((tmp_path / "out" / "stage.json").read_text())["unreadable"]
-    assert list(unreadable) == ["test"] and unreadable["test"].keys() == {f"cat/{printable(name)}" for name in BROKEN}
+    assert list(unreadable) == ["test"] and unreadable["test"].keys() == {
+        f"cat/{printable(storable(name))}" for name in BROKEN
+    }
     assert any("6 real test images could not be read" in caveat for caveat in report_of(tmp_path / "out").caveats)
     hostile.check_page((tmp_path / "out" / "report.html").read_text())
     again = run_recipe(recipe, tmp_path / "out")
     assert again.results == outcome.results  # and nothing was trained a second time
     assert "tune on" not in capsys.readouterr().out
+
+
+def test_a_run_on_names_that_are_not_utf8_and_on_what_looks_wrong_says_so(tmp_path, clip, capsys):
+    bench = hostile.Bench(tmp_path, clip)
+    for split, most in (("train", 200), ("test", 4)):  # the test images are all but black
+        for label, name in enumerate(hostile.CLASSES):
+            for i in range(2):
+                bench.file(f"{split}/{name}/{i}\udcff.png", hostile.png(hostile.solid(label * most, i, most // 2)))
+    real = {split: str(bench.inputs / split) for split in ("train", "test")}
+    names = {"class_names": ["BigCat", "dog"], "own_names": hostile.CLASSES}
+    recipe = {**bench.data(real=real, **names), "few_shot": {"shots": 2}, "evaluate": {"exchange_rate": False}}
+    with bench.untouched():
+        run_recipe(Recipe.model_validate(recipe), tmp_path / "out")
+    said = capsys.readouterr().out
+    hostile.check_terminal(said)
+    assert "nearly every image in task.real.test is black (4 of 4" in said and "task.real.train is black" not in said
+    assert "1 of 2 class names are spelt for programs, such as 'BigCat': the models read 'a photo of a BigCat.'" in said
+    shots = json.loads((tmp_path / "out" / "shots.json").read_text())["images"]
+    assert {shot["id"] for shot in shots} == {f"{name}/{i}\\udcff.png" for name in hostile.CLASSES for i in range(2)}
 
 
 def test_photographs_are_decoded_once_and_a_few_at_a_time(tmp_path, clip, monkeypatch):

@@ -113,7 +113,11 @@ def test_digits_are_names_where_the_task_has_such_classes(tmp_path):
     [
         (["path", "label"], lambda lines: [], r"names no images"),
         (["path", "kind"], None, r"no column for the class.*class_name, class, label; there are: path, kind"),
-        (["where", "label"], None, r"no column for the path.*path, file_name, image; there are: where, label"),
+        (
+            ["where", "label"],
+            None,
+            r"no column for the path.*path, file_name, filename, image; there are: where, label",
+        ),
         (
             ["path", "label"],
             lambda x: [(x[0][0], "zebbra"), *x[1:]],

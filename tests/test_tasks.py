@@ -26,6 +26,7 @@ from figment.recipe import validate
 from figment.recipe.prompts import MANY_PROMPTS
 from figment.run import run_recipe
 from figment.task import Task, builtin_names, load_task
+from figment.words import is_code
 
 
 @dataclass(frozen=True)
@@ -194,6 +195,7 @@ def test_class_names_are_plain_words(name):
     for word in [*task.class_names, *(s for words in task.synonyms.values() for s in words)]:
         assert re.fullmatch(r"[\w '(),./&-]+", word) and "_" not in word, word
         assert word == " ".join(word.split()), word
+    assert not any(map(is_code, task.class_names))
 
 
 @pytest.mark.parametrize("name", TASKS)

@@ -15,7 +15,9 @@ from figment.engines import Engine, Local
 from figment.errors import FigmentError
 from figment.filters.selection import Selection, select
 from figment.images_in import ShardImages, open_images
+from figment.images_in.black import warn_of_black
 from figment.images_in.groups import check_groups, groups_of
+from figment.images_in.labels import listed
 from figment.images_in.leaks import Leaks, find_leaks
 from figment.images_in.provenance import Stored
 from figment.images_in.shards import made_before, open_run_images
@@ -28,7 +30,7 @@ from figment.shards import prompts_in
 from figment.shots import draw_shots, few_images
 from figment.task import Task, real_folder
 from figment.types import Filter, Generator, Images, Learner, Model, Prompt, Training, Writer
-from figment.words import printable
+from figment.words import is_code, printable
 
 if TYPE_CHECKING:
     from figment.generate.finetune import (
@@ -151,6 +153,7 @@ class Context:
                 f"{len(unreadable):,} of the {len(given):,} images in {where} cannot be read and are left out:"
                 f" {named(unreadable)}"
             )
+        warn_of_black(images, f"task.real.{split}")
         return images
 
     @cached_property
@@ -242,7 +245,8 @@ class Context:
 
     def check(self) -> None:
         """Find out now what would otherwise fail after hours: real folders, models, settings that contradict one another."""
-        self._check_splits()
+        _check_splits(self)
+        _warn_of_codes(self.task)
         self.check_real()
         few = self.recipe.few_shot
         if few is not None:
@@ -269,15 +273,6 @@ class Context:
         for sentence in (*self.leaks.serious, *self.leaks.others):
             log.warning(sentence)
 
-    def _check_splits(self) -> None:
-        select = self.recipe.train.select
-        if select == "validation" and "val" not in self.given:
-            raise FigmentError(
-                "train.select is 'validation', and there are no validation images. Set task.real.val, or train.select: last."
-            )
-        if select == "test_best" and "test" not in self.given:
-            raise FigmentError("train.select is 'test_best', and there are no test images. Set task.real.test.")
-
     def _check_learner(self) -> None:
         """What the end of the run would refuse: numbers of images against numbers of steps."""
         most = self.recipe.generate.images_per_class
@@ -287,3 +282,25 @@ class Context:
         self.learner.check(synthetic, real)
         for name in self.recipe.evaluate.baselines:
             baseline(name, self.learner)
+
+
+def _check_splits(ctx: Context) -> None:
+    select = ctx.recipe.train.select
+    if select == "validation" and "val" not in ctx.given:
+        raise FigmentError(
+            "train.select is 'validation', and there are no validation images. Set task.real.val, or train.select: last."
+        )
+    if select == "test_best" and "test" not in ctx.given:
+        raise FigmentError("train.select is 'test_best', and there are no test images. Set task.real.test.")
+
+
+def _warn_of_codes(task: Task) -> None:
+    """Class names are read as words, by generator and classifier alike."""
+    codes = [name for name in task.class_names if is_code(name)]
+    if codes:
+        read = task.templates[0].replace("{}", codes[0])
+        log.warning(
+            f"{len(codes):,} of {len(task.class_names):,} class names are spelt for programs, such as {listed(codes, 3)}: the models read"
+            f" {read[:80]!r}, which can cost many points. Write them as people say them in task.class_names, and the data set's spellings"
+            " in task.own_names, in the same order."
+        )

@@ -280,7 +280,7 @@ def image_folders(folder: Path) -> list[Path]:
 
 def shard_files(folder: Path) -> list[Path]:
     """The Parquet files of a data set in their order: our own in sub-folders, those of version 0.1 and of others in one folder."""
-    return sorted(folder.glob("[0-9][0-9][0-9][0-9][0-9]/train-*.parquet")) or sorted(folder.glob("*.parquet"))
+    return sorted(folder.glob("[0-9][0-9][0-9][0-9][0-9]/train-*.parquet")) or sorted(folder.glob("[!.]*.parquet"))
 
 
 # ---- ways from one folder to another ---------------------------------------------------------------------------------

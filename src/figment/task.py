@@ -110,7 +110,8 @@ class RealImages(Strict):
     """Where the real images of each split are; ``starter/pool`` and ``starter/test`` are built in.
 
     A folder with one sub-folder a class, or with a ``metadata.jsonl``, Parquet shards, WebDataset tars or a saved data set;
-    a ``.csv`` of paths and classes; one ``.tar``; or ``datasets:NAME:SPLIT`` for what ``datasets.load_dataset`` opens.
+    a ``.csv`` of paths and classes; one ``.tar``; or ``datasets:NAME:SPLIT`` for what ``datasets.load_dataset`` opens. Where several
+    splits lie together, ``WHERE:SPLIT`` is one of them.
     """
 
     SPLITS: ClassVar[tuple[str, ...]] = ("train", "val", "test", "unlabelled")

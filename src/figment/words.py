@@ -25,6 +25,11 @@ def printable(text: str) -> str:
     return "".join("\ufffd" if (is_control(c) and c not in "\n\t") or c in OVERRIDES else c for c in text)
 
 
+def storable(text: str) -> str:
+    """The text as any file can hold it: bytes of a file name that are not UTF-8 become ``\\udcff`` and the like, different ones differently."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def comparable(name: str) -> str:
     """What is left of a name where case, spaces, invisible characters and ways of writing one letter do not matter.
 
@@ -39,3 +44,15 @@ def comparable(name: str) -> str:
 def natural(name: str) -> list[tuple[int, str]]:
     """The sort key in which numbers count as numbers: ``2-blank`` comes before ``10-clip``, and equal ones by their text."""
     return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r"([0-9]+)", name)]
+
+
+#: Spellings of file systems and programs: AnkleBoot, ankle_boot, 003.ankle_boot, class 3, n01440764.
+_CODES = re.compile(
+    r".*_.*|(?:[A-Z][a-z]{2,}){2,}|[0-9]+[.\-][^0-9].*|(?i:class|label|category|cls|type) ?[0-9]+|n[0-9]{8}|[0-9]{2,}",
+    re.DOTALL,
+)
+
+
+def is_code(name: str) -> bool:
+    """Whether a class name is written for programs rather than in words."""
+    return bool(_CODES.fullmatch(name))

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from figment.errors import FigmentError, missing_extra
-from figment.images_in.labels import CLASS_COLUMNS, check_range, labels_of, match_classes, normalised
+from figment.files import open_parquet
+from figment.images_in.columns import IMAGE_COLUMNS, class_column, features_of, file_of, names_of, only_image
+from figment.images_in.labels import CLASS_COLUMNS, labels_by_code, labels_of
 from figment.images_in.rows import RowImages
 from figment.images_in.unreadable import Unreadable
 
@@ -30,12 +34,7 @@ class DatasetRows:
         image = self.images[row][self.image_column]
         if image is None:
             raise Unreadable(self.where(row), "there is no image", "Take that row out.")
-        if image["bytes"] is not None:
-            return image["bytes"]
-        try:
-            return Path(image["path"]).read_bytes()
-        except OSError as error:
-            raise Unreadable(f"{self.where(row)} {image['path']}", error.strerror or str(error)) from error
+        return file_of(image, Path(), self.where(row))
 
     def where(self, row: int) -> str:
         return f"{self.name}, row {row},"
@@ -56,6 +55,7 @@ def open_named(where: str, class_names: Sequence[str]) -> RowImages:
         found = library.load_from_disk(name)
         found = _split(library, found, split, where) if split else found
     else:
+        _check_alike(name)
         try:
             found = library.load_dataset(name, split=split or None)
         except Exception as error:  # the library and the Hub raise a different type for every way this fails
@@ -117,11 +117,26 @@ def _open(library: Any, found: Any, class_names: Sequence[str], where: str) -> R
     return RowImages(rows, np.arange(len(found)), labels, [str(i) for i in range(len(found))])
 
 
+def _check_alike(name: str) -> None:
+    """Raise FigmentError for a folder of Parquet files that number their classes differently: ``datasets`` reads all by the first's names."""
+    first: dict[str, tuple[Path, list[str]]] = {}
+    for path in sorted(Path(name).rglob("*.parquet")) if Path(name).is_dir() else []:
+        with suppress(OSError, pa.ArrowException):  # said by the library
+            features = features_of(open_parquet(path).schema_arrow.metadata or {})
+            for column, names in ((name, own) for name, feature in features.items() if (own := names_of(feature))):
+                before, others = first.setdefault(column, (path, names))
+                if names != others:
+                    raise FigmentError(
+                        f"{path} numbers the classes of {column!r} differently from {before}, and datasets reads both by the names of one"
+                        f" of them. Give the folder itself, {path.parent}: each file is then read by its own names."
+                    )
+
+
 def _image_column(library: Any, features: Any, where: str) -> str:
     columns = [name for name, feature in features.items() if isinstance(feature, library.Image)]
-    if len(columns) > 1 and "image" in columns:
-        return "image"
-    if len(columns) != 1:
+    texts = [name for name, f in features.items() if name in IMAGE_COLUMNS and getattr(f, "dtype", "") == "string"]
+    column = only_image(columns or texts)  # a column of paths can be cast to images
+    if column is None:
         many = (
             f"several columns of images ({', '.join(columns)}) and none called image"
             if columns
@@ -130,27 +145,23 @@ def _image_column(library: Any, features: Any, where: str) -> str:
         raise FigmentError(
             f"{where} has {many}; its columns are {', '.join(features)}. Cast or rename the column to image, and save it with save_to_disk."
         )
-    return columns[0]
+    return column
 
 
 def _labels(library: Any, found: Any, class_names: Sequence[str], where: str) -> np.ndarray:
-    """The labels of the column of classes; of several such columns, of the one whose classes are the task's."""
-    columns = {name: f.names for name, f in found.features.items() if isinstance(f, library.ClassLabel)}
-    wanted = {normalised(n) for n in class_names}
-    fitting = [name for name, names in columns.items() if {normalised(n) for n in names} == wanted]
-    column = fitting[0] if fitting else next(iter(columns), None)
-    if column is None:
-        return _labels_of_values(found, class_names, where)
-    names = columns[column]
-    own = np.array([-1 if v is None else v for v in found[column]], np.int64)
-    return np.array(match_classes(names, class_names, where), np.int64)[check_range(own, len(names), where)]
-
-
-def _labels_of_values(found: Any, class_names: Sequence[str], where: str) -> np.ndarray:
-    column = next((name for name in CLASS_COLUMNS if name in found.features), None)
+    """The task's labels, by the column of classes; of several such columns, of the one whose classes are the task's."""
+    told = {
+        n: {"_type": "ClassLabel", "names": f.names}
+        for n, f in found.features.items()
+        if isinstance(f, library.ClassLabel)
+    }
+    column = class_column(told, list(found.features), class_names)
     if column is None:
         raise FigmentError(
             f"{where} has no column of classes: none is a ClassLabel, and none is called {', '.join(CLASS_COLUMNS)}."
             f" Its columns are {', '.join(found.features)}. Rename or cast one, and save it with save_to_disk."
         )
-    return labels_of(list(found[column]), class_names, where)
+    if column not in told:
+        return labels_of(list(found[column]), class_names, where)
+    own = np.array([-1 if value is None else value for value in found[column]], np.int64)
+    return labels_by_code(own, told[column]["names"], class_names, where)

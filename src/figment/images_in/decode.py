@@ -6,10 +6,14 @@ import hashlib
 import io
 import re
 import warnings
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from figment.images_in import colour, tiff
+from figment.images_in.tones import FULL, GREY_ABOVE_8, White, bits_of, check_colour, grey
 from figment.images_in.unreadable import Unreadable
 
 # What photographs come in. Not all that PIL knows: it hands PostScript to a program of its own, whatever the file is called.
@@ -32,20 +36,24 @@ IMPOSTORS = {
 SIGNS_OF_DAMAGE = ("truncated", "broken", "checksum", "could not create decoder object", "not enough image data")
 
 
-def decode(data: bytes, where: str) -> np.ndarray:
-    """Any image file to ``uint8 (H, W, 3)`` RGB: upright by its EXIF, transparency on white, the first frame of several.
+def decode(data: bytes, where: str, white: White | None = None) -> np.ndarray:
+    """Any image file to ``uint8 (H, W, 3)`` sRGB: upright by its EXIF, transparency on white, the first frame of several.
 
-    Raises :class:`figment.images_in.Unreadable`, a FigmentError naming ``where``, for what is not a readable image.
+    ``white`` tells what is white in images of more than 8 bits; 65535 without it. Raises
+    :class:`figment.images_in.Unreadable`, a FigmentError naming ``where``, for what is not a readable image.
     """
+    tags = tiff.tags_of(data)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of oddities in files that can be read all the same
+            tiff.check(tags)
             image = Image.open(io.BytesIO(data), formats=_known_formats())
             if image.width * image.height > MOST_PIXELS:
                 raise Image.DecompressionBombError
             if image.format == "PNG":
                 Image.open(io.BytesIO(data), formats=("PNG",)).verify()  # its checksums, which decoding passes over
-            return np.array(_rgb(_upright(image)))  # a copy: torch wants arrays it may write to
+            full = FULL if white is None or bits_of(data) <= 8 else white.level
+            return np.array(_rgb(_upright(image), tags, full))  # a copy: torch wants arrays it may write to
     except Exception as error:  # PIL raises a different type for every way a file can be broken
         raise Unreadable(where, _reason(data, error)) from error
 
@@ -67,25 +75,28 @@ def _upright(image: Image.Image) -> Image.Image:
         return image
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16-bit grey: PIL would clip it to white
-        return Image.fromarray(_eight_bit(np.asarray(image, np.float64), image.info.get("transparency"))).convert("RGB")
+def _rgb(image: Image.Image, tags: Mapping[int, Any], white: int) -> Image.Image:
+    if image.mode in GREY_ABOVE_8:  # PIL would clip it to white
+        return Image.fromarray(grey(image, tags, white, colour.exponent(image))).convert("RGB")
     if image.mode == "F":
         raise ValueError("floating-point pixels, whose white is not known (save it with 8 or 16 bits)")
+    check_colour(white)
+    if image.mode == "La":  # grey that was multiplied by its transparency
+        image = image.convert("LA")
     if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA"):
-        rgba = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-    return image.convert("RGB")
+        return _on_white(image, tags)
+    return colour.to_srgb(image.convert("RGB") if image.mode == "P" else image)
 
 
-def _eight_bit(tones: np.ndarray, transparent: object) -> np.ndarray:
-    """``float64 (H, W)`` of 16-bit grey levels to ``uint8 (H, W)``; the level that stands for transparency becomes white."""
-    if tones.min() < 0 or tones.max() > 65535:
-        raise ValueError("32-bit pixels, whose white is not known (save it with 8 or 16 bits)")
-    grey = (tones / 257).astype(np.uint8)
-    if isinstance(transparent, int):
-        grey[tones == transparent] = 255
-    return grey
+def _on_white(image: Image.Image, tags: Mapping[int, Any]) -> Image.Image:
+    """Transparency becomes white, after the colours became sRGB; a band of a TIFF that is no transparency is left out."""
+    opaque = image.getchannel("L") if image.mode == "LA" else image.convert("RGBA").convert("RGB")
+    opaque.info = {key: value for key, value in image.info.items() if key != "transparency"}
+    rgb, alpha = colour.to_srgb(opaque), image.convert("RGBA").getchannel("A")
+    if tags and not tiff.is_transparency(tags, np.asarray(alpha)):
+        return rgb
+    rgb.putalpha(alpha)
+    return Image.alpha_composite(Image.new("RGBA", rgb.size, "white"), rgb).convert("RGB")
 
 
 def _reason(data: bytes, error: Exception) -> str:
@@ -96,8 +107,9 @@ def _reason(data: bytes, error: Exception) -> str:
         if re.match(start, data[:512]):
             return name
     if isinstance(error, UnidentifiedImageError):
-        return "of no format known here"
+        tags = tiff.tags_of(data)
+        return tiff.described(tags) if tags else "of no format known here"
     text = " ".join(str(error).split())
     if any(sign in text.lower() for sign in SIGNS_OF_DAMAGE):
         return "cut off or damaged"
-    return text[:120].rstrip(".") or type(error).__name__
+    return text[:190].rstrip(".") or type(error).__name__

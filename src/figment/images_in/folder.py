@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,20 @@ import numpy as np
 from figment.errors import FigmentError
 from figment.files import is_remote
 from figment.images_in.decode import decode
-from figment.images_in.labels import match_classes
+from figment.images_in.labels import listed, match_classes
 from figment.images_in.rows import digests_of
+from figment.images_in.splits import NAMES as SPLITS
+from figment.images_in.tones import White
 from figment.images_in.unreadable import Unreadable
 from figment.types import Indices
+from figment.words import storable
 
 #: Names of images. The last few cannot be read here, which is better said than passed over.
 SUFFIXES: tuple[str, ...]
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
 SUFFIXES += (".pnm", ".jp2", ".avif", ".heic", ".heif", ".jxl", ".svg")
+#: Folders of thumbnails, previews and deleted files, beside those whose names begin with a dot.
+OF_PROGRAMS = {"__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found"}
 
 
 @dataclass(frozen=True)
@@ -32,35 +38,33 @@ class FileImages:
     ids: list[str]
     _digests: list[str] = field(default_factory=list, repr=False)
     table: Sequence[Mapping[str, Any]] = ()  # a row for each, where a table names them
+    _whole: White | None = field(default=None, repr=False, compare=False)  # of the set that these were taken from
 
     def __len__(self) -> int:
         return len(self.paths)
 
+    @cached_property
+    def white(self) -> White:
+        return self._whole or White(self.data, len(self))
+
     @property
     def digests(self) -> list[str]:
         if not self._digests:
-            self._digests.extend(digests_of(self.data, len(self)))
+            self._digests.extend(digests_of(self.data, len(self), self.white))
         return self._digests
 
     def data(self, index: int) -> bytes:
         """The stored bytes of one image, undecoded. Raises :class:`figment.images_in.Unreadable`."""
-        path = self.paths[index]
-        try:
-            if not is_remote(path):
-                _check_regular(path)
-            return path.read_bytes()
-        except OSError as error:
-            raise Unreadable(str(path), (error.strerror or str(error)).lower()) from error
+        return read_file(self.paths[index])
 
     def load(self, indices: Indices) -> list[np.ndarray]:
-        return [decode(self.data(i), str(self.paths[i])) for i in indices]
+        return [decode(self.data(i), str(self.paths[i]), self.white) for i in indices]
 
     def take(self, indices: Indices) -> FileImages:
         known = [self._digests[i] for i in indices] if self._digests else []
         rows = [self.table[i] for i in indices] if self.table else ()
-        return FileImages(
-            [self.paths[i] for i in indices], self.labels[list(indices)], [self.ids[i] for i in indices], known, rows
-        )
+        paths, ids = [self.paths[i] for i in indices], [self.ids[i] for i in indices]
+        return FileImages(paths, self.labels[list(indices)], ids, known, rows, self.white)
 
     def column(self, name: str) -> list[Any] | None:
         """A column of the table that names the images; None where there is no such table or column."""
@@ -70,17 +74,36 @@ class FileImages:
         return None
 
 
+def read_file(path: Path) -> bytes:
+    """Raises :class:`figment.images_in.Unreadable` where there is nothing to read, or no file: a named pipe would be waited for."""
+    try:
+        if not is_remote(path):
+            _check_regular(path)
+        return path.read_bytes()
+    except OSError as error:
+        raise Unreadable(str(path), (error.strerror or str(error)).lower()) from error
+
+
 def _check_regular(path: Path) -> None:
-    """Raise :class:`figment.images_in.Unreadable` for what is there and no file: reading a named pipe would wait for ever."""
     if path.is_symlink() and not path.exists():
         raise Unreadable(str(path), "a link that leads nowhere")
     if path.exists() and not path.is_file():
         raise Unreadable(str(path), "not a regular file")
 
 
+def is_hidden(parts: Iterable[str]) -> bool:
+    """Whether a path leads into, or to, what programs keep for themselves: ``.thumbnails``, ``@eaDir``, ``__MACOSX``."""
+    return any(part in OF_PROGRAMS or (part.startswith(".") and part not in (".", "..")) for part in parts)
+
+
 def images_below(folder: Path) -> list[Path]:
-    """All image files of a folder, at any depth, sorted. Raises FigmentError where there is none."""
-    files = sorted(p for p in folder.rglob("[!.]*") if p.suffix.lower() in SUFFIXES and not p.is_dir())
+    """All image files of a folder, at any depth, sorted; not those in hidden folders. Raises FigmentError where there is none."""
+    depth = len(folder.parts)
+    files = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES and not is_hidden(path.parts[depth:]) and not path.is_dir()
+    )
     if not files:
         raise FigmentError(f"{folder} holds no images. Allowed file names end in {', '.join(SUFFIXES)}.")
     return files
@@ -88,7 +111,9 @@ def images_below(folder: Path) -> list[Path]:
 
 def open_class_folders(folder: Path, class_names: Sequence[str]) -> FileImages:
     """A folder with one sub-folder of images a class. Raises FigmentError where the classes differ or one is empty."""
-    classes = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    classes = sorted(p.name for p in folder.iterdir() if p.is_dir() and not is_hidden([p.name]))
+    if len(splits := {name for name in classes if name.lower() in SPLITS}) > 1 and not splits & set(class_names):
+        raise FigmentError(f"{folder} holds several splits: {listed(classes)}. Name the folder of one of them.")
     labels_of = match_classes(classes, class_names, folder)
     paths: list[Path] = []
     labels: list[int] = []
@@ -96,4 +121,9 @@ def open_class_folders(folder: Path, class_names: Sequence[str]) -> FileImages:
         files = images_below(folder / name)
         paths += files
         labels += [label] * len(files)
-    return FileImages(paths, np.array(labels, np.int64), [str(p.relative_to(folder)) for p in paths])
+    return FileImages(paths, np.array(labels, np.int64), ids_below(folder, paths))
+
+
+def ids_below(folder: Path, paths: Sequence[Path]) -> list[str]:
+    """What files are called: their paths below the folder, as text that every file can hold."""
+    return [storable(str(path.relative_to(folder))) for path in paths]

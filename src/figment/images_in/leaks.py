@@ -13,6 +13,7 @@ from figment import png
 from figment.errors import FigmentError
 from figment.images_in.decode import decode, pixel_hash
 from figment.images_in.provenance import Stored, is_signed, maker_of, makers_by_table, read
+from figment.images_in.tones import White
 from figment.images_in.unreadable import Unreadable
 from figment.words import printable
 
@@ -101,15 +102,15 @@ def _look(name: str, images: Stored, made: frozenset[str]) -> _Split:
         if size > MOST_BYTES:
             pixels = None
         elif pixels is not None:
-            pixels.append(_pixels(data, digest))
+            pixels.append(_pixels(data, digest, images.white))
     return _Split(name, images, makers, signed, pixels)
 
 
-def _pixels(data: bytes, digest: str) -> str:
+def _pixels(data: bytes, digest: str, white: White) -> str:
     if digest not in _HASHES:
         try:
             image = png.decode(data)
-            _HASHES[digest] = pixel_hash(decode(data, "") if image is None else image)
+            _HASHES[digest] = pixel_hash(decode(data, "", white) if image is None else image)
         except Unreadable:
             _HASHES[digest] = ""
     return _HASHES[digest]

@@ -10,11 +10,12 @@ import numpy as np
 
 from figment.errors import FigmentError
 from figment.files import as_path
+from figment.images_in import splits
 from figment.images_in.datasets import PREFIX, is_saved, open_named, open_saved
 from figment.images_in.folder import open_class_folders
-from figment.images_in.labels import check_range, match_classes
+from figment.images_in.labels import WHOLE_NUMBER, labels_by_code
 from figment.images_in.provenance import Stored
-from figment.images_in.shards import ShardImages, open_shards
+from figment.images_in.shards import ShardImages, Shards
 from figment.images_in.table import open_csv, open_metadata
 from figment.images_in.webdataset import open_tars
 from figment.layout import shard_files
@@ -24,11 +25,16 @@ def open_images(where: Path | str, class_names: Sequence[str], own_names: Sequen
     """Real images of a task, however they are kept.
 
     ``where`` is a folder of class folders, one with a ``metadata.jsonl`` that names classes, one of Parquet shards, one of
-    WebDataset tars, or one of ``Dataset.save_to_disk``; a ``.csv`` of paths, or one ``.tar``; or ``datasets:NAME[:SPLIT]``. Classes are
-    matched by name, in any order; case, spaces, hyphens and underscores do not matter. Raises FigmentError where nothing of
-    the kind is there, or the classes are others than ``class_names``. Where ``own_names`` is given, in the same order, the
-    images may name their classes by those instead, such as ``n01440764`` of ImageNet.
+    WebDataset tars, or one of ``Dataset.save_to_disk``; a ``.csv`` of paths, or one ``.tar``; or ``datasets:NAME[:SPLIT]``. Of files
+    or lines of several splits, ``WHERE:SPLIT`` reads one. Classes are matched by name, in any order; case, spaces, hyphens and
+    underscores do not matter; numbers are positions in ``class_names``. Raises FigmentError where nothing of the kind is there, or
+    the classes that have images are others than ``class_names``. Where ``own_names`` is given, in the same order, the images may
+    name their classes by those instead, such as ``n01440764`` of ImageNet, or ``1`` where numbers are names.
     """
+    if own_names and all(
+        WHOLE_NUMBER.fullmatch(name) for name in own_names
+    ):  # else these numbers would be taken for positions
+        class_names, own_names = own_names, class_names
     try:
         return _open(where, class_names)
     except FigmentError:  # it says what is wrong in the words of the task, so it is the one to show
@@ -41,27 +47,34 @@ def open_images(where: Path | str, class_names: Sequence[str], own_names: Sequen
 def _open(where: Path | str, class_names: Sequence[str]) -> Stored:
     if str(where).startswith(PREFIX):
         return open_named(str(where), class_names)
-    path = as_path(where)
+    path, split = as_path(where), ""
+    if not path.exists():
+        place, split = splits.parted(str(where))
+        path = as_path(place)
     if path.is_file():
-        return _open_file(path, class_names)
+        return _open_file(path, split, class_names)
     if not path.is_dir():
         raise FigmentError(
             f"The folder of real images {path} does not exist. Give one with one sub-folder of images a class."
         )
     if is_saved(path):
-        return open_saved(path, class_names)
-    if shard_files(path):
-        return _open_labelled_shards(path, class_names)
+        return open_saved(path / split, class_names)
+    if shards := shard_files(path):
+        return _open_labelled_shards(splits.files_of(shards, split, path), class_names)
     if tars := sorted(path.glob("[!.]*.tar")):
-        return open_tars(tars, class_names)
-    return open_metadata(path, class_names) or open_class_folders(path, class_names)
+        return open_tars(splits.files_of(tars, split, path), class_names)
+    if found := open_metadata(path, class_names, split):
+        return found
+    if split:
+        raise FigmentError(f"{path} holds no split {split!r}: give the folder that has its images.")
+    return open_class_folders(path, class_names)
 
 
-def _open_file(path: Path, class_names: Sequence[str]) -> Stored:
+def _open_file(path: Path, split: str, class_names: Sequence[str]) -> Stored:
     suffix = path.suffix.lower()
     if suffix == ".csv":
-        return open_csv(path, class_names)
-    if suffix == ".tar":
+        return open_csv(path, class_names, split)
+    if suffix == ".tar" and not split:
         return open_tars([path], class_names)
     raise FigmentError(
         f"{path} is a file that real images cannot be read from. Give a folder, a .csv of paths and classes, a .tar of"
@@ -69,15 +82,15 @@ def _open_file(path: Path, class_names: Sequence[str]) -> Stored:
     )
 
 
-def _open_labelled_shards(folder: Path, class_names: Sequence[str]) -> ShardImages:
-    """Shards whose labels are those of the task: by the names they bring along, else taken as they are."""
-    shards, names = open_shards(folder)
-    if not len(shards):
+def _open_labelled_shards(files: Sequence[Path], class_names: Sequence[str]) -> ShardImages:
+    """Shards whose labels are those of the task: by the names that each file brings along, else taken as positions."""
+    table, folder = Shards(files, class_names), files[0].parent
+    if not len(table.with_image()):
         raise FigmentError(f"{folder} holds no images: the image column of its Parquet shards is empty.")
     # A row without an image is a failed attempt in files of ours. In others it is one that cannot be read, and counts as such.
-    table = shards.shards
     rows = np.flatnonzero((table.lengths > 0) | (table.offsets < 0))
-    labels = check_range(table.labels[rows], len(names or class_names), folder)
-    if names:
-        labels = np.array(match_classes(names, class_names, folder), np.int64)[labels]
-    return ShardImages(table, rows, labels)
+    values, own = table.class_names, table.labels[rows]
+    if not values:
+        numbers, own = np.unique(own, return_inverse=True)
+        values = numbers.tolist()
+    return ShardImages(table, rows, labels_by_code(own, values, class_names, folder))

@@ -12,6 +12,7 @@ import numpy as np
 
 from figment.files import open_parquet
 from figment.images_in.shards import ShardImages
+from figment.images_in.tones import White
 from figment.images_in.unreadable import Unreadable
 from figment.types import Images
 
@@ -40,6 +41,11 @@ XMP = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.o
 
 class Stored(Images, Protocol):
     """Images whose files can be had as they are."""
+
+    @property
+    def white(self) -> White:
+        """What is white in those of more than 8 bits."""
+        ...
 
     def data(self, index: int) -> bytes:
         """Undecoded. Raises :class:`figment.images_in.Unreadable`."""

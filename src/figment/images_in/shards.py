@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 import shlex
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import accumulate
 from pathlib import Path
@@ -18,16 +18,17 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from figment import plain_yaml, png
 from figment.errors import FigmentError
 from figment.files import is_remote, open_parquet, read_range
+from figment.images_in.columns import columns_of, file_of, has_image, labels_in
 from figment.images_in.decode import decode
+from figment.images_in.tones import White
 from figment.images_in.unreadable import Unreadable
 from figment.layout import Run, Study, shard_files
 from figment.records import digest
-from figment.shards import image_places, shard_metadata
+from figment.shards import image_places
 from figment.types import Indices
 
 OPEN_FILES = max(64, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)  # kept open at a time; the process may have 4x
@@ -38,19 +39,22 @@ OPENERS = 8  # footers read at a time: waiting, mostly, where they are remote
 class Shards:
     """All rows of a folder of shards: labels and places of the images in memory (20 bytes a row), the rest on disk.
 
-    Every table must have an ``image{bytes, path}`` and a ``label`` column. Files of this project say where each image
-    starts, so one is read by one seek; of other files the row groups last used are kept in memory.
+    Every table must have a column of images and one of classes: see :func:`figment.images_in.columns.columns_of`, which ``class_names``
+    are for. Each file may number its classes in its own way; here all are numbered alike, by the names of the first and then new ones.
+    Files of this project say where each image starts, so one is read by one seek; of other files the row groups last used are kept in
+    memory.
     """
 
-    def __init__(self, files: Sequence[Path]):
+    def __init__(self, files: Sequence[Path], class_names: Sequence[str] = ()):
         self.files = list(files)
         with ThreadPoolExecutor(OPENERS) as pool:
-            labels, offsets, lengths = zip(*pool.map(_read_footer, self.files), strict=True)
-        self.class_names = _class_names(self.files[0])
+            footers = list(pool.map(partial(_read_footer, class_names=class_names), self.files))
+        self.class_names, labels = _numbered_alike(self.files, footers)
+        self.image_columns = [footer.image for footer in footers]
         self.start = [0, *accumulate(map(len, labels))]  # the first row of each file, and the end
         self.labels = np.concatenate(labels)  # int64 (rows,), -1 where there is none
-        self.offsets = np.concatenate(offsets)  # int64 (rows,), -1 where it is not known
-        self.lengths = np.concatenate(lengths)  # int32 (rows,), in bytes; 0: no image
+        self.offsets = np.concatenate([footer.offsets for footer in footers])  # int64 (rows,), -1 where it is not known
+        self.lengths = np.concatenate([footer.lengths for footer in footers])  # int32 (rows,), in bytes; 0: no image
         self._reset()
 
     def _reset(self) -> None:
@@ -73,10 +77,16 @@ class Shards:
         """The rows that have an image, ``int64 (n,)``."""
         return np.flatnonzero(self.lengths)
 
+    @cached_property
+    def white(self) -> White:
+        return White(self.read, len(self.labels))
+
     def read(self, row: int) -> bytes:
-        """The stored bytes of one row's image."""
+        """The stored bytes of one row's image. Raises :class:`figment.images_in.Unreadable` where there is none."""
         file = bisect_right(self.start, row) - 1
         offset, length = self.offsets.item(row), self.lengths.item(row)
+        if not length:
+            raise Unreadable(self.where(row), "a row without an image")
         if offset < 0:
             return self._from_group(file, row - self.start[file])
         if is_remote(self.files[file]):
@@ -102,18 +112,24 @@ class Shards:
         return found
 
     def _from_group(self, file: int, row: int) -> bytes:
+        first, images = self._group(file, row)
+        return file_of(images[row - first].as_py(), self.files[file].parent, self.where(self.start[file] + row))
+
+    def _group(self, file: int, row: int) -> tuple[int, pa.Array]:
+        """The first row of the row group that a row is in, and its images."""
         for (own, group), (first, images) in reversed(self._groups.items()):
             if own == file and 0 <= row - first < len(images):
                 self._groups.move_to_end((own, group))
-                return images[row - first]["bytes"].as_py()
+                return first, images
         parquet, first, group = open_parquet(self.files[file]), 0, 0
         while row - first >= (rows := parquet.metadata.row_group(group).num_rows):
             first, group = first + rows, group + 1
-        images = parquet.read_row_group(group, columns=["image"])["image"].combine_chunks()
+        column = self.image_columns[file]
+        images = parquet.read_row_group(group, columns=[column])[column].combine_chunks()
         self._groups[file, group] = first, images
         if len(self._groups) > 4:
             self._groups.popitem(last=False)
-        return images[row - first]["bytes"].as_py()
+        return first, images
 
     def column(self, name: str) -> pa.ChunkedArray | None:
         """A column of all rows, as it is stored; None where the files do not have it."""
@@ -177,6 +193,10 @@ class ShardImages:
         known = self.shards.column(name)
         return None if known is None else known.take(pa.array(self.rows))
 
+    @property
+    def white(self) -> White:
+        return self.shards.white
+
     def data(self, index: int) -> bytes:
         """The stored bytes of one image, undecoded."""
         return self.shards.read(self.rows[index])
@@ -193,13 +213,12 @@ class ShardImages:
     def _digest(self, row: int) -> str:
         """Empty where the file is damaged; :meth:`load` says so."""
         try:
-            return digest(self._read(row))
+            file = self._read(row)
+            return digest(file + self.shards.white.key(file))
         except Unreadable:
             return ""
 
     def _read(self, row: int) -> bytes:
-        if not self.shards.lengths[row]:
-            raise Unreadable(self.shards.where(row), "a row without an image")
         try:
             return self.shards.read(row)
         except (OSError, pa.ArrowException) as error:
@@ -208,7 +227,7 @@ class ShardImages:
     def _other(self, data: bytes, row: int) -> np.ndarray:
         """The pixels of a file that is not of our own making, or damaged."""
         try:
-            return decode(data, self.shards.where(row))
+            return decode(data, self.shards.where(row), self.shards.white)
         except Unreadable as error:
             if not self.shards.is_own(row):
                 raise
@@ -220,36 +239,66 @@ class ShardImages:
         return ShardImages(self.shards, self.rows[index], self.labels[index])
 
 
-def _read_footer(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What has to be known of one file before any image is read: the labels, offsets and lengths of :class:`Shards`."""
+@dataclass(frozen=True)
+class _Footer:
+    """What has to be known of one file before any image is read: see :class:`Shards`."""
+
+    image: str  # its column
+    labels: np.ndarray
+    names: tuple[str, ...]  # that the labels stand for; empty where they are mere numbers
+    offsets: np.ndarray
+    lengths: np.ndarray
+
+
+def _read_footer(path: Path, class_names: Sequence[str] = ()) -> _Footer:
     try:
         parquet = open_parquet(path)
-        _check_schema(path, parquet.schema_arrow)
-        labels = parquet.read(columns=["label"])["label"].fill_null(-1).to_numpy().astype(np.int64)
+        columns = columns_of(path, parquet.schema_arrow, class_names)
+        labels, names = labels_in(parquet.read(columns=[columns.label])[columns.label])
         places = image_places(parquet.metadata.metadata or {})
         if places is not None:
-            return labels, places[:, 0].copy(), places[:, 1].astype(np.int32)
-        # Which rows have an image is not in the footer of files that others made.
-        parts = [_has_bytes(batch["image"]) for batch in parquet.iter_batches(256, columns=["image"])]
-        has = np.concatenate(parts) if parts else np.zeros(0, bool)
-        return labels, np.full(len(has), -1), has.astype(np.int32)
+            offsets, lengths = places[:, 0].copy(), places[:, 1].astype(np.int32)
+        else:  # which rows have an image is not in the footer of files that others made
+            parts = [has_image(batch[columns.image]) for batch in parquet.iter_batches(256, columns=[columns.image])]
+            has = np.concatenate(parts) if parts else np.zeros(0, bool)
+            offsets, lengths = np.full(len(has), -1), has.astype(np.int32)
     except (OSError, pa.ArrowException) as error:
         raise FigmentError(f"{path} is not a Parquet file that can be read ({error}). Copy it again.") from error
+    return _Footer(columns.image, labels, columns.names or names, offsets, lengths)
 
 
-def _class_names(path: Path) -> list[str]:
-    """As the ``datasets`` library writes them into the footer; empty where they are not there."""
-    names = json.loads(shard_metadata(path).get(b"huggingface", b"{}"))
-    return names.get("info", {}).get("features", {}).get("label", {}).get("names", [])
+def _numbered_alike(files: Sequence[Path], footers: Sequence[_Footer]) -> tuple[list[str], list[np.ndarray]]:
+    """The names of all files, and the labels of each as positions among them; no names where all labels are mere numbers.
+
+    Raises FigmentError where some files have names and others do not: those would be read by the names of these.
+    """
+    full = [i for i, footer in enumerate(footers) if len(footer.labels)]
+    named = [i for i in full if footers[i].names]
+    if bare := sorted(set(full) - set(named)) if named else []:
+        raise FigmentError(
+            f"{files[bare[0]]} has no class names, and {files[named[0]]} has: what its numbers stand for is not known. Give all files"
+            " class names, or none, or read them apart."
+        )
+    position: dict[str, int] = {}
+    for own in dict.fromkeys(footer.names for footer in footers):
+        for name in own:
+            position.setdefault(name, len(position))
+    names = tuple(position)
+    return list(names), [_renumbered(footer, names, position) for footer in footers]
+
+
+def _renumbered(footer: _Footer, names: tuple[str, ...], position: Mapping[str, int]) -> np.ndarray:
+    own = footer.names
+    if own == names[: len(own)]:
+        return footer.labels
+    there = (footer.labels >= 0) & (footer.labels < len(own))
+    # What none of its own names stands for stays without a class.
+    return np.where(there, np.array([position[name] for name in own])[np.where(there, footer.labels, 0)], -1)
 
 
 def _read_column(path: Path, name: str) -> pa.ChunkedArray | None:
     parquet = open_parquet(path)
     return parquet.read(columns=[name])[name] if name in parquet.schema_arrow.names else None
-
-
-def _has_bytes(images: pa.StructArray) -> np.ndarray:
-    return pc.struct_field(images, "bytes").is_valid().to_numpy(zero_copy_only=False)
 
 
 def open_shards(folder: Path, first: int | None = None) -> tuple[ShardImages, list[str]]:
@@ -300,17 +349,3 @@ def wanted_rows(run: Run) -> int | None:
         return int(recipe["generate"]["images_per_class"]) * len(recipe["task"]["class_names"])
     except (KeyError, TypeError, ValueError):
         return None  # of an unresolved recipe
-
-
-def _check_schema(path: Path, schema: pa.Schema) -> None:
-    """Raise FigmentError where the columns of a shard are not those of labelled images."""
-    if not {"image", "label"} <= set(schema.names):
-        raise FigmentError(
-            f"{path} lacks a column: a data set of images needs 'image' and 'label', this has {', '.join(schema.names)}."
-        )
-    image, label = schema.field("image").type, schema.field("label").type
-    if not (pa.types.is_struct(image) and image.get_field_index("bytes") >= 0 and pa.types.is_integer(label)):
-        raise FigmentError(
-            f"{path} does not hold images with labels: 'image' must be a struct with 'bytes', and 'label' whole numbers;"
-            f" here they are {image} and {label}. Save it with the datasets library, or use class folders of files."
-        )

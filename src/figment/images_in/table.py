@@ -11,24 +11,29 @@ from typing import Any
 
 from figment.errors import FigmentError
 from figment.files import is_remote
+from figment.images_in import splits
 from figment.images_in.folder import FileImages
-from figment.images_in.labels import CLASS_COLUMNS, labels_of
+from figment.images_in.labels import CLASS_COLUMNS, labels_of, listed, normalised
+from figment.words import storable
 
-PATH_COLUMNS = ("path", "file_name", "image")
-METADATA = ("metadata.jsonl", "metadata.csv")
+PATH_COLUMNS = ("path", "file_name", "filename", "image")
+OF_CLASSES = "_classes.csv"  # as Roboflow calls a table with a column for each class
+METADATA = ("metadata.jsonl", "metadata.csv", OF_CLASSES)
 
 
-def open_csv(table: Path, class_names: Sequence[str]) -> FileImages:
-    """A CSV with a column of paths (``path``, ``file_name`` or ``image``) and one of classes (``class_name``, ``class`` or ``label``).
+def open_csv(table: Path, class_names: Sequence[str], split: str = "") -> FileImages:
+    """A CSV with a column of paths (``path``, ``file_name``, ``filename`` or ``image``) and the classes: one column (``class_name``,
+    ``class`` or ``label``), or one for each class with a single 1 in each line, as annotation tools export them.
 
-    A relative path starts at the file's own folder; a class is a name of the task or its number, from 0. Raises
-    FigmentError where a column or an image is missing, a class is none of the task's, or an image is named twice.
+    A relative path starts at the file's own folder; a class is a name of the task or its number, from 0. With a ``split``
+    only lines with it in the column ``split`` count. Raises FigmentError where a column or an image is missing, a class is
+    none of the task's, an image is named twice, or there are several splits and none is asked for.
     """
-    return _open(table, _read_csv(table), class_names, inside=False)
+    return _open(table, _read_csv(table), class_names, split, inside=False)
 
 
-def open_metadata(folder: Path, class_names: Sequence[str]) -> FileImages | None:
-    """A folder whose ``metadata.jsonl`` (or ``.csv``) says which class each image is of; None where it does not say.
+def open_metadata(folder: Path, class_names: Sequence[str], split: str = "") -> FileImages | None:
+    """A folder whose ``metadata.jsonl``, ``metadata.csv`` or ``_classes.csv`` says which class each image is of; None where none does.
 
     Raises FigmentError as :func:`open_csv` does, and for an image outside of the folder.
     """
@@ -36,23 +41,51 @@ def open_metadata(folder: Path, class_names: Sequence[str]) -> FileImages | None
     if table is None:
         return None
     rows = _read_csv(table) if table.suffix == ".csv" else _read_jsonl(table)
-    if rows and _column(rows[0][1], CLASS_COLUMNS) is None:
+    says = (
+        table.name == OF_CLASSES or not rows or _column(rows[0][1], CLASS_COLUMNS) or _one_hot(rows[0][1], class_names)
+    )
+    if not says:
         return None
-    return _open(table, rows, class_names, inside=True)
+    return _open(table, rows, class_names, split, inside=True)
 
 
 Row = tuple[int, dict[str, Any]]  # its line in the file, its values
 
 
-def _open(table: Path, rows: Sequence[Row], class_names: Sequence[str], inside: bool) -> FileImages:
+def _open(table: Path, rows: Sequence[Row], class_names: Sequence[str], split: str, inside: bool) -> FileImages:
+    rows = splits.rows_of(rows, split, table)
     if not rows:
         raise FigmentError(f"{table} names no images. Write one line an image: its path and its class.")
     path_column = _needed(table, rows[0][1], PATH_COLUMNS, "the path of each image")
-    class_column = _needed(table, rows[0][1], CLASS_COLUMNS, "the class of each image")
     names = list(_names(table, rows, path_column))
     paths = [_image(table, line, name, inside) for line, name in names]
-    labels = labels_of([row.get(class_column) for _, row in rows], class_names, table)
-    return FileImages(paths, labels, [name for _, name in names], table=[row for _, row in rows])
+    labels = labels_of(_classes(table, rows, class_names), class_names, table)
+    return FileImages(paths, labels, [storable(name) for _, name in names], table=[row for _, row in rows])
+
+
+def _classes(table: Path, rows: Sequence[Row], class_names: Sequence[str]) -> list[object]:
+    """The class of each row, as the table says it."""
+    columns = [] if _column(rows[0][1], CLASS_COLUMNS) else _one_hot(rows[0][1], class_names)
+    if not columns:
+        column = _needed(table, rows[0][1], CLASS_COLUMNS, "the class of each image")
+        return [row.get(column) for _, row in rows]
+    found: list[object] = []
+    for line, row in rows:
+        own = [name for name in columns if str(row.get(name)).strip() in ("1", "1.0", "True", "true")]
+        if len(own) != 1:
+            raise FigmentError(
+                f"{table}, line {line}: one column must hold 1, that of the image's class; {listed(own) or 'none'} does. Images of"
+                " several classes or none cannot be used here: take them out."
+            )
+        found += own
+    return found
+
+
+def _one_hot(row: Mapping[str, Any], class_names: Sequence[str]) -> list[str]:
+    """The columns that are called as classes of the task, where at least two are."""
+    wanted = {normalised(name) for name in class_names}
+    columns = [name for name in row if normalised(name) in wanted]
+    return columns if len(columns) > 1 else []
 
 
 def _names(table: Path, rows: Iterable[Row], column: str) -> Iterator[tuple[int, str]]:
@@ -60,7 +93,7 @@ def _names(table: Path, rows: Iterable[Row], column: str) -> Iterator[tuple[int,
     seen: dict[str, int] = {}
     for line, row in rows:
         name = row.get(column)
-        if not isinstance(name, str) or not name.strip() or "\0" in name:
+        if not isinstance(name, str) or not name.strip() or "\0" in name or storable(name) != name:
             raise FigmentError(f"{table}, line {line}: {column!r} must be the path of an image; this is {name!r}.")
         if name in seen:
             raise FigmentError(f"{table}, line {line}: {name} is named in line {seen[name]} already. Take one out.")

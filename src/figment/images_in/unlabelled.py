@@ -8,7 +8,7 @@ import numpy as np
 
 from figment.errors import FigmentError
 from figment.files import as_path
-from figment.images_in.folder import FileImages, images_below
+from figment.images_in.folder import FileImages, ids_below, images_below
 
 
 def open_unlabelled(where: Path | str) -> FileImages:
@@ -23,4 +23,4 @@ def open_unlabelled(where: Path | str) -> FileImages:
             " task.real.unlabelled out."
         )
     paths = images_below(folder)
-    return FileImages(paths, np.zeros(len(paths), np.int64), [str(p.relative_to(folder)) for p in paths])
+    return FileImages(paths, np.zeros(len(paths), np.int64), ids_below(folder, paths))

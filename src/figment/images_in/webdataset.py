@@ -6,17 +6,18 @@ import json
 import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from figment.errors import FigmentError
 from figment.files import is_remote, read_range
-from figment.images_in.folder import SUFFIXES
-from figment.images_in.labels import labels_of
+from figment.images_in.folder import SUFFIXES, is_hidden
+from figment.images_in.labels import labels_of, listed
 from figment.images_in.rows import RowImages
 from figment.images_in.unreadable import Unreadable
+from figment.words import printable, storable
 
 LABEL_FIELDS = ("class_name", "class")  # of a sample's .json: names, which are right in any order of the classes
 
@@ -48,11 +49,11 @@ class TarRows:
 
 
 def open_tars(tars: Sequence[Path], class_names: Sequence[str]) -> RowImages:
-    """The images of WebDataset tars.
+    """The images of WebDataset tars, one a sample: of several the one without a prefix, ``png`` before ``mask.png``.
 
     The class of a sample is ``class_name`` or ``class`` in its ``.json``, else its ``.cls``, else ``label`` in its ``.json``: a
     name of the task or its number, from 0. Raises FigmentError where a tar is damaged, a sample has no class or another
-    one than the task's, and where there are no images.
+    one than the task's or several images that might be meant, and where there are no images.
     """
     keys: list[str] = []
     values: list[object] = []
@@ -90,27 +91,42 @@ def _read_index(path: Path) -> list[tuple[str, tuple[int, int], object]]:
                     raise FigmentError(f"{path} holds {name} twice. Each sample must have a name of its own.")
                 fields[extension.lower()] = place
             for key, fields in samples.items():
-                image = min((f for f in fields if _is_image(f)), key=len, default=None)  # png before mask.png
-                if image is not None:
-                    found.append((key, fields[image], _class_of(path, file, key, fields)))
+                image = _image_of(path, key, [field for field in fields if _is_image(field)])
+                if image:
+                    found.append((storable(key), fields[image], _class_of(path, file, key, fields)))
     except (OSError, tarfile.TarError) as error:
         raise _damaged(path, error) from error
     return found
 
 
+def _image_of(path: Path, key: str, images: Sequence[str]) -> str:
+    """The field of a sample that is its image, empty where it has none. Raises FigmentError where it could be several."""
+    plain = [field for field in images if "." not in field] or images
+    if len(plain) > 1:
+        raise FigmentError(
+            f"{path}: the sample {printable(key)} has several images, and which is meant is not known: {listed(plain)}. Leave one, or"
+            f" call it {printable(key)}.{plain[0].rpartition('.')[2]} and give the others a prefix: what stands before the first dot"
+            " of a name is the sample."
+        )
+    return plain[0] if plain else ""
+
+
 def _members(path: Path, file: BinaryIO) -> list[tuple[str, tuple[int, int]]]:
-    """Name and place of every ordinary file. Raises FigmentError where the end of the tar is missing."""
+    """Name and place of every ordinary file. Raises FigmentError where the end of the tar is missing, or an image's bytes are not in
+    one piece in it."""
     with tarfile.open(fileobj=file, mode="r:") as tar:
-        members = [(m.name, (m.offset_data, m.size)) for m in tar if m.isfile() and not _hidden(m.name)]
-        end = max((m.offset_data + -(-m.size // 512) * 512 for m in tar.getmembers()), default=0)
-    file.seek(end)
+        members = [m for m in tar if not is_hidden(PurePosixPath(m.name).parts)]
+        file.seek(tar.offset)  # where the last member ends
     if file.read(512) != bytes(512):  # a tar ends in zeros; Python takes a missing end for the end
         raise _damaged(path, "its end is missing")
-    return members
-
-
-def _hidden(name: str) -> bool:
-    return name.rpartition("/")[2].startswith(".")
+    for m in members:
+        odd = "a sparse file" if m.issparse() else "a link" if m.islnk() or m.issym() else ""
+        if odd and PurePosixPath(m.name).suffix.lower() in SUFFIXES:
+            raise FigmentError(
+                f"{path}: {printable(m.name)} is {odd}, which cannot be read in place. Write the tar again without --sparse and with"
+                " --dereference --hard-dereference."
+            )
+    return [(m.name, (m.offset_data, m.size)) for m in members if m.isfile()]
 
 
 def _is_image(extension: str) -> bool:

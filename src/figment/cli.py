@@ -20,7 +20,7 @@ from rich.text import Text
 
 from figment.errors import FigmentError, nearest
 from figment.progress import ConsoleHandler, console
-from figment.words import printable
+from figment.words import one_line, printable
 
 if TYPE_CHECKING:
     from figment.engines import Engine
@@ -109,7 +109,7 @@ def init(path: Annotated[Path, typer.Argument(help="the recipe to write")] = Pat
             )
     template = (resources.files("figment") / "init_template.yaml").read_text(encoding="utf-8")
     name = "".join(c if c.isalnum() else "-" for c in path.stem) or "recipe"
-    shown = shlex.quote(" ".join(printable(str(path)).split()))
+    shown = shlex.quote(one_line(str(path)))
     files.write_atomic(path, template.replace("{file}", shown).replace("{name}", name).encode())
     console.print(f"Wrote {path}. Put in your class names, then: figment run {shlex.quote(str(path))}")
     seen = ", ".join(f"{100 * smallest_visible(n):.1f} with {n:,}" for n in (50, 200, 1_000, 5_000))
@@ -275,12 +275,11 @@ def export(
 ) -> None:
     """Write the kept images of a run in another format. The same command again finishes what was interrupted."""
     from figment.exports.export import export as export_images
-    from figment.words import printable
 
     done = export_images(folder, to, out, rejected=all, public=public)
     table = Table("class", "images", box=None, pad_edge=False)
     for name, n in list(done.counts.items())[:20]:
-        table.add_row(Text(" ".join(printable(name).split())[:60]), f"{n:,}")
+        table.add_row(Text(one_line(name)[:60]), f"{n:,}")
     if len(done.counts) > 20:
         table.add_row(f"... and {len(done.counts) - 20:,} more classes", "")
     console.print(table)
@@ -355,7 +354,7 @@ def _print_table(page: TablePage, folder: Path) -> None:
     from figment.report.table import conclusion
     from figment.report.text import NOTHING
 
-    table = Table(title=Text(f"\n{page.title}"), title_justify="left")
+    table = Table(title=Text(f"\n{one_line(page.title)}"), title_justify="left")
     for name in ("", *page.columns):
         table.add_column(Text(printable(name)), justify="right" if name else "left", overflow="fold")
     for row in page.rows:

@@ -1,7 +1,8 @@
-"""YAML from outside: one document of plain data, without the surprises YAML allows."""
+"""YAML from outside: one document of plain data, without the surprises YAML allows. And YAML for others to read."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -37,6 +38,15 @@ def parse(text: str, what: str) -> Any:
         reason = " ".join(str(error).split()) or type(error).__name__
         hint = " Indent with spaces: YAML takes no tabs." if r"'\t'" in reason else ""
         raise FigmentError(f"{what} is not YAML: {reason}.{hint}") from error
+
+
+def front_matter(data: Mapping[str, Any]) -> str:
+    """What stands above a card in Markdown, with its two lines of dashes.
+
+    Written by PyYAML itself: JSON, which is said to be YAML, spells an emoji as two halves of a surrogate pair, and YAML reads two
+    characters that no file can hold.
+    """
+    return f"---\n{yaml.safe_dump(dict(data), sort_keys=False, width=10**9)}---"
 
 
 def _check(node: yaml.Node, what: str, known: dict[int, int]) -> int:

@@ -72,7 +72,7 @@ def progress(description: str, total: int, unit: str = "images") -> Iterator[Adv
     """``with progress("generate", 2000) as advance: ... advance(64)``."""
     if console.is_terminal:
         columns = (
-            TextColumn("  {task.description:<18}"),
+            TextColumn("  {task.description:<18}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             _Rate(),

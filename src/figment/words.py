@@ -1,4 +1,8 @@
-"""Names and texts from outside: what of them may be shown, and when two of them are the same to a reader."""
+"""Names and texts from outside: how each place shows them as they are, and when two of them are the same to a reader.
+
+One function a place: :func:`printable` for a terminal, :func:`markdown` for a card or a table, :func:`spreadsheet` for a cell.
+:func:`without_secret` comes before all of them. HTML is escaped by the templates of ``report``, after :func:`printable`; YAML by ``plain_yaml.front_matter``.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +32,41 @@ def printable(text: str) -> str:
 def storable(text: str) -> str:
     """The text as any file can hold it: bytes of a file name that are not UTF-8 become ``\\udcff`` and the like, different ones differently."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+SHORTEST_SECRET = 8  # characters: a stand-in such as "none" or "EMPTY" is no key, and may be a word of an answer
+
+
+def without_secret(text: str, secret: str | None) -> str:
+    """The text without a key in it, which servers and proxies may send back. Before it is shortened: half a key is not found."""
+    return text.replace(secret, "***") if secret and len(secret) >= SHORTEST_SECRET else text
+
+
+def one_line(text: str) -> str:
+    """:func:`printable`, with single spaces for newlines, tabs and runs of spaces."""
+    return " ".join(printable(text).split())
+
+
+#: What Markdown (CommonMark, with the tables, links, mentions and formulas of GitHub and the Hub) or HTML takes for its own:
+#: signs, entities, addresses without brackets, and headings, rules and bullets at the start of a line.
+_MARKUP = re.compile(r"[\\`*_\[\]<>|~$@]|&(?=#?\w+;)|:(?=//)|(?<=\bwww)\.|^[#+=-]", re.IGNORECASE)
+_NUMBERED = re.compile(r"^(\d{1,9})(?=[.)])")
+
+
+def markdown(text: str) -> str:
+    """One line of Markdown that shows the text as it is: no markup, no link, no HTML."""
+    return _NUMBERED.sub(r"\1\\", _MARKUP.sub(r"\\\g<0>", one_line(text)))
+
+
+#: What a spreadsheet takes for the start of a formula, also full-width. Tabs and line ends are gone by then.
+FORMULAS = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
+_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+
+
+def spreadsheet(text: str) -> str:
+    """One cell: what a spreadsheet would take for a formula begins with an apostrophe, a number such as -3 stays one."""
+    line = one_line(text)
+    return f"'{line}" if line.startswith(FORMULAS) and not _NUMBER.fullmatch(line) else line
 
 
 def comparable(name: str) -> str:

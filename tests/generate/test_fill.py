@@ -5,8 +5,10 @@ from __future__ import annotations
 import pickle
 from math import lcm
 
+import markdown_it
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 import folders
@@ -183,10 +185,20 @@ def test_another_generator_and_other_prompts_are_refused(tmp_path):
 def test_the_dataset_card_of_hostile_names_still_opens(tmp_path):
     import datasets
 
-    names = ["a: `b` # c", "---<script>"]
+    names = ["a: `b` # c", "---<script> \U0001f408"]
     generate_images(PROMPTS, Noise(), tmp_path / "images", names, images_per_class=2, shard_size=6)
-    recipe = validate({"name": 'x: "y"\n---', "task": {"class_names": names}}, "it")
-    card = dataset_card(recipe, records.finished(tmp_path / "images"))
+    recipe = validate({"task": {"name": 'x: "y"\n--- \U0001f408', "class_names": names}}, "it")
+    odd = "[MIT](https://example.org) <b>bold</b> *x*\n\n# More"  # a licence is what the model's own card says
+    facts = {**records.finished(tmp_path / "images"), "generator": {"model": odd, "licence": odd, "sampler": odd}}
+    card = dataset_card(recipe, facts)
+    front, _, body = card.removeprefix("---\n").partition("\n---\n")
+    assert yaml.safe_load(front)["pretty_name"] == 'Generated images: x: "y" --- \U0001f408'
+    tokens = markdown_it.MarkdownIt("commonmark").parse(body)
+    shown = [child for t in tokens for child in t.children or ()]
+    assert {t.type for t in shown} <= {"text", "text_special", "code_inline", "softbreak"}
+    assert not any(t.type == "html_block" for t in tokens) and sum(t.type == "heading_open" for t in tokens) == 1
+    text = "".join(t.content for t in shown)
+    assert text.count(" ".join(odd.split())) == 3 and ", ".join(names) in text
     (tmp_path / "images" / "README.md").write_text(card, encoding="utf-8")
     opened = datasets.load_dataset(str(tmp_path / "images"), split="train", cache_dir=str(tmp_path / "cache"))
     assert opened.features["label"].names == names

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from figment import records
+from figment.plain_yaml import front_matter
+from figment.words import markdown, one_line
 
 
 def dataset_card(recipe: Any, facts: Mapping[str, Any]) -> str:
@@ -14,22 +15,19 @@ def dataset_card(recipe: Any, facts: Mapping[str, Any]) -> str:
     counts, made_by = facts["counts"], facts.get("generator", {})
     task = recipe.task
     failed = sum(counts["failed"].values())
-    # JSON is YAML, and quotes whatever a class may be called.
     front = {
         "configs": [
             {"config_name": "default", "data_files": "*/train-*.parquet", "description": content(facts["shards"])}
         ],
         "task_categories": ["image-classification"],
         "tags": ["synthetic", "figment"],
-        "pretty_name": f"Generated images: {recipe.task.name}",
+        "pretty_name": f"Generated images: {one_line(recipe.task.name)}",
     }
-    # As code, so that no name is taken for HTML or a link.
-    names = ", ".join(f"`{n[:60].replace('`', chr(39))}`" for n in task.class_names[:50])
+    names = ", ".join(markdown(n[:60]) for n in task.class_names[:50])
+    model, licence = made_by.get("model", recipe.generate.kind), made_by.get("licence") or "see the model"
     return "\n".join(
         [
-            "---",
-            *(f"{key}: {json.dumps(value, ensure_ascii=True)}" for key, value in front.items()),
-            "---",
+            front_matter(front),
             "",
             "# Generated images",
             "",
@@ -37,9 +35,9 @@ def dataset_card(recipe: Any, facts: Mapping[str, Any]) -> str:
             "All of them are synthetic. One row is one attempt; a failed one has no image and says why in `error`.",
             "",
             f"- Classes: {names}",
-            f"- Generator: `{made_by.get('model', recipe.generate.kind)}`, licence: {made_by.get('licence') or 'see the model'}",
-            f"- Sampler: {made_by.get('sampler', 'its own')}",
-            f"- Prompts: {recipe.prompts.kind}, in the column `prompt`",
+            f"- Generator: {markdown(str(model))}, licence: {markdown(str(licence))}",
+            f"- Sampler: {markdown(str(made_by.get('sampler', 'its own')))}",
+            f"- Prompts: {markdown(recipe.prompts.kind)}, in the column `prompt`",
             "- Filters run after generation; their verdicts lie in `scores/` of the run, or of each run that uses these images",
             "- Intended use: training and judging image recognisers. Generated images carry the biases and errors of the generator; "
             "test on real ones.",

@@ -9,10 +9,9 @@ from pathlib import Path
 
 from figment import files, measures
 from figment.types import Result
-from figment.words import printable
+from figment.words import spreadsheet
 
 COLUMNS = ("metric", "title", "value", "low", "high", "n", "unit", "seeds")
-FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the start of one
 
 
 def write_results(results: Mapping[str, Result], path: Path) -> None:
@@ -27,11 +26,6 @@ def write_results(results: Mapping[str, Result], path: Path) -> None:
     for result in results.values():
         shown = measures.known(result.metric)
         seeds = " ".join(map(str, result.seeds))
-        words = [_word(result.metric), _word(shown.title)]
-        writer.writerow([*words, result.value, *result.ci, result.n, shown.unit, _word(seeds)])
+        words = [spreadsheet(result.metric), spreadsheet(shown.title)]
+        writer.writerow([*words, result.value, *result.ci, result.n, spreadsheet(shown.unit), spreadsheet(seeds)])
     files.write_atomic(path, text.getvalue().encode())
-
-
-def _word(text: str) -> str:
-    line = " ".join(printable(text).split())
-    return f"'{line}" if line.startswith(FORMULAS) else line

@@ -18,7 +18,7 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
-from figment import files, png
+from figment import files, png, words
 from figment.report import charts, text
 from figment.types import Result
 
@@ -238,7 +238,7 @@ def templates() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=lambda value: text.printable(value) if type(value) is str else value,
+        finalize=lambda value: words.printable(value) if type(value) is str else value,
     )
     environment.filters |= {
         "short": text.shorten,

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from figment import files
+from figment import files, words
 from figment.report import charts, text
 from figment.report.page import templates
 
@@ -369,12 +369,10 @@ def _rows_of(header: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequ
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, rule, *rows))
 
 
-def _md(words: str, cells: int = 60) -> str:
-    """One line of text that Markdown shows as it is."""
-    line = re.sub(r"([\\`*_\[\]<>|~])", r"\\\1", text.shorten(words, cells))
-    return re.sub(r"&(?=#?\w+;)", r"\\&", line)
+def _md(name: str, cells: int = 60) -> str:
+    return words.markdown(text.shorten(name, cells))
 
 
 def _fenced(body: str, kind: str) -> str:
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", body)), default=0))
-    return f"{fence}{kind}\n{text.printable(body).rstrip()}\n{fence}"
+    return f"{fence}{kind}\n{words.printable(body).rstrip()}\n{fence}"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from figment.evaluate import sentences
 from figment.types import Result
-from figment.words import printable
+from figment.words import one_line
 
 NOTHING = "–"  # what stands where a number is missing or not finite
 
@@ -98,7 +98,7 @@ def duration(seconds: float) -> str:
 
 def shorten(text: object, cells: int = 40) -> str:
     """One line of at most ``cells`` columns, cut with an ellipsis. A wide character (CJK, most emoji) takes two columns."""
-    line = " ".join(printable(str(text)[: 20 * cells]).split())
+    line = one_line(str(text)[: 20 * cells])
     return line if width(line) <= cells else "".join(_fitting(line, cells - 1)).rstrip() + "…"
 
 

@@ -20,9 +20,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from figment import shards
+from figment import records, shards
 from figment.errors import FigmentError
-from figment.prompts.chat import Chat, captions_in, instruction, parse_captions
+from figment.prompts import server as server_module
+from figment.prompts.answered import captions_in
+from figment.prompts.chat import Chat, instruction
 from figment.recipe import validate
 from figment.run import run_recipe
 from figment.task import Task, load_task
@@ -48,6 +50,7 @@ class Server(ThreadingHTTPServer):
         self.stumbles: list[Callable[[BaseHTTPRequestHandler], bool]] = []
         self.answer: Callable[[str, int, int], str] = captions
         self.finish_reason = "stop"
+        self.models = ["tiny", "large"]
 
     @property
     def url(self) -> str:
@@ -61,7 +64,7 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        self.reply(200, {"data": [{"id": "tiny"}, {"id": "large"}]})
+        self.reply(200, {"data": [{"id": name} for name in self.server.models]})
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -124,6 +127,23 @@ def breaks_off(handler: Handler) -> bool:
     handler.wfile.write(b'{"choices": [')
     handler.close_connection = True
     return True
+
+
+def drips(*parts: bytes) -> Callable[[Handler], bool]:
+    """A whole answer, of which a byte comes now and then: each in time, all of it never. ``parts`` come at once before."""
+
+    def drip(handler: Handler) -> bool:
+        handler.close_connection = True
+        try:
+            handler.wfile.write(b"".join(parts))
+            for byte in b"X-Slow: 1\r\n" * 20:
+                handler.wfile.write(bytes([byte]))
+                time.sleep(0.02)
+        except OSError:
+            pass  # the client has gone, which is the point
+        return True
+
+    return drip
 
 
 def is_slow(handler: Handler) -> bool:
@@ -225,13 +245,52 @@ def test_a_class_that_is_refused_gets_templates_and_is_named(server, capsys):
 
 
 def test_nothing_but_refusals_is_an_error_that_is_not_kept(server, tmp_path):
-    server.answer = lambda *_: "As a language model I would rather not."
+    server.answer = lambda *_: "Here are things:\n- A thing on a shelf."
     with pytest.raises(FigmentError, match="no sentence that can be a prompt, for any class.*without the class name"):
+        chat(server)(TASK, 5, rng())
+    server.answer = lambda *_: "As a language model I would rather not."
+    with pytest.raises(
+        FigmentError, match=r"8 of 8 answers held no caption; one of them: 'As a language model I would rather not\.'"
+    ):
         chat(server, cache=tmp_path)(TASK, 5, rng())
+    assert not list(tmp_path.iterdir())
     server.answer = lambda *_: ""
     with pytest.raises(FigmentError, match="nothing came"):
         chat(server, cache=tmp_path / "other")(TASK, 5, rng())
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({}, "prompts.max_tokens: 2048"),
+        ({"max_tokens": 64}, "prompts.max_tokens: 64"),
+        ({"max_tokens": None}, "prompts.max_tokens is null"),
+        ({"extra": {"max_tokens": None, "max_completion_tokens": 99}}, "prompts.extra.max_completion_tokens: 99"),
+        ({"extra": {"max_tokens": 77}}, "prompts.extra.max_tokens: 77"),
+    ],
+)
+def test_answers_that_end_in_the_middle_of_a_thought_name_the_limit(server, options, said):
+    server.stumbles = [lambda h: h.reply(200, completion(None, "length")) or True] * 8
+    with pytest.raises(FigmentError, match=rf"8 of 8 answers ended at .*{re.escape(said)}.*Raise it"):
+        chat(server, **options)(TASK, 5, rng())
+
+
+def test_where_only_some_answers_are_cut_off_the_limit_is_named_too(server, capsys):
+    server.finish_reason = "length"
+    server.answer = lambda name, k, seed: captions(name, k, seed) if name == "cat" else ""
+    assert len(chat(server, parallel=1, max_tries=3)(TASK, 4, rng())) == 5  # a template for the dogs
+    assert "answers ended at prompts.max_tokens: 2048" in capsys.readouterr().out
+
+
+def test_a_kept_answer_without_captions_is_asked_for_again(server, tmp_path):
+    """Such as one whose thoughts an earlier version took for captions."""
+    first = chat(server, cache=tmp_path)(TASK, 5, rng())
+    for path in tmp_path.glob("*.json"):
+        told = dict(records.read_answer(path))
+        told.pop("checksum")
+        records.write_answer(path, {**told, "answer": completion("<think>A cat on a shelf.")})
+    assert chat(server, cache=tmp_path)(TASK, 5, rng()) == first and len(server.asked) == 4
 
 
 def test_the_name_need_not_be_said(server):
@@ -259,6 +318,32 @@ def test_a_server_that_hangs_is_left_after_the_timeout(server):
     server.stumbles = [is_slow]
     assert len(chat(server, timeout=0.1, parallel=1)(TASK, 5, rng())) == 10
     assert len(server.asked) == 3
+
+
+OK = b"HTTP/1.0 200 OK\r\n"
+
+
+@pytest.mark.parametrize(
+    "before", [(), (OK,), (OK, b"Content-Length: 9999\r\n\r\n"), (OK, b"\r\n"), (b"HTTP/1.0 500 no\r\n\r\n",)]
+)
+def test_a_server_that_drips_is_left_at_the_deadline(server, before):
+    """In the status line, the headers, a body of known and unknown length, and that of an error."""
+    server.stumbles = [drips(*before)]
+    started = time.monotonic()
+    assert len(chat(server, deadline=0.2, parallel=1)(TASK, 5, rng())) == 10
+    assert time.monotonic() - started < 2 and len(server.asked) == 3
+
+
+def test_a_server_that_only_drips_names_the_settings(server):
+    server.stumbles = [drips(OK)] * 2
+    with pytest.raises(FigmentError, match=r"no answer in time.*prompts\.timeout: 5 s.*prompts\.deadline: 0\.1 s"):
+        chat(server, deadline=0.1, parallel=1, retries=1)(TASK, 5, rng())
+
+
+def test_an_answer_that_is_too_long_or_too_deep_is_asked_for_again(server, monkeypatch):
+    monkeypatch.setattr(server_module, "LONGEST_ANSWER", 2_000)
+    server.stumbles = [lambda h: h.reply(200, b'{"a": "%s"}' % (b"x" * 2_000)) or True]
+    assert len(chat(server, parallel=1)(TASK, 5, rng())) == 10 and len(server.asked) == 3
 
 
 @pytest.mark.slow
@@ -332,6 +417,47 @@ def test_the_key_goes_to_the_server_and_nowhere_else(server, tmp_path, monkeypat
         writer(TASK, 50, rng())
     kept = "".join(p.read_text() for p in tmp_path.rglob("*.json"))
     assert kept and KEY not in kept + str(error.value) + repr(writer.server) + "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize(
+    "echo",
+    [
+        lambda key: {"debug": {"headers": [f"Authorization: Bearer {key}"]}},
+        lambda key: {key: 1},
+        lambda key: {"choices": [{"message": {"content": f'["A cat with {key} on it.", "A dog with {key} on it."]'}}]},
+    ],
+)
+def test_a_key_that_the_server_sends_back_with_an_answer_is_not_kept(server, tmp_path, monkeypatch, echo):
+    monkeypatch.setenv("MY_KEY", KEY)
+    answer = completion(json.dumps(["A cat on a shelf.", "A dog on a shelf."]))
+    server.stumbles = [lambda h: h.reply(200, {**answer, **echo(KEY)}) or True] * 2
+    prompts = chat(server, api_key_env="MY_KEY", cache=tmp_path, parallel=1, per_request=1)(TASK, 1, rng())
+    kept = [p.read_text() for p in tmp_path.rglob("*.json")]
+    assert len(kept) == len(prompts) == 2 and all("***" in text and KEY not in text for text in kept)
+    assert not any(KEY in p.text for p in prompts)
+
+
+def test_a_key_in_an_error_is_hidden_before_the_error_is_cut_short(server, monkeypatch):
+    monkeypatch.setenv("MY_KEY", KEY)
+    for padding in range(300 - len(KEY), 301):
+        server.stumbles = [fails(400, "x" * padding + KEY)]
+        with pytest.raises(FigmentError, match="refused a request") as error:
+            chat(server, api_key_env="MY_KEY", parallel=1)(TASK, 1, rng())
+        assert KEY[:4] not in str(error.value)
+
+
+def test_a_models_name_that_holds_the_key_is_not_offered(server, monkeypatch):
+    monkeypatch.setenv("MY_KEY", KEY)
+    server.models = ["tiny", f"of {KEY}"]
+    server.stumbles = [fails(404, "no such model")]
+    with pytest.raises(FigmentError, match=r"It offers: tiny, of \*\*\*"):
+        chat(server, api_key_env="MY_KEY", parallel=1)(TASK, 1, rng())
+
+
+def test_a_stand_in_for_a_key_is_no_secret(server, monkeypatch):
+    """Servers on one's own machine want one and do not read it; as a word of a caption it stays."""
+    monkeypatch.setenv("MY_KEY", "shelf")
+    assert all("shelf" in p.text for p in chat(server, api_key_env="MY_KEY")(TASK, 5, rng()))
 
 
 def test_a_redirect_does_not_take_the_key_along(server, monkeypatch):
@@ -433,52 +559,6 @@ def test_the_instruction_says_what_the_task_knows():
 def test_thousands_of_classes_make_no_endless_request():
     task = Task(class_names=[f"class {i}" for i in range(5000)], attributes={"a": [f"w{i}" for i in range(5000)]})
     assert len(instruction(task, 3, 0, 20, rng())) < 2500
-
-
-# ---- what is answered ------------------------------------------------------------------------------------------------
-
-TWO = ["A cat on a mat.", "Two cats, asleep."]
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        json.dumps(TWO),
-        f"```json\n{json.dumps(TWO, indent=2)}\n```",
-        f"Sure! Here they are:\n\n{json.dumps(TWO)}\n\nShall I write more of them?",
-        json.dumps({"captions": TWO}),
-        json.dumps([{"caption": TWO[0]}, {"caption": TWO[1]}]),
-        "\n".join(map(json.dumps, TWO)),
-        "\n".join(json.dumps({"text": t}) for t in TWO),
-        f"Here are two captions of cats:\n1. {TWO[0]}\n2) {TWO[1]}\nLet me know if these fit.",
-        f"- {TWO[0]}\n* {TWO[1]}",
-        f"[1] {TWO[0]}\n[2] {TWO[1]}",
-        f"1. **{TWO[0]}**\n2. “{TWO[1]}”",
-        "\n".join(TWO),
-        f"<think>A cat [on] a mat? 1. no no no</think>\n{json.dumps(TWO)}",
-        f'["{TWO[0]}",\n"{TWO[1]}",',  # broken off, so no JSON
-    ],
-)
-def test_captions_are_found_in_any_form(text):
-    assert parse_captions(text) == TWO
-
-
-@pytest.mark.parametrize(
-    "text", ["", "   ", "Sure!", "[]", "{}", "null", "[1, 2, null]", "<think>a cat on a mat", "[" * 99_999]
-)
-def test_what_holds_no_caption_gives_none(text):
-    assert parse_captions(text) == []
-
-
-@pytest.mark.parametrize("answer", [{}, {"choices": []}, {"choices": [{}]}, {"choices": None}, completion(None)])
-def test_answers_of_another_shape_give_none(answer):
-    assert captions_in(answer) == []
-
-
-def test_the_last_caption_of_an_answer_that_was_cut_off_is_left_out():
-    assert captions_in(completion(f'["{TWO[0]}", "{TWO[1]}", "A cat that walks', "length"))[:1] == TWO[:1]
-    assert "A cat that walks" not in str(captions_in(completion(f"1. {TWO[0]}\n2. A cat that walks", "length")))
-    assert captions_in(completion([{"type": "text", "text": json.dumps(TWO)}])) == TWO  # type: ignore[arg-type]
 
 
 # ---- the whole path --------------------------------------------------------------------------------------------------

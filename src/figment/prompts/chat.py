@@ -6,9 +6,7 @@ Isn't Useful"). What was answered is kept by request: an interrupted run pays fo
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from figment.progress import progress
+from figment.prompts.answered import captions_in, is_cut_off, shown
 from figment.prompts.collect import Collected, finish
 from figment.prompts.server import ChatServer, Stopped
 from figment.prompts.words import with_article, without_article
@@ -40,7 +39,7 @@ MENTIONED = 30  # class names, and words of the task, in one request
 class Chat:
     """``n`` different captions a class from a chat model, ``per_request`` of them a request, ``parallel`` requests at a time.
 
-    ``temperature``, ``top_p`` and ``max_tokens`` go to the server as they are; so does ``extra``, where null takes a field
+    ``timeout`` is in seconds without a byte, ``deadline`` in seconds for a whole answer. ``temperature``, ``top_p`` and ``max_tokens`` go to the server as they are; so does ``extra``, where null takes a field
     out (``{"seed": None}``). A class is given up after ``max_tries`` times the requests that ``n`` captions need; its
     templates then fill in. ``cache`` is a folder of answers, by request; None keeps none.
 
@@ -64,10 +63,11 @@ class Chat:
         require_name: bool = True,
         parallel: int = 8,
         timeout: float = 120.0,
+        deadline: float = 600.0,
         retries: int = 6,
         cache: Path | None = None,
     ):
-        self.server = ChatServer(base_url, api_key_env, timeout, retries)
+        self.server = ChatServer(base_url, api_key_env, timeout, deadline, retries)
         self.model, self.per_request, self.parallel = model, per_request, parallel
         self.max_tries, self.require_name, self.cache = max_tries, require_name, cache
         self._options = {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens}
@@ -76,7 +76,7 @@ class Chat:
     def __call__(self, task: Task, n: int, rng: np.random.Generator) -> list[Prompt]:
         seed = int(rng.integers(2**31))
         collected = [Collected(task, label, n, self.require_name) for label in range(len(task.class_names))]
-        asked = [0] * len(collected)
+        asked, useless = [0] * len(collected), list[dict[str, Any]]()
         most = self.max_tries * -(-n // self.per_request)
         with progress("ask", -(-n // self.per_request) * len(collected), "requests") as advance:
             while wanted := self._wanted(collected, asked, most):
@@ -84,10 +84,34 @@ class Chat:
                 # All answers of a round are looked at in the order of the requests, not that of their arrival.
                 for (label, _), answer in zip(wanted, self._ask(bodies, advance), strict=True):
                     asked[label] += 1
-                    for caption in captions_in(answer):
+                    captions = captions_in(answer)
+                    useless += [] if captions else [answer]
+                    for caption in captions:
                         collected[label].add(caption, f"chat {self.model}")
         advice = "Try the model by hand, choose another prompts.model, or set prompts.require_name: false."
-        return finish(collected, "chat", advice)
+        return finish(collected, "chat", advice, self._instead(useless, sum(asked)))
+
+    def _instead(self, useless: Sequence[Mapping[str, Any]], n: int) -> str:
+        """What came where captions should have; nothing where they came."""
+        if not useless:
+            return ""
+        cut = [answer for answer in useless if is_cut_off(answer)]
+        if cut:
+            return (
+                f" {len(cut):,} of {n:,} answers ended at {self._limit()} before they held a caption. Raise it, or"
+                " turn the model's thinking off."
+            )
+        return f" {len(useless):,} of {n:,} answers held no caption; one of them: {shown(useless[-1])!r}."
+
+    def _limit(self) -> str:
+        """The setting that ends an answer."""
+        for name in ("max_completion_tokens", "max_tokens"):
+            if self._extra.get(name) is not None:
+                return f"prompts.extra.{name}: {self._extra[name]}"
+        own = None if "max_tokens" in self._extra else self._options["max_tokens"]
+        return (
+            "the server's limit of tokens (prompts.max_tokens is null)" if own is None else f"prompts.max_tokens: {own}"
+        )
 
     def _wanted(self, collected: Sequence[Collected], asked: Sequence[int], most: int) -> list[tuple[int, int]]:
         """The next round: label and number of each request that is needed, if all answers are good."""
@@ -128,7 +152,7 @@ class Chat:
     def _answer(self, body: Mapping[str, Any]) -> dict[str, Any]:
         path = None if self.cache is None else self.cache / f"{fingerprint(body)}.json"
         known = None if path is None else read_answer(path)
-        if known is not None:
+        if known is not None and captions_in(known["answer"]):
             return known["answer"]
         try:
             answer = self.server.complete(body)
@@ -163,71 +187,3 @@ def instruction(task: Task, label: int, number: int, k: int, rng: np.random.Gene
         "Answer with a JSON array of strings and nothing else.",
     ]
     return "\n".join(lines)
-
-
-# ---- what is answered ------------------------------------------------------------------------------------------------
-
-_BULLET = re.compile(r"\s*(?:[-*•–]|[(\[]?\d{1,3}[.):\]])\s+")
-_STRING = re.compile(r'"(?:[^"\\\n]|\\.)+"(?=\s*(?:[,\]}]|$))', re.MULTILINE)  # not the names in an object
-_THOUGHT = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL)
-FEWEST_WORDS = 3  # "Sure!" and "Captions:" are no captions
-
-
-def captions_in(answer: Mapping[str, Any]) -> list[str]:
-    """The captions in a server's answer, whatever form the model gave them; none in a refusal or a broken answer."""
-    try:
-        choice = answer["choices"][0]
-        content = choice["message"].get("content") or ""
-    except (KeyError, IndexError, TypeError, AttributeError):
-        return []
-    if isinstance(content, list):
-        content = "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
-    found = parse_captions(str(content))
-    return found[:-1] if choice.get("finish_reason") == "length" else found  # the last one was cut off
-
-
-def parse_captions(text: str) -> list[str]:
-    """The captions in a text: a JSON array, an object of them, one JSON value a line, or a list with bullets or numbers."""
-    text = _THOUGHT.sub("", text)
-    for opening, closing in ("[]", "{}"):
-        start, end = text.find(opening), text.rfind(closing)
-        if 0 <= start < end and (found := _sentences(_json(text[start : end + 1]))):
-            return found
-    text = re.sub(r"^\s*```.*$", "", text, flags=re.MULTILINE).strip()
-    if text.startswith(("[", "{")):  # JSON that breaks off: the strings that do not
-        found = [caption for string in _STRING.findall(text) for caption in _sentences(_json(string))]
-        if found:
-            return found
-    lines = [line for line in text.splitlines() if line.strip()]
-    if any(_BULLET.match(line) for line in lines):  # then what has none is talk around the list
-        lines = [line for line in lines if _BULLET.match(line)]
-    return [caption for line in lines for caption in _in_line(_BULLET.sub("", line, count=1))]
-
-
-def _in_line(line: str) -> list[str]:
-    line = line.strip().strip(",").strip()
-    if line.startswith(('"', "{")) and (found := _sentences(_json(line))):
-        return found
-    line = line.replace("**", "").lstrip("[").strip("\"'“”‘’`]").strip()
-    return [] if line.endswith(":") else _sentences(line)
-
-
-def _json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _sentences(value: Any) -> list[str]:
-    """All strings in a JSON value that may be captions."""
-    if isinstance(value, str):
-        return [value] if _is_sentence(value) else []
-    inner: Iterable[Any] = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return [sentence for item in inner for sentence in _sentences(item)]
-
-
-def _is_sentence(text: str) -> bool:
-    """Of enough words, or in a script that puts no spaces between them."""
-    unspaced = any(c.isalpha() and c.lower() == c.upper() for c in text)
-    return unspaced or sum(any(map(str.isalpha, word)) for word in text.split()) >= FEWEST_WORDS

@@ -78,8 +78,8 @@ class Collected:
         ]
 
 
-def finish(collected: Sequence[Collected], who: str, advice: str) -> list[Prompt]:
-    """The prompts of all classes, with a line on what was short or thrown away.
+def finish(collected: Sequence[Collected], who: str, advice: str, instead: str = "") -> list[Prompt]:
+    """The prompts of all classes, with a line on what was short or thrown away. ``instead`` says what came in place of sentences.
 
     Raises FigmentError, with ``advice``, where no class got a single sentence.
     """
@@ -87,7 +87,7 @@ def finish(collected: Sequence[Collected], who: str, advice: str) -> list[Prompt
     thrown = ", ".join(f"{n:,} {reason}" for reason, n in rejected.most_common())
     if not any(map(len, collected)):
         raise FigmentError(
-            f"{who} wrote no sentence that can be a prompt, for any class ({thrown or 'nothing came'}). {advice}"
+            f"{who} wrote no sentence that can be a prompt, for any class ({thrown or 'nothing came'}).{instead} {advice}"
         )
     if thrown:
         log.info(f"{who}: {sum(map(len, collected)):,} different sentences; thrown away: {thrown}")
@@ -96,7 +96,7 @@ def finish(collected: Sequence[Collected], who: str, advice: str) -> list[Prompt
         listed = ", ".join(f"{c.name[:40]} {len(c)}" for c in short[:8]) + (", ..." if len(short) > 8 else "")
         log.warning(
             f"{who}: fewer than {short[0].n} for {len(short):,} of {len(collected):,} classes ({listed})."
-            " Templates were added, and each prompt of theirs makes more images."
+            f" Templates were added, and each prompt of theirs makes more images.{instead}"
         )
     return [prompt for c in collected for prompt in c.prompts()]
 

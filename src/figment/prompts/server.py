@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import io
 import json
 import os
 import socket
@@ -17,6 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from figment.errors import FigmentError, nearest
+from figment.words import one_line, without_secret
 
 AGAIN = "The answers so far are kept; run the same command again and it goes on from there."
 LONGEST_WAIT = 120.0  # seconds between two tries
@@ -35,19 +37,68 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         return None
 
 
+class _Timed(io.RawIOBase):
+    """The bytes of one answer until a time: a server that sends one now and then is not waited for for ever."""
+
+    def __init__(self, sock: socket.socket, until: float):
+        self.sock, self.until = sock, until
+        self.raw = sock.makefile("rb", buffering=0)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self.until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the answer did not end in time")
+        self.sock.settimeout(min(left, self.sock.gettimeout() or left))
+        return self.raw.readinto(buffer)
+
+    def close(self) -> None:
+        self.raw.close()
+        super().close()
+
+
+class _WholeInTime(urllib.request.AbstractHTTPHandler):
+    """Before the handlers of urllib: a request with ``until`` has its answer, headers too, by then or not at all."""
+
+    def do_open(self, http_class: Any, req: Any, **options: Any) -> Any:
+        def response(sock: socket.socket, *args: Any, **more: Any) -> http.client.HTTPResponse:
+            made = http.client.HTTPResponse(sock, *args, **more)
+            made.fp.close()
+            made.fp = io.BufferedReader(_Timed(sock, req.until))
+            return made
+
+        def connection(*args: Any, **more: Any) -> Any:
+            made = http_class(*args, **more)
+            made.response_class = response
+            return made
+
+        return super().do_open(connection, req, **options)
+
+
+class _Http(_WholeInTime, urllib.request.HTTPHandler):
+    pass
+
+
+class _Https(_WholeInTime, urllib.request.HTTPSHandler):
+    pass
+
+
 @dataclass
 class ChatServer:
     """``base_url`` as the server's manual gives it, such as ``http://localhost:8000/v1`` (vLLM), with or without the ``/v1``.
 
     The key is read from the environment variable ``api_key_env`` when it is needed, and appears in no message. A failed
     request is sent again up to ``retries`` times, after 0.5, 1, 2, 4... seconds or what the server asks for, when the
-    reason is a lost connection, ``timeout`` seconds without a byte, HTTP 429 or 5xx. ``stop`` ends the waiting of all
-    threads, with :class:`Stopped`.
+    reason is a lost connection, ``timeout`` seconds without a byte, an answer that is not whole after ``deadline``
+    seconds, HTTP 429 or 5xx. ``stop`` ends the waiting of all threads, with :class:`Stopped`.
     """
 
     base_url: str
     api_key_env: str | None = None
     timeout: float = 120.0
+    deadline: float = 600.0
     retries: int = 6
     wait: float = 0.5  # seconds before the first new try
     stop: threading.Event = field(default_factory=threading.Event, repr=False)
@@ -55,7 +106,7 @@ class ChatServer:
     def __post_init__(self) -> None:
         url = self.base_url.rstrip("/").removesuffix("/chat/completions")
         self.url = url if urlsplit(url).path.strip("/") else f"{url.rstrip('/')}/v1"
-        self._opener = urllib.request.build_opener(_NoRedirects)
+        self._opener = urllib.request.build_opener(_NoRedirects, _Http, _Https)
 
     def complete(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """The server's answer to a chat request, as JSON. Raises FigmentError."""
@@ -76,6 +127,11 @@ class ChatServer:
                         f"There is no server at {self.url}: {cause.strerror}. Check prompts.base_url."
                     ) from error
                 reason, asked = self._hide(f"{type(error).__name__}: {error}"), None
+                if isinstance(error, TimeoutError) or isinstance(cause, TimeoutError):
+                    reason = (
+                        f"no answer in time (prompts.timeout: {self.timeout:g} s without a byte,"
+                        f" prompts.deadline: {self.deadline:g} s for the whole)"
+                    )
             if attempt < self.retries:
                 self.stop.wait(min(LONGEST_WAIT, self.wait * 2**attempt if asked is None else asked))
         raise FigmentError(
@@ -84,12 +140,19 @@ class ChatServer:
         )
 
     def _post(self, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """``body`` None is a GET. Raises ValueError for an answer that is no JSON object."""
+        """The answer without the key; ``body`` None is a GET. Raises ValueError for an answer that is no JSON object."""
         data = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json", "User-Agent": "figment", **self._authorization()}
         request = urllib.request.Request(f"{self.url}/{path}", data, headers)
+        request.until = time.monotonic() + self.deadline  # type: ignore[attr-defined]
         with self._opener.open(request, timeout=self.timeout) as response:
-            answer = json.loads(response.read(LONGEST_ANSWER))
+            raw = response.read(LONGEST_ANSWER + 1)
+        if len(raw) > LONGEST_ANSWER:
+            raise ValueError(f"the answer is longer than {LONGEST_ANSWER // 2**20} MiB")
+        try:
+            answer = self._without_key(json.loads(raw))
+        except RecursionError:
+            raise ValueError("the answer is nested too deeply") from None
         if not isinstance(answer, dict):
             raise ValueError("the answer is no JSON object")
         return answer
@@ -114,8 +177,15 @@ class ChatServer:
         return {"Authorization": f"Bearer {key}"} if key else {}
 
     def _hide(self, text: str) -> str:
-        key = self._key()
-        return text.replace(key, "***") if key else text
+        return without_secret(text, self._key())
+
+    def _without_key(self, value: Any) -> Any:
+        """JSON that will be stored. Some servers, and proxies before them, send back what they were sent."""
+        if isinstance(value, dict):
+            return {self._hide(name): self._without_key(inner) for name, inner in value.items()}
+        if isinstance(value, list):
+            return [self._without_key(inner) for inner in value]
+        return self._hide(value) if isinstance(value, str) else value
 
     # ---- what went wrong ---------------------------------------------------------------------------------------------
 
@@ -126,12 +196,13 @@ class ChatServer:
         except (OSError, http.client.HTTPException):
             text = ""
         try:
-            said = json.loads(text)
-            said = said.get("error", said.get("detail", said.get("message", said)))
-            text = str(said.get("message", said)) if isinstance(said, dict) else str(said)
-        except (ValueError, AttributeError):
+            told = json.loads(text)
+            told = told.get("error", told.get("detail", told.get("message", told)))
+            text = str(told.get("message", told)) if isinstance(told, dict) else str(told)
+        except (ValueError, AttributeError, RecursionError):
             pass
-        return self._hide(f"HTTP {error.code} ({' '.join(text.split())[:300] or error.reason})")
+        said = one_line(self._hide(text))[:300] or self._hide(str(error.reason))
+        return f"HTTP {error.code} ({said})"
 
     def _refused(self, status: int, reason: str, body: Mapping[str, Any]) -> FigmentError:
         """A request that would be refused again."""

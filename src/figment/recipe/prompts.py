@@ -128,6 +128,7 @@ class ChatSettings(WriterSettings):
     require_name: bool = Field(True, description="a caption has to say its class, or a synonym")
     parallel: int = Field(8, ge=1, le=256, description="requests at a time; changes the speed alone")
     timeout: float = Field(120.0, gt=0, description="in seconds without a byte from the server")
+    deadline: float = Field(600.0, gt=0, description="in seconds for a whole answer, however slowly it comes")
     retries: int = Field(6, ge=0, description="of a request, after a lost connection, HTTP 429 or 5xx")
 
     @field_validator("base_url")

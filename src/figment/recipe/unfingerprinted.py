@@ -26,6 +26,7 @@ UNFINGERPRINTED = {
     "prompts.base_url": REACHED,
     "prompts.api_key_env": REACHED,
     "prompts.timeout": REACHED,
+    "prompts.deadline": REACHED,
     "prompts.retries": REACHED,
     "generate.device": "any device makes the same images, up to rounding",
     "generate.batch_size": SPEED,

@@ -1,6 +1,6 @@
 """Files, on a local disk or anywhere fsspec reaches (``s3://``, ``gs://``, ``hf://`` ...), written so that they are never half.
 
-A remote path is a :class:`upath.UPath`, which has the methods of a :class:`pathlib.Path`; both are called Path here.
+A remote path is a :class:`figment.stores.StorePath`, which has the methods of a :class:`pathlib.Path`; both are called Path here.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import threading
 import time
 import uuid
@@ -21,6 +22,9 @@ import pyarrow.parquet as pq
 
 from figment.errors import FigmentError
 
+AN_ADDRESS = re.compile(r"[A-Za-z][\w+.:-]*://")
+#: ``s3://`` without a bucket, ``s3:/bucket`` and ``s3:bucket``, which would be folders on this disk.
+HALF_AN_ADDRESS = re.compile(r"(?P<protocol>s3a?|gs|gcs|abfss?|az|adl|hf|https?|hdfs|webhdfs):(?!//[^/])")
 LEASE_BEAT = 5.0  # seconds between two signs of life of a run on a remote folder
 REFUSALS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP}
 REFUSALS |= {errno.ENAMETOOLONG}
@@ -31,18 +35,24 @@ AGAIN = "What was finished before is safe; run the same command again and it goe
 
 
 def as_path(where: str | Path) -> Path:
-    """A local path, or a remote one for ``protocol://...``. Raises FigmentError for a protocol that cannot be spoken here."""
+    """A local path, or a remote one for ``protocol://...``. Raises FigmentError for a protocol that cannot be spoken here, and for
+    an address that is only half one."""
     text = str(where)
-    if "://" not in text or text.startswith("file://"):
+    if half := HALF_AN_ADDRESS.match(text):
+        raise FigmentError(
+            f"{text} is half an address: after {half['protocol']}: come two slashes and the name of a bucket, such as"
+            f" {half['protocol']}://bucket/run. A folder of that name here is ./{text}."
+        )
+    if not AN_ADDRESS.match(text) or text.startswith("file://"):
         try:
             return Path(text.removeprefix("file://")).expanduser()
         except RuntimeError as error:
             raise FigmentError(f"{text} cannot be reached: there is no home folder of that name here.") from error
-    from upath import UPath
+    from figment.stores import StorePath
 
     try:
         # Other machines write into the same folder, so what was listed a minute ago says nothing.
-        path = UPath(text, use_listings_cache=False)
+        path = StorePath(text, use_listings_cache=False)
         _ = path.fs
     except (ImportError, ValueError) as error:
         raise FigmentError(
@@ -58,12 +68,12 @@ def is_remote(path: Path) -> bool:
 
 def read_bytes(path: Path) -> bytes:
     """The whole of a file, in one request where it is remote: old or new, while another process writes it."""
-    return cast(Any, path).fs.cat_file(cast(Any, path).path) if is_remote(path) else path.read_bytes()
+    return path.read_bytes()
 
 
 def read_range(path: Path, start: int, length: int) -> bytes:
     """``length`` bytes of a remote file from ``start``."""
-    return cast(Any, path).fs.cat_file(cast(Any, path).path, start=start, end=start + length)
+    return cast(Any, path).read_range(start, start + length)
 
 
 def open_parquet(path: Path) -> pq.ParquetFile:

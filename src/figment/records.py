@@ -182,13 +182,14 @@ class Found:
 
 
 def read(folder: Path, name: str = NAME) -> Found:
-    """The record of a folder. Never raises: of a wrong type, cut short or empty it is damaged, of version 0.1 it is old."""
+    """The record of a folder: of a wrong type, cut short or empty it is damaged, of version 0.1 it is old. Raises FigmentError for a
+    store that cannot be reached, and for nothing else."""
     path = folder / name
     try:
         raw = read_bytes(path)
     except FileNotFoundError:
         return Found(folder, "none")
-    except Exception as error:  # object stores have errors of their own
+    except (OSError, ValueError) as error:
         return Found(folder, "damaged", problem=f"{NAME} cannot be read ({_short(error)})")
     try:
         data = json.loads(raw)
@@ -273,7 +274,7 @@ def problems(found: Found, names: Iterable[str] | None = None) -> dict[str, str]
             data = read_bytes(found.folder / name)
         except FileNotFoundError:
             wrong[name] = "is not there"
-        except Exception as error:
+        except (OSError, ValueError) as error:
             wrong[name] = f"cannot be read ({_short(error)})"
         else:
             if not told.is_of(data):
@@ -304,6 +305,8 @@ def read_answer(path: Path) -> Mapping[str, Any] | None:
         raw = read_bytes(path)
         told = json.loads(raw)
         return told if _is_sealed(told, raw) else None
+    except FigmentError:  # a store that cannot be reached: who knows what it holds
+        raise
     except Exception:  # missing, cut short, or of anybody
         return None
 
@@ -314,6 +317,8 @@ def beside(path: Path) -> Written | None:
         raw = read_bytes(path.with_suffix(".json"))
         told = json.loads(raw)
         return Written.read(told) if _is_sealed(told, raw) and told["file"] == path.name else None
+    except FigmentError:  # a store that cannot be reached: who knows what it holds
+        raise
     except Exception:  # missing, cut short, or of anybody
         return None
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
+import huggingface_hub.constants
 import pytest
 import torch
 from huggingface_hub.utils import filter_repo_objects
@@ -67,6 +71,47 @@ def test_a_hub_id_without_a_network(offline, name):
     with pytest.raises(FigmentError, match="hf download") as caught:
         resolve(name)
     assert "\n" not in str(caught.value) and ("--revision v1.0" in str(caught.value)) == ("@" in name)
+
+
+class _Hub(BaseHTTPRequestHandler):
+    """Answers everything with the server's bytes, or hangs up."""
+
+    def answer(self) -> None:
+        self.wfile.write(self.server.says)  # type: ignore[attr-defined]
+        self.close_connection = True
+
+    do_GET = do_HEAD = answer
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("says", "said"),
+    [
+        (b"HTTP/1.0 429 No\r\nRetry-After: 60\r\n\r\n", r"wants fewer requests \(.+\): HTTP 429"),
+        (b"HTTP/1.0 503 No\r\nRetry-After: 60\r\n\r\n", "does not serve it now: HTTP 503"),
+        (b"HTTP/1.0 500 No\r\n\r\n", "HTTP 500"),
+        (b"HTTP/1.0 403 No\r\n\r\n", "HTTP 403"),
+        (b"HTTP/1.0 200 OK\r\n\r\n<html>Log in to this network</html>", "no answer that can be read"),
+        (b"HTTP/1.0 200 OK\r\n\r\n[]", "no answer that can be read"),
+        (b"", "no answer that can be read"),
+    ],
+)
+def test_what_the_hub_or_who_stands_before_it_answers_is_told(offline, monkeypatch, says, said):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Hub)
+    server.says = says  # type: ignore[attr-defined]
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    try:
+        with pytest.raises(
+            FigmentError, match=f"owner/name is not on this machine, and .*{said}.*hf download owner/name"
+        ):
+            resolve("owner/name")
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def test_a_hub_id_from_the_cache(offline):

@@ -13,6 +13,7 @@ from typing import Any
 
 from figment import records
 from figment.errors import FigmentError, nearest
+from figment.words import one_line, without_secret
 
 STARTER = {"starter": "pipeline", "starter/clip": "clip", "starter/clip_rn": "clip_rn"}
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -133,16 +134,40 @@ def _download(repo: str, revision: str | None, allow_pickle: bool) -> Path:
             f"There is neither a folder {repo} nor a model of that name on the Hugging Face Hub{at}."
             " Check the spelling; a private model needs: hf auth login"
         ) from error
-    except (LocalEntryNotFoundError, HfHubHTTPError) as error:
-        version = f" --revision {revision}" if revision else ""
-        raise FigmentError(
-            f"The model {repo} is not on this machine, and the Hugging Face Hub cannot be reached (no network, or"
-            f" HF_HUB_OFFLINE is set). On a machine with a network run: hf download {repo}{version}"
-            " and copy its cache here, or give the path of a folder that holds the model,"
-            " or use 'starter', which needs no network."
-        ) from error
-    except OSError as error:
-        raise FigmentError(f"The model {repo} could not be stored on this machine: {error}.") from error
+    except Exception as error:  # the Hub's client lets its network library's errors through, and those of JSON
+        if isinstance(error, OSError) and not isinstance(error, LocalEntryNotFoundError | HfHubHTTPError):
+            raise FigmentError(f"The model {repo} could not be stored on this machine: {error}.") from error
+        raise _not_fetched(repo, revision, error) from error
+
+
+def _not_fetched(repo: str, revision: str | None, error: BaseException) -> FigmentError:
+    """What the Hub, or whoever answered in its place, said; else that nobody did."""
+    from huggingface_hub import get_token
+
+    causes: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and len(causes) < 10:
+        causes.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    statuses = [status for one in causes if (status := getattr(getattr(one, "response", None), "status_code", 0))]
+    if statuses:
+        why = (
+            "wants fewer requests (wait a while; hf auth login raises the limit)"
+            if statuses[0] == 429
+            else "does not serve it now"
+        )
+        said = f"the Hugging Face Hub {why}: HTTP {statuses[0]}"
+    elif isinstance(error, OSError):
+        said = "the Hugging Face Hub cannot be reached (no network, or HF_HUB_OFFLINE is set)"
+    else:
+        reason = one_line(without_secret(f"{type(error).__name__}: {error}", get_token()))[:200].rstrip(".")
+        said = f"the Hugging Face Hub gave no answer that can be read ({reason})"
+    version = f" --revision {revision}" if revision else ""
+    return FigmentError(
+        f"The model {repo} is not on this machine, and {said}. The same command again tries again. Or, on a machine with a network, run:"
+        f" hf download {repo}{version} and copy its cache here, or give the path of a folder that holds the model,"
+        " or use 'starter', which needs no network."
+    )
 
 
 def _weights(folder: Path, allow_pickle: bool) -> list[str]:

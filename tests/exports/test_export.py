@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import math
+import re
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import markdown_it
 import numpy as np
 import pytest
 import yaml
@@ -26,6 +29,7 @@ from figment.exports.names import Names, class_folders, safe_name
 from figment.images_in import open_images, pixel_hash
 from figment.records import Record
 from figment.types import Sample, Verdict
+from figment.words import one_line
 
 datasets = pytest.importorskip("datasets")
 
@@ -54,12 +58,33 @@ HOSTILE = [
     "__pycache__",
     "<b>&amp;</b>",
     "%41;rm -rf $HOME",
+    "lone\rreturn",
+    "README.md",
+    "metadata.jsonl",
+    "Classes.JSON",
+    "labels.csv",
+    "NA",
+    "null",
+    "nan",
+    "ZEBRA",
+    "Zebra",
 ]
 FAILED, REJECTED = 1, 2  # of the images of each class, by number
 
 
-def make_run(folder: Path, class_names: list[str], per_class: int = 5, filters: int = 2) -> list[Sample]:
-    """A finished run, as run_recipe leaves one: of each class one failed, one rejected by the last filter. Returns the made ones."""
+def make_run(
+    folder: Path,
+    class_names: list[str],
+    per_class: int = 5,
+    filters: int = 2,
+    early: int = 0,
+    made_by: dict | None = None,
+) -> list[Sample]:
+    """A finished run, as run_recipe leaves one: of each class one failed, one rejected by the last filter. Returns the made ones.
+
+    The first ``early`` images are rejected by the first filter, so that the others never score them; the last filter then has a
+    score of its own, ``late``."""
+    made_by = made_by or {"model": "m", "licence": "MIT"}
     rng = np.random.default_rng(0)
     samples = []
     for k in range(per_class):
@@ -71,14 +96,17 @@ def make_run(folder: Path, class_names: list[str], per_class: int = 5, filters: 
             )
     half = len(samples) // 2
     parts = [samples[:half], samples[half:]]
-    images = folders.write_images(folder / "images", parts, class_names, generator={"model": "m", "licence": "MIT"})
+    images = folders.write_images(folder / "images", parts, class_names, generator=made_by)
     seen = made = [s for s in samples if s.image is not None]
     steps = [f"{i}-f{i}" for i in range(filters)]
     for i, step in enumerate(steps):
         last = i == filters - 1
+        name = "late" if early and last else "s"
         verdicts = [
-            Verdict(False, "too <odd>", {"s": 0.1}) if last and _rejected(s) else Verdict(True, "", {"s": 1 + i})
-            for s in seen
+            Verdict(False, "too <odd>", {name: 0.1})
+            if (last and _rejected(s)) or (not i and n < early)
+            else Verdict(True, "", {name: 1 + i})
+            for n, s in enumerate(seen)
         ]
         table = shards.score_table([s.id for s in seen], [s.label for s in seen], verdicts, class_names)
         counts = {"seen": len(seen), "kept": sum(v.keep for v in verdicts)}
@@ -218,6 +246,27 @@ def test_csv_by_the_csv_module_and_pandas(case, tmp_path):
     check(((Image.open(out / r["path"]), r["label"], r) for r in table.to_dict("records")), expected, names)
 
 
+def test_csv_by_datasets(case, tmp_path):
+    """A class called NA or null is a class, as the card says."""
+    folder, names, expected = case
+    out = tmp_path / "out"
+    export(folder, "csv", out)
+    rows = opened(str(out), tmp_path=tmp_path)
+    check(((Image.open(out / r["path"]), r["label"], r) for r in rows), expected, names)
+
+
+def test_csv_by_pandas_as_the_card_says(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    names = ["NA", "null", "nan", "None", "n/a"]
+    made = make_run(tmp_path / "run", names, early=6)
+    export(tmp_path / "run", "csv", tmp_path / "out", rejected=True)
+    card = (tmp_path / "out" / "README.md").read_text()
+    (call,) = re.findall(r"^pandas\.read_csv\(.*\)$", card, re.MULTILINE)
+    read = eval(call.replace('"labels.csv"', repr(str(tmp_path / "out" / "labels.csv"))), {"pandas": pandas})
+    assert read["class_name"].tolist() == [names[s.label] for s in made] and read["reason"].isna().sum() == 0
+    assert read["score_late"].dtype == float and read["score_late"].isna().sum() == 6
+
+
 def test_parquet_by_datasets(case, tmp_path, monkeypatch):
     monkeypatch.setattr(source_module, "SHARD_IMAGES", 4)
     folder, names, expected = case
@@ -238,6 +287,39 @@ def test_there_and_back(case, tmp_path, to, where):
     by_pixels = {pixel_hash(s.image): s for s in expected.values()}
     for image, label in zip(images.load(range(len(images))), images.labels, strict=True):
         assert turned[label] == names[by_pixels[pixel_hash(image)].label]
+
+
+@pytest.mark.parametrize("to", ["imagefolder", "webdataset", "csv", "parquet"])
+@pytest.mark.parametrize("early", [1, 6])
+def test_scores_that_the_first_images_lack_are_not_lost(tmp_path, to, early):
+    """Readers take fields and their types from the first rows."""
+    made = make_run(tmp_path / "run", PLAIN, early=early)
+    export(tmp_path / "run", to, tmp_path / "out", rejected=True)
+    rows = opened(str(tmp_path / "out"), tmp_path=tmp_path)
+    known = {r["id"]: r for r in (row["json"] if to == "webdataset" else row for row in rows)}
+    assert set(known) == {s.id for s in made}
+    late = [known[s.id]["score_late"] for s in made]
+    assert all(value is None or math.isnan(value) for value in late[:early])
+    assert late[early:] == [0.1 if _rejected(s) else 2.0 for s in made[early:]]
+
+
+@pytest.mark.parametrize("to", ["imagefolder", "webdataset", "csv", "parquet"])
+def test_a_card_shows_what_others_wrote_as_text(tmp_path, to):
+    """A model's licence is what its own card says, and may say anything."""
+    odd = "[MIT](https://example.org) <b>bold</b> `code`\n\n# More | \U0001f408"
+    make_run(tmp_path / "run", HOSTILE, made_by=dict.fromkeys(("model", "licence", "sampler"), odd))
+    export(tmp_path / "run", to, tmp_path / "out")
+    text = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    front, _, body = text.removeprefix("---\n").partition("\n---\n")
+    assert yaml.safe_load(front)["tags"] == ["synthetic", "figment"]
+    tokens = markdown_it.MarkdownIt("commonmark").enable("table").parse(body)
+    inline = [child for t in tokens for child in t.children or ()]
+    assert not any(t.type.startswith("html") for t in [*tokens, *inline])
+    assert not any(t.type in ("link_open", "image", "strong_open", "em_open") for t in inline)
+    assert sum(t.type == "heading_open" for t in tokens) == 1
+    assert sum(t.type == "tr_open" for t in tokens) == 1 + len(HOSTILE)
+    shown = "\n".join("".join(c.content for c in t.children) for t in tokens if t.children)
+    assert shown.count(one_line(odd)[:60]) == 3 and "<b>&amp;</b>" in shown
 
 
 # ---- what is exported ------------------------------------------------------------------------------------------------

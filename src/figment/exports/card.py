@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from figment.exports.source import Source
+from figment.plain_yaml import front_matter
+from figment.words import markdown
 
 
-def card(source: Source, data_files: Sequence[str], layout: str) -> bytes:
-    """Markdown for ``README.md``: ``data_files`` are patterns of what is data, ``layout`` says in words where it lies."""
+def card(source: Source, data_files: Sequence[str], layout: str, **reader: Any) -> bytes:
+    """Markdown for ``README.md``: ``data_files`` are patterns of what is data, ``layout`` says in words where it lies, ``reader``
+    are settings of the reader that ``datasets`` opens it with."""
     made_by = source.stage.get("generator", {})
     front = {
         "configs": [
@@ -19,6 +22,7 @@ def card(source: Source, data_files: Sequence[str], layout: str) -> bytes:
                 "data_files": [{"split": "train", "path": list(data_files)}],
                 # `datasets` knows a folder by its last name and its card alone, and would take another out of its cache.
                 "description": f"content {source.fingerprint}",
+                **reader,
             }
         ],
         "task_categories": ["image-classification"],
@@ -26,12 +30,9 @@ def card(source: Source, data_files: Sequence[str], layout: str) -> bytes:
     }
     counts = Counter(source.images.labels.tolist())
     kept = int(source.kept.sum())
-    rows = [f"| {label} | {_plain(name)} | {counts[label]:,} |" for label, name in enumerate(source.class_names)]
+    rows = [f"| {label} | {markdown(name[:80])} | {counts[label]:,} |" for label, name in enumerate(source.class_names)]
     lines = [
-        "---",
-        # JSON is YAML, and quotes whatever there may be.
-        *(f"{key}: {json.dumps(value)}" for key, value in front.items()),
-        "---",
+        front_matter(front),
         "",
         "# Generated images",
         "",
@@ -40,8 +41,8 @@ def card(source: Source, data_files: Sequence[str], layout: str) -> bytes:
         "",
         layout,
         "",
-        f"- Generator: `{_plain(str(made_by.get('model', 'not recorded')))}`, licence: {_plain(str(made_by.get('licence') or 'see the model'))}",
-        f"- Sampler: {_plain(str(made_by.get('sampler', 'its own')))}",
+        f"- Generator: {_shown(made_by, 'model', 'not recorded')}, licence: {_shown(made_by, 'licence', 'see the model')}",
+        f"- Sampler: {_shown(made_by, 'sampler', 'its own')}",
         "- Intended use: training and judging image recognisers. Generated images carry the biases and errors of the"
         " generator; test on real ones.",
         "",
@@ -55,7 +56,5 @@ def card(source: Source, data_files: Sequence[str], layout: str) -> bytes:
     return "\n".join(lines).encode()
 
 
-def _plain(text: str) -> str:
-    """On one line, and nothing in it that Markdown or HTML would take for its own."""
-    line = " ".join(text.split())[:80]
-    return "".join(c if c.isprintable() and c not in "`|<>[]&*\\" else "?" for c in line)
+def _shown(made_by: Mapping[str, Any], what: str, otherwise: str) -> str:
+    return markdown(str(made_by.get(what) or otherwise)[:80])

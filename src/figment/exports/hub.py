@@ -6,6 +6,7 @@ from pathlib import Path
 
 from figment.errors import FigmentError
 from figment.exports.folder import RECORD, STARTED
+from figment.words import one_line, without_secret
 
 
 def check_name(repo: str) -> None:
@@ -24,7 +25,7 @@ def upload(folder: Path, repo: str, *, public: bool = False) -> str:
     The token is that of ``hf auth login`` or ``HF_TOKEN``. All files come in one commit, so the data set is there as a
     whole or not at all. Raises FigmentError where it cannot be reached, or holds anything already.
     """
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, get_token
 
     api = HfApi()
     try:
@@ -41,8 +42,9 @@ def upload(folder: Path, repo: str, *, public: bool = False) -> str:
     except FigmentError:
         raise
     except Exception as error:  # the Hub's client speaks through other network libraries with other versions
+        reason = one_line(without_secret(f"{type(error).__name__}: {error}", get_token()))[:300]
         raise FigmentError(
-            f"The Hub did not take {repo} ({type(error).__name__}: {' '.join(str(error).split())[:300]}). Uploading needs a network"
+            f"The Hub did not take {repo} ({reason}). Uploading needs a network"
             " and a token that may write: hf auth login, or HF_TOKEN in the environment. What would be uploaded is ready in"
             f" {folder}; the same command again goes on from there."
         ) from error

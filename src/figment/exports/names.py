@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 ALLOWED = frozenset(" -_.()'&,+")  # beside letters, their marks, and digits of any script
 MOST_BYTES = 120  # systems allow 255, some encrypted ones 143
 CHANGED = "~"  # is in no name that was left as it was
+#: What an export writes beside its class folders, and what `datasets` takes for it whoever wrote it.
+OWN_FILES = ("readme.md", "classes.json", "labels.csv", "metadata.jsonl", "metadata.csv", "metadata.parquet")
 # Device names on Windows, whatever comes after the dot.
 RESERVED = re.compile(r"(con|prn|aux|nul|(?:com|lpt)[0-9¹²³])(?=[. ]|$)", re.IGNORECASE)
 # A folder called "train" or "test tube" would be taken for a split by datasets.load_dataset, and the other classes be lost.
@@ -32,10 +34,11 @@ def safe_name(text: str) -> str:
 
 
 class Names:
-    """Safe names in one folder, no two alike: not even where case and ways of writing a letter do not matter."""
+    """Safe names in one folder, no two alike: not even where case and ways of writing a letter do not matter. ``taken`` are there
+    already, in small letters."""
 
-    def __init__(self) -> None:
-        self._given: set[str] = set()
+    def __init__(self, taken: Iterable[str] = ()) -> None:
+        self._given = set(taken)
 
     def __call__(self, text: str) -> str:
         first = name = safe_name(text)
@@ -49,5 +52,5 @@ class Names:
 
 def class_folders(class_names: Sequence[str]) -> list[str]:
     """A folder name for each class, in label order."""
-    names = Names()
+    names = Names(OWN_FILES)
     return [names(name) for name in class_names]

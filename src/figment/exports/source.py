@@ -22,7 +22,7 @@ from figment.images_in.provenance import xmp
 from figment.images_in.verdicts import read_verdicts
 from figment.layout import Run, Study, subfolders
 
-EXPORT_VERSION = 2
+EXPORT_VERSION = 3
 SHARD_BYTES = 128 * 2**20  # of images: about what is in memory at a time
 SHARD_IMAGES = 1000
 

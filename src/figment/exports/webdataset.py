@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import tarfile
 from collections.abc import Iterator
 from itertools import islice
@@ -22,7 +23,7 @@ from figment.progress import progress
 
 LAYOUT = (
     "Tars of samples, as img2dataset lays them out: `.png`, `.txt` (the prompt), `.cls` (the label) and `.json` (all that is"
-    " known of the image, its class's name too)."
+    " known of the image, its class's name too; a score that was not taken is `NaN`)."
 )
 
 
@@ -43,8 +44,9 @@ def write(out: Path, source: Source, resuming: bool) -> None:
 
 
 def _sample(key: str, image: bytes, record: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
-    # A score that was not taken is left out: loaders infer a type from the first samples, and null is none.
-    known = {name: value for name, value in record.items() if value is not None}
+    # Every sample has every field, and null is no type: `datasets` takes fields and types from the first samples, and drops
+    # what only later ones have. Only scores may be missing.
+    known = {name: math.nan if value is None else value for name, value in record.items()}
     width, height = (int.from_bytes(image[i : i + 4], "big") for i in (16, 20))  # where a PNG has them
     # The names that img2dataset gives: key, caption, status, width, height.
     theirs = {"key": key, "caption": record["prompt"], "status": "success", "width": width, "height": height}

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from figment.prompts import answered
 from figment.prompts.answered import captions_in, is_cut_off, parse_captions, shown
 
 TWO = ["A cat on a mat.", "Two cats, asleep."]
@@ -136,6 +137,14 @@ def test_talk_around_the_captions_and_brackets_in_it_are_none(text):
 )
 def test_talk_alone_is_no_caption(text):
     assert parse_captions(text) == []
+
+
+def test_only_the_end_of_an_endless_answer_is_looked_at(monkeypatch):
+    monkeypatch.setattr(answered, "MOST_THOUGHT", 400)
+    monkeypatch.setattr(answered, "MOST_SAID", 100)
+    assert parse_captions(f"{DRAFT}<think>{THOUGHT * 3}</think>{ANSWER}") == TWO
+    assert parse_captions(f"{DRAFT} {'Well. ' * 20} {ANSWER}") == TWO
+    assert parse_captions(f"{ANSWER} {'.' * 120}") == []
 
 
 def test_parts_of_an_answer_that_are_thoughts_are_passed_over():

@@ -10,6 +10,7 @@ from typing import Any
 from figment.words import one_line
 
 FEWEST_WORDS = 3  # "Sure!" and "Captions:" are no captions
+MOST_THOUGHT, MOST_SAID = 400_000, 100_000  # characters that are looked at, from the end: 20 captions have 3,000
 SHOWN = 200  # characters of an answer in a message
 CUT_OFF = ("length", "max_tokens")  # reasons to finish
 
@@ -93,7 +94,7 @@ _NO_CAPTION = re.compile(_ASIDE, re.IGNORECASE)
 def parse_captions(text: str) -> list[str]:
     """The captions in a text: the last JSON array that holds any, JSON objects, one JSON value a line, or a list with bullets
     or numbers. A bracket in the talk around them is none of these."""
-    text = without_thoughts(text)
+    text = without_thoughts(text[-MOST_THOUGHT:])[-MOST_SAID:]
     blocks = [block for block in _blocks(text) if block]
     return blocks[-1] if blocks else _broken_off(text) or _listed(text)
 

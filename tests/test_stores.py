@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 import threading
 from collections.abc import Callable, Iterator
@@ -203,3 +204,40 @@ def test_a_remote_path_is_a_path_like_any_other():
     assert (folder / "y.json").read_bytes() == b"{}" and (folder / "y.json").parent == folder
     (folder / "y.json").unlink()
     assert not (folder / "y.json").exists() and (folder / "a" / ".." / "a").name == "a"
+
+
+@pytest.mark.parametrize("after", [6, 20, 45, 75])
+def test_a_run_whose_store_goes_away_loses_nothing(after, monkeypatch):
+    """At whatever request that is: one paragraph, and the same command makes what an undisturbed one makes."""
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    from figment import files
+    from figment.recipe import validate
+    from figment.run import make_images
+
+    monkeypatch.setattr(files, "LEASE_BEAT", 0.01)  # a lease of the dead is taken over after three
+    generate = {"kind": "procedural", "images_per_class": 4}
+    recipe = validate(
+        {"task": {"class_names": ["a", "b"]}, "prompts": {"kind": "templates"}, "generate": generate}, "it"
+    )
+    requests = itertools.count(1)
+
+    def answers(ask: Callable[..., Any]) -> Callable[..., Any]:
+        def asked(*args: Any, **options: Any) -> Any:
+            if next(requests) >= after:
+                raise ConnectionError("the store is away")
+            return ask(*args, **options)
+
+        return asked
+
+    with monkeypatch.context() as patch:
+        for name in ("info", "cat_file", "pipe_file"):
+            patch.setattr(MemoryFileSystem, name, answers(getattr(MemoryFileSystem, name)))
+        with pytest.raises(FigmentError, match="goes on from there"):
+            make_images(recipe, f"memory://away-{after}/run")
+    made, whole = (make_images(recipe, f"memory://{name}-{after}/run") for name in ("away", "whole"))
+    shards = [
+        {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*.parquet")}
+        for folder in (made, whole)
+    ]
+    assert shards[0] == shards[1] and shards[0]

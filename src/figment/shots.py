@@ -42,7 +42,7 @@ def few_images(pool: Images, class_names: Sequence[str], shots: int, split: Path
     sizes = np.bincount(pool.labels, minlength=len(class_names))
     if split is None and sizes.min() < shots:
         raise FigmentError(
-            f"few_shot wants {shots} real images of each class, and {class_names[sizes.argmin()][:60]!r} has"
+            f"few_shot wants {shots} real images of each class, and {class_names[int(sizes.argmin())][:60]!r} has"
             f" {sizes.min()}. Set few_shot.shots to {sizes.min()} or less, or give more images in task.real.train."
         )
     chosen = pool.take(read_split(split, pool) if split else draw_shots(pool.labels, shots, seed))

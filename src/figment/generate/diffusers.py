@@ -19,7 +19,7 @@ import numpy as np
 import torch
 import transformers
 
-from figment import records
+from figment import records, weights
 from figment.device import check_device, check_dtype, choose_device, generator_dtype
 from figment.errors import FigmentError, nearest
 from figment.generate.families import FAMILIES, Encoded, Family, encode, encode_negative, stop_guidance
@@ -174,7 +174,7 @@ class DiffusersGenerator:
             if self.scheduler is not None:
                 pipe.scheduler = _changed_scheduler(pipe.scheduler, self.scheduler)
             self._check(pipe)
-            pipe.to(self.device)
+            _place(pipe, self.device, f"The model {self.folder.name}")
         pipe.set_progress_bar_config(disable=True)
         if hasattr(pipe, "unet"):  # convolutions are faster so; transformers have none to speak of
             pipe.unet.to(memory_format=torch.channels_last)
@@ -478,7 +478,14 @@ def _tokenizers(folder: Path) -> Iterator[tuple[Any, int]]:
     for name, (_, kind) in ((k, v) for k, v in sorted(index.items()) if k.startswith("tokenizer") and v[1]):
         tokenizer = getattr(transformers, kind).from_pretrained(folder / name)
         asked = arguments.get("max_sequence_length")
-        yield tokenizer, asked.default if asked and "T5" in kind else tokenizer.model_max_length
+        yield tokenizer, asked.default if asked and "T5" in kind else _tokens_read(folder, name, tokenizer)
+
+
+def _tokens_read(folder: Path, part: str, tokenizer: Any) -> int:
+    """Where a tokenizer must cut: a few are saved without a limit, and their text encoder has one all the same."""
+    config = folder / part.replace("tokenizer", "text_encoder") / "config.json"
+    told = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    return min(tokenizer.model_max_length, told.get("max_position_embeddings") or tokenizer.model_max_length)
 
 
 def auto_batch_size(pipe: Any, height: int, width: int) -> int:
@@ -504,7 +511,7 @@ def _read_index(folder: Path) -> dict[str, Any] | None:
         return None
 
 
-def _open(folder: Any, name: str, dtype: torch.dtype, allow_pickle: bool) -> Any:
+def _open(folder: Path, name: str, dtype: torch.dtype, allow_pickle: bool) -> Any:
     index = folder / "model_index.json"
     if not index.is_file():
         raise FigmentError(
@@ -516,15 +523,68 @@ def _open(folder: Any, name: str, dtype: torch.dtype, allow_pickle: bool) -> Any
     without = {"safety_checker": None, "requires_safety_checker": False} if "safety_checker" in text else {}
     if "StableDiffusionXLPipeline" in text:  # else pixels would depend on whether a watermarking package is installed
         without["add_watermarker"] = False
+    parts: dict[str, Any] = {}
     try:
-        return diffusers.DiffusionPipeline.from_pretrained(
-            folder, dtype=dtype, use_safetensors=None if allow_pickle else True, local_files_only=True, **without
+        for part, kind in _networks(folder):
+            if part not in without:
+                parts[part] = _open_part(kind, folder, part, name, dtype, allow_pickle)
+        safe = None if allow_pickle else True
+        pipe = diffusers.DiffusionPipeline.from_pretrained(
+            folder, dtype=dtype, use_safetensors=safe, local_files_only=True, **without, **parts
         )
+    except FigmentError:
+        raise
     except (
         Exception
     ) as error:  # damaged files, missing parts, classes this diffusers lacks: each library has its own errors
         raise FigmentError(
             f"The model {name} cannot be opened by diffusers {diffusers.__version__}: {' '.join(str(error).split())}"
+        ) from error
+    for part, component in pipe.components.items():
+        if isinstance(component, torch.nn.Module) and part not in parts:
+            weights.check(component, f"The {part} of the model {name}")
+        if part.startswith("tokenizer") and component is not None:
+            component.model_max_length = _tokens_read(folder, part, component)
+    return pipe
+
+
+def _place(pipe: Any, device: torch.device, what: str) -> None:
+    try:
+        pipe.to(device)
+    except (RuntimeError, NotImplementedError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise FigmentError(
+            f"{what} cannot be placed on {device} in {str(pipe.dtype).removeprefix('torch.')}: {reason.rstrip('.')}. Set generate.device"
+            " to another, generate.dtype to bfloat16 or float16 if it does not fit, or choose a smaller model."
+        ) from error
+
+
+def _networks(folder: Path) -> Iterator[tuple[str, Any]]:
+    """The parts of a pipeline that have weights, and their classes in diffusers or transformers."""
+    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    for part, entry in index.items():
+        match entry:
+            case ["diffusers" | "transformers" as library, str(name)]:
+                kind = getattr({"diffusers": diffusers, "transformers": transformers}[library], name, None)
+                if isinstance(kind, type) and issubclass(kind, torch.nn.Module):
+                    yield part, kind
+
+
+def _open_part(
+    kind: Any, folder: Path, part: str, name: str, dtype: torch.dtype, allow_pickle: bool
+) -> torch.nn.Module:
+    """Diffusers would open it too, but tell nobody what its checkpoint lacks."""
+    library = kind.__module__.partition(".")[0]
+    place = folder / part if (folder / part).is_dir() else folder
+    try:
+        said = {"torch_dtype" if library == "diffusers" else "dtype": dtype}
+        return weights.load(kind, place, f"The {part} of the model {name}", allow_pickle=allow_pickle, **said)
+    except FigmentError:
+        raise
+    except Exception as error:
+        version = diffusers.__version__ if library == "diffusers" else transformers.__version__
+        raise FigmentError(
+            f"The {part} of the model {name} cannot be opened by {library} {version}: {' '.join(str(error).split())}"
         ) from error
 
 

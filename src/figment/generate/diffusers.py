@@ -21,7 +21,8 @@ import transformers
 
 from figment import records, weights
 from figment.device import check_device, check_dtype, choose_device, generator_dtype
-from figment.errors import FigmentError, nearest
+from figment.errors import FigmentError
+from figment.generate import samplers
 from figment.generate.families import FAMILIES, Encoded, Family, encode, encode_negative, stop_guidance
 from figment.generate.lora import Applied, Lora, open_lora
 from figment.generate.real_guidance import Start, asked_alpha_bar, crop_to, start_of
@@ -84,7 +85,7 @@ class DiffusersGenerator:
         if not 0 < guidance_stop <= 1:
             raise FigmentError(f"guidance_stop is {guidance_stop}; it is a share of the steps, above 0 and up to 1.")
         if scheduler is not None:
-            _scheduler_class(scheduler)
+            samplers.scheduler_class(scheduler)
         self.folder = resolve(model, allow_pickle=allow_pickle)
         self.guidance_scale, self.guidance_stop, self.num_inference_steps = (
             float(guidance_scale),
@@ -109,6 +110,9 @@ class DiffusersGenerator:
         index = _read_index(self.folder.path)  # what it says is found out before the model is opened
         if index is not None:
             self._check_names(index["_class_name"], scheduler or index["scheduler"][1])
+            own = _own_scheduler(self.folder.path, index["scheduler"][1])
+            if own is not None:
+                self._sampler(own)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -171,8 +175,7 @@ class DiffusersGenerator:
         """The diffusers pipeline, opened, checked and placed. Raises FigmentError."""
         with quiet():
             pipe = _open(self.folder.path, self.folder.name, self.dtype, self._allow_pickle)
-            if self.scheduler is not None:
-                pipe.scheduler = _changed_scheduler(pipe.scheduler, self.scheduler)
+            pipe.scheduler = self._sampler(pipe.scheduler)
             self._check(pipe)
             _place(pipe, self.device, f"The model {self.folder.name}")
         pipe.set_progress_bar_config(disable=True)
@@ -208,6 +211,13 @@ class DiffusersGenerator:
         assert self.real_guidance is not None and family is not None and family.schedule is not None
         schedule = family.schedule(pipe, self.num_inference_steps, *self.size())
         return start_of(pipe, self.num_inference_steps, self.real_guidance, **schedule)
+
+    def _sampler(self, own: Any) -> Any:
+        """The scheduler that is asked for. With real guidance a trial from noise alone would say nothing of it."""
+        with quiet():
+            return samplers.choose(
+                own, self.scheduler, self.num_inference_steps, self.folder.name, tried=self.real_guidance is None
+            )
 
     def _check(self, pipe: Any) -> None:
         name = type(pipe).__name__
@@ -511,6 +521,14 @@ def _read_index(folder: Path) -> dict[str, Any] | None:
         return None
 
 
+def _own_scheduler(folder: Path, kind: str) -> Any:
+    """The pipeline's own, without its weights; None where it cannot be had, which opening the model tells."""
+    try:
+        return getattr(diffusers, kind).from_pretrained(folder / "scheduler", local_files_only=True)
+    except Exception:
+        return None
+
+
 def _open(folder: Path, name: str, dtype: torch.dtype, allow_pickle: bool) -> Any:
     index = folder / "model_index.json"
     if not index.is_file():
@@ -586,28 +604,6 @@ def _open_part(
         raise FigmentError(
             f"The {part} of the model {name} cannot be opened by {library} {version}: {' '.join(str(error).split())}"
         ) from error
-
-
-def _scheduler_class(name: str) -> type:
-    if not name.endswith("Scheduler") or not hasattr(diffusers, name):
-        names = [n for n in dir(diffusers) if n.endswith("Scheduler")]
-        raise FigmentError(
-            f"diffusers has no scheduler {name!r}.{nearest(name, names)}"
-            " Allowed are its class names, such as DDIMScheduler, EulerDiscreteScheduler, DPMSolverMultistepScheduler,"
-            " UniPCMultistepScheduler."
-        )
-    return getattr(diffusers, name)
-
-
-def _changed_scheduler(own: Any, name: str) -> Any:
-    """Another scheduler with the noise schedule of the pipeline's own."""
-    # Of all compatible ones, this one alone draws its noise for the batch as a whole, from no seed of ours.
-    allowed = sorted({c.__name__ for c in own.compatibles} - {"DPMSolverSDEScheduler"})
-    if name not in allowed:
-        raise FigmentError(
-            f"The scheduler {name} does not go with this model's {type(own).__name__}. Allowed: {', '.join(allowed)}."
-        )
-    return _scheduler_class(name).from_config(own.config)  # type: ignore[attr-defined]
 
 
 def _image(image: np.ndarray) -> np.ndarray | None:

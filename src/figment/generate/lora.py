@@ -7,7 +7,7 @@ each image gets its own by one batched matrix product. The batch stays whole, an
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -104,17 +104,18 @@ def _module(pipe: Any, name: str) -> torch.nn.Module:
 
 def _check(tensors: Mapping[str, torch.Tensor], pipe: Any, what: str) -> None:
     """Raise FigmentError for a LoRA that changes nothing in this pipeline, not what it should, or with what is no number."""
-    pairs = {n.removesuffix(DOWN).removesuffix(UP) for n in tensors}
-    sizes = {}  # layer -> its features out and in
-    for name in pairs:
+    layer = lambda name: name.removesuffix(DOWN).removesuffix(UP)
+    sizes: dict[str, tuple[int, ...]] = {}  # layer -> its features out and in
+    for name in map(layer, tensors):
         with suppress(AttributeError):
-            sizes[name] = tuple(_module(pipe, name).weight.shape)
-    fits = lambda n: (tensors[n + UP].shape[0], tensors[n + DOWN].shape[1]) == sizes[n]
-    found = {
-        weights.NAMES: [n for n in tensors if n.removesuffix(DOWN).removesuffix(UP) not in sizes],
+            weight: Any = _module(pipe, name).weight
+            sizes[name] = tuple(weight.shape)
+    found: dict[str, Collection[str]] = {
+        weights.NAMES: [n for n in tensors if layer(n) not in sizes],
         weights.MISSING: [n + end for n in sizes for end in (DOWN, UP) if n + end not in tensors],
     }
     if not any(found.values()):
+        fits = lambda n: (tensors[n + UP].shape[0], tensors[n + DOWN].shape[1]) == sizes[n]
         found = {weights.SHAPES: [n for n in sizes if not fits(n)], weights.NOT_FINITE: weights.not_finite(tensors)}
     if not tensors:
         raise FigmentError(f"{what} is empty: it would change nothing. Fine-tune the generator again.")

@@ -138,7 +138,22 @@ def with_more(**more: Tensor) -> Callable[[State], State]:
     return lambda state: {**state, **more}
 
 
+OLD_VAE = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+
+
+def as_older_versions_name_it(state: State) -> State:
+    """The attention of a VAE as Stable Diffusion 1.5 is published with."""
+    old = lambda name: next((name.replace(f".{a}.", f".{b}.") for a, b in OLD_VAE.items() if f".{a}." in name), name)
+    return {old(name): tensor for name, tensor in state.items()}
+
+
 HARMLESS = {
+    "position ids in a pipeline": (
+        "sd15",
+        "text_encoder/model.safetensors",
+        with_more(**{"text_model.embeddings.position_ids": torch.arange(77)[None]}),
+    ),
+    "a VAE with older names": ("sd15", "vae/diffusion_pytorch_model.safetensors", as_older_versions_name_it),
     "position ids, as older versions wrote them": (
         "clip",
         "model.safetensors",

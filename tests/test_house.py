@@ -20,6 +20,7 @@ FLOORS = (
     {
         "task",
         "models",
+        "weights",
         "images_in",
         "integrity",
         "bias",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,7 +16,7 @@ from huggingface_hub.utils import filter_repo_objects
 
 import tiny
 from figment.errors import FigmentError
-from figment.models import SMALL, UNWANTED, _weights, is_open_clip, license_of, model_type, resolve
+from figment.models import SMALL, UNWANTED, _weights, is_open_clip, license_of, model_type, resolve, variant_of
 
 
 @pytest.fixture
@@ -191,6 +192,110 @@ def test_a_folder_of_pickles_alone_is_refused(tmp_path):
         resolve(str(tmp_path))
 
 
+def test_linked_parts_are_read_and_count(tmp_path):
+    whole, linked = tiny.sd15(tmp_path / "whole"), tmp_path / "linked"
+    linked.mkdir()
+    for path in whole.iterdir():
+        (linked / path.name).symlink_to(path)
+    model = resolve(str(linked))
+    assert model.fingerprint == resolve(str(whole)).fingerprint
+    weights = whole / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\1")
+    assert resolve(str(linked)).fingerprint != model.fingerprint
+
+
+def test_links_that_lead_in_a_circle_end(tmp_path):
+    folder = tiny.clip(tmp_path / "clip")
+    (folder / "again").symlink_to(folder)
+    (folder / "up").symlink_to(tmp_path)
+    assert resolve(str(folder)).fingerprint
+
+
+def test_code_and_pickles_in_linked_parts_are_refused(tmp_path):
+    folder, elsewhere = tiny.sd15(tmp_path / "pipeline"), tmp_path / "elsewhere"
+    (folder / "unet").rename(elsewhere)
+    (folder / "unet").symlink_to(elsewhere)
+    _pickle_the_unet(folder)
+    with pytest.raises(FigmentError, match=r"in unet.*allow_pickle"):
+        resolve(str(folder))
+    config = elsewhere / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "auto_map": {"AutoModel": "mine.Model"}}))
+    with pytest.raises(FigmentError, match="Python code of its own"):
+        resolve(str(folder))
+
+
+def test_a_link_to_nothing_is_named(tmp_path):
+    folder = tiny.sd15(tmp_path / "pipeline")
+    (folder / "unet").rename(tmp_path / "elsewhere")
+    (folder / "unet").symlink_to(tmp_path / "gone")
+    with pytest.raises(FigmentError, match=r"a link to what is not there: unet -> .*gone"):
+        resolve(str(folder))
+
+
+def test_a_folder_without_weights_gets_no_advice_on_pickles(tmp_path):
+    folder = tiny.clip(tmp_path / "clip")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(FigmentError, match=r"has no weights: there is no \.safetensors file") as caught:
+        resolve(str(folder))
+    assert "pickle" not in str(caught.value)
+
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 246144152\n"
+
+
+@pytest.mark.parametrize("file", ["unet/diffusion_pytorch_model.safetensors", "tokenizer/tokenizer.json"])
+def test_what_git_lfs_did_not_fetch_is_named(tmp_path, file):
+    folder = tiny.sd15(tmp_path / "pipeline")
+    (folder / file).write_text(POINTER)
+    with pytest.raises(FigmentError, match=f"{file} is what Git LFS leaves.*git lfs pull"):
+        resolve(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("names", "variant"),
+    [
+        (["model.safetensors"], None),
+        (["model.safetensors", "model.fp16.safetensors"], None),
+        (["model.fp16.safetensors"], "fp16"),
+        (["model.bf16.safetensors"], "bf16"),
+        (["model.bf16-00001-of-00002.safetensors", "model.bf16-00002-of-00002.safetensors"], "bf16"),
+        (["diffusion_pytorch_model-00001-of-00002.fp16.safetensors"], "fp16"),
+        (["model.fp16.safetensors", "model.bf16.safetensors"], "fp16"),
+        ([], None),
+    ],
+)
+def test_which_variant_is_opened(tmp_path, names, variant):
+    for name in names:
+        (tmp_path / name).touch()
+    assert variant_of(tmp_path) == variant
+
+
+@pytest.mark.parametrize(
+    ("halved", "fetched"),
+    [([], 0), (["unet", "vae", "text_encoder"], 3), (["unet"], 1)],
+    ids=["none", "all parts", "one part"],
+)
+def test_half_precision_is_fetched_where_there_is_no_other(tmp_path, monkeypatch, halved, fetched):
+    """From a Hub in a folder: what the patterns let through is copied."""
+    hub, here = tiny.sd15(tmp_path / "hub"), tmp_path / "0123abcd"
+    for part in ("unet", "vae", "text_encoder"):
+        (weights,) = (hub / part).glob("*.safetensors")
+        shutil.copy(weights, weights.with_suffix(".fp16.safetensors"))
+        if part in halved:
+            weights.unlink()
+
+    def snapshot(repo, revision, allow_patterns, ignore_patterns):
+        names = [p.relative_to(hub).as_posix() for p in hub.rglob("*") if p.is_file()]
+        for name in filter_repo_objects(names, allow_patterns=allow_patterns, ignore_patterns=ignore_patterns):
+            (here / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(hub / name, here / name)
+        return str(here)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
+    assert resolve("owner/name").path == here
+    assert len(list(here.rglob("*.fp16.safetensors"))) == fetched and len(list(here.rglob("*.safetensors"))) == 3
+
+
 def test_stray_pickles_do_no_harm(tmp_path):
     folder = tiny.sd15(tmp_path / "pipeline")
     for stray in ("v1-5-pruned.ckpt", "unet/diffusion_pytorch_model.bin", "optimizer.pt"):
@@ -205,9 +310,9 @@ def test_pickles_open_where_they_are_trusted(tmp_path):
     from figment.generate.diffusers import DiffusersGenerator
 
     folder = tiny.sd15(tmp_path / "pipeline")
-    expected = DiffusersGenerator(model=str(folder), num_inference_steps=1, dtype="float32")(["x"], [1])
+    expected = DiffusersGenerator(model=str(folder), num_inference_steps=2, dtype="float32")(["x"], [1])
     _pickle_the_unet(folder)
-    made = DiffusersGenerator(model=str(folder), num_inference_steps=1, dtype="float32", allow_pickle=True)(["x"], [1])
+    made = DiffusersGenerator(model=str(folder), num_inference_steps=2, dtype="float32", allow_pickle=True)(["x"], [1])
     assert (made[0] == expected[0]).all()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,11 +20,15 @@ PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 HUB_ID = re.compile(r"([\w-][\w.-]*/[\w-][\w.-]*)(?:@((?!.*\.\.)[\w./-]+))?", re.ASCII)
 
 # What a model is made of. A repository's root often holds the same weights again as one file, and flax or ONNX
-# twins: none of them matches. Half-precision twins and the safety checker (several GB together) are left there too.
+# twins: none of them matches. The safety checker (a GB) is left there too, and half precision where there is more.
 SMALL = ["*.json", "*.txt", "*.model", "README.md"]
 WEIGHTS = ["model.safetensors", "model-*.safetensors", "*/*.safetensors"]
-UNWANTED = ["*.fp16*", "*.bf16*", "*.non_ema*", "safety_checker/*", "onnx/*", "openvino/*"]
+VARIANTS = ("fp16", "bf16")  # diffusers' and transformers' word for the same weights in another precision
+NEVER = ["*.non_ema*", "safety_checker/*", "onnx/*", "openvino/*"]
+UNWANTED = [*(f"*.{variant}*" for variant in VARIANTS), *NEVER]
 PICKLED_WEIGHTS = ["pytorch_model*.bin", "*/*.bin"]
+LFS_POINTER = b"version https://git-lfs"  # how the file begins that Git leaves where a large one was not fetched
+LFS_POINTER_BYTES = 1024  # at most
 
 # The layout of the Hub's open_clip models.
 OPEN_CLIP_CONFIG = "open_clip_config.json"
@@ -51,23 +55,28 @@ def resolve(name: str, *, allow_pickle: bool = False) -> ModelFolder:
         from figment.starter import folder
 
         path = folder(STARTER[name])
-        return ModelFolder(path, name, _hash_files(path, pickles=False))
+        return ModelFolder(path, name, _hash_files(path, _files(path), pickles=False))
     path = Path(name).expanduser()
     if name and path.is_dir():
         if not any(path.glob("*.json")):  # looked at first: what follows reads every file below
             raise FigmentError(
                 f"The folder {path} holds no model: no model_index.json, config.json or {OPEN_CLIP_CONFIG}."
             )
-        _refuse_code(path, name)
-        _refuse_pickles(path, name, allow_pickle)
-        return ModelFolder(path.resolve(), name, _hash_files(path, pickles=allow_pickle))
+        files = _checked_files(path, name, allow_pickle)
+        return ModelFolder(path.resolve(), name, _hash_files(path, files, pickles=allow_pickle))
     if match := HUB_ID.fullmatch(name):
         path = _download(match[1], match[2], allow_pickle)
-        _refuse_code(path, name)
-        _refuse_pickles(path, name, allow_pickle)
+        _checked_files(path, name, allow_pickle)
         # The Hub names a snapshot's folder after its commit, which stands for every byte in it.
         return ModelFolder(path, name, records.fingerprint([match[1], path.name, allow_pickle]))
     raise _missing(path, name)
+
+
+def variant_of(folder: Path) -> str | None:
+    """The precision in the names of a part's weights (``fp16`` of ``model.fp16.safetensors``) where it has no others, else None."""
+    names = [p.name for suffix in ("safetensors", "bin") for p in folder.glob(f"*.{suffix}")]
+    told = {name: next((v for v in VARIANTS if f".{v}." in name or f".{v}-" in name), None) for name in names}
+    return None if None in told.values() else next((v for v in VARIANTS if v in told.values()), None)
 
 
 def model_type(folder: Path) -> str:
@@ -119,10 +128,16 @@ def _download(repo: str, revision: str | None, allow_pickle: bool) -> Path:
         RevisionNotFoundError,
     )
 
-    fetch = partial(snapshot_download, repo, revision=revision, ignore_patterns=UNWANTED)
+    fetch = partial(snapshot_download, repo, revision=revision)
     try:
-        small = Path(fetch(allow_patterns=SMALL))  # these say which of a repository's weights are wanted
-        return Path(fetch(allow_patterns=SMALL + _weights(small, allow_pickle)))
+        # These say which of a repository's weights are wanted.
+        folder = Path(fetch(allow_patterns=SMALL, ignore_patterns=UNWANTED))
+        folder = Path(fetch(allow_patterns=SMALL + _weights(folder, allow_pickle), ignore_patterns=UNWANTED))
+        for variant in VARIANTS:
+            if lacking := _without_weights(folder):
+                half = [f"{part}*.{variant}*" for part in lacking]
+                folder = Path(fetch(allow_patterns=half, ignore_patterns=NEVER + ([] if allow_pickle else ["*.bin"])))
+        return folder
     except GatedRepoError as error:
         raise FigmentError(
             f"The model {repo} asks its users to accept its licence."
@@ -176,7 +191,45 @@ def _weights(folder: Path, allow_pickle: bool) -> list[str]:
     return safe + pickled if allow_pickle else safe
 
 
-def _refuse_code(folder: Path, name: str) -> None:
+def _without_weights(folder: Path) -> list[str]:
+    """The parts of a model, as prefixes of names (``unet/``, or empty for the folder itself), that have a configuration and no weights."""
+    parts = {p.parent for p in folder.rglob("config.json")}
+    bare = [p for p in sorted(parts) if not any(q.suffix in (".safetensors", ".bin") for q in p.iterdir())]
+    return ["" if p == folder else f"{p.relative_to(folder).as_posix()}/" for p in bare]
+
+
+def _checked_files(folder: Path, name: str, allow_pickle: bool) -> list[Path]:
+    """All files of a model. Raises FigmentError where it may not be opened, or is not there whole."""
+    files = _files(folder)
+    lost = [p for p in files if not p.exists()]
+    if lost:
+        raise FigmentError(
+            f"The model {name} has a link to what is not there: {lost[0].relative_to(folder)} ->"
+            f" {lost[0].readlink()}. Copy the file or folder to its place, or mend the link."
+        )
+    _refuse_code(folder, name, files)
+    _refuse_pointers(folder, name, files)
+    _refuse_pickles(folder, name, files, allow_pickle)
+    return files
+
+
+def _files(folder: Path) -> list[Path]:
+    """All files below a folder but the hidden ones, also in folders that are linked into it, and links to what is not there.
+
+    A link inside a linked folder is not followed, so no circle of links is walked.
+    """
+
+    def below(place: Path, linked: bool) -> Iterator[Path]:
+        for path in sorted(p for p in place.iterdir() if not p.name.startswith(".")):
+            if not path.is_dir():
+                yield path
+            elif not (linked and path.is_symlink()):
+                yield from below(path, linked or path.is_symlink())
+
+    return list(below(folder, linked=False))
+
+
+def _refuse_code(folder: Path, name: str, files: Sequence[Path]) -> None:
     """No model may bring Python of its own: neither a pipeline, nor a component, nor a transformers class."""
     index = _read_json(folder / "model_index.json")
     custom = [] if isinstance(index.get("_class_name", ""), str) else ["model_index.json"]
@@ -184,7 +237,8 @@ def _refuse_code(folder: Path, name: str) -> None:
         module = entry[0] if isinstance(entry, list) and entry else None
         if isinstance(module, str) and (folder / part / f"{module}.py").is_file():
             custom.append(f"{part}/{module}.py")
-    custom += [str(p.relative_to(folder)) for p in sorted(folder.rglob("*config.json")) if "auto_map" in _read_json(p)]
+    configs = [p for p in files if p.name.endswith("config.json")]
+    custom += [str(p.relative_to(folder)) for p in configs if "auto_map" in _read_json(p)]
     if custom:
         raise FigmentError(
             f"The model {name} needs Python code of its own ({', '.join(custom)}), and figment runs no code that comes"
@@ -192,13 +246,30 @@ def _refuse_code(folder: Path, name: str) -> None:
         )
 
 
-def _refuse_pickles(folder: Path, name: str, allow_pickle: bool) -> None:
-    safe = {p.parent for p in folder.rglob("*.safetensors")}
-    pickled = {p.parent for p in folder.rglob("*") if p.suffix in PICKLES}
+def _refuse_pointers(folder: Path, name: str, files: Sequence[Path]) -> None:
+    """Git leaves a few lines where a large file should be, until its extension LFS fetches it."""
+    small = [p for p in files if p.suffix in (".json", ".model", ".safetensors", *PICKLES)]
+    small = [p for p in small if p.stat().st_size <= LFS_POINTER_BYTES]
+    pointers = [p.relative_to(folder).as_posix() for p in small if p.read_bytes().startswith(LFS_POINTER)]
+    if pointers:
+        raise FigmentError(
+            f"The model {name} was not fetched whole: {', '.join(pointers[:3])} {'is' if len(pointers) == 1 else 'are'}"
+            " what Git LFS leaves in the place of a large file. In its folder run: git lfs pull"
+        )
+
+
+def _refuse_pickles(folder: Path, name: str, files: Sequence[Path], allow_pickle: bool) -> None:
+    safe = {p.parent for p in files if p.suffix == ".safetensors"}
+    pickled = {p.parent for p in files if p.suffix in PICKLES}
     # Beside a config.json lie a model's weights; elsewhere a stray checkpoint is never opened.
     unsafe = {p for p in pickled - safe if (p / "config.json").is_file() and p.name != "safety_checker"}
     if (allow_pickle and pickled) or (safe and not unsafe):
         return
+    if not pickled:
+        raise FigmentError(
+            f"The model {name} has no weights: there is no .safetensors file in {folder} or below. Copy them there, or"
+            " fetch the model again."
+        )
     where = ", ".join(sorted(p.relative_to(folder).as_posix() for p in unsafe)) if safe else "."
     raise FigmentError(
         f"The model {name} has no weights in the safetensors format{'' if where == '.' else f' in {where}'}."
@@ -216,14 +287,11 @@ def _read_json(path: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _hash_files(folder: Path, pickles: bool) -> str:
-    """Names and bytes of what the model is loaded from; the card and hidden files do not count."""
+def _hash_files(folder: Path, files: Sequence[Path], pickles: bool) -> str:
+    """Names and bytes of what the model is loaded from; the card does not count."""
     suffixes = {".json", ".txt", ".model", ".safetensors", *(PICKLES if pickles else ())}
-    files: Iterable[Path] = (p for p in folder.rglob("*") if p.suffix in suffixes and p.is_file())
     digest = hashlib.sha256()
-    for name, path in sorted((p.relative_to(folder).as_posix(), p) for p in files):
-        if any(part.startswith(".") for part in name.split("/")):
-            continue
+    for name, path in sorted((p.relative_to(folder).as_posix(), p) for p in files if p.suffix in suffixes):
         with path.open("rb") as file:
             digest.update(f"{name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     return digest.hexdigest()[:16]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import tiny
-from figment.encoders import ClipEncoder, Features, OpenClipEncoder, open_encoder
+from figment.encoders import ClipEncoder, Features, OpenClipEncoder, class_prototypes, open_encoder
 from figment.errors import FigmentError
 from figment.images_in import open_images
 from figment.learners.clip_head.coop import coop
@@ -121,6 +122,30 @@ def test_coop_says_which_tokenizers_it_cannot_use(folders):
         coop(encoder, ["a", "b"], np.eye(2, 32), np.arange(2), seed=0, n_context=4)
     with pytest.raises(FigmentError, match="CoOp cannot put 90 learnt vectors"):
         coop(open_encoder(str(folders["clip"])), ["a", "b"], np.eye(2, 32), np.arange(2), seed=0, n_context=90)
+
+
+# ---- class names that are read alike ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("eos", [2, 9, 400])
+def test_a_clip_that_reads_all_class_names_alike_is_an_error(folders, tmp_path, eos):
+    """Its end token is one that its tokenizer never writes, so the text tower stops at the first token."""
+    folder = shutil.copytree(folders["clip"], tmp_path / "clip")
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"]["eos_token_id"] = eos
+    (folder / "config.json").write_text(json.dumps(config))
+    encoder = open_encoder(str(folder))
+    if eos == 2:  # OpenAI's own configurations say so, and mean the greatest token
+        assert class_prototypes(encoder, ["red", "green"], ["a {}"]).shape == (2, 32)
+        return
+    with pytest.raises(FigmentError, match=f"The encoder {folder} reads all class names alike.*eos_token_id"):
+        class_prototypes(encoder, ["red", "green", "blue"], ["a photo of a {}", "a {}"])
+
+
+@pytest.mark.parametrize(("first", "second"), [("Turkey", "turkey"), ("x" * 90, "x" * 91)], ids=["case", "too long"])
+def test_two_class_names_that_are_read_alike_are_named(folders, first, second):
+    with pytest.raises(FigmentError, match=f"reads the class names '{first}' and '{second}' alike"):
+        class_prototypes(open_encoder(str(folders["clip"])), [first, "green", second], ["a {}"])
 
 
 # ---- open_clip -------------------------------------------------------------------------------------------------------

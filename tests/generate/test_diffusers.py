@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import diffusers
@@ -13,9 +15,11 @@ import tiny
 from figment.device import generator_dtype
 from figment.errors import FigmentError
 from figment.generate import families
-from figment.generate.diffusers import DiffusersGenerator, auto_batch_size
+from figment.generate.diffusers import DiffusersGenerator, _place, auto_batch_size
+from figment.generate.fill import generate_images
 from figment.generate.real_guidance_settings import RealGuidanceSettings
 from figment.generate.seeds import sample_seed
+from figment.types import Prompt
 
 PROMPTS = ["a photo of a dog", "a drawing of a cat", "a photo of a dog", "tree", "a red bird on a wire"]
 SEEDS = [3, 1, 4, 1, 2**63 - 1]
@@ -297,6 +301,35 @@ def test_not_a_pipeline(tmp_path, folders):
         make(tmp_path / "damaged")(PROMPTS[:1], SEEDS[:1])
 
 
+def test_a_tokenizer_without_a_limit_takes_the_text_encoders(folders, tmp_path):
+    folder = shutil.copytree(folders["sd15"], tmp_path / "sd15")
+    config = folder / "tokenizer" / "tokenizer_config.json"
+    told = json.loads(config.read_text())
+    del told["model_max_length"]
+    config.write_text(json.dumps(told))
+    long, generator = "a dog " * 100, make(folder)
+    assert generator.count_cut(["a dog", long]) == 1
+    assert distance(generator([long], [1]), make(folders["sd15"])([long], [1])) == 0
+
+
+def test_what_cannot_be_placed_ends_the_run_at_once(folders, tmp_path, monkeypatch):
+    """Not once for every image, and without advice on NaN."""
+    opened = []
+    place = lambda pipe, device, what: (opened.append(what), _place(pipe.to("meta"), device, what))
+    monkeypatch.setattr("figment.generate.diffusers._place", place)
+    prompts = [Prompt(f"dog/{i}", f"a dog {i}", 0, "dog") for i in range(4)]
+    with pytest.raises(FigmentError, match=r"sd15 cannot be placed on cpu in float32: .*generate\.device") as told:
+        generate_images(prompts, make(folders["sd15"]), tmp_path, ["dog"], images_per_class=4)
+    assert len(opened) == 1 and "NaN" not in str(told.value)
+
+
+@pytest.mark.parametrize("device", ["mps", "cuda:99", "xpu"])
+def test_a_device_that_is_not_there_ends_the_run_at_once(folders, tmp_path, device):
+    prompts = [Prompt(f"dog/{i}", f"a dog {i}", 0, "dog") for i in range(4)]
+    with pytest.raises(FigmentError, match=f"The device is {device}, and torch .* finds none"):
+        generate_images(prompts, make(folders["sd15"], device=device), tmp_path, ["dog"], images_per_class=4)
+
+
 def test_size_and_automatic_batch(folders):
     generator = make(folders["sd15"], height=32, width=128)
     assert generator(PROMPTS[:1], SEEDS[:1])[0].shape == (32, 128, 3)
@@ -323,8 +356,6 @@ def test_fingerprint_is_of_what_changes_a_pixel(folders):
 
 
 def test_describe_is_json_able(folders, tmp_path):
-    import json
-
     folder = tiny.sd15(tmp_path / "carded")
     (folder / "README.md").write_text("---\nlicense: openrail++\ntags:\n- x\n---\n# A model\nlicense: other\n")
     told = json.loads(json.dumps(make(folder).describe()))

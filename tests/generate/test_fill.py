@@ -107,6 +107,30 @@ def test_when_none_succeeds_the_run_stops_and_says_why(tmp_path):
     assert not shard_files(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "advice"),
+    [
+        ("bfloat16", "set generate.dtype: float32"),
+        ("float32", "Lower generate.guidance_scale"),
+        (None, "Lower generate"),
+    ],
+)
+def test_advice_on_nan_is_what_applies(tmp_path, dtype, advice):
+    class Described(Noise):
+        def describe(self):
+            return {"dtype": dtype} if dtype else {}
+
+    with pytest.raises(FigmentError, match=advice) as told:
+        make(tmp_path, Described(nan=tuple(p.text for p in PROMPTS)))
+    assert ("float32" in str(told.value)) == (dtype == "bfloat16")
+
+
+def test_advice_on_nan_is_for_nan(tmp_path):
+    with pytest.raises(FigmentError, match=r"cannot draw text 0 0\. Check generate\.model") as told:
+        make(tmp_path, Noise(broken=tuple(p.text for p in PROMPTS)))
+    assert "NaN" not in str(told.value)
+
+
 def test_images_of_other_settings_are_never_reused(tmp_path):
     make(tmp_path, Noise())
     with pytest.raises(FigmentError, match="seed was 0 and is now 1"):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 from torch import Tensor, nn
 
+from figment import weights
 from figment.device import choose_device, encoder_dtype
 from figment.encoders.towers import image_features, needs_tokenizer, text_features, written_into
 from figment.errors import FigmentError
@@ -45,17 +45,19 @@ class ClipEncoder:
         self.device = choose_device(device)
         self.dtype = encoder_dtype(dtype, self.device)
         try:
-            with _no_bars():
-                clip = CLIPModel.from_pretrained(folder.path, dtype=self.dtype, local_files_only=True)
+            what = f"The model {folder.name}"
+            clip = weights.load(CLIPModel, folder.path, what, allow_pickle=allow_pickle, dtype=self.dtype)
             self.tokenizer = AutoTokenizer.from_pretrained(folder.path, local_files_only=True)
             self.processor = AutoImageProcessor.from_pretrained(folder.path, local_files_only=True)
+        except FigmentError:
+            raise
         except Exception as error:  # damaged or missing files: each library below has its own errors
             raise FigmentError(
                 f"The model {folder.name} cannot be opened by transformers: {' '.join(str(error).split())[:300]}. Its folder"
                 " must hold config.json, model.safetensors, preprocessor_config.json and the tokenizer's files, all of one"
                 " model: fetch it again, or run the recipe that made it again."
             ) from error
-        self.model = cast(Any, clip).to(self.device).eval()  # transformers' annotations hide Module.to
+        self.model = clip.to(self.device).eval()
         self.logit_scale = float(self.model.logit_scale.detach().exp())
         self.n_features = int(self.model.config.projection_dim)
         self.image_tower: nn.Module = _Tower(self.model.vision_model, self.model.visual_projection)

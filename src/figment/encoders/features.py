@@ -11,18 +11,47 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from figment import records, shards
+from figment.errors import FigmentError
 from figment.images_in import Unreadable
+from figment.neighbours import nearest
 from figment.progress import progress
 from figment.types import Encoder, Images
 
+ROUNDING = 1e-5  # of a unit text feature's components; another word moves them by a hundred times as much
 PORTION_BYTES = 2**28  # of decoded images at a time: a thousand photographs of 12 megapixels would be 36 GB
 
 
 def class_prototypes(encoder: Encoder, class_names: Sequence[str], templates: Sequence[str]) -> np.ndarray:
-    """One unit text feature a class, ``float32 (N, D)``: each template encoded and normalised, their mean normalised again."""
+    """One unit text feature a class, ``float32 (N, D)``: each template encoded and normalised, their mean normalised again.
+
+    Raises FigmentError where the encoder reads two class names alike: no classifier can be made of them.
+    """
     texts = [template.replace("{}", name) for name in class_names for template in templates]
     features = encoder.texts(texts).reshape(len(class_names), len(templates), -1).mean(1)  # (N, D)
-    return features / np.linalg.norm(features, axis=1, keepdims=True)
+    prototypes = features / np.linalg.norm(features, axis=1, keepdims=True)
+    same = _coinciding(prototypes)
+    if same:
+        raise FigmentError(f"The encoder {getattr(encoder, 'name', '')} {_alike(same, class_names)}")
+    return prototypes
+
+
+def _alike(same: Sequence[tuple[int, int]], class_names: Sequence[str]) -> str:
+    if len(same) == len(class_names):
+        return (
+            "reads all class names alike, so no word can tell them apart. A CLIP does so whose text tower looks for an end token"
+            " (eos_token_id in its config.json) that its tokenizer does not write: fetch it again, or take another encoder."
+        )
+    first, second = (class_names[i] for i in same[0])
+    return (
+        f"reads the class names {first!r} and {second!r} alike, so words cannot tell them apart. Give them names that differ in more"
+        " than case, and within the first words that it reads."
+    )
+
+
+def _coinciding(prototypes: np.ndarray) -> list[tuple[int, int]]:
+    """Pairs of a class and the nearest other one, where their prototypes are the same up to rounding."""
+    pairs = enumerate(nearest(prototypes, prototypes, (np.arange(len(prototypes)),) * 2)[1])
+    return [(i, int(j)) for i, j in pairs if j >= 0 and np.abs(prototypes[i] - prototypes[j]).max() <= ROUNDING]
 
 
 class Features:

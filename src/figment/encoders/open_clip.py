@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from figment import weights
 from figment.device import choose_device, encoder_dtype
 from figment.encoders.towers import image_features, needs_tokenizer, text_features, written_into
 from figment.errors import FigmentError, missing_extra
@@ -46,7 +47,7 @@ class OpenClipEncoder:
         folder = model if isinstance(model, ModelFolder) else resolve(model, allow_pickle=allow_pickle)
         self.name, self.fingerprint, self.batch_size = folder.name, folder.fingerprint, batch_size
         self.config = _config(folder)
-        if not allow_pickle and not any((folder.path / weights).is_file() for weights in OPEN_CLIP_WEIGHTS):
+        if not allow_pickle and not any((folder.path / file).is_file() for file in OPEN_CLIP_WEIGHTS):
             raise FigmentError(
                 f"The model {folder.name} has no {OPEN_CLIP_WEIGHTS[0]}. Name a folder or Hub id that has one; pickled"
                 " weights (.bin, .pt) can run any code when they are opened, so they are used only where you say"
@@ -70,6 +71,7 @@ class OpenClipEncoder:
                 f"The model {folder.name} cannot be opened by open_clip: {reason}. Its folder must hold"
                 f" {OPEN_CLIP_CONFIG}, {OPEN_CLIP_WEIGHTS[0]} and the tokenizer's files, all of one model: fetch it again."
             ) from error
+        weights.check(cast(nn.Module, clip), f"The model {folder.name}")
         self.logit_scale = float(clip.logit_scale.detach().exp())
         _cast(clip, self.dtype)
         self.model = cast(Any, clip).to(self.device).eval()

@@ -19,9 +19,10 @@ import numpy as np
 import torch
 import transformers
 
-from figment import records
+from figment import records, weights
 from figment.device import check_device, check_dtype, choose_device, generator_dtype
-from figment.errors import FigmentError, nearest
+from figment.errors import FigmentError
+from figment.generate import samplers
 from figment.generate.families import FAMILIES, Encoded, Family, encode, encode_negative, stop_guidance
 from figment.generate.lora import Applied, Lora, open_lora
 from figment.generate.real_guidance import Start, asked_alpha_bar, crop_to, start_of
@@ -84,7 +85,7 @@ class DiffusersGenerator:
         if not 0 < guidance_stop <= 1:
             raise FigmentError(f"guidance_stop is {guidance_stop}; it is a share of the steps, above 0 and up to 1.")
         if scheduler is not None:
-            _scheduler_class(scheduler)
+            samplers.scheduler_class(scheduler)
         self.folder = resolve(model, allow_pickle=allow_pickle)
         self.guidance_scale, self.guidance_stop, self.num_inference_steps = (
             float(guidance_scale),
@@ -109,6 +110,9 @@ class DiffusersGenerator:
         index = _read_index(self.folder.path)  # what it says is found out before the model is opened
         if index is not None:
             self._check_names(index["_class_name"], scheduler or index["scheduler"][1])
+            own = _own_scheduler(self.folder.path, index["scheduler"][1])
+            if own is not None:
+                self._sampler(own)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -171,10 +175,9 @@ class DiffusersGenerator:
         """The diffusers pipeline, opened, checked and placed. Raises FigmentError."""
         with quiet():
             pipe = _open(self.folder.path, self.folder.name, self.dtype, self._allow_pickle)
-            if self.scheduler is not None:
-                pipe.scheduler = _changed_scheduler(pipe.scheduler, self.scheduler)
+            pipe.scheduler = self._sampler(pipe.scheduler)
             self._check(pipe)
-            pipe.to(self.device)
+            _place(pipe, self.device, f"The model {self.folder.name}")
         pipe.set_progress_bar_config(disable=True)
         if hasattr(pipe, "unet"):  # convolutions are faster so; transformers have none to speak of
             pipe.unet.to(memory_format=torch.channels_last)
@@ -208,6 +211,13 @@ class DiffusersGenerator:
         assert self.real_guidance is not None and family is not None and family.schedule is not None
         schedule = family.schedule(pipe, self.num_inference_steps, *self.size())
         return start_of(pipe, self.num_inference_steps, self.real_guidance, **schedule)
+
+    def _sampler(self, own: Any) -> Any:
+        """The scheduler that is asked for. With real guidance a trial from noise alone would say nothing of it."""
+        with quiet():
+            return samplers.choose(
+                own, self.scheduler, self.num_inference_steps, self.folder.name, tried=self.real_guidance is None
+            )
 
     def _check(self, pipe: Any) -> None:
         name = type(pipe).__name__
@@ -478,7 +488,14 @@ def _tokenizers(folder: Path) -> Iterator[tuple[Any, int]]:
     for name, (_, kind) in ((k, v) for k, v in sorted(index.items()) if k.startswith("tokenizer") and v[1]):
         tokenizer = getattr(transformers, kind).from_pretrained(folder / name)
         asked = arguments.get("max_sequence_length")
-        yield tokenizer, asked.default if asked and "T5" in kind else tokenizer.model_max_length
+        yield tokenizer, asked.default if asked and "T5" in kind else _tokens_read(folder, name, tokenizer)
+
+
+def _tokens_read(folder: Path, part: str, tokenizer: Any) -> int:
+    """Where a tokenizer must cut: a few are saved without a limit, and their text encoder has one all the same."""
+    config = folder / part.replace("tokenizer", "text_encoder") / "config.json"
+    told = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    return min(tokenizer.model_max_length, told.get("max_position_embeddings") or tokenizer.model_max_length)
 
 
 def auto_batch_size(pipe: Any, height: int, width: int) -> int:
@@ -504,7 +521,15 @@ def _read_index(folder: Path) -> dict[str, Any] | None:
         return None
 
 
-def _open(folder: Any, name: str, dtype: torch.dtype, allow_pickle: bool) -> Any:
+def _own_scheduler(folder: Path, kind: str) -> Any:
+    """The pipeline's own, without its weights; None where it cannot be had, which opening the model tells."""
+    try:
+        return getattr(diffusers, kind).from_pretrained(folder / "scheduler", local_files_only=True)
+    except Exception:
+        return None
+
+
+def _open(folder: Path, name: str, dtype: torch.dtype, allow_pickle: bool) -> Any:
     index = folder / "model_index.json"
     if not index.is_file():
         raise FigmentError(
@@ -516,38 +541,69 @@ def _open(folder: Any, name: str, dtype: torch.dtype, allow_pickle: bool) -> Any
     without = {"safety_checker": None, "requires_safety_checker": False} if "safety_checker" in text else {}
     if "StableDiffusionXLPipeline" in text:  # else pixels would depend on whether a watermarking package is installed
         without["add_watermarker"] = False
+    parts: dict[str, Any] = {}
     try:
-        return diffusers.DiffusionPipeline.from_pretrained(
-            folder, dtype=dtype, use_safetensors=None if allow_pickle else True, local_files_only=True, **without
+        for part, kind in _networks(folder):
+            if part not in without:
+                parts[part] = _open_part(kind, folder, part, name, dtype, allow_pickle)
+        safe = None if allow_pickle else True
+        pipe = diffusers.DiffusionPipeline.from_pretrained(
+            folder, dtype=dtype, use_safetensors=safe, local_files_only=True, **without, **parts
         )
+    except FigmentError:
+        raise
     except (
         Exception
     ) as error:  # damaged files, missing parts, classes this diffusers lacks: each library has its own errors
         raise FigmentError(
             f"The model {name} cannot be opened by diffusers {diffusers.__version__}: {' '.join(str(error).split())}"
         ) from error
+    for part, component in pipe.components.items():
+        if isinstance(component, torch.nn.Module) and part not in parts:
+            weights.check(component, f"The {part} of the model {name}")
+        if part.startswith("tokenizer") and component is not None:
+            component.model_max_length = _tokens_read(folder, part, component)
+    return pipe
 
 
-def _scheduler_class(name: str) -> type:
-    if not name.endswith("Scheduler") or not hasattr(diffusers, name):
-        names = [n for n in dir(diffusers) if n.endswith("Scheduler")]
+def _place(pipe: Any, device: torch.device, what: str) -> None:
+    try:
+        pipe.to(device)
+    except (RuntimeError, NotImplementedError) as error:
+        reason = " ".join(str(error).split())[:200]
         raise FigmentError(
-            f"diffusers has no scheduler {name!r}.{nearest(name, names)}"
-            " Allowed are its class names, such as DDIMScheduler, EulerDiscreteScheduler, DPMSolverMultistepScheduler,"
-            " UniPCMultistepScheduler."
-        )
-    return getattr(diffusers, name)
+            f"{what} cannot be placed on {device} in {str(pipe.dtype).removeprefix('torch.')}: {reason.rstrip('.')}. Set generate.device"
+            " to another, generate.dtype to bfloat16 or float16 if it does not fit, or choose a smaller model."
+        ) from error
 
 
-def _changed_scheduler(own: Any, name: str) -> Any:
-    """Another scheduler with the noise schedule of the pipeline's own."""
-    # Of all compatible ones, this one alone draws its noise for the batch as a whole, from no seed of ours.
-    allowed = sorted({c.__name__ for c in own.compatibles} - {"DPMSolverSDEScheduler"})
-    if name not in allowed:
+def _networks(folder: Path) -> Iterator[tuple[str, Any]]:
+    """The parts of a pipeline that have weights, and their classes in diffusers or transformers."""
+    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    for part, entry in index.items():
+        match entry:
+            case ["diffusers" | "transformers" as library, str(name)]:
+                kind = getattr({"diffusers": diffusers, "transformers": transformers}[library], name, None)
+                if isinstance(kind, type) and issubclass(kind, torch.nn.Module):
+                    yield part, kind
+
+
+def _open_part(
+    kind: Any, folder: Path, part: str, name: str, dtype: torch.dtype, allow_pickle: bool
+) -> torch.nn.Module:
+    """Diffusers would open it too, but tell nobody what its checkpoint lacks."""
+    library = kind.__module__.partition(".")[0]
+    place = folder / part if (folder / part).is_dir() else folder
+    try:
+        said = {"torch_dtype" if library == "diffusers" else "dtype": dtype}
+        return weights.load(kind, place, f"The {part} of the model {name}", allow_pickle=allow_pickle, **said)
+    except FigmentError:
+        raise
+    except Exception as error:
+        version = diffusers.__version__ if library == "diffusers" else transformers.__version__
         raise FigmentError(
-            f"The scheduler {name} does not go with this model's {type(own).__name__}. Allowed: {', '.join(allowed)}."
-        )
-    return _scheduler_class(name).from_config(own.config)  # type: ignore[attr-defined]
+            f"The {part} of the model {name} cannot be opened by {library} {version}: {' '.join(str(error).split())}"
+        ) from error
 
 
 def _image(image: np.ndarray) -> np.ndarray | None:

@@ -237,11 +237,20 @@ class ShardJob:
         """Raise FigmentError where the first shard holds not a single image: then it is not the samples that are wrong."""
         errors = Counter(row["error"] for row in rows if row["error"])
         if errors.total() == len(rows) and not self.images.listing().shards:
-            said = str(errors.most_common(1)[0][0]).rstrip(".")
+            said = str(errors.most_common(1)[0][0])
             raise FigmentError(
-                f"None of {len(rows)} images could be made: {said}. "
-                "With NaN pixels, generate.dtype: float32 often helps; otherwise check generate.model and its settings."
+                f"None of {len(rows)} images could be made: {said.rstrip('.')}. {_advice(said, self.generator)}"
             )
+
+
+def _advice(said: str, generator: Generator) -> str:
+    """What may help: another dtype only where the model computes in a short one."""
+    dtype = str(described(generator).get("dtype", ""))
+    if said != NOT_FINITE:
+        return "Check generate.model and its settings."
+    if "16" in dtype:
+        return f"In {dtype} large numbers overflow: set generate.dtype: float32."
+    return "Lower generate.guidance_scale, raise generate.num_inference_steps, or choose another generate.scheduler or generate.model."
 
 
 def make_rows(

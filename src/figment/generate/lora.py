@@ -7,7 +7,8 @@ each image gets its own by one batched matrix product. The batch stays whole, an
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from figment import records
+from figment import records, weights
 from figment.errors import FigmentError
 from figment.files import as_path, read_bytes, read_json
 
@@ -101,6 +102,26 @@ def _module(pipe: Any, name: str) -> torch.nn.Module:
     return model.get_submodule(rest)
 
 
+def _check(tensors: Mapping[str, torch.Tensor], pipe: Any, what: str) -> None:
+    """Raise FigmentError for a LoRA that changes nothing in this pipeline, not what it should, or with what is no number."""
+    layer = lambda name: name.removesuffix(DOWN).removesuffix(UP)
+    sizes: dict[str, tuple[int, ...]] = {}  # layer -> its features out and in
+    for name in map(layer, tensors):
+        with suppress(AttributeError):
+            weight: Any = _module(pipe, name).weight
+            sizes[name] = tuple(weight.shape)
+    found: dict[str, Collection[str]] = {
+        weights.NAMES: [n for n in tensors if layer(n) not in sizes],
+        weights.MISSING: [n + end for n in sizes for end in (DOWN, UP) if n + end not in tensors],
+    }
+    if not any(found.values()):
+        fits = lambda n: (tensors[n + UP].shape[0], tensors[n + DOWN].shape[1]) == sizes[n]
+        found = {weights.SHAPES: [n for n in sizes if not fits(n)], weights.NOT_FINITE: weights.not_finite(tensors)}
+    if not tensors:
+        raise FigmentError(f"{what} is empty: it would change nothing. Fine-tune the generator again.")
+    weights.refuse(what, len(tensors), found)
+
+
 class Applied:
     """A LoRA in an opened pipeline: adds to each layer's output what the weights of each image's class say."""
 
@@ -122,11 +143,13 @@ class Applied:
         self.index = torch.tensor(index, device=self.pipe.device)
 
     def _load(self, labels: list[int]) -> None:
-        weights = [self.lora.read(label) for label in labels]
+        read = [self.lora.read(label) for label in labels]
+        for label, tensors in zip(labels, read, strict=True):
+            _check(tensors, self.pipe, f"The LoRA in {self.lora.file(label)}")
         place = {"device": self.pipe.device, "dtype": self.pipe.dtype}
-        names = [name.removesuffix(DOWN) for name in weights[0] if name.endswith(DOWN)]
-        self.down = {n: torch.stack([w[n + DOWN] for w in weights]).to(**place) for n in names}
-        self.up = {n: (torch.stack([w[n + UP] for w in weights]) * self.lora.scale).to(**place) for n in names}
+        names = [name.removesuffix(DOWN) for name in read[0] if name.endswith(DOWN)]
+        self.down = {n: torch.stack([w[n + DOWN] for w in read]).to(**place) for n in names}
+        self.up = {n: (torch.stack([w[n + UP] for w in read]) * self.lora.scale).to(**place) for n in names}
         self.present = labels
         if not self.hooked:  # each class's weights are of the same layers
             for name in names:

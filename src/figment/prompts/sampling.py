@@ -18,6 +18,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
+from figment import weights
 from figment.device import choose_device
 from figment.errors import FigmentError
 from figment.models import ModelFolder
@@ -80,10 +81,11 @@ def sample(
 def open_model(kind: Any, folder: ModelFolder, allow_pickle: bool) -> Any:
     """A model of one of transformers' ``Auto`` classes, in float32, on the GPU where there is one. Raises FigmentError."""
     try:
-        model = kind.from_pretrained(
-            folder.path, dtype=torch.float32, local_files_only=True, use_safetensors=None if allow_pickle else True
-        )
+        what = f"The model {folder.name}"
+        model = weights.load(kind, folder.path, what, allow_pickle=allow_pickle, dtype=torch.float32)
         return model.to(choose_device()).eval()
+    except FigmentError:
+        raise
     except Exception as error:  # damaged files, other kinds of models: each has an exception of its own
         raise _cannot_be_opened(folder, kind.__name__, error) from error
 

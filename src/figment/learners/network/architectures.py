@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from figment import weights
 from figment.errors import FigmentError
 from figment.files import read_json
 from figment.learners.network.settings import NetworkSettings
@@ -129,6 +130,7 @@ def _started(s: NetworkSettings, args: dict[str, Any], start: ModelFolder) -> nn
             f"The weights of {start.name} do not fit {s.architecture} with image_size: {s.image_size} and options {s.options}:"
             f" {reason.rstrip('.')}. Take weights of that very architecture, and the options they were trained with."
         ) from error
+    weights.check(module, f"The model {start.name}")
     module.reset_classifier(args["num_classes"])
     module.pretrained_cfg.pop("state_dict", None)
     return module

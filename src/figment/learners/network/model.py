@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from figment import records
+from figment import records, weights
 from figment.errors import FigmentError
 from figment.files import legible, read_json, write_atomic, write_json
 from figment.learners.network.architectures import Network
@@ -76,15 +76,16 @@ def open_network(folder: Path, device: str = "cpu") -> NetworkModel:
 
     config = read_json(folder / "config.json")
     with legible(folder / "model.safetensors"):
-        weights = (folder / "model.safetensors").read_bytes()
+        stored = (folder / "model.safetensors").read_bytes()
     try:
         name, args, cfg, names = (config[k] for k in ("architecture", "model_args", "pretrained_cfg", "label_names"))
         module = SmallCNN(**args) if name == SMALL_CNN_NAME else timm.create_model(name, **args)
-        module.load_state_dict(safetensors.torch.load(weights))
+        module.load_state_dict(safetensors.torch.load(stored))
         data = {k: cfg[k] for k in ("input_size", "interpolation", "crop_pct", "crop_mode", "mean", "std")}
     except (KeyError, TypeError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise FigmentError(f"{folder} holds no network that figment wrote: {reason}. Train it again.") from error
+    weights.check(module, f"The network in {folder}")
     return NetworkModel(Network(module.eval().to(device), name, args, data), names)
 
 

@@ -1,0 +1,105 @@
+"""Schedulers are tried before they are paid for: those that ruin images, or give NaN, are refused with those that do not."""
+
+from __future__ import annotations
+
+import diffusers
+import pytest
+import torch
+
+from figment.errors import FigmentError
+from figment.generate import samplers
+from figment.generate.diffusers import DiffusersGenerator
+from figment.starter import folder
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # tens of thousands, of numpy in diffusers
+
+BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+SCHEDULES = {
+    "starter": lambda: diffusers.DPMSolverMultistepScheduler.from_pretrained(folder("pipeline") / "scheduler"),
+    "Stable Diffusion": lambda: diffusers.PNDMScheduler(
+        **BETAS, skip_prk_steps=True, set_alpha_to_one=False, steps_offset=1
+    ),
+    "SDXL": lambda: diffusers.EulerDiscreteScheduler(**BETAS, timestep_spacing="leading", steps_offset=1),
+    "SDXL-Turbo": lambda: diffusers.EulerAncestralDiscreteScheduler(**BETAS, timestep_spacing="trailing"),
+    "LCM": lambda: diffusers.LCMScheduler(**BETAS, clip_sample=False, set_alpha_to_one=False, steps_offset=1),
+    "no signal at the end": lambda: diffusers.DDIMScheduler(
+        **BETAS,
+        clip_sample=False,
+        prediction_type="v_prediction",
+        rescale_betas_zero_snr=True,
+        timestep_spacing="trailing",
+    ),
+    "pixels": lambda: diffusers.DDPMScheduler(beta_schedule="squaredcos_cap_v2"),
+    "flow matching": lambda: diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0),
+}
+RUIN = [
+    ("starter", "EDMEulerScheduler", 15),
+    ("starter", "HeunDiscreteScheduler", 15),
+    ("starter", "HeunDiscreteScheduler", 20),
+    ("starter", "KDPM2AncestralDiscreteScheduler", 15),
+    ("starter", "KDPM2AncestralDiscreteScheduler", 4),  # NaN
+    ("starter", "EulerAncestralDiscreteScheduler", 3),  # NaN
+    ("Stable Diffusion", "EDMEulerScheduler", 50),
+    ("Stable Diffusion", "HeunDiscreteScheduler", 2),
+    ("starter", "PNDMScheduler", 3),  # ValueError in diffusers
+    ("SDXL", "EDMEulerScheduler", 20),
+]
+WORK = [
+    ("starter", None, 1),
+    ("starter", None, 15),
+    ("starter", "DDIMScheduler", 20),
+    ("starter", "EulerAncestralDiscreteScheduler", 20),
+    ("starter", "KDPM2DiscreteScheduler", 15),
+    ("Stable Diffusion", None, 20),
+    ("Stable Diffusion", "DDIMScheduler", 2),
+    ("Stable Diffusion", "HeunDiscreteScheduler", 20),
+    ("Stable Diffusion", "LMSDiscreteScheduler", 50),
+    ("SDXL", None, 30),
+    ("SDXL", "UniPCMultistepScheduler", 2),
+    ("SDXL-Turbo", None, 1),
+    ("LCM", None, 4),
+    ("no signal at the end", None, 20),
+    ("pixels", None, 20),
+    ("flow matching", None, 4),
+]
+
+
+@pytest.mark.parametrize(("schedule", "name", "steps"), RUIN)
+def test_a_scheduler_that_ruins_images_is_known(schedule, name, steps):
+    own = SCHEDULES[schedule]()
+    assert not samplers.works(samplers.with_schedule_of(own, name), steps, own)
+
+
+@pytest.mark.parametrize(("name", "steps"), [("EulerAncestralDiscreteScheduler", 3)])
+def test_it_is_refused_with_those_that_work(name, steps):
+    with pytest.raises(
+        FigmentError, match=rf"{name} makes no images in {steps} steps.*DPMSolverMultistepScheduler"
+    ) as told:
+        samplers.choose(SCHEDULES["starter"](), name, steps, "the model")
+    offered = str(told.value).partition("one of these schedulers: ")[2]
+    assert name not in offered and "EDMEulerScheduler" not in offered and "SDE" not in offered
+
+
+@pytest.mark.parametrize(("schedule", "name", "steps"), WORK)
+def test_one_that_works_is_taken(schedule, name, steps):
+    own = SCHEDULES[schedule]()
+    chosen = samplers.choose(own, name, steps, "the model")
+    assert chosen is own if name is None else type(chosen).__name__ == name
+
+
+@pytest.mark.parametrize("name", ["DDIMScheduler", "DDPMScheduler"])
+@pytest.mark.parametrize("schedule", ["starter", "SDXL"])
+def test_latents_are_not_clipped_as_pixels_are(schedule, name):
+    """Schedulers whose configuration does not speak of clipping do not clip; DDIM's default would, at 1."""
+    chosen = samplers.choose(SCHEDULES[schedule](), name, 20, "the model")
+    chosen.set_timesteps(20)
+    t = chosen.timesteps[-1]
+    x = torch.full((1, 1, 1, 1), 3.0)
+    alpha_bar = chosen.alphas_cumprod[int(t)]
+    said = {"v_prediction": -((1 - alpha_bar) ** 0.5) * 3, "epsilon": torch.zeros(())}[chosen.config.prediction_type]
+    assert chosen.step(said.expand(1, 1, 1, 1), t, x).pred_original_sample.item() > 2.9
+
+
+def test_it_is_refused_before_the_model_is_opened():
+    with pytest.raises(FigmentError, match="HeunDiscreteScheduler makes no images in 4 steps"):
+        DiffusersGenerator(model="starter", scheduler="HeunDiscreteScheduler", num_inference_steps=4)

@@ -16,7 +16,20 @@ PACKAGE = Path(figment.__file__).parent
 #: Low to high. Rooms of one floor may know one another (without a circle of modules), but for those of METHODS.
 FLOORS = (
     {"errors", "words", "types", "stores", "_old_names"},
-    {"files", "png", "records", "layout", "shards", "machine", "device", "progress", "heartbeat", "plain_yaml"},
+    {
+        "files",
+        "png",
+        "records",
+        "layout",
+        "shards",
+        "machine",
+        "device",
+        "progress",
+        "heartbeat",
+        "plain_yaml",
+        "guard",
+        "claims",
+    },
     {
         "task",
         "models",
@@ -49,6 +62,24 @@ ALLOWED = {
         "figment.measures",
     ): "a wrong name in evaluate.measures is told with all other mistakes of the"
     " recipe, as it is read; which names there are is found out then, since measures can be added",
+}
+
+#: Where JSON is parsed and whole files are read without the look that guard and files take first -> why.
+READERS = {
+    "figment": "its own stub",
+    "figment.cli": "its own template",
+    "figment.encoders.towers": "what was written just now, in a temporary folder",
+    "figment.files": "the one place",
+    "figment.generate.diffusers": "what the scheduler says of itself, from memory",
+    "figment.guard": "the one place",
+    "figment.images_in.folder": "looked at in the same function",
+    "figment.integrity": "what was dumped just now",
+    "figment.learners.checkpoint": "looked at by whoever names the file; JSON with a checksum of its own",
+    "figment.plugins.load": "code, of a module that Python found",
+    "figment.records": "what was dumped just now",
+    "figment.stages.model": "what was written just now, in a temporary folder",
+    "figment.stores": "the one place for object stores",
+    "figment.task": "its own tasks",
 }
 
 LOOPS = ("run", "verify", "repair", "status", "forecast")  # over the stages
@@ -156,6 +187,22 @@ def test_no_module_imports_itself_by_way_of_others():
 
     for module in graph:
         visit(module, ())
+
+
+def reads_unseen(module: str) -> bool:
+    """Whether a module parses JSON, or reads a file whole, by other means than those that look first."""
+    for node in ast.walk(tree_of(module)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            whose, name = ast.unparse(node.func.value), node.func.attr
+            if (whose, name) in {("json", "load"), ("json", "loads"), ("yaml", "safe_load"), ("yaml", "load")}:
+                return True
+            if name in ("read_text", "read_bytes") and whose != "files":
+                return True
+    return False
+
+
+def test_files_from_outside_are_read_where_they_are_looked_at():
+    assert {module for module in MODULES if reads_unseen(module)} == READERS.keys()
 
 
 # ---- sizes -----------------------------------------------------------------------------------------------------------

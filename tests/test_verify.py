@@ -166,7 +166,7 @@ def test_a_shard_of_another_run_under_a_right_and_under_a_wrong_name(run, tmp_pa
     text = said(run)
     assert "train-0000001.parquet is not the file that was written" in text
     assert "was made with other settings" in text
-    assert "copy.parquet is no shard of these images" in text
+    assert "copy.parquet is no shard of these images" in said(run, "note")
 
 
 def test_two_shards_that_changed_places(run):
@@ -179,8 +179,8 @@ def test_two_shards_that_changed_places(run):
 
 
 def test_files_of_killed_writers_are_noted(run):
-    (run / "images" / ".README.md.abc.tmp").write_bytes(b"half")
-    (shard(run).parent / ".train-0000000.parquet.abc.tmp").write_bytes(b"half")
+    for path in (run / "images" / "README.md", shard(run)):
+        files.temporary_of(path).write_bytes(b"half")
     assert "2 files of writers that were killed" in said(run, "note")
     assert verify(run).ok
 

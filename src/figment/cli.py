@@ -320,9 +320,11 @@ def doctor() -> None:
 
 def _default_out(recipe: Path, variant: str | None = None) -> Path:
     """``runs/<recipe>``; the recipe of an earlier run goes on in that run's folder."""
+    from figment.claims import is_ours
+
     if recipe.is_dir():
         return recipe
-    if recipe.name in ("recipe.yaml", "resolved.yaml") and (recipe.parent / "prompts").is_dir():
+    if recipe.name in ("recipe.yaml", "resolved.yaml") and is_ours(recipe.parent):
         return recipe.parent
     return Path("runs") / (recipe.stem if variant is None else f"{recipe.stem}-{variant}")
 

@@ -6,9 +6,11 @@ A remote path is a :class:`figment.stores.StorePath`, which has the methods of a
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import re
+import stat
 import threading
 import time
 import uuid
@@ -20,6 +22,7 @@ from typing import Any, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from figment import guard
 from figment.errors import FigmentError
 
 AN_ADDRESS = re.compile(r"[A-Za-z][\w+.:-]*://")
@@ -28,6 +31,10 @@ HALF_AN_ADDRESS = re.compile(r"(?P<protocol>s3a?|gs|gcs|abfss?|az|adl|hf|https?|
 LEASE_BEAT = 5.0  # seconds between two signs of life of a run on a remote folder
 REFUSALS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP}
 REFUSALS |= {errno.ENAMETOOLONG}
+#: What a lock file holds that figment made itself: only such a one is ever taken away.
+LOCK_TEXT = b"figment locks this folder by this file while it works in it.\n"
+TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<own>[0-9a-f]{8})(?P<seal>[0-9a-f]{8})\.tmp", re.DOTALL)
+LEASE = re.compile(rb"[0-9a-f]{32} \d+")
 AGAIN = "What was finished before is safe; run the same command again and it goes on from there."
 
 
@@ -66,9 +73,28 @@ def is_remote(path: Path) -> bool:
     return hasattr(path, "fs")
 
 
-def read_bytes(path: Path) -> bytes:
-    """The whole of a file, in one request where it is remote: old or new, while another process writes it."""
+def read_bytes(path: Path, kind: str | None = None) -> bytes:
+    """The whole of a file, in one request where it is remote: old or new, while another process writes it.
+
+    ``kind`` is what it should be, of :data:`figment.guard.MOST`; without one it may have any size. Raises FigmentError for
+    what is no file or too large, which is not opened, and OSError (object stores: errors of their own) for the rest.
+    """
+    if is_remote(path):
+        if kind is not None:
+            guard.check_size(path.stat().st_size, path, kind)
+    else:
+        guard.check(path, kind)
     return path.read_bytes()
+
+
+def read_text(path: Path, kind: str) -> str:
+    """A file of UTF-8 as text, with or without the mark that Windows puts in front. Raises as :func:`read_bytes`, and ValueError."""
+    return read_bytes(path, kind).decode("utf-8-sig")
+
+
+def load_json(path: Path, kind: str) -> Any:
+    """A JSON file from outside. Raises as :func:`read_bytes` and :func:`figment.guard.parse_json` do."""
+    return guard.parse_json(read_bytes(path, kind), path, kind)
 
 
 def read_range(path: Path, start: int, length: int) -> bytes:
@@ -81,6 +107,7 @@ def open_parquet(path: Path) -> pq.ParquetFile:
     if is_remote(path):
         remote = cast(Any, path)
         return pq.ParquetFile(remote.path, filesystem=remote.fs, page_checksum_verification=True)
+    guard.check(path)
     return pq.ParquetFile(path, page_checksum_verification=True)
 
 
@@ -141,8 +168,7 @@ def write_atomic(path: Path, data: bytes) -> None:
             cast(Any, path).fs.pipe_file(cast(Any, path).path, data)
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        # A name of its own: a worker that was given up for lost may still be writing the same file.
-        temporary = path.with_name(f".{path.name[-200:]}.{uuid.uuid4().hex[:8]}.tmp")
+        temporary = temporary_of(path)
         try:
             with open(temporary, "wb") as file:
                 file.write(data)
@@ -159,20 +185,45 @@ def write_atomic(path: Path, data: bytes) -> None:
             os.close(folder)
 
 
+def remove(path: Path) -> None:
+    """Take away a file of ours, if it is there. Raises FigmentError where that is refused, as for a folder in its place."""
+    with explained(path):
+        path.unlink(missing_ok=True)
+
+
 def write_json(path: Path, value: Any) -> None:
     text = json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n"
     write_atomic(path, text.encode(errors="backslashreplace"))  # half a surrogate pair becomes JSON's own escape of it
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Raises FigmentError for a file that is not there or damaged."""
+    """A JSON file of ours. Raises FigmentError for one that is not there or damaged."""
     with legible(path):
-        return json.loads(path.read_text(encoding="utf-8"))
+        return load_json(path, "record")
+
+
+def temporary_of(path: Path) -> Path:
+    """The name of what is to become ``path``, beside it, another each time: a worker given up for lost may still be writing.
+
+    It carries a checksum of itself, by which :func:`leftovers` tells it from a file of the user's that looks alike.
+    """
+    name, own = path.name[-150:], uuid.uuid4().hex[:8]
+    return path.with_name(f".{name}.{own}{_seal(name, own)}.tmp")
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether only figment can have named a file so."""
+    found = TEMPORARY.fullmatch(path.name)
+    return found is not None and _seal(found["name"], found["own"]) == found["seal"]
+
+
+def _seal(name: str, own: str) -> str:
+    return hashlib.sha256(f"figment {own} {name}".encode(errors="surrogateescape")).hexdigest()[:8]
 
 
 def leftovers(folder: Path) -> list[Path]:
-    """Temporary files of writers that were killed."""
-    return sorted(folder.glob(".*.tmp"))
+    """Temporary files of writers of ours that were killed."""
+    return sorted(path for path in folder.glob(".*.tmp") if is_temporary(path))
 
 
 # ---- one run at a time -----------------------------------------------------------------------------------------------
@@ -192,13 +243,13 @@ def lock(folder: Path, part: str = "", wait: bool = False) -> Iterator[None]:
         return
     import fcntl
 
-    files = []
+    files: list[int] = []
     try:
         with explained(folder / ".lock"):
             folder.mkdir(parents=True, exist_ok=True)
-            files.append(open(folder / ".lock", "w"))  # noqa: SIM115 - closed below
+            files.append(_lock_file(folder / ".lock"))
             if part:
-                files.append(open(folder / f".lock-{part}", "w"))  # noqa: SIM115
+                files.append(_lock_file(folder / f".lock-{part}"))
         now = 0 if wait else fcntl.LOCK_NB
         try:
             fcntl.flock(files[0], (fcntl.LOCK_SH if part else fcntl.LOCK_EX) | now)
@@ -209,7 +260,34 @@ def lock(folder: Path, part: str = "", wait: bool = False) -> Iterator[None]:
         yield
     finally:
         for file in files:
-            file.close()
+            os.close(file)
+
+
+def _lock_file(path: Path) -> int:
+    """Open the file that stands for a lock, made where it is missing. One that is there is never written to, and no link is followed."""
+    try:
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        os.write(file, LOCK_TEXT)
+        return file
+    except FileExistsError:
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            raise FigmentError(
+                f"{path} is a link, or no file. figment locks the folder by a file of that name and follows no link there."
+                " Move it away, or choose another folder with --out."
+            ) from None
+    return os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+
+def give_up_lock(folder: Path) -> None:
+    """Take away the file of a lock on a local folder that is handed on, if figment made it."""
+    path = folder / ".lock"
+    if not is_remote(folder) and is_own_lock(path):
+        path.unlink(missing_ok=True)
+
+
+def is_own_lock(path: Path) -> bool:
+    """Whether a local file is a lock that figment made: by what it holds, not by its name."""
+    return path.is_file() and path.stat().st_size == len(LOCK_TEXT) and path.read_bytes() == LOCK_TEXT
 
 
 def _held(folder: Path) -> FigmentError:
@@ -260,6 +338,11 @@ def _take(path: Path, name: bytes, folder: Path, wait: bool) -> None:
             if _content(path).startswith(name):
                 return
         dead = _unchanged(path)
+        if dead and not LEASE.fullmatch(dead):
+            raise FigmentError(
+                f"{path} is no lease of figment's, which locks the folder by an object of that name. Move it away, or choose another"
+                " folder with --out."
+            )
         if dead is None:
             if not wait:
                 raise _held(folder)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from figment.errors import FigmentError
-from figment.files import read_bytes, write_atomic
+from figment.files import load_json, write_atomic
 
 BEAT = 20.0  # seconds
 DEAD = 4 * BEAT  # without a beat
@@ -80,7 +80,7 @@ def _remove(path: Path) -> None:
 def told(path: Path) -> str:
     """In words: ``running: images, for 3 minutes``, ``stopped 2 hours ago, at images``; empty where nobody runs or ran into trouble."""
     try:
-        own = json.loads(read_bytes(path))
+        own = load_json(path, "record")
         silent, since = time.time() - own["beat"], own["beat"] - own["started"]
         if silent < DEAD and not _is_gone(own):
             return f"running: {own['stage']}, for {_span(since + silent)}"

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from figment import layout, png, records, shards
 from figment.errors import FigmentError
+from figment.guard import parse_json
 from figment.images_in.decode import decode
 from figment.records import Found, Record, Written
 from figment.shards import FINGERPRINT, IDENTITY
@@ -39,9 +40,9 @@ class File:
     def class_names(self) -> list[str] | None:
         """As its metadata has them; None where it does not say."""
         try:
-            features = json.loads(self.metadata[b"huggingface"])["info"]["features"]
+            features = parse_json(self.metadata[b"huggingface"], "the footer", "Parquet footer")["info"]["features"]
             return list(features["label"]["names"])
-        except (KeyError, ValueError, TypeError):
+        except (FigmentError, KeyError, ValueError, TypeError):
             return None
 
 
@@ -59,7 +60,7 @@ def record_of(folder: Path, found: Found) -> Record | None:
     for path in layout.shard_files(folder):
         try:
             metadata = shards.shard_metadata(path)
-            identity = json.loads(metadata[IDENTITY])
+            identity = parse_json(metadata[IDENTITY], path, "Parquet footer")
             record = Record(folder, identity["kind"], identity["settings"], identity["inputs"])
             if record.fingerprint == metadata[FINGERPRINT].decode():
                 said[json.dumps(identity)] += 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -12,10 +11,27 @@ from typing import Literal
 
 from figment import records
 from figment.errors import FigmentError
-from figment.files import is_remote, read_bytes, write_json
+from figment.files import is_remote, load_json, write_json
 
 #: Not worth a record: locks, signs of life, what killed writers left, checkpoints, what was set aside, what an upload is made from.
-SCRATCH = re.compile(r"(^|/)(\.lock[^/]*|\.heartbeat|\.[^/]*\.tmp)$|^(set-aside|hub|features/(networks|unfrozen))/")
+SCRATCH = re.compile(
+    r"(^|/)(\.lock[^/]*|\.heartbeat|\.figment|\.[^/]*\.tmp)$|^(set-aside|hub|features/(networks|unfrozen))/"
+)
+#: Everything that a run, a study or a table writes to in its folder: what of it is there already is in the way of a new one.
+NAMES = frozenset(
+    {"prompts", "images", "scores", "model", "features", "trainings", "finetune", "arms", "cells", "hub", "set-aside"}
+)
+NAMES |= {
+    "resolved.yaml",
+    "shared.json",
+    "shots.json",
+    "results.jsonl",
+    "results.csv",
+    "predictions.parquet",
+    "report.html",
+}
+NAMES |= {"table.json", "table.md", "stage.json", ".heartbeat"}
+LORA = "pytorch_lora_weights.safetensors"  # the name that diffusers looks for
 OLD_RECIPE = "recipe.yaml"  # what version 0.1 called the resolved recipe; a user's own may be called so
 
 
@@ -147,7 +163,7 @@ class Run:
 
     def _elsewhere(self, what: str) -> Path:
         try:
-            return joined(self.folder, json.loads(read_bytes(self.shared))[what])
+            return joined(self.folder, load_json(self.shared, "record")[what])
         except OSError:  # there is none, or the folder cannot be read, which whoever writes there says
             return self._root_above() if what == "root" else self.folder
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -260,6 +276,8 @@ def is_images_folder(folder: Path) -> bool:
 
 # ---- shards ----------------------------------------------------------------------------------------------------------
 
+SHARD = re.compile(r"train-(\d{7,})\.parquet", re.ASCII)
+SIDECAR = re.compile(r"(\d{7,})(\.partial)?\.json", re.ASCII)
 A_FOLDER = 1000  # shards: a folder of a million files is slow to list everywhere
 
 
@@ -280,7 +298,8 @@ def image_folders(folder: Path) -> list[Path]:
 
 def shard_files(folder: Path) -> list[Path]:
     """The Parquet files of a data set in their order: our own in sub-folders, those of version 0.1 and of others in one folder."""
-    return sorted(folder.glob("[0-9][0-9][0-9][0-9][0-9]/train-*.parquet")) or sorted(folder.glob("[!.]*.parquet"))
+    own = [path for path in folder.glob("[0-9][0-9][0-9][0-9][0-9]/train-*.parquet") if SHARD.fullmatch(path.name)]
+    return sorted(own) or sorted(folder.glob("[!.]*.parquet"))
 
 
 # ---- ways from one folder to another ---------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,8 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from figment import records
+from figment import guard, records
 from figment.errors import FigmentError, nearest
+from figment.files import load_json, read_bytes
 from figment.words import one_line, without_secret
 
 STARTER = {"starter": "pipeline", "starter/clip": "clip", "starter/clip_rn": "clip_rn"}
@@ -93,7 +93,7 @@ def is_open_clip(folder: Path) -> bool:
 def license_of(folder: Path) -> str | None:
     """What the model card in the folder says of its licence (``openrail++``), or None."""
     try:
-        card = (folder / "README.md").read_text(encoding="utf-8", errors="replace")
+        card = read_bytes(folder / "README.md", "model card").decode(errors="replace")
     except OSError:
         return None
     front = re.match(r"---\n(.*?)\n---", card, re.DOTALL)
@@ -207,6 +207,7 @@ def _checked_files(folder: Path, name: str, allow_pickle: bool) -> list[Path]:
             f"The model {name} has a link to what is not there: {lost[0].relative_to(folder)} ->"
             f" {lost[0].readlink()}. Copy the file or folder to its place, or mend the link."
         )
+    guard.check_files(files, folder, f"The model {name}")
     _refuse_code(folder, name, files)
     _refuse_pointers(folder, name, files)
     _refuse_pickles(folder, name, files, allow_pickle)
@@ -250,7 +251,7 @@ def _refuse_pointers(folder: Path, name: str, files: Sequence[Path]) -> None:
     """Git leaves a few lines where a large file should be, until its extension LFS fetches it."""
     small = [p for p in files if p.suffix in (".json", ".model", ".safetensors", *PICKLES)]
     small = [p for p in small if p.stat().st_size <= LFS_POINTER_BYTES]
-    pointers = [p.relative_to(folder).as_posix() for p in small if p.read_bytes().startswith(LFS_POINTER)]
+    pointers = [p.relative_to(folder).as_posix() for p in small if read_bytes(p).startswith(LFS_POINTER)]
     if pointers:
         raise FigmentError(
             f"The model {name} was not fetched whole: {', '.join(pointers[:3])} {'is' if len(pointers) == 1 else 'are'}"
@@ -281,7 +282,7 @@ def _refuse_pickles(folder: Path, name: str, files: Sequence[Path], allow_pickle
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = load_json(path, "model configuration")
     except (OSError, ValueError):
         return {}  # whoever needs the file says what is wrong with it
     return value if isinstance(value, dict) else {}

@@ -3,14 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
 
+from figment import files
 from figment.errors import FigmentError
 
 MOST_CHARACTERS = 4_000_000  # tens of thousands of classes with synonyms are a tenth of it
+MOST_DEPTH = 64  # of lists and mappings within one another
 MOST_VALUES = 1_000_000  # after aliases are written out: a few lines of nested ones can stand for billions
+
+
+def read(path: Path) -> Any:
+    """The data of a recipe's file. Raises FigmentError as :func:`parse` and :func:`figment.files.read_bytes` do, OSError, and
+    UnicodeDecodeError for what is not UTF-8."""
+    return parse(files.read_text(path, "recipe"), str(path))
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses what is nested too deeply before Python's own limit does."""
+
+    def __init__(self, text: str, what: str):
+        super().__init__(text)
+        self.what, self.depth = what, 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.depth > MOST_DEPTH:
+            raise FigmentError(
+                f"{self.what} is not YAML that can be used: it is nested too deeply, more than {MOST_DEPTH} times."
+            )
+        self.depth += 1
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self.depth -= 1
 
 
 def parse(text: str, what: str) -> Any:
@@ -21,7 +49,7 @@ def parse(text: str, what: str) -> Any:
             f"{what} is longer than {MOST_CHARACTERS:,} characters, which no recipe is. Is it another file?"
         )
     try:
-        loader = yaml.SafeLoader(text)
+        loader = _Loader(text, what)
         try:
             node = loader.get_single_node()
             if node is None:
@@ -32,8 +60,6 @@ def parse(text: str, what: str) -> Any:
             loader.dispose()
     except FigmentError:
         raise
-    except RecursionError:
-        raise FigmentError(f"{what} is not YAML that can be used: it is nested too deeply.") from None
     except Exception as error:  # PyYAML lets KeyError, IndexError and AttributeError of its constructors through
         reason = " ".join(str(error).split()) or type(error).__name__
         hint = " Indent with spaces: YAML takes no tabs." if r"'\t'" in reason else ""

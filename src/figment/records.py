@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -15,7 +16,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from figment.errors import FigmentError
-from figment.files import legible, read_bytes, write_atomic
+from figment.files import legible, read_bytes, remove, write_atomic
+from figment.guard import parse_json
 
 NAME = "stage.json"
 #: Of the fingerprints: what is hashed, and how. Folders of version 0.1 of figment (formats 1 to 3) have none.
@@ -30,6 +32,8 @@ OWN = (
     "finished",
     "checksum",
 )  # the keys that every record has
+
+IS_FINGERPRINT = re.compile(r"[0-9a-f]{16}", re.ASCII)  # what :func:`fingerprint` gives: nobody else calls a file so
 
 Buffer = bytes  # by another name, since a field of `Written` is called bytes
 State = Literal["none", "finished", "damaged", "old", "newer"]
@@ -133,7 +137,7 @@ class Record:
 
     def forget(self) -> None:
         """Take the record away: what follows changes what it vouches for."""
-        self.path.unlink(missing_ok=True)
+        remove(self.path)
 
     def check_not_of_old(self) -> None:
         """Raise FigmentError where the folder is of another version of figment, which is read but never written to."""
@@ -178,7 +182,7 @@ class Found:
         """What it vouches for. Of an old one, as far as it says."""
         told = self.data.get("files", {})
         read = {name: Written.read(one) for name, one in told.items()} if isinstance(told, Mapping) else {}
-        return {name: one for name, one in read.items() if one is not None}
+        return {name: one for name, one in read.items() if one is not None and not _leads_out(name)}
 
 
 def read(folder: Path, name: str = NAME) -> Found:
@@ -186,14 +190,14 @@ def read(folder: Path, name: str = NAME) -> Found:
     store that cannot be reached, and for nothing else."""
     path = folder / name
     try:
-        raw = read_bytes(path)
+        raw = read_bytes(path, "record")
     except FileNotFoundError:
         return Found(folder, "none")
     except (OSError, ValueError) as error:
         return Found(folder, "damaged", problem=f"{NAME} cannot be read ({_short(error)})")
     try:
-        data = json.loads(raw)
-    except (ValueError, RecursionError) as error:
+        data = parse_json(raw, path, "record")
+    except (ValueError, FigmentError) as error:
         return Found(folder, "damaged", problem=f"{NAME} cannot be read ({_short(error)})")
     if not isinstance(data, dict):
         return Found(folder, "damaged", problem=f"{NAME} is not a record: it holds a {type(data).__name__}")
@@ -225,7 +229,14 @@ def _trusted(folder: Path, raw: bytes, data: dict[str, Any]) -> Found:
         return _changed(folder)
     if any(Written.read(one) is None for one in data["files"].values()):
         return Found(folder, "damaged", problem=f"{NAME} is not as it was written: a file in it has no checksum")
+    astray = next(filter(_leads_out, data["files"]), None)
+    if astray is not None:  # a checksum is no signature: what it names may be taken away one day
+        return Found(folder, "damaged", problem=f"{NAME} names a file outside of its folder: {astray[:80]!r}")
     return Found(folder, "finished", data)
+
+
+def _leads_out(name: str) -> bool:
+    return name.startswith("/") or ".." in name.split("/") or not name or "\0" in name
 
 
 def _changed(folder: Path) -> Found:
@@ -302,8 +313,8 @@ def write_answer(path: Path, told: Mapping[str, Any]) -> None:
 def read_answer(path: Path) -> Mapping[str, Any] | None:
     """What :func:`write_answer` wrote; None for a file that is missing, damaged or of an older version."""
     try:
-        raw = read_bytes(path)
-        told = json.loads(raw)
+        raw = read_bytes(path, "record")
+        told = parse_json(raw, path, "record")
         return told if _is_sealed(told, raw) else None
     except FigmentError:  # a store that cannot be reached: who knows what it holds
         raise
@@ -314,8 +325,8 @@ def read_answer(path: Path) -> Mapping[str, Any] | None:
 def beside(path: Path) -> Written | None:
     """What was said of a file of a cache when it was written; None where nothing can be told."""
     try:
-        raw = read_bytes(path.with_suffix(".json"))
-        told = json.loads(raw)
+        raw = read_bytes(path.with_suffix(".json"), "record")
+        told = parse_json(raw, path.with_suffix(".json"), "record")
         return Written.read(told) if _is_sealed(told, raw) and told["file"] == path.name else None
     except FigmentError:  # a store that cannot be reached: who knows what it holds
         raise

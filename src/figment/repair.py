@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from figment import layout, records
+from figment import claims, layout, records
 from figment.context import Context
 from figment.engines import Engine
 from figment.errors import FigmentError
-from figment.files import as_path, leftovers, lock
+from figment.files import as_path, leftovers, lock, remove
 from figment.layout import Run
 from figment.stages import stages_of
 from figment.stages.stage import Look, Verification
@@ -22,7 +22,7 @@ def repair(folder: Path | str, *, generator: Generator | None = None, engine: En
 
     Images that their digests prove to be right are kept, whatever happened to the file around them. The others, and missing
     shards, are made again, by the recipe's generator (or ``generator``) on ``engine``, in the batches in which they were made
-    the first time. Rows that failed are left to the next run. Files that are not of the run are moved to ``set-aside``.
+    the first time. Rows that failed are left to the next run. Files that are not of the run stay where they are.
     Verdicts, models and numbers that are lost are made again too. Raises FigmentError where the folder has no recipe.
     """
     folder = as_path(folder)
@@ -33,6 +33,11 @@ def repair(folder: Path | str, *, generator: Generator | None = None, engine: En
             " the shards that figment verify names."
         )
     runs, said = layout.runs_of(folder), []
+    if not claims.is_ours(folder):
+        raise FigmentError(
+            f"{folder} is no folder that figment wrote to, so nothing in it is mended. Nothing was changed."
+        )
+    runs = [run for run in runs if claims.is_ours(run.folder)]  # beside the arms may lie folders of the user's
     for run in runs:
         if run.is_old:
             raise FigmentError(
@@ -84,6 +89,6 @@ def _leftovers(run: Run) -> Iterator[str]:
     ]
     old = [path for folder in folders for path in leftovers(folder)]
     for path in old:
-        path.unlink(missing_ok=True)
+        remove(path)
     if old:
         yield f"removed {len(old)} files that killed writers left behind"

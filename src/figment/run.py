@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from figment import files, layout
+from figment import claims, files, layout
 from figment.context import Context
 from figment.engines import Engine
 from figment.errors import FigmentError
@@ -64,9 +63,7 @@ def run_recipe(
     """
     run = Run(files.as_path(out), made, root)
     check_is_for_a_run(recipe, run.folder)
-    with ExitStack() as held:
-        for folder in dict.fromkeys((run.folder, run.made.folder)):
-            held.enter_context(files.lock(folder))
+    with claims.held(run.folder, run.made.folder, root=run.root):
         ctx = Context(recipe, run, generator=generator, engine=engine, reported=reported)
         _run(ctx, STAGES)
     return Outcome(run.folder, latest_results(run.folder))
@@ -87,7 +84,7 @@ def make_images(
     """
     run = Run(files.as_path(out))
     check_is_for_a_run(recipe, run.folder)
-    with files.lock(run.folder, "" if part is None else f"{part[0]}-of-{part[1]}"):
+    with claims.held(run.folder, root=run.root, part="" if part is None else f"{part[0]}-of-{part[1]}"):
         ctx = Context(recipe, run, generator=generator, engine=engine, part=part)
         _run(ctx, tuple(stage for stage in STAGES if stage.name in OF_IMAGES))
     return run.images
@@ -108,14 +105,15 @@ def _run(ctx: Context, stages: tuple[Stage, ...]) -> None:
 
 
 def check_is_for_a_run(recipe: Recipe, out: Path) -> None:
-    """Raise FigmentError for a recipe that is many runs, and for a folder that holds many."""
+    """Raise FigmentError for a recipe that is many runs, and for a folder that holds many, or is somebody else's."""
     if recipe.table is not None:
         raise FigmentError(
             "The recipe has a table, which is many runs: figment run, or figment.run_table, makes all of it. For one run of it"
             " take the table out: --set table=null."
         )
+    layout.check_not_of_old(Run(out))
+    claims.check(out)
     if Study(out).is_table:
         raise FigmentError(
             f"{out} holds a table of runs, and this recipe is one run. Choose another folder with --out."
         )
-    layout.check_not_of_old(Run(out))

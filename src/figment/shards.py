@@ -23,7 +23,8 @@ import pyarrow.parquet as pq
 
 from figment import layout, png, records
 from figment.errors import FigmentError
-from figment.files import legible, open_parquet, read_bytes, write_atomic
+from figment.files import legible, open_parquet, read_bytes, remove, write_atomic
+from figment.guard import parse_json
 from figment.records import Record, Written
 from figment.types import Prompt, Sample, Verdict
 
@@ -90,7 +91,7 @@ class ShardFolder:
     def write(self, index: int, table: pa.Table) -> Sidecar:
         """One shard, atomically, with the identity of the set in its metadata."""
         for partial in (False, True):
-            self.sidecar(index, partial).unlink(missing_ok=True)
+            remove(self.sidecar(index, partial))
         data = parquet(with_identity(table, self.record))
         write_atomic(self.shard(index), data)
         return self.vouch(index, Written.of(data, len(table)), failures(table))
@@ -99,7 +100,7 @@ class ShardFolder:
         """Write the sidecar of a shard that is there."""
         own = Sidecar(written, dict(failed), self.fingerprint)
         partial = bool(failed) or own.rows < self.shard_size
-        self.sidecar(index, not partial).unlink(missing_ok=True)
+        remove(self.sidecar(index, not partial))
         write_atomic(self.sidecar(index, partial), own.dumped())
         return own
 
@@ -121,8 +122,8 @@ class ShardFolder:
         """None where there is none, or a damaged one."""
         for partial in (False, True):
             try:
-                raw = read_bytes(self.sidecar(index, partial))
-                told = json.loads(raw)
+                raw = read_bytes(self.sidecar(index, partial), "record")
+                told = parse_json(raw, self.sidecar(index, partial), "record")
                 own = Sidecar(Written(told["bytes"], told["sha256"], told["rows"]), told["failed"], told["fingerprint"])
                 return own if own.dumped() == raw else None
             except FileNotFoundError:
@@ -135,13 +136,12 @@ class ShardFolder:
         """Lists, and opens nothing."""
         shards, vouched, partial = set(), set(), set()
         for path in self.folder.glob("[0-9][0-9][0-9][0-9][0-9]/*"):
-            name = path.name
-            if name.startswith("train-") and name.endswith(".parquet") and name[6:-8].isdigit():
-                shards.add(int(name[6:-8]))
-            elif name.endswith(".json") and name[:7].isdigit():
-                vouched.add(int(name[:7]))
-                if name.endswith(".partial.json"):
-                    partial.add(int(name[:7]))
+            if shard := layout.SHARD.fullmatch(path.name):
+                shards.add(int(shard[1]))
+            elif sidecar := layout.SIDECAR.fullmatch(path.name):
+                vouched.add(int(sidecar[1]))
+                if sidecar[2]:
+                    partial.add(int(sidecar[1]))
         return Listing(frozenset(shards), frozenset(vouched), frozenset(partial))
 
     def is_finished(self) -> bool:
@@ -168,7 +168,7 @@ class ShardFolder:
         for path in layout.shard_files(self.folder):
             metadata = shard_metadata(path)
             if FINGERPRINT in metadata:
-                own = json.loads(metadata.get(IDENTITY, b"{}"))
+                own = parse_json(metadata.get(IDENTITY, b"{}"), path, "Parquet footer")
                 return {**own, "fingerprint": metadata[FINGERPRINT].decode()}
         return None
 

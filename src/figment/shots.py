@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -66,10 +65,10 @@ def read_ids(path: Path) -> dict[int, list[str]]:
     """Label -> the ids of its images, of a split file that :func:`write_split` wrote. Raises FigmentError for another."""
     ids: dict[int, list[str]] = {}
     try:
-        split = json.loads(path.read_text(encoding="utf-8"))
+        split = files.load_json(path, "split file")
         for row in split.get("images", split.get(IMAGES_OF_OLD)):
             ids.setdefault(row["label"], []).append(row["id"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise FigmentError(f"The split file {path} cannot be read: {error}.") from error
     return ids
 
@@ -83,8 +82,8 @@ def read_split(path: Path | str, images: Images) -> np.ndarray:
     """
     path = files.as_path(path)
     try:
-        split = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        split = files.load_json(path, "split file")
+    except (OSError, ValueError) as error:
         reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
         raise FigmentError(f"The split file {path} cannot be read: {' '.join(reason.split())[:200]}.") from error
     try:

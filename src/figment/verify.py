@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import yaml
-
-from figment import layout, records
+from figment import layout, plain_yaml, records
 from figment.errors import FigmentError
 from figment.files import as_path
 from figment.layout import SCRATCH, Run, Study
@@ -107,13 +105,15 @@ def recipe_of(run: Run) -> Recipe:
     """The recipe of a run, local or remote. Raises FigmentError where it is missing or damaged."""
     path = run.recipe
     try:
-        return validate(renewed(yaml.safe_load(path.read_text(encoding="utf-8"))), str(path))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = "it is not there" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())[:200]
+        data = plain_yaml.read(path)
+    except (OSError, UnicodeDecodeError, FigmentError) as error:
+        said = " ".join(str(error).split()).replace(f"{path} is ", "it is ")
+        reason = "it is not there" if isinstance(error, FileNotFoundError) else said[:200].rstrip(".")
         raise FigmentError(
             f"{path} cannot be read: {reason}. It says what the run should hold. Put it back: figment run with the first recipe"
             f" and --out {run.folder} writes it again."
         ) from error
+    return validate(renewed(data), str(path))
 
 
 def _unknown(look: Look) -> None:

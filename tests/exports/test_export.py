@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import re
+import shutil
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,7 +21,7 @@ from typer.testing import CliRunner
 
 import damage
 import folders
-from figment import layout, png, records, shards
+from figment import claims, files, layout, png, records, shards
 from figment.errors import FigmentError
 from figment.exports import source as source_module
 from figment.exports.export import export, formats
@@ -30,6 +31,7 @@ from figment.images_in import open_images, pixel_hash
 from figment.records import Record
 from figment.types import Sample, Verdict
 from figment.words import one_line
+from hostile import snapshot
 
 datasets = pytest.importorskip("datasets")
 
@@ -457,10 +459,6 @@ def test_the_record_of_an_export_vouches_for_every_file_and_is_hidden_from_reade
 @pytest.mark.parametrize("to", ["imagefolder", "parquet"])
 def test_an_export_that_was_stopped_before_its_record_goes_on(plain, tmp_path, monkeypatch, to):
     out = tmp_path / "out"
-
-    def stop(*args, **kwargs):
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Record, "finish", stop)
         export(plain[0], to, out)
@@ -484,6 +482,63 @@ def test_a_folder_of_another_and_an_export_whose_record_is_damaged_are_left_alon
         with pytest.raises(FigmentError, match="Nothing was (written|changed)"):
             export(plain[0], "csv", folder)
         assert before == {p: p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != ".lock"}
+
+
+# ---- the user's files ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "mine", [".lock", ".lockfile", ".gitkeep", ".notes.tmp", ".x.0123abcd.tmp", STARTED, RECORD, "notes"]
+)
+def test_a_folder_with_a_file_of_the_users_is_refused_whatever_it_is_called(plain, tmp_path, mine):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / mine).write_text("mine")
+    before = snapshot(tmp_path)
+    with pytest.raises(FigmentError, match="Nothing was (written|changed)"):
+        export(plain[0], "csv", out)
+    assert snapshot(tmp_path) == before  # no lock has come either
+
+
+@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize(
+    "below", ["", "images", "images/00000", "images/new", "model", "model/new", "features/a", "arms/b"]
+)
+def test_an_export_does_not_go_among_the_files_of_a_run(plain, tmp_path, own, below):
+    run = shutil.copytree(plain[0], tmp_path / "run")
+    (run / claims.MARK).write_bytes(claims.RUN.mark)
+    before = snapshot(tmp_path)
+    with pytest.raises(FigmentError, match="Nothing was written"):
+        export(run if own else plain[0], "csv", run / below)
+    assert snapshot(tmp_path) == before
+
+
+def test_an_export_beside_the_files_of_a_run_is_let_be(plain, tmp_path):
+    run = shutil.copytree(plain[0], tmp_path / "run")
+    before = snapshot(run)
+    assert export(run, "csv", run / "exported").written
+    assert {name: told for name, told in snapshot(run).items() if name in before} == before
+
+
+@pytest.mark.parametrize("left", [0, 1, 20, -1, None])
+def test_an_export_that_was_stopped_while_it_marked_the_folder_goes_on(plain, tmp_path, left):
+    """``left`` bytes of the mark; None: its temporary file, with the lock still empty."""
+    out = tmp_path / "out"
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Record, "finish", stop)
+        export(plain[0], "csv", out)
+    mark = (out / STARTED).read_bytes()
+    shutil.rmtree(out)
+    out.mkdir()
+    (out / ".lock").touch()
+    place = files.temporary_of(out / STARTED) if left is None else out / STARTED
+    place.write_bytes(mark[:left])
+    assert export(plain[0], "csv", out).written
+    assert records.read(out, RECORD).state == "finished" and not place.exists()
+
+
+def stop(*args, **kwargs):
+    raise KeyboardInterrupt
 
 
 def test_a_format_is_a_file_in_the_folder_of_formats(plain, tmp_path, monkeypatch):

@@ -19,7 +19,7 @@ import torch
 
 import figment
 import tiny
-from figment import records
+from figment import files, records
 from figment.engines import Local
 from figment.errors import FigmentError
 from figment.forecast import forecast
@@ -305,7 +305,7 @@ def test_kill_9(sd15, photos, images, tmp_path):
     folder = next((tmp_path / "killed").iterdir())
     assert not (folder / "stage.json").exists()
     assert stages_state(tmp_path / "killed", folder) == "partial"
-    (folder / f".{CHECKPOINT}.0.tmp").write_bytes(b"half")
+    files.temporary_of(folder / CHECKPOINT).write_bytes(b"half")
     resumed = tune(generator(sd15), images, tmp_path / "killed", steps=60)
     assert weights(resumed) == weights(whole) and resumed.lora.folder.name == whole.lora.folder.name
     assert not list(folder.glob(".*.tmp"))

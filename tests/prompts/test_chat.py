@@ -20,9 +20,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from figment import records, shards
+from figment import guard, records, shards
 from figment.errors import FigmentError
-from figment.prompts import server as server_module
 from figment.prompts.answered import captions_in
 from figment.prompts.chat import Chat, instruction
 from figment.recipe import validate
@@ -341,9 +340,10 @@ def test_a_server_that_only_drips_names_the_settings(server):
 
 
 def test_an_answer_that_is_too_long_or_too_deep_is_asked_for_again(server, monkeypatch):
-    monkeypatch.setattr(server_module, "LONGEST_ANSWER", 2_000)
+    monkeypatch.setitem(guard.MOST, "answer of a server", 2_000)
     server.stumbles = [lambda h: h.reply(200, b'{"a": "%s"}' % (b"x" * 2_000)) or True]
-    assert len(chat(server, parallel=1)(TASK, 5, rng())) == 10 and len(server.asked) == 3
+    server.stumbles += [lambda h: h.reply(200, b'{"a": %s}' % (b"[" * 100 + b"]" * 100)) or True]
+    assert len(chat(server, parallel=1, retries=2)(TASK, 5, rng())) == 10 and len(server.asked) == 4
 
 
 @pytest.mark.slow

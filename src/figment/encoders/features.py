@@ -72,7 +72,8 @@ class Features:
         self._stored: dict[Path, pa.ChunkedArray] = {  # file -> whose features it holds
             path: shards.read_shard(path, ["digest"])["digest"]
             for path in (sorted(self.folder.glob("*.parquet")) if self.folder else [])
-            if path.with_suffix(".json").is_file()  # else its writer was stopped, and it is written again
+            if records.IS_FINGERPRINT.fullmatch(path.stem)
+            and path.with_suffix(".json").is_file()  # else its writer was stopped, and it is written again
         }
 
     def __call__(self, images: Images, description: str = "encode") -> np.ndarray:

@@ -20,6 +20,7 @@ from figment import weights
 from figment.device import choose_device, encoder_dtype
 from figment.encoders.towers import image_features, needs_tokenizer, text_features, written_into
 from figment.errors import FigmentError, missing_extra
+from figment.files import load_json
 from figment.models import OPEN_CLIP_CONFIG, OPEN_CLIP_WEIGHTS, ModelFolder, resolve
 
 
@@ -143,7 +144,7 @@ def _cast(model: nn.Module, dtype: torch.dtype) -> None:
 def _config(folder: ModelFolder) -> dict[str, Any]:
     """``model_cfg`` and ``preprocess_cfg``. Raises FigmentError for models whose parts lie elsewhere or do more than this needs."""
     try:
-        config = json.loads((folder.path / OPEN_CLIP_CONFIG).read_text(encoding="utf-8"))
+        config = load_json(folder.path / OPEN_CLIP_CONFIG, "model configuration")
         text, vision = config["model_cfg"]["text_cfg"], config["model_cfg"]["vision_cfg"]
         other = text.get("hf_model_name") or ("multimodal_cfg" in config["model_cfg"] and "CoCa's decoder")
         remote = any(str(part.get("timm_model_name", "")).startswith(("hf-hub:", "hf_hub:")) for part in (text, vision))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-from figment import files
+from figment import claims, files
 from figment.errors import FigmentError, nearest
 from figment.exports.folder import fill_folder
 from figment.exports.source import Source, open_source
@@ -46,7 +46,7 @@ def export(folder: Path | str, to: str, out: Path | str, *, rejected: bool = Fal
     ``kept`` false and their reason; attempts that failed have no image and are never written. For ``hub``, ``out`` is the
     name of a new data set, ``owner/name``, private unless ``public``. Interrupted, the same call goes on where it was.
 
-    Raises FigmentError where ``out`` holds anything else, where the run is not finished, and where the Hub cannot be reached.
+    Raises FigmentError where ``out`` holds anything else or lies among the files of a run, where the run is not finished, and where the Hub cannot be reached.
     """
     known = [*formats(), HUB]
     if to not in known:
@@ -54,6 +54,7 @@ def export(folder: Path | str, to: str, out: Path | str, *, rejected: bool = Fal
     folder = files.as_path(folder)
     if to == HUB:
         return _to_hub(folder, str(out), rejected, public)
+    claims.check_outside(files.as_path(out))
     source = open_source(folder, rejected)
     written = _fill(files.as_path(out), source, to)
     return _exported(str(out), source, written)

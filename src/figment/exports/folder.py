@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,36 +25,48 @@ def fill_folder(out: Path, identity: dict[str, Any], write: Callable[[bool], Non
     Raises FigmentError where the folder holds anything else.
     """
     record = Record(out, "export", {"format": identity["format"]}, {"source": identity["fingerprint"]}, RECORD)
+    _begun(out, record)  # before the lock, so that what is somebody else's does not even get one
     with files.lock(out):
-        found, started = records.read(out, RECORD), _started(out)
-        if found.state == "none" and started is None:
-            _check_empty(out)
-        elif record.fingerprint not in (found.data.get("fingerprint"), started):
-            raise FigmentError(
-                f"{out} holds another export: of other images, with other verdicts, or in another format. Nothing was changed."
-                " Choose another folder with --out, or move that one away yourself."
-            )
-        elif record.is_finished():
+        begun = _begun(out, record)
+        if record.is_finished():
             return False
-        files.write_json(out / STARTED, {"fingerprint": record.fingerprint})
+        files.write_atomic(out / STARTED, _mark(record))
         for path in files.leftovers(out):
-            path.unlink(missing_ok=True)
-        write(started is not None or found.state != "none")
+            files.remove(path)
+        write(begun)
         record.finish({name: Written.of(files.read_bytes(out / name)) for name in _names(out)})
-        (out / STARTED).unlink(missing_ok=True)
-        if not files.is_remote(out):
-            (out / ".lock").unlink(missing_ok=True)  # the folder is handed on
+        files.remove(out / STARTED)
+        files.give_up_lock(out)  # the folder is handed on
     return True
 
 
-def _started(out: Path) -> str | None:
-    """The fingerprint of an export that was begun here; None where none was, or its name was cut short."""
+def _begun(out: Path, record: Record) -> bool:
+    """Whether this very export was begun in a folder, or finished; False for one that is empty.
+
+    Raises FigmentError for what holds anything else. A mark that was cut short while it was written says nothing, and is in
+    nobody's way.
+    """
+    found, mark, whole = records.read(out, RECORD), _read_mark(out), _mark(record)
+    if found.state == "none" and mark != whole and whole.startswith(mark or b""):
+        _check_empty(out)
+        return False
+    if record.fingerprint != found.data.get("fingerprint") and mark != whole:
+        raise FigmentError(
+            f"{out} holds another export: of other images, with other verdicts, or in another format. Nothing was changed."
+            " Choose another folder with --out, or move that one away yourself."
+        )
+    return True
+
+
+def _mark(record: Record) -> bytes:
+    return (json.dumps({"fingerprint": record.fingerprint}, indent=2) + "\n").encode()
+
+
+def _read_mark(out: Path) -> bytes | None:
     try:
-        return str(json.loads(files.read_bytes(out / STARTED))["fingerprint"])
+        return files.read_bytes(out / STARTED, "record")
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError):
-        return ""
 
 
 def _names(out: Path) -> list[str]:
@@ -65,12 +76,20 @@ def _names(out: Path) -> list[str]:
 
 
 def _check_empty(out: Path) -> None:
-    other = next((p.name for p in out.iterdir() if not p.name.startswith(".lock")), None)
+    there = out.iterdir() if out.is_dir() else ()
+    other = next((p.name for p in sorted(there) if not _is_own(p)), None)
     if other is not None:
         raise FigmentError(
             f"{out} is not empty: it holds {other!r}. Nothing was written; an export never goes over what is there."
             " Choose a new folder with --out."
         )
+
+
+def _is_own(path: Path) -> bool:
+    """What an export that was stopped at its very beginning leaves: its lock, perhaps still empty, and its mark, half or whole."""
+    if path.name == ".lock":
+        return files.is_remote(path) or path.lstat().st_size == 0 or files.is_own_lock(path)
+    return path.name == STARTED or files.is_temporary(path)
 
 
 def put(path: Path, data: bytes, resuming: bool) -> None:
@@ -92,7 +111,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
                 file.flush()
                 cast(Any, path).fs.put_file(file.name, cast(Any, path).path)
             return
-        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+        temporary = files.temporary_of(path)
         try:
             with open(temporary, "wb") as file:
                 yield file

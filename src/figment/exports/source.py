@@ -149,9 +149,7 @@ def _check_filtered(folder: Path, filters: list[str], images: int) -> None:
     """Raise FigmentError where it is not known which images are kept: a filter has not run, or not on all of them."""
     run = Run(folder)
     recipe = run.recipe
-    wanted = (
-        plain_yaml.parse(recipe.read_text(encoding="utf-8"), str(recipe))["filters"] if recipe.is_file() else filters
-    )
+    wanted = plain_yaml.read(recipe)["filters"] if recipe.is_file() else filters
     seen = images
     if filters:  # the first sees all there are; the others what those before them kept
         seen = records.finished(run.scores / f"0-{filters[0]}")["counts"]["seen"]

@@ -22,6 +22,7 @@ import transformers
 from figment import records, weights
 from figment.device import check_device, check_dtype, choose_device, generator_dtype
 from figment.errors import FigmentError
+from figment.files import load_json, read_text
 from figment.generate import samplers
 from figment.generate.families import FAMILIES, Encoded, Family, encode, encode_negative, stop_guidance
 from figment.generate.lora import Applied, Lora, open_lora
@@ -483,7 +484,7 @@ class DiffusersGenerator:
 
 def _tokenizers(folder: Path) -> Iterator[tuple[Any, int]]:
     """The tokenizers of a pipeline, each with the number of tokens that reach the model: CLIP's 77; of a T5, what is asked for."""
-    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    index = load_json(folder / "model_index.json", "model configuration")
     arguments = inspect.signature(getattr(diffusers, index["_class_name"]).__call__).parameters
     for name, (_, kind) in ((k, v) for k, v in sorted(index.items()) if k.startswith("tokenizer") and v[1]):
         tokenizer = getattr(transformers, kind).from_pretrained(folder / name)
@@ -515,7 +516,7 @@ def auto_batch_size(pipe: Any, height: int, width: int) -> int:
 def _read_index(folder: Path) -> dict[str, Any] | None:
     """The pipeline's model_index.json; None where it cannot be read, which opening the model tells."""
     try:
-        index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+        index = load_json(folder / "model_index.json", "model configuration")
         return index if isinstance(index["_class_name"], str) and isinstance(index["scheduler"][1], str) else None
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         return None
@@ -536,7 +537,7 @@ def _open(folder: Path, name: str, dtype: torch.dtype, allow_pickle: bool) -> An
             f"The model {name} is no diffusers pipeline: {index} is missing."
             " Name the folder of a pipeline saved by diffusers."
         )
-    text = index.read_text(encoding="utf-8")
+    text = read_text(index, "model configuration")
     # Images are judged by filters, which give a reason; the built-in checker would paint them black instead.
     without = {"safety_checker": None, "requires_safety_checker": False} if "safety_checker" in text else {}
     if "StableDiffusionXLPipeline" in text:  # else pixels would depend on whether a watermarking package is installed

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from figment import machine, records
+from figment import claims, machine, records
 from figment.engines import Engine, Local
 from figment.errors import FigmentError
-from figment.files import as_path, leftovers, write_atomic
+from figment.files import as_path, leftovers, remove, write_atomic
 from figment.generate.plan import Plan, ids_by_class
 from figment.generate.said import described
 from figment.images_in import ShardImages, open_shards
@@ -51,8 +51,8 @@ def generate_images(
 
     A larger ``images_per_class`` than before adds to the images that are there; a smaller one takes the first of them.
     ``shots`` are the real images that the images start from, each from one of its class, for a generator with real
-    guidance. Raises FigmentError where ``folder`` holds images of other prompts, other shots or another generator, and
-    where a class has no shot.
+    guidance. Raises FigmentError where ``folder`` holds images of other prompts, other shots or another generator, or
+    files of somebody else under names that this writes to, and where a class has no shot.
     """
     plan = Plan(prompts, images_per_class, seed, shard_size, None if shots is None else ids_by_class(shots))
     settings = {"shard_size": shard_size, "seed": seed}
@@ -60,7 +60,9 @@ def generate_images(
     if shots is not None:
         inputs["shots"] = shots_fingerprint(shots)
     images = ShardFolder(Record(as_path(folder), "images", settings, inputs), shard_size)
-    fill(images, plan, generator, class_names, engine=engine, shots=shots)
+    images.check_not_stale()
+    with claims.claimed(images.folder, claims.IMAGES):
+        fill(images, plan, generator, class_names, engine=engine, shots=shots)
     return open_shards(images.folder, len(plan))[0]
 
 
@@ -105,7 +107,7 @@ def fill(
         return  # other parts of a job array are not done
     if part is None:
         for path in [path for place in image_folders(images.folder) for path in leftovers(place)]:
-            path.unlink(missing_ok=True)
+            remove(path)
     close(images, known, description or described(generator), card, **started.record())
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import importlib.util
-import json
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ import torch
 
 from figment import machine
 from figment.errors import FigmentError, missing_extra
-from figment.files import as_path, leftovers, lock, read_bytes, read_json, write_atomic, write_json
+from figment.files import as_path, leftovers, load_json, lock, read_bytes, read_json, remove, write_atomic, write_json
 from figment.generate.diffusers import DiffusersGenerator
 from figment.generate.finetune_settings import FinetuneSettings
 from figment.generate.lora import UP, Lora, pack
@@ -131,7 +130,7 @@ class Finetuning:
                 f"finetune.warmup_steps is {self.settings.warmup_steps}, and there are only {few} steps of training. Lower it,"
                 " or raise finetune.epochs."
             )
-        index = json.loads((self.generator.folder.path / "model_index.json").read_text(encoding="utf-8"))
+        index = load_json(self.generator.folder.path / "model_index.json", "model configuration")
         learners(index["_class_name"], self.generator.folder.name, self.settings.text_encoder)
         if importlib.util.find_spec("peft") is None:
             raise missing_extra("peft", "finetune")
@@ -153,7 +152,7 @@ class Finetuning:
         meter = machine.Meter()
         for folder in {self.record.folder, *(self.lora.file(label).parent for label in self.parts)}:
             for old in leftovers(folder):
-                old.unlink(missing_ok=True)
+                remove(old)
         learner = None
         with progress("tune generator", self.total_steps, "steps") as advance:
             for label, own in self.parts.items():
@@ -167,7 +166,7 @@ class Finetuning:
                 losses = learn(learner, own, steps, name, self.seed, checkpoint, checkpoint_steps, advance)
                 write_json(path.with_name(LOSS), _curve(losses))
                 write_atomic(path, self._packed(learner))  # last: what is there is finished
-                checkpoint.unlink(missing_ok=True)
+                remove(checkpoint)
         self._finish(meter)
         del learner
         gc.collect()

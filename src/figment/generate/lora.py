@@ -17,11 +17,11 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from figment import records, weights
+from figment import layout, records, weights
 from figment.errors import FigmentError
 from figment.files import as_path, read_bytes, read_json
 
-WEIGHTS = "pytorch_lora_weights.safetensors"  # the name that diffusers looks for
+WEIGHTS = layout.LORA
 DOWN, UP = ".lora_A.weight", ".lora_B.weight"
 
 

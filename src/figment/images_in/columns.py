@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from figment.errors import FigmentError
+from figment.guard import parse_json
 from figment.images_in.folder import read_file
 from figment.images_in.labels import CLASS_COLUMNS, normalised
 from figment.images_in.unreadable import Unreadable
@@ -66,8 +66,8 @@ def features_of(metadata: Mapping[bytes, bytes]) -> dict[str, Mapping[str, Any]]
 @lru_cache(maxsize=4)  # the files of one data set say the same
 def _features(raw: bytes) -> dict[str, Mapping[str, Any]]:
     try:
-        told: Any = json.loads(raw)
-    except (ValueError, RecursionError):
+        told: Any = parse_json(raw, "the footer", "Parquet footer")
+    except (ValueError, FigmentError):
         return {}
     for key in ("info", "features"):
         told = told.get(key) if isinstance(told, dict) else None

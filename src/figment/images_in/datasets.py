@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from figment.errors import FigmentError, missing_extra
 from figment.files import open_parquet
+from figment.guard import check_folder
 from figment.images_in.columns import IMAGE_COLUMNS, class_column, features_of, file_of, names_of, only_image
 from figment.images_in.labels import CLASS_COLUMNS, labels_by_code, labels_of
 from figment.images_in.rows import RowImages
@@ -52,6 +53,7 @@ def open_named(where: str, class_names: Sequence[str]) -> RowImages:
     library = _library()
     name, _, split = where.removeprefix(PREFIX).partition(":")
     if is_saved(Path(name)):
+        check_folder(Path(name), f"The data set {name}")
         found = library.load_from_disk(name)
         found = _split(library, found, split, where) if split else found
     else:
@@ -70,6 +72,7 @@ def open_named(where: str, class_names: Sequence[str]) -> RowImages:
 def open_saved(folder: Path, class_names: Sequence[str]) -> RowImages:
     """A folder that ``Dataset.save_to_disk`` wrote. Raises FigmentError as :func:`open_named` does."""
     library = _library()
+    check_folder(folder, f"The data set {folder}")
     try:
         found = library.load_from_disk(str(folder))
     except Exception as error:

@@ -19,6 +19,7 @@ from figment.images_in.unreadable import Unreadable
 # What photographs come in. Not all that PIL knows: it hands PostScript to a program of its own, whatever the file is called.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
 MOST_PIXELS = 2**30 // 12  # 89 megapixels, where PIL warns of a decompression bomb
+MOST_EXIF = 2**20  # bytes: a camera writes some 60 KB, with a preview
 # What is often found under the name of an image: the first bytes, and what to call it.
 IMPOSTORS = {
     rb"\s*$": "an empty file",
@@ -69,6 +70,8 @@ def _known_formats() -> list[str]:
 
 
 def _upright(image: Image.Image) -> Image.Image:
+    if len(image.info.get("exif", b"")) > MOST_EXIF:
+        raise ValueError(f"more than {MOST_EXIF:,} bytes of EXIF")
     try:
         return ImageOps.exif_transpose(image)
     except Exception:  # a broken EXIF block; the pixels, if they are broken, fail once more below

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from figment import guard
 from figment.errors import FigmentError
-from figment.files import is_remote
+from figment.files import is_remote, read_bytes
 from figment.images_in.decode import decode
 from figment.images_in.labels import listed, match_classes
 from figment.images_in.rows import digests_of
@@ -75,20 +76,18 @@ class FileImages:
 
 
 def read_file(path: Path) -> bytes:
-    """Raises :class:`figment.images_in.Unreadable` where there is nothing to read, or no file: a named pipe would be waited for."""
+    """The stored bytes of an image's file. Raises :class:`figment.images_in.Unreadable` where there is nothing to read, no file, or
+    one too large to be an image: it is not opened."""
     try:
-        if not is_remote(path):
-            _check_regular(path)
+        if is_remote(path):
+            return read_bytes(path, "image")
+        if path.is_symlink() and not path.exists():
+            raise Unreadable(str(path), "a link that leads nowhere")
+        if reason := guard.problem(path, "image"):
+            raise Unreadable(str(path), reason)
         return path.read_bytes()
     except OSError as error:
         raise Unreadable(str(path), (error.strerror or str(error)).lower()) from error
-
-
-def _check_regular(path: Path) -> None:
-    if path.is_symlink() and not path.exists():
-        raise Unreadable(str(path), "a link that leads nowhere")
-    if path.exists() and not path.is_file():
-        raise Unreadable(str(path), "not a regular file")
 
 
 def is_hidden(parts: Iterable[str]) -> bool:

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from figment.errors import FigmentError
-from figment.files import as_path
+from figment.files import as_path, is_remote
+from figment.guard import check
 from figment.images_in import splits
 from figment.images_in.datasets import PREFIX, is_saved, open_named, open_saved
 from figment.images_in.folder import open_class_folders
@@ -54,6 +55,8 @@ def _open(where: Path | str, class_names: Sequence[str]) -> Stored:
     if path.is_file():
         return _open_file(path, split, class_names)
     if not path.is_dir():
+        if not is_remote(path) and path.exists():
+            check(path)
         raise FigmentError(
             f"The folder of real images {path} does not exist. Give one with one sub-folder of images a class."
         )

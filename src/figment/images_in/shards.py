@@ -345,7 +345,7 @@ def wanted_rows(run: Run) -> int | None:
     if not run.recipe.is_file():
         return None
     try:
-        recipe = plain_yaml.parse(run.recipe.read_text(encoding="utf-8"), str(run.recipe))
+        recipe = plain_yaml.read(run.recipe)
         return int(recipe["generate"]["images_per_class"]) * len(recipe["task"]["class_names"])
     except (KeyError, TypeError, ValueError):
         return None  # of an unresolved recipe

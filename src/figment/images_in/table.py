@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from figment.errors import FigmentError
-from figment.files import is_remote
+from figment.files import is_remote, read_text
+from figment.guard import parse_json
 from figment.images_in import splits
 from figment.images_in.folder import FileImages
 from figment.images_in.labels import CLASS_COLUMNS, labels_of, listed, normalised
@@ -161,7 +161,7 @@ def read_pairs(table: Path) -> dict[str, str]:
 
 def _text(table: Path) -> str:
     try:
-        return table.read_bytes().decode("utf-8-sig")  # as spreadsheets write it
+        return read_text(table, "table of images")
     except (OSError, UnicodeDecodeError) as error:
         raise FigmentError(f"{table} cannot be read ({error}). Save it again as UTF-8.") from error
 
@@ -187,7 +187,7 @@ def _read_jsonl(table: Path) -> list[Row]:
         if not text.strip():
             continue
         try:
-            row = json.loads(text)
+            row = parse_json(text, f"{table}, line {line}", "table of images")
         except ValueError as error:
             raise FigmentError(f"{table}, line {line}: this is not JSON ({error}).") from error
         if not isinstance(row, dict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from figment.images_in.shards import ShardImages, open_run_images
 from figment.layout import Run
 from figment.words import natural
 
+STEP = re.compile(r"\d+-[^/]+", re.ASCII)  # the folder of a filter's verdicts
 NO_SCORES = ("id", "label", "keep", "reason")  # the columns of a verdict that are not scores
 
 #: Lowest and highest score that is kept, both inclusive; None: no bound.
@@ -108,12 +110,12 @@ def steps_of(run: Run) -> list[str]:
     """The folders of verdicts, in the order of the filters; of a finished run its own only, not what filters since taken out left."""
     told = records.read(run.scores)
     if told.state == "finished":
-        return list(told.data.get("steps", []))
+        return [name for name in told.data.get("steps", []) if STEP.fullmatch(name)]
     old = records.read(run.model)  # version 0.1 had it there
     if old.state == "old" and isinstance(old.data.get("scores"), list):
         return list(old.data["scores"])
-    found = [folder.name for folder in layout.subfolders(run.scores) if records.read(folder).state != "none"]
-    return sorted(found, key=natural)
+    there = [folder.name for folder in layout.subfolders(run.scores) if STEP.fullmatch(folder.name)]
+    return sorted((name for name in there if records.read(run.scores / name).state != "none"), key=natural)
 
 
 def _read_step(run: Run, step: str) -> pa.Table:
@@ -125,7 +127,8 @@ def _read_step(run: Run, step: str) -> pa.Table:
             f"The verdicts in {folder} are on other images than those in {run.images}. Run the recipe again:"
             f" figment run {run.recipe} --out {run.folder}"
         )
-    return pa.concat_tables([open_parquet(path).read() for path in sorted(folder.glob("*.parquet"))])
+    told = [folder / name for name in records.read(folder).files if name.endswith(".parquet")]
+    return pa.concat_tables([open_parquet(path).read() for path in sorted(told or folder.glob("*.parquet"))])
 
 
 def _strings(column: pa.ChunkedArray) -> np.ndarray:

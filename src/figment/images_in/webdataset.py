@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import numpy as np
 
 from figment.errors import FigmentError
 from figment.files import is_remote, read_range
+from figment.guard import MOST, check, check_size, parse_json
 from figment.images_in.folder import SUFFIXES, is_hidden
 from figment.images_in.labels import labels_of, listed
 from figment.images_in.rows import RowImages
@@ -32,9 +32,12 @@ class TarRows:
 
     def read(self, row: int) -> bytes:
         tar, start, length = (int(x) for x in self.places[row])
+        if length > MOST["image"]:
+            raise Unreadable(self.where(row), f"more than {MOST['image']:,} bytes")
         try:
             if is_remote(self.tars[tar]):
                 return read_range(self.tars[tar], start, length)
+            check(self.tars[tar])
             with open(self.tars[tar], "rb") as file:
                 file.seek(start)
                 return file.read(length)
@@ -82,6 +85,8 @@ def _read_index(path: Path) -> list[tuple[str, tuple[int, int], object]]:
     samples: dict[str, dict[str, tuple[int, int]]] = {}
     found = []
     try:
+        if not is_remote(path):
+            check(path)
         with path.open("rb") as file:
             for name, place in _members(path, file):
                 folder, slash, base = name.rpartition("/")
@@ -145,7 +150,7 @@ def _class_of(path: Path, file: BinaryIO, key: str, fields: dict[str, tuple[int,
         if name in record:
             return record[name]
     if "cls" in fields:
-        return _read(file, fields["cls"]).decode("utf-8", "replace").strip()
+        return _read(path, file, f"{key}.cls", fields["cls"]).decode("utf-8", "replace").strip()
     if "label" in record:
         return record["label"]
     raise FigmentError(
@@ -155,12 +160,13 @@ def _class_of(path: Path, file: BinaryIO, key: str, fields: dict[str, tuple[int,
 
 def _json(path: Path, file: BinaryIO, key: str, place: tuple[int, int]) -> dict[str, Any]:
     try:
-        record = json.loads(_read(file, place))
+        record = parse_json(_read(path, file, f"{key}.json", place), f"{path}: {key}.json", "sample of a tar")
     except ValueError as error:
         raise FigmentError(f"{path}: {key}.json is not JSON ({error}).") from error
     return record if isinstance(record, dict) else {}
 
 
-def _read(file: BinaryIO, place: tuple[int, int]) -> bytes:
+def _read(path: Path, file: BinaryIO, name: str, place: tuple[int, int]) -> bytes:
+    check_size(place[1], f"{path}: {name}", "sample of a tar")
     file.seek(place[0])
     return file.read(place[1])

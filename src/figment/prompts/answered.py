@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from figment.errors import FigmentError
+from figment.guard import parse_json
 from figment.words import one_line
 
 FEWEST_WORDS = 3  # "Sure!" and "Captions:" are no captions
@@ -204,6 +206,6 @@ def _in_line(line: str) -> list[str]:
 
 def _json(text: str) -> Any:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return parse_json(text, "the answer", "answer of a server")
+    except (ValueError, FigmentError):
         return None

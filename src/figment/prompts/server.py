@@ -18,11 +18,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from figment.errors import FigmentError, nearest
+from figment.guard import MOST, parse_json
 from figment.words import one_line, without_secret
 
 AGAIN = "The answers so far are kept; run the same command again and it goes on from there."
 LONGEST_WAIT = 120.0  # seconds between two tries
-LONGEST_ANSWER = 16 * 2**20  # bytes
+ANSWER = "answer of a server"
 TRANSIENT = (408, 409, 425, 429)  # and 5xx: the same request may succeed later
 
 
@@ -146,13 +147,11 @@ class ChatServer:
         request = urllib.request.Request(f"{self.url}/{path}", data, headers)
         request.until = time.monotonic() + self.deadline  # type: ignore[attr-defined]
         with self._opener.open(request, timeout=self.timeout) as response:
-            raw = response.read(LONGEST_ANSWER + 1)
-        if len(raw) > LONGEST_ANSWER:
-            raise ValueError(f"the answer is longer than {LONGEST_ANSWER // 2**20} MiB")
+            raw = response.read(MOST[ANSWER] + 1)
         try:
-            answer = self._without_key(json.loads(raw))
-        except RecursionError:
-            raise ValueError("the answer is nested too deeply") from None
+            answer = self._without_key(parse_json(raw, "the answer", ANSWER))
+        except FigmentError as error:  # too long, or nested too deeply: perhaps the next one is not
+            raise ValueError(str(error)) from error
         if not isinstance(answer, dict):
             raise ValueError("the answer is no JSON object")
         return answer
@@ -196,10 +195,10 @@ class ChatServer:
         except (OSError, http.client.HTTPException):
             text = ""
         try:
-            told = json.loads(text)
+            told = parse_json(text, self.url, ANSWER)
             told = told.get("error", told.get("detail", told.get("message", told)))
             text = str(told.get("message", told)) if isinstance(told, dict) else str(told)
-        except (ValueError, AttributeError, RecursionError):
+        except (FigmentError, ValueError, AttributeError):
             pass
         said = one_line(self._hide(text))[:300] or self._hide(str(error.reason))
         return f"HTTP {error.code} ({said})"
@@ -233,7 +232,7 @@ class ChatServer:
         """What the server says it serves; empty where it does not say."""
         try:
             return [str(m["id"]) for m in self._post("models")["data"]]
-        except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
+        except (FigmentError, OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
             return []
 
 

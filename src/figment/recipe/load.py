@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from figment import plain_yaml
+from figment import files, plain_yaml
 from figment.errors import FigmentError, nearest
 from figment.files import as_path
 from figment.layout import OLD_RECIPE, Run
@@ -32,8 +32,7 @@ def load_recipe(path: str | Path, changes: Sequence[str] = (), variant: str | No
     try:
         if path.is_dir():  # of a run, or of one that is still to be made, where the user's recipe lies
             path = next((p for p in (Run(path).recipe, path / OLD_RECIPE) if p.is_file()), path)
-        with path.open(encoding="utf-8-sig") as file:
-            text = file.read(plain_yaml.MOST_CHARACTERS + 1)  # one that is too long is refused there
+        text = files.read_text(path, "recipe")
     except FileNotFoundError:
         raise FigmentError(
             f"There is no recipe {path}. Write a first one with: figment init {shlex.quote(str(path))}"

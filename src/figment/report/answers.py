@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from figment import measures
+from figment import measures, plain_yaml
 from figment.evaluate import holm
 from figment.evaluate.verdict import ALONE
-from figment.files import legible
+from figment.files import legible, load_json
 from figment.layout import Run, Study
 from figment.recipe.old_names import renewed
 from figment.report.beside import ledger, mean_over_classes, notes
@@ -43,7 +40,7 @@ def arm_folders(folder: Path) -> list[Path]:
     if not order.is_file():
         return []
     with legible(order):
-        return [study.arms / name for name in json.loads(order.read_text(encoding="utf-8"))]
+        return [study.arms / name for name in load_json(order, "record")]
 
 
 def with_class_intervals(result: Result) -> Result:
@@ -117,7 +114,7 @@ def judged_of(folder: Path, recipe: dict[str, Any], results: dict[str, Result]) 
 
 
 def _recipe_of(folder: Path) -> dict[str, Any]:
-    return renewed(yaml.safe_load(Run(folder).recipe.read_text(encoding="utf-8")))
+    return renewed(plain_yaml.read(Run(folder).recipe))
 
 
 def _described_arms(results: dict[str, Result], metrics: list[str]) -> list[Arm]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from figment import records
+from figment import plain_yaml, records
 from figment.errors import FigmentError
 from figment.images_in import ShardImages
 from figment.images_in.shards import open_run_images, wanted_rows
@@ -55,7 +55,7 @@ def report_of(folder: Path) -> Report:
         raise FigmentError(
             f"{folder} holds no finished run. See how far it is with: figment status {folder}. Run its recipe again to finish it."
         )
-    recipe = renewed(yaml.safe_load(run.recipe.read_text(encoding="utf-8")))
+    recipe = renewed(plain_yaml.read(run.recipe))
     images = open_run_images(run)
     class_names = images.shards.class_names
     generator = records.finished(run.images).get("generator", {})

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from figment import files, records
+from figment.errors import FigmentError
+from figment.guard import parse_json
 from figment.layout import Run
 from figment.measures.measure import OLD_METRICS
 from figment.types import Result
@@ -21,7 +22,9 @@ def read_results(folder: Path) -> list[Result]:
     if not path.is_file():
         return []
     with files.legible(path):  # not splitlines: a string in JSON may hold other line ends
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+        rows = [
+            parse_json(line, path, "record") for line in files.read_text(path, "record").split("\n") if line.strip()
+        ]
     return [_result(row) for row in rows]
 
 
@@ -42,12 +45,12 @@ def _result(row: dict[str, Any]) -> Result:
 
 def result_lines(folder: Path) -> list[str]:
     path = Run(folder).results
-    return [] if not path.is_file() else path.read_text(encoding="utf-8", errors="replace").split("\n")
+    return [] if not path.is_file() else files.read_bytes(path, "record").decode(errors="replace").split("\n")
 
 
 def is_result(line: str) -> bool:
     """Whether a line of results.jsonl is one, or empty."""
     try:
-        return not line.strip() or isinstance(_result(json.loads(line)), Result)
-    except (ValueError, TypeError, KeyError, AttributeError):
+        return not line.strip() or isinstance(_result(parse_json(line, "the line", "record")), Result)
+    except (FigmentError, ValueError, TypeError, KeyError, AttributeError):
         return False

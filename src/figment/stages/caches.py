@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from figment import records
-from figment.files import leftovers, read_bytes
+from figment.files import leftovers, read_bytes, remove
 from figment.layout import Run
 from figment.stages.stage import Look, Stage, StageStatus
 
@@ -48,16 +48,18 @@ class Caches(Stage):
         for folder in self.folders(ctx.run):
             for path in cached(folder):
                 if check_cached(path):
-                    path.unlink(missing_ok=True)
+                    remove(path)
                     if path.suffix == ".parquet":
-                        path.with_suffix(".json").unlink(missing_ok=True)
+                        remove(path.with_suffix(".json"))
                     yield f"{folder.name}: removed the damaged {path.name}; it is a cache, and the next run fills it"
 
 
 def cached(folder: Path) -> list[Path]:
-    """The files of a cache: Parquet with a JSON beside each, and answers of chat servers, which are JSON themselves."""
-    own = sorted([*folder.glob("*.parquet"), *folder.glob("*/*.parquet")])
-    return own + sorted(folder.glob("chat/*.json"))
+    """The files of a cache: Parquet with a JSON beside each, and answers of chat servers, which are JSON themselves.
+
+    All are called by a fingerprint; what has another name is somebody else's."""
+    own = sorted([*folder.glob("*.parquet"), *folder.glob("*/*.parquet")]) + sorted(folder.glob("chat/*.json"))
+    return [path for path in own if records.IS_FINGERPRINT.fullmatch(path.stem)]
 
 
 def check_cached(path: Path) -> str:

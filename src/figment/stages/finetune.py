@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from figment import layout, records
+from figment.files import remove
 from figment.layout import Run
 from figment.stages.stage import Cost, Look, Stage, StageStatus, status_of
 
@@ -20,7 +21,9 @@ class Finetune(Stage):
 
     def folders(self, run: Run) -> list[Path]:
         """One for each set of real images and settings: arms of a study may differ in them."""
-        return layout.subfolders(run.finetune) if run.root == run.folder else []
+        if run.root != run.folder:
+            return []
+        return [folder for folder in layout.subfolders(run.finetune) if records.IS_FINGERPRINT.fullmatch(folder.name)]
 
     def run(self, ctx: Context) -> None:
         if ctx.finetuning is not None:
@@ -60,11 +63,11 @@ class Finetune(Stage):
                 continue
             found = records.read(folder)
             for name in records.problems(found):
-                (folder / name).unlink(missing_ok=True)
-            (folder / records.NAME).unlink(missing_ok=True)
+                remove(folder / name)
+            remove(folder / records.NAME)
             if found.state == "damaged":  # then nothing tells which of its files are right
-                for path in folder.glob("**/*.safetensors"):
-                    path.unlink()
+                for path in [*folder.glob(layout.LORA), *folder.glob(f"[0-9][0-9][0-9][0-9][0-9]/{layout.LORA}")]:
+                    remove(path)
             yield f"finetune: took away what was damaged in {folder.name}"
         if ctx.run.kind == "table":
             yield f"finetune: the cells that need it train it again: figment run {ctx.run.folder}"

@@ -11,7 +11,7 @@ import numpy as np
 
 from figment import machine, records
 from figment.evaluate.leaks import shortcut_sentence, source_shortcut
-from figment.files import write_atomic
+from figment.files import remove, write_atomic
 from figment.generate.fill import shots_fingerprint
 from figment.layout import Run
 from figment.recipe.unfingerprinted import identity
@@ -49,7 +49,7 @@ class ModelStage(Stage):
         _say(ctx)
         first = ctx.models[0]
         for name in records.read(record.folder).files:  # of the model that was there before
-            (record.folder / name).unlink(missing_ok=True)
+            remove(record.folder / name)
         record.forget()
         files = saved(first, record)
         history = {key: [h.get(key) for h in first.history] for key in ("loss", "val_accuracy")}

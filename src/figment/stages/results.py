@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,11 +13,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from figment import files, layout, machine, measures, records
+from figment import files, layout, machine, measures, plain_yaml, records
 from figment.errors import FigmentError
 from figment.evaluate.kind import smallest_visible
+from figment.guard import parse_json
 from figment.layout import Run, Study
 from figment.measures.trial import Trial
+from figment.recipe import validate
 from figment.records import Found, Record, Written
 from figment.report.answers import OWN
 from figment.report.csv import write_results
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from figment.context import Context
     from figment.recipe import Recipe
 
+log = logging.getLogger(__name__)
 
 PREDICTIONS = "predictions.parquet"
 
@@ -211,7 +215,11 @@ def _left_out(recipe: Recipe) -> set[str]:
 def _looked_at(ctx: Context) -> list[int]:
     """The numbers of test images that this folder's earlier results are of, whatever their settings were, while there were fewer."""
     test = ctx.readable("test")
-    earlier = (json.loads(line) for line in result_lines(ctx.run.folder) if line.strip() and is_result(line))
+    earlier = (
+        parse_json(line, ctx.run.results, "record")
+        for line in result_lines(ctx.run.folder)
+        if line.strip() and is_result(line)
+    )
     return sorted({row["n"] for row in earlier if row["metric"] == OWN and test is not None and row["n"] < len(test)})
 
 
@@ -242,7 +250,7 @@ def _runs_of(run: Run, found: Found) -> list[str]:
     order = Study(run.folder).order_of_arms
     if order.relative_to(run.folder).as_posix() not in found.files:
         return list(found.data.get("cells", []))
-    return [f"{order.parent.name}/{name}" for name in json.loads(files.read_bytes(order))]
+    return [f"{order.parent.name}/{name}" for name in files.load_json(order, "record")]
 
 
 # ---- what lies in the folder of a run --------------------------------------------------------------------------------
@@ -263,11 +271,27 @@ def publish(ctx: Context) -> None:
 
 
 def _publish(ctx: Context, run: Run) -> None:
-    files.write_atomic(run.resolved, ctx.recipe.to_yaml().encode())
+    write_resolved(ctx.recipe, run)
     few = ctx.recipe.few_shot
     if few is not None and ctx.shots is not None:
         facts = {**few.model_dump(), "seed": ctx.seed}
         write_split(run.shots, ctx.shots, range(len(ctx.shots)), **facts)
+
+
+def write_resolved(recipe: Recipe, run: Run) -> None:
+    """The resolved recipe of a run. One that somebody has edited is set aside: what they wrote is not written over."""
+    if run.resolved.is_file() and _is_edited(run.resolved):
+        kept = move(run.resolved, run.set_aside)
+        log.warning(f"{run.resolved} was not as figment writes it. What it held is kept in {kept}.")
+    files.write_atomic(run.resolved, recipe.to_yaml().encode())
+
+
+def _is_edited(path: Path) -> bool:
+    """Whether a resolved recipe is another text than figment writes for what it says."""
+    try:
+        return validate(plain_yaml.read(path), str(path)).to_yaml() != files.read_text(path, "recipe")
+    except (FigmentError, OSError, ValueError):
+        return True  # damaged, or of another version
 
 
 def _publish_set(ctx: Context, run: Run) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from figment import layout, records
-from figment.files import leftovers
+from figment.files import leftovers, remove
 from figment.layout import Run, Study
 from figment.records import Found
 
@@ -206,7 +206,7 @@ class Stage:
         """
         for folder in self.folders(ctx.run):
             if look.broken(folder):
-                (folder / records.NAME).unlink(missing_ok=True)
+                remove(folder / records.NAME)
         self.run(ctx)
         yield f"{self.name}: made again"
 

@@ -5,7 +5,6 @@ Each cell is a run a seed, and runs that ask for the same images share them.
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Iterator, Sequence
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 from scipy.special import stdtrit
 
-from figment import files, layout, measures, records
+from figment import claims, files, layout, measures, records
 from figment.context import Context
 from figment.engines import Engine
 from figment.errors import FigmentError, nearest
@@ -34,6 +33,7 @@ from figment.report.table import Cell, Ordering, Printed, TablePage, conclusion,
 from figment.report.text import duration
 from figment.run import run_recipe
 from figment.stages.plans import images_key
+from figment.stages.results import write_resolved
 from figment.types import Result
 from figment.words import printable
 
@@ -83,14 +83,14 @@ def run_table(recipe: Recipe, out: Path | str, engine: Engine | None = None, com
     started = time.monotonic()
     for run in Study(out).runs():
         layout.check_not_of_old(run)
-    with files.lock(out):
+    with claims.held(out, root=out):
         todo = table_runs(recipe)
         _check_folder(out, {images_key(own) for _, _, own in todo})
         for number, (group, seed, own) in enumerate(todo):
             folder, made = _folders(out, number // table.seeds, group, seed, own)
             if seed == recipe.seed and records.read(folder).state != "finished":
                 _check_group(group, Context(own, Run(folder, made, out)))
-        files.write_atomic(Run(out).resolved, recipe.to_yaml().encode())
+        write_resolved(recipe, Run(out))
         measured: dict[tuple[str, str], list[tuple[Result, Answers]]] = {}
         for number, (group, seed, own) in enumerate(todo):
             name = printable(group.name)
@@ -436,7 +436,7 @@ def read_table(folder: Path) -> TablePage:
     if not path.is_file():
         raise FigmentError(f"{folder} holds no finished table. Run its recipe again to finish it: figment run {folder}")
     try:
-        return _page_of(json.loads(path.read_text(encoding="utf-8")))
+        return _page_of(files.load_json(path, "record"))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise FigmentError(
             f"{path} is damaged. Write it again, from the finished runs: figment run {folder}"

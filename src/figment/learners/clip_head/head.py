@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,13 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from figment.encoders import class_prototypes
 from figment.errors import FigmentError
-from figment.files import write_atomic, write_json
+from figment.files import load_json, read_bytes, write_atomic, write_json
 from figment.types import Encoder
 
 HEAD_FILES = ("head.json", "head.safetensors")
@@ -98,11 +97,11 @@ class Head(nn.Module):
     def load(cls, folder: Path) -> tuple[Head, HeadCard]:
         """The head and the card that `save` wrote. Raises FigmentError where one is missing, broken or of another."""
         try:
-            about: dict[str, Any] = json.loads((folder / "head.json").read_text(encoding="utf-8"))
+            about: dict[str, Any] = load_json(folder / "head.json", "model configuration")
             if about["encoder"] == ENCODER:
                 about["encoder"] = str(folder / ENCODER)
             card = HeadCard(**about | {key: tuple(about[key]) for key in ("class_names", "templates")})
-            state = load_file(folder / "head.safetensors")
+            state = load(read_bytes(folder / "head.safetensors"))
             head = cls(n_features=state["linear.weight"].shape[1], n_classes=len(card.class_names))
             head.load_state_dict(state)
         except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from figment import records, weights
 from figment.errors import FigmentError
-from figment.files import legible, read_json, write_atomic, write_json
+from figment.files import legible, read_bytes, read_json, write_atomic, write_json
 from figment.learners.network.architectures import Network
 from figment.learners.network.augment import EvalTransform
 from figment.learners.network.small_cnn import NAME as SMALL_CNN_NAME
@@ -76,7 +76,7 @@ def open_network(folder: Path, device: str = "cpu") -> NetworkModel:
 
     config = read_json(folder / "config.json")
     with legible(folder / "model.safetensors"):
-        stored = (folder / "model.safetensors").read_bytes()
+        stored = read_bytes(folder / "model.safetensors")
     try:
         name, args, cfg, names = (config[k] for k in ("architecture", "model_args", "pretrained_cfg", "label_names"))
         module = SmallCNN(**args) if name == SMALL_CNN_NAME else timm.create_model(name, **args)

@@ -122,16 +122,16 @@ class Scan:
 
 
 def _set_aside(scan: Scan, aside: Path) -> Iterator[str]:
-    """Put shards that lie in another's place back into their own; move away what is of another run."""
+    """Put shards that lie in another's place back into their own; move away what is of another run and in the place of a shard.
+
+    Files under names of their own stay: they are nobody's but the user's.
+    """
     moves = scan.misplaced()
     _put_back(dict(moves))
     for source, target in moves.items():
         yield f"images: put {target.name} back, which lay in {source.name}"
-    foreign = [scan.images.shard(i) for i in scan.foreign if scan.images.shard(i) not in moves.values()]
-    for path in [p for p in strangers(scan.images) if p not in moves] + foreign:
+    for path in [scan.images.shard(i) for i in scan.foreign if scan.images.shard(i) not in moves.values()]:
         yield f"images: {path.name} is not of these images; moved it to {move(path, aside)}"
-    for path in strangers(scan.images):
-        path.unlink()  # a copy of a shard that is in its place now
     scan.again([int(p.name[6:-8]) for p in moves.values()])
 
 

@@ -63,14 +63,19 @@ def verify_images(look: Look, folder: Path) -> None:
     indices = sorted(listing.shards)
     look.known |= {images.sidecar(i, partial) for i in listing.shards | listing.vouched for partial in (False, True)}
     for path in strangers(images):
-        look.add(
-            "broken", folder, f"{path.name} is no shard of these images, and would be read as one", remedy="repair"
-        )
+        text = f"{path.name} is no shard of these images. figment passes over it and leaves it alone; other readers may take it for one"
+        look.add("note", folder, text)
+        look.known.add(path)
     for index in indices:
-        data = read_bytes(images.shard(index))
-        size += len(data)
         sidecars[index] = sidecar = images.read_sidecar(index)
         look.known.add(images.shard(index))
+        try:
+            data = read_bytes(images.shard(index))
+        except (OSError, FigmentError) as error:  # a folder or a pipe in its place
+            text = f"{images.shard(index).name} cannot be read ({' '.join(str(error).split())})"
+            look.add("broken", folder, text, shard=index, remedy="repair")
+            continue
+        size += len(data)
         _verify_shard(look, images, index, data, sidecar, found, plan, seen)
     absent = set(range(_expected(found, plan, indices))) - set(indices)
     _say_absent(look, folder, absent, _told(found, "count"), len(absent) + len(indices), _short(plan, sidecars))

@@ -48,7 +48,7 @@ def recipe(tmp_path, sd15, clip):
         data = {
             "task": {"class_names": ["red thing", "green thing", "blue thing"]},
             "prompts": {"kind": "templates"},
-            "generate": {"model": str(sd15), "images_per_class": 2, "num_inference_steps": 1},
+            "generate": {"model": str(sd15), "images_per_class": 2, "num_inference_steps": 4},
             "filters": [{"kind": "blank"}],
             "train": {"encoder": str(clip), "epochs": 1, "seeds": 1},
         }

@@ -165,7 +165,9 @@ class Bench:
             "evaluate": {"exchange_rate": False, "real_all": False},
         }
 
-    def run(self, changes: dict[str, Any] | None = None, out: str = "out", **task: Any) -> str:
+    def run(
+        self, changes: dict[str, Any] | None = None, out: str = "out", *, allow_plugins: bool = True, **task: Any
+    ) -> str:
         """A whole run with real test images; every row, file and line of it is looked at."""
         names = task.get("class_names", CLASSES)
         rng = np.random.default_rng(0)
@@ -181,7 +183,7 @@ class Bench:
         recipe = recipe.changed({"task.real.test": str(self.inputs / "test")})
         said = io.StringIO()
         with self.untouched(), redirect_stdout(said):
-            run_recipe(recipe, self.folder / out)
+            run_recipe(recipe, self.folder / out, allow_plugins=allow_plugins)
         check_run(self.folder / out, recipe)
         check_terminal(said.getvalue())
         strangers = sorted(p.name for p in self.folder.iterdir() if p.name not in ("in", Path(out).parts[0]))
@@ -774,6 +776,7 @@ PROMPTS = [
     Case("prompts", "of a plug-in, for a class that there is not", writer(labels=[0, 7]), "error.*labels run from 0 to 1"),
     Case("prompts", "of a plug-in, with half a surrogate pair", lambda b: b.run({"prompts": {"kind": "hostile:Surrogates"}}), "error.*no text can hold"),
     Case("prompts", "of a plug-in, with HTML and control characters", writer(text=XSS + "\x1b[2J\u202e"), "works"),
+    Case("prompts", "a plug-in that nobody has allowed", lambda b: b.run({"prompts": {"kind": "hostile:Writer"}}, allow_plugins=False), "error.*names code to be run: hostile:Writer from .*--allow-plugins"),
     Case("prompts", "a plug-in that is not there", lambda b: b.run({"prompts": {"kind": "os.path:no_such"}}), "error.*cannot be loaded"),
 ]  # fmt: skip
 

@@ -918,7 +918,7 @@ RECIPES = [
     Case("recipes", "a seed with 400 digits", lambda b: b.recipe(TASK + f"seed: {'9' * 400}"), "error.*seed"),
     Case("recipes", "a negative seed", lambda b: b.recipe(TASK + "seed: -1"), "error.*seed"),
     Case("recipes", "a seed in octal", lambda b: b.recipe(TASK + "seed: 0o17"), "error.*seed"),
-    Case("recipes", "a billion images a class", lambda b: b.recipe(TASK + "generate: {images_per_class: 1000000000}", show="seed"), "works"),
+    Case("recipes", "a billion images a class", lambda b: b.recipe(TASK + "generate: {images_per_class: 1000000000}", show="seed"), "error.*less than or equal to 10000000"),
     Case("recipes", "fields that are not there", lambda b: b.recipe(TASK + "generate: {guidence_scale: 3}\ntrian: {}"), "error.*2 mistakes.*Did you mean 'guidance_scale'.*Did you mean 'train'"),
     Case("recipes", "a number for a name", lambda b: b.recipe(TASK + "name: 7"), "error.*put them in quotes"),
     Case("recipes", "fields that are numbers", lambda b: b.recipe(TASK + "1: 2\nnull: 3"), "error"),
@@ -1389,7 +1389,15 @@ def attempt(case: Case, folder: Path, clip: Path) -> str:
         got = f"error: {error}"
     if (Path.cwd() / "pwned").exists() or (folder / "pwned").exists():
         raise Lost("a command was run")
-    got = " ".join(printable(got.replace(str(folder), "DIR").replace(str(clip), "CLIP")).split())
+    places = {
+        str(folder): "DIR",
+        str(clip): "CLIP",
+        f"{Path(__file__).parent}/": "",
+        f"{Path(os.__file__).parent}/": "",
+    }
+    for place, short in places.items():
+        got = got.replace(place, short)
+    got = " ".join(printable(got).split())
     if not re.match(case.expected, got) or not re.match(r"(works|named skip|error): \S", got) or len(got) > 3000:
         raise Lost(f"expected {case.expected!r}, got {got[:3000]}")
     return got

@@ -462,7 +462,7 @@ def read_table(folder: Path) -> TablePage:
         raise FigmentError(f"{folder} holds no finished table. Run its recipe again to finish it: figment run {folder}")
     try:
         return _page_of(guard.parse_json(records.vouched(folder, path.name), path, "record"))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (FigmentError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise FigmentError(
             f"{path} is damaged. Write it again, from the finished runs: figment run {folder}"
         ) from error

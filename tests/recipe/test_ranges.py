@@ -136,6 +136,7 @@ KINDS = {
     "ChatSettings": {"prompts": {"kind": "chat", "base_url": "http://localhost:1/v1", "model": "m"}},
     "CaptionsSettings": {"prompts": {"kind": "captions"}},
     "ProceduralSettings": {"generate": PROCEDURAL},
+    "DiffusersSettings": {"generate": {"model": "sd15"}},  # the fixture
     "ClipHeadSettings": {"train": {}},
     "NetworkSettings": {"train": {"kind": "network", "architecture": "small_cnn", "image_size": 8}},
     "ImagesOnlySettings": {"train": {"kind": "images_only"}},
@@ -175,11 +176,13 @@ def counted() -> Iterator[Counter[str]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_dry_run_of_the_greatest_of_each_number_is_bounded(kind, clip, photos, tmp_path):
+def test_a_dry_run_of_the_greatest_of_each_number_is_bounded(kind, clip, sd15, photos, tmp_path):
     own_numbers = {p: n for p, n in NUMBERS.items() if p.startswith(f"$defs.{kind}.properties.")}
     fields = {p.split(".")[3]: [greatest(n)] if "items" in p else greatest(n) for p, n in own_numbers.items()}
     fields = {name: value for name, value in fields.items() if name not in ELSEWHERE}
     ((part, own),) = KINDS[kind].items()
+    if own.get("model") == "sd15":
+        own = {**own, "model": str(sd15)}
     for field, value in fields.items():
         data = base(clip, photos, tested=part not in ("prompts", "generate"))  # else trainings are timed too
         data[part] = {**(data.get(part, {}) if kind == "ClipHeadSettings" else {}), **own, field: value}

@@ -18,6 +18,7 @@ TRIES = 100
 RATE = 1_000.0  # a learning rate or a weight decay
 WEIGHT = 1e6  # of a part of a loss; a norm of a gradient
 EPOCHS = 100_000
+SHOWN = 10**11  # epochs x images: a thousand times what ImageNet takes
 STEPS = 100_000_000
 BATCH = 1_000_000  # images a step
 RANK = 1_024  # of a LoRA

@@ -78,7 +78,7 @@ def test_no_number_is_beyond_all_bounds(value, tmp_path):
 
 # ---- what multiplies -------------------------------------------------------------------------------------------------
 
-SMALL = {"IMAGES": 10, "PROMPTS": 10, "PIXELS": 1_000, "SHARD_PIXELS": 1_000, "RUNS": 6, "VARIANTS": 1}
+SMALL = {"IMAGES": 10, "PROMPTS": 10, "PIXELS": 1_000, "SHARD_PIXELS": 1_000, "RUNS": 6, "SHOWN": 100, "VARIANTS": 1}
 TABLE = {"title": "t", "rows": {"a": {}, "b": {}}, "columns": {"x": {}, "y": {}}}
 TOO_MUCH = {
     "class_names x generate.images_per_class: images are 12": {"generate": {"images_per_class": 6}},
@@ -86,6 +86,10 @@ TOO_MUCH = {
     "height x width x batch_size: pixels are 1,152": {"generate": {"height": 24, "width": 24, "batch_size": 2, "images_per_class": 1, "shard_size": 1}},
     "height x width x shard_size: pixels are 1,200": {"generate": {"kind": "procedural", "height": 20, "width": 20, "shard_size": 3, "images_per_class": 1}},
     "image_size squared x batch_size: pixels are 1,024": {"train": {"kind": "network", "image_size": 16, "batch_size": 4}, "generate": {"images_per_class": 1, "shard_size": 1}},
+    "epochs x generated images: images shown are 120": {
+        "train": {"kind": "clip_head", "epochs": 60},
+        "generate": {"images_per_class": 1, "shard_size": 1},
+    },
     "2 rows x 2 columns x 2 seeds are 8 runs": {"table": {**TABLE, "seeds": 2}, "generate": {"images_per_class": 1}},
 }  # fmt: skip
 

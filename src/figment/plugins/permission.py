@@ -47,12 +47,11 @@ def _listed() -> set[str]:
     """The plug-ins that the user's config file allows. Raises FigmentError for a file that is no such thing."""
     path = config_file()
     try:
-        text = path.read_text(encoding="utf-8")
+        data = plain_yaml.read(path)
     except FileNotFoundError:
         return set()
     except (OSError, UnicodeDecodeError) as error:
         raise FigmentError(f"Your config file {path} cannot be read: {error}.") from error
-    data = plain_yaml.parse(text, f"Your config file {path}")
     own = (data or {}).get(FIELD, []) if isinstance(data or {}, dict) else None
     if not isinstance(own, list) or not all(isinstance(kind, str) for kind in own) or (data or {}).keys() - {FIELD}:
         raise FigmentError(

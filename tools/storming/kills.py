@@ -44,9 +44,11 @@ class Anytime(Storm):
 
     def strike(self) -> Row:
         """Wait for a moment within the time of a run, and kill. Runs that come to their end meanwhile are checked."""
-        after = self.random.uniform(0, 1.1 * self.seconds)
         self.look()
-        while time.monotonic() - self.started < after or self.process is None:
+        began, after = None, 0.0
+        while time.monotonic() - self.started < after or self.process is None or began != self.started:
+            if began != self.started:  # another moment for each run: a machine may be faster than it was in the calm
+                began, after = self.started, self.random.uniform(0, 1.1 * self.seconds)
             time.sleep(0.01)
             self.look()
         workers, process = self.workers(), self.process

@@ -53,7 +53,10 @@ def clip(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory) -> Path:
     """``train``, ``val`` and ``test``: noisy images of one colour a class, 6, 4 and 12 of each."""
-    root = tmp_path_factory.mktemp("photos")
+    return write_photos(tmp_path_factory.mktemp("photos"))
+
+
+def write_photos(root: Path) -> Path:
     rng = np.random.default_rng(0)
     for split, n in {"train": 6, "val": 4, "test": 12}.items():
         for name, colour in COLOURS.items():

@@ -32,7 +32,7 @@ def recipe(**changes: Any) -> Recipe:
 
 def make(folder: Path | str, **changes: Any) -> Path:
     """The prompts and images of the recipe."""
-    return make_images(recipe(**changes), folder).parent
+    return make_images(recipe(**changes), folder, allow_plugins=True).parent
 
 
 def shard(run: Path, index: int = 0) -> Path:

@@ -12,6 +12,8 @@ from figment.types import Images
 class GivenOf:
     """A ``Given`` of a recipe and of real images by their split."""
 
+    allow_plugins = True
+
     def __init__(self, recipe: Recipe, caches: Path = Path("caches"), **real: Images):
         self.recipe, self.task, self.seed, self.caches, self._real = recipe, recipe.task, recipe.seed, caches, real
         self._features: dict[str, Features] = {}

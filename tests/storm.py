@@ -1,4 +1,8 @@
-"""A run to be killed: ``python storm.py FOLDER local|ray`` makes images in FOLDER with two workers. Starts in a moment."""
+"""A run to be killed: ``python storm.py FOLDER local|ray`` makes images in FOLDER with two workers, and starts in a moment.
+
+``python storm.py FOLDER local|ray KIND MODELS`` makes a whole run or table of one of the kinds of ``made.py``, of the tiny models and the
+photographs in MODELS.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from figment.engines import Local
+from figment.engines import Engine, Local
 from figment.engines.ray import Ray
 from figment.files import lock
 from figment.generate.fill import generate_images
@@ -34,6 +38,19 @@ def make(folder, engine=None, generator=None) -> None:
     )
 
 
+def make_all(folder: Path, engine: Engine, kind: str, models: Path) -> None:
+    import made
+
+    own = made.recipe_of_kind(kind, models / "clip", models / "sd15", models / "photos")
+    made.make(
+        own.changed({"generate.images_per_class": 6, "generate.shard_size": 2, "train.epochs": 20}), folder, engine
+    )
+
+
 if __name__ == "__main__":
-    with lock(Path(sys.argv[1])):
-        make(sys.argv[1], Local(2) if sys.argv[2] == "local" else Ray(2))
+    folder, engine = Path(sys.argv[1]), Local(2) if sys.argv[2] == "local" else Ray(2)
+    if sys.argv[3:]:
+        make_all(folder, engine, sys.argv[3], Path(sys.argv[4]))
+    else:
+        with lock(folder):
+            make(folder, engine)

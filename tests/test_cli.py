@@ -287,3 +287,25 @@ def test_every_command_explains_itself(command):
     done = figment(command, "--help")
     assert done.returncode == 0
     assert "Usage:" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("verb", "lines"), [("--help", 0), ("tasks", 1), ("run", 1), ("report", 0)])
+def test_a_reader_that_leaves_early_is_no_error(recipe, tmp_path, verb, lines):
+    """``figment ... | head``: nothing is said of it, and the report is written to its end."""
+    out = tmp_path / "out"
+    run = ["run", str(recipe(generate={"kind": "procedural", "images_per_class": 2})), "--out", str(out)]
+    arguments = {"run": run, "report": ["report", str(out)]}.get(verb, [verb])
+    if verb == "report":
+        assert figment(*run).returncode == 0
+        (out / "report.html").unlink()
+    command = [sys.executable, "-c", "from figment.cli import main; main()", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        for _ in range(lines):
+            process.stdout.readline()
+        process.stdout.close()
+        said = process.stderr.read()
+    assert "Traceback" not in said and "Broken" not in said and "Error" not in said, said
+    if verb in ("run", "report"):
+        assert process.returncode == 0
+        assert (out / "report.html").read_text().rstrip().endswith("</html>")

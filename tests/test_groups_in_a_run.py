@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from figment import records
 from figment.errors import FigmentError
 from figment.forecast import forecast
 from figment.recipe import Recipe, load_recipe, validate
@@ -165,6 +166,7 @@ def luck(folder: Path, p: float) -> None:
             row["details"] |= {"verdict": "helps", "p": p, "sentence": "It helps."}
             row["value"] += 0.5 - p
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    records.vouch(folder, [path.name])
 
 
 def test_the_verdicts_of_arms_hold_for_all_of_them_at_once(recipe, tmp_path):

@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from figment.errors import FigmentError, nearest
-from figment.progress import ConsoleHandler, console
+from figment.progress import ConsoleHandler, console, silence
 from figment.words import one_line, printable
 
 if TYPE_CHECKING:
@@ -61,7 +61,10 @@ EngineName = Annotated[str, typer.Option("--engine", help="where images are made
 Workers = Annotated[
     int | None,
     typer.Option(
-        "--workers", min=1, help="processes that make images, one a GPU; default: one, or all of a Ray cluster"
+        "--workers",
+        min=1,
+        max=1_024,
+        help="processes that make images, one a GPU; default: one, or all of a Ray cluster",
     ),
 ]
 Address = Annotated[
@@ -74,6 +77,11 @@ Set = Annotated[
         metavar="FIELD=VALUE",
         help="change a field of the recipe, such as generate.guidance_scale=3; may be repeated",
     ),
+]
+
+AllowPlugins = Annotated[
+    bool,
+    typer.Option("--allow-plugins", help="let code run that the recipe names (kind: package.module:Name)"),
 ]
 
 Variant = Annotated[
@@ -134,6 +142,7 @@ def run(
     engine: EngineName = "local",
     workers: Workers = None,
     address: Address = None,
+    allow_plugins: AllowPlugins = False,
 ) -> None:
     """Run a recipe. The same command again finishes what was interrupted."""
     from figment.recipe import load_recipe
@@ -143,11 +152,11 @@ def run(
     loaded = load_recipe(recipe, set or [], variant)
     folder = out or _default_out(recipe, variant)
     if loaded.table is not None:
-        _run_table(loaded, folder, make_engine(engine, workers, address), dry_run)
+        _run_table(loaded, folder, make_engine(engine, workers, address), dry_run, allow_plugins)
     elif dry_run:
-        _print_forecast(loaded, folder, effect)
+        _print_forecast(loaded, folder, effect, allow_plugins)
     else:
-        _run(loaded, folder, make_engine(engine, workers, address))
+        _run(loaded, folder, make_engine(engine, workers, address), allow_plugins)
 
 
 @app.command()
@@ -162,6 +171,7 @@ def generate(
     engine: EngineName = "local",
     workers: Workers = None,
     address: Address = None,
+    allow_plugins: AllowPlugins = False,
 ) -> None:
     """Make the images of a recipe and nothing else. figment run goes on from there."""
     from figment.recipe import load_recipe
@@ -173,6 +183,7 @@ def generate(
         out or _default_out(recipe),
         engine=make_engine(engine, workers, address),
         part=None if part is None else _part(part),
+        allow_plugins=allow_plugins,
     )
     console.print(f"Images: {folder}", soft_wrap=True)
 
@@ -237,11 +248,17 @@ def verify(
 
 
 @app.command()
-def repair(folder: Folder, engine: EngineName = "local", workers: Workers = None, address: Address = None) -> None:
+def repair(
+    folder: Folder,
+    engine: EngineName = "local",
+    workers: Workers = None,
+    address: Address = None,
+    allow_plugins: AllowPlugins = False,
+) -> None:
     """Make again exactly what is missing or broken in a run; everything that is right stays as it is."""
     from figment.repair import repair as repair_folder
 
-    done = repair_folder(folder, engine=make_engine(engine, workers, address))
+    done = repair_folder(folder, engine=make_engine(engine, workers, address), allow_plugins=allow_plugins)
     for line in done:
         console.print(printable(line), soft_wrap=True)
     console.print("Repaired." if done else "Nothing is broken or missing.")
@@ -329,24 +346,26 @@ def _default_out(recipe: Path, variant: str | None = None) -> Path:
     return Path("runs") / (recipe.stem if variant is None else f"{recipe.stem}-{variant}")
 
 
-def _run(recipe: Recipe, folder: Path, engine: Engine | None = None) -> None:
+def _run(recipe: Recipe, folder: Path, engine: Engine | None = None, allow_plugins: bool = False) -> None:
     from figment.studies.arms import run_arms
 
     started = time.monotonic()
-    run_arms(recipe, folder, engine)
+    run_arms(recipe, folder, engine, allow_plugins=allow_plugins)
     console.print()
     _print_results(folder)
     console.print(f"Took {time.monotonic() - started:.0f} s.")
 
 
-def _run_table(recipe: Recipe, folder: Path, engine: Engine, dry_run: bool) -> None:
+def _run_table(recipe: Recipe, folder: Path, engine: Engine, dry_run: bool, allow_plugins: bool) -> None:
     from figment.studies.table import forecast_table, run_table
 
     if dry_run:
-        console.print(forecast_table(recipe, folder), soft_wrap=True, markup=False)
+        said = forecast_table(recipe, folder, allow_plugins=allow_plugins)
+        console.print(said, soft_wrap=True, markup=False)
         console.print("Nothing was written.")
         return
-    page = run_table(recipe, folder, engine, command=shlex.join(["figment", *sys.argv[1:]]))
+    command = shlex.join(["figment", *sys.argv[1:]])
+    page = run_table(recipe, folder, engine, command, allow_plugins=allow_plugins)
     _print_table(page, folder)
     console.print(f"Took {page.seconds:.0f} s.")
 
@@ -413,7 +432,7 @@ def _print_results(folder: Path) -> None:
     )
 
 
-def _print_forecast(recipe: Recipe, folder: Path, effect: float | None = None) -> None:
+def _print_forecast(recipe: Recipe, folder: Path, effect: float | None, allow_plugins: bool) -> None:
     from figment.report.planned import planned
     from figment.studies.arms import forecast_arms
 
@@ -421,7 +440,7 @@ def _print_forecast(recipe: Recipe, folder: Path, effect: float | None = None) -
     takes = [] if effect is None else [plan.takes(effect / 100)]  # a wrong number is told before anything is timed
     if effect is not None and recipe.prices is not None and (n := plan.images(effect / 100)) is not None:
         takes.append(f"So many test images: {recipe.prices.labelling(n)}.")
-    for name, own in forecast_arms(recipe, folder).items():
+    for name, own in forecast_arms(recipe, folder, allow_plugins=allow_plugins).items():
         console.print(name, style="bold")
         for line in own.text:
             console.print(f"  {line}", soft_wrap=True)
@@ -444,8 +463,7 @@ def main() -> None:
         with suppress(OSError):
             print(f"Error: {error.strerror or error}{where}. What was finished is safe.", file=sys.stderr, flush=True)
         if not where:  # what could not be printed is still in the buffer, and would be tried once more
-            with suppress(OSError, ValueError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            silence(sys.stdout)
         sys.exit(2)
 
 

@@ -25,6 +25,7 @@ from figment.images_in.unlabelled import open_unlabelled
 from figment.images_in.unreadable import check_enough_is_left, named
 from figment.layout import Run
 from figment.learners.clip_head.baselines import baseline
+from figment.plugins import permission
 from figment.recipe import Recipe
 from figment.shards import prompts_in
 from figment.shots import draw_shots, few_images
@@ -55,11 +56,13 @@ class Context:
         engine: Engine | None = None,
         part: tuple[int, int] | None = None,
         reported: bool = True,
+        allow_plugins: bool = False,
     ) -> None:
         self.recipe, self.run = recipe, run
         self.engine: Engine = engine or Local()
         self.part = part  # of the images, in a job array
         self.reported = reported  # whether the run gets a page of its own
+        self.allow_plugins = allow_plugins
         self.unreadable: dict[str, dict[str, str]] = {}  # split -> id of a real image -> why it was left out
         self._generator = generator
         self._readable: dict[str, Images] = {}  # split -> its images without those that cannot be read
@@ -245,6 +248,7 @@ class Context:
 
     def check(self) -> None:
         """Find out now what would otherwise fail after hours: real folders, models, settings that contradict one another."""
+        permission.check(self.recipe.plugins, self.allow_plugins)
         _check_splits(self)
         _warn_of_codes(self.task)
         self.check_real()

@@ -20,6 +20,17 @@ def missing_extra(package: str, extra: str) -> FigmentError:
     )
 
 
+WEIGHTS = "some of its weights were NaN or infinite"  # as diverged has it, where the loss still was a number
+
+
+def diverged(what: str, found: str, step: int, epoch: int, learning_rate: float, mend: str) -> FigmentError:
+    """The error for a training whose loss or weights are not finite any more; ``step`` and ``epoch`` count from 1."""
+    return FigmentError(
+        f"{what} diverged: {found} at step {step:,} (epoch {epoch:,}, learning rate {learning_rate:.3g}), so there is nothing to learn"
+        f" from any more. Nothing of it is kept, and the same settings would diverge again. {mend}"
+    )
+
+
 def nearest(word: str, allowed: Iterable[str]) -> str:
     """``" Did you mean 'x'?"``, or nothing when no allowed word is near."""
     close = difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.6)

@@ -11,10 +11,11 @@ from pathlib import Path
 from figment import files, records
 from figment.context import Context
 from figment.layout import Run
+from figment.plugins import permission
 from figment.recipe import Recipe
 from figment.report.beside import worth_in_photographs
 from figment.report.results import latest_results
-from figment.stages import STAGES
+from figment.stages import OF_IMAGES, STAGES
 from figment.stages.stage import Cost
 from figment.types import Images
 
@@ -53,11 +54,6 @@ class Forecast:
         lines += self.money.splitlines()
         return lines
 
-    def without_images(self) -> Forecast:
-        """Of a run that uses the images of another."""
-        costs = {name: cost for name, cost in self.costs.items() if name not in ("prompts", "images", "finetune")}
-        return Forecast({"images": Cost("uses the images of another run of this study"), **costs}, self.free_bytes)
-
     def count(self, what: str) -> int:
         """Of all stages: ``prompts``, ``images``, ``shards``, ``done`` (images that are there already), ``steps`` of fine-tuning."""
         return sum(cost.counts.get(what, 0) for cost in self.costs.values())
@@ -71,13 +67,27 @@ class Forecast:
         return self.costs["images"].bytes
 
 
-def forecast(recipe: Recipe, out: Path, made: Path | None = None, root: Path | None = None) -> Forecast:
-    """Ask every stage. Prompts of a model are only counted, two trial batches are timed with few steps; nothing is written to disk."""
-    ctx = _Unread(recipe, Run(out, made, root))
+def forecast(
+    recipe: Recipe,
+    out: Path,
+    made: Path | None = None,
+    root: Path | None = None,
+    *,
+    has_images: bool = False,
+    allow_plugins: bool = False,
+) -> Forecast:
+    """Ask every stage. Prompts of a model are only counted, two trial batches are timed with few steps; nothing is written to disk.
+
+    ``has_images`` says that another run of the study makes the images, which are then not counted once more.
+    """
+    permission.check(recipe.plugins, allow_plugins)
+    ctx = _Unread(recipe, Run(out, made, root), allow_plugins=allow_plugins)
     ctx.check_real()
-    costs = {stage.name: stage.cost(ctx) for stage in STAGES}
+    costs = {stage.name: stage.cost(ctx) for stage in STAGES if not (has_images and stage.name in OF_IMAGES)}
     free = None if files.is_remote(out) else _free_bytes(out)
     told = {name: cost for name, cost in costs.items() if cost is not None}
+    if has_images:
+        return Forecast({"images": Cost("uses the images of another run of this study"), **told}, free)
     return Forecast(told, free, _money(recipe, told["images"].seconds, out))
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
@@ -20,6 +22,17 @@ class _PlainConsole(Console):
 
     def render_str(self, text: str, **options: Any) -> Text:
         return super().render_str(printable(text), **options)
+
+    def on_broken_pipe(self) -> None:
+        """Whoever read along has gone, as ``head`` does. Nothing more is printed, and the work goes on to its report."""
+        self.quiet = True
+        silence(sys.stdout)
+
+
+def silence(stream: TextIO) -> None:
+    """What is printed from now on goes nowhere, as does what is still in the stream's buffer."""
+    with suppress(OSError, ValueError):  # some streams are no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 #: Class names and paths are printed, so nothing printed is read as markup.

@@ -265,6 +265,18 @@ def finished(folder: Path) -> Mapping[str, Any]:
         raise ValueError(found.problem or "it is damaged")
 
 
+def vouched(folder: Path, name: str) -> bytes:
+    """A file as the folder's record vouches for it, for whoever shows what is in it. Raises FigmentError for one that was changed.
+
+    What no record speaks of, as in a run that is not finished, is taken as it is.
+    """
+    with legible(folder / name):
+        data, told = read_bytes(folder / name), read(folder).files.get(name)
+        if told is not None and not told.is_of(data):
+            raise ValueError(f"it was changed since it was written: {NAME} has another checksum of it")
+    return data
+
+
 def vouch(folder: Path, names: Iterable[str]) -> None:
     """Renew what a finished record says of files that were written again since, such as a report made anew."""
     found = read(folder)

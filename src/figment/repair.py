@@ -17,13 +17,20 @@ from figment.types import Generator
 from figment.verify import recipe_of
 
 
-def repair(folder: Path | str, *, generator: Generator | None = None, engine: Engine | None = None) -> list[str]:
+def repair(
+    folder: Path | str,
+    *,
+    generator: Generator | None = None,
+    engine: Engine | None = None,
+    allow_plugins: bool = False,
+) -> list[str]:
     """Mend a run and its arms, or a table and its cells; what was done, a line each, and nothing where everything was right.
 
     Images that their digests prove to be right are kept, whatever happened to the file around them. The others, and missing
     shards, are made again, by the recipe's generator (or ``generator``) on ``engine``, in the batches in which they were made
     the first time. Rows that failed are left to the next run. Files that are not of the run stay where they are.
-    Verdicts, models and numbers that are lost are made again too. Raises FigmentError where the folder has no recipe.
+    Verdicts, models and numbers that are lost are made again too. ``allow_plugins`` lets code run that the folder's recipe
+    names, which may have come with the folder. Raises FigmentError where the folder has no recipe.
     """
     folder = as_path(folder)
     if layout.is_images_folder(folder):
@@ -49,7 +56,8 @@ def repair(folder: Path | str, *, generator: Generator | None = None, engine: En
     for run in runs:
         with lock(run.folder):
             own = "" if run.folder == folder else f"{run.folder.relative_to(folder)}: "
-            said += [own + line for line in _mend(run, generator, engine)]
+            ctx = Context(recipe_of(run), run, generator=generator, engine=engine, allow_plugins=allow_plugins)
+            said += [own + line for line in _mend(ctx)]
     return said
 
 
@@ -63,10 +71,10 @@ def _check_told(run: Run) -> None:
         )
 
 
-def _mend(run: Run, generator: Generator | None, engine: Engine | None) -> Iterator[str]:
+def _mend(ctx: Context) -> Iterator[str]:
     """One run: each stage is looked at, and mended before the next one is, which is made from it."""
+    run = ctx.run
     yield from _leftovers(run)
-    ctx = Context(recipe_of(run), run, generator=generator, engine=engine)
     look = Look(run, ctx.recipe, Verification(run.folder))
     for stage in stages_of(run):
         before = len(look.found.findings)

@@ -13,11 +13,9 @@ from figment.heartbeat import CHECK, heartbeat
 from figment.layout import Run, Study
 from figment.recipe import Recipe
 from figment.report.results import latest_results
-from figment.stages import STAGES, Stage
+from figment.stages import OF_IMAGES, STAGES, Stage
 from figment.stages.results import publish
 from figment.types import Generator, Result
-
-OF_IMAGES = ("caches", "prompts", "finetune", "images")  # the stages that figment generate runs
 
 
 @dataclass(frozen=True)
@@ -53,18 +51,20 @@ def run_recipe(
     made: Path | None = None,
     root: Path | None = None,
     reported: bool = True,
+    allow_plugins: bool = False,
 ) -> Outcome:
     """Do what is missing of a recipe in the folder ``out`` and write its report.
 
     Call it again after an interruption and it goes on; a larger ``images_per_class`` adds to the images that are there.
     ``out`` may be remote (``s3://...``). ``generator`` replaces the recipe's own; ``engine`` says where images are made.
     ``made`` is the folder of a run whose prompts and images this one uses, ``root`` that of the study whose caches it uses;
-    both are its own by default. Raises FigmentError, before anything is spent where possible.
+    both are its own by default. ``allow_plugins`` lets code run that the recipe names (``kind: package.module:Name``); without
+    it such a recipe is refused. Raises FigmentError, before anything is spent where possible.
     """
     run = Run(files.as_path(out), made, root)
     check_is_for_a_run(recipe, run.folder)
     with claims.held(run.folder, run.made.folder, root=run.root):
-        ctx = Context(recipe, run, generator=generator, engine=engine, reported=reported)
+        ctx = Context(recipe, run, generator=generator, engine=engine, reported=reported, allow_plugins=allow_plugins)
         _run(ctx, STAGES)
     return Outcome(run.folder, latest_results(run.folder))
 
@@ -76,16 +76,17 @@ def make_images(
     generator: Generator | None = None,
     engine: Engine | None = None,
     part: tuple[int, int] | None = None,
+    allow_plugins: bool = False,
 ) -> Path:
     """Only the prompts and images of a recipe, or the ``part`` ``(i, n)`` of the images, as a job array makes them.
 
-    Parts may be made at the same time, on machines that share ``out``; :func:`run_recipe` then goes on from there. Returns
-    the folder of the images.
+    Parts may be made at the same time, on machines that share ``out``; :func:`run_recipe` then goes on from there.
+    ``allow_plugins`` as there. Returns the folder of the images.
     """
     run = Run(files.as_path(out))
     check_is_for_a_run(recipe, run.folder)
     with claims.held(run.folder, root=run.root, part="" if part is None else f"{part[0]}-of-{part[1]}"):
-        ctx = Context(recipe, run, generator=generator, engine=engine, part=part)
+        ctx = Context(recipe, run, generator=generator, engine=engine, part=part, allow_plugins=allow_plugins)
         _run(ctx, tuple(stage for stage in STAGES if stage.name in OF_IMAGES))
     return run.images
 

@@ -9,7 +9,7 @@ from figment import heartbeat, layout, records
 from figment.errors import FigmentError
 from figment.layout import Run
 from figment.stages import stages_of
-from figment.stages.stage import StageStatus
+from figment.stages.stage import StageStatus, damaged
 
 
 def status(folder: Path) -> list[StageStatus]:
@@ -35,7 +35,10 @@ def _stages(run: Run) -> list[StageStatus]:
 
 def _cell(run: Run, folder: Path) -> StageStatus:
     """A whole run in a line."""
-    done = records.read(run.folder).state == "finished" or records.read(run.model).state == "old"
+    found = records.read(run.folder)
+    if found.state == "damaged":
+        return damaged(_place(run, folder, ""))
+    done = found.state == "finished" or records.read(run.model).state == "old"
     return StageStatus(_place(run, folder, ""), "done" if done else "partial", "")
 
 

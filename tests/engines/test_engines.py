@@ -21,6 +21,8 @@ from figment.engines.ray import Ray, _share
 from figment.errors import FigmentError
 from figment.generate.fill import Work, generate_images
 from figment.images_in import open_images
+from figment.recipe import validate
+from figment.run import make_images
 from folders import rows, shard_files
 from workers import (
     NAMES,
@@ -237,6 +239,16 @@ def test_a_ray_actor_computes_as_the_driver_does(cluster):
 
     threads = str(torch.get_num_threads())
     assert {value for _, value in Ray()(environment, range(2), lambda n: None)} == {(None, threads, False)}
+
+
+def test_what_was_allowed_here_needs_no_word_there(engine, tmp_path, monkeypatch):
+    """A plug-in runs in workers too."""
+    (tmp_path / "own_stripes.py").write_text("from figment.generate.procedural import ProceduralGenerator as Own")
+    monkeypatch.syspath_prepend(tmp_path)
+    generate = {"kind": "own_stripes:Own", "images_per_class": 4, "shard_size": 4, "options": {"height": 8, "width": 8}}
+    own = validate({"task": {"class_names": ["a", "b"]}, "prompts": {"kind": "templates"}, "generate": generate}, "it")
+    made = make_images(own, tmp_path / "out", engine=engine, allow_plugins=True)
+    assert len(rows(made)) == 8
 
 
 # ---- storage that is not a disk --------------------------------------------------------------------------------------

@@ -140,7 +140,7 @@ def test_only_one_process_writes(tmp_path: Path):
 
 
 def test_a_loss_that_is_not_finite_is_named_by_its_step(tmp_path: Path):
-    with pytest.raises(FigmentError, match=r"became nan at step 6 \(epoch 2.*Lower learning_rate"):
+    with pytest.raises(FigmentError, match=r"became nan at step 6 \(epoch 2.*Lower train.learning_rate"):
         train(Line(nan_at=6), checkpoint=Checkpoint(tmp_path / "x.safetensors", "x", seconds=1e9))
     assert LOOK_EVERY > 4  # so it was found at the end of the epoch, and not at once
 

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from figment.errors import FigmentError
-from figment.layout import shard_files
+from figment.exports.export import export
+from figment.layout import Run, shard_files
 from figment.recipe import Recipe, validate
+from figment.repair import repair
 from figment.report.folder import report_of
-from figment.run import run_recipe
+from figment.run import run_recipe as run_recipe_unasked
+from figment.stages.report import write_report
+from figment.status import status
 from figment.verify import verify
 from trials import OF_EVIDENCE
 
 pytestmark = pytest.mark.slow
+run_recipe = partial(run_recipe_unasked, allow_plugins=True)
 
 NAMES = ["red thing", "green thing", "blue thing"]
 OWN = """
@@ -160,3 +166,17 @@ def test_a_writer_that_forgets_a_class_is_told_which(own, recipe, tmp_path, monk
     monkeypatch.setattr(own.Writer, "__call__", lambda self, *given: [p for p in write(self, *given) if p.label != 1])
     with pytest.raises(FigmentError, match="own_parts:Writer returned no prompt for 1 of 3 classes: green thing"):
         run_recipe(recipe(), tmp_path / "run")
+
+
+def test_verbs_that_read_import_nothing(own, recipe, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    run_recipe(recipe(), run)
+    (tmp_path / "own_parts.py").write_text("from pathlib import Path\nPath(__file__).with_suffix('.ran').touch()\n")
+    monkeypatch.delitem(sys.modules, "own_parts")
+    assert verify(run).ok
+    said = "\n".join(f"{one.name} {one.state}" for one in status(run))
+    assert "model done" in said and "results done" in said
+    write_report(Run(run))
+    assert export(run, "csv", str(tmp_path / "csv")).written
+    assert repair(run) == []  # nothing is broken, so nothing is made
+    assert "own_parts" not in sys.modules and not (tmp_path / "own_parts.ran").exists()

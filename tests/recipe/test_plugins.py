@@ -19,6 +19,7 @@ from figment.generate.fill import make_rows
 from figment.plugins.generator import PluginRaised
 from figment.recipe import validate
 from figment.types import Prompt, Sample, Training, Verdict
+from given_of import GivenOf
 
 NAMES = ["cat", "dog"]
 HEAD = "import numpy as np\nfrom PIL import Image\nfrom figment import Prompt, Verdict\n"
@@ -35,7 +36,7 @@ def built(tmp_path, monkeypatch, request):
         sys.modules.pop("my_mod", None)
         own = {"kind": f"my_mod:{name}", "options": options or {}}
         recipe = validate({"task": {"class_names": NAMES}, part: [own] if part == "filters" else own}, "it")
-        given = SimpleNamespace(task=recipe.task, recipe=recipe, seed=3, real=lambda split: None)
+        given = SimpleNamespace(task=recipe.task, recipe=recipe, seed=3, real=lambda split: None, allow_plugins=True)
         settings = getattr(recipe, part)
         return (settings[0] if part == "filters" else settings).build(given)
 
@@ -100,7 +101,7 @@ def test_what_cannot_be_loaded(built, source, options, said):
 def test_a_module_that_is_not_there():
     recipe = validate({"task": {"class_names": NAMES}, "filters": [{"kind": "no_such_mod:Thing"}]}, "it")
     with pytest.raises(FigmentError, match=r"no_such_mod:Thing cannot be imported: there is no module 'no_such_mod'"):
-        recipe.filters[0].build(None)
+        recipe.filters[0].build(GivenOf(recipe))
 
 
 # ---- filters ---------------------------------------------------------------------------------------------------------

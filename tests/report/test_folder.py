@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
+from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
+from damage import flip
 from figment import records
+from figment.errors import FigmentError
 from figment.recipe import validate
 from figment.report.csv import write_results
 from figment.report.folder import report_of
@@ -60,6 +65,7 @@ def as_network(run, tmp_path):
             line for line in (run / "results.jsonl").read_text().splitlines() if json.loads(line)["metric"] in metrics
         ]
         (folder / "results.jsonl").write_text("\n".join(lines) + "\n")
+        records.vouch(folder, ["resolved.yaml", "results.jsonl"])
         return folder
 
     return make
@@ -97,6 +103,19 @@ def test_a_run_without_accuracies_shows_what_else_was_measured(as_network):
     report = report_of(as_network("frechet"))
     assert report.verdict.word == "not measured" and not report.arms and len(report.also) == 1
     assert "0.0" in report.also[0].value and "real ones, in 32 dimensions" in report.also[0].what
+
+
+@pytest.mark.parametrize("name", ["results.jsonl", "resolved.yaml"])
+def test_nothing_is_shown_of_a_file_that_was_changed(run, tmp_path, name):
+    """Whoever only reads does not show a number that nobody measured."""
+    folder = Path(shutil.copytree(run, tmp_path / "run"))
+    path = folder / name
+    for position in np.linspace(0, path.stat().st_size - 1, 20).astype(int):
+        flip(path, position)
+        with pytest.raises(FigmentError, match=f"{path.name} cannot be read: it was changed since it was written"):
+            report_of(folder)
+        flip(path, position)
+    assert report_of(folder).verdict == report_of(run).verdict
 
 
 def test_results_of_version_0_1_are_read_under_their_new_names(run, tmp_path):

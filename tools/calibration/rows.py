@@ -22,9 +22,12 @@ class Rows:
         asked = ["git", "rev-parse", "--short", "HEAD"]
         self.commit = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
 
+    def has(self, part: str, case: str) -> bool:
+        return any((row["part"], row["case"]) == (part, case) for row in self.rows)
+
     def measure(self, part: str, case: str, found: Iterable[Row]) -> None:
         """Write the rows of one part and case, unless they are there."""
-        if any((row["part"], row["case"]) == (part, case) for row in self.rows):
+        if self.has(part, case):
             return
         started = time.monotonic()
         new = [{"part": part, "case": case, **row} for row in found]

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
+from figment import limits
 from figment.task import Strict, Template
 
 
@@ -14,23 +15,34 @@ class FinetuneSettings(Strict):
 
     per_class: bool = Field(False, description="a LoRA of its own for each class, in place of one for all")
     text_encoder: bool = Field(True, description="tune the text encoders' attention too, not the denoiser's alone")
-    rank: int = Field(16, ge=1, description="of each change to a weight matrix")
-    alpha: int = Field(16, ge=1, description="the change is multiplied by alpha / rank")
-    learning_rate: float = Field(1e-4, gt=0, description="AdamW's step size at its highest; falls along half a cosine")
-    weight_decay: float = Field(0.01, ge=0, description="AdamW's weight decay")
-    warmup_steps: int = Field(100, ge=0, description="steps over which the learning rate rises linearly")
-    epochs: int = Field(200, ge=1, description="passes over the images (of a class, where each has its own LoRA)")
-    steps: int | None = Field(None, ge=1, description="of training, for each LoRA, in place of epochs")
-    batch_size: int = Field(8, ge=1, description="images a step")
-    grad_clip: float = Field(1.0, gt=0, description="highest norm of a step's gradient")
+    rank: int = Field(16, ge=1, le=limits.RANK, description="of each change to a weight matrix")
+    alpha: int = Field(16, ge=1, le=10_000, description="the change is multiplied by alpha / rank")
+    learning_rate: float = Field(
+        1e-4, gt=0, le=limits.RATE, description="AdamW's step size at its highest; falls along half a cosine"
+    )
+    weight_decay: float = Field(0.01, ge=0, le=limits.RATE, description="AdamW's weight decay")
+    warmup_steps: int = Field(
+        100, ge=0, le=limits.STEPS, description="steps over which the learning rate rises linearly"
+    )
+    epochs: int = Field(
+        200, ge=1, le=limits.EPOCHS, description="passes over the images (of a class, where each has its own LoRA)"
+    )
+    steps: int | None = Field(None, ge=1, le=limits.STEPS, description="of training, for each LoRA, in place of epochs")
+    batch_size: int = Field(8, ge=1, le=limits.BATCH, description="images a step")
+    grad_clip: float = Field(1.0, gt=0, le=limits.WEIGHT, description="highest norm of a step's gradient")
     template: Template | None = Field(None, description="the caption of every image; None = the task's first template")
     caption_dropout: float = Field(0.0, ge=0, le=1, description="share of the captions that are left empty")
     min_snr_gamma: float | None = Field(
-        None, gt=0, description="weigh steps by min(SNR, gamma) (Hang et al. 2023); Real-Fake takes 5; None = all alike"
+        None,
+        gt=0,
+        le=limits.WEIGHT,
+        description="weigh steps by min(SNR, gamma) (Hang et al. 2023); Real-Fake takes 5; None = all alike",
     )
     horizontal_flip: bool = Field(False, description="show half of the images mirrored")
     gradient_checkpointing: bool = Field(False, description="less memory and more time; changes nothing else")
-    scale: float = Field(1.0, gt=0, description="share of the change that is used to generate; Real-Fake takes 0.5")
+    scale: float = Field(
+        1.0, gt=0, le=100, description="share of the change that is used to generate; Real-Fake takes 0.5"
+    )
 
     @property
     def learned(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from diffusers.optimization import get_cosine_schedule_with_warmup
 from diffusers.training_utils import cast_training_params
 from PIL import Image, ImageOps
 
-from figment.errors import FigmentError
+from figment.errors import WEIGHTS, FigmentError, diverged
 from figment.files import read_bytes, write_atomic
 from figment.generate.diffusers import DiffusersGenerator, quiet
 from figment.generate.families import FAMILIES, Encoded, encode
@@ -194,7 +194,7 @@ def learn(
     """Train the LoRA in a learner on the images ``own``; returns the loss of each step.
 
     Everything random in a step follows from ``seed``, ``name`` and the step's number, so that going on from
-    ``checkpoint`` leads to the same weights as never having stopped.
+    ``checkpoint`` leads to the same weights as never having stopped. Raises FigmentError where the training diverges.
     """
     settings, weights = learner.settings, list(learner.lora.values())
     learner.reset(sample_seed(seed, name, 0))
@@ -219,22 +219,35 @@ def learn(
             ) from error
         losses.append(loss.item())
         if not np.isfinite(losses[-1]):
-            raise FigmentError(
-                f"Tuning the generator failed at step {step}: its loss is {losses[-1]}. Lower finetune.learning_rate, or set"
-                " generate.dtype: float32."
-            )
+            raise _diverged(f"its loss became {losses[-1]}", step, optimizer, own, settings)
         torch.nn.utils.clip_grad_norm_(weights, settings.grad_clip)
         optimizer.step()
         rate.step()
         advance(1)
         if len(losses) % checkpoint_steps == 0 and len(losses) < steps:
             write_atomic(checkpoint, _state(learner.lora, optimizer, losses))
+    if not all(bool(weight.isfinite().all()) for weight in weights):
+        raise _diverged(WEIGHTS, steps - 1, optimizer, own, settings)
     return losses
+
+
+def _diverged(
+    found: str, step: int, optimizer: torch.optim.Optimizer, own: np.ndarray, settings: FinetuneSettings
+) -> FigmentError:
+    """``step`` counts from 0."""
+    epoch = step // _steps_an_epoch(own, settings.batch_size) + 1
+    mend = "Lower generate.finetune.learning_rate, raise its warmup_steps, or set generate.dtype: float32."
+    rate = optimizer.param_groups[0]["lr"]
+    return diverged("Fine-tuning the generator", found, step + 1, epoch, rate, mend)
+
+
+def _steps_an_epoch(own: np.ndarray, batch_size: int) -> int:
+    return -(-len(own) // batch_size)
 
 
 def _batch(own: np.ndarray, batch_size: int, step: int, seed: int) -> np.ndarray:
     """The images of a step: each once an epoch, in an order of the epoch's own."""
-    epoch, batch = divmod(step, -(-len(own) // batch_size))
+    epoch, batch = divmod(step, _steps_an_epoch(own, batch_size))
     order = np.random.default_rng([seed, epoch]).permutation(own)
     return order[batch * batch_size : (batch + 1) * batch_size]
 

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from figment import layout, records
 from figment.errors import FigmentError, nearest
-from figment.files import as_path, open_parquet
+from figment.files import as_path
 from figment.images_in.shards import ShardImages, open_run_images
 from figment.layout import Run
 from figment.words import natural
@@ -127,8 +128,9 @@ def _read_step(run: Run, step: str) -> pa.Table:
             f"The verdicts in {folder} are on other images than those in {run.images}. Run the recipe again:"
             f" figment run {run.recipe} --out {run.folder}"
         )
-    told = [folder / name for name in records.read(folder).files if name.endswith(".parquet")]
-    return pa.concat_tables([open_parquet(path).read() for path in sorted(told or folder.glob("*.parquet"))])
+    told = [name for name in records.read(folder).files if name.endswith(".parquet")]
+    names = sorted(told or [path.name for path in folder.glob("*.parquet")])
+    return pa.concat_tables([pq.read_table(pa.BufferReader(records.vouched(folder, name))) for name in names])
 
 
 def _strings(column: pa.ChunkedArray) -> np.ndarray:

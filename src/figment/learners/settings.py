@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
+from figment import limits
 from figment.task import Strict
 
 if TYPE_CHECKING:
@@ -13,15 +14,20 @@ if TYPE_CHECKING:
     from figment.recipe.recipe import Recipe
     from figment.types import Images, Learner
 
+Share = Annotated[float, Field(gt=0, le=1)]
+
 
 class LearnerSettings(Strict):
     """The rest of figment knows a learner by these and by ``select``: which epoch is kept."""
 
     starts_untrained: ClassVar[bool] = True  # whether there is a classifier before any image was seen
 
-    seeds: int = Field(3, ge=1, description="trainings, averaged in the result")
+    seeds: int = Field(3, ge=1, le=limits.TRAININGS, description="trainings, averaged in the result")
     images_per_class: int | None = Field(
-        None, ge=1, description="learn from the first so many kept images of each class; None = all"
+        None,
+        ge=1,
+        le=limits.IMAGES_A_CLASS,
+        description="learn from the first so many kept images of each class; None = all",
     )
 
     @property

@@ -18,12 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from figment.errors import FigmentError
+from figment.errors import WEIGHTS, FigmentError, diverged
 from figment.learners.checkpoint import Checkpoint
 from figment.progress import progress
 
 Select = Literal["last", "validation", "test_best"]
 LOOK_EVERY = 50  # steps between two looks at the losses: a GPU is waited for no more often than that
+MEND = "Lower train.learning_rate (or that of train.unfrozen), let it rise more slowly (warmup), set grad_clip: 1, or use precision: float32."
 
 log = logging.getLogger(__name__)
 
@@ -84,11 +85,7 @@ class _Record:
         losses = torch.stack([step.loss for step in self.waiting]).tolist() if self.waiting else []
         for i, (step, loss) in enumerate(zip(self.waiting, losses, strict=True), self.steps - len(losses) + 1):
             if not math.isfinite(loss):
-                raise FigmentError(
-                    f"The loss became {loss} at step {i:,} (epoch {step.epoch}, learning rate {step.learning_rate:.3g}), so"
-                    " there is nothing to learn from any more. Lower learning_rate, let it rise more slowly (warmup), set"
-                    " grad_clip: 1, or use precision: float32."
-                )
+                raise diverged("The training", f"its loss became {loss}", i, step.epoch, step.learning_rate, MEND)
             self.epoch_loss += loss * step.images
             self.epoch_shown += step.images
         self.waiting = []
@@ -118,7 +115,7 @@ def train(
         ``val_accuracy`` (None without ``validate``).
 
     Raises:
-        FigmentError: for a loss that is NaN or infinite, with the number of the step.
+        FigmentError: for a loss that is NaN or infinite, with the number of the step, and for such weights at the end.
     """
     needs_validation(select, validate)
     record = _Record()
@@ -146,6 +143,9 @@ def train(
             advance(step.images)
     if record.best is not None:
         loop.load_weights(record.best)
+    if not all(bool(w.isfinite().all()) for w in loop.weights().values() if w.is_floating_point()):
+        last = record.history[-1]
+        raise diverged("The training", WEIGHTS, record.steps, last["epoch"], last["learning_rate"], MEND)
     if checkpoint is not None:
         record.best = None
         checkpoint.write({"record": record.state_dict(), "weights": dict(loop.weights())})

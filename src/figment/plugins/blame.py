@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import sys
 import traceback
 from typing import Any
 
 import numpy as np
+
+from figment.plugins.permission import modules
 
 
 def failure(kind: str, error: BaseException, when: str, made: Any = None) -> str:
@@ -34,13 +35,13 @@ def _place(kind: str, error: BaseException, made: Any) -> str:
 
 
 def file_of(kind: str) -> str | None:
+    """The file of a plug-in's module. It need not be imported, and is not."""
     name = kind.partition(":")[0]
-    try:
-        module = sys.modules.get(name)
-        spec = importlib.util.find_spec(name) if module is None else None
-    except (ImportError, ValueError, AttributeError):
-        return None
-    return getattr(module, "__file__", None) if module is not None else spec.origin if spec else None
+    module = sys.modules.get(name)
+    if module is not None:
+        return getattr(module, "__file__", None)
+    files = modules(name)
+    return files[-1] if files else None
 
 
 def shown(value: Any) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from figment import records
 from figment.errors import FigmentError, nearest
+from figment.plugins import permission
 from figment.plugins.blame import failure, file_of, shown
 
 
@@ -64,7 +65,11 @@ def items(plugin: Plugin, result: Any, n: int | None, each: str, wanted: str) ->
 
 
 def load(kind: str, options: Mapping[str, Any], given: Any) -> Plugin:
-    """The object behind ``kind``. Raises FigmentError where it cannot be imported or made."""
+    """The object behind ``kind``. Raises FigmentError where it may not be imported, cannot be, or cannot be made.
+
+    This is the one place where code is imported because a recipe names it.
+    """
+    permission.check(given.recipe.plugins, given.allow_plugins)  # of all of them: whoever allows one sees the others
     module_name, _, name = kind.partition(":")
     try:
         module = importlib.import_module(module_name)

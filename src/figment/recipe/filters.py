@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
+from figment import limits
 from figment.errors import FigmentError
 from figment.recipe.plugin import PLUGIN, Plugin, kind_of
 from figment.task import PathText, Strict, Template
@@ -42,7 +43,7 @@ class BlankFilterSettings(FilterSettings):
     """Drops black and constant images."""
 
     kind: Literal["blank"] = "blank"
-    minimum_std: float = Field(2.0, ge=0, description="in grey levels, 0 to 255")
+    minimum_std: float = Field(2.0, ge=0, le=255, description="in grey levels, 0 to 255")
 
     def build(self, given: Given) -> types.Filter:
         from figment.filters.blank import BlankFilter
@@ -67,7 +68,9 @@ class ClipFilterSettings(FilterSettings):
     threshold: float | None = Field(
         None, ge=0, lt=1, description="on the softmax probability of the own class; None = 1/N"
     )
-    k: int | None = Field(None, ge=1, description="images to keep of each class, for the top_k rules")
+    k: int | None = Field(
+        None, ge=1, le=limits.IMAGES_A_CLASS, description="images to keep of each class, for the top_k rules"
+    )
     templates: list[Template] | None = Field(None, description="None = the task's")
     remove_bias: RemoveBias = True
 

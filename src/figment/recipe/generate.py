@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
+from figment import limits
 from figment.errors import FigmentError
 from figment.generate.finetune_settings import FinetuneSettings
 from figment.generate.real_guidance_settings import RealGuidanceSettings
@@ -22,8 +23,12 @@ if TYPE_CHECKING:
 class GeneratorSettings(Strict):
     """What the settings of all generators have."""
 
-    images_per_class: int = Field(200, ge=1, description="attempts for each class, spread evenly over its prompts")
-    shard_size: int = Field(256, ge=1, description="images a file; an interrupted run loses at most the one it is at")
+    images_per_class: int = Field(
+        200, ge=1, le=limits.IMAGES_A_CLASS, description="attempts for each class, spread evenly over its prompts"
+    )
+    shard_size: int = Field(
+        256, ge=1, le=limits.SHARD, description="images a file; an interrupted run loses at most the one it is at"
+    )
 
     @property
     def guided(self) -> bool:
@@ -51,16 +56,20 @@ class DiffusersSettings(GeneratorSettings):
     model: PathText = Field(
         "starter", description="'starter', a pipeline folder, or a Hub id (owner/name, owner/name@revision)"
     )
-    guidance_scale: float = Field(2.0, ge=0, description="1 = no guidance; training gains from less than looks do")
+    guidance_scale: float = Field(
+        2.0, ge=0, le=1_000, description="1 = no guidance; training gains from less than looks do"
+    )
     guidance_stop: float = Field(1.0, gt=0, le=1, description="share of the steps after which guidance ends")
-    num_inference_steps: int = Field(20, ge=1)
+    num_inference_steps: int = Field(20, ge=1, le=10_000)
     scheduler: str | None = Field(None, description="a diffusers scheduler class; None = the pipeline's own")
     negative_prompt: Text = ""
-    height: int | None = Field(None, ge=8, description="in pixels; None = the pipeline's own")
-    width: int | None = Field(None, ge=8, description="in pixels; None = the pipeline's own")
+    height: int | None = Field(None, ge=8, le=limits.SIDE, description="in pixels; None = the pipeline's own")
+    width: int | None = Field(None, ge=8, le=limits.SIDE, description="in pixels; None = the pipeline's own")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     device: str = "auto"
-    batch_size: int | Literal["auto"] = Field("auto", description="halved by itself when memory runs out")
+    batch_size: Annotated[int, Field(ge=1, le=limits.BATCH)] | Literal["auto"] = Field(
+        "auto", description="halved by itself when memory runs out"
+    )
     allow_pickle: bool = Field(False, description="load weights stored as pickles, which can run code")
     finetune: FinetuneSettings | None = Field(
         None,
@@ -110,9 +119,9 @@ class ProceduralSettings(GeneratorSettings):
     """Images drawn by arithmetic: the whole path without a model."""
 
     kind: Literal["procedural"] = "procedural"
-    height: int = Field(32, ge=1, description="in pixels")
-    width: int = Field(32, ge=1, description="in pixels")
-    noise: float = Field(8.0, ge=0, description="standard deviation, in grey levels")
+    height: int = Field(32, ge=1, le=limits.SIDE, description="in pixels")
+    width: int = Field(32, ge=1, le=limits.SIDE, description="in pixels")
+    noise: float = Field(8.0, ge=0, le=255, description="standard deviation, in grey levels")
 
     def build(self, given: Given) -> Generator:
         from figment.generate.procedural import ProceduralGenerator

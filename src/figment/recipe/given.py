@@ -16,6 +16,7 @@ class Given(Protocol):
     """Handed to every ``settings.build(given)``, and to every plug-in that takes ``given``. Nothing is opened before it is asked for."""
 
     recipe: Recipe
+    allow_plugins: bool  #: whether code that the recipe names may be imported
 
     @property
     def task(self) -> Task:

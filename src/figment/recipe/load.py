@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from figment import files, plain_yaml
+from figment import files, limits, plain_yaml
 from figment.errors import FigmentError, nearest
 from figment.files import as_path
 from figment.layout import OLD_RECIPE, Run
@@ -81,6 +81,10 @@ def _variants(given: Any, path: Path) -> dict[str, dict[str, Any]]:
         raise FigmentError(
             f"The variants of the recipe {path} must be mappings from a name to fields and values, such as variants: {{small:"
             f" {{generate.images_per_class: 20}}}}; this is {str(given)[:100]!r}."
+        )
+    if len(given) > limits.VARIANTS:
+        raise FigmentError(
+            f"The recipe {path} has {len(given):,} variants, and {limits.VARIANTS} are the most. Make several recipes of it."
         )
     return {str(name): {str(field): value for field, value in own.items()} for name, own in given.items()}
 

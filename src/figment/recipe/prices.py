@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from figment import limits
 from figment.task import Strict, Text
 
 
@@ -11,8 +12,10 @@ class Prices(Strict):
     """For the forecast and the report, which then say what generating costs and what labelling would. Nothing that is made depends
     on it."""
 
-    gpu_hour: float | None = Field(None, ge=0, description="an hour of the machine that generates")
-    labelled_photograph: float | None = Field(None, ge=0, description="taking one photograph and labelling it")
+    gpu_hour: float | None = Field(None, ge=0, le=limits.MONEY, description="an hour of the machine that generates")
+    labelled_photograph: float | None = Field(
+        None, ge=0, le=limits.MONEY, description="taking one photograph and labelling it"
+    )
     currency: Text = Field("EUR", max_length=20, description="as it is written after a number")
 
     def generating(self, seconds: float) -> str:

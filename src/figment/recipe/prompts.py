@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Discriminator, Field, JsonValue, Tag, field_validator
 
+from figment import limits
 from figment.errors import FigmentError
 from figment.recipe.plugin import PLUGIN, Plugin, kind_of
 from figment.task import PathText, Strict, Template
@@ -65,7 +66,10 @@ class AttributesSettings(WriterSettings):
 
     kind: Literal["attributes"] = "attributes"
     per_class: int | None = Field(
-        None, ge=1, description="different prompts for each class; None = 50, or as many as the task's words make"
+        None,
+        ge=1,
+        le=limits.PROMPTS_A_CLASS,
+        description="different prompts for each class; None = 50, or as many as the task's words make",
     )
     templates: list[Template] = ["a photo of a {}"]
     synonyms: bool = Field(True, description="also use the task's other words for a class")
@@ -86,16 +90,20 @@ class Seq2SeqSettings(WriterSettings):
     model: PathText = Field(
         "mrm8488/t5-base-finetuned-common_gen", description="a sequence-to-sequence model: a folder or Hub id"
     )
-    per_class: int = Field(200, ge=1, description="different sentences for each class")
+    per_class: int = Field(200, ge=1, le=limits.PROMPTS_A_CLASS, description="different sentences for each class")
     template: Template = Field("a photo of {}", description="{} is the sentence")
     article: bool = Field(True, description="give the model 'a forest', not 'forest'")
-    temperature: float = Field(1.0, gt=0)
-    top_k: int = Field(50, ge=0, description="tokens to choose from; 0 = all")
+    temperature: float = Field(1.0, gt=0, le=limits.TEMPERATURE)
+    top_k: int = Field(50, ge=0, le=limits.TOP_K, description="tokens to choose from; 0 = all")
     top_p: float = Field(1.0, gt=0, le=1, description="share of the probability to choose from")
-    max_length: int | None = Field(None, ge=2, description="of a sentence, in tokens; None = the model's own")
-    max_tries: int = Field(10, ge=1, description="x per_class sentences are drawn at most; then templates fill in")
+    max_length: int | None = Field(
+        None, ge=2, le=limits.TOKENS, description="of a sentence, in tokens; None = the model's own"
+    )
+    max_tries: int = Field(
+        10, ge=1, le=limits.TRIES, description="x per_class sentences are drawn at most; then templates fill in"
+    )
     require_name: bool = Field(True, description="a sentence has to say its class, or a synonym")
-    batch_size: int = Field(64, ge=1, description="sentences; changes the speed alone")
+    batch_size: int = Field(64, ge=1, le=limits.BATCH, description="sentences; changes the speed alone")
     allow_pickle: bool = Field(False, description="load weights stored as pickles, which can run code")
 
     def n_prompts(self, images_per_class: int) -> int:
@@ -116,20 +124,24 @@ class ChatSettings(WriterSettings):
     api_key_env: str | None = Field(
         None, description="name of the environment variable that holds the key; the key itself is never stored"
     )
-    per_class: int = Field(100, ge=1, description="different captions for each class")
+    per_class: int = Field(100, ge=1, le=limits.PROMPTS_A_CLASS, description="different captions for each class")
     per_request: int = Field(20, ge=1, le=200, description="captions asked for at a time")
-    temperature: float | None = Field(0.8, ge=0, description="None = the server's own")
+    temperature: float | None = Field(0.8, ge=0, le=limits.TEMPERATURE, description="None = the server's own")
     top_p: float | None = Field(0.9, gt=0, le=1, description="None = the server's own")
-    max_tokens: int | None = Field(2048, ge=1, description="of an answer; None = the server's own")
+    max_tokens: int | None = Field(2048, ge=1, le=limits.TOP_K, description="of an answer; None = the server's own")
     extra: dict[str, JsonValue] = Field(
         {}, description="further fields of a request; null takes one out, such as seed: null"
     )
-    max_tries: int = Field(4, ge=1, description="x the requests that per_class needs, at most; then templates fill in")
+    max_tries: int = Field(
+        4, ge=1, le=limits.TRIES, description="x the requests that per_class needs, at most; then templates fill in"
+    )
     require_name: bool = Field(True, description="a caption has to say its class, or a synonym")
     parallel: int = Field(8, ge=1, le=256, description="requests at a time; changes the speed alone")
-    timeout: float = Field(120.0, gt=0, description="in seconds without a byte from the server")
-    deadline: float = Field(600.0, gt=0, description="in seconds for a whole answer, however slowly it comes")
-    retries: int = Field(6, ge=0, description="of a request, after a lost connection, HTTP 429 or 5xx")
+    timeout: float = Field(120.0, gt=0, le=86_400, description="in seconds without a byte from the server")
+    deadline: float = Field(
+        600.0, gt=0, le=86_400, description="in seconds for a whole answer, however slowly it comes"
+    )
+    retries: int = Field(6, ge=0, le=limits.TRIES, description="of a request, after a lost connection, HTTP 429 or 5xx")
 
     @field_validator("base_url")
     @classmethod
@@ -181,17 +193,19 @@ class CaptionsSettings(WriterSettings):
     model: PathText = Field(
         "microsoft/git-large-coco", description="an image-to-text model (GIT, BLIP, ViT-GPT2): a folder or Hub id"
     )
-    per_class: int = Field(50, ge=1, description="different captions for each class")
+    per_class: int = Field(50, ge=1, le=limits.PROMPTS_A_CLASS, description="different captions for each class")
     prefix: Template = Field(
         "a photo of {}", description="before captions that do not say their class; {} is its name, with an article"
     )
     vary: bool = Field(True, description="fill up with the task's attributes and contexts put into captions")
-    temperature: float = Field(1.0, gt=0)
-    top_k: int = Field(0, ge=0, description="tokens to choose from; 0 = all")
+    temperature: float = Field(1.0, gt=0, le=limits.TEMPERATURE)
+    top_k: int = Field(0, ge=0, le=limits.TOP_K, description="tokens to choose from; 0 = all")
     top_p: float = Field(0.9, gt=0, le=1, description="share of the probability to choose from")
-    max_new_tokens: int = Field(40, ge=1, description="of a caption")
-    max_tries: int = Field(3, ge=1, description="x per_class captions are drawn at most; then vary, then templates")
-    batch_size: int = Field(16, ge=1, description="images; changes the speed alone")
+    max_new_tokens: int = Field(40, ge=1, le=limits.TOKENS, description="of a caption")
+    max_tries: int = Field(
+        3, ge=1, le=limits.TRIES, description="x per_class captions are drawn at most; then vary, then templates"
+    )
+    batch_size: int = Field(16, ge=1, le=limits.BATCH, description="images; changes the speed alone")
     allow_pickle: bool = Field(False, description="load weights stored as pickles, which can run code")
 
     def n_prompts(self, images_per_class: int) -> int:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import yaml
 from pydantic import Field, JsonValue, ValidationError, field_validator, model_validator
 
+from figment import limits
 from figment.errors import FigmentError
 from figment.learners.settings import LearnerSettings
 from figment.recipe.filters import BlankFilterSettings, ClipFilterSettings, Filter
 from figment.recipe.generate import DiffusersSettings, Generate, GeneratorSettings
 from figment.recipe.mistakes import explain
 from figment.recipe.old_names import renewed, renewed_changes
+from figment.recipe.plugin import Plugin
 from figment.recipe.prices import Prices
 from figment.recipe.prompts import AttributesSettings, Prompts
 from figment.recipe.table import Table
@@ -31,7 +34,7 @@ class Recipe(Strict):
     task: Task
     prompts: Prompts = AttributesSettings()
     generate: Generate = DiffusersSettings()
-    filters: list[Filter] = [BlankFilterSettings(), ClipFilterSettings()]
+    filters: list[Filter] = Field([BlankFilterSettings(), ClipFilterSettings()], max_length=limits.FILTERS)
     few_shot: FewShot | None = Field(
         None,
         description="real images that may be learnt from; None = the classifier learns from generated ones alone",
@@ -47,7 +50,9 @@ class Recipe(Strict):
         None, description="what an hour of generating and a labelled photograph cost, for forecast and report"
     )
     arms: dict[Text, dict[str, JsonValue]] = Field(
-        {}, description="name -> {field: value}: runs of this recipe with other settings, to compare with"
+        {},
+        max_length=limits.ARMS,
+        description="name -> {field: value}: runs of this recipe with other settings, to compare with",
     )
     table: Table | None = Field(None, description="rows and columns of changes: a whole table of runs")
 
@@ -97,6 +102,39 @@ class Recipe(Strict):
             raise ValueError("a recipe has arms or a table, not both: make the arms rows of the table")
         return self
 
+    @model_validator(mode="after")
+    def _is_not_too_much(self) -> Recipe:
+        """Each number is in its range; here are those that multiply."""
+        n_classes, generate = len(self.task.class_names), self.generate
+        prompts = self.prompts.n_prompts(generate.images_per_class)
+        height, width, batch_size = (getattr(generate, name, None) for name in ("height", "width", "batch_size"))
+        side, at_once = getattr(self.train, "image_size", 0), getattr(self.train, "batch_size", 0)
+        pixels, epochs = (height or 0) * (width or 0), getattr(self.train, "epochs", 0)
+        learnt = min(generate.images_per_class, self.train.images_per_class or generate.images_per_class)
+        for what, n, most in (
+            (
+                "task.class_names x generate.images_per_class: images",
+                n_classes * generate.images_per_class,
+                limits.IMAGES,
+            ),
+            (
+                "task.class_names x prompts of each",
+                0 if prompts == sys.maxsize else n_classes * prompts,
+                limits.PROMPTS,
+            ),
+            (
+                "generate.height x width x batch_size: pixels",
+                pixels * batch_size if isinstance(batch_size, int) else 0,
+                limits.PIXELS,
+            ),
+            ("generate.height x width x shard_size: pixels", pixels * generate.shard_size, limits.SHARD_PIXELS),
+            ("train.image_size squared x batch_size: pixels", side * side * at_once, limits.PIXELS),
+            ("train.epochs x generated images: images shown", epochs * n_classes * learnt, limits.SHOWN),
+        ):
+            if n > most:
+                raise ValueError(f"{what} are {n:,}, and at most {most:,} are allowed: lower one of them")
+        return self
+
     @property
     def encoder_name(self) -> str:
         """The encoder that filters and measures look with, where they name none of their own."""
@@ -106,6 +144,12 @@ class Recipe(Strict):
     def encoder_pickles(self) -> bool:
         """Whether encoders whose weights are stored as pickles may be opened."""
         return getattr(self.train, "allow_pickle", False)
+
+    @property
+    def plugins(self) -> list[str]:
+        """The code of users' own that a run of this recipe would import, without that of its arms and cells."""
+        parts = (self.prompts, self.generate, *self.filters, self.train)
+        return [part.kind for part in parts if isinstance(part, Plugin)]
 
     @property
     def training_seeds(self) -> tuple[int, ...]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field, JsonValue, model_validator
 
+from figment import limits
 from figment.task import Strict, Text
 
 OF_THE_WHOLE = ("name", "seed", "arms", "table")  # fields of a recipe that no cell can change
 #: Metric of a rival -> how its row is called, after that of the cells it is a rival of.
 RIVALS = {"top1/bias_removed": "{}: bias removed", "top1/placebo": "{}: placebo"}
 Changes = dict[str, JsonValue]
+Printed = Annotated[float, Field(ge=-1e9, le=1e9)]
 
 
 class Table(Strict):
@@ -20,8 +24,10 @@ class Table(Strict):
     rows: dict[Text, Changes] = Field(min_length=1, description="name -> {field: value, metric: name}")
     columns: dict[Text, Changes] = Field(min_length=1, description="name -> {field: value, metric: name}")
     metric: Text = Field("top1/synthetic", description="what a cell shows, where its row and column do not say")
-    seeds: int = Field(3, ge=1, description="runs of each cell: other images, other shots, another training")
-    printed: dict[Text, dict[Text, float]] = Field(
+    seeds: int = Field(
+        3, ge=1, le=limits.TRAININGS, description="runs of each cell: other images, other shots, another training"
+    )
+    printed: dict[Text, dict[Text, Printed]] = Field(
         {}, description="row -> column -> the paper's number, accuracies in percent; rows may be ones that are not run"
     )
     rivals: bool = Field(
@@ -35,6 +41,11 @@ class Table(Strict):
 
     @model_validator(mode="after")
     def _fits(self) -> Table:
+        if (n := len(self.rows) * len(self.columns) * self.seeds) > limits.RUNS:
+            raise ValueError(
+                f"{len(self.rows):,} rows x {len(self.columns):,} columns x {self.seeds:,} seeds are {n:,} runs, and {limits.RUNS:,} are the"
+                " most. Make several tables of it"
+            )
         for name, changes in [*self.rows.items(), *self.columns.items()]:
             if own := [field for field in changes if field.partition(".")[0] in OF_THE_WHOLE]:
                 raise ValueError(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
+from figment import limits
 from figment.errors import nearest
 from figment.learners.clip_head.settings import MixSettings, Start, UnfrozenSettings
 from figment.learners.network.settings import NetworkSettings
@@ -26,7 +27,7 @@ Baseline = Literal[
 class FewShot(Strict):
     """The few real images there are to learn from: so many of each class, drawn from task.real.train with the recipe's seed."""
 
-    shots: int = Field(16, ge=1, description="real images of each class")
+    shots: int = Field(16, ge=1, le=limits.SHOTS, description="real images of each class")
     split: PathText | None = Field(
         None, description="a split file that names the images (figment's or CoOp's), in place of a draw"
     )
@@ -38,11 +39,9 @@ class ClipHeadSettings(LearnerSettings, MixSettings):
     With ``few_shot`` it learns from those real images as well, in the ``order`` and with the weights given here.
     """
 
-    model_config = ConfigDict(allow_inf_nan=False)
-
     kind: Literal["clip_head"] = "clip_head"
     learning_rate: float = Field(
-        2e-3, gt=0, description="AdamW's step size at its highest; the paper's is 1e-3 with few_shot"
+        2e-3, gt=0, le=limits.RATE, description="AdamW's step size at its highest; the paper's is 1e-3 with few_shot"
     )
     encoder: PathText = Field(
         "starter/clip", description="'starter/clip', a folder of a CLIP or an open_clip model, or a Hub id"
@@ -108,7 +107,7 @@ class ClipHeadSettings(LearnerSettings, MixSettings):
 class ClosedFormSettings(LearnerSettings):
     """A head in closed form on the features of a CLIP: no steps, no learning rate, and no seed that matters."""
 
-    seeds: int = Field(1, ge=1, description="trainings, all the same: nothing is left to chance")
+    seeds: int = Field(1, ge=1, le=limits.TRAININGS, description="trainings, all the same: nothing is left to chance")
     encoder: PathText = Field(
         "starter/clip", description="'starter/clip', a folder of a CLIP or an open_clip model, or a Hub id"
     )
@@ -201,15 +200,17 @@ class Evaluate(Strict):
     placebos: int | None = Field(
         None,
         ge=2,
+        le=limits.TRAININGS,
         description="trainings on the same images with shuffled labels; None = 6, or 2 for a network or an unfrozen encoder",
     )
     resamples: int | None = Field(
         None,
         ge=0,
+        le=limits.TRAININGS,
         description="sets drawn again from the kept images, for intervals that hold for other sets of this recipe; None = 20, or"
         " 0 where a training takes long, and the verdict is then about this very set",
     )
-    shot_draws: Annotated[int, Field(ge=5)] | None = Field(
+    shot_draws: Annotated[int, Field(ge=5, le=limits.TRAININGS)] | None = Field(
         None,
         description="with few_shot: other choices of the real images, each with a set drawn again, for intervals that hold for other"
         " real images too; at least 5. None = the verdict is about these",
@@ -217,6 +218,7 @@ class Evaluate(Strict):
     planned_test: int | None = Field(
         None,
         ge=1,
+        le=limits.IMAGES,
         description="how many test images there will be in the end, where a verdict is wanted before all are there: each look then"
         " spends its share of the error (O'Brien-Fleming). None = this test set is the last one; on one that has grown since all"
         " the same, the verdict asks for more",
@@ -231,8 +233,12 @@ class Evaluate(Strict):
         description="also train on 1, 2, 4 ... real images a class: what is the synthetic set worth? Dozens of"
         " trainings, so left out unless asked for where a training is not a matter of seconds",
     )
-    shots: list[Annotated[int, Field(ge=1)]] = Field([1, 2, 4, 8, 16, 32, 64], min_length=1)
-    draws: int = Field(5, ge=2, description="random choices of the real images at each number of shots")
+    shots: list[Annotated[int, Field(ge=1, le=limits.SHOTS)]] = Field(
+        [1, 2, 4, 8, 16, 32, 64], min_length=1, max_length=50
+    )
+    draws: int = Field(
+        5, ge=2, le=limits.TRAININGS, description="random choices of the real images at each number of shots"
+    )
     baselines: list[Baseline] = Field(
         [], description="other ways to learn from the few_shot images alone, measured beside the recipe's"
     )

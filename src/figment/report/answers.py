@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from figment import measures, plain_yaml
+from figment import measures, plain_yaml, records
 from figment.evaluate import holm
 from figment.evaluate.verdict import ALONE
-from figment.files import legible, load_json
+from figment.files import legible
+from figment.guard import parse_json
 from figment.layout import Run, Study
 from figment.recipe.old_names import renewed
 from figment.report.beside import ledger, mean_over_classes, notes
@@ -39,8 +40,9 @@ def arm_folders(folder: Path) -> list[Path]:
     order = study.order_of_arms
     if not order.is_file():
         return []
+    told = records.vouched(folder, order.relative_to(folder).as_posix())
     with legible(order):
-        return [study.arms / name for name in load_json(order, "record")]
+        return [study.arms / name for name in parse_json(told, order, "record")]
 
 
 def with_class_intervals(result: Result) -> Result:
@@ -109,12 +111,14 @@ def judged_of(folder: Path, recipe: dict[str, Any], results: dict[str, Result]) 
     for other in arm_folders(folder):
         worth = latest_results(other).get("worth")
         if worth is not None:
-            judged.append(Judged(other, _recipe_of(other)["name"], worth))
+            judged.append(Judged(other, recipe_of(other)["name"], worth))
     return [*judged, *([Judged(folder, recipe["name"], results["worth"])] if "worth" in results else [])]
 
 
-def _recipe_of(folder: Path) -> dict[str, Any]:
-    return renewed(plain_yaml.read(Run(folder).recipe))
+def recipe_of(folder: Path) -> dict[str, Any]:
+    """A run's resolved recipe as plain data. Raises FigmentError where it is not as it was written."""
+    path = Run(folder).recipe
+    return renewed(plain_yaml.parse(records.vouched(folder, path.name).decode(), f"The recipe {path}"))
 
 
 def _described_arms(results: dict[str, Result], metrics: list[str]) -> list[Arm]:
@@ -133,7 +137,7 @@ def _arms_of_study(folder: Path, words: Mapping[Path, str]) -> list[Arm]:
     for other in arm_folders(folder):
         theirs = {k: with_class_intervals(r) for k, r in latest_results(other).items()}
         if OWN in theirs:
-            settings = _recipe_of(other)
+            settings = recipe_of(other)
             arms.append(_own_arm(settings, theirs, words.get(other, "")))
     return arms
 

@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 import yaml
 
-from figment import plain_yaml, records
+from figment import records
 from figment.errors import FigmentError
 from figment.images_in import ShardImages
 from figment.images_in.shards import open_run_images, wanted_rows
 from figment.images_in.unreadable import named
 from figment.images_in.verdicts import read_verdicts
 from figment.layout import Run
-from figment.recipe.old_names import renewed
 from figment.recipe.prices import Prices
 from figment.report.answers import (
     OWN,
@@ -28,6 +27,7 @@ from figment.report.answers import (
     conclusion_of,
     curve_of,
     judged_of,
+    recipe_of,
     with_class_intervals,
 )
 from figment.report.beside import cost
@@ -55,7 +55,7 @@ def report_of(folder: Path) -> Report:
         raise FigmentError(
             f"{folder} holds no finished run. See how far it is with: figment status {folder}. Run its recipe again to finish it."
         )
-    recipe = renewed(plain_yaml.read(run.recipe))
+    recipe = recipe_of(folder)
     images = open_run_images(run)
     class_names = images.shards.class_names
     generator = records.finished(run.images).get("generator", {})

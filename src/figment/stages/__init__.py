@@ -21,6 +21,7 @@ STAGES: tuple[Stage, ...] = (
     Results(),
     Report(),
 )
+OF_IMAGES = ("caches", "prompts", "finetune", "images")  # those that figment generate runs
 
 
 def stages_of(run: Run) -> tuple[Stage, ...]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from figment.context import Context
 
 REPEATABLE = ("templates", "attributes")  # writers that write the same twice
+STAND_INS = 100  # prompts of each class that a forecast makes up, for its trial batch
 
 
 class Prompts(Stage):
@@ -52,9 +53,8 @@ class Prompts(Stage):
         record.finish(own, counts={"prompts": len(prompts)}, **started.record())
 
     def cost(self, ctx: Context) -> Cost:
-        prompts = stand_ins(ctx)
-        ctx.prompts = prompts
-        return Cost(f"{len(prompts):,} prompts", counts={"prompts": len(prompts)})
+        ctx.prompts, n = stand_ins(ctx)
+        return Cost(f"{n:,} prompts", counts={"prompts": n})
 
     # ---- is it right? ------------------------------------------------------------------------------------------------
 
@@ -126,14 +126,16 @@ def written(ctx: Context) -> list[Prompt]:
     return prompts
 
 
-def stand_ins(ctx: Context) -> list[Prompt]:
-    """The recipe's prompts. Where a model would write them, as many that look like them: a forecast asks no model."""
+def stand_ins(ctx: Context) -> tuple[list[Prompt], int]:
+    """The recipe's prompts, and how many there are. Where a model would write them, a few that look like them: a forecast asks no model."""
     settings = ctx.recipe.prompts
     if settings.kind in REPEATABLE or ":" in settings.kind:
-        return written(ctx)
+        prompts = written(ctx)
+        return prompts, len(prompts)
     n = settings.n_prompts(ctx.recipe.generate.images_per_class)
-    texts = [f"a photo of {{}} in a scene that is described in about so many words, {i}" for i in range(n)]
-    return Templates(texts)(ctx.task, n, np.random.default_rng([ctx.seed, 1]))
+    few = min(n, STAND_INS)
+    texts = [f"a photo of {{}} in a scene that is described in about so many words, {i}" for i in range(few)]
+    return Templates(texts)(ctx.task, few, np.random.default_rng([ctx.seed, 1])), n * len(ctx.task.class_names)
 
 
 def check_not_stale(record: Record) -> None:

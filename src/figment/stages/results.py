@@ -31,7 +31,7 @@ from figment.stages.images.repair import move
 from figment.stages.model import ModelStage, shown
 from figment.stages.plans import images_key
 from figment.stages.report import write_report
-from figment.stages.stage import Cost, Look, Stage, StageStatus
+from figment.stages.stage import Cost, Look, Stage, StageStatus, damaged
 from figment.stages.timing import seconds_of_training
 from figment.types import Images, Result
 
@@ -129,6 +129,8 @@ class Results(Stage):
         found = records.read(run.folder)
         if found.state == "finished":
             return [StageStatus("results", "done", f"{found.data.get('counts', {}).get('results', 0)} numbers")]
+        if found.state == "damaged":
+            return [damaged("results")]
         if run.is_old and run.kind == "table":
             done = Study(run.folder).table_json.is_file()
             return [StageStatus("results", "done" if done else "to do", "of an older figment")]

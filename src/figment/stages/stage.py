@@ -219,7 +219,7 @@ def status_of(name: str, folder: Path) -> StageStatus:
     """From a record: what it counts."""
     found = records.read(folder)
     if found.state == "damaged":
-        return StageStatus(name, "partial", f"{records.NAME} is damaged: figment verify says more")
+        return damaged(name)
     if found.state == "none":
         return StageStatus(name, "to do", "")
     counts = found.data.get("counts") or {"kept": found.data.get("kept")}
@@ -228,6 +228,11 @@ def status_of(name: str, folder: Path) -> StageStatus:
     took = f" in {seconds:.0f} s" if isinstance(seconds, int | float) else ""
     old = " (of an older figment)" if found.state == "old" else ""
     return StageStatus(name, "done", said + took + old)
+
+
+def damaged(name: str) -> StageStatus:
+    """Of a place whose record cannot be trusted."""
+    return StageStatus(name, "partial", f"{records.NAME} is damaged: figment verify says more")
 
 
 def _total(value: Any) -> int:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 #: Random images of a trial, and how many times a cheap learner sees each, whose trainings are over too fast to time otherwise.
 CHEAP, COSTLY, TIMES = 64, 16, 32
+PIXELS = COSTLY * 256**2  # of a costly learner's trial: fewer images where they are larger, two at least
 FEW_CLASSES = 8  # of a costly learner's trial: the last layer is a small part of it
 SIDE = 64  # pixels
 
@@ -26,11 +27,12 @@ def seconds_of_training(ctx: Context, images: int) -> float:
     About right, and no more: real images take longer to decode. Raises FigmentError where the learner cannot be had.
     """
     train, n_classes = ctx.recipe.train, len(ctx.task.class_names)
-    n, times = (CHEAP, TIMES) if train.is_cheap else (COSTLY, 1)
+    n, times = CHEAP, TIMES
     if not train.is_cheap:
-        n_classes = min(n_classes, FEW_CLASSES)
+        n, times = max(2, min(COSTLY, PIXELS // getattr(train, "image_size", 1) ** 2)), 1
+        n_classes = min(n_classes, FEW_CLASSES, n)
         task = ctx.task.model_copy(update={"class_names": ctx.task.class_names[:n_classes], "real": RealImages()})
-        ctx = type(ctx)(ctx.recipe.model_copy(update={"task": task}), ctx.run)
+        ctx = type(ctx)(ctx.recipe.model_copy(update={"task": task}), ctx.run, allow_plugins=ctx.allow_plugins)
     an_epoch = {"epochs": 1, "select": "last", "warmup_steps": 0, "warmup_epochs": 0, "min_steps": 0, "workers": 0}
     short = train.model_copy(update={k: v for k, v in an_epoch.items() if k in type(train).model_fields})
     learner, rng = short.build(ctx), np.random.default_rng(0)

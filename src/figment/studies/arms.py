@@ -13,6 +13,7 @@ from figment.errors import FigmentError
 from figment.evaluate.holm import among
 from figment.forecast import Forecast, forecast
 from figment.layout import Study, folder_name
+from figment.plugins import permission
 from figment.recipe import Recipe
 from figment.run import Outcome, run_recipe
 from figment.stages.plans import images_key
@@ -20,7 +21,9 @@ from figment.stages.plans import images_key
 log = logging.getLogger(__name__)
 
 
-def run_arms(recipe: Recipe, out: Path | str, engine: Engine | None = None) -> dict[str, Outcome]:
+def run_arms(
+    recipe: Recipe, out: Path | str, engine: Engine | None = None, *, allow_plugins: bool = False
+) -> dict[str, Outcome]:
     """Run every arm of ``recipe.arms``, then the recipe itself; name -> outcome, the recipe's own last.
 
     Real images are encoded once for all arms. Only the recipe itself measures the ceiling and the exchange rate. Verdicts are those
@@ -28,30 +31,36 @@ def run_arms(recipe: Recipe, out: Path | str, engine: Engine | None = None) -> d
     """
     out = files.as_path(out)
     arms = arm_runs(recipe, out)  # all are checked before the first one costs anything
+    _check_plugins(recipe, arms, allow_plugins)
     sets = sets_of(recipe, out, arms)
     outcomes = {}
     for name, (arm, folder) in arms.items():
         log.info(name, extra={"heading": True})
-        outcomes[name] = run_recipe(arm, folder, engine=engine, made=sets[name], root=out)
+        outcomes[name] = run_recipe(arm, folder, engine=engine, made=sets[name], root=out, allow_plugins=allow_plugins)
     if arms:
         log.info(recipe.name, extra={"heading": True})
-    outcomes[recipe.name] = run_recipe(recipe, out, engine=engine)
+    outcomes[recipe.name] = run_recipe(recipe, out, engine=engine, allow_plugins=allow_plugins)
     judged = [name for name, outcome in outcomes.items() if "worth" in outcome.results]
     words = dict(zip(judged, among([outcomes[name].results["worth"] for name in judged]), strict=True))
     return {name: replace(outcome, among=words.get(name, "")) for name, outcome in outcomes.items()}
 
 
-def forecast_arms(recipe: Recipe, out: Path) -> dict[str, Forecast]:
+def forecast_arms(recipe: Recipe, out: Path, *, allow_plugins: bool = False) -> dict[str, Forecast]:
     """What every arm and the recipe itself would make and cost. Images that they share are counted once. Writes nothing."""
     arms = arm_runs(recipe, out)
+    _check_plugins(recipe, arms, allow_plugins)
     sets = sets_of(recipe, out, arms)
     forecasts = {}
     for name, (arm, folder) in {**arms, recipe.name: (recipe, out)}.items():
         made = sets.get(name, out)
-        forecasts[name] = forecast(arm, folder, made, out)
-        if name in sets and made != folder:
-            forecasts[name] = forecasts[name].without_images()
+        shared = name in sets and made != folder
+        forecasts[name] = forecast(arm, folder, made, out, has_images=shared, allow_plugins=allow_plugins)
     return forecasts
+
+
+def _check_plugins(recipe: Recipe, arms: Mapping[str, tuple[Recipe, Path]], allowed: bool) -> None:
+    """Those of all arms at once, before the first one costs anything."""
+    permission.check((kind for own in (recipe, *(arm for arm, _ in arms.values())) for kind in own.plugins), allowed)
 
 
 def sets_of(recipe: Recipe, out: Path, arms: Mapping[str, tuple[Recipe, Path]]) -> dict[str, Path]:

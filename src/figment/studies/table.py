@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from scipy.special import stdtrit
 
-from figment import claims, files, layout, measures, records
+from figment import claims, files, guard, layout, measures, records
 from figment.context import Context
 from figment.engines import Engine
 from figment.errors import FigmentError, nearest
@@ -25,6 +25,7 @@ from figment.evaluate.grouped import variance_of_mean
 from figment.forecast import forecast
 from figment.layout import Run, Study, folder_name
 from figment.measures.measure import OLD_METRICS
+from figment.plugins import permission
 from figment.recipe import Recipe
 from figment.recipe.table import RIVALS, Table
 from figment.records import Record, Written
@@ -40,6 +41,7 @@ from figment.words import printable
 log = logging.getLogger(__name__)
 
 TOP1 = "top1/"
+MOST_TIMED = 20  # kinds of generation that a forecast tries; others are taken to cost as much as those do
 
 
 @dataclass(frozen=True)
@@ -72,11 +74,18 @@ class Measured:
     groups: np.ndarray | None = None  # int (n,), which burst, video or patient a test image is of
 
 
-def run_table(recipe: Recipe, out: Path | str, engine: Engine | None = None, command: str = "") -> TablePage:
+def run_table(
+    recipe: Recipe,
+    out: Path | str,
+    engine: Engine | None = None,
+    command: str = "",
+    *,
+    allow_plugins: bool = False,
+) -> TablePage:
     """Run what is missing of ``recipe.table`` in ``out``, and write ``report.html``, ``table.md`` and ``table.json`` there.
 
-    The same call again finishes what was interrupted. Raises FigmentError, before anything is spent, for a row or column
-    whose settings do not hold.
+    The same call again finishes what was interrupted. ``allow_plugins`` lets code run that the recipe names. Raises FigmentError,
+    before anything is spent, for a row or column whose settings do not hold.
     """
     out = files.as_path(out)
     table = _table_of(recipe)
@@ -85,18 +94,21 @@ def run_table(recipe: Recipe, out: Path | str, engine: Engine | None = None, com
         layout.check_not_of_old(run)
     with claims.held(out, root=out):
         todo = table_runs(recipe)
+        _check_plugins(todo, allow_plugins)
         _check_folder(out, {images_key(own) for _, _, own in todo})
         for number, (group, seed, own) in enumerate(todo):
             folder, made = _folders(out, number // table.seeds, group, seed, own)
             if seed == recipe.seed and records.read(folder).state != "finished":
-                _check_group(group, Context(own, Run(folder, made, out)))
+                _check_group(group, Context(own, Run(folder, made, out), allow_plugins=allow_plugins))
         write_resolved(recipe, Run(out))
         measured: dict[tuple[str, str], list[tuple[Result, Answers]]] = {}
         for number, (group, seed, own) in enumerate(todo):
             name = printable(group.name)
             log.info(f"[{number + 1}/{len(todo)}] {name}, seed {seed}", extra={"heading": True})
             folder, made = _folders(out, number // table.seeds, group, seed, own)
-            outcome = run_recipe(own, folder, engine=engine, made=made, root=out, reported=False)
+            outcome = run_recipe(
+                own, folder, engine=engine, made=made, root=out, reported=False, allow_plugins=allow_plugins
+            )
             for cell, metric in group.cells.items():
                 if metric not in outcome.results:
                     known = ", ".join(outcome.results)
@@ -136,9 +148,10 @@ def write_page(page: TablePage, out: Path) -> None:
     records.vouch(out, [Run(out).report.name])
 
 
-def forecast_table(recipe: Recipe, out: Path) -> str:
+def forecast_table(recipe: Recipe, out: Path, *, allow_plugins: bool = False) -> str:
     """What a recipe's table would make: runs, sets of images that they share, and the time of generation. Writes nothing."""
     runs = table_runs(recipe)
+    _check_plugins(runs, allow_plugins)
     sets: dict[str, Recipe] = {}
     for _, _, own in runs:  # of recipes that share a set, the one that asks for the most images
         before = sets.setdefault(images_key(own), own)
@@ -149,9 +162,12 @@ def forecast_table(recipe: Recipe, out: Path) -> str:
     for key, own in sets.items():
         n = own.generate.images_per_class * len(own.task.class_names)
         images += n
-        kind = records.fingerprint([own.generate.model_dump(), own.few_shot and own.few_shot.shots])
+        costs_alike = own.generate.model_dump(exclude={"images_per_class", "shard_size"})
+        kind = records.fingerprint([costs_alike, own.few_shot and own.few_shot.shots])
+        if kind not in timed and len(timed) >= MOST_TIMED:
+            timed[kind] = _mean([own for own in timed.values() if own is not None])
         if kind not in timed:
-            one = forecast(own, Study(out).sets / key)
+            one = forecast(own, Study(out).sets / key, allow_plugins=allow_plugins)
             timed[kind] = None if one.seconds is None else one.seconds / max(1, n - one.count("done"))
             unknown = unknown or ("" if one.seconds is not None else one.costs["images"].text.rpartition(": ")[2])
         seconds += n * (timed[kind] or 0.0)
@@ -169,6 +185,15 @@ def table_runs(recipe: Recipe) -> list[tuple[Group, int, Recipe]]:
     seeds = range(recipe.seed, recipe.seed + _table_of(recipe).seeds)
     groups = _groups(recipe)
     return [(g, seed, g.recipe.changed({"seed": seed}, "the table's last seed")) for g in groups for seed in seeds]
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _check_plugins(todo: Sequence[tuple[Group, int, Recipe]], allowed: bool) -> None:
+    """Those of all cells at once, before the first one costs anything."""
+    permission.check((kind for _, _, own in todo for kind in own.plugins), allowed)
 
 
 def _table_of(recipe: Recipe) -> Table:
@@ -436,8 +461,8 @@ def read_table(folder: Path) -> TablePage:
     if not path.is_file():
         raise FigmentError(f"{folder} holds no finished table. Run its recipe again to finish it: figment run {folder}")
     try:
-        return _page_of(files.load_json(path, "record"))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return _page_of(guard.parse_json(records.vouched(folder, path.name), path, "record"))
+    except (FigmentError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise FigmentError(
             f"{path} is damaged. Write it again, from the finished runs: figment run {folder}"
         ) from error

@@ -82,4 +82,4 @@ def test_a_last_batch_of_one_is_left_out():
 
 
 def test_a_loss_of_nan_is_named_by_its_step():
-    training_refused(r"at step \d+ \(epoch \d", coloured(12), optimizer="sgd", learning_rate=1e30, epochs=6, warmup=0)
+    training_refused(r"at step \d+ \(epoch \d", coloured(12), optimizer="sgd", learning_rate=1e3, epochs=6, warmup=0)

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from figment import limits
+from figment.learners.settings import Share
+from figment.task import Strict
 
 #: The classifier that tuning starts from, and whose probabilities are the soft targets.
 Start = Literal["bias_removed", "zero_shot"]
 
 
-class TuneSettings(BaseModel):
+class TuneSettings(Strict):
     """The defaults are those of He et al. 2023 for generated images alone (section 3.2 and the authors' README)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    learning_rate: float = Field(default=2e-3, gt=0, description="AdamW's step size at its highest")
-    weight_decay: float = Field(default=0.1, ge=0, description="AdamW's weight decay, on weights and biases alike")
-    epochs: int = Field(default=30, ge=1, description="passes over the images")
-    batch_size: int = Field(default=512, ge=1, description="images a step")
-    warmup_steps: int = Field(default=0, ge=0, description="steps over which the learning rate rises linearly")
+    learning_rate: float = Field(default=2e-3, gt=0, le=limits.RATE, description="AdamW's step size at its highest")
+    weight_decay: float = Field(
+        default=0.1, ge=0, le=limits.RATE, description="AdamW's weight decay, on weights and biases alike"
+    )
+    epochs: int = Field(default=30, ge=1, le=limits.EPOCHS, description="passes over the images")
+    batch_size: int = Field(default=512, ge=1, le=limits.BATCH, description="images a step")
+    warmup_steps: int = Field(
+        default=0, ge=0, le=limits.STEPS, description="steps over which the learning rate rises linearly"
+    )
     soft_weight: float = Field(
         default=0.5,
         ge=0,
@@ -27,7 +33,7 @@ class TuneSettings(BaseModel):
         description="share of the loss that follows the untuned head's probabilities; the rest follows labels",
     )
     temperature: float = Field(
-        default=2.0, gt=0, description="softens the untuned head's probabilities; 1 = as they are"
+        default=2.0, gt=0, le=1_000, description="softens the untuned head's probabilities; 1 = as they are"
     )
     symmetric_temperature: bool = Field(
         default=False,
@@ -36,7 +42,7 @@ class TuneSettings(BaseModel):
     label_smoothing: float = Field(
         default=0.0, ge=0, lt=1, description="share of a label that is spread over all classes"
     )
-    grad_clip: float = Field(default=1.0, gt=0, description="highest norm of a step's gradient")
+    grad_clip: float = Field(default=1.0, gt=0, le=limits.WEIGHT, description="highest norm of a step's gradient")
     select: Literal["last", "validation", "test_best"] = Field(
         default="last",
         description="keep the last epoch, or the best one on the validation images; test_best takes the test images "
@@ -47,22 +53,26 @@ class TuneSettings(BaseModel):
 class MixSettings(TuneSettings):
     """He et al. 2023 for a few real images and many generated ones (section 4.2): both in every step."""
 
-    learning_rate: float = Field(default=1e-3, gt=0, description="AdamW's step size at its highest")
+    learning_rate: float = Field(default=1e-3, gt=0, le=limits.RATE, description="AdamW's step size at its highest")
     order: Literal["mix", "synthetic_then_real", "real_then_synthetic"] = Field(
         default="mix", description="a batch of each kind a step, or one kind after the other"
     )
-    real_batch_size: int = Field(default=32, ge=1, description="real images a step; batch_size counts generated ones")
-    real_weight: float = Field(default=1.0, ge=0, description="of the loss on real images, where they are mixed")
-    synthetic_weight: float = Field(default=1.0, ge=0, description="of the loss on generated images, where mixed")
+    real_batch_size: int = Field(
+        default=32, ge=1, le=limits.BATCH, description="real images a step; batch_size counts generated ones"
+    )
+    real_weight: float = Field(
+        default=1.0, ge=0, le=limits.WEIGHT, description="of the loss on real images, where they are mixed"
+    )
+    synthetic_weight: float = Field(
+        default=1.0, ge=0, le=limits.WEIGHT, description="of the loss on generated images, where mixed"
+    )
 
 
-class UnfrozenSettings(BaseModel):
+class UnfrozenSettings(Strict):
     """The encoder in the loop, beside `TuneSettings`: what of it is tuned, and what its BatchNorm layers do meanwhile.
 
     The defaults tune the head alone, as on cached features, only slower.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     trainable_fraction: float = Field(
         default=0.0,
@@ -77,9 +87,12 @@ class UnfrozenSettings(BaseModel):
         " the running ones",
     )
     lora_rank: int = Field(
-        default=0, ge=0, description="rank of a LoRA on the image encoder's attention layers; 0 = none, 16 is usual"
+        default=0,
+        ge=0,
+        le=limits.RANK,
+        description="rank of a LoRA on the image encoder's attention layers; 0 = none, 16 is usual",
     )
-    lora_alpha: int = Field(default=32, ge=1, description="the LoRA is scaled by lora_alpha / lora_rank")
+    lora_alpha: int = Field(default=32, ge=1, le=10_000, description="the LoRA is scaled by lora_alpha / lora_rank")
     lora_dropout: float = Field(
         default=0.1,
         ge=0,
@@ -89,15 +102,17 @@ class UnfrozenSettings(BaseModel):
     learning_rate: float = Field(
         default=1e-5,
         gt=0,
+        le=limits.RATE,
         description="AdamW's step size for the encoder at its highest; a LoRA takes more, 1e-4 or so",
     )
     augment: bool = Field(default=False, description="a new random crop and mirroring of each image in every epoch")
-    crop_scale: tuple[float, float] = Field(
+    crop_scale: tuple[Share, Share] = Field(
         default=(0.9, 1.0), description="least and greatest share of an image's area in a random crop"
     )
     micro_batch: int = Field(
         default=512,
         ge=1,
+        le=limits.BATCH,
         description="images that go through the encoder at a time: less needs less memory; with batch_norm: train, the"
         " images that statistics are of",
     )

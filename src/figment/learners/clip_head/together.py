@@ -21,9 +21,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from figment.errors import WEIGHTS, diverged
 from figment.learners.clip_head.linear import AdamW, accuracy_of
 from figment.learners.clip_head.losses import soft_targets
 from figment.learners.clip_head.settings import TuneSettings
+from figment.learners.training import MEND
 
 CHUNK_BYTES = (
     2**21
@@ -137,6 +139,8 @@ def train_together(
         soft: float32 (n, N), the teacher's softened probabilities of them; None where no plan asks for them.
         settings: the learning rate, its schedule, AdamW, temperature, label smoothing, and which epoch to keep.
         seen: validation features (m, W) and labels (m,).
+
+    Raises FigmentError where one of them diverges, with the step.
     """
     groups: dict[int, list[int]] = defaultdict(list)
     for k, p in enumerate(plans):
@@ -213,8 +217,24 @@ class _Group:
                 self.optimizer.step(self.gradient, self.optimizer.rates[start + i])
                 watch.after(start + i, weights)
             spent[steps] = sum(loss.values(n) for loss in self.losses)
+        self._check_finite(weights, spent)
         history = _histories(self.plans, spent.cpu(), self.optimizer.rates, watch.accuracies)
         return [Trained(watch.best.get(k, weights[k]), h) for k, h in enumerate(history)]
+
+    def _check_finite(self, weights: Tensor, spent: Tensor) -> None:
+        """Raise FigmentError for losses (T, K) or last weights (K, N, W) that are NaN or infinite, with the first step."""
+        wrong = (
+            ~spent.isfinite()
+        )  # looked at once, at the end: a head takes seconds, and a GPU need not wait at any step
+        if bool(wrong.any()):
+            step, k = wrong.nonzero()[0].tolist()
+            found = f"its loss became {spent[step, k].item()}"
+        elif not bool(weights.isfinite().all()):
+            found, step, k = WEIGHTS, self.steps - 1, int((~weights.isfinite()).flatten(1).any(1).nonzero()[0])
+        else:
+            return
+        epoch = step // self.plans[k].epoch_steps + 1
+        raise diverged("The training of the classifier", found, step + 1, epoch, self.optimizer.rates[step], MEND)
 
     def _fetch(self, rows: Tensor) -> None:
         """Features of the next few steps, int64 (S, K, B), in the order of their use."""

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, JsonValue, model_validator
 
-from figment.learners.settings import LearnerSettings, epoch_images
+from figment import limits
+from figment.learners.settings import LearnerSettings, Share, epoch_images
 from figment.task import PathText
 
 if TYPE_CHECKING:
@@ -37,7 +38,9 @@ class NetworkSettings(LearnerSettings):
     pretrained: PathText | None = Field(
         None, description="weights to start from, with a new classifier: a timm folder or Hub id; None = from scratch"
     )
-    image_size: int = Field(224, ge=8, description="side of the square images that the network sees, in pixels")
+    image_size: int = Field(
+        224, ge=8, le=2_048, description="side of the square images that the network sees, in pixels"
+    )
     crop_pct: float | None = Field(
         None,
         gt=0,
@@ -45,9 +48,11 @@ class NetworkSettings(LearnerSettings):
         description="share of an image's shorter side that is seen in testing; None = the pre-trained's, or 1",
     )
 
-    epochs: int = Field(90, ge=1, description="passes over the images")
-    min_steps: int = Field(0, ge=0, description="as many more epochs as it takes to have so many steps")
-    batch_size: int = Field(256, ge=2, description="images a step, of all processes together")
+    epochs: int = Field(90, ge=1, le=limits.EPOCHS, description="passes over the images")
+    min_steps: int = Field(
+        0, ge=0, le=limits.STEPS, description="as many more epochs as it takes to have so many steps"
+    )
+    batch_size: int = Field(256, ge=2, le=limits.BATCH, description="images a step, of all processes together")
     real_share: float | None = Field(
         None,
         gt=0,
@@ -56,13 +61,17 @@ class NetworkSettings(LearnerSettings):
         " image once an epoch",
     )
     optimizer: Literal["sgd", "adamw"] = Field("sgd", description="sgd is with Nesterov's momentum")
-    learning_rate: float = Field(0.1, gt=0, description="at its highest; after the warm-up, half a cosine down to 0")
+    learning_rate: float = Field(
+        0.1, gt=0, le=limits.RATE, description="at its highest; after the warm-up, half a cosine down to 0"
+    )
     momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
-    weight_decay: float = Field(1e-4, ge=0, description="of weights alone: not of biases and norms")
+    weight_decay: float = Field(1e-4, ge=0, le=limits.RATE, description="of weights alone: not of biases and norms")
     warmup: float = Field(
         0.05, ge=0, lt=1, description="share of the steps over which the learning rate rises linearly"
     )
-    grad_clip: float | None = Field(None, gt=0, description="highest norm of a step's gradient; None = no limit")
+    grad_clip: float | None = Field(
+        None, gt=0, le=limits.WEIGHT, description="highest norm of a step's gradient; None = no limit"
+    )
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="share of a label that is spread over all classes")
     ema: float | None = Field(
         None, gt=0, lt=1, description="decay of an average of the weights, which is then the model; 0.999 is usual"
@@ -71,20 +80,20 @@ class NetworkSettings(LearnerSettings):
         "auto", description="of the forward pass; auto = bfloat16 on a GPU that has it, else float32"
     )
 
-    crop_scale: tuple[float, float] | None = Field(
+    crop_scale: tuple[Share, Share] | None = Field(
         (0.08, 1.0), description="least and greatest share of an image's area in a random crop; None = no crops"
     )
-    pad: int = Field(0, ge=0, description="shift at random by up to so many pixels, edges mirrored")
+    pad: int = Field(0, ge=0, le=2_048, description="shift at random by up to so many pixels, edges mirrored")
     flip: float = Field(0.5, ge=0, le=1, description="probability of a mirror image")
     rand_augment: int = Field(
-        0, ge=0, description="RandAugment's number of operations on an image; 0 = none, 2 is usual"
+        0, ge=0, le=100, description="RandAugment's number of operations on an image; 0 = none, 2 is usual"
     )
     rand_augment_magnitude: int = Field(9, ge=0, le=30, description="RandAugment's strength of each")
     random_erasing: float = Field(0.0, ge=0, le=1, description="probability that a box of an image is erased")
     mixup: float = Field(
-        0.0, ge=0, description="alpha of mixup; 0 = none, 0.2 is usual. With cutmix too, one or the other"
+        0.0, ge=0, le=1_000, description="alpha of mixup; 0 = none, 0.2 is usual. With cutmix too, one or the other"
     )
-    cutmix: float = Field(0.0, ge=0, description="alpha of cutmix; 0 = none, 1 is usual")
+    cutmix: float = Field(0.0, ge=0, le=1_000, description="alpha of cutmix; 0 = none, 1 is usual")
 
     select: Literal["last", "validation", "test_best"] = Field(
         "last",
@@ -92,7 +101,7 @@ class NetworkSettings(LearnerSettings):
         "for that, which flatters: it exists to reproduce published numbers",
     )
     workers: int | None = Field(
-        None, ge=0, description="processes that prepare images; None = none on a CPU, up to 8 beside a GPU"
+        None, ge=0, le=1_024, description="processes that prepare images; None = none on a CPU, up to 8 beside a GPU"
     )
 
     @model_validator(mode="after")

@@ -26,6 +26,7 @@ from figment.types import Generator
 if TYPE_CHECKING:
     from figment.context import Context
 
+MOST_IMAGES, MOST_PIXELS = 64, 2**25  # of a trial batch: 32 of 1,024 x 1,024
 TRIAL_STEPS = (2, 6)  # two short trials tell the cost of a step from the cost of an image
 
 
@@ -127,8 +128,9 @@ def _time(generator: Generator, texts: list[str]) -> tuple[float, float]:
         shots = {"init": np.full((n, 64, 64, 3), 128, np.uint8)} if getattr(generator, "real_guidance", None) else {}
         return generator(texts[:n], list(range(n)), **shots)
 
-    make(1)  # loading and warming up are not what is measured
-    batch = min(getattr(generator, "batch_size", 0) or 1, len(texts), 64)
+    first = make(1)[0]  # loading and warming up are not what is measured
+    fit = MOST_PIXELS if first is None else max(1, MOST_PIXELS // (first.shape[0] * first.shape[1]))
+    batch = min(getattr(generator, "batch_size", 0) or 1, len(texts), MOST_IMAGES, fit)
     started = time.perf_counter()
     made = [image for image in make(batch) if image is not None]
     seconds = (time.perf_counter() - started) / batch

@@ -136,7 +136,7 @@ def test_a_diffusion_model_makes_the_same_images_in_two_processes(tmp_path, sd15
     from figment.generate.diffusers import DiffusersGenerator
 
     def generator() -> DiffusersGenerator:
-        return DiffusersGenerator(model=str(sd15), num_inference_steps=1, dtype="float32", batch_size=8)
+        return DiffusersGenerator(model=str(sd15), num_inference_steps=4, dtype="float32", batch_size=8)
 
     make(tmp_path / "one", None, generator(), n=16)
     make(tmp_path / "two", engine, generator(), n=16)

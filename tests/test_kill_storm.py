@@ -29,7 +29,11 @@ def check(expected: list[dict], folder: Path) -> None:
     sidecars = [images.read_sidecar(i) for i in range(SHARDS)]
     told = {images.shard(i): sidecar.written for i, sidecar in enumerate(sidecars)}
     assert all(written.is_of(path.read_bytes()) for path, written in told.items())
-    ours = {*told, *(images.sidecar(i) for i in range(SHARDS)), *(folder / n for n in ("stage.json", ".lock", ".figment"))}
+    ours = {
+        *told,
+        *(images.sidecar(i) for i in range(SHARDS)),
+        *(folder / n for n in ("stage.json", ".lock", ".figment")),
+    }
     assert {path for path in folder.rglob("*") if path.is_file()} == ours
     assert found.data["shards"] == shards_told(sidecars)
     assert found.data["counts"] == {"attempted": len(expected), "made": len(expected), "failed": {}}

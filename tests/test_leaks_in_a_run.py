@@ -17,6 +17,8 @@ from figment.report.folder import report_of
 from figment.run import run_recipe
 from figment.studies.arms import forecast_arms
 
+pytestmark = pytest.mark.slow
+
 NAMES = ["red thing", "green thing", "blue thing"]
 
 

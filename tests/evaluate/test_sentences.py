@@ -76,6 +76,7 @@ def check(text: str, most: int = MOST_CHARACTERS) -> None:
         assert found is None, (slip, text)
 
 
+@pytest.mark.slow
 def test_every_sentence_of_a_verdict():
     words = set()
     for word, _, differences, _, _, text in outcomes():
@@ -92,6 +93,7 @@ def test_every_sentence_of_a_verdict():
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_with_few_classes_a_chance_likeness_is_not_excluded():
     for word, _, _, content, _, text in outcomes():
         if word == "helps":
@@ -117,6 +119,7 @@ def test_every_sentence_of_an_exchange_rate():
     assert "The images are worth about 1 real photograph a class (less than 1 to 4.4)." in said
 
 
+@pytest.mark.slow
 def test_every_suggestion():
     """One or two after anything but helps and where something was measured; none after helps."""
     said, firsts = set(), set()

@@ -21,6 +21,8 @@ from figment.recipe import load_recipe, validate
 from figment.run import run_recipe
 from figment.task import Task
 
+pytestmark = pytest.mark.slow
+
 TASK = Task(class_names=["cat", "dog", "St. Bernard"])
 ALL = 42  # sentences a class that the model was taught
 

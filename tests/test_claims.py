@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import damage
-from figment import claims, files, layout, records
+from figment import claims, files, layout, plain_yaml, records
 from figment.claims import MARK
 from figment.errors import FigmentError
 from figment.generate.fill import generate_images
@@ -19,6 +19,7 @@ from figment.generate.procedural import ProceduralGenerator
 from figment.images_in import open_shards
 from figment.layout import Run, Study
 from figment.recipe import load_recipe
+from figment.recipe.recipe import as_yaml
 from figment.repair import repair
 from figment.run import make_images, run_recipe
 from figment.studies.table import run_table
@@ -166,6 +167,14 @@ def test_a_resolved_recipe_that_somebody_edited_is_kept(run, edit):
     assert load_recipe(run / "resolved.yaml") == damage.recipe()
 
 
+def test_a_resolved_recipe_of_before_a_field_was_added_is_nobodys_edit(run):
+    data = plain_yaml.read(run / "resolved.yaml")
+    del data["evaluate"]["shot_draws"]
+    put(run / "resolved.yaml", as_yaml(data))
+    make_images(damage.recipe(), run)
+    assert not (run / "set-aside").exists() and "shot_draws" in (run / "resolved.yaml").read_text()
+
+
 # ---- the mark --------------------------------------------------------------------------------------------------------
 
 
@@ -178,6 +187,33 @@ def test_a_run_goes_on_without_its_hidden_files_and_after_the_mark_alone_was_mad
     put(tmp_path / "new" / MARK, claims.RUN.mark.decode())
     as_images(tmp_path / "new")
     assert damage.content(tmp_path / "new") == before
+
+
+@pytest.mark.parametrize("below", ["arms/00-first/prompts", "images/0f3a/prompts", "cells/a/seed-0/scores/0-blank"])
+def test_a_study_that_was_copied_before_its_end_goes_on_without_hidden_files(run, tmp_path, below):
+    shutil.copytree(run / "prompts", tmp_path / "study" / below)
+    put(tmp_path / "study" / "features" / "cache.parquet")
+    assert claims.is_ours(tmp_path / "study") and claims.check(tmp_path / "study")
+
+
+@pytest.mark.parametrize("part", ["", "0-of-2"])
+def test_a_part_that_fails_leaves_the_mark_to_the_others(tmp_path, part):
+    with pytest.raises(FigmentError, match="no GPU"), claims.held(tmp_path / "run", root=tmp_path / "run", part=part):
+        raise FigmentError("no GPU")
+    assert (tmp_path / "run" / MARK).exists() == bool(part)
+
+
+def test_what_holds_the_lock_keeps_the_mark_of_who_comes_too_late(tmp_path):
+    out = tmp_path / "run"
+    with files.lock(out), pytest.raises(FigmentError, match="Another figment"), claims.held(out, root=out):
+        pass
+    assert claims.is_ours(out)
+
+
+def test_a_copy_of_a_shard_in_another_folder_is_not_read_as_more_images(run):
+    before = layout.shard_files(run / "images")
+    shutil.copytree(run / "images" / "00000", run / "images" / "00001")
+    assert layout.shard_files(run / "images") == before
 
 
 def test_parts_that_start_together_share_the_mark(tmp_path, made):
@@ -288,6 +324,6 @@ def test_images_in_another_folder_of_figment_are_told_from_a_run(tmp_path):
     )
     assert len(images) == 4 and np.array_equal(images.labels, [0, 1, 0, 1])
     before = snapshot(tmp_path)
-    with pytest.raises(FigmentError, match=r"holds \.figment, stage\.json"):
+    with pytest.raises(FigmentError, match="is the folder of generated images, and this would be one of a run"):
         as_images(tmp_path / "out")
     assert snapshot(tmp_path) == before

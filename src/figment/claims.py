@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +32,7 @@ class Claim:
     what: str
     names: re.Pattern[str]
     kinds: frozenset[str]  # of the folder's own record
-    below: tuple[str, ...] = ()  # folders with records of their own
+    below: tuple[str, ...] = ()  # folders with records of their own, as patterns
 
     @property
     def mark(self) -> bytes:
@@ -47,7 +47,7 @@ RUN = Claim(
     "a run",
     re.compile("|".join(map(re.escape, sorted(layout.NAMES)))),
     frozenset({"run", "set", "table"}),
-    ("prompts", "model"),
+    ("prompts", "model", "arms/*/prompts", "arms/*/model", "images/*/prompts", "cells/*/*/scores/*", "cells/*/*/model"),
 )
 #: What :func:`figment.generate_images` makes.
 IMAGES = Claim("generated images", re.compile(r"\d{5}|stage\.json", re.ASCII), frozenset({"images"}))
@@ -60,7 +60,7 @@ def is_ours(folder: Path, claim: Claim = RUN) -> bool:
     own = records.read(folder)
     if own.state == "finished" and own.data["kind"] in claim.kinds:
         return True
-    below = [records.read(folder / name) for name in claim.below]
+    below = (records.read(path) for pattern in claim.below for path in _matching(folder, pattern))
     if own.state in OTHER or any(one.state in ("finished", *OTHER) for one in below):
         return True
     return claim is RUN and layout.Run(folder).is_old
@@ -72,6 +72,12 @@ def check(folder: Path, claim: Claim = RUN) -> bool:
     if is_ours(folder, claim):
         return True
     found = [path for path in _entries(folder) if _is_in_the_way(path, claim)]
+    other = next((one for one in (RUN, IMAGES) if one is not claim and _is_marked(folder, one)), None)
+    if other is not None:
+        raise FigmentError(
+            f"{folder} is the folder of {other.what}, and this would be one of {claim.what}. Nothing was changed. Choose another folder with"
+            " --out, one that is new or empty."
+        )
     if found and not _is_marked(
         folder, claim
     ):  # else another process of ours began just now: it marks before it writes
@@ -90,29 +96,43 @@ def claimed(folder: Path, claim: Claim = RUN) -> Iterator[None]:
     new = not check(folder, claim)
     if new:
         files.write_atomic(folder / MARK, claim.mark)
-    try:
+    with _unmarked([folder] if new else [], claim):
         yield
-    except BaseException:
-        if new and not any(claim.names.fullmatch(path.name) for path in _entries(folder)):
-            files.remove(folder / MARK)
-        raise
 
 
 @contextmanager
 def held(*folders: Path, root: Path, part: str = "") -> Iterator[None]:
     """Claim the folders of a run, and hold them while the block runs (see :func:`figment.files.lock`). ``root``, that of the whole
-    study, is claimed and not held. Raises FigmentError before anything is written where one of them is somebody else's."""
+    study, is claimed and not held; if it is figment's, so is what lies below it. Raises FigmentError before anything is written
+    where one of them is somebody else's."""
     own = tuple(dict.fromkeys(folders))
-    every = tuple(dict.fromkeys((root, *own)))
     check_outside(root)
-    for folder in every:
-        check(folder)
+    ours = is_ours(root)
+    new = [
+        folder
+        for folder in dict.fromkeys((root, *own))
+        if not (_is_marked(folder, RUN) if ours and root in (folder, *folder.parents) else check(folder))
+    ]
+    for folder in new:  # that of the study first: the others lie in it
+        files.write_atomic(folder / MARK, RUN.mark)
     with ExitStack() as stack:
-        for folder in every:  # that of the study first: the others lie in it
-            stack.enter_context(claimed(folder))
         for folder in own:
             stack.enter_context(files.lock(folder, part))
+        # Other parts of a job array may have begun by the mark of this one.
+        stack.enter_context(_unmarked([] if part else new, RUN))
         yield
+
+
+@contextmanager
+def _unmarked(folders: Sequence[Path], claim: Claim) -> Iterator[None]:
+    """Take the marks away again where the block fails before anything else was written."""
+    try:
+        yield
+    except BaseException:
+        for folder in folders:
+            if not any(claim.names.fullmatch(path.name) for path in _entries(folder)):
+                files.remove(folder / MARK)
+        raise
 
 
 def check_outside(out: Path) -> None:
@@ -134,6 +154,10 @@ def _is_marked(folder: Path, claim: Claim) -> bool:
         return False
     except (OSError, FigmentError):  # of somebody else: a folder, a pipe
         return False
+
+
+def _matching(folder: Path, pattern: str) -> list[Path]:
+    return sorted(folder.glob(pattern)) if "*" in pattern else [folder / pattern]
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -28,7 +28,7 @@ from figment.learners.clip_head.baselines import baseline
 from figment.plugins import permission
 from figment.recipe import Recipe
 from figment.shards import prompts_in
-from figment.shots import draw_shots, few_images
+from figment.shots import few_images, other_images
 from figment.task import Task, real_folder
 from figment.types import Filter, Generator, Images, Learner, Model, Prompt, Training, Writer
 from figment.words import is_code, printable
@@ -182,11 +182,10 @@ class Context:
         return few_images(pool, names, few.shots, few.split, self.seed)
 
     def other_shots(self, j: int) -> Images:
-        """The j-th other choice of as many real images of each class as ``few_shot`` has."""
-        pool, k = self.readable("train"), self.shots_per_class
-        assert pool is not None and k is not None
-        seed = np.random.SeedSequence([self.seed, 4, j]).generate_state(1)[0]
-        return pool.take(draw_shots(pool.labels, k, int(seed)))
+        """The j-th other choice of as many real images of each class as those of ``few_shot``."""
+        pool, shots = self.readable("train"), self.shots
+        assert pool is not None and shots is not None
+        return other_images(pool, shots, int(np.random.SeedSequence([self.seed, 4, j]).generate_state(1)[0]))
 
     # ---- models ------------------------------------------------------------------------------------------------------
 
@@ -254,7 +253,9 @@ class Context:
         self.check_real()
         few = self.recipe.few_shot
         if few is not None:
-            self.draw(self.given.get("train"))  # as they are: too few, or another split, before all are encoded
+            shots = self.draw(self.given.get("train"))  # as they are: too few, or another split, before all are encoded
+            if self.recipe.evaluate.shot_draws is not None:
+                other_images(self.given["train"], shots, 0)
         if few is None or not few.split or not self.guided:
             _ = self.untuned  # a generator that cannot be had is found out before images are encoded
         measures.check(self.recipe, self.given)

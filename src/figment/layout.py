@@ -298,7 +298,11 @@ def image_folders(folder: Path) -> list[Path]:
 
 def shard_files(folder: Path) -> list[Path]:
     """The Parquet files of a data set in their order: our own in sub-folders, those of version 0.1 and of others in one folder."""
-    own = [path for path in folder.glob("[0-9][0-9][0-9][0-9][0-9]/train-*.parquet") if SHARD.fullmatch(path.name)]
+    found = folder.glob("[0-9][0-9][0-9][0-9][0-9]/train-*.parquet")
+    named = [(path, SHARD.fullmatch(path.name)) for path in found]
+    own = [
+        path for path, name in named if name and path == shard_path(folder, int(name[1]))
+    ]  # not a copy in another folder
     return sorted(own) or sorted(folder.glob("[!.]*.parquet"))
 
 

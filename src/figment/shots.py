@@ -13,6 +13,7 @@ from figment import files
 from figment.errors import FigmentError
 from figment.types import Images
 
+CHOICES = 5  # times as many images as shots
 IMAGES_OF_OLD = "pictures"  # what figment 0.1 called them in its split files
 
 
@@ -49,6 +50,24 @@ def few_images(pool: Images, class_names: Sequence[str], shots: int, split: Path
     if lacking:
         raise FigmentError(f"The split {split} has no image of: {', '.join(lacking[:10])}.")
     return chosen
+
+
+def other_images(pool: Images, shots: Images, seed: int) -> Images:
+    """Another choice of as many images of each class as ``shots`` has. Raises FigmentError where ``pool`` has fewer than five times
+    as many: choices would be nearly the same, and what they differ by too little."""
+    wanted = np.bincount(shots.labels)
+    there = np.bincount(pool.labels, minlength=len(wanted))
+    short = np.flatnonzero(there < CHOICES * wanted)
+    if len(short):
+        c = short[0]
+        raise FigmentError(
+            f"evaluate.shot_draws draws other real images from task.real.train, which has {there[c]} of class {c} for {wanted[c]} shots:"
+            " choices among fewer than five times as many are nearly the same, and the intervals would be too narrow. Give more"
+            " images, or leave evaluate.shot_draws out: the verdict is then about these real images."
+        )
+    members = (np.flatnonzero(pool.labels == c) for c in range(len(wanted)))
+    chosen = [np.random.default_rng([seed, c]).permutation(own)[: wanted[c]] for c, own in enumerate(members)]
+    return pool.take(np.concatenate(chosen))
 
 
 def write_split(path: Path | str, images: Images, index: Sequence[int] | np.ndarray, **facts: Any) -> None:

@@ -100,6 +100,21 @@ def test_latents_are_not_clipped_as_pixels_are(schedule, name):
     assert chosen.step(said.expand(1, 1, 1, 1), t, x).pred_original_sample.item() > 2.9
 
 
+@pytest.mark.parametrize(
+    "flows", [{"prediction_type": "flow_prediction", "use_flow_sigmas": True}, {"prediction_type": "flow_prediction"}]
+)
+def test_what_the_trial_knows_nothing_of_is_taken_at_its_word(flows):
+    own = diffusers.DPMSolverMultistepScheduler(**flows)
+    assert samplers.choose(own, None, 20, "a model") is own
+
+
+def test_a_scheduler_that_cannot_be_configured_so_is_not_among_those_that_work():
+    own = diffusers.DPMSolverMultistepScheduler(**BETAS, algorithm_type="sde-dpmsolver++")
+    with pytest.raises(FigmentError, match="it fails even with") as error:
+        samplers.choose(own, "EDMEulerScheduler", 20, "a model")
+    assert "DDIMScheduler" in str(error.value)
+
+
 def test_it_is_refused_before_the_model_is_opened():
     with pytest.raises(FigmentError, match="HeunDiscreteScheduler makes no images in 4 steps"):
         DiffusersGenerator(model="starter", scheduler="HeunDiscreteScheduler", num_inference_steps=4)

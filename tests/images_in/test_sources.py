@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from figment.errors import FigmentError
-from figment.images_in import open_images
+from figment.images_in import open_images, splits
 from figment.images_in.unlabelled import open_unlabelled
 from figment.shots import read_split, write_split
 from figment.words import is_code
@@ -258,6 +258,16 @@ def test_splits_that_lie_together_are_asked_for_by_name(tmp_path, make):
     assert len(images) == 3 == len(open_images(f"{where}:train", NAMES))
     with pytest.raises(FigmentError, match=r"holds no split 'val'\. There are: test, train"):
         open_images(f"{where}:val", NAMES)
+
+
+@pytest.mark.parametrize("split", ["0", "fold 2", "v1.0", "test"])
+def test_a_split_may_be_called_by_a_number(tmp_path, split):
+    table = tmp_path / "photos.csv"
+    table.touch()
+    assert splits.parted(f"{table}:{split}") == (str(table), split)
+    (tmp_path / "photos.csv:0").touch()  # a colon in a file's name
+    assert splits.parted(f"{table}:0") == (f"{table}:0", "")
+    assert splits.parted(f"{tmp_path}/gone:0") == (f"{tmp_path}/gone:0", "")
 
 
 def test_one_split_alone_needs_no_name_and_folders_of_splits_are_named(tmp_path):

@@ -26,6 +26,7 @@ EACH = 64  # values of each spread
 TOLERANCE = 0.2  # what failed on the starter missed by .9 and more, and what worked by less than .15
 #: What a network's answer is off by, in units of the noise: solvers that look twice a step multiply it where the steps are long.
 OFF = 0.1
+PREDICTIONS = ("epsilon", "v_prediction", "sample")  # "flow_prediction" has other sigmas
 
 
 def scheduler_class(name: str) -> Any:
@@ -53,7 +54,7 @@ def choose(own: Any, name: str | None, steps: int, model: str, tried: bool = Tru
         )
     chosen = own if name is None else with_schedule_of(own, name)
     if tried and not works(chosen, steps, own):
-        good = [n for n in allowed if works(with_schedule_of(own, n), steps, own)]
+        good = [n for n in allowed if _works_as(n, steps, own)]
         raise FigmentError(
             f"The {type(chosen).__name__} makes no images in {steps} steps on the noise schedule of {model}: it fails even with a"
             " model that knows the images. Set another num_inference_steps, "
@@ -67,7 +68,9 @@ def works(scheduler: Any, steps: int, own: Any) -> bool:
 
     One that cannot be tried so, as those of flow matching and of models that also predict a variance, is taken at its word.
     """
-    if getattr(own, "alphas_cumprod", None) is None:
+    config = scheduler.config
+    flows = config.get("use_flow_sigmas", False) or config.get("prediction_type") not in PREDICTIONS
+    if getattr(own, "alphas_cumprod", None) is None or flows:
         return True
     try:
         samples = _sample(scheduler, steps, _log_sigmas(own))
@@ -84,6 +87,13 @@ def works(scheduler: Any, steps: int, own: Any) -> bool:
     off = (values.mean(1) - MEAN).abs()
     wide = values.std(1) - torch.tensor(SPREADS, dtype=torch.float64)
     return bool((torch.maximum(off, wide) <= TOLERANCE).all())  # not of NaN
+
+
+def _works_as(name: str, steps: int, own: Any) -> bool:
+    try:
+        return works(with_schedule_of(own, name), steps, own)
+    except (NotImplementedError, ValueError):  # one that cannot be configured so
+        return False
 
 
 def with_schedule_of(own: Any, name: str) -> Any:

@@ -29,8 +29,11 @@ def named(value: object) -> str:
 
 def parted(where: str) -> tuple[str, str]:
     """``photos.csv:test`` -> ``photos.csv``, ``test``; the second is empty where no split is named."""
-    place, colon, split = where.rpartition(":")
-    return (place, split) if colon and re.fullmatch(r"[A-Za-z][\w-]*", split) else (where, "")
+    place, _, split = where.rpartition(":")
+    is_word = re.fullmatch(r"[A-Za-z][\w-]*", split) is not None
+    # Splits of tables may be numbers or hold spaces, and a path may hold a colon.
+    is_split = is_word or (not re.search(r"[/\\]", split) and not Path(where).exists() and Path(place).exists())
+    return (place, split) if place and split and is_split else (where, "")
 
 
 def files_of(files: Sequence[Path], asked: str, where: object) -> list[Path]:

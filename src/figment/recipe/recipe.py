@@ -159,7 +159,7 @@ class Recipe(Strict):
 
     def to_yaml(self) -> str:
         """The resolved recipe: every default written out. Running it again reproduces the run."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+        return as_yaml(self.model_dump(mode="json"))
 
     def changed(self, changes: dict[str, Any], where: str = "the changed recipe") -> Recipe:
         """A copy with dotted fields replaced: ``recipe.changed({"generate.guidance_scale": 3.0})``. Raises FigmentError."""
@@ -170,6 +170,11 @@ class Recipe(Strict):
             except FigmentError as error:
                 raise FigmentError(f"{where[:1].upper()}{where[1:]}: {error}") from None
         return validate(data, where)
+
+
+def as_yaml(data: Any) -> str:
+    """Plain data as figment writes recipes."""
+    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120)
 
 
 def validate(data: Any, where: str) -> Recipe:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from figment.evaluate.kind import smallest_visible
 from figment.guard import parse_json
 from figment.layout import Run, Study
 from figment.measures.trial import Trial
-from figment.recipe import validate
+from figment.recipe.recipe import as_yaml, validate
 from figment.records import Found, Record, Written
 from figment.report.answers import OWN
 from figment.report.csv import write_results
@@ -283,15 +284,18 @@ def _publish(ctx: Context, run: Run) -> None:
 def write_resolved(recipe: Recipe, run: Run) -> None:
     """The resolved recipe of a run. One that somebody has edited is set aside: what they wrote is not written over."""
     if run.resolved.is_file() and _is_edited(run.resolved):
-        kept = move(run.resolved, run.set_aside)
-        log.warning(f"{run.resolved} was not as figment writes it. What it held is kept in {kept}.")
+        with suppress(FileNotFoundError):  # another part of a job array was faster
+            kept = move(run.resolved, run.set_aside)
+            log.warning(f"{run.resolved} was not as figment writes it. What it held is kept in {kept}.")
     files.write_atomic(run.resolved, recipe.to_yaml().encode())
 
 
 def _is_edited(path: Path) -> bool:
-    """Whether a resolved recipe is another text than figment writes for what it says."""
+    """Whether a resolved recipe is another text than figment writes for what it says; one that lacks fields of today is not."""
     try:
-        return validate(plain_yaml.read(path), str(path)).to_yaml() != files.read_text(path, "recipe")
+        data = plain_yaml.read(path)
+        validate(data, str(path))
+        return as_yaml(data) != files.read_text(path, "recipe")
     except (FigmentError, OSError, ValueError):
         return True  # damaged, or of another version
 

@@ -21,6 +21,7 @@ from figment.images_in.labels import listed
 from figment.images_in.leaks import Leaks, find_leaks
 from figment.images_in.provenance import Stored
 from figment.images_in.shards import made_before, open_run_images
+from figment.images_in.tones import warn_of_other_whites
 from figment.images_in.unlabelled import open_unlabelled
 from figment.images_in.unreadable import check_enough_is_left, named
 from figment.layout import Run
@@ -263,6 +264,7 @@ class Context:
         self._check_learner()
         for split in sorted(measures.splits_needed(self.recipe) & set(self.given)):  # the features are kept
             self.readable(split)
+        warn_of_other_whites({split: images.white for split, images in self.given.items()})
         _ = self.shots, self.writer, self.filters, self.untuned
         if self.finetuning is not None and not self.finetuning.is_complete():
             self.finetuning.check()

@@ -16,6 +16,7 @@ from figment.errors import FigmentError
 from figment.images_in import decode, open_images
 from figment.images_in.black import warn_of_black
 from figment.images_in.memory import MemoryImages
+from figment.images_in.tones import warn_of_other_whites
 from rasters import png16, tiff, with_chunk
 
 NAMES = ["cat", "dog"]
@@ -82,6 +83,19 @@ def test_white_is_of_the_whole_split_however_little_of_it_is_looked_at(tmp_path)
     assert (
         alone.load([0])[0].max() == 160 and alone.digests[0] != before
     )  # features of the other reading are not taken for its own
+
+
+def test_splits_whose_white_differs_are_warned_of(tmp_path, caplog):
+    levels = {"train": 60000, "test": 3000, "val": 3500}
+    grey = {split: png16(np.full((4, 4), level, np.uint16)) for split, level in levels.items()}
+    splits = {split: open_images(folder_of(tmp_path / split, data, data, data), NAMES) for split, data in grey.items()}
+    warn_of_other_whites({split: images.white for split, images in splits.items()})
+    assert not caplog.text  # nothing was looked through yet
+    assert all(images.digests for images in splits.values())
+    warn_of_other_whites({split: splits[split].white for split in ("test", "val")})
+    assert "brighter" not in caplog.text
+    warn_of_other_whites({split: images.white for split, images in splits.items()})
+    assert "is 65,535 in train, 4,095 in test, 4,095 in val: the same photograph would be brighter" in caplog.text
 
 
 def test_packed_12_bits_are_sure_to_be_12(tmp_path):

@@ -36,7 +36,7 @@ def class_prototypes(encoder: Encoder, class_names: Sequence[str], templates: Se
 
 
 def _alike(same: Sequence[tuple[int, int]], class_names: Sequence[str]) -> str:
-    if len(same) == len(class_names):
+    if len(same) == len(class_names) and len({name.casefold() for name in class_names}) > 1:
         return (
             "reads all class names alike, so no word can tell them apart. A CLIP does so whose text tower looks for an end token"
             " (eos_token_id in its config.json) that its tokenizer does not write: fetch it again, or take another encoder."

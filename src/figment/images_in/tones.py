@@ -64,6 +64,19 @@ class White:
         return b"" if bits_of(data) <= 8 or self.level == FULL else b"\0white=%d" % self.level
 
 
+def warn_of_other_whites(whites: Mapping[str, White]) -> None:
+    """Of splits whose images of more than 8 bits were looked through: the same level ought to be white in all of them."""
+    levels = {
+        split: white.level for split, white in whites.items() if "level" in vars(white)
+    }  # cached: none is read for this
+    if len(set(levels.values())) > 1:
+        told = ", ".join(f"{level:,} in {split}" for split, level in levels.items())
+        log.warning(
+            f"The level that is taken for white in images with more than 8 bits is {told}: the same photograph would be brighter in one"
+            " split than in another, which costs accuracy. Save all of them with 8 bits, or with white at 65,535."
+        )
+
+
 def bits_of(data: bytes) -> int:
     """Bits a sample, by the header: of PNG, TIFF, JPEG 2000 and PGM. Others have 8, or are read as if."""
     if data.startswith(b"\x89PNG\r\n\x1a\n"):

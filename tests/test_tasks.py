@@ -161,7 +161,7 @@ CATALOGUE = {
         own={0: "n01443537", 199: "n12267677"},
     ),
 }
-TASKS = [name for name in builtin_names() if name != "fashion"]
+TASKS = [name for name in builtin_names() if not name.startswith("fashion")]
 
 
 def test_the_catalogue_is_table_1():

@@ -107,7 +107,8 @@ class Groups(Strict):
 
 
 class RealImages(Strict):
-    """Where the real images of each split are; ``starter/pool`` and ``starter/test`` are built in.
+    """Where the real images of each split are; ``starter/pool`` and ``starter/test`` are built in, and ``starter/sketch/test`` and others
+    of its looks.
 
     A folder with one sub-folder a class, or with a ``metadata.jsonl``, Parquet shards, WebDataset tars or a saved data set;
     a ``.csv`` of paths and classes; one ``.tar``; or ``datasets:NAME:SPLIT`` for what ``datasets.load_dataset`` opens. Where several
@@ -206,7 +207,9 @@ def builtin(name: str) -> dict:
         raise FigmentError(
             f"There is no built-in task {name!r}.{nearest(name, builtin_names())} Built in: {', '.join(builtin_names())}. Or give class_names."
         )
-    return yaml.safe_load((resources.files("figment") / "tasks" / f"{name}.yaml").read_text(encoding="utf-8"))
+    own = yaml.safe_load((resources.files("figment") / "tasks" / f"{name}.yaml").read_text(encoding="utf-8"))
+    like = own.pop("like", None)
+    return own if like is None else {**builtin(like), **own}
 
 
 def load_task(name: str) -> Task:
@@ -215,9 +218,5 @@ def load_task(name: str) -> Task:
 
 
 def real_folder(where: str) -> Path | str:
-    """What :func:`figment.images_in.open_images` takes for a place in :class:`RealImages`: a path, or ``datasets:NAME`` as it is."""
-    if where in ("starter/pool", "starter/test"):
-        from figment import starter
-
-        return starter.folder(where.removeprefix("starter/"))
-    return where if where.startswith("datasets:") else as_path(where)
+    """What :func:`figment.images_in.open_images` takes for a place in :class:`RealImages`: a path, or what is none as it is."""
+    return where if where.startswith(("datasets:", "starter/")) else as_path(where)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from figment import starter
 from figment.errors import FigmentError
 from figment.files import as_path, is_remote
 from figment.guard import check
@@ -16,6 +17,7 @@ from figment.images_in.datasets import PREFIX, is_saved, open_named, open_saved
 from figment.images_in.folder import open_class_folders
 from figment.images_in.labels import WHOLE_NUMBER, labels_by_code
 from figment.images_in.provenance import Stored
+from figment.images_in.rendered import Rendered
 from figment.images_in.shards import ShardImages, Shards
 from figment.images_in.table import open_csv, open_metadata
 from figment.images_in.webdataset import open_tars
@@ -27,7 +29,8 @@ def open_images(where: Path | str, class_names: Sequence[str], own_names: Sequen
 
     ``where`` is a folder of class folders, one with a ``metadata.jsonl`` that names classes, one of Parquet shards, one of
     WebDataset tars, or one of ``Dataset.save_to_disk``; a ``.csv`` of paths, or one ``.tar``; or ``datasets:NAME[:SPLIT]``. Of files
-    or lines of several splits, ``WHERE:SPLIT`` reads one. Classes are matched by name, in any order; case, spaces, hyphens and
+    or lines of several splits, ``WHERE:SPLIT`` reads one. ``starter/LOOK/SPLIT`` is the starter's ``pool`` or ``test`` in one of its
+    looks. Classes are matched by name, in any order; case, spaces, hyphens and
     underscores do not matter; numbers are positions in ``class_names``. Raises FigmentError where nothing of the kind is there, or
     the classes that have images are others than ``class_names``. Where ``own_names`` is given, in the same order, the images may
     name their classes by those instead, such as ``n01440764`` of ImageNet, or ``1`` where numbers are names.
@@ -48,6 +51,10 @@ def open_images(where: Path | str, class_names: Sequence[str], own_names: Sequen
 def _open(where: Path | str, class_names: Sequence[str]) -> Stored:
     if str(where).startswith(PREFIX):
         return open_named(str(where), class_names)
+    if str(where).startswith(starter.PREFIX):
+        look, split = starter.look_and_split(str(where))
+        images = _open(starter.folder(split), class_names)
+        return images if look == starter.AS_IT_IS else Rendered(images, look)
     path, split = as_path(where), ""
     if not path.exists():
         place, split = splits.parted(str(where))

@@ -21,15 +21,14 @@ GIVE_UP = 2_000  # draws in a row that bring nothing new: (nearly) all the gramm
 
 
 class Attributes:
-    """``n`` different prompts a class, drawn from noun x attributes x context.
+    """``n`` different prompts a class, drawn from sentence x noun x attributes x context. ``templates``: sentences in place of the task's.
 
     Where ``n`` different ones do not exist, it raises FigmentError with the number there are, or, unless ``exactly``, writes
     those there are.
     """
 
     def __init__(self, templates: Sequence[str] | None = None, synonyms: bool = True, exactly: bool = True):
-        self.templates = templates or ["a photo of a {}"]
-        self.synonyms, self.exactly = synonyms, exactly
+        self.templates, self.synonyms, self.exactly = templates, synonyms, exactly
 
     def __call__(self, task: Task, n: int, rng: np.random.Generator) -> list[Prompt]:
         prompts = []
@@ -63,7 +62,8 @@ class Attributes:
         # Half the prompts say the class name itself; the rest share out the other words for it.
         noun = nouns[0] if len(nouns) == 1 or rng.random() < 0.5 else nouns[1 + rng.integers(len(nouns) - 1)]
         words = [str(rng.choice(words)) for words in task.attributes.values() if words and rng.random() < MENTION]
-        text = self.templates[int(rng.integers(len(self.templates)))].replace("{}", " ".join([*words, noun]))
+        sentences = self.templates or [sentence.rstrip(".") for sentence in task.templates]  # a context may follow
+        text = sentences[int(rng.integers(len(sentences)))].replace("{}", " ".join([*words, noun]))
         if task.contexts and rng.random() < MENTION:
             text = f"{text.rstrip('.')} {rng.choice(task.contexts)}"
         return re.sub(r"\ba (?=[aeiouAEIOU])", "an ", text)

@@ -71,7 +71,7 @@ class AttributesSettings(WriterSettings):
         le=limits.PROMPTS_A_CLASS,
         description="different prompts for each class; None = 50, or as many as the task's words make",
     )
-    templates: list[Template] = ["a photo of a {}"]
+    templates: list[Template] | None = Field(None, description="None = the task's")
     synonyms: bool = Field(True, description="also use the task's other words for a class")
 
     def n_prompts(self, images_per_class: int) -> int:

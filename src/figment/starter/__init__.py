@@ -8,9 +8,13 @@ from __future__ import annotations
 from importlib import resources
 from pathlib import Path
 
-from figment.errors import FigmentError
+from figment.errors import FigmentError, nearest
+from figment.starter.looks import LOOKS
 
 PARTS = ("pipeline", "clip", "clip_rn", "pool", "test")
+PREFIX = "starter/"
+SPLITS = ("pool", "test")  # of real images, each in every look
+AS_IT_IS = "catalogue"  # the look of what is stored
 
 
 def folder(part: str) -> Path:
@@ -26,3 +30,14 @@ def folder(part: str) -> Path:
             f"The starter's {part} is not in this installation ({path} is missing). Install figment-vision again."
         )
     return path
+
+
+def look_and_split(where: str) -> tuple[str, str]:
+    """The two of ``starter/SPLIT`` and ``starter/LOOK/SPLIT``. Raises FigmentError for a look or split that there is not."""
+    *look, split = where.removeprefix(PREFIX).split("/")
+    if split in SPLITS and len(look) <= 1 and set(look) <= LOOKS.keys():
+        return (look or [AS_IT_IS])[0], split
+    known = [f"{PREFIX}{split}" for split in SPLITS] + [
+        f"{PREFIX}{name}/{split}" for name in LOOKS for split in SPLITS if name != AS_IT_IS
+    ]
+    raise FigmentError(f"The starter has no images {where!r}.{nearest(where, known)} It has {', '.join(known)}.")

@@ -1,13 +1,17 @@
 """Captions for Fashion-MNIST, made from the pixels: what alt text is to a photograph on the web.
 
 Each image gets measured attributes (tone, cut, length, pattern, sleeves); a caption names its garment by one of several
-words, mentions some of the attributes and is now and then plainly wrong. So words matter, as they do to Stable
+words, mentions some of the attributes, often leaves out how the garment was seen, and is now and then plainly wrong. So words matter, as they do to Stable
 Diffusion and CLIP, and the class name alone is an imperfect handle on the class, as it is for them.
 """
 
 from __future__ import annotations
 
 import numpy as np
+
+from figment.starter.looks import LOOKS
+
+from .data import Web
 
 #: Words for each class, with how often the web uses them. Some are shared ("top", "shoe"): the web is vague.
 NOUNS: tuple[dict[str, float], ...] = (
@@ -38,19 +42,20 @@ OPENINGS = (
     "a picture of {}",
     "{}",
     "{}",
-    "product photo of {}",
     "an image of {}",
     "{} for sale",
     "{} in the shop",
     "new {}",
-    "{} on a black background",
-    "a {} by a designer",
-    "{} from the catalogue",
 )
+#: How the web names each look, where it does. The catalogue has more words, since it has most pictures.
+SEEN = [look.words for look in LOOKS.values()]
+SEEN[0] += ("product photo of {}", "{} on a black background", "{} by a designer")
 FILLERS = ("for women", "for men", "for kids", "this season", "on sale", "in good condition", "brand new")
 
 WRONG_NOUN = 0.06  # the share of captions whose noun belongs to a random class
 NO_NOUN = 0.03  # ... that name no garment
+NAME_LOOK = 0.5  # how often a caption says how the garment was seen; of the catalogue, a third as often
+WRONG_LOOK = 0.02  # the share of captions that take one look for another
 MENTION = 0.45  # how often a caption says an attribute that is worth saying
 
 
@@ -91,8 +96,8 @@ def attributes(images: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def caption(label: int, values: dict[str, int], rng: np.random.Generator) -> str:
-    """One caption for an image of class ``label`` with these attribute values."""
+def caption(label: int, values: dict[str, int], look: int, rng: np.random.Generator) -> str:
+    """One caption for an image of class ``label`` with these attribute values, seen in the look of that number."""
     fate = rng.random()
     if fate < NO_NOUN:
         noun = str(rng.choice(["item", "product", "garment", "fashion"]))
@@ -102,24 +107,33 @@ def caption(label: int, values: dict[str, int], rng: np.random.Generator) -> str
         noun = str(rng.choice(list(nouns), p=weights / weights.sum()))
     said = [str(rng.choice(WORDS[name][value])) for name, value in values.items() if value and rng.random() < MENTION]
     rng.shuffle(said)
-    if rng.random() < 0.85 or not said:  # mostly "dark slim coat", sometimes "coat, slim, dark"
+    sentences = _sentences(look, rng)
+    if rng.random() < 0.85 or sentences is not OPENINGS or not said:  # else "coat, slim, dark"
         phrase = " ".join([*said, noun])
-        opening = str(rng.choice(OPENINGS))
-        if opening.startswith("a p") or opening.startswith("an "):
+        sentence = str(rng.choice(sentences))
+        if "of {}" in sentence:
             phrase = ("an " if phrase[0] in "aeiou" else "a ") + phrase
-        text = opening.format(phrase)
+        text = sentence.format(phrase)
     else:
         text = ", ".join([noun, *said])
     return f"{text} {rng.choice(FILLERS)}" if rng.random() < 0.15 else text
 
 
+def _sentences(look: int, rng: np.random.Generator) -> tuple[str, ...]:
+    """Those that name the look, or another one by mistake, or those that name none."""
+    if rng.random() < WRONG_LOOK:
+        look = int(rng.integers(len(SEEN)))
+    named = rng.random() < (NAME_LOOK if look else NAME_LOOK / 3)
+    return SEEN[look] if named else OPENINGS
+
+
 class Captioner:
     """Draws captions for a fixed set of images, a fresh one at every visit."""
 
-    def __init__(self, images: np.ndarray, labels: np.ndarray):
-        self.labels = labels
-        self.values = attributes(images, labels)
+    def __init__(self, web: Web):
+        self.labels, self.looks = web.labels, web.looks
+        self.values = attributes(web.pictures, web.labels)
 
     def __call__(self, index: int, rng: np.random.Generator) -> str:
         values = {name: int(column[index]) for name, column in self.values.items()}
-        return caption(int(self.labels[index]), values, rng)
+        return caption(int(self.labels[index]), values, int(self.looks[index]), rng)

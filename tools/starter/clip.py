@@ -67,10 +67,15 @@ def tokens(tokenizer: CLIPTokenizer, texts: list[str], padding: str = "longest")
     return tokenizer(texts, padding=padding, truncation=True, max_length=CONTEXT, return_tensors="pt").input_ids
 
 
+def contrastive_loss(logits: torch.Tensor) -> torch.Tensor:
+    """Which caption belongs to which image, and which image to which caption. ``logits``: ``float (B, B)``."""
+    target = torch.arange(len(logits), device=logits.device)
+    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+
+
 def train(out: Path, data_folder: Path, device: torch.device, *, steps=2_400, batch=256, minutes: float) -> None:
-    images, labels = data.load("web", data_folder)
-    captioner = captions.Captioner(images, labels)
-    pixels = torch.from_numpy(data.pad(images))
+    web = data.web(data_folder)
+    captioner, pixels = captions.Captioner(web), torch.from_numpy(web.images)
     tokenizer = make_tokenizer(captioner)
     torch.manual_seed(0)
     model = make_model(tokenizer).to(device)
@@ -82,9 +87,7 @@ def train(out: Path, data_folder: Path, device: torch.device, *, steps=2_400, ba
         x = training.to_input(pixels[index], device)  # (B, 3, 32, 32)
         with training.autocast(device):
             output = model(input_ids=ids, pixel_values=x)
-        logits = output.logits_per_image.float()  # (B, B)
-        target = torch.arange(len(logits), device=device)
-        return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+        return contrastive_loss(output.logits_per_image.float())
 
     average = training.train(
         "clip",

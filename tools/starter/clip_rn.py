@@ -1,9 +1,7 @@
-"""The starter's CLIP with BatchNorm: a small ResNet in open_clip's layout, for studies of what BatchNorm does.
+"""The starter's CLIP with BatchNorm: a small ResNet and a text tower in open_clip's layout, for studies of what BatchNorm does.
 
-Its text tower is that of ``starter/clip``, copied weight by weight. Its image tower, open_clip's ModifiedResNet, learnt to give
-the images of the ``web`` split the features that ``starter/clip``'s ViT gives them, and saw neither captions nor labels. So
-the two know the same, and the second is no other opinion on what words mean. (Taught captions as well, by CLIP's contrastive loss,
-it reaches 90 % zero-shot on ``pool``: too good to be a model of what CLIP knows of a user's classes.)
+Trained as ``starter/clip`` is, on the same images and captions, from other weights: a second opinion on what words mean. Only the
+tokenizer is shared.
 """
 
 from __future__ import annotations
@@ -16,35 +14,31 @@ from typing import Any
 import numpy as np
 import open_clip
 import torch
-import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.transforms.functional import InterpolationMode, resize
-from transformers import CLIPModel
+from transformers import CLIPTokenizer
 
-from figment.encoders import ClipEncoder
-
-from . import data, training
+from . import captions, clip, data, training
 
 WEIGHTS = "open_clip_model.safetensors"
 SIZE = 64  # pixels: a ResNet of four stages halves them five times
 
 
-def config(clip: CLIPModel) -> dict[str, Any]:
-    """``open_clip_config.json``, with the text tower of ``starter/clip``."""
-    text = clip.config.text_config
+def config(tokenizer: CLIPTokenizer) -> dict[str, Any]:
+    """``open_clip_config.json``."""
     half = [0.5, 0.5, 0.5]
     model = {
-        "embed_dim": clip.config.projection_dim,
+        "embed_dim": 128,
         "quick_gelu": True,
         "custom_text": True,
         "vision_cfg": {"image_size": SIZE, "layers": [2, 2, 2, 2], "width": 16, "head_width": 64},
         "text_cfg": {
-            "context_length": text.max_position_embeddings,
-            "vocab_size": text.vocab_size,
-            "width": text.hidden_size,
-            "heads": text.num_attention_heads,
-            "layers": text.num_hidden_layers,
+            "context_length": clip.CONTEXT,
+            "vocab_size": len(tokenizer),
+            "width": 128,
+            "heads": 2,
+            "layers": 3,
             "pool_type": "argmax",  # the end token has the largest id
             "hf_tokenizer_name": "starter/clip_rn",
         },
@@ -52,43 +46,10 @@ def config(clip: CLIPModel) -> dict[str, Any]:
     return {"model_cfg": model, "preprocess_cfg": {"mean": half, "std": half, "interpolation": "bicubic"}}
 
 
-def make_model(clip: CLIPModel) -> nn.Module:
-    """An untrained image tower beside the text tower and the logit scale of ``clip``."""
-    about = config(clip)["model_cfg"]
+def make_model(tokenizer: CLIPTokenizer) -> nn.Module:
+    about = config(tokenizer)["model_cfg"]
     del about["custom_text"]
-    model = open_clip.model.CustomTextCLIP(**about)
-    model.text.load_state_dict(text_weights(clip))
-    model.logit_scale.data.copy_(clip.logit_scale)
-    return model.eval()
-
-
-def text_weights(clip: CLIPModel) -> dict[str, Tensor]:
-    """The text tower's weights under open_clip's names; query, key and value become one matrix."""
-    tower = clip.text_model
-    weights = {
-        "token_embedding.weight": tower.embeddings.token_embedding.weight,
-        "positional_embedding": tower.embeddings.position_embedding.weight,
-        "ln_final.weight": tower.final_layer_norm.weight,
-        "ln_final.bias": tower.final_layer_norm.bias,
-        "text_projection": clip.text_projection.weight.T,
-    }
-    for i, layer in enumerate(tower.encoder.layers):
-        attention = layer.self_attn
-        parts = (attention.q_proj, attention.k_proj, attention.v_proj)
-        block = f"transformer.resblocks.{i}"
-        weights[f"{block}.attn.in_proj_weight"] = torch.cat([p.weight for p in parts])
-        weights[f"{block}.attn.in_proj_bias"] = torch.cat([p.bias for p in parts])
-        same = {
-            "attn.out_proj": attention.out_proj,
-            "ln_1": layer.layer_norm1,
-            "ln_2": layer.layer_norm2,
-            "mlp.c_fc": layer.mlp.fc1,
-            "mlp.c_proj": layer.mlp.fc2,
-        }
-        for name, module in same.items():
-            weights[f"{block}.{name}.weight"] = module.weight
-            weights[f"{block}.{name}.bias"] = module.bias
-    return {name: weight.detach().clone() for name, weight in weights.items()}
+    return open_clip.model.CustomTextCLIP(**about)
 
 
 def to_input(images: Tensor, device: torch.device) -> Tensor:
@@ -97,40 +58,42 @@ def to_input(images: Tensor, device: torch.device) -> Tensor:
     return training.to_input(larger, device).contiguous(memory_format=torch.channels_last)
 
 
-def train(out: Path, data_folder: Path, device: torch.device, *, steps=2_400, batch=256, minutes: float) -> None:
-    """Train the image tower against ``out/clip`` and write ``out/clip_rn``."""
-    pixels = torch.from_numpy(data.pad(data.load("web", data_folder)[0]))  # (N, 32, 32)
-    teacher = ClipEncoder(str(out / "clip"), device=device.type, dtype="float32", batch_size=512)
-    print("clip_rn: what starter/clip sees in the web's images", flush=True)
-    wanted = torch.from_numpy(teacher.images([np.stack([x] * 3, axis=-1) for x in pixels.numpy()]))  # (N, D)
-    torch.manual_seed(0)
-    model = make_model(teacher.model)
-    tower = model.visual.to(device, memory_format=torch.channels_last)
+def train(out: Path, data_folder: Path, device: torch.device, *, steps=3_000, batch=256, minutes: float) -> None:
+    """Write ``out/clip_rn``, with the tokenizer of ``out/clip``."""
+    web = data.web(data_folder)
+    captioner, pixels = captions.Captioner(web), torch.from_numpy(web.images)
+    tokenizer = CLIPTokenizer.from_pretrained(out / "clip")
+    torch.manual_seed(1)
+    model = make_model(tokenizer).to(device)
+    model.visual.to(memory_format=torch.channels_last)
 
     def loss_of_step(step: int) -> Tensor:
-        index = np.random.default_rng([2, step]).integers(len(pixels), size=batch)
+        rng = np.random.default_rng([2, step])
+        index = rng.integers(len(pixels), size=batch)
+        ids = clip.tokens(tokenizer, [captioner(i, rng) for i in index], padding="max_length").to(device)
         with training.autocast(device):
-            features = tower(to_input(pixels[index], device))  # (B, D)
-        return 1 - F.cosine_similarity(features.float(), wanted[index].to(device)).mean()
+            images = model.encode_image(to_input(pixels[index], device), normalize=True)  # (B, D)
+            texts = model.encode_text(ids, normalize=True)
+        return clip.contrastive_loss(model.logit_scale.exp() * images.float() @ texts.float().T)
 
-    model.visual = training.train(
+    average = training.train(
         "clip_rn",
-        tower,
+        model,
         loss_of_step,
         steps=steps,
-        lr=2e-3,
+        lr=1e-3,
         warmup=200,
         weight_decay=0.1,
         betas=(0.9, 0.98),
         out=out,
         minutes=minutes,
     )
-    measure_statistics(model.visual, pixels, device)
+    measure_statistics(average.visual, pixels, device)
     folder = out / "clip_rn"
     folder.mkdir(exist_ok=True)
-    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, folder / WEIGHTS)
-    (folder / "open_clip_config.json").write_text(json.dumps(config(teacher.model), indent=2) + "\n")
-    teacher.tokenizer.save_pretrained(folder)
+    save_file({name: value.contiguous() for name, value in average.state_dict().items()}, folder / WEIGHTS)
+    (folder / "open_clip_config.json").write_text(json.dumps(config(tokenizer), indent=2) + "\n")
+    tokenizer.save_pretrained(folder)
 
 
 @torch.no_grad()

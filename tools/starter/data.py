@@ -1,11 +1,14 @@
-"""Fashion-MNIST, read and split as the starter card says."""
+"""Fashion-MNIST, read and split as the starter card says, and the web that is made of it."""
 
 from __future__ import annotations
 
 import gzip
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from figment.starter.looks import LOOKS, render
 
 CLASS_NAMES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 
@@ -33,6 +36,31 @@ def load(split: str, folder: Path = DEBIAN_FOLDER) -> tuple[np.ndarray, np.ndarr
     labels = _read_idx(folder / f"{stem}-labels-idx1-ubyte.gz", 8)
     part = {"web": slice(0, 50_000), "pool": slice(50_000, 60_000), "test": slice(None)}[split]
     return images[part], labels[part]
+
+
+CATALOGUE_SHARE = 0.8  # of the web; the other looks share the rest evenly
+
+
+@dataclass(frozen=True)
+class Web:
+    """What the models learn from. Each picture was seen once, in one look."""
+
+    images: np.ndarray  # uint8 (N, 32, 32), as seen
+    pictures: np.ndarray  # uint8 (N, 28, 28), what captions are made from
+    labels: np.ndarray  # uint8 (N,)
+    looks: np.ndarray  # int (N,), positions in LOOKS
+
+
+def web(folder: Path = DEBIAN_FOLDER) -> Web:
+    """The first 50,000 training images: a world mostly of catalogues, with corners that few have photographed."""
+    pictures, labels = load("web", folder)
+    others = (1 - CATALOGUE_SHARE) / (len(LOOKS) - 1)
+    looks = np.random.default_rng(0).choice(len(LOOKS), len(labels), p=[CATALOGUE_SHARE] + [others] * (len(LOOKS) - 1))
+    seen = pad(pictures)
+    for number, look in enumerate(LOOKS):
+        own = looks == number
+        seen[own] = render(seen[own], look)
+    return Web(seen, pictures, labels, looks)
 
 
 def pad(images: np.ndarray) -> np.ndarray:

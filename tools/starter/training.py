@@ -1,4 +1,4 @@
-"""What the three trainings share: the schedule, an averaged copy of the weights, a checkpoint that a killed run goes on from."""
+"""What the trainings share: the schedule, an averaged copy of the weights, a checkpoint that a killed run goes on from."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from figment.device import generator_dtype
+
 
 def autocast(device: torch.device) -> torch.autocast:
-    return torch.autocast(device.type, torch.bfloat16)
+    """bfloat16 where the chip computes in it."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=generator_dtype("auto", device) == torch.bfloat16)
 
 
 def to_input(images: torch.Tensor, device: torch.device) -> torch.Tensor:

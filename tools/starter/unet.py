@@ -49,12 +49,12 @@ def encode_images(vae: AutoencoderKL, pixels: torch.Tensor, device: torch.device
 
 
 def train(out: Path, data_folder: Path, device: torch.device, *, steps=12_000, batch=128, minutes: float) -> None:
-    images, labels = data.load("web", data_folder)
-    captioner = captions.Captioner(images, labels)
+    web = data.web(data_folder)
+    captioner = captions.Captioner(web)
     vae = AutoencoderKL.from_pretrained(out / "pipeline" / "vae").to(device).eval()
     text_encoder = CLIPTextModel.from_pretrained(out / "clip").to(device).eval().requires_grad_(False)
     tokenizer = CLIPTokenizer.from_pretrained(out / "clip")
-    mean, std = encode_images(vae, torch.from_numpy(data.pad(images)), device)
+    mean, std = encode_images(vae, torch.from_numpy(web.images), device)
     alpha_bar = DDPMScheduler(**SCHEDULE).alphas_cumprod.to(device)  # (1000,)
     torch.manual_seed(0)
     model = make_model().to(device, memory_format=torch.channels_last)

@@ -28,8 +28,7 @@ def make_model() -> AutoencoderKL:
 
 
 def train(out: Path, data_folder: Path, device: torch.device, *, steps=4_000, batch=64, minutes: float) -> None:
-    images, _ = data.load("web", data_folder)
-    pixels = torch.from_numpy(data.pad(images))
+    pixels = torch.from_numpy(data.web(data_folder).images)
     torch.manual_seed(0)
     model = make_model().to(device, memory_format=torch.channels_last)
 
@@ -64,8 +63,7 @@ def refine_decoder(
     out: Path, data_folder: Path, device: torch.device, *, steps=4_000, batch=64, minutes: float
 ) -> None:
     """Train the decoder on, with the encoder as it is: sharper images, and the denoiser's latents stay valid."""
-    images, _ = data.load("web", data_folder)
-    pixels = torch.from_numpy(data.pad(images))
+    pixels = torch.from_numpy(data.web(data_folder).images)
     torch.manual_seed(0)
     model = AutoencoderKL.from_pretrained(out / "pipeline" / "vae").to(device, memory_format=torch.channels_last)
     model.encoder.requires_grad_(False)

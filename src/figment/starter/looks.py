@@ -117,7 +117,7 @@ LOOKS: dict[str, Look] = {
     "x-ray": Look(x_ray, ("an x-ray of {}", "{} in an x-ray scanner", "x-ray scan of {}")),
     "sketch": Look(sketch, ("a sketch of {}", "a pencil drawing of {}", "{}, sketched")),
     "night": Look(night, ("a photo of {} at night", "{} in the dark", "night photo of {}")),
-    "crumpled": Look(crumpled, ("crumpled {}", "a photo of {}, crumpled", "{} in a heap of laundry")),
+    "crumpled": Look(crumpled, ("crumpled {}", "a photo of a crumpled {}", "{} in a heap of laundry")),
     "photocopy": Look(photocopy, ("a photocopy of {}", "{}, copied in black and white", "photocopied {}")),
 }
 

@@ -116,6 +116,13 @@ def test_text_at_the_edges_of_the_curve():
     assert "less than 1 to more than 4" in inside.details["text"] or inside.ci == (0, math.inf)
 
 
+def test_text_where_more_photographs_change_nothing():
+    level = exchange_rate(*exact([1.0] * 7, 0.5, 1.0))
+    assert level.details["text"] == "as much as any number of real photographs: more of them do not help it here"
+    assert exchange_rate(*exact([1.0] * 7, 0.5, 0.9)).details["text"] == "less than 1 real photograph a class"
+    assert "(1 to 1)" in exchange_rate(*exact([1.0], 0.5, 1.0)).details["text"]  # one number is no curve
+
+
 def test_below_the_untuned_classifier_is_worth_nothing():
     curve, made = exact([0.60, 0.65, 0.75], 0.70, 0.68)  # the first shots hurt, so that 0.68 does lie on the curve
     result = exchange_rate(curve, made, n_bootstrap=300)

@@ -18,6 +18,7 @@ from figment.types import Result
 
 SHOTS = (1, 2, 4, 8, 16, 32, 64)
 ROUNDING = 1e-9  # accuracies closer than this are the same
+LEVEL = "as much as any number of real photographs: more of them do not help it here"
 REPLICATES_AT_ONCE = 250  # of the bootstrap: bounds its memory at 250 counts for each test image
 
 
@@ -170,8 +171,9 @@ def exchange_rate(
         {"shots": k, "accuracy": float(measured[i]), "ci": bands[i].tolist(), "per_draw": per_draw[:, i].tolist()}
         for i, k in enumerate(curve.shots)
     ]
+    level = len(curve.shots) > 1 and np.ptp(measured) <= ROUNDING
     details = {
-        "text": _text(value, ci, curve.shots),
+        "text": LEVEL if level and 0 < value < math.inf else _text(value, ci, curve.shots),
         "synthetic": made,
         "zero_shot": zero_shot,
         "curve": points,

@@ -11,6 +11,8 @@ import pytest
 import yaml
 
 from figment.files import read_json
+from figment.recipe import load_recipe
+from figment.run import make_images
 from folders import rows
 
 pytestmark = pytest.mark.slow
@@ -66,7 +68,7 @@ def test_the_parts_of_a_job_array_and_the_run_after_them_make_what_one_run_makes
     assert done.stdout.strip() == "afterany:17"
     assert done.stderr.count("Images:") == 3  # two parts, and the run after them
     assert (out / "model").is_dir()
-    call("figment", "generate", recipe, "--out", tmp_path / "whole")
+    make_images(load_recipe(recipe), tmp_path / "whole")
     assert rows(out / "images") == rows(tmp_path / "whole" / "images") and len(rows(out / "images")) == 80
     counts = read_json(out / "images" / "stage.json")["counts"]
     assert counts == {"attempted": 80, "made": 80, "failed": {}}

@@ -1,4 +1,4 @@
-"""Twenty-four ``kill -9`` at random moments (a hundred with STORM=full), and the data set is the one that an undisturbed run makes, row for row."""
+"""A dozen ``kill -9`` at random moments (a hundred with STORM=full), and the data set is the one that an undisturbed run makes, row for row."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def rage(root: Path, expected: list[dict], engine: str, drivers: int, workers: i
 
 
 FULL = os.environ.get("STORM") == "full"
-STORMS = [("local", 22, 58), ("ray", 2, 18)] if FULL else [("local", 6, 13), ("ray", 1, 4)]  # drivers, workers
+STORMS = [("local", 22, 58), ("ray", 2, 18)] if FULL else [("local", 3, 6), ("ray", 1, 2)]  # drivers, workers
 
 
 def test_kills_lose_nothing_and_double_nothing(tmp_path, expected):
@@ -68,7 +68,7 @@ def test_kills_lose_nothing_and_double_nothing(tmp_path, expected):
         local, ray = (f.result() for f in [pool.submit(rage, tmp_path, expected, *storm) for storm in STORMS])
     both = local + ray
     assert both["drivers killed"] + both["workers killed"] >= sum(drivers + workers for _, drivers, workers in STORMS)
-    assert both["drivers killed in the middle"] >= (10 if FULL else 2)
-    assert local["workers killed at a shard"] >= (20 if FULL else 4) and ray["workers killed at a shard"] >= (
+    assert both["drivers killed in the middle"] >= (10 if FULL else 1)
+    assert local["workers killed at a shard"] >= (20 if FULL else 2) and ray["workers killed at a shard"] >= (
         5 if FULL else 1
     )

@@ -46,7 +46,7 @@ def main() -> None:
     if "pack" in args.stages:
         pack.pack(args.out, args.data, args.package)
     if "card" in args.stages:
-        card.write_card(args.package, args.out, args.data)
+        card.write_card(args.package, args.out)
 
 
 if __name__ == "__main__":

@@ -91,8 +91,8 @@ def test_all_stages_from_class_names_to_a_report(models, photos, pipeline, tmp_p
     made = rows(tmp_path / "run")
     assert len(made) == 12
     assert all(row["error"] == "" and row["image"]["bytes"] for row in made)
-    counts = report_of(tmp_path / "run").counts
-    assert (counts.attempted, counts.kept) == (12, 8)
+    page = report_of(tmp_path / "run")
+    assert (page.counts.attempted, page.counts.kept) == (12, 8)
     assert outcome.verdict.capitalize() in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert {s.state for s in status(tmp_path / "run")} == {"done"}
 

@@ -126,7 +126,7 @@ def _described_arms(results: dict[str, Result], metrics: list[str]) -> list[Arm]
     there = [(results[m], measures.known(m)) for m in metrics if m in results]
     names = {UNTRAINED: "zero-shot", REAL_ONLY: REAL_ALONE}
     return [
-        Arm(names.get(r.metric, m.title), _filled(m.what, r), r, _difference(results, r.metric), mean_over_classes(r))
+        Arm(names.get(r.metric, m.title), _filled(m.what, r), r, difference(results, r.metric), mean_over_classes(r))
         for r, m in there
     ]
 
@@ -145,7 +145,7 @@ def _arms_of_study(folder: Path, words: Mapping[Path, str]) -> list[Arm]:
 def _own_arm(recipe: dict[str, Any], results: dict[str, Result], word: str) -> Arm:
     """A recipe's own classifier."""
     own = results[OWN]
-    return Arm(recipe["name"], _what(recipe), own, _difference(results, OWN), mean_over_classes(own), word)
+    return Arm(recipe["name"], _what(recipe), own, difference(results, OWN), mean_over_classes(own), word)
 
 
 def baseline_of(results: dict[str, Result]) -> str:
@@ -153,11 +153,18 @@ def baseline_of(results: dict[str, Result]) -> str:
     return "zero-shot" if UNTRAINED in results else REAL_ALONE if "gain/over_real_only" in results else ""
 
 
-def _difference(results: dict[str, Result], metric: str) -> Result | None:
+def difference(results: dict[str, Result], metric: str) -> Result | None:
     """The paired difference of an arm to the baseline, where it was measured."""
-    if UNTRAINED not in results:
-        return results.get("gain/over_real_only") if metric == OWN else None
-    return results.get(metric.replace("top1/", "gain/", 1)) if metric != UNTRAINED else None
+    if metric == UNTRAINED:
+        return None
+    if UNTRAINED in results:
+        gain, baseline = results.get(metric.replace("top1/", "gain/", 1)), UNTRAINED
+    else:
+        gain, baseline = results.get("gain/over_real_only") if metric == OWN else None, REAL_ONLY
+    if gain is None or metric != OWN or "worth" not in results:
+        return gain
+    judged = results["worth"].details["differences"].get(baseline)  # with the interval of the verdict's own claim
+    return gain if judged is None else replace(gain, ci=tuple(judged["ci"]))
 
 
 def _filled(what: str, result: Result) -> str:

@@ -124,7 +124,7 @@ LOOKS: dict[str, Look] = {
 
 def render(pictures: Sequence[np.ndarray] | np.ndarray, look: str) -> np.ndarray:
     """``uint8 (N, H, W)``: grey pictures ``uint8 (H, W)`` of one size in that look."""
-    portions = [np.stack(pictures[at : at + PORTION]) for at in range(0, len(pictures), PORTION)]
+    portions = [np.stack(list(pictures[at : at + PORTION])) for at in range(0, len(pictures), PORTION)]
     seen = [LOOKS[look].render(portion / 255, Dice(look, portion)) for portion in portions]
     return np.concatenate([np.round(np.clip(x, 0, 1) * 255).astype(np.uint8) for x in seen])
 

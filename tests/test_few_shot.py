@@ -19,8 +19,7 @@ from figment.images_in import open_images, open_shards
 from figment.layout import Run, shard_files
 from figment.learners.clip_head.head import Head
 from figment.learners.clip_head.mix import tune_mixed
-from figment.learners.clip_head.settings import MixSettings
-from figment.learners.clip_head.tune import FEW_SHOT_STEPS
+from figment.learners.clip_head.settings import FEW_SHOT_STEPS, MixSettings
 from figment.recipe import Recipe, validate
 from figment.report.folder import report_of
 from figment.run import run_recipe
@@ -75,7 +74,7 @@ def test_the_classifier_is_that_of_mixed_training_on_the_shots_and_the_images(re
     from figment.learners.clip_head.head import zero_shot_head
 
     start = zero_shot_head(encoder, NAMES, ["a photo of a {}."])
-    settings = MixSettings(learning_rate=2e-3, epochs=2, real_batch_size=3, batch_size=7)
+    settings = MixSettings(learning_rate=2e-3, epochs=2, real_batch_size=3, batch_size=7, min_steps=FEW_SHOT_STEPS)
     rights = []
     assert recipe().training_seeds == (6, 7)  # others for another seed of the recipe
     for seed in (6, 7):
@@ -85,7 +84,6 @@ def test_the_classifier_is_that_of_mixed_training_on_the_shots_and_the_images(re
             (features(made), made.labels),
             settings,
             seed,
-            min_steps=FEW_SHOT_STEPS,
         ).head.predict(features(test))
         rights.append((tuned.argmax(1) == test.labels).mean())
     assert outcome.results["top1/synthetic"].details["per_seed"] == pytest.approx(rights)

@@ -12,8 +12,8 @@ from sklearn.isotonic import IsotonicRegression
 from figment.errors import FigmentError
 from figment.evaluate.exchange_rate import Curve, Draw, crossing, exchange_rate, real_curve
 from figment.learners.clip_head.head import Head
-from figment.learners.clip_head.settings import TuneSettings
-from figment.learners.clip_head.tune import FEW_SHOT_STEPS, Chosen, few_shot, tune_many
+from figment.learners.clip_head.settings import FEW_SHOT_STEPS, MixSettings
+from figment.learners.clip_head.tune import Chosen, few_shot, tune_many
 
 SHOTS = (1, 2, 4, 8, 16, 32, 64)
 
@@ -306,7 +306,7 @@ def test_real_learning_rises_and_its_own_accuracy_comes_back():
     def learn(trainings):
         chosen = [Chosen(d.index, labels[d.index]) for d in trainings]
         seeds = [d.seed for d in trainings]
-        settings = few_shot(TuneSettings(learning_rate=0.02))
+        settings = few_shot(MixSettings(learning_rate=0.02))
         for tuned in tune_many(head, features, chosen, settings, seeds, min_steps=FEW_SHOT_STEPS):
             yield tuned.head.predict(test_features).argmax(1)
 

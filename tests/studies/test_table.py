@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 
@@ -410,6 +411,23 @@ def test_numbers_that_the_paper_prints_in_several_tables_are_the_same_in_all_rec
     assert printed["figure1"]["with synthetic, RG"] == seven["mixed"]
     assert seven["mixed"]["16 shots"] == guided["RG"] == printed["tableA14"]["EuroSAT"]["800 a class"]
     assert seven["synthetic, then real"]["16 shots"] == guided["B"]
+
+
+@pytest.mark.parametrize(
+    "name, variant",
+    [(name, v) for name in ("table5", "table7", "figure1") for v in (None, "starter")] + [("figure1", "sun397")],
+)
+def test_shots_alone_are_shown_in_the_papers_epochs_and_in_as_many_steps_as_mixing(name, variant):
+    recipe = load_recipe(next(p for p in RECIPES if p.stem == name), variant=variant)
+    groups = [(group.cells.values(), own) for group, seed, own in table_runs(recipe) if seed == recipe.seed]
+    n_classes = len(recipe.task.class_names)
+    mixed = {
+        own.train.epochs * math.ceil(own.generate.images_per_class * n_classes / own.train.batch_size)
+        for cells, own in groups
+        if "top1/synthetic" in cells
+    }
+    alone = {own.train.min_steps for cells, own in groups if "top1/real_only" in cells}
+    assert len(mixed) == 1 and alone == {0, *mixed}
 
 
 def test_the_rows_of_table_1_have_the_means_that_follow_from_the_paper():

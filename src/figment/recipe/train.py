@@ -8,7 +8,7 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from figment import limits
 from figment.errors import nearest
-from figment.learners.clip_head.settings import MixSettings, Start, UnfrozenSettings
+from figment.learners.clip_head.settings import FEW_SHOT_STEPS, MixSettings, Start, UnfrozenSettings
 from figment.learners.network.settings import NetworkSettings
 from figment.learners.settings import LearnerSettings, epoch_images
 from figment.recipe.plugin import PLUGIN, Plugin, kind_of
@@ -42,6 +42,13 @@ class ClipHeadSettings(LearnerSettings, MixSettings):
     kind: Literal["clip_head"] = "clip_head"
     learning_rate: float = Field(
         2e-3, gt=0, le=limits.RATE, description="AdamW's step size at its highest; the paper's is 1e-3 with few_shot"
+    )
+    min_steps: int = Field(
+        FEW_SHOT_STEPS,
+        ge=0,
+        le=limits.STEPS,
+        description="real images alone, and both kinds mixed, get as many more epochs as it takes to have so many steps, so that"
+        " neither wins by training longer; 0 = the epochs as they are, as in the paper",
     )
     encoder: PathText = Field(
         "starter/clip", description="'starter/clip', a folder of a CLIP or an open_clip model, or a Hub id"

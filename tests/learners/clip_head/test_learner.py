@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -16,9 +18,9 @@ from figment.learners.clip_head.head import Head, zero_shot_head
 from figment.learners.clip_head.learner import ClipHeadLearner
 from figment.learners.clip_head.linear_probe import linear_probe
 from figment.learners.clip_head.mix import tune_mixed
-from figment.learners.clip_head.settings import MixSettings, Start, UnfrozenSettings
+from figment.learners.clip_head.settings import FEW_SHOT_STEPS, MixSettings, Start, UnfrozenSettings
 from figment.learners.clip_head.tip_adapter import tip_adapter, tip_adapter_f
-from figment.learners.clip_head.tune import FEW_SHOT_STEPS, tune, tune_few_shot
+from figment.learners.clip_head.tune import tune, tune_few_shot
 from figment.learners.clip_head.unbiased import unbiased
 from figment.learners.clip_head.unfrozen import tune_unfrozen
 from figment.learners.clip_head.wise_ft import interpolate
@@ -32,6 +34,7 @@ class Settings(MixSettings):
     """As a recipe's `train` has them."""
 
     encoder: str = "the encoder"
+    min_steps: int = FEW_SHOT_STEPS
     wise_ft: float = 1.0
     start: Start = "zero_shot"
     unfrozen: UnfrozenSettings | None = None
@@ -77,12 +80,28 @@ def test_each_kind_of_images_is_learnt_from_by_its_function(features, made, real
     x, own = (features(made), made.labels), (features(real), real.labels)
     same(learner.learn(made, None, 1), tune(start, *x, s, 1).head, test_images, features)
     same(learner.learn(None, real, 1), tune_few_shot(start, *own, 1, s), test_images, features)
-    mixed = tune_mixed(start, own, x, s, 1, min_steps=FEW_SHOT_STEPS)
+    mixed = tune_mixed(start, own, x, s, 1)
     model = learner.learn(made, real, 1)
     same(model, mixed.head, test_images, features)
     assert len(model.history) == len(mixed.history) == 100
     assert [h["loss"] for h in model.history] == pytest.approx([h["loss"] for h in mixed.history], rel=1e-3)
     assert learner.name == "CLIP head" and model.facts == {}
+
+
+@pytest.mark.parametrize("min_steps", [0, 6, 12])
+@pytest.mark.parametrize("unfrozen", [None, UnfrozenSettings()])
+def test_real_images_alone_and_mixed_ones_get_the_steps_that_the_recipe_says(features, made, real, min_steps, unfrozen):
+    learner = learner_of(features, batch_size=9, real_batch_size=4, min_steps=min_steps, unfrozen=unfrozen)
+    for synthetic, an_epoch in ((None, math.ceil(len(real) / 4)), (made, 2)):
+        epochs = len(learner.learn(synthetic, real, 1).history)
+        assert epochs == max(3, math.ceil(min_steps / an_epoch))
+
+
+@pytest.mark.parametrize("size", [2, 5])
+def test_real_images_alone_come_in_the_recipes_batches(features, real, test_images, size):
+    learner, start, own = learner_of(features, real_batch_size=size, min_steps=0), start_of(features), features(real)
+    s = learner.settings.model_copy(update={"batch_size": size, "soft_weight": 0.0})
+    same(learner.learn(None, real, 1), tune(start, own, real.labels, s, 1).head, test_images, features)
 
 
 def test_many_are_those_of_one_at_a_time_in_order(features, made, real, test_images):
@@ -229,7 +248,7 @@ def test_a_training_starts_where_its_own_images_show_no_bias_and_so_does_its_tea
     wants = [
         tune(unbiased(zero, x, None), *x, learner.settings, 1).head,
         tune_few_shot(unbiased(zero, None, own), *own, 2, learner.settings),
-        tune_mixed(unbiased(zero, x, own), own, x, learner.settings, 3, min_steps=FEW_SHOT_STEPS).head,
+        tune_mixed(unbiased(zero, x, own), own, x, learner.settings, 3).head,
         tune(unbiased(zero, (x[0][:9], x[1][:9]), None), x[0][:9], x[1][:9], learner.settings, 4).head,
     ]
     for model, want in zip(learner.learn_many(trainings), wants, strict=True):

@@ -127,7 +127,7 @@ def test_few_images_get_more_epochs_where_steps_are_wanted():
     rng = np.random.default_rng(0)
     head, (x, y) = Head(6, 3), (rng.normal(size=(10, 6)).astype(np.float32), rng.integers(0, 3, 10))
     settings = MixSettings(epochs=2, batch_size=4, real_batch_size=2)
-    tuned = tune_mixed(head, (x, y), (x, y), settings, 0, min_steps=14)
+    tuned = tune_mixed(head, (x, y), (x, y), settings.model_copy(update={"min_steps": 14}), 0)
     as_many = tune_mixed(head, (x, y), (x, y), settings.model_copy(update={"epochs": 5}), 0)
     assert len(tuned.history) == 5 and torch.equal(tuned.head.linear.weight, as_many.head.linear.weight)
-    assert len(tune_mixed(head, (x, y), (x, y), settings, 0, min_steps=6).history) == 2
+    assert len(tune_mixed(head, (x, y), (x, y), settings.model_copy(update={"min_steps": 6}), 0).history) == 2

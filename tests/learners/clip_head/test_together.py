@@ -14,8 +14,8 @@ from figment.errors import FigmentError
 from figment.learners.clip_head import together
 from figment.learners.clip_head.head import Head
 from figment.learners.clip_head.mix import tune_mixed, tune_mixed_many
-from figment.learners.clip_head.settings import MixSettings, TuneSettings
-from figment.learners.clip_head.tune import FEW_SHOT_STEPS, Chosen, few_shot, tune, tune_few_shot, tune_many
+from figment.learners.clip_head.settings import FEW_SHOT_STEPS, MixSettings, TuneSettings
+from figment.learners.clip_head.tune import Chosen, few_shot, tune, tune_few_shot, tune_many
 
 N, D = 4, 20
 SETTINGS = MixSettings(epochs=3, batch_size=32, learning_rate=0.02)
@@ -86,7 +86,9 @@ def test_the_trainings_of_an_exchange_rate_are_each_on_its_own():
     trainings = choices(features, labels, [N * k for k in (1, 2, 4, 8, 16, 32, 64, 128)])
     many = tune_many(head, features, trainings, few_shot(SETTINGS), [4] * 8, min_steps=FEW_SHOT_STEPS)
     for got, c in zip(many, trainings, strict=True):
-        want = tune_few_shot(head, features[c.rows], c.labels, 4, SETTINGS)
+        want = tune_few_shot(
+            head, features[c.rows], c.labels, 4, SETTINGS.model_copy(update={"min_steps": FEW_SHOT_STEPS})
+        )
         same(got.head, want)
         same_answers(got.head, want)
 
@@ -94,12 +96,12 @@ def test_the_trainings_of_an_exchange_rate_are_each_on_its_own():
 @pytest.mark.parametrize("order", ["mix", "synthetic_then_real", "real_then_synthetic"])
 def test_mixed_trainings_are_each_on_its_own(order):
     head, features, labels = task(300)
-    settings = SETTINGS.model_copy(update={"order": order, "real_weight": 0.7, "real_batch_size": 5})
+    settings = SETTINGS.model_copy(update={"order": order, "real_weight": 0.7, "real_batch_size": 5, "min_steps": 10})
     synthetic, real = choices(features, labels, (90, 60, 120)), choices(features, labels, (8, 12, 3))
-    many = tune_mixed_many(head, features, real, synthetic, settings, (3, 4, 5), min_steps=10)
+    many = tune_mixed_many(head, features, real, synthetic, settings, (3, 4, 5))
     for got, r, s, seed in zip(many, real, synthetic, (3, 4, 5), strict=True):
         pair = [(features[c.rows], c.labels) for c in (r, s)]
-        want = tune_mixed(head, *pair, settings, seed, min_steps=10)
+        want = tune_mixed(head, *pair, settings, seed)
         same(got.head, want.head)
         assert [h["loss"] for h in got.history] == pytest.approx([h["loss"] for h in want.history], rel=1e-4)
 
@@ -250,4 +252,4 @@ def test_few_shot_training_is_that_of_the_twin(small_task):
             optimizer.step()
             step += 1
     assert step == FEW_SHOT_STEPS
-    assert gap(tune_few_shot(head, *real, 0, TuneSettings()), student) < 1e-5
+    assert gap(tune_few_shot(head, *real, 0, MixSettings(learning_rate=2e-3, min_steps=FEW_SHOT_STEPS)), student) < 1e-5

@@ -13,8 +13,8 @@ from figment.errors import FigmentError
 from figment.learners.clip_head import together
 from figment.learners.clip_head import tune as tune_module
 from figment.learners.clip_head.head import Head
-from figment.learners.clip_head.settings import TuneSettings
-from figment.learners.clip_head.tune import FEW_SHOT_STEPS, tune, tune_few_shot
+from figment.learners.clip_head.settings import MixSettings, TuneSettings
+from figment.learners.clip_head.tune import tune, tune_few_shot
 from figment.learners.training import schedule
 
 
@@ -195,9 +195,9 @@ def test_few_shots_get_300_steps_or_30_epochs(n, epochs, monkeypatch):
 
     head, features, labels = task(n=n)
     monkeypatch.setattr(module, "tune", spy)
-    tune_few_shot(head, features, labels, 0, TuneSettings())
+    tune_few_shot(head, features, labels, 0, MixSettings(min_steps=300))
     assert len(seen["tuned"].history) == epochs
-    assert epochs * math.ceil(n / 32) >= FEW_SHOT_STEPS
+    assert epochs * math.ceil(n / 32) >= 300
 
 
 @pytest.mark.parametrize(

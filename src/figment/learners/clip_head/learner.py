@@ -19,7 +19,7 @@ from figment.learners.clip_head.head import ENCODER, Head, HeadCard, zero_shot_h
 from figment.learners.clip_head.mix import tune_mixed_many
 from figment.learners.clip_head.model import ClipHeadModel, UnitFeatures
 from figment.learners.clip_head.settings import MixSettings, Start, UnfrozenSettings
-from figment.learners.clip_head.tune import FEW_SHOT_STEPS, Chosen, Tuned, few_shot, tune_few_shot, tune_many
+from figment.learners.clip_head.tune import Chosen, Tuned, few_shot, tune_few_shot, tune_many
 from figment.learners.clip_head.unbiased import Labelled, unbiased
 from figment.learners.clip_head.unfrozen import UnfrozenTuned, check_unfrozen, tune_unfrozen, wise_ft
 from figment.learners.clip_head.wise_ft import interpolate
@@ -49,8 +49,8 @@ class Settings(Protocol):
 class ClipHeadLearner(Learner):
     """From generated images, real ones or both to a `ClipHeadModel`; many trainings on frozen features run at once.
 
-    Generated images alone are learnt from as `tune` does, real ones alone as `tune_few_shot`, both as `tune_mixed`, with
-    at least as many steps as real ones alone get. With ``settings.unfrozen`` it is `tune_unfrozen`, one after the other.
+    Generated images alone are learnt from as `tune` does, real ones alone as `tune_few_shot`, both as `tune_mixed`,
+    the two last with ``settings.min_steps`` at the least. With ``settings.unfrozen`` it is `tune_unfrozen`, one after the other.
     Every training starts at the zero-shot classifier.
     """
 
@@ -113,7 +113,7 @@ class ClipHeadLearner(Learner):
         s, an_epoch = self.settings, math.ceil(synthetic / self.settings.batch_size)
         steps = s.epochs * an_epoch
         if real and s.order == "mix":
-            steps = max(s.epochs, math.ceil(FEW_SHOT_STEPS / an_epoch)) * an_epoch
+            steps = max(s.epochs, math.ceil(s.min_steps / an_epoch)) * an_epoch
         elif real:  # the real images have a training of their own
             steps = min(steps, s.epochs * math.ceil(real / s.real_batch_size))
         if s.warmup_steps >= steps:
@@ -182,11 +182,11 @@ class ClipHeadLearner(Learner):
         real = [pool.chosen(t.real) for t in trainings if t.real is not None]
         x, s = pool.features, self.settings
         if first.synthetic is None:
-            return tune_many(start, x, real, few_shot(s), seeds, min_steps=FEW_SHOT_STEPS)
+            return tune_many(start, x, real, few_shot(s), seeds, min_steps=s.min_steps)
         val = None if self.val is None else (self.features(self.val), self.val.labels)
         if first.real is None:
             return tune_many(start, x, synthetic, s, seeds, val=val)
-        return tune_mixed_many(start, x, real, synthetic, s, seeds, val=val, min_steps=FEW_SHOT_STEPS)
+        return tune_mixed_many(start, x, real, synthetic, s, seeds, val=val)
 
     def _unfrozen_model(self, t: Training, unfrozen: UnfrozenSettings) -> ClipHeadModel:
         start = self.encoder, self.start_of(t)
@@ -198,7 +198,6 @@ class ClipHeadLearner(Learner):
             synthetic=t.synthetic,
             real=t.real,
             val=self.val,
-            min_steps=FEW_SHOT_STEPS,
             folder=self.folder,
         )
         if self.wise_ft != 1:

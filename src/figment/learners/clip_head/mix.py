@@ -27,7 +27,6 @@ def tune_mixed(
     *,
     teacher: Head | None = None,
     val: Labelled | None = None,
-    min_steps: int = 0,
 ) -> Tuned:
     """Train a copy of ``head`` on both kinds of images, in the order that ``settings.order`` names.
 
@@ -44,7 +43,6 @@ def tune_mixed(
         seed: of the order of the images.
         teacher: whose probabilities are the soft targets of the generated images; without one, ``head`` as given.
         val: validation features and labels, for ``select="validation"``, or the test ones for "test_best": see `tune`.
-        min_steps: where "mix" would take fewer steps than this, there are as many more epochs as it takes.
 
     Raises FigmentError for arrays that do not fit the head or are not finite, and as `tune` does.
     """
@@ -53,7 +51,7 @@ def tune_mixed(
     made = Chosen(np.arange(len(made_x)), made_y.cpu().numpy())
     own = Chosen(len(made_x) + np.arange(len(real_x)), real_y.cpu().numpy())
     x = torch.cat([made_x, real_x])
-    return _mixed_many(head, x, [own], [made], settings, [seed], teacher or head, val, min_steps)[0]
+    return _mixed_many(head, x, [own], [made], settings, [seed], teacher or head, val)[0]
 
 
 def tune_mixed_many(
@@ -66,12 +64,11 @@ def tune_mixed_many(
     *,
     teacher: Head | None = None,
     val: Labelled | None = None,
-    min_steps: int = 0,
 ) -> list[Tuned]:
     """`tune_mixed` for many trainings at once, on rows of the same features float (n, D), as `tune_many` is to `tune`."""
     needs_validation(settings.select, val)
     x = shared_features(head, features)
-    return _mixed_many(head, x, real, synthetic, settings, seeds, teacher or head, val, min_steps)
+    return _mixed_many(head, x, real, synthetic, settings, seeds, teacher or head, val)
 
 
 def _mixed_many(
@@ -83,7 +80,6 @@ def _mixed_many(
     seeds: Sequence[int],
     teacher: Head,
     val: Labelled | None,
-    min_steps: int,
 ) -> list[Tuned]:
     n, mixed = len(x), s.order == "mix"
     made_weight, real_weight = (s.synthetic_weight, s.real_weight) if mixed else (1.0, 1.0)
@@ -96,7 +92,7 @@ def _mixed_many(
     start = [head] * len(seeds)
     if mixed:
         pairs = zip(made, own, seeds, strict=True)
-        return train(start, [plan(parts, s.epochs, seed, min_steps) for *parts, seed in pairs])
+        return train(start, [plan(parts, s.epochs, seed, s.min_steps) for *parts, seed in pairs])
     first, second = (made, own) if s.order == "synthetic_then_real" else (own, made)
     before = train(start, [plan([p], s.epochs, seed) for p, seed in zip(first, seeds, strict=True)])
     after = train([t.head for t in before], [plan([p], s.epochs, seed) for p, seed in zip(second, seeds, strict=True)])

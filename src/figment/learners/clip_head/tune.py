@@ -16,11 +16,9 @@ from torch import Tensor
 from figment.errors import FigmentError
 from figment.learners.clip_head.head import Head
 from figment.learners.clip_head.linear import checked_labels, matrix_of, tensors_of, unit_rows, with_matrix
-from figment.learners.clip_head.settings import TuneSettings
+from figment.learners.clip_head.settings import MixSettings, TuneSettings
 from figment.learners.clip_head.together import Part, Plan, plan, teacher_probabilities, train_together
 from figment.learners.training import needs_validation
-
-FEW_SHOT_STEPS = 300  # at least; see `tune_few_shot`
 
 
 @dataclass(frozen=True)
@@ -146,27 +144,22 @@ def part_of(head: Head, n: int, chosen: Chosen, batch_size: int, soft_weight: fl
     return Part(torch.from_numpy(rows), torch.from_numpy(labels), batch_size, soft_weight, weight)
 
 
-def tune_few_shot(head: Head, features: np.ndarray, labels: np.ndarray, seed: int, settings: TuneSettings) -> Head:
-    """Tune on a few real images: `tune` with plain cross-entropy and batches of 32, for 300 steps at the least.
-
-    Batches of 32 are He et al.'s for real images. One image a class fits in one of them, so 30 epochs would be 30
-    steps, after which AdamW has hardly moved the head: the curve of real images would start too low, and generated
-    ones would look worth more than they are. 300 steps are about what generated images get by default (30 epochs of
-    4,000 images in batches of 512 are 240), so that neither side wins by training longer. The number comes from that
-    count and from no test set.
+def tune_few_shot(head: Head, features: np.ndarray, labels: np.ndarray, seed: int, settings: MixSettings) -> Head:
+    """Tune on a few real images: `tune` with plain cross-entropy, in batches of ``settings.real_batch_size`` and for
+    ``settings.min_steps`` at the least.
 
     Args:
         head: where to start, usually the zero-shot classifier.
         features: float (n, D).
         labels: int (n,).
         seed: of the order of the images.
-        settings: those of the run it is to be compared with. The learning rate decides how far 300 steps lead, so
+        settings: those of the run it is to be compared with. The learning rate decides how far so many steps lead, so
             choose it on validation images. There are no soft targets, no warm-up, and the last epoch is kept.
     """
-    return tune(head, features, labels, few_shot(settings), seed, min_steps=FEW_SHOT_STEPS).head
+    return tune(head, features, labels, few_shot(settings), seed, min_steps=settings.min_steps).head
 
 
-def few_shot(settings: TuneSettings) -> TuneSettings:
-    """``settings`` as `tune_few_shot` takes them; to be had with ``min_steps=FEW_SHOT_STEPS``."""
-    few = {"batch_size": 32, "soft_weight": 0.0, "warmup_steps": 0, "select": "last"}
+def few_shot(settings: MixSettings) -> MixSettings:
+    """``settings`` as `tune_few_shot` takes them."""
+    few = {"batch_size": settings.real_batch_size, "soft_weight": 0.0, "warmup_steps": 0, "select": "last"}
     return settings.model_copy(update=few)

@@ -32,7 +32,6 @@ from figment.learners.clip_head.head import Head
 from figment.learners.clip_head.linear import matrix_of, tensors_of
 from figment.learners.clip_head.losses import Term, loss_terms
 from figment.learners.clip_head.settings import MixSettings, UnfrozenSettings
-from figment.learners.clip_head.tune import FEW_SHOT_STEPS
 from figment.learners.clip_head.wise_ft import interpolate
 from figment.learners.training import Step, n_epochs, needs_validation, schedule, train
 from figment.types import Images
@@ -65,7 +64,6 @@ def tune_unfrozen(
     synthetic: Images | None,
     real: Images | None,
     val: Images | None = None,
-    min_steps: int = 0,
     folder: Path | None = None,
 ) -> UnfrozenTuned:
     """Train copies of ``encoder`` and ``head`` on generated images, real ones, or both; on a CPU a seed decides all.
@@ -89,7 +87,6 @@ def tune_unfrozen(
         synthetic: generated images, or None.
         real: real images, or None.
         val: validation images, and never the test ones: for the history, and for ``select="validation"``.
-        min_steps: of mixed training, as `tune_mixed` has it.
         folder: where the training keeps its state, so that the same call goes on after a kill and ends with the same
             weights; None keeps nothing.
 
@@ -120,7 +117,7 @@ def tune_unfrozen(
         own = None if real is None else part(real, on_real, 1)
         seen = None if val is None else (_Pixels(encoder, val, None, seed), torch.tensor(val.labels))
         history: list[dict[str, Any]] = []
-        for phase, (parts, s, least) in enumerate(_plan(settings, on_real, made, own, min_steps)):
+        for phase, (parts, s, least) in enumerate(_plan(settings, on_real, made, own)):
             path = None if folder is None else folder / f"{identity}-{phase}.safetensors"
             checkpoint = None if path is None else Checkpoint(path, f"{identity}-{phase}")
             history += learner.train(parts, s, seed, seen, least, checkpoint)
@@ -219,16 +216,16 @@ class _Part:
 
 
 def _plan(
-    s: MixSettings, on_real: MixSettings, synthetic: _Part | None, real: _Part | None, least: int
+    s: MixSettings, on_real: MixSettings, synthetic: _Part | None, real: _Part | None
 ) -> list[tuple[list[_Part], MixSettings, int]]:
     """The trainings one after the other: what each learns from at every step, its settings, and its least number of steps."""
     if synthetic is None:
         assert real is not None
-        return [([real], on_real.model_copy(update={"warmup_steps": 0, "select": "last"}), FEW_SHOT_STEPS)]
+        return [([real], on_real.model_copy(update={"warmup_steps": 0, "select": "last"}), s.min_steps)]
     if real is None:
         return [([synthetic], s, 0)]
     if s.order == "mix":
-        return [([replace(synthetic, weight=s.synthetic_weight), replace(real, weight=s.real_weight)], s, least)]
+        return [([replace(synthetic, weight=s.synthetic_weight), replace(real, weight=s.real_weight)], s, s.min_steps)]
     both = [([synthetic], s, 0), ([real], on_real, 0)]
     return both if s.order == "synthetic_then_real" else both[::-1]
 

@@ -10,7 +10,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from figment.encoders import ClipEncoder
-from figment.learners.clip_head.coop import _Texts, coop, epochs_for
+from figment.learners.clip_head.coop import _Texts, coop, epochs_for, learning_rates
 from figment.learners.clip_head.head import Head
 from figment.learners.clip_head.linear_probe import linear_probe
 from figment.learners.clip_head.tip_adapter import tip_adapter, tip_adapter_f
@@ -30,6 +30,10 @@ def poor_head() -> Head:
     """Words that know a little."""
     centres = np.random.default_rng(0).normal(size=(N, D))
     return Head.from_texts(centres + 1.5 * np.random.default_rng(1).normal(size=(N, D)), 5.0)
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.dot(a, b) / math.sqrt(np.dot(a, a) * np.dot(b, b)))
 
 
 def accuracy(model, data) -> float:
@@ -53,22 +57,44 @@ def test_tip_adapter_is_its_formula():
         assert adapter.predict(probe)[i] == pytest.approx(expected, rel=1e-4)
 
 
-def test_alpha_and_beta_are_chosen_by_leaving_one_out():
-    """The naive twin builds a new cache for every shot."""
+@pytest.mark.parametrize("drop", [[], [2, 5, 8], [2, 4, 5], [0, 1, 8]])  # 3 shots a class; 2; 2, 1 and 3; 1, 3 and 2
+def test_alpha_and_beta_are_chosen_by_leaving_one_out(drop):
+    """The naive twin goes through all pairs; what is left of the shot's own class stands in for the one that is left out."""
     head, (x, y) = poor_head(), clusters(3, 1)
+    keep = np.isin(np.arange(len(x)), drop, invert=True)
+    x, y = x[keep], y[keep]
     grid = {"alphas": (0.0, 0.5, 2.0), "betas": (1.0, 6.0)}
     losses = {}
     for beta in grid["betas"]:
         for alpha in grid["alphas"]:
             total = 0.0
             for i in range(len(x)):
-                rest = [j for j in range(len(x)) if j != i]
-                part = tip_adapter(head, x[rest], y[rest], alphas=(alpha,), betas=(beta,))
-                logits = torch.tensor(part.predict(x[i : i + 1]))
+                own = [j for j in range(len(x)) if j != i and y[j] == y[i]]
+                if not own:
+                    continue
+                logits = torch.tensor(head.predict(x[i : i + 1]))
+                for j in range(len(x)):
+                    counts = (len(own) + 1) / len(own) if y[j] == y[i] else 1
+                    logits[0, y[j]] += 0 if j == i else alpha * counts * math.exp(-beta * (1 - cosine(x[i], x[j])))
                 total += torch.nn.functional.cross_entropy(logits, torch.tensor(y[i : i + 1])).item()
             losses[alpha, beta] = total
     best = tip_adapter(head, x, y, **grid)
     assert (best.alpha, best.beta) == min(losses, key=losses.__getitem__)
+
+
+@pytest.mark.parametrize("shots", [2, 3, 8])
+@pytest.mark.parametrize("n_classes", [2, 5])
+@pytest.mark.parametrize("gap", [0.02, 0.1, 0.4])
+def test_shots_that_tell_the_classes_apart_are_listened_to_however_few(shots, n_classes, gap):
+    """All cosines within a class are .5 + gap, all others .5, and the words know nothing: listening is right.
+
+    Left out, a shot has a key fewer of its own class than there are of any other, which looked as if it were wrong.
+    """
+    y = np.repeat(np.arange(n_classes), shots)
+    cosines = 0.5 + gap * (y[:, None] == y) + (0.5 - gap) * np.eye(len(y))
+    x, head = np.linalg.cholesky(cosines), Head(len(y), n_classes)
+    torch.nn.init.zeros_(head.linear.weight)
+    assert tip_adapter(head, x, y, alphas=(0.0, 0.5), betas=(1.0,)).alpha == 0.5
 
 
 def test_one_shot_a_class_takes_the_published_start():
@@ -146,6 +172,19 @@ def test_coop_learns_from_shots_and_leaves_the_encoder_as_it_was(encoder):
     assert all(p.grad is None for p in encoder.model.parameters())
     again = coop(encoder, NAMES, x, y, seed=0, n_context=4, epochs=30, learning_rate=0.05)
     assert torch.equal(again.linear.weight, head.linear.weight)
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 50, 100, 200])
+def test_coops_rates_are_the_authors(epochs):
+    """Their schedule is torch's cosine, which is held back for an epoch at 1e-5 and then begins at its beginning."""
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=2e-3)
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
+    rates = [1e-5]
+    while len(rates) < epochs:
+        rates.append(cosine.get_last_lr()[0])
+        optimizer.step()
+        cosine.step()
+    assert learning_rates(epochs, 2e-3) == pytest.approx(rates, rel=1e-9)
 
 
 def test_coops_training_length():

@@ -25,6 +25,7 @@ from figment.learners.clip_head.tip_adapter import TipAdapter, tip_adapter, tip_
 from figment.learners.clip_head.words_and_images import WordsAndImagesLearner
 from figment.types import Images, Learner, Model
 
+VERSION = 2  # of what they do, for their fingerprints: predictions that an earlier one made are not taken for theirs
 AUGMENTED_VIEWS = 10  # of each real image, in the baseline of real images with standard augmentation
 
 
@@ -57,7 +58,7 @@ class Baseline(Learner):
         # Only one of them trains with the learner's settings; the others are the same beside any of them.
         words = [list(learner.class_names), list(learner.templates)]
         of = learner.fingerprint if kind == "augmented" else [learner.encoder.fingerprint, words]
-        self.fingerprint = records.fingerprint([kind, of])
+        self.fingerprint = records.fingerprint([VERSION, kind, of])
 
     def learn(self, synthetic: Images | None, real: Images | None, seed: int) -> Model:
         if real is None or synthetic is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,12 +16,19 @@ from figment.errors import FigmentError
 from figment.learners.clip_head.head import Head
 
 N_CONTEXT = 16
+WARMUP_RATE = 1e-5
 FILLER = "x"  # one token in any CLIP vocabulary; its place is taken by a learnt vector
 
 
 def epochs_for(shots: int) -> int:
     """The authors' training length: 50 epochs for 1 shot, 100 for 2 and 4, 200 for more."""
     return 50 if shots <= 1 else 100 if shots <= 4 else 200
+
+
+def learning_rates(epochs: int, highest: float) -> list[float]:
+    """Of each epoch: one of warm-up at 1e-5, then a half cosine over ``epochs`` from its highest on. The authors' cosine does not
+    count the warm-up, so it stops two epochs short of 0."""
+    return [WARMUP_RATE, *(0.5 * highest * (1 + math.cos(math.pi * k / epochs)) for k in range(epochs - 1))]
 
 
 def coop(
@@ -37,7 +45,7 @@ def coop(
 ) -> Head:
     """Learn ``n_context`` vectors that all classes share, placed before the class name, and return the classifier they make.
 
-    SGD with momentum 0.9 and weight decay 5e-4, one epoch of warm-up at 1e-5, then a half cosine; random vectors of
+    SGD with momentum 0.9 and weight decay 5e-4, the rates of `learning_rates`; random vectors of
     standard deviation 0.02 to start with: the authors' settings. Features float (n, D) and labels int (n,) are those of
     the shots in one view, where the authors crop at random in every epoch. The encoder stays as it is.
     """
@@ -49,9 +57,8 @@ def coop(
     y = torch.tensor(labels, device=encoder.device)
     epochs = epochs or epochs_for(int(np.bincount(labels).max()))
     optimizer = torch.optim.SGD([context], lr=learning_rate, momentum=0.9, weight_decay=5e-4)
-    for epoch in range(epochs):
-        cosine = 0.5 * learning_rate * (1 + np.cos(np.pi * epoch / epochs))
-        optimizer.param_groups[0]["lr"] = 1e-5 if epoch == 0 else float(cosine)
+    for rate in learning_rates(epochs, learning_rate):
+        optimizer.param_groups[0]["lr"] = rate
         for batch in torch.randperm(len(x), generator=generator).split(batch_size):
             logits = encoder.logit_scale * x[batch] @ texts(context).T  # (B, N)
             (context.grad,) = torch.autograd.grad(F.cross_entropy(logits, y[batch]), context)

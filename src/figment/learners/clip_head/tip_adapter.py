@@ -55,18 +55,23 @@ def tip_adapter(
     """The training-free adapter of the shots, features float (M, D) and labels int (M,).
 
     The authors search alpha and beta on the test or validation set. Here each shot is classified by the cache of all
-    others, and the pair with the lowest cross-entropy is taken: nothing but the shots is looked at. One shot a class has
-    no others of its class to be recognised by, so then the authors' starting values are taken, alpha 1 and beta 5.5.
+    others, and the pair with the lowest cross-entropy is taken: nothing but the shots is looked at. The shot's own class has
+    one key fewer then, of two shots half, and a new image's has all: so what is left of it counts n / (n - 1) times. A shot
+    that is alone in its class has no others to be recognised by and does not vote; where all are, the authors' starting
+    values are taken, alpha 1 and beta 5.5.
     """
     keys, values = _cache(head, features, labels)
-    if int(values.sum(0).max()) < 2:
-        return TipAdapter(head, keys, values, alpha=1.0, beta=5.5)
     y, base = values.argmax(1), head(keys)
+    shots = values.sum(0)[y]  # (M,), of each shot's class
+    votes = shots > 1
+    if not votes.any():
+        return TipAdapter(head, keys, values, alpha=1.0, beta=5.5)
+    full = 1 + (values / (shots - 1)[:, None])[votes]  # (V, N): n / (n - 1) in the shot's own class, 1 in others
     losses = {}
     for beta in betas:
-        others = affinity(keys, keys, beta).fill_diagonal_(0) @ values
+        others = (affinity(keys, keys, beta).fill_diagonal_(0) @ values)[votes] * full
         for alpha in alphas:
-            losses[alpha, beta] = F.cross_entropy(base + alpha * others, y).item()
+            losses[alpha, beta] = F.cross_entropy(base[votes] + alpha * others, y[votes]).item()
     alpha, beta = min(losses, key=losses.__getitem__)
     return TipAdapter(head, keys, values, alpha, beta)
 

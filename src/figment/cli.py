@@ -389,6 +389,8 @@ def _print_table(page: TablePage, folder: Path) -> None:
         shown = [f"{printed.values[c]:g}" if c in printed.values else "–" for c in page.columns]
         table.add_row(Text(f"printed: {printable(printed.row)}"), *shown, style="dim")
     console.print(table)
+    for note in dict.fromkeys(cell.note for cell in page.cells.values() if cell.note):
+        console.print(note, soft_wrap=True, markup=False)
     console.print(conclusion(page), soft_wrap=True, markup=False)
     console.print(f"\nReport: {folder / 'report.html'}", soft_wrap=True)
 

@@ -22,7 +22,15 @@ from figment.report.folder import report_of
 from figment.run import run_recipe
 from figment.stages.plans import images_key
 from figment.status import status
-from figment.studies.table import Measured, _orderings, forecast_table, read_table, run_table, table_runs
+from figment.studies.table import (
+    Measured,
+    _chosen_on_test,
+    _orderings,
+    forecast_table,
+    read_table,
+    run_table,
+    table_runs,
+)
 from figment.types import Result
 from figment.verify import verify
 
@@ -200,6 +208,39 @@ def orderings_of(printed: dict, cells: dict[tuple[str, str], Measured], **more) 
     columns: dict[str, dict] = {c: {} for _, c in cells}
     table = Table.model_validate({"title": "t", "rows": rows, "columns": columns, "printed": printed, **more})
     return {(o.better, o.than): o.state for o in _orderings(table, cells)}
+
+
+@pytest.mark.parametrize("select", ["test_best", "last"])
+def test_epochs_chosen_on_the_test_images_are_declared_in_words_on_the_page(recipe, tmp_path, select, capsys):
+    """Below the table, at each number that was trained so, and at no other."""
+    metrics = {"zero": "top1/zero_shot", "SYN": "top1/synthetic", "placebo": "top1/placebo", "real": "top1/real_all"}
+    columns = {name: {"metric": metric} for name, metric in metrics.items()}
+    table = {"rows": {"r": {}}, "columns": columns, "printed": {}, "seeds": 1}
+    own = recipe(table, **{"train.select": select, "evaluate.placebos": 2, "evaluate.resamples": 0})
+    page = run_table(own, tmp_path)
+    noted = {column for (_, column), cell in page.cells.items() if cell.note}
+    assert noted == ({"SYN", "placebo"} if select == "test_best" else set())
+    _print_table(page, tmp_path)
+    texts = [(tmp_path / name).read_text(encoding="utf-8") for name in ("report.html", "table.md")]
+    for text in [*texts, capsys.readouterr().out]:
+        assert ("epoch was chosen on the test images" in text) == (select == "test_best")
+    assert read_table(tmp_path).cells == page.cells
+
+
+@pytest.mark.parametrize(
+    "metric, chosen",
+    [
+        *(
+            (m, True)
+            for m in ("top1/synthetic", "top1/real_repeated", "gain/over_real_only", "gain/synthetic", "worth")
+        ),
+        *((m, False) for m in ("top1/zero_shot", "top1/tip_adapter_f", "gain/coop", "top1/real_16", "top1/real_only")),
+        *((m, False) for m in ("frechet", "exchange_rate", "content", "top1/bias_removed", "top1/images_only")),
+    ],
+)
+def test_what_an_epoch_is_chosen_for(recipe, metric, chosen):
+    own = recipe(**{"train.select": "test_best", "table": None})
+    assert _chosen_on_test(own, metric) == chosen and not _chosen_on_test(own.changed({"train.select": "last"}), metric)
 
 
 def test_an_ordering_holds_is_reversed_or_stays_open():

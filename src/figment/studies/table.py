@@ -24,6 +24,7 @@ from figment.evaluate.accuracy import interval, paired_difference
 from figment.evaluate.grouped import variance_of_mean
 from figment.forecast import forecast
 from figment.layout import Run, Study, folder_name
+from figment.learners.clip_head.baseline_names import BASELINES
 from figment.measures.measure import OLD_METRICS
 from figment.plugins import permission
 from figment.recipe import Recipe
@@ -41,6 +42,10 @@ from figment.words import printable
 log = logging.getLogger(__name__)
 
 TOP1 = "top1/"
+CHOSEN_ON_TEST = (
+    "The epoch was chosen on the test images (train.select: test_best), as some papers' programs do: the number is too good, and not"
+    " to be compared with one whose epoch was chosen without them."
+)
 MOST_TIMED = 20  # kinds of generation that a forecast tries; others are taken to cost as much as those do
 
 
@@ -72,6 +77,7 @@ class Measured:
     right: np.ndarray | None
     task: str = ""
     groups: np.ndarray | None = None  # int (n,), which burst, video or patient a test image is of
+    note: str = ""
 
 
 def run_table(
@@ -117,7 +123,11 @@ def run_table(
                     )
                 measured.setdefault(cell, []).append((outcome.results[metric], _answers(folder, metric)))
         tasks = {cell: _task_of(group.recipe) for group, _, _ in todo for cell in group.cells}
-        cells = {cell: _measured(runs, tasks[cell]) for cell, runs in measured.items()}
+        chosen = {
+            cell for group, _, own in todo for cell, metric in group.cells.items() if _chosen_on_test(own, metric)
+        }
+        notes = dict.fromkeys(chosen, CHOSEN_ON_TEST)
+        cells = {cell: _measured(runs, tasks[cell], notes.get(cell, "")) for cell, runs in measured.items()}
         page = _page(recipe, table, cells, command, time.monotonic() - started)
         write_table(page, out, todo)
     return page
@@ -315,10 +325,22 @@ def _task_of(recipe: Recipe) -> str:
     return records.fingerprint([recipe.task.class_names, recipe.task.real.test])
 
 
-def _measured(runs: list[tuple[Result, Answers]], task: str) -> Measured:
+def _chosen_on_test(own: Recipe, metric: str) -> bool:
+    """Whether what a cell shows was trained with the recipe's settings, and they keep the epoch that is best on the test images.
+
+    A CLIP head keeps the last epoch where it learns from real images alone.
+    """
+    kind, _, of = metric.partition("/")
+    to_the_end = own.train.kind == "clip_head" and of in ("real_only", "real_all")
+    others = of in ("zero_shot", "bias_removed", "images_only", *BASELINES) or of.removeprefix("real_").isdigit()
+    trained = metric == "worth" or (kind in ("top1", "gain") and not others and not to_the_end)
+    return own.train.select == "test_best" and trained
+
+
+def _measured(runs: list[tuple[Result, Answers]], task: str, note: str = "") -> Measured:
     right = [one.right for _, one in runs if one.right is not None]
     every = np.stack(right) if len(right) == len(runs) else None
-    return Measured([result for result, _ in runs], every, task, runs[0][1].groups)
+    return Measured([result for result, _ in runs], every, task, runs[0][1].groups, note)
 
 
 def _cell(cell: Measured) -> Cell:
@@ -335,7 +357,7 @@ def _cell(cell: Measured) -> Cell:
     else:
         half = stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / np.sqrt(len(values))
         ci = (float(values.mean() - half), float(values.mean() + half))
-    return Cell(float(values.mean()), ci, tuple(values.tolist()), n)
+    return Cell(float(values.mean()), ci, tuple(values.tolist()), n, cell.note)
 
 
 def _page(
@@ -347,6 +369,8 @@ def _page(
     caption = "One seed. 95 % intervals, over the test images alone."
     if table.seeds > 1:
         caption = f"{table.seeds} seeds a cell: other images, other shots, another training. 95 % intervals."
+    if any(cell.note == CHOSEN_ON_TEST for cell in cells.values()):
+        caption += " Some epochs were chosen on the test images: see below the table."
     grouped = next((cell for cell in cells.values() if cell.groups is not None), None)
     if grouped is not None and grouped.groups is not None:
         caption += f" {len(grouped.groups):,} test images in {len(np.unique(grouped.groups)):,} groups."

@@ -58,6 +58,13 @@ class ClipHeadSettings(LearnerSettings, MixSettings):
         description="the classifier that is tuned and whose probabilities are the soft targets: bias_removed, the zero-shot classifier"
         " without what it says too often; zero_shot as it is, as in the paper",
     )
+    low_resolution: int | None = Field(
+        None,
+        ge=8,
+        le=limits.SIDE,
+        description="pixels of the shorter side that generated images are shrunk to before they are learnt from, where the photographs"
+        " are as small; None = as they are",
+    )
     ensemble: bool = Field(False, description="start the head from task.ensemble in place of task.templates")
     wise_ft: float = Field(
         1.0, ge=0, le=1, description="weight of the tuned classifier in its mean with the untuned one; 1 = it alone"

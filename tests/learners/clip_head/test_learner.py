@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from figment.encoders import ClipEncoder, Features, open_encoder
 from figment.errors import FigmentError
@@ -38,6 +39,7 @@ class Settings(MixSettings):
     wise_ft: float = 1.0
     start: Start = "zero_shot"
     unfrozen: UnfrozenSettings | None = None
+    low_resolution: int | None = None
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +104,22 @@ def test_real_images_alone_come_in_the_recipes_batches(features, real, test_imag
     learner, start, own = learner_of(features, real_batch_size=size, min_steps=0), start_of(features), features(real)
     s = learner.settings.model_copy(update={"batch_size": size, "soft_weight": 0.0})
     same(learner.learn(None, real, 1), tune(start, own, real.labels, s, 1).head, test_images, features)
+
+
+@pytest.mark.parametrize("side", [8, 13])
+@pytest.mark.parametrize("unfrozen", [None, UnfrozenSettings()])
+def test_generated_images_are_learnt_from_in_low_resolution_and_real_ones_are_not(
+    features, made, real, test_images, side, unfrozen
+):
+    learner, start = learner_of(features, low_resolution=side, unfrozen=unfrozen, min_steps=0), start_of(features)
+    small = [Image.fromarray(i).resize((side, round(side * 24 / 20)), Image.BICUBIC) for i in made.load(range(18))]
+    x = features.encoder.images([np.array(i) for i in small])
+    assert not np.allclose(x, features(made), atol=1e-2)
+    s, own = learner.settings, (features(real), real.labels)
+    same(learner.learn(made, None, 1), tune(start, x, made.labels, s, 1).head, test_images, features)
+    same(learner.learn(made, real, 1), tune_mixed(start, own, (x, made.labels), s, 1).head, test_images, features)
+    same(learner.learn(None, real, 1), tune_few_shot(start, *own, 1, s), test_images, features)
+    assert learner.fingerprint != learner_of(features, unfrozen=unfrozen, min_steps=0).fingerprint
 
 
 def test_many_are_those_of_one_at_a_time_in_order(features, made, real, test_images):

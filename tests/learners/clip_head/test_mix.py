@@ -44,6 +44,8 @@ def naive(head: Head, real, made, s: MixSettings, seed: int) -> Head:
                 waiting = list(torch.randperm(len(rx), generator=real_order).split(s.real_batch_size))
             own = waiting.pop(0)
             soft = (teacher(x[batch]).detach() / s.temperature).softmax(-1)
+            if s.hard_pseudo_labels:
+                soft = F.one_hot(soft.argmax(-1), N).float()
             logits = head(x[batch])
             loss = s.real_weight * F.cross_entropy(head(rx[own]), ry[own]) + s.synthetic_weight * (
                 s.soft_weight * -(soft * logits.log_softmax(-1)).sum(-1).mean()
@@ -60,7 +62,14 @@ def naive(head: Head, real, made, s: MixSettings, seed: int) -> Head:
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"real_weight": 0.8, "synthetic_weight": 0.2}, {"soft_weight": 0.0}, {"real_batch_size": 3}]
+    "changes",
+    [
+        {},
+        {"real_weight": 0.8, "synthetic_weight": 0.2},
+        {"soft_weight": 0.0},
+        {"real_batch_size": 3},
+        {"hard_pseudo_labels": True},
+    ],
 )
 def test_mix_is_the_loop_of_the_paper(changes):
     s = MixSettings(epochs=3, batch_size=16, learning_rate=0.05, **changes)

@@ -55,6 +55,8 @@ def naive_tune(head: Head, features: np.ndarray, labels: np.ndarray, s: TuneSett
                 z, teacher = x[i] @ w.T + b, x[i] @ teacher_w.T + teacher_b
                 hard = (1 - s.label_smoothing) * np.eye(n_classes)[labels[i]] + s.label_smoothing / n_classes
                 soft = softmax(teacher[None] / s.temperature)[0]
+                if s.hard_pseudo_labels:
+                    soft = np.eye(n_classes)[max(range(n_classes), key=lambda c: teacher[c])]
                 t = s.temperature if s.symmetric_temperature else 1.0
                 gz = s.soft_weight * t * (softmax(z[None] / t)[0] - soft)  # t^2 of the loss, 1/t of the chain rule
                 gz = (gz + (1 - s.soft_weight) * (softmax(z[None])[0] - hard)) / len(batch)
@@ -84,6 +86,8 @@ def naive_tune(head: Head, features: np.ndarray, labels: np.ndarray, s: TuneSett
         {"soft_weight": 1.0, "temperature": 4.0},
         {"symmetric_temperature": True, "warmup_steps": 5},
         {"grad_clip": 0.01},
+        {"hard_pseudo_labels": True, "soft_weight": 0.7},
+        {"hard_pseudo_labels": True, "soft_weight": 1.0, "label_smoothing": 0.1},
     ],
 )
 def test_gives_the_weights_of_the_naive_twin(changes):
@@ -269,6 +273,11 @@ def test_only_soft_targets_take_a_matrix(monkeypatch):
     tune(head, features, labels, TuneSettings(epochs=1, soft_weight=0.0), 0)
     with pytest.raises(AssertionError, match="a matrix"):
         tune(head, features, labels, TuneSettings(epochs=1, soft_weight=0.1), 0)
+
+
+def test_hard_pseudo_labels_leave_nothing_to_soften():
+    with pytest.raises(ValueError, match=r"symmetric_temperature .* hard_pseudo_labels .* one of the two to false"):
+        TuneSettings(hard_pseudo_labels=True, symmetric_temperature=True)
 
 
 @pytest.mark.parametrize("wrong", [{"lr": 1e-3}, {"epochs": 0}, {"soft_weight": 1.5}, {"select": "best"}])

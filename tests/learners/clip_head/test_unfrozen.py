@@ -95,7 +95,12 @@ def data(encoder: Towers, images) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("which", ["vit", "resnet"])
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"symmetric_temperature": True, "label_smoothing": 0.1}, {"warmup_steps": 4, "soft_weight": 0.0}],
+    [
+        {},
+        {"symmetric_temperature": True, "label_smoothing": 0.1},
+        {"warmup_steps": 4, "soft_weight": 0.0},
+        {"hard_pseudo_labels": True},
+    ],
 )
 def test_generated_images_alone(which, changes, made, request):
     encoder = request.getfixturevalue(which)

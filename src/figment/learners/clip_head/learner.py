@@ -6,6 +6,7 @@ import logging
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -15,6 +16,7 @@ import numpy as np
 from figment import records
 from figment.encoders import Features, Towers
 from figment.errors import FigmentError
+from figment.images_in.shrunk import Shrunk
 from figment.learners.clip_head.head import ENCODER, Head, HeadCard, zero_shot_head
 from figment.learners.clip_head.mix import tune_mixed_many
 from figment.learners.clip_head.model import ClipHeadModel, UnitFeatures
@@ -42,6 +44,9 @@ class Settings(Protocol):
 
     @property
     def start(self) -> Start: ...
+
+    @property
+    def low_resolution(self) -> int | None: ...
 
     def model_dump(self, *, include: set[str]) -> dict[str, Any]: ...
 
@@ -72,7 +77,7 @@ class ClipHeadLearner(Learner):
         self.features, self.class_names, self.templates, self.val = features, class_names, templates, val
         self.encoder = cast(Towers, features.encoder)
         self.unfrozen, self.wise_ft, self.encoder_name = settings.unfrozen, settings.wise_ft, settings.encoder
-        self.start = settings.start
+        self.start, self.low_resolution = settings.start, settings.low_resolution
         self.settings = MixSettings(**settings.model_dump(include=set(MixSettings.model_fields)))
         self.unit = UnitFeatures(features)
 
@@ -83,6 +88,7 @@ class ClipHeadLearner(Learner):
         words = [list(self.class_names), list(self.templates)]
         return records.fingerprint(
             [self.encoder.fingerprint, words, self.settings.model_dump(), unfrozen, self.wise_ft, self._bias_from, val]
+            + [self.low_resolution]
         )
 
     @property
@@ -131,6 +137,7 @@ class ClipHeadLearner(Learner):
         for t in trainings:
             if t.synthetic is None and t.real is None:
                 raise FigmentError("There is nothing to learn from: give generated images, real ones, or both.")
+        trainings = [self._shrunk(t) for t in trainings]
         if self.unfrozen is not None:
             yield from (self._unfrozen_model(t, self.unfrozen) for t in trainings)
             return
@@ -146,6 +153,12 @@ class ClipHeadLearner(Learner):
             tuned.update(zip(members, some, strict=True))
         for i, start in enumerate(starts):
             yield self.model(self.ensemble(start, tuned[i].head), tuned[i].history)
+
+    def _shrunk(self, t: Training) -> Training:
+        """The training with its generated images in the resolution that the settings give them."""
+        if self.low_resolution is None or t.synthetic is None:
+            return t
+        return replace(t, synthetic=Shrunk(t.synthetic, self.low_resolution))
 
     def few_shot_head(self, x: np.ndarray, y: np.ndarray, seed: int) -> Head:
         """Of real images alone: features (n, D), labels (n,)."""

@@ -15,8 +15,13 @@ from torch.nn import functional as F
 from figment.learners.clip_head.settings import TuneSettings
 
 
-def soft_targets(teacher_logits: Tensor, temperature: float) -> Tensor:
-    """``softmax(teacher_logits / temperature)``: float (B, N) to float (B, N), rows summing to 1."""
+def soft_targets(teacher_logits: Tensor, temperature: float, hard: bool = False) -> Tensor:
+    """``softmax(teacher_logits / temperature)``: float (B, N) to float (B, N), rows summing to 1.
+
+    With ``hard`` the teacher's first choice has all of it, as in the authors' program with ``--hard_pseudo_label``.
+    """
+    if hard:
+        return F.one_hot(teacher_logits.argmax(-1), teacher_logits.shape[-1]).to(teacher_logits.dtype)
     return torch.softmax(teacher_logits / temperature, dim=-1)
 
 
@@ -64,7 +69,7 @@ def loss_terms(y: Tensor, teacher_logits: Tensor, settings: TuneSettings) -> lis
     hard = Term(1 - weight, y, label_smoothing=smoothing)
     if weight == 0:
         return [hard]
-    soft = soft_targets(teacher_logits, settings.temperature)
+    soft = soft_targets(teacher_logits, settings.temperature, settings.hard_pseudo_labels)
     if settings.symmetric_temperature:
         return [Term(weight, soft, settings.temperature), hard]
     smooth = (1 - smoothing) * F.one_hot(y, n_classes) + smoothing / n_classes

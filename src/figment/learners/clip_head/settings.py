@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -45,6 +45,11 @@ class TuneSettings(Strict):
         default=False,
         description="soften the tuned head too, and scale that term by temperature^2 (Hinton et al. 2015)",
     )
+    hard_pseudo_labels: bool = Field(
+        default=False,
+        description="the soft part of the loss follows the one class that the untuned head finds likeliest, in place of its"
+        " probabilities; temperature then changes nothing",
+    )
     label_smoothing: float = Field(
         default=0.0, ge=0, lt=1, description="share of a label that is spread over all classes"
     )
@@ -54,6 +59,15 @@ class TuneSettings(Strict):
         description="keep the last epoch, or the best one on the validation images; test_best takes the test images "
         "for that, which flatters: it exists to reproduce published numbers",
     )
+
+    @model_validator(mode="after")
+    def _softens_something(self) -> Self:
+        if self.hard_pseudo_labels and self.symmetric_temperature:
+            raise ValueError(
+                "symmetric_temperature softens both heads alike, and hard_pseudo_labels leaves nothing of the untuned one to soften:"
+                " set one of the two to false"
+            )
+        return self
 
 
 class MixSettings(TuneSettings):

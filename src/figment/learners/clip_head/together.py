@@ -106,11 +106,11 @@ def _places(n: int, size: int, steps: int, seed: int) -> Tensor:
     return F.pad(orders, (0, a_turn * size - n), value=-1).view(-1, size)[:steps]
 
 
-def teacher_probabilities(x: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """What a teacher (N, W) says of the images x (n, W), softened: float32 (n, N)."""
+def teacher_probabilities(x: Tensor, teacher: Tensor, s: TuneSettings) -> Tensor:
+    """What a teacher (N, W) says of the images x (n, W), softened or hardened: float32 (n, N)."""
     soft = x.new_empty(len(x), len(teacher))
     for some, into in zip(x.split(ROWS_AT_ONCE), soft.split(ROWS_AT_ONCE), strict=True):
-        into.copy_(soft_targets(some @ teacher.T, temperature))
+        into.copy_(soft_targets(some @ teacher.T, s.temperature, s.hard_pseudo_labels))
     return soft
 
 

@@ -115,7 +115,7 @@ def train_plans(
         return []
     seen = None if val is None else tensors_of(heads[0], *val, "validation")
     asked = any(bool(p.soft.any()) for p in plans)
-    soft = teacher_probabilities(x, matrix_of(teacher).to(x.device), settings.temperature) if asked else None
+    soft = teacher_probabilities(x, matrix_of(teacher).to(x.device), settings) if asked else None
     starts = torch.stack([matrix_of(head) for head in heads])
     trained = train_together(starts, x, soft, plans, settings, seen)
     return [Tuned(with_matrix(head, t.weights), t.history) for head, t in zip(heads, trained, strict=True)]

@@ -22,7 +22,7 @@ from figment.errors import FigmentError
 from figment.images_in import open_images
 from figment.images_in.labels import normalised
 from figment.prompts.attributes import Attributes as Writer
-from figment.recipe import validate
+from figment.recipe import load_recipe, validate
 from figment.recipe.prompts import MANY_PROMPTS
 from figment.run import run_recipe
 from figment.task import Task, builtin_names, load_task
@@ -268,6 +268,74 @@ def test_own_names_are_in_the_order_of_sorted_folders(name):
 def test_data_sets_that_sort_their_labels_are_sorted(name):
     folders = [n.replace(" ", "_") for n in load_task(name).class_names]
     assert folders == sorted(folders)
+
+
+OTHER_NAMES = {
+    ("eurosat", "coop"): {
+        0: "Annual Crop Land",
+        2: "Herbaceous Vegetation Land",
+        4: "Industrial Buildings",
+        9: "Sea or Lake",
+    },
+    ("eurosat", "he2023"): {0: "Annual Crop Land", 4: "Industrial Building", 7: "Residential Building"},
+    ("cars", "coop"): {0: "2000 AM General Hummer SUV", 195: "2012 smart fortwo Convertible"},
+    ("sun397", "coop"): {
+        0: "abbey",
+        8: "outdoor apartment building",
+        198: "indoor ice skating rink",
+        396: "youth hostel",
+    },
+}
+
+
+@pytest.mark.parametrize("name, source", OTHER_NAMES)
+def test_the_class_names_of_others_are_of_the_same_classes_in_the_same_order(name, source):
+    own, other = load_task(name), load_task(name, source)
+    assert {i: other.class_names[i] for i in OTHER_NAMES[name, source]} == OTHER_NAMES[name, source]
+    assert len({normalised(n) for n in other.class_names}) == len(own.class_names) == len(other.class_names)
+    words = [[sorted(n.lower().split()) for n in task.class_names] for task in (own, other)]
+    assert words[0] == words[1] or name == "eurosat"  # CoOp changes their order alone
+    assert (other.own_names, other.templates) == (own.own_names or own.class_names, own.templates)
+    for class_name, synonyms in other.synonyms.items():  # under the new names, which are none of their own
+        assert class_name in other.class_names and synonyms and class_name not in synonyms
+    assert set(other.synonyms) <= {other.class_names[own.class_names.index(n)] for n in own.synonyms}
+
+
+def test_a_recipe_chooses_whose_class_names_it_takes(tmp_path):
+    task = validate({"task": {"like": "cars", "class_names_from": "coop", "real": {"test": "photos"}}}, "it").task
+    assert task.class_names[0] == "2000 AM General Hummer SUV" and task.real.test == "photos" and task.name == "cars"
+    path = tmp_path / "recipe.yaml"
+    path.write_text("task: sun397", encoding="utf-8")
+    from_shell = load_recipe(path, ["task.class_names_from=coop", "task.real.test=photos"])
+    assert from_shell.task.class_names[9] == "indoor apse" and from_shell.task.real.test
+    (tmp_path / "photos" / "apse_indoor").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(tmp_path / "photos" / "apse_indoor" / "1.png")
+    for other in from_shell.task.own_names:
+        (tmp_path / "photos" / other.replace(" ", "_")).mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "photos" / other.replace(" ", "_") / "1.png")
+    images = open_images(tmp_path / "photos", from_shell.task.class_names, from_shell.task.own_names)
+    assert len(images) == 397 and set(images.labels.tolist()) == set(range(397))
+
+
+@pytest.mark.parametrize(
+    "task, message",
+    [
+        (
+            {"like": "cars", "class_names_from": "he2023"},
+            "'cars' has no class names from 'he2023'. It has some from: coop",
+        ),
+        (
+            {"like": "pets", "class_names_from": "coop"},
+            "'pets' has no class names from 'coop'. It has one list of them",
+        ),
+        ({"like": "cars", "class_names_from": 3}, "class_names_from is the name of a list, such as coop; it is '3'"),
+        ({"like": "cars", "class_names_from": ["coop"]}, "class_names_from is the name of a list"),
+        ({"class_names": ["a", "b"], "class_names_from": "coop"}, "a built-in task: name it in like"),
+    ],
+)
+def test_class_names_that_nobody_has_are_told(task, message):
+    with pytest.raises(FigmentError, match=re.escape(message)):
+        validate({"task": task}, "the recipe")
 
 
 # ---- what own_names and ensemble do ----------------------------------------------------------------------------------

@@ -201,20 +201,46 @@ def builtin_names() -> list[str]:
     )
 
 
-def builtin(name: str) -> dict:
-    """The fields of a built-in task, such as ``fashion``. Raises FigmentError for an unknown name."""
+def builtin(name: str, names_from: str | None = None) -> dict:
+    """The fields of a built-in task, such as ``fashion``, with the class names that ``names_from`` has for it: ``coop``.
+
+    Raises FigmentError for an unknown name, and where the task has no class names from there.
+    """
     if name not in builtin_names():
         raise FigmentError(
             f"There is no built-in task {name!r}.{nearest(name, builtin_names())} Built in: {', '.join(builtin_names())}. Or give class_names."
         )
     own = yaml.safe_load((resources.files("figment") / "tasks" / f"{name}.yaml").read_text(encoding="utf-8"))
-    like = own.pop("like", None)
-    return own if like is None else {**builtin(like), **own}
+    like, others = own.pop("like", None), own.pop("other_class_names", {})
+    own = own if like is None else {**builtin(like), **own}
+    if names_from is None:
+        return own
+    if names_from not in others:
+        there = f"It has some from: {', '.join(others)}" if others else "It has one list of them"
+        raise FigmentError(
+            f"The task {name!r} has no class names from {names_from!r}. {there}. Leave class_names_from out for its own."
+        )
+    return _renamed(own, others[names_from])
 
 
-def load_task(name: str) -> Task:
-    """A built-in task by its name."""
-    return Task.model_validate(builtin(name))
+def _renamed(own: dict, names: list[str]) -> dict:
+    """The fields of a task under other class names, in the same order. Folders of real images may keep the names they had."""
+    new = dict(zip(own["class_names"], names, strict=True))
+    synonyms = {
+        new[name]: [word for word in words if comparable(word) != comparable(new[name])]
+        for name, words in own.get("synonyms", {}).items()
+    }
+    return {
+        **own,
+        "class_names": names,
+        "own_names": own.get("own_names") or own["class_names"],
+        "synonyms": {name: words for name, words in synonyms.items() if words},
+    }
+
+
+def load_task(name: str, names_from: str | None = None) -> Task:
+    """A built-in task by its name, with its own class names or those from somewhere else: see `builtin`."""
+    return Task.model_validate(builtin(name, names_from))
 
 
 def real_folder(where: str) -> Path | str:

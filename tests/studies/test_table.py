@@ -31,6 +31,7 @@ from figment.studies.table import (
     run_table,
     table_runs,
 )
+from figment.task import load_task
 from figment.types import Result
 from figment.verify import verify
 
@@ -427,11 +428,13 @@ def test_what_recognises_the_images_has_not_chosen_them():
 
 
 @pytest.mark.slow
-def test_sentences_about_satellite_images_say_so_in_every_table():
+def test_class_names_and_sentences_about_satellite_images_are_the_same_in_every_table():
     for path in RECIPES:
-        runs = [own for *_, own in table_runs(load_recipe(path)) if own.task.name == "eurosat"]
-        templates = {getattr(own.prompts, "template", None) for own in runs if own.prompts.kind == "seq2seq"}
-        assert templates <= {"a centered satellite photo of {}"}
+        runs = [own for *_, own in table_runs(load_recipe(path))]
+        named = {own.task.name: own.task for own in runs if own.task.name in ("eurosat", "cars", "sun397")}
+        assert all(task.class_names == load_task(name, "coop").class_names for name, task in named.items())
+        prompts = [own.prompts for own in runs if own.task.name == "eurosat" and own.prompts.kind == "seq2seq"]
+        assert {getattr(p, "template", None) for p in prompts} <= {"a centered satellite photo of {}"}
 
 
 def test_numbers_that_the_paper_prints_in_several_tables_are_the_same_in_all_recipes():

@@ -59,15 +59,27 @@ class Recipe(Strict):
     @field_validator("task", mode="before")
     @classmethod
     def _named_task(cls, value: Any) -> Any:
-        """A built-in task may be given by its name alone, or as ``like`` beside the fields that are to differ."""
-        name = value.get("like") if isinstance(value, dict) else value
+        """A built-in task may be given by its name alone, or as ``like`` beside the fields that are to differ.
+
+        ``class_names_from`` beside ``like`` chooses among the lists of class names that the task has.
+        """
+        beside = dict(value) if isinstance(value, dict) else {}
+        name = beside.pop("like", None) if isinstance(value, dict) else value
+        names_from = beside.pop("class_names_from", None)
         if not isinstance(name, str):
+            if names_from is not None:
+                raise ValueError(
+                    "class_names_from chooses among the class names of a built-in task: name it in like, such as"
+                    " task: {like: eurosat, class_names_from: coop}, or give class_names"
+                )
             return value
+        if not isinstance(names_from, str | None):
+            raise ValueError(f"class_names_from is the name of a list, such as coop; it is {str(names_from)[:60]!r}")
         try:
-            own = builtin(name)
+            own = builtin(name, names_from)
         except FigmentError as error:
             raise ValueError(str(error)) from error
-        return own if isinstance(value, str) else {**own, **{k: v for k, v in value.items() if k != "like"}}
+        return {**own, **beside}
 
     @model_validator(mode="before")
     @classmethod
@@ -205,7 +217,7 @@ def put(data: Any, field: str, value: Any) -> None:
             data = _item(data, name, field)
         else:
             if isinstance(data.get(name), str) and name == "task":
-                data[name] = builtin(data[name])
+                data[name] = {"like": data[name]} if last == "class_names_from" else builtin(data[name])
             if data.get(name) is None:  # left out, or null as generate.finetune may be
                 data[name] = {}
             data = data[name]

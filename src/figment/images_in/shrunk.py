@@ -44,10 +44,10 @@ class Shrunk:
 
 
 def shrink(image: np.ndarray, side: int) -> np.ndarray:
-    """uint8 (H, W, 3) to one whose shorter side has ``side`` pixels, bicubic and with the shape kept; never enlarged."""
+    """uint8 (H, W, 3) to one whose shorter side has ``side`` pixels, as torchvision's ``Resize(side)`` does it; never enlarged."""
     height, width = image.shape[:2]
-    scale = side / min(height, width)
-    if scale >= 1:
+    shorter = min(height, width)
+    if shorter <= side:
         return image
-    size = max(side, round(width * scale)), max(side, round(height * scale))
-    return np.array(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
+    size = side * width // shorter, side * height // shorter
+    return np.array(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))

@@ -112,7 +112,7 @@ def test_generated_images_are_learnt_from_in_low_resolution_and_real_ones_are_no
     features, made, real, test_images, side, unfrozen
 ):
     learner, start = learner_of(features, low_resolution=side, unfrozen=unfrozen, min_steps=0), start_of(features)
-    small = [Image.fromarray(i).resize((side, round(side * 24 / 20)), Image.BICUBIC) for i in made.load(range(18))]
+    small = [Image.fromarray(i).resize((side, side * 24 // 20), Image.BILINEAR) for i in made.load(range(18))]
     x = features.encoder.images([np.array(i) for i in small])
     assert not np.allclose(x, features(made), atol=1e-2)
     s, own = learner.settings, (features(real), real.labels)

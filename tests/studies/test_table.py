@@ -471,7 +471,7 @@ def test_the_rows_of_table_a15_have_the_means_that_the_paper_prints():
 @pytest.mark.parametrize(
     "name, variant",
     [(name, v) for name in ("table5", "table7", "figure1") for v in (None, "starter")]
-    + [("figure1", "sun397"), ("table7", "basic")],
+    + [pytest.param("figure1", "sun397", marks=pytest.mark.slow), ("table7", "basic")],
 )
 def test_shots_alone_are_shown_in_the_papers_epochs_and_in_as_many_steps_as_mixing(name, variant):
     recipe = load_recipe(next(p for p in RECIPES if p.stem == name), variant=variant)

@@ -29,6 +29,7 @@ FLOORS = (
         "plain_yaml",
         "guard",
         "claims",
+        "checkpoint",
     },
     {
         "task",
@@ -74,7 +75,7 @@ READERS = {
     "figment.guard": "the one place",
     "figment.images_in.folder": "looked at in the same function",
     "figment.integrity": "what was dumped just now",
-    "figment.learners.checkpoint": "looked at by whoever names the file; JSON with a checksum of its own",
+    "figment.checkpoint": "looked at by whoever names the file; JSON with a checksum of its own",
     "figment.plugins.load": "code, of a module that Python found",
     "figment.records": "what was dumped just now",
     "figment.stages.model": "what was written just now, in a temporary folder",

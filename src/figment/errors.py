@@ -23,10 +23,11 @@ def missing_extra(package: str, extra: str) -> FigmentError:
 WEIGHTS = "some of its weights were NaN or infinite"  # as diverged has it, where the loss still was a number
 
 
-def diverged(what: str, found: str, step: int, epoch: int, learning_rate: float, mend: str) -> FigmentError:
-    """The error for a training whose loss or weights are not finite any more; ``step`` and ``epoch`` count from 1."""
+def diverged(what: str, found: str, step: int, epoch: int | None, learning_rate: float, mend: str) -> FigmentError:
+    """The error for a training whose loss or weights are not finite any more; ``step`` and ``epoch`` (None: there are none) count from 1."""
+    of_epoch = "" if epoch is None else f"epoch {epoch:,}, "
     return FigmentError(
-        f"{what} diverged: {found} at step {step:,} (epoch {epoch:,}, learning rate {learning_rate:.3g}), so there is nothing to learn"
+        f"{what} diverged: {found} at step {step:,} ({of_epoch}learning rate {learning_rate:.3g}), so there is nothing to learn"
         f" from any more. Nothing of it is kept, and the same settings would diverge again. {mend}"
     )
 

@@ -32,6 +32,7 @@ from figment.generate.finetune_settings import FinetuneSettings
 from figment.generate.lora import WEIGHTS, open_lora
 from figment.generate.lora_training import Learner
 from figment.generate.plan import Plan
+from figment.generate.training.noise import Noise
 from figment.images_in import open_images
 from figment.recipe import validate
 from figment.repair import repair
@@ -156,14 +157,15 @@ def learner(folder: Path, images, size: tuple[int, int] | None = None, **setting
 def test_the_loss_is_that_of_diffusers_own_training_script(sd15, images, kind, gamma):
     """The same step written with diffusers' noise scheduler and its compute_snr."""
     own = learner(sd15, images, min_snr_gamma=gamma, text_encoder=False)
-    own.prediction_type = kind
+    own.denoising.noise = Noise(own.denoising.noise.alphas_cumprod, kind)
     own.reset(1)
     index, seed = np.array([0, 7, 7]), 5
     loss = own.loss(index, seed).item()
 
     draws = torch.Generator().manual_seed(seed)
     torch.randint(1, (3,), generator=draws)
-    latents = own.mean[0, index] + own.std[0, index] * torch.randn(3, 4, 8, 8, generator=draws)
+    seen = own.denoising.latents
+    latents = seen.mean[0, index] + seen.std[0, index] * torch.randn(3, 4, 8, 8, generator=draws)
     latents = latents * own.pipe.vae.config.scaling_factor
     noise, t = torch.randn(3, 4, 8, 8, generator=draws), torch.randint(1000, (3,), generator=draws)
     schedule = diffusers.DDPMScheduler.from_pretrained(sd15 / "scheduler", prediction_type=kind)
@@ -180,7 +182,8 @@ def test_the_loss_is_that_of_diffusers_own_training_script(sd15, images, kind, g
 
 def test_images_are_cut_to_the_generators_shape(sd15, images, tmp_path):
     own = learner(sd15, images, (32, 64), horizontal_flip=True)
-    assert own.mean.shape == own.std.shape == (2, 18, 4, 4, 8)
+    seen = own.denoising.latents
+    assert seen.mean.shape == seen.std.shape == (2, 18, 4, 4, 8)
     wide = np.zeros((10, 100, 3), np.uint8)
     wide[:, 40:60] = 255  # the middle, which alone is seen
     assert (own._pixels(wide)[:, :, 8:-8] == 1).all() and own._pixels(wide).shape == (3, 32, 64)
@@ -210,7 +213,7 @@ def test_captions_say_the_class_or_nothing(sd15, images):
     own = learner(sd15, images, template="a satellite photo of {}", caption_dropout=1.0, text_encoder=False)
     assert own.captions == [f"a satellite photo of {NAMES[label]}" for label in images.labels]
     own.loss(np.arange(4), 0)
-    assert list(own._frozen_text) == [""]
+    assert list(own.denoising.conditions._kept) == [""]
 
 
 # ---- again, and after an interruption --------------------------------------------------------------------------------
@@ -379,7 +382,7 @@ def test_a_scheduler_that_is_not_of_diffusion_is_refused(sd15, images, monkeypat
     base = generator(sd15)
     base.pipe.scheduler.register_to_config(prediction_type="flow_prediction")
     with pytest.raises(FigmentError, match="flow_prediction"):
-        lora_training._noise_of(base.pipe, "it")
+        Noise.of(base.pipe.scheduler, "it")
 
 
 # ---- in a run --------------------------------------------------------------------------------------------------------

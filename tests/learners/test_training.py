@@ -11,8 +11,8 @@ import torch
 from timm.scheduler import CosineLRScheduler
 from torch import nn
 
+from figment.checkpoint import Checkpoint, packed, unpacked
 from figment.errors import FigmentError
-from figment.learners.checkpoint import Checkpoint, packed, unpacked
 from figment.learners.training import LOOK_EVERY, Step, n_epochs, random_numbers_of, schedule, train
 
 

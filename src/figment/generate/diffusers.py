@@ -8,7 +8,7 @@ import json
 import platform
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +24,7 @@ from figment.device import check_device, check_dtype, choose_device, generator_d
 from figment.errors import FigmentError
 from figment.files import load_json, read_text
 from figment.generate import samplers
+from figment.generate.denoiser import PART, Denoiser, open_denoiser
 from figment.generate.families import FAMILIES, Encoded, Family, encode, encode_negative, stop_guidance
 from figment.generate.lora import Applied, Lora, open_lora
 from figment.generate.real_guidance import Start, asked_alpha_bar, crop_to, start_of
@@ -49,6 +50,9 @@ class DiffusersGenerator:
 
     An image depends on its prompt, its seed and the settings alone. What else is in its batch changes it by rounding
     only: a grey level in float32 on one machine, more in half precision, where kernels may differ with the batch.
+
+    ``denoiser`` is a folder with a UNet that takes the place of the model's own, and perhaps a scheduler: what fine-tuning with
+    ``method: full`` and distillation leave. One that was distilled is told ``guidance_scale`` as a number: one pass a step.
 
     ``lora`` is what :func:`figment.generate.finetune.finetune` returned, or its folder. Where that holds a LoRA for each class,
     the images are asked for with their ``labels``, and depend on them as well.
@@ -76,6 +80,7 @@ class DiffusersGenerator:
         device: str = "auto",
         batch_size: int | str = "auto",
         allow_pickle: bool = False,
+        denoiser: Denoiser | Path | str | None = None,
         lora: Lora | Path | str | None = None,
         real_guidance: RealGuidanceSettings | None = None,
     ):
@@ -99,8 +104,11 @@ class DiffusersGenerator:
         self._model, self._allow_pickle = model, allow_pickle
         self._encoded: OrderedDict[Asked, Encoded] = OrderedDict()  # the least recently used first
         self._negatives: dict[int, Encoded] = {}  # by label
+        self.denoiser = open_denoiser(denoiser) if isinstance(denoiser, Path | str) else denoiser
+        if self.denoiser and self.denoiser.model not in (None, self.folder.fingerprint):
+            raise FigmentError(f"The denoiser in {self.denoiser.folder} was trained from another model than {model}.")
         self.lora = open_lora(lora) if isinstance(lora, Path | str) else lora
-        if self.lora and self.lora.model != self.folder.fingerprint:
+        if self.lora and self.lora.model != self.model_fingerprint:
             raise FigmentError(f"The LoRA in {self.lora.folder} was trained on another model than {model}.")
         if real_guidance and real_guidance.alpha_bar is None and real_guidance.t_star is None:
             raise FigmentError(
@@ -110,8 +118,11 @@ class DiffusersGenerator:
         self.real_guidance = real_guidance
         index = _read_index(self.folder.path)  # what it says is found out before the model is opened
         if index is not None:
-            self._check_names(index["_class_name"], scheduler or index["scheduler"][1])
-            own = _own_scheduler(self.folder.path, index["scheduler"][1])
+            if self.denoiser and not _has_unet(index):
+                raise FigmentError(f"The {index['_class_name']} of {model} has no UNet. Leave denoiser out.")
+            place, kind = self._scheduler(index["scheduler"][1])
+            self._check_names(index["_class_name"], scheduler or kind)
+            own = _own_scheduler(place, kind)
             if own is not None:
                 self._sampler(own)
 
@@ -131,6 +142,8 @@ class DiffusersGenerator:
             "width",
         )
         own: dict[str, Any] = {"lora": self.lora.fingerprint} if self.lora else {}
+        if self.denoiser:
+            own["denoiser"] = self.denoiser.fingerprint
         if self.real_guidance:
             own["real_guidance"] = self.real_guidance.model_dump()
         return {**{name: getattr(self, name) for name in names}, "dtype": self._dtype_name, **own}
@@ -139,6 +152,12 @@ class DiffusersGenerator:
     def wants_labels(self) -> bool:
         """Whether an image depends on its label besides its prompt."""
         return self.lora is not None and self.lora.per_class
+
+    @property
+    def model_fingerprint(self) -> str:
+        """Of the weights, before any LoRA."""
+        own = self.folder.fingerprint
+        return records.fingerprint([own, self.denoiser.fingerprint]) if self.denoiser else own
 
     @property
     def fingerprint(self) -> str:
@@ -175,7 +194,7 @@ class DiffusersGenerator:
     def pipe(self) -> Any:
         """The diffusers pipeline, opened, checked and placed. Raises FigmentError."""
         with quiet():
-            pipe = _open(self.folder.path, self.folder.name, self.dtype, self._allow_pickle)
+            pipe = self._open()
             pipe.scheduler = self._sampler(pipe.scheduler)
             self._check(pipe)
             _place(pipe, self.device, f"The model {self.folder.name}")
@@ -213,6 +232,28 @@ class DiffusersGenerator:
         schedule = family.schedule(pipe, self.num_inference_steps, *self.size())
         return start_of(pipe, self.num_inference_steps, self.real_guidance, **schedule)
 
+    def _open(self) -> Any:
+        """The pipeline, with the denoiser in the place of its own."""
+        folder, name = self.folder.path, self.folder.name
+        if self.denoiser is None:
+            return _open(folder, name, self.dtype, self._allow_pickle)
+        self.denoiser.check()
+        kind, own = diffusers.UNet2DConditionModel, self.denoiser.folder
+        unet = _open_part(kind, own, PART, str(own), self.dtype, self._allow_pickle)
+        pipe = _open(folder, name, self.dtype, self._allow_pickle, {PART: unet})
+        place, scheduler = self._scheduler(type(pipe.scheduler).__name__)
+        if place != folder:
+            pipe.scheduler = getattr(diffusers, scheduler).from_pretrained(place / "scheduler", local_files_only=True)
+        return pipe
+
+    def _scheduler(self, own: str) -> tuple[Path, str]:
+        """The folder whose ``scheduler/`` it is, and its class; ``own`` is that of the pipeline."""
+        brought = self.denoiser.scheduler() if self.denoiser else None
+        if brought is None or self.denoiser is None:
+            return self.folder.path, own
+        samplers.scheduler_class(brought)
+        return self.denoiser.folder, brought
+
     def _sampler(self, own: Any) -> Any:
         """The scheduler that is asked for. With real guidance a trial from noise alone would say nothing of it."""
         with quiet():
@@ -230,9 +271,24 @@ class DiffusersGenerator:
             )
         self._check_names(name, type(pipe.scheduler).__name__)
         family = FAMILIES.get(name)
+        if getattr(getattr(pipe, "unet", None), "config", {}).get("time_cond_proj_dim") is not None:
+            self._check_one_pass()
         if self.negative_prompt and not (family.guided if family else "negative_prompt" in arguments):
             raise FigmentError(
                 f"The {name} of {self.folder.name} takes no negative prompt. Leave negative_prompt empty."
+            )
+
+    def _check_one_pass(self) -> None:
+        """Raise FigmentError for what takes a pass without the text, of which a distilled denoiser has none."""
+        asked = [
+            n
+            for n, given in (("negative_prompt", self.negative_prompt), ("guidance_stop", self.guidance_stop < 1))
+            if given
+        ]
+        if asked:
+            raise FigmentError(
+                f"The denoiser of {self.folder.name} was distilled: it is told its guidance scale, and takes no second pass. Leave"
+                f" {' and '.join(asked)} out."
             )
 
     def _check_names(self, name: str, scheduler: str) -> None:
@@ -452,7 +508,7 @@ class DiffusersGenerator:
         guided = self._described_start() if self.real_guidance else {}
         return {
             "model": self.folder.name,
-            "model_fingerprint": self.folder.fingerprint,
+            "model_fingerprint": self.model_fingerprint,
             "licence": license_of(self.folder.path),
             "sampler": f"{type(self.pipe.scheduler).__name__}, {self.num_inference_steps} steps, guidance {self.guidance_scale:g}"
             + (", tuned on real images (LoRA)" if self.lora else "")
@@ -522,6 +578,10 @@ def _read_index(folder: Path) -> dict[str, Any] | None:
         return None
 
 
+def _has_unet(index: Mapping[str, Any]) -> bool:
+    return index.get(PART) == ["diffusers", "UNet2DConditionModel"]
+
+
 def _own_scheduler(folder: Path, kind: str) -> Any:
     """The pipeline's own, without its weights; None where it cannot be had, which opening the model tells."""
     try:
@@ -530,7 +590,10 @@ def _own_scheduler(folder: Path, kind: str) -> Any:
         return None
 
 
-def _open(folder: Path, name: str, dtype: torch.dtype, allow_pickle: bool) -> Any:
+def _open(
+    folder: Path, name: str, dtype: torch.dtype, allow_pickle: bool, given: Mapping[str, torch.nn.Module] | None = None
+) -> Any:
+    """``given`` are parts that are open already."""
     index = folder / "model_index.json"
     if not index.is_file():
         raise FigmentError(
@@ -542,10 +605,10 @@ def _open(folder: Path, name: str, dtype: torch.dtype, allow_pickle: bool) -> An
     without = {"safety_checker": None, "requires_safety_checker": False} if "safety_checker" in text else {}
     if "StableDiffusionXLPipeline" in text:  # else pixels would depend on whether a watermarking package is installed
         without["add_watermarker"] = False
-    parts: dict[str, Any] = {}
+    parts: dict[str, Any] = dict(given or {})
     try:
         for part, kind in _networks(folder):
-            if part not in without:
+            if part not in without and part not in parts:
                 parts[part] = _open_part(kind, folder, part, name, dtype, allow_pickle)
         safe = None if allow_pickle else True
         pipe = diffusers.DiffusionPipeline.from_pretrained(

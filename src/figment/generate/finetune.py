@@ -1,7 +1,7 @@
-"""A generator tuned on real images: DataDream (Kim et al., ECCV 2024).
+"""A generator tuned on real images: a LoRA (DataDream, Kim et al., ECCV 2024), or all of its denoiser (Azizi et al. 2023).
 
-Low-rank changes to the attention of the denoiser and of the text encoders (LoRA, by peft) are trained with the pipeline's
-own loss on the few real images there are, each under a caption that names its class.
+Low-rank changes to the attention of the denoiser and of the text encoders (LoRA, by peft), or the denoiser's own weights, are
+trained with the pipeline's own loss on the real images there are, each under a caption that names its class.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ import torch
 from figment import machine
 from figment.errors import FigmentError, missing_extra
 from figment.files import as_path, leftovers, load_json, lock, read_bytes, read_json, remove, write_atomic, write_json
+from figment.generate import denoiser
+from figment.generate.denoiser import Denoiser
 from figment.generate.diffusers import DiffusersGenerator
 from figment.generate.finetune_settings import FinetuneSettings
-from figment.generate.lora import UP, Lora, pack
+from figment.generate.lora import UP, WEIGHTS, Lora, pack
 from figment.generate.lora_training import Learner, learn, learners
 from figment.progress import progress
 from figment.records import Record, Written, fingerprint
@@ -49,7 +51,7 @@ def finetune(
     The weights come to lie in ``folder``, in a folder that is named after everything they depend on: what is finished
     there is not trained again, and what was interrupted goes on from its last checkpoint, to the same weights. Where they
     are is said by ``.lora.folder`` of the result, which ``DiffusersGenerator(lora=...)`` takes later, and
-    ``pipe.load_lora_weights`` of diffusers.
+    ``pipe.load_lora_weights`` of diffusers; with ``method: full`` by ``.denoiser.folder``, for ``DiffusersGenerator(denoiser=...)``.
 
     Raises FigmentError for a pipeline that is not of Stable Diffusion's or SDXL's kind, without peft, and where there is
     nothing to learn from.
@@ -79,22 +81,29 @@ class Finetuning:
         size = {"height": g.height, "width": g.width, "dtype": g.settings["dtype"]}
         settings = {"finetune": self.settings.learned, **size, "class_names": self.class_names, "seed": self.seed}
         shown = [list(self.images.digests), np.asarray(self.images.labels).tolist()]
-        inputs = {"model": g.folder.fingerprint, "images": fingerprint(shown)}
+        inputs = {"model": g.model_fingerprint, "images": fingerprint(shown)}
         identity = Record(self.root, "finetune", settings, inputs)
         return Record(self.root / identity.fingerprint, "finetune", settings, inputs)
 
     @property
     def lora(self) -> Lora:
         """What will come of it."""
-        trained, model = self.record.fingerprint, self.generator.folder.fingerprint
+        trained, model = self.record.fingerprint, self.generator.model_fingerprint
         return Lora(self.record.folder, model, self.settings.per_class, trained, self.settings.scale)
 
     @property
     def tuned(self) -> DiffusersGenerator:
         """The generator with it. Its fingerprint is known before there are weights."""
         tuned = copy(self.generator)
-        tuned.lora = self.lora
+        if self.settings.method == "full":
+            tuned.denoiser = Denoiser(self.record.folder, self.record.fingerprint, self.generator.folder.fingerprint)
+        else:
+            tuned.lora = self.lora
         return tuned
+
+    def file(self, label: int) -> Path:
+        """The weights for images of a class."""
+        return self.record.folder / denoiser.WEIGHTS if self.settings.method == "full" else self.lora.file(label)
 
     @property
     def parts(self) -> dict[int, np.ndarray]:
@@ -130,14 +139,19 @@ class Finetuning:
                 f"finetune.warmup_steps is {self.settings.warmup_steps}, and there are only {few} steps of training. Lower it,"
                 " or raise finetune.epochs."
             )
+        if self.settings.method == "full" and self.generator.denoiser:
+            raise FigmentError(
+                "generate.finetune with method: full trains the model's own denoiser, and generate.denoiser puts another in its"
+                " place. Leave one of them out, or set finetune.method: lora."
+            )
         index = load_json(self.generator.folder.path / "model_index.json", "model configuration")
         learners(index["_class_name"], self.generator.folder.name, self.settings.text_encoder)
-        if importlib.util.find_spec("peft") is None:
+        if self.settings.method == "lora" and importlib.util.find_spec("peft") is None:
             raise missing_extra("peft", "finetune")
 
     def is_complete(self) -> bool:
         """Whether there is nothing left to train."""
-        return self.record.is_finished() and all(self.lora.file(label).is_file() for label in self.parts)
+        return self.record.is_finished() and all(self.file(label).is_file() for label in self.parts)
 
     def train(self, checkpoint_steps: int = 100) -> None:
         """Train what is missing; see :func:`finetune`."""
@@ -150,13 +164,13 @@ class Finetuning:
 
     def _train(self, checkpoint_steps: int) -> None:
         meter = machine.Meter()
-        for folder in {self.record.folder, *(self.lora.file(label).parent for label in self.parts)}:
+        for folder in {self.record.folder, *(self.file(label).parent for label in self.parts)}:
             for old in leftovers(folder):
                 remove(old)
         learner = None
         with progress("tune generator", self.total_steps, "steps") as advance:
             for label, own in self.parts.items():
-                path, steps = self.lora.file(label), self.steps(len(own))
+                path, steps = self.file(label), self.steps(len(own))
                 if path.is_file() and path.with_name(LOSS).is_file():
                     advance(steps)
                     continue
@@ -165,27 +179,33 @@ class Finetuning:
                 name = f"finetune {label}"
                 losses = learn(learner, own, steps, name, self.seed, checkpoint, checkpoint_steps, advance)
                 write_json(path.with_name(LOSS), _curve(losses))
-                write_atomic(path, self._packed(learner))  # last: what is there is finished
+                for file, data in self._packed(learner).items():
+                    write_atomic(path.with_name(file), data)  # the weights last: what is there is finished
                 remove(checkpoint)
         self._finish(meter)
         del learner
         gc.collect()
         torch.cuda.empty_cache()  # for those who make the images
 
-    def _packed(self, learner: Learner) -> bytes:
-        """A finished LoRA as a file. alpha / rank is multiplied into it, so that no reader has to know it."""
+    def _packed(self, learner: Learner) -> dict[str, bytes]:
+        """What is finished as files. alpha / rank is multiplied into a LoRA, so that no reader has to know it."""
+        if self.settings.method == "full":
+            return {Path(name).name: data for name, data in denoiser.pack(learner.pipe.unet).items()}
         factor = self.settings.alpha / self.settings.rank
-        weights = {name: w * factor if name.endswith(UP) else w for name, w in learner.lora.items()}
-        return pack(weights)
+        weights = {name: w * factor if name.endswith(UP) else w for name, w in learner.weights.items()}
+        return {WEIGHTS: pack(weights)}
 
     def _finish(self, meter: machine.Meter) -> None:
         recorded: dict[str, Written] = {}
         curves: dict[str, Any] = {}
         for label in self.parts:
-            path = self.lora.file(label)
-            name, loss = (p.relative_to(self.record.folder).as_posix() for p in (path, path.with_name(LOSS)))
-            recorded |= {name: Written.of(read_bytes(path)), loss: Written.of(read_bytes(path.with_name(LOSS)))}
-            curves[name] = read_json(path.with_name(LOSS))["loss"]
+            path = self.file(label)
+            written = [path, path.with_name(LOSS)]
+            if self.settings.method == "full":
+                written.append(self.record.folder / denoiser.CONFIG)
+            own = {p.relative_to(self.record.folder).as_posix(): Written.of(read_bytes(p)) for p in written}
+            recorded |= own
+            curves[next(iter(own))] = read_json(path.with_name(LOSS))["loss"]
         counts = {"images": len(self.images), "steps": self.total_steps, "loras": len(self.parts)}
         self.record.finish(recorded, counts=counts, loss=curves, **meter.record())
 

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from figment import limits
+from figment.generate.training.settings import TrainingSettings
 from figment.task import Strict, Template
+
+ONLY_LORA = ("per_class", "text_encoder", "rank", "alpha", "scale")
+ONLY_FULL = ("ema_decay",)
 
 
 class FinetuneSettings(Strict):
     """The defaults are those of DataDream (Kim et al., ECCV 2024), one LoRA for all classes."""
 
+    method: Literal["lora", "full"] = Field(
+        "lora",
+        description="lora: low-rank changes to the attention; full: all weights of the denoiser (Azizi et al. 2023)",
+    )
     per_class: bool = Field(False, description="a LoRA of its own for each class, in place of one for all")
     text_encoder: bool = Field(True, description="tune the text encoders' attention too, not the denoiser's alone")
     rank: int = Field(16, ge=1, le=limits.RANK, description="of each change to a weight matrix")
@@ -39,12 +47,40 @@ class FinetuneSettings(Strict):
         description="weigh steps by min(SNR, gamma) (Hang et al. 2023); Real-Fake takes 5; None = all alike",
     )
     horizontal_flip: bool = Field(False, description="show half of the images mirrored")
+    ema_decay: float = Field(
+        0.9999, ge=0, lt=1, description="full: of the moving average of the weights, which is what generates"
+    )
     gradient_checkpointing: bool = Field(False, description="less memory and more time; changes nothing else")
     scale: float = Field(
         1.0, gt=0, le=100, description="share of the change that is used to generate; Real-Fake takes 0.5"
     )
 
+    @model_validator(mode="after")
+    def _of_its_method(self) -> FinetuneSettings:
+        foreign = ONLY_LORA if self.method == "full" else ONLY_FULL
+        asked = [name for name in foreign if getattr(self, name) != type(self).model_fields[name].default]
+        if asked:
+            other = "lora" if self.method == "full" else "full"
+            raise ValueError(
+                f"{', '.join(asked)} belong to method: {other}, and method is {self.method}. Leave them out"
+            )
+        return self
+
     @property
     def learned(self) -> dict[str, Any]:
-        """What the weights depend on: JSON-able."""
-        return self.model_dump(exclude={"gradient_checkpointing", "scale"})
+        """What the weights depend on: JSON-able. (That of a LoRA is what it was before there were other methods.)"""
+        without = {"gradient_checkpointing", *(ONLY_LORA if self.method == "full" else ("scale", "method", *ONLY_FULL))}
+        return self.model_dump(exclude=without)
+
+    def training(self, steps: int, half: bool = False) -> TrainingSettings:
+        """How the weights follow from the losses; ``half``: products in bfloat16."""
+        full = self.method == "full"
+        return TrainingSettings(
+            steps=steps,
+            learning_rate=self.learning_rate,
+            warmup_steps=self.warmup_steps,
+            weight_decay=self.weight_decay,
+            grad_clip=self.grad_clip,
+            ema_decay=self.ema_decay if full else None,
+            precision="bfloat16" if half and full else "float32",
+        )

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from figment.checkpoint import Checkpoint
 from figment.errors import WEIGHTS, FigmentError, diverged
-from figment.learners.checkpoint import Checkpoint
 from figment.progress import progress
 
 Select = Literal["last", "validation", "test_best"]

@@ -71,9 +71,13 @@ class DiffusersSettings(GeneratorSettings):
         "auto", description="halved by itself when memory runs out"
     )
     allow_pickle: bool = Field(False, description="load weights stored as pickles, which can run code")
+    denoiser: PathText | None = Field(
+        None,
+        description="a folder with unet/, and perhaps scheduler/, in the place of the model's own: distilled, or fine-tuned in full",
+    )
     finetune: FinetuneSettings | None = Field(
         None,
-        description="tune the model on the real images first (DataDream's LoRA); {} = with the defaults, None = do not",
+        description="tune the model on the real images first (DataDream's LoRA, or in full); {} = with the defaults, None = do not",
     )
     real_guidance: RealGuidanceSettings | None = Field(
         None,

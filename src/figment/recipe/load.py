@@ -136,7 +136,7 @@ def _absolute(field: str, value: Any, base: Path) -> Any:
     is_real = field.startswith("task.real.") or field == "few_shot.split"
     if field in ("task.real.groups.column", "task.real.groups.pattern"):
         return value
-    is_model = field.rpartition(".")[2] in ("model", "encoder")
+    is_model = field.rpartition(".")[2] in ("model", "encoder", "denoiser")
     if not isinstance(value, str) or not value or not (is_real or is_model):
         return value
     if value.startswith("starter/") or "://" in value:

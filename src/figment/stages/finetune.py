@@ -1,4 +1,4 @@
-"""Real images to a generator that has seen them: ``finetune/<fingerprint>/``, LoRAs as diffusers reads them."""
+"""Real images to a generator that has seen them: ``finetune/<fingerprint>/``, LoRAs or a denoiser as diffusers reads them."""
 
 from __future__ import annotations
 
@@ -66,7 +66,8 @@ class Finetune(Stage):
                 remove(folder / name)
             remove(folder / records.NAME)
             if found.state == "damaged":  # then nothing tells which of its files are right
-                for path in [*folder.glob(layout.LORA), *folder.glob(f"[0-9][0-9][0-9][0-9][0-9]/{layout.LORA}")]:
+                names = (layout.LORA, f"[0-9][0-9][0-9][0-9][0-9]/{layout.LORA}", "unet/*")
+                for path in (path for name in names for path in folder.glob(name)):
                     remove(path)
             yield f"finetune: took away what was damaged in {folder.name}"
         if ctx.run.kind == "table":

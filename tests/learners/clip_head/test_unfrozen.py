@@ -15,10 +15,10 @@ from torch import nn
 from torch.nn import functional as F
 
 import tiny
+from figment.checkpoint import Checkpoint
 from figment.encoders import ClipEncoder, Features, OpenClipEncoder, Towers, open_encoder
 from figment.errors import FigmentError
 from figment.images_in import open_images
-from figment.learners.checkpoint import Checkpoint
 from figment.learners.clip_head import unfrozen as unfrozen_module
 from figment.learners.clip_head.augment import random_views, view_seed
 from figment.learners.clip_head.head import Head, zero_shot_head

@@ -16,8 +16,8 @@ import torch
 from torch.nn import functional as F
 
 from colours import NAMES, coloured
+from figment.checkpoint import Checkpoint
 from figment.images_in.memory import MemoryImages
-from figment.learners.checkpoint import Checkpoint
 from figment.learners.network.architectures import make
 from figment.learners.network.loop import NetworkLoop, autocast_dtype
 from figment.learners.network.network import NetworkLearner

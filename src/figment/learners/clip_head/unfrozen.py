@@ -24,9 +24,9 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from figment import records
+from figment.checkpoint import Checkpoint
 from figment.encoders import Features, Towers
 from figment.errors import FigmentError, missing_extra
-from figment.learners.checkpoint import Checkpoint
 from figment.learners.clip_head.augment import random_views, view_seed
 from figment.learners.clip_head.head import Head
 from figment.learners.clip_head.linear import matrix_of, tensors_of

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from figment import records
+from figment.checkpoint import Checkpoint
 from figment.errors import FigmentError
 from figment.images_in.concat import concatenate
 from figment.images_in.labels import listed
 from figment.images_in.memory import in_memory
-from figment.learners.checkpoint import Checkpoint
 from figment.learners.network.architectures import has_batch_norm, make, warn_if_tiny
 from figment.learners.network.augment import EvalTransform, TrainTransform
 from figment.learners.network.loop import NetworkLoop

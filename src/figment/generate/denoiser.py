@@ -1,0 +1,73 @@
+"""A denoiser in the place of a pipeline's own: fine-tuned as a whole, or distilled to few steps.
+
+The folder is as diffusers writes one: ``unet/`` with its configuration and weights, and ``scheduler/`` where it is sampled in another way.
+``UNet2DConditionModel.from_pretrained(folder, subfolder="unet")`` opens it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from figment import records
+from figment.errors import FigmentError
+from figment.files import load_json, read_text
+from figment.models import resolve
+
+PART = "unet"
+CONFIG, WEIGHTS = f"{PART}/config.json", f"{PART}/diffusion_pytorch_model.safetensors"
+SCHEDULER = "scheduler/scheduler_config.json"
+
+
+@dataclass(frozen=True)
+class Denoiser:
+    """Where it lies, and a fingerprint that changes with its weights; a trained one has that of its training, before there are any."""
+
+    folder: Path
+    fingerprint: str
+    model: str | None = None  # the fingerprint of the only model that it goes with, if that is known
+
+    def scheduler(self) -> str | None:
+        """The class of the scheduler that it brings along; None where the pipeline's own stays."""
+        path = self.folder / SCHEDULER
+        return load_json(path, "scheduler")["_class_name"] if path.is_file() else None
+
+    def check(self) -> None:
+        """Raise FigmentError where a trained one is not finished, or not as it was written."""
+        if self.model is None:  # its fingerprint is that of what is there
+            return
+        again = f"Move {self.folder} away and run the same command again: the generator is then fine-tuned anew."
+        found = records.read(self.folder)
+        if found.state == "none":
+            raise FigmentError(
+                f"The generator is not fine-tuned yet: there is no {self.folder / records.NAME}. {again}"
+            )
+        if problems := records.problems(found):
+            raise FigmentError(f"The denoiser in {self.folder} cannot be used: {', '.join(problems)} changed. {again}")
+
+
+def open_denoiser(folder: Path | str) -> Denoiser:
+    """The one in a folder. Raises FigmentError where there is none, and for weights that are pickles."""
+    folder = Path(folder).expanduser().resolve()
+    if not (folder / CONFIG).is_file():
+        raise FigmentError(
+            f"{folder} holds no denoiser: there is no {CONFIG} in it. Name a folder with the unet/ of a diffusers pipeline, as"
+            " generate.finetune with method: full and distil leave one."
+        )
+    of = records.read(folder)
+    if of.state == "finished" and of.data["kind"] == "finetune":
+        return Denoiser(folder, of.data["fingerprint"], of.data["inputs"]["model"])
+    scheduler = read_text(folder / SCHEDULER, "scheduler") if (folder / SCHEDULER).is_file() else None
+    return Denoiser(folder, records.fingerprint([resolve(str(folder / PART)).fingerprint, scheduler]))
+
+
+def pack(unet: torch.nn.Module) -> dict[str, bytes]:
+    """The files of a UNet by their names in the folder, as diffusers reads them."""
+    import safetensors.torch
+
+    model: Any = unet
+    weights = {name: tensor.detach().contiguous().cpu() for name, tensor in model.state_dict().items()}
+    return {CONFIG: model.to_json_string().encode(), WEIGHTS: safetensors.torch.save(weights, {"format": "pt"})}

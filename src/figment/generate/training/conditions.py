@@ -1,0 +1,67 @@
+"""What a UNet is told besides the noisy latents and the time: the text, and with SDXL also sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from figment.generate.families import FAMILIES, Encoded, encode, encode_negative
+
+KEPT_BYTES = 256 * 2**20  # of encoded texts: two thousand of SD's
+
+
+class Conditions:
+    """Texts as arguments of a pipeline's UNet, each distinct one encoded once while its encoders are frozen.
+
+    Args:
+        pipe: a StableDiffusionPipeline or StableDiffusionXLPipeline.
+        size: height and width of the images in pixels, which SDXL is told.
+        learns: whether the text encoders learn: then nothing is kept, and there are gradients.
+    """
+
+    def __init__(self, pipe: Any, size: tuple[int, int], learns: bool = False):
+        self.pipe, self.size, self.learns = pipe, size, learns
+        self.family = FAMILIES[type(pipe).__name__]
+        self._kept: dict[str, Encoded] = {}
+
+    def __call__(self, texts: Sequence[str]) -> dict[str, Any]:
+        """``encoder_hidden_states`` (B, L, D), and ``added_cond_kwargs`` where the UNet takes them."""
+        if self.learns or sum(t.nbytes for one in self._kept.values() for t in one.values()) > KEPT_BYTES:
+            self._kept = {}
+        new = [text for text in dict.fromkeys(texts) if text not in self._kept]
+        with torch.set_grad_enabled(self.learns):
+            self._kept |= dict(zip(new, encode(self.pipe, self.family, new), strict=True)) if new else {}
+        return self._arguments([self._kept[text] for text in texts])
+
+    @torch.no_grad()
+    def without_text(self, n: int) -> dict[str, Any]:
+        """The half that guidance pushes away from, n times. (SDXL's is zeros, not an encoded empty text.)"""
+        negative = encode_negative(self.pipe, self.family, "")
+        return self._arguments([{name.removeprefix("negative_"): t for name, t in negative.items()}] * n)
+
+    def _arguments(self, encoded: Sequence[Encoded]) -> dict[str, Any]:
+        tensors = {name: torch.cat([one[name] for one in encoded]) for name in encoded[0]}
+        if "pooled_prompt_embeds" not in tensors:
+            return {"encoder_hidden_states": tensors["prompt_embeds"]}
+        size = torch.tensor(
+            [[*self.size, 0, 0, *self.size]] * len(encoded)
+        )  # SDXL: of the original, the cut, the target
+        more = {"text_embeds": tensors["pooled_prompt_embeds"], "time_ids": size.to(tensors["prompt_embeds"])}
+        return {"encoder_hidden_states": tensors["prompt_embeds"], "added_cond_kwargs": more}
+
+
+def both(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """The arguments for two batches as those for one after the other."""
+    joined = lambda a, b: {n: joined(v, b[n]) if isinstance(v, dict) else torch.cat([v, b[n]]) for n, v in a.items()}
+    return joined(first, second)
+
+
+def guidance_embedding(guidance_scale: Tensor, size: int) -> Tensor:
+    """How a UNet with ``time_cond_proj_dim`` is told its guidance: (B,) to (B, size), as diffusers' pipelines do it."""
+    half = size // 2
+    rates = torch.exp(-torch.log(torch.tensor(10_000.0)) / (half - 1) * torch.arange(half))
+    angles = 1000.0 * (guidance_scale.float() - 1)[:, None] * rates.to(guidance_scale.device)
+    return torch.nn.functional.pad(torch.cat([angles.sin(), angles.cos()], 1), (0, size % 2))

@@ -1,0 +1,151 @@
+"""The loss of a latent-diffusion pipeline on images and captions, and a training of its whole denoiser on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from figment.generate.diffusers import quiet
+from figment.generate.seeds import sample_seed
+from figment.generate.training.conditions import Conditions
+from figment.generate.training.loop import Advice, Training
+from figment.generate.training.noise import Noise
+from figment.generate.training.settings import DenoiserSettings
+
+#: The caption of an image by its number; one that has several draws from the generator it is given.
+Captions = Callable[[int, np.random.Generator], str] | Sequence[str]
+ENCODED_PIXELS = 2**20  # that go through the VAE at a time
+
+
+@dataclass(frozen=True)
+class Latents:
+    """Mean and standard deviation of what a VAE sees in each image, as it is and perhaps mirrored: float32 (1 or 2, N, C, h, w)."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __len__(self) -> int:
+        return self.mean.shape[1]
+
+
+def encode_images(vae: Any, pixels: Iterator[Tensor], horizontal_flip: bool = False) -> Latents:
+    """What the VAE sees, in batches that are given as float32 (B, C, H, W) in [-1, 1]. Afterwards it lies on the CPU, in float32."""
+    with quiet():
+        device, vae = vae.device, vae.to(torch.float32)  # SDXL's overflows in half precision
+    means, stds = [], []
+    for x in pixels:
+        views = torch.stack([x, x.flip(-1)] if horizontal_flip else [x])
+        with torch.inference_mode():
+            seen = vae.encode(views.flatten(0, 1).to(device)).latent_dist
+        means.append(seen.mean.unflatten(0, views.shape[:2]).cpu())
+        stds.append(seen.std.unflatten(0, views.shape[:2]).cpu())
+    vae.to("cpu")  # it is not needed any more
+    return Latents(torch.cat(means, 1).clone(), torch.cat(stds, 1).clone())
+
+
+class Denoising:
+    """The loss: the error of what the UNet predicts at random times on noised latents, told their captions.
+
+    Args:
+        pipe: a StableDiffusionPipeline or StableDiffusionXLPipeline; of its VAE only the scale of latents is read.
+        latents: from `encode_images`.
+        captions: of each of them.
+        size: height and width of the images in pixels, which SDXL is told.
+        caption_dropout: share of the captions that are left empty.
+        min_snr_gamma: see `Noise.weights`.
+        text_learns: whether gradients reach the text encoders.
+    """
+
+    def __init__(
+        self,
+        pipe: Any,
+        latents: Latents,
+        captions: Captions,
+        size: tuple[int, int],
+        *,
+        caption_dropout: float = 0.0,
+        min_snr_gamma: float | None = None,
+        text_learns: bool = False,
+        model: str = "the pipeline",
+    ):
+        self.pipe, self.latents, self.captions = pipe, latents, captions
+        self.caption_dropout, self.min_snr_gamma = caption_dropout, min_snr_gamma
+        self.noise = Noise.of(pipe.scheduler, model)
+        self.conditions = Conditions(pipe, size, text_learns)
+
+    def __call__(self, index: np.ndarray, seed: int) -> Tensor:
+        """The mean () over the images ``index`` (B,), with noise, times and coins from ``seed``."""
+        draws = torch.Generator().manual_seed(seed)
+        seen = self.latents
+        mirrored = torch.randint(len(seen.mean), (len(index),), generator=draws)
+        mean, std = seen.mean[mirrored, index], seen.std[mirrored, index]  # (B, C, h, w)
+        latents = mean + std * torch.randn(mean.shape, generator=draws)
+        noise = torch.randn(mean.shape, generator=draws)
+        t = torch.randint(len(self.noise.alphas_cumprod), (len(index),), generator=draws)
+        dropped = torch.rand(len(index), generator=draws) < self.caption_dropout
+        config, unet = self.pipe.vae.config, self.pipe.unet
+        latents = (latents - (getattr(config, "shift_factor", None) or 0)) * config.scaling_factor
+        latents, noise, t = latents.to(unet.device), noise.to(unet.device), t.to(unet.device)
+        condition = self.conditions(self._texts(index, dropped, seed))
+        noisy = self.noise.add(latents, noise, t)
+        predicted = unet(noisy.to(unet.dtype), t, **condition).sample
+        error = (predicted.float() - self.noise.target(latents, noise, t)).square().mean((1, 2, 3))  # (B,)
+        return (error * self.noise.weights(t, self.min_snr_gamma)).mean()
+
+    def _texts(self, index: np.ndarray, dropped: Tensor, seed: int) -> list[str]:
+        rng, own = np.random.default_rng(seed), self.captions
+        said = [own(int(i), rng) if callable(own) else own[i] for i in index]
+        return ["" if drop else text for drop, text in zip(dropped, said, strict=True)]
+
+
+def denoiser_training(
+    pipe: Any,
+    latents: Latents,
+    captions: Captions,
+    settings: DenoiserSettings,
+    *,
+    size: tuple[int, int],
+    seed: int = 0,
+) -> Training:
+    """A training of all weights of a pipeline's denoiser, at its start.
+
+    ``pipe`` is a StableDiffusionPipeline or StableDiffusionXLPipeline whose UNet is in float32, trained or not; it is
+    trained in place, on the device it lies on. Go through it with `loop.resume`, and end with ``use_average()``.
+    """
+    pipe.unet.train()
+    for part in pipe.components.values():
+        if isinstance(part, torch.nn.Module):
+            part.requires_grad_(part is pipe.unet)
+    loss = Denoising(
+        pipe,
+        latents,
+        captions,
+        size,
+        caption_dropout=settings.caption_dropout,
+        min_snr_gamma=settings.min_snr_gamma,
+    )
+    mend = "Lower learning_rate, raise warmup_steps, or use precision: float32."
+    memory = f"training the denoiser on {settings.batch_size} images at a time. Lower batch_size."
+    advice = Advice("Training the denoiser", mend, memory, steps_an_epoch(len(latents), settings.batch_size))
+    everything = np.arange(len(latents))
+
+    def loss_of(step: int) -> Tensor:
+        return loss(batch_of(everything, settings.batch_size, step, seed), sample_seed(seed, "denoiser", step))
+
+    return Training(dict(pipe.unet.named_parameters()), loss_of, settings, advice)
+
+
+def steps_an_epoch(n: int, batch_size: int) -> int:
+    return -(-n // batch_size)
+
+
+def batch_of(own: np.ndarray, batch_size: int, step: int, seed: int) -> np.ndarray:
+    """Those of ``own`` that a step sees: each once an epoch, in an order of the epoch's own."""
+    epoch, batch = divmod(step, steps_an_epoch(len(own), batch_size))
+    order = np.random.default_rng([seed, epoch]).permutation(own)
+    return order[batch * batch_size : (batch + 1) * batch_size]

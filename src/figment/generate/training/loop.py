@@ -1,0 +1,170 @@
+"""The loop that every training of a generator shares. It yields after each step, and any step can be gone on from.
+
+Everything random in a step must follow from its number: then weights, optimizer and average are all there is to a state,
+and a training that was killed ends with the same weights as one that was not.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from figment.checkpoint import Checkpoint
+from figment.errors import WEIGHTS, FigmentError, diverged
+from figment.generate.training.settings import TrainingSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """``number`` counts from 1; ``done`` is the share of the training in (0, 1]."""
+
+    number: int
+    loss: float
+    learning_rate: float
+    done: float
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What is said of a training that fails: its name, and what mends it when it diverges or memory runs out."""
+
+    name: str
+    diverged: str
+    memory: str
+    steps_an_epoch: int | None = None  # None: there are no epochs
+
+
+class Training:
+    """A training at some point of it; iterating takes it on from there to its end.
+
+    Args:
+        weights: what learns, by name: float32, changed in place.
+        loss_of: the number of a step, from 0 -> its loss (), with a gradient.
+        settings: how the weights follow.
+
+    Raises FigmentError, while iterated, for a loss or weights that are not finite and when memory runs out.
+    """
+
+    def __init__(
+        self,
+        weights: Mapping[str, torch.nn.Parameter],
+        loss_of: Callable[[int], Tensor],
+        settings: TrainingSettings,
+        advice: Advice,
+    ):
+        self.weights, self.loss_of, self.settings, self.advice = dict(weights), loss_of, settings, advice
+        groups = [
+            {"params": [w for w in weights.values() if w.ndim > 1], "weight_decay": settings.weight_decay},
+            {"params": [w for w in weights.values() if w.ndim <= 1], "weight_decay": 0.0},
+        ]
+        self.optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=0.0, betas=settings.betas)
+        self.average = {n: w.detach().clone() for n, w in weights.items()} if settings.ema_decay is not None else None
+        self.losses: list[float] = []
+        self.seconds = 0.0
+
+    @property
+    def device(self) -> torch.device:
+        return next(iter(self.weights.values())).device
+
+    def done(self) -> float:
+        """The share of the training that is over, in [0, 1]."""
+        return min(1.0, self._share(0))
+
+    def _share(self, warmup: int) -> float:
+        """Of what follows ``warmup`` steps, by the steps or the clock, whichever ends first."""
+        s = self.settings
+        steps = (len(self.losses) - warmup) / (s.steps - warmup) if s.steps else 0.0
+        return max(0.0, steps, self.seconds / (60 * s.minutes) if s.minutes else 0.0)
+
+    def learning_rate(self) -> float:
+        """Of the next step: 0 at the first where there is a warm-up, as in diffusers' schedules."""
+        s = self.settings
+        rise = min(1.0, len(self.losses) / s.warmup_steps) if s.warmup_steps else 1.0
+        return s.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * min(1.0, self._share(s.warmup_steps))))
+
+    def __iter__(self) -> Iterator[Step]:
+        while self.done() < 1:
+            yield self._step()
+        if not all(bool(weight.isfinite().all()) for weight in self.weights.values()):
+            raise self._diverged(WEIGHTS)
+
+    def _step(self) -> Step:
+        started, rate = time.perf_counter(), self.learning_rate()
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        half = self.settings.precision == "bfloat16"
+        try:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+                loss = self.loss_of(len(self.losses))
+            self.optimizer.zero_grad()
+            loss.backward()
+        except torch.OutOfMemoryError as error:
+            raise FigmentError(f"Out of memory while {self.advice.memory}") from error
+        self.losses.append(loss.item())
+        if not math.isfinite(self.losses[-1]):
+            raise self._diverged(f"its loss became {self.losses[-1]}")
+        torch.nn.utils.clip_grad_norm_(self.weights.values(), self.settings.grad_clip)
+        self.optimizer.step()
+        self._follow()
+        self.seconds += time.perf_counter() - started
+        return Step(len(self.losses), self.losses[-1], rate, self.done())
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Take the average on. It forgets its start: the decay rises to its full value, (1 + n) / (10 + n) as in diffusers."""
+        if self.average is not None and self.settings.ema_decay is not None:
+            n = len(self.losses) - 1
+            decay = min(self.settings.ema_decay, (1 + n) / (10 + n))
+            for name, weight in self.weights.items():
+                self.average[name].lerp_(weight, 1 - decay)
+
+    @torch.no_grad()
+    def use_average(self) -> None:
+        """Put the average in the place of the weights, where one is kept: what a finished training is used with."""
+        for name, mean in (self.average or {}).items():
+            self.weights[name].copy_(mean)
+
+    def _diverged(self, found: str) -> FigmentError:
+        number, an_epoch = len(self.losses), self.advice.steps_an_epoch
+        epoch = None if an_epoch is None else (number - 1) // an_epoch + 1
+        rate = self.optimizer.param_groups[0]["lr"]
+        return diverged(self.advice.name, found, number, epoch, rate, self.advice.diverged)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the rest of the training depends on."""
+        return {
+            "weights": {name: weight.detach() for name, weight in self.weights.items()},
+            "average": self.average,
+            "optimizer": self.optimizer.state_dict(),
+            "losses": torch.tensor(self.losses, dtype=torch.float64),
+            "seconds": self.seconds,
+        }
+
+    @torch.no_grad()
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        for name, weight in self.weights.items():
+            weight.copy_(state["weights"][name])
+        for name, mean in (self.average or {}).items():
+            mean.copy_(state["average"][name])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.losses, self.seconds = state["losses"].tolist(), state["seconds"]
+
+
+def resume(training: Training, checkpoint: Checkpoint, every: int | None = None) -> Iterator[Step]:
+    """Take a training to its end, from where its checkpoint left it if there is one.
+
+    A checkpoint is written after every so many steps, or with ``None`` as often as the checkpoint's own clock says.
+    """
+    saved = checkpoint.read()
+    if saved is not None:
+        training.load_state_dict(saved)
+    for step in training:
+        if checkpoint.is_due() if every is None else step.number % every == 0 and step.done < 1:
+            checkpoint.write(training.state_dict())
+        yield step

@@ -33,7 +33,7 @@ class Denoiser:
     def scheduler(self) -> str | None:
         """The class of the scheduler that it brings along; None where the pipeline's own stays."""
         path = self.folder / SCHEDULER
-        return load_json(path, "scheduler")["_class_name"] if path.is_file() else None
+        return load_json(path, "model configuration")["_class_name"] if path.is_file() else None
 
     def check(self) -> None:
         """Raise FigmentError where a trained one is not finished, or not as it was written."""
@@ -60,7 +60,7 @@ def open_denoiser(folder: Path | str) -> Denoiser:
     of = records.read(folder)
     if of.state == "finished" and of.data["kind"] == "finetune":
         return Denoiser(folder, of.data["fingerprint"], of.data["inputs"]["model"])
-    scheduler = read_text(folder / SCHEDULER, "scheduler") if (folder / SCHEDULER).is_file() else None
+    scheduler = read_text(folder / SCHEDULER, "model configuration") if (folder / SCHEDULER).is_file() else None
     return Denoiser(folder, records.fingerprint([resolve(str(folder / PART)).fingerprint, scheduler]))
 
 

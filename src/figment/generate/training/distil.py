@@ -99,7 +99,7 @@ def student_scheduler(own: Any, settings: DistilSettings) -> Any:
 def student_of(unet: Any) -> Any:
     """A copy of a UNet, in float32, that is also told the guidance scale; as yet it does not listen."""
     config = {**unet.config, "time_cond_proj_dim": GUIDANCE_DIM}
-    student = type(unet).from_config(config).to(unet.device, torch.float32)
+    student = type(unet).from_config(config).to(unet.device)
     student.load_state_dict({**student.state_dict(), **{n: w.float() for n, w in unet.state_dict().items()}})
     torch.nn.init.zeros_(student.time_embedding.cond_proj.weight)
     return student

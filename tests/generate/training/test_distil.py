@@ -1,0 +1,173 @@
+"""A student in few steps: its targets are where the teacher goes, and what is left opens in diffusers alone."""
+
+from __future__ import annotations
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+
+from figment.errors import FigmentError
+from figment.generate.diffusers import DiffusersGenerator
+from figment.generate.training.conditions import Conditions, guidance_embedding
+from figment.generate.training.distil import (
+    Distilling,
+    Teacher,
+    Trajectories,
+    distil,
+    solver,
+    student_of,
+    student_scheduler,
+)
+from figment.generate.training.noise import Noise
+from figment.generate.training.settings import DistilSettings
+
+SIZE = (64, 64)
+TEXTS = ["a red thing", "a green thing", "a cat"]
+FAST = {"points": 2, "solver_steps": 2, "trajectories": 6, "steps": 4, "batch_size": 3, "warmup_steps": 0}
+METHODS = ("progressive", "consistency")
+
+
+def opened(folder, **settings):
+    return DiffusersGenerator(**{"model": str(folder), "dtype": "float32", "num_inference_steps": 3, **settings}).pipe
+
+
+def settings(**changes) -> DistilSettings:
+    return DistilSettings(**{**FAST, **changes})
+
+
+def student(folder, method: str, out, **changes):
+    """What distillation leaves, and the losses on the way."""
+    steps = distil(opened(folder), TEXTS, settings(method=method, **changes), folder=out, size=SIZE, seed=3)
+    return [step.loss for step in steps]
+
+
+@pytest.mark.parametrize("builder", ["sd15", "sdxl"])
+def test_a_trajectory_ends_at_the_teachers_image(request, builder):
+    """What diffusers' own pipeline makes with the same noise, guidance and solver."""
+    pipe = opened(request.getfixturevalue(builder))
+    shown = Teacher(pipe, settings(guidance=(2.5, 2.5)), SIZE, "it").show(TEXTS[:2], seed=5)
+    assert shown.points.shape == (3, 2, 4, 8, 8) and shown.times.tolist() == [999, 499]
+    pipe.scheduler = solver(pipe.scheduler)
+    made = pipe(
+        TEXTS[:2], latents=shown.points[0], num_inference_steps=4, guidance_scale=2.5, output_type="latent"
+    ).images
+    torch.testing.assert_close(shown.points[-1], made, atol=1e-4, rtol=1e-4)
+
+
+def test_guidance_and_noise_follow_from_the_seed(sd15):
+    teacher = Teacher(opened(sd15), settings(guidance=(1.0, 3.0)), SIZE, "it")
+    one, two, other = (teacher.show(TEXTS[:2], seed) for seed in (1, 1, 2))
+    assert torch.equal(one.points, two.points) and not torch.equal(one.points, other.points)
+    assert ((one.guidance >= 1) & (one.guidance <= 3)).all() and one.guidance[0] != one.guidance[1]
+
+
+def trajectory(noise: Noise, points: int) -> Trajectories:
+    draws = torch.Generator().manual_seed(0)
+    times = torch.arange(1000 - 1, -1, -1000 // points)[:points]
+    shown = torch.randn(points + 1, 3, 4, 8, 8, generator=draws)
+    return Trajectories(shown, times, torch.ones(3), TEXTS)
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
+@pytest.mark.parametrize("points", [1, 2, 4])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_student_that_hits_its_target_lands_where_the_teacher_does(method, points, kind):
+    """Through the scheduler that it is saved with: the next point, or the image."""
+    own = diffusers.DDPMScheduler(beta_schedule="squaredcos_cap_v2", prediction_type=kind)
+    noise, asked = Noise.of(own, "it"), settings(method=method, points=points)
+    shown = trajectory(noise, points)
+    loss = Distilling(None, shown, None, noise, method)
+    scheduler = student_scheduler(own, asked)
+    scheduler.set_timesteps(points)
+    assert scheduler.timesteps.tolist() == shown.times.tolist()
+    index = np.arange(3)
+    for i, t in enumerate(scheduler.timesteps):
+        x, end = shown.points[i], loss._ends(torch.full((3,), i), index)
+        if kind == "epsilon" and i == 0:
+            continue  # of pure noise, the noise says nothing in float32
+        a, s = noise.scales(t[None])
+        said = noise.target(end, (x - a * end) / s, t[None].repeat(3))
+        moved = scheduler.step(said, t, x, generator=torch.Generator().manual_seed(0))
+        if method == "progressive":
+            torch.testing.assert_close(moved.prev_sample, shown.points[i + 1], atol=1e-3, rtol=1e-3)
+        else:
+            torch.testing.assert_close(moved.denoised, shown.points[-1], atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("size", [7, 256])
+def test_guidance_is_told_as_diffusers_tells_it(sd15, size):
+    scale = torch.tensor([1.0, 1.5, 7.5])
+    expected = opened(sd15).get_guidance_scale_embedding(scale - 1, embedding_dim=size)
+    torch.testing.assert_close(guidance_embedding(scale, size), expected)
+
+
+def test_a_student_starts_as_its_teacher(sd15):
+    pipe = opened(sd15)
+    student, told = student_of(pipe.unet), Conditions(pipe, SIZE)(TEXTS[:1])
+    x, t = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([500])
+    with torch.no_grad():
+        said = student(x, t, timestep_cond=guidance_embedding(torch.tensor([4.0]), 256), **told).sample
+        torch.testing.assert_close(said, pipe.unet(x, t, **told).sample)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_is_left_opens_in_diffusers_alone_and_in_figment(sd15, tmp_path, method):
+    student(sd15, method, tmp_path)
+    pipe = diffusers.DiffusionPipeline.from_pretrained(
+        sd15, unet=diffusers.UNet2DConditionModel.from_pretrained(tmp_path, subfolder="unet")
+    )
+    kind = {"progressive": diffusers.DDIMScheduler, "consistency": diffusers.LCMScheduler}[method]
+    pipe.scheduler = kind.from_pretrained(tmp_path, subfolder="scheduler")
+    own = DiffusersGenerator(
+        model=str(sd15), denoiser=tmp_path, dtype="float32", num_inference_steps=2, guidance_scale=2.0
+    )
+    images = own(["a cat", "a red thing"], [3, 4])
+    for image, prompt, seed in zip(images, ["a cat", "a red thing"], [3, 4], strict=True):
+        draws = torch.Generator().manual_seed(seed)
+        plain = pipe(prompt, generator=draws, num_inference_steps=2, guidance_scale=2.0).images[0]
+        assert np.abs(np.asarray(plain).astype(int) - image).max() <= 1
+    calls = []
+    own.pipe.unet.register_forward_pre_hook(lambda module, given: calls.append(len(given[0])))
+    own(["a cat"], [3])
+    assert calls == [1, 1]  # one pass a step, guidance or not
+    teacher = DiffusersGenerator(model=str(sd15), dtype="float32", num_inference_steps=2)
+    assert own.fingerprint != teacher.fingerprint and type(own.pipe.scheduler) is kind
+    assert own.describe()["model_fingerprint"] != teacher.describe()["model_fingerprint"]
+
+
+def test_the_loss_falls(sd15, tmp_path):
+    losses = student(sd15, "progressive", tmp_path, steps=60, learning_rate=3e-3, batch_size=6)
+    assert np.mean(losses[-10:]) < 0.8 * np.mean(losses[:5])
+
+
+@pytest.mark.parametrize("dies_after", [1, 3])
+def test_a_killed_distillation_ends_with_the_same_bits(sd15, tmp_path, monkeypatch, dies_after):
+    monkeypatch.setattr("figment.checkpoint.Checkpoint.is_due", lambda self: True)
+    whole = student(sd15, "progressive", tmp_path / "whole")
+    for step in distil(opened(sd15), TEXTS, settings(method="progressive"), folder=tmp_path / "cut", size=SIZE, seed=3):
+        if step.number == dies_after:
+            break
+    assert not (tmp_path / "cut" / "unet").exists()
+    monkeypatch.setattr(Teacher, "show", None)  # the trajectories are there already
+    assert student(sd15, "progressive", tmp_path / "cut") == whole[dies_after:]
+    name = "unet/diffusion_pytorch_model.safetensors"
+    assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_what_cannot_be_distilled_is_refused(sd15, tmp_path):
+    pipe = opened(sd15)
+    with pytest.raises(FigmentError, match="points is 3"):
+        Teacher(pipe, settings(points=3), SIZE, "it")
+    pipe.unet = student_of(pipe.unet)
+    with pytest.raises(FigmentError, match="distilled already"):
+        Teacher(pipe, settings(), SIZE, "it")
+
+
+@pytest.mark.parametrize("asked", [{"negative_prompt": "blurred"}, {"guidance_stop": 0.5}])
+def test_what_takes_a_second_pass_is_refused(sd15, tmp_path, asked):
+    student(sd15, "consistency", tmp_path, steps=1, trajectories=1)
+    with pytest.raises(FigmentError, match=f"was distilled.*{next(iter(asked))}"):
+        opened(sd15, denoiser=tmp_path, num_inference_steps=2, **asked)
+    with pytest.raises(FigmentError, match=r"holds no denoiser: there is no unet/config\.json"):
+        opened(sd15, denoiser=tmp_path / "unet")

@@ -25,6 +25,7 @@ from figment.errors import FigmentError
 from figment.forecast import forecast
 from figment.generate import finetune as finetune_module
 from figment.generate import lora_training
+from figment.generate.denoiser import Denoiser
 from figment.generate.diffusers import DiffusersGenerator
 from figment.generate.fill import generate_images
 from figment.generate.finetune import CHECKPOINT, Finetuning, finetune
@@ -47,6 +48,7 @@ pytest.importorskip("peft")
 pytestmark = pytest.mark.slow
 
 NAMES = ["red thing", "green thing", "blue thing"]
+WHOLE = "unet/diffusion_pytorch_model.safetensors"
 FAST = {"rank": 4, "alpha": 8, "learning_rate": 1e-2, "warmup_steps": 1, "steps": 4, "batch_size": 4}
 SAMPLING = {"num_inference_steps": 3, "dtype": "float32", "batch_size": 4}
 
@@ -214,6 +216,94 @@ def test_captions_say_the_class_or_nothing(sd15, images):
     assert own.captions == [f"a satellite photo of {NAMES[label]}" for label in images.labels]
     own.loss(np.arange(4), 0)
     assert list(own.denoising.conditions._kept) == [""]
+
+
+# ---- all of the denoiser ---------------------------------------------------------------------------------------------
+
+FULL = {"method": "full", "steps": 4, "learning_rate": 1e-3, "warmup_steps": 1, "batch_size": 4}
+
+
+def tune_all(base: DiffusersGenerator, images, folder: Path, every: int = 100, **settings) -> DiffusersGenerator:
+    asked = FinetuneSettings(**{**FULL, **settings})
+    return finetune(base, images, NAMES, asked, folder=folder, checkpoint_steps=every)
+
+
+@pytest.mark.parametrize("builder", ["sd15", "sdxl"])
+def test_a_denoiser_tuned_in_full_is_a_folder_of_diffusers(request, builder, images, tmp_path):
+    model = request.getfixturevalue(builder)
+    tuned = tune_all(generator(model), images, tmp_path)
+    folder = tuned.denoiser.folder
+    pipe = diffusers.DiffusionPipeline.from_pretrained(
+        model, unet=diffusers.UNet2DConditionModel.from_pretrained(folder, subfolder="unet")
+    )
+    draws = torch.Generator().manual_seed(3)
+    plainly = pipe("a dog", generator=draws, num_inference_steps=3, guidance_scale=2.0).images[0]
+    made = tuned(["a dog"], [3])
+    assert distance(made, [np.asarray(plainly)]) <= 1 < 5 < distance(made, generator(model)(["a dog"], [3]))
+    later = generator(model, denoiser=folder)
+    assert later.fingerprint == tuned.fingerprint and distance(later(["a dog"], [3]), made) == 0
+    names = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() and p.name != ".lock"}
+    assert names == {
+        "stage.json",
+        *(f"unet/{n}" for n in ("config.json", "loss.json", "diffusion_pytorch_model.safetensors")),
+    }
+    assert {t.dtype for t in safetensors.torch.load_file(folder / WHOLE).values()} == {torch.float32}
+
+
+def test_a_denoiser_that_was_interrupted_goes_on_to_the_same_weights(sd15, images, tmp_path, monkeypatch):
+    whole = (tune_all(generator(sd15), images, tmp_path / "whole").denoiser.folder / WHOLE).read_bytes()
+    calls, loss = [], Learner.loss
+
+    def failing(self, index, seed):
+        calls.append(seed)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return loss(self, index, seed)
+
+    monkeypatch.setattr(Learner, "loss", failing)
+    with pytest.raises(KeyboardInterrupt):
+        tune_all(generator(sd15), images, tmp_path / "cut", every=2)
+    folder = tune_all(generator(sd15), images, tmp_path / "cut", every=2).denoiser.folder
+    assert (folder / WHOLE).read_bytes() == whole and len(calls) == 4 + 2
+    for name in ("unet/config.json", WHOLE):  # what is lost comes again
+        (folder / name).unlink()
+        tune_all(generator(sd15), images, tmp_path / "cut")
+        assert (folder / WHOLE).read_bytes() == whole and (folder / "unet/config.json").is_file()
+
+
+def test_changed_or_foreign_denoisers_are_refused(sd15, sdxl, images, tmp_path):
+    planned = Finetuning(generator(sd15), images, tuple(NAMES), FinetuneSettings(**FULL), tmp_path)
+    with pytest.raises(FigmentError, match="not fine-tuned yet"):
+        planned.tuned(["a"], [0])
+    folder = tune_all(generator(sd15), images, tmp_path).denoiser.folder
+    with pytest.raises(FigmentError, match="trained from another model"):
+        generator(sdxl, denoiser=folder)
+    with pytest.raises(FigmentError, match="has no UNet"):
+        generator(tiny.flux(tmp_path / "flux"), denoiser=Denoiser(folder, "it"))
+    again = generator(sd15, denoiser=folder)
+    with pytest.raises(FigmentError, match="Leave one of them out"):
+        tune_all(again, images, tmp_path)
+    (folder / WHOLE).write_bytes((folder / WHOLE).read_bytes()[:-1] + b"\x01")
+    with pytest.raises(FigmentError, match=r"diffusion_pytorch_model\.safetensors changed"):
+        again(["a"], [0])
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"method": "full", "rank": 4}, "rank belong to method: lora"),
+        ({"method": "full", "per_class": True, "scale": 0.5}, "per_class, scale belong to method: lora"),
+        ({"ema_decay": 0.99}, "ema_decay belong to method: full"),
+    ],
+)
+def test_settings_of_the_other_method_are_refused(given, named):
+    with pytest.raises(ValueError, match=named):
+        FinetuneSettings(**given)
+
+
+def test_a_lora_has_the_fingerprint_that_it_had_before_there_were_other_methods():
+    assert not {"method", "ema_decay"} & FinetuneSettings().learned.keys()
+    assert FinetuneSettings(**FULL).learned.keys() >= {"method", "ema_decay"}
 
 
 # ---- again, and after an interruption --------------------------------------------------------------------------------

@@ -105,6 +105,12 @@ class Finetuning:
         """The weights for images of a class."""
         return self.record.folder / denoiser.WEIGHTS if self.settings.method == "full" else self.lora.file(label)
 
+    def files(self, label: int) -> list[Path]:
+        """All that a training leaves of a class, the weights first."""
+        path = self.file(label)
+        config = [self.record.folder / denoiser.CONFIG] if self.settings.method == "full" else []
+        return [path, path.with_name(LOSS), *config]
+
     @property
     def parts(self) -> dict[int, np.ndarray]:
         """Label -> the images its LoRA learns from; 0 -> all, where there is one for all classes."""
@@ -171,7 +177,7 @@ class Finetuning:
         with progress("tune generator", self.total_steps, "steps") as advance:
             for label, own in self.parts.items():
                 path, steps = self.file(label), self.steps(len(own))
-                if path.is_file() and path.with_name(LOSS).is_file():
+                if all(file.is_file() for file in self.files(label)):
                     advance(steps)
                     continue
                 learner = learner or Learner(self.generator, self.images, self.class_names, self.settings)
@@ -199,13 +205,10 @@ class Finetuning:
         recorded: dict[str, Written] = {}
         curves: dict[str, Any] = {}
         for label in self.parts:
-            path = self.file(label)
-            written = [path, path.with_name(LOSS)]
-            if self.settings.method == "full":
-                written.append(self.record.folder / denoiser.CONFIG)
-            own = {p.relative_to(self.record.folder).as_posix(): Written.of(read_bytes(p)) for p in written}
+            files = self.files(label)
+            own = {p.relative_to(self.record.folder).as_posix(): Written.of(read_bytes(p)) for p in files}
             recorded |= own
-            curves[next(iter(own))] = read_json(path.with_name(LOSS))["loss"]
+            curves[next(iter(own))] = read_json(files[1])["loss"]
         counts = {"images": len(self.images), "steps": self.total_steps, "loras": len(self.parts)}
         self.record.finish(recorded, counts=counts, loss=curves, **meter.record())
 

@@ -93,7 +93,9 @@ def test_it_learns_and_a_kill_at_any_step_changes_nothing(sd15, tmp_path):
     assert sum(not torch.equal(w, before[name]) for name, w in whole.weights.items()) > 0.9 * len(before)
     for dies_after in (1, 3):
         checkpoint = Checkpoint(tmp_path / f"{dies_after}.safetensors", "it")
-        assert len([s for _, s in zip(range(dies_after), resume(start()[1], checkpoint, 1), strict=False)]) == dies_after
+        assert (
+            len([s for _, s in zip(range(dies_after), resume(start()[1], checkpoint, 1), strict=False)]) == dies_after
+        )
         _, again = start()
         assert next(iter(resume(again, checkpoint, 1))).number == dies_after + 1
         list(again)
@@ -107,6 +109,8 @@ def test_the_loss_falls(sd15):
     training = denoiser_training(
         pipe, latents(2), ["a", "b"], DenoiserSettings(**{**FAST, "steps": 40, "ema_decay": None}), size=SIZE
     )
-    training.loss_of = lambda step: fixed(np.array([0, 1]), 5)  # the same noise and times: so little is learnt in seconds
+    training.loss_of = lambda step: fixed(
+        np.array([0, 1]), 5
+    )  # the same noise and times: so little is learnt in seconds
     list(training)
     assert training.losses[-1] < 0.8 * training.losses[0]

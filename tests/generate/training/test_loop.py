@@ -75,9 +75,7 @@ def test_without_an_average_the_last_weights_are_kept():
     list(own)
     last = [w.detach().clone() for w in own.weights.values()]
     own.use_average()
-    assert own.average is None and all(
-        torch.equal(w, old) for w, old in zip(own.weights.values(), last, strict=True)
-    )
+    assert own.average is None and all(torch.equal(w, old) for w, old in zip(own.weights.values(), last, strict=True))
 
 
 @pytest.mark.parametrize("warmup", [0, 2, 7])
@@ -102,7 +100,6 @@ def test_minutes_end_a_training_at_rate_zero(tmp_path, monkeypatch):
     steps = list(resume(training(**settings), checkpoint, 1))  # what was spent before counts
     assert (steps[0].number, steps[-1].number, steps[-1].done) == (2, 20, 1.0)
     assert steps[-1].learning_rate < 0.01 * 0.1 < steps[0].learning_rate
-
 
 
 def test_what_fails_is_told_in_a_paragraph():
@@ -132,7 +129,11 @@ def test_products_are_in_the_asked_precision(precision):
 
 @pytest.mark.parametrize(
     ("given", "said"),
-    [({}, "would never end"), ({"steps": 5, "warmup_steps": 5}, "only 5 steps"), ({"steps": 5, "ema_decay": 1}, "ema_decay")],
+    [
+        ({}, "would never end"),
+        ({"steps": 5, "warmup_steps": 5}, "only 5 steps"),
+        ({"steps": 5, "ema_decay": 1}, "ema_decay"),
+    ],
 )
 def test_settings_that_cannot_be(given, said):
     with pytest.raises(ValidationError, match=said):

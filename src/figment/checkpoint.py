@@ -14,7 +14,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from figment.files import write_atomic
+from figment.files import is_remote, read_bytes, write_atomic
 
 log = logging.getLogger(__name__)
 
@@ -76,9 +76,8 @@ def packed(value: Any) -> bytes:
 
 def unpacked(path: Path) -> Any:
     """What `packed` was given, with lists for tuples. Raises ValueError, or what safetensors raises, for a damaged file."""
-    with safe_open(path, "pt") as file:
-        digest, text = json.loads((file.metadata() or {}).get("figment", "[null, null]"))
-        tensors = {name: file.get_tensor(name) for name in file.keys() if name}  # noqa: SIM118
+    header, tensors = _remote(path) if is_remote(path) else _local(path)
+    digest, text = json.loads(header.get("figment", "[null, null]"))
     if not isinstance(text, str) or digest != _digest(text, tensors):
         raise ValueError("its bytes are not those that were written")
 
@@ -93,6 +92,17 @@ def unpacked(path: Path) -> Any:
         return {key: rich(v) for key, v in inside}
 
     return rich(json.loads(text))
+
+
+def _local(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    with safe_open(path, "pt") as file:  # which maps it, in place of a second copy in memory
+        return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys() if name}  # noqa: SIM118
+
+
+def _remote(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    data = read_bytes(path)
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    return header.get("__metadata__", {}), {name: t for name, t in safetensors.torch.load(data).items() if name}
 
 
 def _digest(text: str, tensors: dict[str, Tensor]) -> str:

@@ -37,11 +37,11 @@ class Denoiser:
 
     def check(self) -> None:
         """Raise FigmentError where a trained one is not finished, or not as it was written."""
-        if self.model is None:  # its fingerprint is that of what is there
-            return
         again = f"Move {self.folder} away and run the same command again: the generator is then fine-tuned anew."
         found = records.read(self.folder)
         if found.state == "none":
+            if self.model is None:  # nobody vouches for it
+                return
             raise FigmentError(
                 f"The generator is not fine-tuned yet: there is no {self.folder / records.NAME}. {again}"
             )

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+import tiny
 from figment.errors import FigmentError
 from figment.generate.diffusers import DiffusersGenerator
 from figment.generate.training.conditions import Conditions, guidance_embedding
@@ -28,8 +29,12 @@ FAST = {"points": 2, "solver_steps": 2, "trajectories": 6, "steps": 4, "batch_si
 METHODS = ("progressive", "consistency")
 
 
+def generator(folder, **settings) -> DiffusersGenerator:
+    return DiffusersGenerator(**{"model": str(folder), "dtype": "float32", "num_inference_steps": 3, **settings})
+
+
 def opened(folder, **settings):
-    return DiffusersGenerator(**{"model": str(folder), "dtype": "float32", "num_inference_steps": 3, **settings}).pipe
+    return generator(folder, **settings).pipe
 
 
 def settings(**changes) -> DistilSettings:
@@ -38,15 +43,15 @@ def settings(**changes) -> DistilSettings:
 
 def student(folder, method: str, out, **changes):
     """What distillation leaves, and the losses on the way."""
-    steps = distil(opened(folder), TEXTS, settings(method=method, **changes), folder=out, size=SIZE, seed=3)
+    steps = distil(generator(folder), TEXTS, settings(method=method, **changes), folder=out, seed=3)
     return [step.loss for step in steps]
 
 
 @pytest.mark.parametrize("builder", ["sd15", "sdxl"])
 def test_a_trajectory_ends_at_the_teachers_image(request, builder):
     """What diffusers' own pipeline makes with the same noise, guidance and solver."""
-    pipe = opened(request.getfixturevalue(builder))
-    shown = Teacher(pipe, settings(guidance=(2.5, 2.5)), SIZE, "it").show(TEXTS[:2], seed=5)
+    base = generator(request.getfixturevalue(builder))
+    pipe, shown = base.pipe, Teacher(base, settings(guidance=(2.5, 2.5))).show(TEXTS[:2], seed=5)
     assert shown.points.shape == (3, 2, 4, 8, 8) and shown.times.tolist() == [999, 499]
     pipe.scheduler = solver(pipe.scheduler)
     made = pipe(
@@ -56,7 +61,7 @@ def test_a_trajectory_ends_at_the_teachers_image(request, builder):
 
 
 def test_guidance_and_noise_follow_from_the_seed(sd15):
-    teacher = Teacher(opened(sd15), settings(guidance=(1.0, 3.0)), SIZE, "it")
+    teacher = Teacher(generator(sd15), settings(guidance=(1.0, 3.0)))
     one, two, other = (teacher.show(TEXTS[:2], seed) for seed in (1, 1, 2))
     assert torch.equal(one.points, two.points) and not torch.equal(one.points, other.points)
     assert ((one.guidance >= 1) & (one.guidance <= 3)).all() and one.guidance[0] != one.guidance[1]
@@ -145,23 +150,29 @@ def test_the_loss_falls(sd15, tmp_path):
 def test_a_killed_distillation_ends_with_the_same_bits(sd15, tmp_path, monkeypatch, dies_after):
     monkeypatch.setattr("figment.checkpoint.Checkpoint.is_due", lambda self: True)
     whole = student(sd15, "progressive", tmp_path / "whole")
-    for step in distil(opened(sd15), TEXTS, settings(method="progressive"), folder=tmp_path / "cut", size=SIZE, seed=3):
+    for step in distil(generator(sd15), TEXTS, settings(method="progressive"), folder=tmp_path / "cut", seed=3):
         if step.number == dies_after:
             break
     assert not (tmp_path / "cut" / "unet").exists()
     monkeypatch.setattr(Teacher, "show", None)  # the trajectories are there already
     assert student(sd15, "progressive", tmp_path / "cut") == whole[dies_after:]
+    assert not [p for p in (tmp_path / "cut").rglob("*.safetensors") if ".work" in p.parts]
+    assert student(sd15, "progressive", tmp_path / "cut") == []  # it is finished
+    with pytest.raises(FigmentError, match="holds what was made from other settings"):
+        student(sd15, "progressive", tmp_path / "cut", steps=5)
     name = "unet/diffusion_pytorch_model.safetensors"
     assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 def test_what_cannot_be_distilled_is_refused(sd15, tmp_path):
-    pipe = opened(sd15)
+    base = generator(sd15)
     with pytest.raises(FigmentError, match="points is 3"):
-        Teacher(pipe, settings(points=3), SIZE, "it")
-    pipe.unet = student_of(pipe.unet)
+        Teacher(base, settings(points=3))
+    base.pipe.unet = student_of(base.pipe.unet)
     with pytest.raises(FigmentError, match="distilled already"):
-        Teacher(pipe, settings(), SIZE, "it")
+        Teacher(base, settings())
+    with pytest.raises(FigmentError, match="a PixArtAlphaPipeline cannot be trained here"):
+        Teacher(generator(tiny.pixart(tmp_path)), settings())
 
 
 @pytest.mark.parametrize("asked", [{"negative_prompt": "blurred"}, {"guidance_stop": 0.5}])

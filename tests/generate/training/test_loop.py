@@ -11,6 +11,7 @@ from torch import nn
 
 from figment.checkpoint import Checkpoint
 from figment.errors import FigmentError
+from figment.files import as_path
 from figment.generate.training import loop
 from figment.generate.training.loop import Advice, Training, resume
 from figment.generate.training.settings import TrainingSettings
@@ -55,6 +56,15 @@ def test_the_checkpoint_of_another_training_is_not_gone_on_from(tmp_path):
     next(resume(training(), Checkpoint(path, "one"), 1))
     assert next(resume(training(), Checkpoint(path, "another"), 1)).number == 1
     assert next(resume(training(), Checkpoint(path, "another"), 1)).number == 2
+
+
+def test_a_checkpoint_may_lie_in_an_object_store():
+    checkpoint = Checkpoint(as_path("memory://trainings/checkpoint.safetensors"), "it")
+    next(resume(training(), checkpoint, 1))
+    again, whole = training(), training()
+    assert next(iter(resume(again, checkpoint, 1))).number == 2
+    list(again), list(whole)
+    assert all(torch.equal(a, b) for a, b in zip(all_of(again), all_of(whole), strict=True))
 
 
 def test_the_average_is_that_of_diffusers():

@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from figment.errors import FigmentError
 from figment.generate.families import FAMILIES, Encoded, encode, encode_negative
 
+TRAINED = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")  # whose denoisers are UNets
 KEPT_BYTES = 256 * 2**20  # of encoded texts: two thousand of SD's
 
 
@@ -17,12 +19,17 @@ class Conditions:
     """Texts as arguments of a pipeline's UNet, each distinct one encoded once while its encoders are frozen.
 
     Args:
-        pipe: a StableDiffusionPipeline or StableDiffusionXLPipeline.
+        pipe: a StableDiffusionPipeline or StableDiffusionXLPipeline. Raises FigmentError for others.
         size: height and width of the images in pixels, which SDXL is told.
         learns: whether the text encoders learn: then nothing is kept, and there are gradients.
     """
 
     def __init__(self, pipe: Any, size: tuple[int, int], learns: bool = False):
+        if type(pipe).__name__ not in TRAINED:
+            raise FigmentError(
+                f"The denoiser of a {type(pipe).__name__} cannot be trained here. Choose a model of one of these: {', '.join(TRAINED)}"
+                " (Stable Diffusion 1 and 2, SDXL, the starter)."
+            )
         self.pipe, self.size, self.learns = pipe, size, learns
         self.family = FAMILIES[type(pipe).__name__]
         self._kept: dict[str, Encoded] = {}
@@ -55,8 +62,7 @@ class Conditions:
 
 def both(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
     """The arguments for two batches as those for one after the other."""
-    joined = lambda a, b: {n: joined(v, b[n]) if isinstance(v, dict) else torch.cat([v, b[n]]) for n, v in a.items()}
-    return joined(first, second)
+    return {n: both(v, second[n]) if isinstance(v, dict) else torch.cat([v, second[n]]) for n, v in first.items()}
 
 
 def guidance_embedding(guidance_scale: Tensor, size: int) -> Tensor:

@@ -9,6 +9,7 @@ Song et al. 2023, with the teacher's solver in place of a moving target).
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,9 @@ from torch import Tensor
 
 from figment.checkpoint import Checkpoint
 from figment.errors import FigmentError
+from figment.files import as_path, lock, remove
+from figment.generate.denoiser import SCHEDULER, pack
+from figment.generate.diffusers import DiffusersGenerator
 from figment.generate.seeds import sample_seed
 from figment.generate.training.conditions import Conditions, both, guidance_embedding
 from figment.generate.training.denoise import Captions, batch_of, steps_an_epoch
@@ -28,9 +32,10 @@ from figment.generate.training.loop import Advice, Step, Training, resume
 from figment.generate.training.noise import Noise
 from figment.generate.training.settings import DistilSettings
 from figment.progress import progress
+from figment.records import Record, fingerprint, read
 
 GUIDANCE_DIM = 256  # of the embedding of the guidance scale, as LCM has it
-BLOCK = 64  # trajectories that are made and kept together
+MEMORY = "distilling on {} trajectories at a time. Lower batch_size."
 SIGMA_DATA, TIMESTEP_SCALING = 0.5, 10.0  # of diffusers' LCMScheduler: how little of its input a consistency step keeps
 
 
@@ -47,9 +52,10 @@ class Trajectories:
 class Teacher:
     """A pipeline that shows how it comes from noise to images."""
 
-    def __init__(self, pipe: Any, settings: DistilSettings, size: tuple[int, int], model: str):
+    def __init__(self, generator: DiffusersGenerator, settings: DistilSettings):
+        pipe, model, self.size = generator.pipe, generator.folder.name, generator.size()
+        self.conditions = Conditions(pipe, self.size)
         self.pipe, self.settings, self.noise = pipe, settings, Noise.of(pipe.scheduler, model)
-        self.conditions = Conditions(pipe, size)
         self.solver = solver(pipe.scheduler)
         if pipe.unet.config.time_cond_proj_dim is not None:
             raise FigmentError(f"{model} is told its guidance scale as a number: it has been distilled already.")
@@ -65,8 +71,7 @@ class Teacher:
         draws, unet, n = torch.Generator().manual_seed(seed), self.pipe.unet, len(texts)
         low, high = self.settings.guidance
         guidance = low + (high - low) * torch.rand(n, generator=draws)
-        side = unet.config.sample_size
-        height, width = (side, side) if isinstance(side, int) else side
+        height, width = (side // self.pipe.vae_scale_factor for side in self.size)
         x = torch.randn(n, unet.config.in_channels, height, width, generator=draws).to(unet.device)
         condition = both(self.conditions.without_text(n), self.conditions(texts))
         scale = guidance.to(x.device).view(-1, 1, 1, 1)
@@ -81,11 +86,17 @@ class Teacher:
         return Trajectories(kept, times[:: self.settings.solver_steps].cpu(), guidance, list(texts))
 
 
-def solver(own: Any) -> DPMSolverMultistepScheduler:
+def solver(own: Any) -> Any:
     """The solver of the teacher, on its own noise: of second order, its first time the last of training."""
-    return DPMSolverMultistepScheduler.from_config(
-        own.config, timestep_spacing="trailing", algorithm_type="dpmsolver++", solver_order=2, final_sigmas_type="zero"
-    )
+    asked = {
+        "timestep_spacing": "trailing",
+        "algorithm_type": "dpmsolver++",
+        "solver_order": 2,
+        "final_sigmas_type": "zero",
+    }
+    names = inspect.signature(DPMSolverMultistepScheduler.__init__).parameters
+    other_times = {name: False for name in names if name.startswith("use_")}  # Karras' sigmas and the like
+    return DPMSolverMultistepScheduler.from_config(own.config, **{**other_times, **asked})
 
 
 def student_scheduler(own: Any, settings: DistilSettings) -> Any:
@@ -99,7 +110,7 @@ def student_scheduler(own: Any, settings: DistilSettings) -> Any:
 def student_of(unet: Any) -> Any:
     """A copy of a UNet, in float32, that is also told the guidance scale; as yet it does not listen."""
     config = {**unet.config, "time_cond_proj_dim": GUIDANCE_DIM}
-    student = type(unet).from_config(config).to(unet.device)
+    student = type(unet).from_config(config).to(unet.device, memory_format=torch.channels_last)
     student.load_state_dict({**student.state_dict(), **{n: w.float() for n, w in unet.state_dict().items()}})
     torch.nn.init.zeros_(student.time_embedding.cond_proj.weight)
     return student
@@ -142,64 +153,85 @@ class Distilling:
         return (points[at + 1, index] - ratio * points[at, index]) / (a_next - ratio * a)  # of DDIM's step, the inverse
 
 
-def trajectories(
-    teacher: Teacher, captions: Captions, n: int, folder: Path, seed: int, identity: str = ""
-) -> Trajectories:
-    """n of them, in files of :data:`BLOCK` below ``folder``: those that are there are not made again."""
-    rng = np.random.default_rng([seed, 1])
-    texts = [captions(k, rng) if callable(captions) else captions[k % len(captions)] for k in range(n)]
-    made = []
-    with progress("sample the teacher", n, "trajectories") as advance:
-        for start in range(0, n, BLOCK):
-            some = texts[start : start + BLOCK]
-            kept = Checkpoint(folder / f"{start:06d}.safetensors", f"{identity} {some}")
+def trajectories(teacher: Teacher, texts: Sequence[str], folder: Path, seed: int, identity: str) -> Trajectories:
+    """One for each text, in a file a batch below ``folder``: those that are there are not made again."""
+    made, size = [], teacher.settings.batch_size
+    with progress("sample the teacher", len(texts), "trajectories") as advance:
+        for start in range(0, len(texts), size):
+            kept = Checkpoint(folder / f"{start:08d}.safetensors", identity)
             state = kept.read()
             if state is None:
-                state = vars(teacher.show(some, sample_seed(seed, "trajectories", start)))
+                state = vars(_shown(teacher, texts[start : start + size], sample_seed(seed, "trajectories", start)))
                 kept.write(state)
             made.append(Trajectories(**state))
-            advance(len(some))
-    return Trajectories(
-        torch.cat([one.points for one in made], 1),
-        made[0].times,
-        torch.cat([one.guidance for one in made]),
-        texts,
-    )
+            advance(len(made[-1].texts))
+    points, guidance = torch.cat([one.points for one in made], 1), torch.cat([one.guidance for one in made])
+    return Trajectories(points, made[0].times, guidance, list(texts))
+
+
+def _shown(teacher: Teacher, texts: Sequence[str], seed: int) -> Trajectories:
+    try:
+        return teacher.show(texts, seed)
+    except torch.OutOfMemoryError as error:
+        raise FigmentError(f"Out of memory while {MEMORY.format(teacher.settings.batch_size)}") from error
 
 
 def distil(
-    pipe: Any,
+    generator: DiffusersGenerator,
     captions: Captions,
     settings: DistilSettings,
     *,
-    folder: Path,
-    size: tuple[int, int],
+    folder: Path | str,
     seed: int = 0,
-    model: str = "the pipeline",
 ) -> Iterator[Step]:
-    """Train a student of a pipeline; yields after each step, and at the end leaves ``unet/`` and ``scheduler/`` in ``folder``.
+    """Train a student of a generator; yields after each step, and leaves ``unet/`` and ``scheduler/`` in ``folder``.
 
-    ``pipe`` is a StableDiffusionPipeline or StableDiffusionXLPipeline and stays as it is. ``captions`` is a list, or a callable of
-    (number, generator): what users ask for, as the student learns no others. Trajectories and a checkpoint lie in
-    ``folder/.work``: what is killed goes on from them when it is called again, to the same weights. Raises FigmentError.
+    The generator stays as it is; of its settings only model, size, dtype and device count. ``captions`` is a list, or a callable of
+    (number, generator of numbers): what images will be asked for with, as the student learns no others. What is finished is not
+    trained again, and what was killed goes on from ``folder/.work``, to the same weights. ``DiffusersGenerator(denoiser=folder)``
+    samples with it. Raises FigmentError for a pipeline that is not of Stable Diffusion's or SDXL's kind, and for one that is distilled.
     """
+    folder, rng = as_path(folder), np.random.default_rng([seed, 1])
+    texts = [
+        captions(k, rng) if callable(captions) else captions[k % len(captions)] for k in range(settings.trajectories)
+    ]
+    size = {"height": generator.height, "width": generator.width, "dtype": generator.settings["dtype"]}
+    inputs = {"model": generator.model_fingerprint, "captions": fingerprint(texts)}
+    record = Record(folder, "distil", {"distil": settings.model_dump(), **size, "seed": seed}, inputs)
+    if record.is_finished():
+        return
+    if read(folder).state != "none":
+        raise FigmentError(
+            f"{folder} holds what was made from other settings, captions or weights. Choose another folder."
+        )
     work = folder / ".work"
-    teacher = Teacher(pipe, settings, size, model)
-    identity = repr((model, settings, seed))
-    shown = trajectories(teacher, captions, settings.trajectories, work / "trajectories", seed, identity)
-    pipe.unet.requires_grad_(False)
-    student = student_of(pipe.unet).train()
+    with lock(folder, wait=True):
+        teacher = Teacher(generator, settings)
+        shown = trajectories(teacher, texts, work / "trajectories", seed, record.fingerprint)
+        training, student = _training(teacher, shown, seed)
+        yield from resume(training, Checkpoint(work / "checkpoint.safetensors", record.fingerprint))
+        training.use_average()
+        scheduler = student_scheduler(teacher.pipe.scheduler, settings).to_json_string().encode()
+        files = {name: record.write(name, data) for name, data in {**pack(student), SCHEDULER: scheduler}.items()}
+        record.finish(
+            files, counts={"steps": len(training.losses), "trajectories": len(texts)}, loss=training.losses[-1]
+        )
+    for path in [*work.rglob("*.safetensors")]:
+        remove(path)
+
+
+def _training(teacher: Teacher, shown: Trajectories, seed: int) -> tuple[Training, Any]:
+    """At its start, and the student that it trains."""
+    settings = teacher.settings
+    teacher.pipe.unet.requires_grad_(False)
+    student = student_of(teacher.pipe.unet).train()
     loss = Distilling(student, shown, teacher.conditions, teacher.noise, settings.method)
-    everything, size_ = np.arange(len(shown.texts)), settings.batch_size
+    everything = np.arange(len(shown.texts))
 
     def loss_of(step: int) -> Tensor:
-        return loss(batch_of(everything, size_, step, seed), sample_seed(seed, "distil", step))
+        return loss(batch_of(everything, settings.batch_size, step, seed), sample_seed(seed, "distil", step))
 
     mend = "Lower learning_rate, raise warmup_steps, or use precision: float32."
-    memory = f"distilling on {size_} trajectories at a time. Lower batch_size."
-    advice = Advice("The distillation", mend, memory, steps_an_epoch(len(everything), size_))
-    training = Training(dict(student.named_parameters()), loss_of, settings, advice)
-    yield from resume(training, Checkpoint(work / "checkpoint.safetensors", identity))
-    training.use_average()
-    student.eval().save_pretrained(folder / "unet")
-    student_scheduler(pipe.scheduler, settings).save_pretrained(folder / "scheduler")
+    epoch = steps_an_epoch(len(everything), settings.batch_size)
+    advice = Advice("The distillation", mend, MEMORY.format(settings.batch_size), epoch)
+    return Training(dict(student.named_parameters()), loss_of, settings, advice), student

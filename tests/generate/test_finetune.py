@@ -539,6 +539,20 @@ def test_a_run_tunes_first(sd15, clip, photos, tmp_path):
     assert not set(digests[0]) & set(digests[1]) and plainly.results
 
 
+def test_a_run_tunes_in_full_and_makes_again_what_is_lost(sd15, clip, photos, tmp_path):
+    own = recipe(sd15, clip, photos).changed({"generate.finetune": FULL})
+    run_recipe(own, tmp_path)
+    assert verify(tmp_path).ok
+    digests = open_images(tmp_path / "images", NAMES).digests
+    (weights,) = (tmp_path / "finetune").glob(f"*/{WHOLE}")
+    before = weights.read_bytes()
+    weights.write_bytes(before[:-1] + b"\x01")
+    assert not verify(tmp_path).ok
+    repair(tmp_path)
+    assert weights.read_bytes() == before and verify(tmp_path).ok
+    assert open_images(tmp_path / "images", NAMES).digests == digests
+
+
 def test_arms_share_what_was_learned_and_can_be_repaired(sd15, clip, photos, tmp_path):
     arms = {"as it comes": {"generate.finetune": None}, "no filter": {"filters": []}}
     study = recipe(sd15, clip, photos).changed({"arms": arms})

@@ -327,11 +327,12 @@ def test_changed_copies_and_checks():
 
 def test_paths_are_relative_to_the_recipe(tmp_path, monkeypatch):
     (tmp_path / "sub" / "models" / "sd").mkdir(parents=True)
+    (tmp_path / "sub" / "fast").mkdir()
     path = written(
         tmp_path / "sub",
         {
             "task": {**TASK, "real": {"test": "photos/test", "train": "/abs/train", "val": "starter/test"}},
-            "generate": {"model": "models/sd"},
+            "generate": {"model": "models/sd", "denoiser": "fast"},
             "train": {"encoder": "./clip"},
             "filters": [{"kind": "clip", "model": "../clip"}, {"kind": "clip", "model": "openai/clip"}],
             "arms": {"other": {"generate.model": "./other", "task.real.test": "photos/test"}},
@@ -343,6 +344,7 @@ def test_paths_are_relative_to_the_recipe(tmp_path, monkeypatch):
     real = recipe.task.real
     assert (real.test, real.train, real.val) == (str(tmp_path / "sub/photos/test"), "/abs/train", "starter/test")
     assert recipe.generate.model == str(tmp_path / "sub/models/sd")
+    assert recipe.generate.denoiser == str(tmp_path / "sub/fast")
     assert recipe.train.encoder == str(tmp_path / "sub/clip")
     assert [f.model for f in recipe.filters] == [str(tmp_path / "clip"), "openai/clip"]
     assert recipe.arms["other"] == {

@@ -33,7 +33,7 @@ class Denoiser:
     def scheduler(self) -> str | None:
         """The class of the scheduler that it brings along; None where the pipeline's own stays."""
         path = self.folder / SCHEDULER
-        return load_json(path, "model configuration")["_class_name"] if path.is_file() else None
+        return load_json(path, "model configuration").get("_class_name") if path.is_file() else None
 
     def check(self) -> None:
         """Raise FigmentError where a trained one is not finished, or not as it was written."""

@@ -29,6 +29,7 @@ class Denoiser:
     folder: Path
     fingerprint: str
     model: str | None = None  # the fingerprint of the only model that it goes with, if that is known
+    steps: int | None = None  # the only number that it samples in, if there is one
 
     def scheduler(self) -> str | None:
         """The class of the scheduler that it brings along; None where the pipeline's own stays."""
@@ -61,7 +62,9 @@ def open_denoiser(folder: Path | str) -> Denoiser:
     if of.state == "finished" and of.data["kind"] == "finetune":
         return Denoiser(folder, of.data["fingerprint"], of.data["inputs"]["model"])
     scheduler = read_text(folder / SCHEDULER, "model configuration") if (folder / SCHEDULER).is_file() else None
-    return Denoiser(folder, records.fingerprint([resolve(str(folder / PART)).fingerprint, scheduler]))
+    own = records.fingerprint([resolve(str(folder / PART)).fingerprint, scheduler])
+    distilled = of.data["settings"]["distil"] if of.state == "finished" and of.data["kind"] == "distil" else {}
+    return Denoiser(folder, own, steps=distilled["points"] if distilled.get("method") == "progressive" else None)
 
 
 def pack(unet: torch.nn.Module) -> dict[str, bytes]:

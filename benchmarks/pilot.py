@@ -5,7 +5,7 @@
 
 Classes: words of the starter's own world (all of its classes, some, pairs, synonyms, in one tone or pattern) against words of other
 worlds. Domains: images of the pool, as they are and a little spoilt, against digits, stripes, noise, letters, shapes, and images of the
-pool under each other's class names. Prints what was said of known and unknown cases, and where the numbers of both lie.
+pool under each other's class names. Prints what was said of known and unknown cases, and the numbers of each.
 """
 
 from __future__ import annotations
@@ -244,35 +244,36 @@ def measured(case: Case, work: Path) -> dict[str, Any]:
     out = work / f"{words}-{case.seed}" if case.real is not None else work / case.name.replace(":", "").replace(" ", "_")
     try:
         answer = run_pilot(recipe, out, images_per_class=case.images_per_class).answer(case.question)
-    except FigmentError as error:  # such as words that the encoder reads alike
+    except FigmentError as error:  # words that the encoder reads alike
         return {"word": "refused", "said": str(error)}
     numbers = dict(answer.numbers)
     numbers.pop("per_class", None)
     return {"word": answer.word, "numbers": numbers}
 
 
-def value(row: dict[str, Any]) -> float | None:
-    """What the word goes by; None where it was refused, or where the content alone says it."""
-    if "numbers" not in row:
-        return None
+def way(row: dict[str, Any]) -> float:
+    """How far from guessing to always right; or what is covered, as a share of what real images cover of each other."""
     own = row["numbers"]
     if row["question"] == "classes":
-        return (own["recognised"] - own["chance"]) / (1 - own["chance"])
-    if own["content"] is not None and not own["content"]["passed"]:
-        return None
-    return own["coverage"] / own["coverage_among_real"]
+        return float((own["recognised"] - own["chance"]) / (1 - own["chance"]))
+    return float(own["coverage"] / own["coverage_among_real"])
 
 
-def summary(rows: list[dict[str, Any]]) -> str:
-    lines = ["| question | truth | cases | known | partly known | unknown or refused | values |", "|---|---|---|---|---|---|---|"]
+def page(rows: list[dict[str, Any]]) -> str:
+    """Markdown: how often each word was said, and each case."""
+    lines = ["| question | truth | cases | known | partly known | unknown | refused |", "|---|---|---|---|---|---|---|"]
     for question in ("classes", "domain"):
         for truth in (True, False):
-            own = [row for row in rows if (row["question"], row["known"]) == (question, truth)]
-            said = [row["word"] if row["word"] != "refused" else "unknown" for row in own]
-            values = sorted(v for row in own if (v := value(row)) is not None)
-            ends = f"{values[0]:.2f} to {values[-1]:.2f}" if values else ""
-            counts = " | ".join(str(said.count(word)) for word in ("known", "partly known", "unknown"))
-            lines.append(f"| {question} | {'known' if truth else 'unknown'} | {len(own)} | {counts} | {ends} |")
+            own = [row["word"] for row in rows if (row["question"], row["known"]) == (question, truth)]
+            counts = " | ".join(str(own.count(word)) for word in ("known", "partly known", "unknown", "refused"))
+            lines.append(f"| {question} | {'known' if truth else 'not known'} | {len(own)} | {counts} |")
+    lines += ["", "| case | truth | said | way | density | Fréchet ratio | right without words |", "|---|---|---|---|---|---|---|"]
+    for row in sorted(rows, key=lambda row: (row["question"], not row["known"])):
+        own = row.get("numbers", {})
+        cells = [f"{way(row):.2f}" if own else "", *(f"{own[key]:.3g}" if key in own else "" for key in ("density", "frechet_ratio"))]
+        content = own.get("content")
+        cells.append(f"{100 * content['accuracy']:.0f} %, {'passed' if content['passed'] else 'failed'}" if content else "")
+        lines.append(f"| {row['case']} | {'known' if row['known'] else 'not known'} | {row['word']} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -296,7 +297,7 @@ def main() -> None:
         with args.out.open("a") as file:
             file.write(json.dumps(row) + "\n")
         print(json.dumps(row), flush=True)
-    print(summary(rows))
+    print(page(rows))
 
 
 if __name__ == "__main__":

@@ -109,16 +109,22 @@ def run_pilot(
     """
     out = files.as_path(out)
     check_is_for_a_run(recipe, out)
-    n = images_per_class or max(2, min(A_CLASS, IN_ALL // len(recipe.task.class_names)))
-    n, split = min(n, recipe.generate.images_per_class), _split(recipe, split)
+    n, split = first_of(recipe, images_per_class), _split(recipe, split)
     _check_encoder(recipe)
     ctx = Context(recipe, Run(out), allow_plugins=allow_plugins)
-    _ = ctx.given  # a folder that cannot be read is found out before images are made
+    ctx.check_real()  # folders that cannot be read, and generated images among the real ones, are found out before images are made
+    _ = ctx.given
     make_images(recipe, out, generator=generator, engine=engine, first=n, allow_plugins=allow_plugins)
     with claims.held(ctx.run.folder, root=ctx.run.root):
         pilot = Pilot(out, n, recipe.encoder_name, split, _Questions(ctx, split, n).answers())
         records.write_answer(ctx.run.pilot, pilot.told())
     return pilot
+
+
+def first_of(recipe: Recipe, asked: int | None = None) -> int:
+    """How many images of each class a pilot makes: never more than the recipe."""
+    n = asked or max(2, min(A_CLASS, IN_ALL // len(recipe.task.class_names)))
+    return min(n, recipe.generate.images_per_class)
 
 
 def _split(recipe: Recipe, asked: str | None) -> str:

@@ -27,12 +27,14 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from sklearn.datasets import load_digits
 
 from figment.errors import FigmentError
+from figment.evaluate.pilot import Question
 from figment.images_in import open_images
 from figment.recipe import validate
 from figment.studies.pilot import run_pilot
 from figment.task import builtin, real_folder
 
 SIDE, EACH = 32, 40  # pixels; real images of each class
+FEW = 8  # generated images of each class, for questions that need no more
 FASHION = builtin("fashion")
 NAMES = FASHION["class_names"]
 Picture = Image.Image
@@ -43,7 +45,7 @@ class Case:
     """``known`` is the truth of the ``question``. ``real`` makes the k-th real image of a class, where the question is about such."""
 
     name: str
-    question: str
+    question: Question
     known: bool
     task: dict[str, Any]
     seed: int = 0
@@ -86,7 +88,9 @@ def words_of(names: list[str], **changes: Any) -> dict[str, Any]:
 def known_words() -> dict[str, dict[str, Any]]:
     rng = np.random.default_rng(0)
     some = {n: [sorted(rng.permutation(10)[:n].tolist()) for _ in range(k)] for n, k in ((5, 6), (3, 4), (2, 4))}
-    subsets = {" ".join(NAMES[c] for c in own): words_of([NAMES[c] for c in own]) for sets in some.values() for own in sets}
+    subsets = {
+        " ".join(NAMES[c] for c in own): words_of([NAMES[c] for c in own]) for sets in some.values() for own in sets
+    }
     kinds = {kind: {kind: FASHION["attributes"][kind][:1]} for kind in ("tone", "length", "pattern")}
     return {
         "all of fashion": words_of(NAMES),
@@ -98,12 +102,14 @@ def known_words() -> dict[str, dict[str, Any]]:
 
 
 def class_cases() -> list[Case]:
-    known = [Case(f"words: {name}", "classes", True, task) for name, task in known_words().items()]
-    other = [
-        Case(f"words: {name}", "classes", False, {"class_names": words.split(), "contexts": FASHION["contexts"]})
-        for name, words in OTHER_WORDS.items()
+    other = {
+        name: {"class_names": words.split(), "contexts": FASHION["contexts"]} for name, words in OTHER_WORDS.items()
+    }
+    return [
+        Case(f"words: {name}", "classes", is_known, task, images_per_class=FEW)
+        for is_known, tasks in ((False, other), (True, known_words()))
+        for name, task in tasks.items()
     ]
-    return known + other
 
 
 # ---- domains ---------------------------------------------------------------------------------------------------------
@@ -241,7 +247,9 @@ def measured(case: Case, work: Path) -> dict[str, Any]:
     )
     # Cases that differ in their real images alone use the same generated ones.
     words = "-".join(case.task["class_names"])[:60].replace(" ", "_")
-    out = work / f"{words}-{case.seed}" if case.real is not None else work / case.name.replace(":", "").replace(" ", "_")
+    out = (
+        work / f"{words}-{case.seed}" if case.real is not None else work / case.name.replace(":", "").replace(" ", "_")
+    )
     try:
         answer = run_pilot(recipe, out, images_per_class=case.images_per_class).answer(case.question)
     except FigmentError as error:  # words that the encoder reads alike
@@ -267,13 +275,24 @@ def page(rows: list[dict[str, Any]]) -> str:
             own = [row["word"] for row in rows if (row["question"], row["known"]) == (question, truth)]
             counts = " | ".join(str(own.count(word)) for word in ("known", "partly known", "unknown", "refused"))
             lines.append(f"| {question} | {'known' if truth else 'not known'} | {len(own)} | {counts} |")
-    lines += ["", "| case | truth | said | way | density | Fréchet ratio | right without words |", "|---|---|---|---|---|---|---|"]
+    lines += [
+        "",
+        "| case | truth | said | way | density | Fréchet ratio | right without words |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for row in sorted(rows, key=lambda row: (row["question"], not row["known"])):
         own = row.get("numbers", {})
-        cells = [f"{way(row):.2f}" if own else "", *(f"{own[key]:.3g}" if key in own else "" for key in ("density", "frechet_ratio"))]
+        cells = [
+            f"{way(row):.2f}" if own else "",
+            *(f"{own[key]:.3g}" if key in own else "" for key in ("density", "frechet_ratio")),
+        ]
         content = own.get("content")
-        cells.append(f"{100 * content['accuracy']:.0f} %, {'passed' if content['passed'] else 'failed'}" if content else "")
-        lines.append(f"| {row['case']} | {'known' if row['known'] else 'not known'} | {row['word']} | {' | '.join(cells)} |")
+        cells.append(
+            f"{100 * content['accuracy']:.0f} %, {'passed' if content['passed'] else 'failed'}" if content else ""
+        )
+        lines.append(
+            f"| {row['case']} | {'known' if row['known'] else 'not known'} | {row['word']} | {' | '.join(cells)} |"
+        )
     return "\n".join(lines)
 
 

@@ -109,7 +109,13 @@ def test_real_folders_of_other_classes(recipe, tmp_path):
 def test_a_pilot_prints_a_row_for_each_question_and_where_the_run_goes_on(recipe, tmp_path):
     shown = figment("pilot", recipe(), "--out", tmp_path / "run", "--images-per-class", 2)
     assert shown.returncode == 0, shown.stdout + shown.stderr
-    for part in ("does the generator know the classes?", "cannot say", "what can the test show?", "goes on from them"):
+    for part in (
+        "Does the generator know the classes? ",
+        "domain? cannot say",
+        "test show? planned",
+        "In short: ",
+        "goes on from them",
+    ):
         assert part in shown.stdout
     assert (tmp_path / "run" / "pilot.json").is_file()
 

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
 MOST_FINDINGS = 40  # shown by verify
 QUESTIONS = {
-    "classes": "does the generator know the classes?",
-    "domain": "does it know the domain?",
-    "room": "is there anything left to learn?",
-    "test images": "what can the test show?",
+    "classes": "Does the generator know the classes?",
+    "domain": "Does it know the domain?",
+    "room": "Is there anything left to learn?",
+    "test images": "What can the test show?",
 }
 COLOURS = {"known": "green", "room": "green", "partly known": "yellow", "unknown": "red", "at the ceiling": "red"}
 
@@ -208,11 +208,10 @@ def pilot(
         engine=make_engine(engine, workers, address),
         allow_plugins=allow_plugins,
     )
-    table = Table("question", "answer", "why", box=None, pad_edge=False)
     for one in found.answers:
-        table.add_row(QUESTIONS[one.question], Text(one.word, style=COLOURS.get(one.word, "")), printable(one.sentence))
-    console.print(table)
-    console.print(f"\n{printable(found.summary)}", soft_wrap=True, markup=False)
+        console.print(Text.assemble("\n", QUESTIONS[one.question], " ", (one.word, COLOURS.get(one.word, ""))))
+        console.print(f"  {printable(one.sentence)}", soft_wrap=True, markup=False)
+    console.print(f"\nIn short: {printable(found.summary)}", soft_wrap=True, markup=False)
     console.print(f"The images are the first of the run in {found.folder}, which goes on from them.", soft_wrap=True)
 
 

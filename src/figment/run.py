@@ -88,7 +88,9 @@ def make_images(
     run = Run(files.as_path(out))
     check_is_for_a_run(recipe, run.folder)
     with claims.held(run.folder, root=run.root, part="" if part is None else f"{part[0]}-of-{part[1]}"):
-        ctx = Context(recipe, run, generator=generator, engine=engine, part=part, first=first, allow_plugins=allow_plugins)
+        ctx = Context(
+            recipe, run, generator=generator, engine=engine, part=part, first=first, allow_plugins=allow_plugins
+        )
         _run(ctx, tuple(stage for stage in STAGES if stage.name in OF_IMAGES))
     return run.images
 

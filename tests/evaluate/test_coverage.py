@@ -124,5 +124,7 @@ def test_what_cannot_be_measured_is_said(real, generated, k, said):
 
 
 def test_too_few_images_for_an_interval_are_said():
-    with pytest.raises(FigmentError, match="k = 5 needs 20 real and 20 generated images or more, and there are 30 and 19"):
+    with pytest.raises(
+        FigmentError, match="k = 5 needs 20 real and 20 generated images or more, and there are 30 and 19"
+    ):
         coverage(*pair(30, 19, 3, 0, 1), "x")

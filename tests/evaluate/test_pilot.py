@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from figment.evaluate.content import Content
-from figment.evaluate.pilot import COVERED, RECOGNISED, Seen, between, know_classes, know_domain, room_left
+from figment.evaluate.pilot import COVERED, RECOGNISED, between, know_classes, know_domain, room_left
 
 NAMES = [f"thing {c}" for c in range(10)]
-PASSED, FAILED = Content(True, 0.001, 0.8, True), Content(False, 0.4, 0.11, True)
+PASSED, FAILED = Content(True, 0.001, 0.8, True, 200), Content(False, 0.4, 0.11, True, 200)
+UNSURE = Content(False, 0.1, 0.5, False, 12)  # of two classes
 
 
 def logits_of(shares: list[float], n: int = 24) -> tuple[np.ndarray, np.ndarray]:
@@ -19,7 +20,9 @@ def logits_of(shares: list[float], n: int = 24) -> tuple[np.ndarray, np.ndarray]
     return np.eye(len(shares))[np.where(right, labels, (labels + 1) % len(shares))], labels
 
 
-@pytest.mark.parametrize(("share", "word"), [(0.1, "unknown"), (0.25, "unknown"), (0.45, "partly known"), (0.75, "known")])
+@pytest.mark.parametrize(
+    ("share", "word"), [(0.1, "unknown"), (0.25, "unknown"), (0.45, "partly known"), (0.75, "known")]
+)
 def test_the_word_for_classes_goes_by_how_far_from_guessing_they_are(share, word):
     found = know_classes(*logits_of([share] * 10), NAMES, "a CLIP")
     assert found.word == word and found.numbers["classifier"] == "a CLIP"
@@ -38,9 +41,8 @@ def test_single_classes_that_are_surely_not_known_are_named_the_worst_first():
     assert found.sentence.endswith("Surely not known: thing 5, thing 2.")
 
 
-def world(n: int, seed: int, spread: float = 1.0, shift: float = 0.0) -> Seen:
-    rng = np.random.default_rng(seed)
-    return Seen(spread * rng.normal(size=(n, 6)) + shift, np.arange(n) % 10)
+def world(n: int, seed: int, spread: float = 1.0, shift: float = 0.0) -> np.ndarray:
+    return spread * np.random.default_rng(seed).normal(size=(n, 6)) + shift
 
 
 @pytest.mark.parametrize(
@@ -51,6 +53,7 @@ def world(n: int, seed: int, spread: float = 1.0, shift: float = 0.0) -> Seen:
         (world(100, 1, spread=0.1), None, "partly known"),
         (world(100, 1, shift=8.0), None, "unknown"),
         (world(100, 1, shift=2.0), None, "unknown"),
+        (world(100, 1), UNSURE, "partly known"),
         (world(100, 1), FAILED, "unknown"),  # the right images under labels that have nothing to do with them
     ],
 )
@@ -61,7 +64,8 @@ def test_the_word_for_the_domain_goes_by_coverage_beside_that_of_real_images(mad
     assert (told["n"], told["k"], told["extractor"], told["split"]) == (100, 5, "an encoder", "train")
     assert told["coverage_among_real"] > 0.85
     assert (told["frechet_ratio"] < 1.5) == (told["coverage"] > 0.85)
-    assert ("not told from guessing" in found.sentence) == (content is FAILED)
+    assert ("not told from guessing" in found.sentence) == (content in (FAILED, UNSURE))
+    assert ("check first that the labels" in found.sentence) == (content is FAILED)
 
 
 @pytest.mark.parametrize(("made", "real"), [(19, 100), (100, 39)])
@@ -72,7 +76,12 @@ def test_few_images_cannot_tell_a_domain(made, real):
 
 @pytest.mark.parametrize(
     ("n", "words", "learnt", "word"),
-    [(400, 0.6, 0.8, "room"), (4_000, 0.9, 0.9, "at the ceiling"), (4_000, 0.9, 0.85, "at the ceiling"), (60, 0.8, 0.81, "cannot say")],
+    [
+        (400, 0.6, 0.8, "room"),
+        (4_000, 0.9, 0.9, "at the ceiling"),
+        (4_000, 0.9, 0.85, "at the ceiling"),
+        (60, 0.8, 0.81, "cannot say"),
+    ],
 )
 def test_what_is_left_to_learn(n, words, learnt, word):
     labels = np.arange(n) % 10

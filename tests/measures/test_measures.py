@@ -89,7 +89,9 @@ def test_the_splits_that_are_read(own, splits):
     assert measures.splits_needed(own) == splits
 
 
-@pytest.mark.parametrize("metric", ["frechet", "recognisability", "coverage", "density", "top1/real_all", "gain/real_all", "top1/real_2"])
+@pytest.mark.parametrize(
+    "metric", ["frechet", "recognisability", "coverage", "density", "top1/real_all", "gain/real_all", "top1/real_2"]
+)
 def test_settings_for_a_metric_measure_it_and_no_other_that_costs(metric):
     wanted = {"top1/synthetic", metric}
     own = recipe().changed(measures.settings_for(wanted))

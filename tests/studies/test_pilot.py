@@ -74,7 +74,10 @@ def test_its_images_are_the_first_of_the_run_which_goes_on_from_them(recipe, tmp
     assert [f.remedy for f in verify(tmp_path / "run").findings if f.severity != "note"] == ["run"]
     with counting() as spent:
         run_recipe(own, tmp_path / "run")
-    assert (spent.made - 6, spent.encoded) == (12, 12 + TEST)  # 6 of a shard that was begun are made once more for the others' sake
+    assert (spent.made - 6, spent.encoded) == (
+        12,
+        12 + TEST,
+    )  # 6 of a shard that was begun are made once more for the others' sake
     assert rows(tmp_path / "run")[:24] == before
     run_recipe(own, tmp_path / "at once")
     assert rows(tmp_path / "run") == rows(tmp_path / "at once")
@@ -98,7 +101,16 @@ def test_after_the_run_it_makes_nothing_and_changes_no_result(recipe, tmp_path):
 @pytest.mark.parametrize(
     ("splits", "asked", "split", "said"),
     [
-        ((), None, "", {"domain": "Real images would tell", "room": "Labelled real images would tell", "test images": "takes about"}),
+        (
+            (),
+            None,
+            "",
+            {
+                "domain": "Real images would tell",
+                "room": "Labelled real images would tell",
+                "test images": "takes about",
+            },
+        ),
         (("test",), None, "", {"domain": "Real images would tell", "test images": "36 real test images show"}),
         (("test",), "test", "test", {"domain": "there are 36 and 24", "room": "of 36 real images"}),
         (("train",), None, "train", {"domain": "(train)", "room": "of 48 real images"}),
@@ -145,7 +157,9 @@ def test_a_damaged_answer_is_found_and_taken_away(recipe, tmp_path):
     path = tmp_path / "pilot.json"
     path.write_text(path.read_text().replace('"images_per_class": 2', '"images_per_class": 3'))
     assert read_pilot(tmp_path) is None
-    assert [(f.stage, f.severity) for f in verify(tmp_path).findings if f.remedy == "repair"] == [("pilot.json", "broken")]
+    assert [(f.stage, f.severity) for f in verify(tmp_path).findings if f.remedy == "repair"] == [
+        ("pilot.json", "broken")
+    ]
     assert any("pilot.json" in line for line in repair(tmp_path)) and not path.exists()
 
 

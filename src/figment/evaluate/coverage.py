@@ -111,7 +111,9 @@ def _checked(real: np.ndarray, generated: np.ndarray, k: int) -> tuple[np.ndarra
             f" It was given {real.shape} and {generated.shape}."
         )
     if not 1 <= k < len(real):
-        raise FigmentError(f"Coverage with k = {k} needs more than {max(k, 1)} real images, and there are {len(real):,}.")
+        raise FigmentError(
+            f"Coverage with k = {k} needs more than {max(k, 1)} real images, and there are {len(real):,}."
+        )
     if not (np.isfinite(real).all() and np.isfinite(generated).all()):
         raise FigmentError("Some features are NaN or infinite: no distance can be measured. Check the encoder.")
     middle = real.mean(axis=0)

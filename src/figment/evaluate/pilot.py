@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from figment.evaluate.accuracy import accuracy, correctness, paired_difference
+from figment.evaluate.accuracy import accuracy, correctness, paired_difference, wilson
 from figment.evaluate.content import Content
-from figment.evaluate.coverage import FEWEST, coverage, covered
+from figment.evaluate.coverage import FEWEST, QUANTILE, coverage, covered
 from figment.evaluate.fidelity import frechet_distance, recognisability
 
 Question = Literal["classes", "domain", "room", "test images"]
@@ -26,6 +26,7 @@ RECOGNISED = (0.25, 0.5)
 COVERED = (0.15, 0.4)
 A_LITTLE = 0.02  # of accuracy: with less to gain than this, words alone are at the ceiling
 SPLITS = 5  # random halves of the real images, for what real images reach among themselves
+TINY = 1e-9
 SHOWN = 8  # classes that are named
 
 
@@ -37,14 +38,6 @@ class Answer:
     word: Word
     sentence: str
     numbers: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Seen:
-    """Features float (n, D) of images, and their labels int (n,); None of images that nobody has labelled."""
-
-    features: np.ndarray
-    labels: np.ndarray | None
 
 
 def between(value: float, bounds: tuple[float, float]) -> Word:
@@ -72,7 +65,8 @@ def know_classes(logits: np.ndarray, labels: np.ndarray, class_names: Sequence[s
     )
     if word == "unknown":
         sentence = (
-            "The generator does not know these classes, or the classifier that looked does not know their names. " + sentence
+            "The generator does not know these classes, or the classifier that looked does not know their names. "
+            + sentence
         )
     if lost and word != "unknown":
         sentence += f" Surely not known: {_names(lost)}."
@@ -88,56 +82,77 @@ def know_classes(logits: np.ndarray, labels: np.ndarray, class_names: Sequence[s
     return Answer("classes", word, sentence, numbers)
 
 
-def know_domain(generated: Seen, real: Seen, extractor: str, split: str, content: Content | None, seed: int = 0) -> Answer:
+def know_domain(
+    generated: np.ndarray, real: np.ndarray, extractor: str, split: str, content: Content | None, seed: int = 0
+) -> Answer:
     """Does it know this domain? Coverage and Fréchet distance beside what two halves of the real images reach at the same n.
 
-    ``content`` says whether a classifier that learnt from the generated images without words knows the real ones: None where
-    these have no labels. Labels that have nothing to do with the images can be told in no other way.
+    Args:
+        generated, real: features, float (m, D) and (n, D), of the encoder ``extractor``.
+        split: which real images these are, to be said.
+        content: whether a classifier that learnt from the generated images without words knows the real ones; None where
+            these have no labels. Nothing else tells labels that have nothing to do with the images.
     """
-    n = min(len(generated.features), len(real.features) // 2)
+    n = min(len(generated), len(real) // 2)
     if n < FEWEST:
-        return Answer(
-            "domain",
-            "cannot say",
+        few = (
             f"{2 * FEWEST} real images and {FEWEST} generated ones would tell whether the generator knows this domain;"
-            f" there are {len(real.features):,} and {len(generated.features):,}.",
         )
-    own, density = coverage(real.features, generated.features, extractor, seed, most=n)
-    rng = np.random.default_rng(seed)
-    among, apart, here = [], [], []
-    for _ in range(SPLITS):
-        a, b = np.split(real.features[rng.permutation(len(real.features))[: 2 * n]], 2)
-        made = generated.features[rng.permutation(len(generated.features))[:n]]
-        among.append(covered(a, b).coverage)
-        apart.append(frechet_distance(a, b))
-        here.append(frechet_distance(a, made))
-    reached, ratio = own.value / max(float(np.mean(among)), 1 / n), float(np.mean(here) / max(np.mean(apart), 1e-9))
-    word = between(reached, COVERED)
+        return Answer("domain", "cannot say", f"{few} there are {len(real):,} and {len(generated):,}.")
+    own, density = coverage(real, generated, extractor, seed, most=n)
+    among_real, ratio = _beside_halves(generated, real, n, np.random.default_rng(seed))
+    word = between(own.value / max(among_real, 1 / n), COVERED)
     sentence = (
         f"Generated images lie near {_percent(own.value, own.ci)} of {n:,} real ones ({split}); as many other real ones near"
-        f" {100 * float(np.mean(among)):.0f} %. Their Fréchet distance to the real ones is {ratio:.3g} times that between real ones."
+        f" {100 * among_real:.0f} %. Their Fréchet distance to the real ones is {ratio:.3g} times that between real ones."
     )
-    if content is not None and not content.passed:
-        word = "unknown"
-        sentence += (
-            f" A classifier that learnt from the generated images without words is right on {100 * content.accuracy:.0f} % of the"
-            " real ones, which is not told from guessing."
-        )
     if word == "unknown":
-        sentence = "The generator does not know this domain: what it makes does not look like your images. " + sentence
+        sentence = f"The generator does not know this domain: what it makes does not look like your images. {sentence}"
+    elif content is not None and not content.passed:
+        word, said = ("unknown", OTHERS) if _is_wrong(content) else ("partly known", "")
+        sentence = (
+            f"{said}{sentence} A classifier that learnt from the generated images without words is right on"
+            f" {100 * content.accuracy:.0f} % of the real ones, which is not told from guessing."
+        )
+    told = None
+    if content is not None:
+        told = {"accuracy": content.accuracy, "p": content.p, "passed": content.passed}
     numbers = {
         "coverage": own.value,
         "ci": list(own.ci),
-        "coverage_among_real": float(np.mean(among)),
+        "coverage_among_real": among_real,
         "density": density.value,
         "frechet_ratio": ratio,
         "n": n,
         "k": own.details["k"],
         "extractor": extractor,
         "split": split,
-        "content": None if content is None else {"accuracy": content.accuracy, "p": content.p, "passed": content.passed},
+        "content": told,
     }
     return Answer("domain", word, sentence, numbers)
+
+
+OTHERS = (
+    "The generator makes images like yours, and not of the classes that yours are called by: check first that the labels of the"
+    " real images go with class_names. "
+)
+
+
+def _is_wrong(content: Content) -> bool:
+    """Whether a classifier is surely right on less than half of the images, and not only too few images to tell."""
+    return wilson(content.accuracy, content.independent, QUANTILE)[1] < 0.5
+
+
+def _beside_halves(generated: np.ndarray, real: np.ndarray, n: int, rng: np.random.Generator) -> tuple[float, float]:
+    """What n real images cover of n others, and the Fréchet distance to n generated ones as a multiple of that: means of a few halvings."""
+    among, apart, here = [], [], []
+    for _ in range(SPLITS):
+        a, b = np.split(real[rng.permutation(len(real))[: 2 * n]], 2)
+        among.append(covered(a, b).coverage)
+        apart.append(frechet_distance(a, b))
+        here.append(frechet_distance(a, generated[rng.permutation(len(generated))[:n]]))
+    # Images that are all the same are at no distance from each other.
+    return float(np.mean(among)), float(np.mean(here)) / max(float(np.mean(apart)), TINY)
 
 
 def room_left(
@@ -167,7 +182,14 @@ def room_left(
         "cannot say": " More labelled real images would tell whether there is anything to learn.",
     }[word]
     ci = accuracy(predictions["bias_removed"], labels, class_names).ci
-    numbers = {**shares, "gain": gain.value, "ci": list(gain.ci), "n": gain.n, "split": split, "bias_removed_ci": list(ci)}
+    numbers = {
+        **shares,
+        "gain": gain.value,
+        "ci": list(gain.ci),
+        "n": gain.n,
+        "split": split,
+        "bias_removed_ci": list(ci),
+    }
     return Answer("room", word, sentence, numbers)
 
 

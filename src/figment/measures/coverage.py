@@ -34,7 +34,10 @@ def take(trial: Trial) -> Iterator[Result]:
     few = min(len(kept), len(train))
     if few < FEWEST:
         logging.getLogger(__name__).warning(
-            "coverage needs %d generated and %d real images or more, and there are %d: it is left out", FEWEST, FEWEST, few
+            "coverage needs %d generated and %d real images or more, and there are %d: it is left out",
+            FEWEST,
+            FEWEST,
+            few,
         )
         return
     features = trial.features(None)

@@ -19,7 +19,7 @@ from figment.context import Context
 from figment.engines import Engine
 from figment.errors import FigmentError
 from figment.evaluate.content import content_gate
-from figment.evaluate.pilot import Answer, Seen, know_classes, know_domain, room_left
+from figment.evaluate.pilot import Answer, Question, know_classes, know_domain, room_left
 from figment.images_in.shards import open_run_images
 from figment.images_in.unreadable import check_enough_is_left, named
 from figment.layout import Run
@@ -38,12 +38,14 @@ MOST_REAL = 2_000  # real images that are looked at
 SPLITS = ("train", "unlabelled")  # the real images that are asked where nobody says which
 FOLDS = 5  # of the real images, to learn from the others of
 EFFECT = 0.02  # of accuracy: the gain that test images are counted for
-ADVICE = {
-    "classes": "Other words for the classes (task.class_names, task.synonyms), another generator, or fine-tuning it on a few"
-    " photographs (generate.finetune) may help; more images will not.",
-    "domain": "Fine-tuning the generator on a few photographs (generate.finetune), real guidance (generate.real_guidance) or"
-    " another generator may help; more images will not.",
-    "room": "Nothing that is generated can gain much here: the untrained classifier with its bias removed is all it takes.",
+ADVICE: Mapping[Question, str] = {
+    "classes": "The generator does not know these classes, or the classifier that looked does not know their names. Other words for"
+    " them (task.class_names, task.synonyms), another generator, or fine-tuning it on a few photographs (generate.finetune) may"
+    " help; more images will not.",
+    "domain": "The generator does not know this domain, or not by these names. Fine-tuning it on a few photographs"
+    " (generate.finetune), real guidance (generate.real_guidance) or another generator may help; more images will not.",
+    "room": "Words alone are at the ceiling: the untuned classifier with its bias removed is all that it takes, and nothing that is"
+    " generated can gain much.",
 }
 
 
@@ -58,23 +60,25 @@ class Pilot:
     split: str
     answers: tuple[Answer, ...]
 
-    def answer(self, question: str) -> Answer:
-        """The answer to one question. Raises KeyError for one that is not asked."""
-        return {one.question: one for one in self.answers}[question]
+    def answer(self, question: Question) -> Answer:
+        """The answer to one question."""
+        return next(one for one in self.answers if one.question == question)
 
     @property
     def summary(self) -> str:
-        """One sentence on whether the run is worth its hours, and what may help where it is not."""
-        words = {one.question: one.word for one in self.answers}
-        bad = [q for q, word in words.items() if word in ("unknown", "at the ceiling")]
+        """One sentence or two on whether the run is worth its hours, and what may help where it is not."""
+        bad = [one for one in self.answers if one.word in ("unknown", "at the ceiling")]
         if bad:
-            return f"{self.answer(bad[0]).sentence} {ADVICE[bad[0]]}"
-        unsaid = [what for q, what in (("classes", "classes"), ("domain", "domain")) if words[q] == "cannot say"]
-        partly = [what for q, what in (("classes", "classes"), ("domain", "domain")) if words[q] == "partly known"]
+            return ADVICE[bad[0].question]
+        of_generator = (self.answer("classes"), self.answer("domain"))
+        partly, unsaid = (
+            " and the ".join(one.question for one in of_generator if one.word == word)
+            for word in ("partly known", "cannot say")
+        )
         if partly:
-            return f"The generator knows the {' and the '.join(partly)} only in part: a run may help some classes and not others."
+            return f"The generator knows the {partly} only in part: a run may help some classes and not others."
         if unsaid:
-            return f"Nothing speaks against a run, and nothing is known of the {' and the '.join(unsaid)}."
+            return f"Nothing speaks against a run, and nothing is known of the {unsaid}."
         return "The generator knows these classes and this domain: nothing speaks against a run."
 
     def told(self) -> dict[str, Any]:
@@ -153,6 +157,14 @@ def _check_encoder(recipe: Recipe) -> None:
         )
 
 
+@dataclass(frozen=True)
+class Seen:
+    """Features float (n, D) of real images, and their labels int (n,); None where nobody has labelled them."""
+
+    features: np.ndarray
+    labels: np.ndarray | None
+
+
 class _Questions:
     """What the answers are made from: features of the first generated images, and of real ones."""
 
@@ -176,18 +188,23 @@ class _Questions:
 
     def domain(self) -> Answer:
         if self.real is None:
-            return Answer("domain", "cannot say", f"Real images would tell whether the generator knows this domain. {GIVE}")
+            return Answer(
+                "domain", "cannot say", f"Real images would tell whether the generator knows this domain. {GIVE}"
+            )
         labels, features = self.made
         content = None
         if self.real.labels is not None:
             predicted = discriminant(features, labels, len(self.names)).predict(self.real.features).argmax(1)
             content = content_gate(predicted, self.real.labels, len(self.names), self.ctx.seed)
-        made = Seen(features, labels)
-        return know_domain(made, self.real, self.ctx.recipe.encoder_name, self.split, content, self.ctx.seed)
+        return know_domain(
+            features, self.real.features, self.ctx.recipe.encoder_name, self.split, content, self.ctx.seed
+        )
 
     def room(self) -> Answer:
         if self.real is None or self.real.labels is None:
-            return Answer("room", "cannot say", f"Labelled real images would tell what is left to gain over words alone. {GIVE}")
+            return Answer(
+                "room", "cannot say", f"Labelled real images would tell what is left to gain over words alone. {GIVE}"
+            )
         x, y = self.real.features, self.real.labels
         if np.bincount(y, minlength=len(self.names)).min() < 2 or len(y) < FEWEST_LABELLED:
             few = f"2 labelled real images of each class, {FEWEST_LABELLED} in all, would tell what is left to gain over words alone."
@@ -223,7 +240,9 @@ class _Questions:
         if unreadable:
             if labelled:
                 check_enough_is_left(unreadable, some.labels, images.labels, self.names, f"task.real.{split}")
-            log.warning(f"{len(unreadable):,} of {len(some):,} images in task.real.{split} cannot be read: {named(unreadable)}")
+            log.warning(
+                f"{len(unreadable):,} of {len(some):,} images in task.real.{split} cannot be read: {named(unreadable)}"
+            )
         return Seen(self.encode(images), np.asarray(images.labels) if labelled else None)
 
 

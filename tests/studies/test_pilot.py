@@ -124,6 +124,7 @@ def test_it_says_what_it_can_of_the_real_images_there_are(recipe, tmp_path, spli
         assert part in pilot.answer(question).sentence, pilot.answer(question)
     assert ("looks at the test images" in capsys.readouterr().out) == (asked == "test")
     told = json.loads((tmp_path / "pilot.json").read_text())
+    assert {name: told[name] for name in pilot.told()} == json.loads(json.dumps(pilot.told()))
     assert told["summary"] == pilot.summary and [one["question"] for one in told["answers"]] == QUESTIONS
 
 

@@ -42,8 +42,9 @@ ADVICE: Mapping[Question, str] = {
     "classes": "The generator does not know these classes, or the classifier that looked does not know their names. Other words for"
     " them (task.class_names, task.synonyms), another generator, or fine-tuning it on a few photographs (generate.finetune) may"
     " help; more images will not.",
-    "domain": "The generator does not know this domain, or not by these names. Fine-tuning it on a few photographs"
-    " (generate.finetune), real guidance (generate.real_guidance) or another generator may help; more images will not.",
+    "domain": "The generator does not know this domain, or not by these names. Look at a few of its images, and at the labels of"
+    " yours. Fine-tuning it on a few photographs (generate.finetune), real guidance (generate.real_guidance) or another generator"
+    " may help; more images will not.",
     "room": "Words alone are at the ceiling: the untuned classifier with its bias removed is all that it takes, and nothing that is"
     " generated can gain much.",
 }

@@ -21,7 +21,7 @@ Question = Literal["classes", "domain", "room", "test images"]
 Word = Literal["known", "partly known", "unknown", "room", "at the ceiling", "cannot say", "planned"]
 
 #: Of the way from guessing to always right, the shares of recognised images between which classes are partly known.
-RECOGNISED = (0.25, 0.5)
+RECOGNISED = (0.3, 0.4)
 #: Of what half of the real images cover of the other half, the coverage between which a domain is partly known.
 COVERED = (0.15, 0.4)
 A_LITTLE = 0.02  # of accuracy: with less to gain than this, words alone are at the ceiling

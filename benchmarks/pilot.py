@@ -271,7 +271,7 @@ def way(row: dict[str, Any]) -> float:
 
 HEADER = """# How often a pilot is wrong
 
-Made by `python benchmarks/pilot.py --out docs/results/pilot.jsonl --page docs/results/pilot.md` from raw rows, each with commit and command: [pilot.jsonl](pilot.jsonl). Everything is of the starter, 8 generated
+Made by `python benchmarks/pilot.py --out docs/results/pilot.jsonl --page docs/results/pilot.md` from raw rows, each with command and commit (of the branch on which the pilot was written): [pilot.jsonl](pilot.jsonl). Everything is of the starter, 8 generated
 images a class where the question is about classes, 16 and 400 real images where it is about the domain. *Way* is what the word goes by: how far the recognised share is from guessing to always right, or what generated images cover
 of the real ones, as a share of what these cover of each other. Words are by today's bounds, which were chosen on these cases: on others they will be wrong more often. "Right without words": the content gate.
 

@@ -106,6 +106,20 @@ def test_real_folders_of_other_classes(recipe, tmp_path):
     assert "Did you mean 'green thing'" in said
 
 
+def test_a_pilot_prints_a_row_for_each_question_and_where_the_run_goes_on(recipe, tmp_path):
+    shown = figment("pilot", recipe(), "--out", tmp_path / "run", "--images-per-class", 2)
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    for part in (
+        "Does the generator know the classes? ",
+        "domain? cannot say",
+        "test show? planned",
+        "In short: ",
+        "goes on from them",
+    ):
+        assert part in shown.stdout
+    assert (tmp_path / "run" / "pilot.json").is_file()
+
+
 def test_pickled_weights_are_refused(recipe, sd15, tmp_path):
     import diffusers
 

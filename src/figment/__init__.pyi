@@ -28,6 +28,7 @@ from figment.recipe.recipe import Recipe as Recipe
 from figment.recipe.train import ClipHeadSettings as ClipHeadSettings
 from figment.run import make_images as make_images
 from figment.run import run_recipe as run_recipe
+from figment.studies.pilot import run_pilot as run_pilot
 from figment.studies.table import run_table as run_table
 from figment.task import Task as Task
 from figment.task import load_task as load_task

@@ -18,6 +18,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from figment import limits
 from figment.errors import FigmentError, nearest
 from figment.progress import ConsoleHandler, console, silence
 from figment.words import one_line, printable
@@ -28,6 +29,13 @@ if TYPE_CHECKING:
     from figment.report.table import TablePage
 
 MOST_FINDINGS = 40  # shown by verify
+QUESTIONS = {
+    "classes": "Does the generator know the classes?",
+    "domain": "Does it know the domain?",
+    "room": "Is there anything left to learn?",
+    "test images": "What can the test show?",
+}
+COLOURS = {"known": "green", "room": "green", "partly known": "yellow", "unknown": "red", "at the ceiling": "red"}
 
 app = typer.Typer(
     help="Can generated images stand in for the photographs you do not have? Class names in; labelled images, a tested classifier and an honest report out.",
@@ -157,6 +165,54 @@ def run(
         _print_forecast(loaded, folder, effect, allow_plugins)
     else:
         _run(loaded, folder, make_engine(engine, workers, address), allow_plugins)
+
+
+@app.command()
+def pilot(
+    recipe: RecipePath,
+    out: Out = None,
+    set: Set = None,
+    variant: Variant = None,
+    images_per_class: Annotated[
+        int | None,
+        typer.Option(
+            "--images-per-class",
+            min=1,
+            max=limits.IMAGES_A_CLASS,
+            help="images to make of each class; default: 24, fewer where there are many classes",
+        ),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            "--split",
+            metavar="NAME",
+            help="the real images to ask: train, val, unlabelled or test; default: train, else unlabelled",
+        ),
+    ] = None,
+    engine: EngineName = "local",
+    workers: Workers = None,
+    address: Address = None,
+    allow_plugins: AllowPlugins = False,
+) -> None:
+    """Make the first few images, and say whether the rest is worth making. figment run goes on from them."""
+    from figment.recipe import load_recipe
+    from figment.studies.pilot import run_pilot
+
+    loaded = load_recipe(recipe, set or [], variant)
+    found = run_pilot(
+        loaded,
+        out or _default_out(recipe, variant),
+        images_per_class=images_per_class,
+        split=split,
+        engine=make_engine(engine, workers, address),
+        allow_plugins=allow_plugins,
+    )
+    for one in found.answers:
+        console.print(Text.assemble("\n", QUESTIONS[one.question], " ", (one.word, COLOURS.get(one.word, ""))))
+        console.print(f"  {printable(one.sentence)}", soft_wrap=True, markup=False)
+    console.print(f"\nIn short: {printable(found.summary)}", soft_wrap=True, markup=False)
+    console.print(f"The images are the first of the run in {found.folder}, which goes on from them.", soft_wrap=True)
 
 
 @app.command()

@@ -56,12 +56,14 @@ class Context:
         generator: Generator | None = None,
         engine: Engine | None = None,
         part: tuple[int, int] | None = None,
+        first: int | None = None,
         reported: bool = True,
         allow_plugins: bool = False,
     ) -> None:
         self.recipe, self.run = recipe, run
         self.engine: Engine = engine or Local()
         self.part = part  # of the images, in a job array
+        self.first = first  # of the images, so many of each class, for a look at what the rest will be like
         self.reported = reported  # whether the run gets a page of its own
         self.allow_plugins = allow_plugins
         self.unreadable: dict[str, dict[str, str]] = {}  # split -> id of a real image -> why it was left out

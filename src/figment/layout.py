@@ -29,6 +29,7 @@ NAMES |= {
     "results.csv",
     "predictions.parquet",
     "report.html",
+    "pilot.json",
 }
 NAMES |= {"table.json", "table.md", "stage.json", ".heartbeat"}
 LORA = "pytorch_lora_weights.safetensors"  # the name that diffusers looks for
@@ -118,6 +119,11 @@ class Run:
     @property
     def report(self) -> Path:
         return self.folder / "report.html"
+
+    @property
+    def pilot(self) -> Path:
+        """What a look at the first images said, with a checksum of its own."""
+        return self.folder / "pilot.json"
 
     @property
     def heartbeat(self) -> Path:

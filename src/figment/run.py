@@ -76,9 +76,11 @@ def make_images(
     generator: Generator | None = None,
     engine: Engine | None = None,
     part: tuple[int, int] | None = None,
+    first: int | None = None,
     allow_plugins: bool = False,
 ) -> Path:
-    """Only the prompts and images of a recipe, or the ``part`` ``(i, n)`` of the images, as a job array makes them.
+    """Only the prompts and images of a recipe, or the ``part`` ``(i, n)`` of the images, as a job array makes them, or the ``first``
+    so many of each class.
 
     Parts may be made at the same time, on machines that share ``out``; :func:`run_recipe` then goes on from there.
     ``allow_plugins`` as there. Returns the folder of the images.
@@ -86,7 +88,9 @@ def make_images(
     run = Run(files.as_path(out))
     check_is_for_a_run(recipe, run.folder)
     with claims.held(run.folder, root=run.root, part="" if part is None else f"{part[0]}-of-{part[1]}"):
-        ctx = Context(recipe, run, generator=generator, engine=engine, part=part, allow_plugins=allow_plugins)
+        ctx = Context(
+            recipe, run, generator=generator, engine=engine, part=part, first=first, allow_plugins=allow_plugins
+        )
         _run(ctx, tuple(stage for stage in STAGES if stage.name in OF_IMAGES))
     return run.images
 

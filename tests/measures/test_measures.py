@@ -45,8 +45,8 @@ FIDELITY = {"exchange_rate": False, "real_all": False, "fidelity": True}
         (recipe({}, fidelity=True), ["recognisability"]),
         (recipe({"train": "x"}, **FIDELITY), ["frechet", "recognisability"]),
         (
-            recipe(exchange_rate=False, real_all=False, measures=["frechet"]),
-            [*OF_CLIP, *OF_EVIDENCE, "frechet", *OF_LEAKS],
+            recipe(exchange_rate=False, real_all=False, measures=["frechet", "coverage"]),
+            [*OF_CLIP, "coverage", "density", *OF_EVIDENCE, "frechet", *OF_LEAKS],
         ),
         (
             recipe(few_shot={"shots": 1}, exchange_rate=False, real_all=False, baselines=["coop"]),
@@ -89,7 +89,9 @@ def test_the_splits_that_are_read(own, splits):
     assert measures.splits_needed(own) == splits
 
 
-@pytest.mark.parametrize("metric", ["frechet", "recognisability", "top1/real_all", "gain/real_all", "top1/real_2"])
+@pytest.mark.parametrize(
+    "metric", ["frechet", "recognisability", "coverage", "density", "top1/real_all", "gain/real_all", "top1/real_2"]
+)
 def test_settings_for_a_metric_measure_it_and_no_other_that_costs(metric):
     wanted = {"top1/synthetic", metric}
     own = recipe().changed(measures.settings_for(wanted))
@@ -137,6 +139,7 @@ def test_a_name_that_is_none_is_refused_with_the_nearest():
             "frechet needs 4 real training images.*has 3.*take frechet",
         ),
         (recipe(fidelity=True), "frechet needs 4 real training images.*has 3"),
+        (recipe(measures=["coverage"]), "coverage needs 20 real training images.*has 3.*take coverage"),
         (recipe(shots=[4]), "evaluate.shots starts at 4.*smallest class.*has 1"),
     ],
 )

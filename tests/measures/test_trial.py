@@ -10,6 +10,7 @@ import pytest
 from figment import measures
 from figment.errors import FigmentError
 from figment.evaluate.accuracy import accuracy, correctness, paired_difference
+from figment.evaluate.coverage import coverage
 from figment.evaluate.exchange_rate import Curve, exchange_rate
 from figment.evaluate.kind import variance_between
 from figment.evaluate.placebo import resample
@@ -189,3 +190,13 @@ def test_long_trainings_are_not_repeated_for_sets_drawn_again(monkeypatch):
     assert asked() == (6, 0) and asked(resamples=4) == (6, 4)
     own = network(few_shot=None).model_copy(update={"train": NetworkSettings(architecture="small_cnn")})
     assert numbers(own, len(KEPT)) == (2, 0)
+
+
+def test_coverage_is_of_the_kept_images_and_all_real_training_images():
+    own = recipe(measures=["coverage"], exchange_rate=False, real_all=False, evidence=False, leaks=False)
+    results = {r.metric: r for r in measures.take(trial(Means(), own)).results}
+    expected = coverage(Colours()(TRAIN), Colours()(KEPT), own.encoder_name, own.seed)
+    assert [results[name] for name in ("coverage", "density")] == expected
+    assert (expected[0].n, expected[0].details["n_real"], expected[0].details["n_generated"]) == (24, 24, 36)
+    few = {r.metric for r in measures.take(trial(Means(), own, train=colours(6, 2))).results}
+    assert "coverage" not in few and "top1/synthetic" in few

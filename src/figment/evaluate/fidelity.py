@@ -94,8 +94,7 @@ def frechet(
     rng = np.random.default_rng(seed)
     group_a, group_b = (rng.permutation(n) % n_groups for n in (n_a, n_b))
     without = np.array([frechet_distance(a[group_a != g], b[group_b != g]) for g in range(n_groups)])
-    error = math.sqrt((n_groups - 1) / n_groups * float(np.square(without - without.mean()).sum()))
-    half = float(stdtrit(n_groups - 1, 0.975)) * error
+    error, half = jackknife(without)
     note = (
         f"{smaller:,} images for {dimensions:,} dimensions: most of the distance may be excess"
         if smaller <= dimensions
@@ -112,6 +111,13 @@ def frechet(
         "note": note,
     }
     return Result(f"frechet/{extractor}", value, smaller, (max(0.0, value - half), value + half), details=details)
+
+
+def jackknife(without: np.ndarray) -> tuple[float, float]:
+    """The standard error of a number, and half of its 95 % interval (Student's), from what it is without each of G groups: float (G,)."""
+    n = len(without)
+    error = math.sqrt((n - 1) / n * float(np.square(without - without.mean()).sum()))
+    return error, float(stdtrit(n - 1, 0.975)) * error
 
 
 def recognisability(answers: Answers, labels: np.ndarray, class_names: Sequence[str], classifier: str) -> Result:

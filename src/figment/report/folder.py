@@ -43,6 +43,7 @@ from figment.report.results import latest_results
 from figment.report.text import test_images
 from figment.task import RealImages
 from figment.types import Result
+from figment.words import printable
 
 KEPT_TILES, REJECTED_TILES = 80, 40
 
@@ -77,7 +78,7 @@ def report_of(folder: Path) -> Report:
         baseline=baseline,
         curve=curve_of(results),
         also=list(also_measured(results)),
-        caveats=[*_caveats(recipe, results), *_left_out(folder), *_kept_all_the_same(reasons)],
+        caveats=[*_caveats(recipe, results), *_piloted(run), *_left_out(folder), *_kept_all_the_same(reasons)],
         comparison=Comparison(next((a for a in arms if a.name == baseline), None), own, class_names) if own else None,
         kept=_tiles(images, reasons, class_names, recipe, folder, kept=True),
         rejected=_tiles(images, reasons, class_names, recipe, folder, kept=False),
@@ -134,6 +135,13 @@ def _question(
         ),
         *([("Tested on", test_images(results[OWN]))] if OWN in results else []),
     ]
+
+
+def _piloted(run: Run) -> list[str]:
+    """What the first images said, where they were asked."""
+    told = records.read_answer(run.pilot) or {}
+    n, said = told.get("images_per_class"), told.get("summary")
+    return [f"A pilot of {n} images a class said: {printable(str(said))}"] if said else []
 
 
 def _caveats(recipe: dict[str, Any], results: dict[str, Result]) -> list[str]:

@@ -1,4 +1,4 @@
-"""What is costly and can be had again: ``features/`` and ``trainings/``. Each file has beside it what vouches for it."""
+"""What can be had again: ``features/``, ``trainings/`` and ``pilot.json``. Each file has beside it, or in it, what vouches for it."""
 
 from __future__ import annotations
 
@@ -43,6 +43,14 @@ class Caches(Stage):
                 look.add("note", folder, f"{len(old)} files of writers that were killed take up room", remedy="repair")
             if files:
                 look.checked(folder, f"{len(files):,} files of the cache")
+        self._verify_pilot(look)
+
+    def _verify_pilot(self, look: Look) -> None:
+        path = look.run.pilot
+        if path.is_file():
+            look.known.add(path)
+            if problem := check_cached(path):
+                look.add("broken", path, problem, remedy="repair")
 
     def repair(self, ctx: Context, look: Look) -> Iterator[str]:
         for folder in self.folders(ctx.run):
@@ -52,6 +60,9 @@ class Caches(Stage):
                     if path.suffix == ".parquet":
                         remove(path.with_suffix(".json"))
                     yield f"{folder.name}: removed the damaged {path.name}; it is a cache, and the next run fills it"
+        if look.broken(ctx.run.pilot):
+            remove(ctx.run.pilot)
+            yield f"removed the damaged {ctx.run.pilot.name}; figment pilot says it again, and makes no image that is there"
 
 
 def cached(folder: Path) -> list[Path]:

@@ -71,10 +71,11 @@ def shard_folder(ctx: Context) -> ShardFolder:
 
 
 def plan(ctx: Context, prompts: list[Prompt]) -> Plan:
-    """Which images the recipe makes of these prompts."""
+    """Which images the recipe makes of these prompts, or the first of them."""
     g = ctx.recipe.generate
+    n = g.images_per_class if ctx.first is None else min(ctx.first, g.images_per_class)
     starts = None if ctx.starts is None else ids_by_class(ctx.starts)
-    return Plan(prompts, g.images_per_class, ctx.seed, g.shard_size, starts)
+    return Plan(prompts, n, ctx.seed, g.shard_size, starts)
 
 
 def sound_images(folder: Path) -> Iterator[tuple[int, pa.Table]]:

@@ -1,0 +1,168 @@
+"""A pilot: its images are the first of the run, and it says what it can without what it is not to look at."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+import figment
+from counting import counting
+from figment.errors import FigmentError
+from figment.layout import shard_files
+from figment.recipe import Recipe, validate
+from figment.repair import repair
+from figment.report.folder import report_of
+from figment.run import run_recipe
+from figment.studies.pilot import first_of, read_pilot, run_pilot
+from figment.verify import verify
+
+NAMES = ["red thing", "green thing", "blue thing"]
+QUESTIONS = ["classes", "domain", "room", "test images"]
+TRAIN, TEST = 48, 36  # real images
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory, photos):
+    """``train`` with 16 images a class, ``test`` with 12, ``unlabelled`` with all of train in one folder."""
+    root = tmp_path_factory.mktemp("real")
+    rng = np.random.default_rng(1)
+    (root / "unlabelled").mkdir()
+    for c, name in enumerate(NAMES):
+        (root / "train" / name).mkdir(parents=True)
+        for i in range(TRAIN // 3):
+            pixels = rng.normal(100 + 60 * np.eye(3)[c], 40, (24, 20, 3)).clip(0, 255).astype(np.uint8)
+            for path in (root / "train" / name / f"{i}.png", root / "unlabelled" / f"{c}-{i}.png"):
+                Image.fromarray(pixels).save(path)
+    shutil.copytree(photos / "test", root / "test")
+    return root
+
+
+@pytest.fixture
+def recipe(clip, real):
+    def make(*splits: str, **changes) -> Recipe:
+        data = {
+            "task": {"class_names": NAMES, "real": {split: str(real / split) for split in splits}},
+            "prompts": {"kind": "templates"},
+            "generate": {"kind": "procedural", "images_per_class": 12, "shard_size": 9, "height": 24, "width": 20},
+            "filters": [],
+            "train": {"encoder": str(clip)},
+            "evaluate": {"exchange_rate": False, "real_all": False, "evidence": False},
+        }
+        return validate(data, "test").changed(changes)
+
+    return make
+
+
+def rows(folder) -> list[dict]:
+    return [row for path in shard_files(folder / "images") for row in pq.read_table(path).to_pylist()]
+
+
+@pytest.mark.slow
+def test_its_images_are_the_first_of_the_run_which_goes_on_from_them(recipe, tmp_path):
+    own = recipe("train", "test")
+    with counting() as spent:
+        pilot = run_pilot(own, tmp_path / "run", images_per_class=8)
+    assert (spent.made, spent.encoded, spent.trained) == (24, 24 + TRAIN, [])  # no test image is looked at
+    assert [one.question for one in pilot.answers] == QUESTIONS
+    before = rows(tmp_path / "run")
+    assert len(before) == 24
+    assert [f.remedy for f in verify(tmp_path / "run").findings if f.severity != "note"] == ["run"]
+    with counting() as spent:
+        run_recipe(own, tmp_path / "run")
+    assert (spent.made - 6, spent.encoded) == (
+        12,
+        12 + TEST,
+    )  # 6 of a shard that was begun are made once more for the others' sake
+    assert rows(tmp_path / "run")[:24] == before
+    run_recipe(own, tmp_path / "at once")
+    assert rows(tmp_path / "run") == rows(tmp_path / "at once")
+    assert verify(tmp_path / "run").ok and read_pilot(tmp_path / "run") is not None
+
+
+@pytest.mark.slow
+def test_after_the_run_it_makes_nothing_and_changes_no_result(recipe, tmp_path):
+    own = recipe("train", "test")
+    run_recipe(own, tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.y*ml")} | {
+        path: path.read_bytes() for path in tmp_path.glob("*.json*")
+    }
+    with counting() as spent:
+        pilot = run_pilot(own, tmp_path, images_per_class=8)
+    assert (spent.made, spent.encoded) == (0, TRAIN) and pilot.answer("classes").numbers["n"] == 24
+    assert {path: path.read_bytes() for path in before} == before and verify(tmp_path).ok
+    assert f"A pilot of 8 images a class said: {pilot.summary}" in report_of(tmp_path).caveats
+
+
+@pytest.mark.parametrize(
+    ("splits", "asked", "split", "said"),
+    [
+        (
+            (),
+            None,
+            "",
+            {
+                "domain": "Real images would tell",
+                "room": "Labelled real images would tell",
+                "test images": "takes about",
+            },
+        ),
+        (("test",), None, "", {"domain": "Real images would tell", "test images": "36 real test images show"}),
+        (("test",), "test", "test", {"domain": "there are 36 and 24", "room": "of 36 real images"}),
+        (("train",), None, "train", {"domain": "(train)", "room": "of 48 real images"}),
+        (("unlabelled",), None, "unlabelled", {"domain": "(unlabelled)", "room": "Labelled real images would tell"}),
+    ],
+)
+def test_it_says_what_it_can_of_the_real_images_there_are(recipe, tmp_path, splits, asked, split, said, capsys):
+    pilot = run_pilot(recipe(*splits), tmp_path, images_per_class=8, split=asked)
+    assert pilot.split == split
+    for question, part in said.items():
+        assert part in pilot.answer(question).sentence, pilot.answer(question)
+    assert ("looks at the test images" in capsys.readouterr().out) == (asked == "test")
+    told = json.loads((tmp_path / "pilot.json").read_text())
+    assert {name: told[name] for name in pilot.told()} == json.loads(json.dumps(pilot.told()))
+    assert told["summary"] == pilot.summary and [one["question"] for one in told["answers"]] == QUESTIONS
+
+
+@pytest.mark.parametrize(
+    ("changes", "asked", "message"),
+    [
+        ({}, "val", r"no val images \(it has: train\).*--set task.real.val=DIR"),
+        ({}, "tests", "no split 'tests'. Allowed: train, val, test, unlabelled"),
+        ({"train.kind": "network"}, None, "train.kind 'network' names none.*--set encoder="),
+        ({"table": {"title": "t", "rows": {"a": {}}, "columns": {"x": {}}}}, None, "has a table, which is many runs"),
+        ({"task.real.train": "nowhere"}, None, "nowhere"),
+    ],
+)
+def test_what_it_cannot_do_is_said_before_anything_is_made(recipe, tmp_path, changes, asked, message):
+    with counting() as spent, pytest.raises(FigmentError, match=message):
+        run_pilot(recipe("train", **changes), tmp_path / "run", split=asked)
+    assert not spent.made and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("n_classes", "images", "asked", "made"),
+    [(3, 200, None, 24), (40, 200, None, 12), (400, 200, None, 2), (3, 5, None, 5), (3, 200, 50, 50), (3, 5, 50, 5)],
+)
+def test_how_many_images_it_makes_of_each_class(recipe, n_classes, images, asked, made):
+    own = recipe(**{"task.class_names": [f"thing {i}" for i in range(n_classes)], "generate.images_per_class": images})
+    assert first_of(own, asked) == made
+
+
+def test_a_damaged_answer_is_found_and_taken_away(recipe, tmp_path):
+    run_pilot(recipe(), tmp_path, images_per_class=2)
+    path = tmp_path / "pilot.json"
+    path.write_text(path.read_text().replace('"images_per_class": 2', '"images_per_class": 3'))
+    assert read_pilot(tmp_path) is None
+    assert [(f.stage, f.severity) for f in verify(tmp_path).findings if f.remedy == "repair"] == [
+        ("pilot.json", "broken")
+    ]
+    assert any("pilot.json" in line for line in repair(tmp_path)) and not path.exists()
+
+
+def test_it_is_public():
+    assert figment.run_pilot is run_pilot

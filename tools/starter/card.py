@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 from figment.generate.diffusers import DiffusersGenerator
@@ -96,8 +95,8 @@ def _made(found: Mapping[str, Mapping[str, Row]]) -> str:
 
 
 def _history(work: Path) -> str:
-    spent = {phase: torch.load(work / f"{phase}.pt", weights_only=True) for phase in PHASES}
-    return "\n".join(f"| {phase} | {s['step']:,} | {s['seconds'] / 60:.0f} min |" for phase, s in spent.items())
+    spent = {phase: json.loads((work / f"{phase}.json").read_text()) for phase in PHASES}
+    return "\n".join(f"| {phase} | {s['steps']:,} | {s['seconds'] / 60:.0f} min |" for phase, s in spent.items())
 
 
 def _card(found: Mapping[str, Mapping[str, Row]], package: Path, work: Path) -> str:

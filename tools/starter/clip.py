@@ -73,7 +73,9 @@ def contrastive_loss(logits: torch.Tensor) -> torch.Tensor:
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 
 
-def train(out: Path, data_folder: Path, device: torch.device, *, steps=2_400, batch=256, minutes: float) -> None:
+def train(
+    out: Path, data_folder: Path, device: torch.device, *, steps=4_000, batch=256, minutes: float | None = None
+) -> None:
     web = data.web(data_folder)
     captioner, pixels = captions.Captioner(web), torch.from_numpy(web.images)
     tokenizer = make_tokenizer(captioner)
@@ -85,22 +87,10 @@ def train(out: Path, data_folder: Path, device: torch.device, *, steps=2_400, ba
         index = rng.integers(len(pixels), size=batch)
         ids = tokens(tokenizer, [captioner(i, rng) for i in index]).to(device)
         x = training.to_input(pixels[index], device)  # (B, 3, 32, 32)
-        with training.autocast(device):
-            output = model(input_ids=ids, pixel_values=x)
-        return contrastive_loss(output.logits_per_image.float())
+        return contrastive_loss(model(input_ids=ids, pixel_values=x).logits_per_image.float())
 
-    average = training.train(
-        "clip",
-        model,
-        loss_of_step,
-        steps=steps,
-        lr=1e-3,
-        warmup=200,
-        weight_decay=0.1,
-        betas=(0.9, 0.98),
-        out=out,
-        minutes=minutes,
-    )
-    average.save_pretrained(out / "clip")
+    settings = {"learning_rate": 1e-3, "warmup_steps": 200, "weight_decay": 0.1, "betas": (0.9, 0.98)}
+    training.train("clip", model, loss_of_step, out, device, steps=steps, minutes=minutes, ema_decay=0.999, **settings)
+    model.save_pretrained(out / "clip")
     tokenizer.save_pretrained(out / "clip")
     image_processor().save_pretrained(out / "clip")

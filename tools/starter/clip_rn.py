@@ -58,7 +58,9 @@ def to_input(images: Tensor, device: torch.device) -> Tensor:
     return training.to_input(larger, device).contiguous(memory_format=torch.channels_last)
 
 
-def train(out: Path, data_folder: Path, device: torch.device, *, steps=3_000, batch=256, minutes: float) -> None:
+def train(
+    out: Path, data_folder: Path, device: torch.device, *, steps=4_000, batch=256, minutes: float | None = None
+) -> None:
     """Write ``out/clip_rn``, with the tokenizer of ``out/clip``."""
     web = data.web(data_folder)
     captioner, pixels = captions.Captioner(web), torch.from_numpy(web.images)
@@ -71,27 +73,18 @@ def train(out: Path, data_folder: Path, device: torch.device, *, steps=3_000, ba
         rng = np.random.default_rng([2, step])
         index = rng.integers(len(pixels), size=batch)
         ids = clip.tokens(tokenizer, [captioner(i, rng) for i in index], padding="max_length").to(device)
-        with training.autocast(device):
-            images = model.encode_image(to_input(pixels[index], device), normalize=True)  # (B, D)
-            texts = model.encode_text(ids, normalize=True)
+        images = model.encode_image(to_input(pixels[index], device), normalize=True)  # (B, D)
+        texts = model.encode_text(ids, normalize=True)
         return clip.contrastive_loss(model.logit_scale.exp() * images.float() @ texts.float().T)
 
-    average = training.train(
-        "clip_rn",
-        model,
-        loss_of_step,
-        steps=steps,
-        lr=1e-3,
-        warmup=200,
-        weight_decay=0.1,
-        betas=(0.9, 0.98),
-        out=out,
-        minutes=minutes,
+    settings = {"learning_rate": 1e-3, "warmup_steps": 200, "weight_decay": 0.1, "betas": (0.9, 0.98)}
+    training.train(
+        "clip_rn", model, loss_of_step, out, device, steps=steps, minutes=minutes, ema_decay=0.999, **settings
     )
-    measure_statistics(average.visual, pixels, device)
+    measure_statistics(model.visual, pixels, device)
     folder = out / "clip_rn"
     folder.mkdir(exist_ok=True)
-    save_file({name: value.contiguous() for name, value in average.state_dict().items()}, folder / WEIGHTS)
+    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, folder / WEIGHTS)
     (folder / "open_clip_config.json").write_text(json.dumps(config(tokenizer), indent=2) + "\n")
     tokenizer.save_pretrained(folder)
 

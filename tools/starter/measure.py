@@ -17,7 +17,7 @@ from figment.cas import classification_accuracy_score
 from figment.encoders import Features, open_encoder
 from figment.evaluate.accuracy import accuracy
 from figment.evaluate.coverage import coverage
-from figment.evaluate.fidelity import frechet, recognised
+from figment.evaluate.fidelity import frechet, recognisability
 from figment.generate.diffusers import DiffusersGenerator
 from figment.generate.plan import Plan
 from figment.images_in import open_images
@@ -92,7 +92,7 @@ class Measurer:
         architecture = CNN.architecture
         return {
             "cas": self._cas(made),
-            "recognised": recognised(self.judge.logits(made), made.labels, self.names, architecture),
+            "recognised": recognisability(self.judge.logits(made), made.labels, self.names, architecture),
             "coverage": coverage(real, own, "starter/clip")[0],
             "frechet": frechet(own, real, "starter/clip"),
             "images": len(made),

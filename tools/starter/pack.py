@@ -10,9 +10,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 from PIL import Image
-from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPModel, CLIPTokenizer
 
 from figment.shards import with_features
 
@@ -32,16 +32,8 @@ def pack(out: Path, data_folder: Path, package: Path) -> None:
 
     clip_rn.pack(out / "clip_rn", package / "clip_rn")
 
-    pipeline = StableDiffusionPipeline(
-        vae=AutoencoderKL.from_pretrained(out / "pipeline" / "vae_refined"),
-        text_encoder=CLIPTextModel.from_pretrained(out / "clip"),
-        tokenizer=tokenizer,
-        unet=UNet2DConditionModel.from_pretrained(out / "pipeline" / "unet"),
-        scheduler=unet.sampler(),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
+    denoiser = UNet2DConditionModel.from_pretrained(out / "pipeline" / "unet")
+    pipeline = unet.pipeline(out, denoiser, "vae_refined")
     pipeline.to(dtype=half).save_pretrained(package / "pipeline")
     for part in ("clip", "pipeline/text_encoder"):
         load_as_float32(package / part / "config.json")

@@ -27,45 +27,37 @@ def make_model() -> AutoencoderKL:
     )
 
 
-def train(out: Path, data_folder: Path, device: torch.device, *, steps=4_000, batch=64, minutes: float) -> None:
+SETTINGS = {"learning_rate": 2e-3, "warmup_steps": 100, "weight_decay": 0.0, "betas": (0.9, 0.99), "ema_decay": 0.998}
+
+
+def train(
+    out: Path, data_folder: Path, device: torch.device, *, steps=4_000, batch=64, minutes: float | None = None
+) -> None:
     pixels = torch.from_numpy(data.web(data_folder).images)
     torch.manual_seed(0)
-    model = make_model().to(device, memory_format=torch.channels_last)
+    model = make_model().to(device)
 
     def loss_of_step(step: int) -> torch.Tensor:
         rng = np.random.default_rng([2, step])
         x = training.to_input(pixels[rng.integers(len(pixels), size=batch)], device)
         noise = torch.Generator(device).manual_seed(step)
-        with training.autocast(device):
-            posterior = model.encode(x.contiguous(memory_format=torch.channels_last)).latent_dist
-            z = posterior.mean + posterior.std * torch.randn(posterior.mean.shape, generator=noise, device=device)
-            y = model.decode(z).sample.float()
+        posterior = model.encode(x).latent_dist
+        z = posterior.mean + posterior.std * torch.randn(posterior.mean.shape, generator=noise, device=device)
+        y = model.decode(z).sample.float()
         return reconstruction_loss(y, x) + 1e-4 * posterior.kl().float().mean() / 256
 
-    average = training.train(
-        "vae",
-        model,
-        loss_of_step,
-        steps=steps,
-        lr=2e-3,
-        warmup=100,
-        weight_decay=0.0,
-        betas=(0.9, 0.99),
-        out=out,
-        minutes=minutes,
-        ema_decay=0.998,
-    )
-    standardise(average, pixels, device)
-    average.save_pretrained(out / "pipeline" / "vae")
+    training.train("vae", model, loss_of_step, out, device, steps=steps, minutes=minutes, **SETTINGS)
+    standardise(model, pixels, device)
+    model.save_pretrained(out / "pipeline" / "vae")
 
 
 def refine_decoder(
-    out: Path, data_folder: Path, device: torch.device, *, steps=4_000, batch=64, minutes: float
+    out: Path, data_folder: Path, device: torch.device, *, steps=2_000, batch=64, minutes: float | None = None
 ) -> None:
     """Train the decoder on, with the encoder as it is: sharper images, and the denoiser's latents stay valid."""
     pixels = torch.from_numpy(data.web(data_folder).images)
     torch.manual_seed(0)
-    model = AutoencoderKL.from_pretrained(out / "pipeline" / "vae").to(device, memory_format=torch.channels_last)
+    model = AutoencoderKL.from_pretrained(out / "pipeline" / "vae").to(device)
     model.encoder.requires_grad_(False)
     model.quant_conv.requires_grad_(False)
 
@@ -73,28 +65,14 @@ def refine_decoder(
         rng = np.random.default_rng([4, step])
         x = training.to_input(pixels[rng.integers(len(pixels), size=batch)], device)
         noise = torch.Generator(device).manual_seed(step)
-        with training.autocast(device):
-            with torch.no_grad():
-                z = model.encode(x.contiguous(memory_format=torch.channels_last)).latent_dist.mean
-            # The denoiser's latents are never exact: a little noise makes the decoder forgive that.
-            z = z + DECODER_NOISE / model.config.scaling_factor * torch.randn(z.shape, generator=noise, device=device)
-            y = model.decode(z).sample.float()
-        return reconstruction_loss(y, x)
+        with torch.no_grad():
+            z = model.encode(x).latent_dist.mean
+        # The denoiser's latents are never exact: a little noise makes the decoder forgive that.
+        z = z + DECODER_NOISE / model.config.scaling_factor * torch.randn(z.shape, generator=noise, device=device)
+        return reconstruction_loss(model.decode(z).sample.float(), x)
 
-    average = training.train(
-        "decoder",
-        model,
-        loss_of_step,
-        steps=steps,
-        lr=2e-3,
-        warmup=100,
-        weight_decay=0.0,
-        betas=(0.9, 0.99),
-        out=out,
-        minutes=minutes,
-        ema_decay=0.998,
-    )
-    average.save_pretrained(out / "pipeline" / "vae_refined")
+    training.train("decoder", model, loss_of_step, out, device, steps=steps, minutes=minutes, **SETTINGS)
+    model.save_pretrained(out / "pipeline" / "vae_refined")
 
 
 def reconstruction_loss(y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:

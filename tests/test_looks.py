@@ -16,7 +16,7 @@ from figment.records import digest
 from figment.starter.looks import LOOKS, render
 from figment.task import builtin_names, load_task
 
-#: Of the first 64 test images. Another digest is another look: raise images_in.rendered.VERSION, and train the starter on it.
+#: Of the first 64 test images. Another digest is another look: raise images_in.changed.LOOKS_VERSION, and train the starter on it.
 DIGESTS = {
     "catalogue": "5fdff0622ea40c95",
     "store-camera": "40534914406a5d9d",

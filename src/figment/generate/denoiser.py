@@ -15,7 +15,7 @@ import torch
 from figment import records
 from figment.errors import FigmentError
 from figment.files import load_json, read_text
-from figment.models import resolve
+from figment.models import ModelFolder, resolve
 
 PART = "unet"
 CONFIG, WEIGHTS = f"{PART}/config.json", f"{PART}/diffusion_pytorch_model.safetensors"
@@ -35,6 +35,16 @@ class Denoiser:
         """The class of the scheduler that it brings along; None where the pipeline's own stays."""
         path = self.folder / SCHEDULER
         return load_json(path, "model configuration").get("_class_name") if path.is_file() else None
+
+    def check_goes_with(self, model: ModelFolder, num_inference_steps: int) -> None:
+        """Raise FigmentError for another model than it was trained from, and for steps that it was not distilled for."""
+        if self.model not in (None, model.fingerprint):
+            raise FigmentError(f"The denoiser in {self.folder} was trained from another model than {model.name}.")
+        if self.steps not in (None, num_inference_steps):
+            raise FigmentError(
+                f"num_inference_steps is {num_inference_steps}, and the denoiser in {self.folder} was distilled for"
+                f" {self.steps}: in others it makes no good images. Set num_inference_steps: {self.steps}."
+            )
 
     def check(self) -> None:
         """Raise FigmentError where a trained one is not finished, or not as it was written."""

@@ -105,13 +105,8 @@ class DiffusersGenerator:
         self._encoded: OrderedDict[Asked, Encoded] = OrderedDict()  # the least recently used first
         self._negatives: dict[int, Encoded] = {}  # by label
         self.denoiser = open_denoiser(denoiser) if isinstance(denoiser, Path | str) else denoiser
-        if self.denoiser and self.denoiser.model not in (None, self.folder.fingerprint):
-            raise FigmentError(f"The denoiser in {self.denoiser.folder} was trained from another model than {model}.")
-        if self.denoiser and self.denoiser.steps not in (None, num_inference_steps):
-            raise FigmentError(
-                f"num_inference_steps is {num_inference_steps}, and the denoiser in {self.denoiser.folder} was distilled for"
-                f" {self.denoiser.steps}: in others it makes no good images. Set num_inference_steps: {self.denoiser.steps}."
-            )
+        if self.denoiser:
+            self.denoiser.check_goes_with(self.folder, num_inference_steps)
         self.lora = open_lora(lora) if isinstance(lora, Path | str) else lora
         if self.lora and self.lora.model != self.model_fingerprint:
             raise FigmentError(f"The LoRA in {self.lora.folder} was trained on another model than {model}.")

@@ -13,11 +13,11 @@ from figment.errors import FigmentError
 from figment.files import as_path, is_remote
 from figment.guard import check
 from figment.images_in import splits
+from figment.images_in.changed import in_look
 from figment.images_in.datasets import PREFIX, is_saved, open_named, open_saved
 from figment.images_in.folder import open_class_folders
 from figment.images_in.labels import WHOLE_NUMBER, labels_by_code
 from figment.images_in.provenance import Stored
-from figment.images_in.rendered import Rendered
 from figment.images_in.shards import ShardImages, Shards
 from figment.images_in.table import open_csv, open_metadata
 from figment.images_in.webdataset import open_tars
@@ -54,7 +54,7 @@ def _open(where: Path | str, class_names: Sequence[str]) -> Stored:
     if str(where).startswith(starter.PREFIX):
         look, split = starter.look_and_split(str(where))
         images = _open(starter.folder(split), class_names)
-        return images if look == starter.AS_IT_IS else Rendered(images, look)
+        return images if look == starter.AS_IT_IS else in_look(images, look)
     path, split = as_path(where), ""
     if not path.exists():
         place, split = splits.parted(str(where))

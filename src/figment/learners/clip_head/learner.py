@@ -16,7 +16,7 @@ import numpy as np
 from figment import records
 from figment.encoders import Features, Towers
 from figment.errors import FigmentError
-from figment.images_in.shrunk import Shrunk
+from figment.images_in.changed import shrunk
 from figment.learners.clip_head.head import ENCODER, Head, HeadCard, zero_shot_head
 from figment.learners.clip_head.mix import tune_mixed_many
 from figment.learners.clip_head.model import ClipHeadModel, UnitFeatures
@@ -158,7 +158,7 @@ class ClipHeadLearner(Learner):
         """The training with its generated images in the resolution that the settings give them."""
         if self.low_resolution is None or t.synthetic is None:
             return t
-        return replace(t, synthetic=Shrunk(t.synthetic, self.low_resolution))
+        return replace(t, synthetic=shrunk(t.synthetic, self.low_resolution))
 
     def few_shot_head(self, x: np.ndarray, y: np.ndarray, seed: int) -> Head:
         """Of real images alone: features (n, D), labels (n,)."""

@@ -8,7 +8,7 @@ from PIL import Image
 from torchvision.transforms import Resize
 
 from figment.images_in import open_images
-from figment.images_in.shrunk import Shrunk, shrink
+from figment.images_in.changed import shrink, shrunk
 
 
 @pytest.mark.parametrize(
@@ -33,9 +33,9 @@ def test_the_shorter_side_has_so_many_pixels_at_the_most(shape, side, expected):
 
 def test_all_else_is_that_of_the_images_and_no_cache_takes_one_for_the_other(photos):
     images = open_images(photos / "train", ["red thing", "green thing", "blue thing"])
-    small = Shrunk(images, 10)
+    small = shrunk(images, 10)
     assert len(small) == 18 and small.ids == images.ids and small.labels.tolist() == images.labels.tolist()
-    assert len({*small.digests, *images.digests, *Shrunk(images, 11).digests}) == 54
+    assert len({*small.digests, *images.digests, *shrunk(images, 11).digests}) == 54
     one, two = small.load([3, 5])
     assert one.shape == two.shape == (12, 10, 3)
     wanted = Image.fromarray(images.load([5])[0]).resize((10, 12), Image.Resampling.BILINEAR)

@@ -19,6 +19,7 @@ from figment.repair import repair
 from figment.report.folder import report_of
 from figment.run import run_recipe
 from figment.studies.pilot import first_of, read_pilot, run_pilot
+from figment.status import status
 from figment.verify import verify
 
 NAMES = ["red thing", "green thing", "blue thing"]
@@ -72,6 +73,8 @@ def test_its_images_are_the_first_of_the_run_which_goes_on_from_them(recipe, tmp
     before = rows(tmp_path / "run")
     assert len(before) == 24
     assert [f.remedy for f in verify(tmp_path / "run").findings if f.severity != "note"] == ["run"]
+    [images] = [one for one in status(tmp_path / "run") if one.name == "images"]
+    assert images.state == "partial" and "a pilot's" in images.text
     with counting() as spent:
         run_recipe(own, tmp_path / "run")
     assert (spent.made - 6, spent.encoded) == (
@@ -82,6 +85,7 @@ def test_its_images_are_the_first_of_the_run_which_goes_on_from_them(recipe, tmp
     run_recipe(own, tmp_path / "at once")
     assert rows(tmp_path / "run") == rows(tmp_path / "at once")
     assert verify(tmp_path / "run").ok and read_pilot(tmp_path / "run") is not None
+    assert {one.state for one in status(tmp_path / "run")} == {"done"}
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,7 +67,10 @@ class ImagesStage(Stage):
         if records.read(run.images).state == "none":
             shards = layout.shard_files(run.images)
             return [StageStatus(name, "partial" if shards else "to do", f"{len(shards):,} shards" if shards else "")]
-        return [status_of(name, run.images)]
+        found = status_of(name, run.images)
+        if found.state == "done" and run.pilot.is_file() and records.read(run.model).state == "none":
+            return [replace(found, state="partial", text=f"{found.text}; a pilot's: figment run makes the rest")]
+        return [found]
 
     def verify(self, look: Look) -> None:
         for folder in self.folders(look.run):

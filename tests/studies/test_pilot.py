@@ -18,8 +18,8 @@ from figment.recipe import Recipe, validate
 from figment.repair import repair
 from figment.report.folder import report_of
 from figment.run import run_recipe
-from figment.studies.pilot import first_of, read_pilot, run_pilot
 from figment.status import status
+from figment.studies.pilot import first_of, read_pilot, run_pilot
 from figment.verify import verify
 
 NAMES = ["red thing", "green thing", "blue thing"]

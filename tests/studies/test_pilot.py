@@ -12,6 +12,7 @@ from PIL import Image
 
 import figment
 from counting import counting
+from figment import records
 from figment.errors import FigmentError
 from figment.layout import shard_files
 from figment.recipe import Recipe, validate
@@ -100,6 +101,15 @@ def test_after_the_run_it_makes_nothing_and_changes_no_result(recipe, tmp_path):
     assert (spent.made, spent.encoded) == (0, TRAIN) and pilot.answer("classes").numbers["n"] == 24
     assert {path: path.read_bytes() for path in before} == before and verify(tmp_path).ok
     assert f"A pilot of 8 images a class said: {pilot.summary}" in report_of(tmp_path).caveats
+    records.write_answer(tmp_path / "pilot.json", {**pilot.told(), "real": "photographs of something else"})
+    assert not any("A pilot" in one for one in report_of(tmp_path).caveats)
+
+
+@pytest.mark.parametrize("n", [0, -1])
+def test_a_pilot_makes_an_image(recipe, tmp_path, n):
+    with pytest.raises(FigmentError, match=f"images_per_class is {n}; a pilot makes 1 image of each class or more"):
+        run_pilot(recipe("train", "test"), tmp_path / "run", images_per_class=n)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

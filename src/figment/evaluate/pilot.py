@@ -170,7 +170,7 @@ def room_left(
     learnt = max(("images_only", "words_and_images"), key=lambda name: shares[name])
     gain = paired_difference(right["bias_removed"], right[learnt])
     low, high = gain.ci
-    word: Word = "room" if low > 0 else "at the ceiling" if high < A_LITTLE else "cannot say"
+    word: Word = "room" if low > 0 else "at the ceiling" if low > -A_LITTLE and high < A_LITTLE else "cannot say"
     sentence = (
         f"Without any training image {100 * shares['bias_removed']:.1f} % of {gain.n:,} real images are recognised"
         f" ({100 * shares['zero_shot']:.1f} % before the bias is removed); having learnt from real ones,"
@@ -179,7 +179,8 @@ def room_left(
     sentence += {
         "room": " So there is something to learn.",
         "at the ceiling": " So there is little that images could still teach.",
-        "cannot say": " More labelled real images would tell whether there is anything to learn.",
+        "cannot say": " These are too few to learn from, or too few to tell: more labelled real images would say whether there is"
+        " anything to learn.",
     }[word]
     ci = accuracy(predictions["bias_removed"], labels, class_names).ci
     numbers = {

@@ -78,7 +78,7 @@ def report_of(folder: Path) -> Report:
         baseline=baseline,
         curve=curve_of(results),
         also=list(also_measured(results)),
-        caveats=[*_caveats(recipe, results), *_piloted(run), *_left_out(folder), *_kept_all_the_same(reasons)],
+        caveats=[*_caveats(recipe, results), *_piloted(run, recipe), *_left_out(folder), *_kept_all_the_same(reasons)],
         comparison=Comparison(next((a for a in arms if a.name == baseline), None), own, class_names) if own else None,
         kept=_tiles(images, reasons, class_names, recipe, folder, kept=True),
         rejected=_tiles(images, reasons, class_names, recipe, folder, kept=False),
@@ -137,10 +137,14 @@ def _question(
     ]
 
 
-def _piloted(run: Run) -> list[str]:
-    """What the first images said, where they were asked."""
+def _piloted(run: Run, recipe: dict[str, Any]) -> list[str]:
+    """What the first images said, where they were asked, with the encoder and the real images that the recipe still names."""
     told = records.read_answer(run.pilot) or {}
     n, said = told.get("images_per_class"), told.get("summary")
+    encoder = recipe["encoder"] or recipe["train"].get("encoder", "starter/clip")
+    real = recipe["task"]["real"].get(told.get("split")) or ""
+    if (told.get("encoder"), told.get("real")) != (encoder, real):
+        return []
     return [f"A pilot of {n} images a class said: {printable(str(said))}"] if said else []
 
 

@@ -18,6 +18,7 @@ from figment import files, layout, machine, measures, plain_yaml, records
 from figment.errors import FigmentError
 from figment.evaluate.kind import smallest_visible
 from figment.guard import parse_json
+from figment.images_in.changed import shrunk
 from figment.layout import Run, Study
 from figment.measures.trial import Trial
 from figment.recipe.recipe import as_yaml, validate
@@ -195,7 +196,7 @@ def trial(ctx: Context) -> Trial:
         models=lambda: ctx.models,
         facts=records.read(ctx.run.model).data.get("facts", {}),
         kept=ctx.kept,
-        made=ctx.images,
+        made=_as_learnt(ctx),
         test=ctx.readable("test"),
         train=ctx.readable("train") if "train" in measures.splits_needed(ctx.recipe) else None,
         shots=ctx.shots,
@@ -208,6 +209,12 @@ def trial(ctx: Context) -> Trial:
         val=ctx.readable("val"),
         leaks=ctx.leaks,
     )
+
+
+def _as_learnt(ctx: Context) -> Images:
+    """All generated images as the learner sees them: rivals and the content gate must see no others."""
+    side = getattr(ctx.recipe.train, "low_resolution", None)
+    return ctx.images if side is None else shrunk(ctx.images, side)
 
 
 def _left_out(recipe: Recipe) -> set[str]:

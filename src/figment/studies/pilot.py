@@ -41,10 +41,10 @@ EFFECT = 0.02  # of accuracy: the gain that test images are counted for
 ADVICE: Mapping[Question, str] = {
     "classes": "The generator does not know these classes, or the classifier that looked does not know their names. Other words for"
     " them (task.class_names, task.synonyms), another generator, or fine-tuning it on a few photographs (generate.finetune) may"
-    " help; more images will not.",
+    " help, each in a folder of its own (--out); more images will not.",
     "domain": "The generator does not know this domain, or not by these names. Look at a few of its images, and at the labels of"
     " yours. Fine-tuning it on a few photographs (generate.finetune), real guidance (generate.real_guidance) or another generator"
-    " may help; more images will not.",
+    " may help, each in a folder of its own (--out); more images will not.",
     "room": "Words alone are at the ceiling: the untuned classifier with its bias removed is all that it takes, and nothing that is"
     " generated can gain much.",
 }
@@ -53,12 +53,13 @@ ADVICE: Mapping[Question, str] = {
 @dataclass(frozen=True)
 class Pilot:
     """What a pilot found. ``answers`` are those to ``classes``, ``domain``, ``room`` and ``test images``, in this order; ``split`` are the
-    real images that were asked, "" where there are none. It lies in the run's folder as ``pilot.json``."""
+    real images that were asked, which lie at ``real``, "" where there are none. It lies in the run's folder as ``pilot.json``."""
 
     folder: Path
     images_per_class: int
     encoder: str
     split: str
+    real: str
     answers: tuple[Answer, ...]
 
     def answer(self, question: Question) -> Answer:
@@ -121,13 +122,16 @@ def run_pilot(
     _ = ctx.given
     make_images(recipe, out, generator=generator, engine=engine, first=n, allow_plugins=allow_plugins)
     with claims.held(ctx.run.folder, root=ctx.run.root):
-        pilot = Pilot(out, n, recipe.encoder_name, split, _Questions(ctx, split, n).answers())
+        real = recipe.task.real.places.get(split, "")
+        pilot = Pilot(out, n, recipe.encoder_name, split, real, _Questions(ctx, split, n).answers())
         records.write_answer(ctx.run.pilot, pilot.told())
     return pilot
 
 
 def first_of(recipe: Recipe, asked: int | None = None) -> int:
     """How many images of each class a pilot makes: never more than the recipe."""
+    if asked is not None and asked < 1:
+        raise FigmentError(f"images_per_class is {asked}; a pilot makes 1 image of each class or more.")
     n = asked or max(2, min(A_CLASS, IN_ALL // len(recipe.task.class_names)))
     return min(n, recipe.generate.images_per_class)
 

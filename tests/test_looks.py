@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -75,6 +76,12 @@ def test_rendered_images_are_images(pictures):
     assert images.load([]) == []
     others = [open_images(f"starter/{look}/test", NAMES).digests[0] for look in (*LOOKS, "catalogue")]
     assert len(set(others)) == len(LOOKS)  # no cache mixes them up
+
+
+def test_a_path_is_a_folder_of_the_users_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FigmentError, match="does not exist"):
+        open_images(Path("starter/mine"), NAMES)
 
 
 @pytest.mark.parametrize(

@@ -306,7 +306,8 @@ def test_a_recipe_chooses_whose_class_names_it_takes(tmp_path):
     assert task.class_names[0] == "2000 AM General Hummer SUV" and task.real.test == "photos" and task.name == "cars"
     path = tmp_path / "recipe.yaml"
     path.write_text("task: sun397", encoding="utf-8")
-    from_shell = load_recipe(path, ["task.class_names_from=coop", "task.real.test=photos"])
+    from_shell = load_recipe(path, ["task.real.test=photos", "task.class_names_from=coop"])
+    assert load_recipe(path, ["task.class_names_from=coop", "task.real.test=photos"]) == from_shell
     assert from_shell.task.class_names[9] == "indoor apse" and from_shell.task.real.test
     (tmp_path / "photos" / "apse_indoor").mkdir(parents=True)
     Image.new("RGB", (8, 8)).save(tmp_path / "photos" / "apse_indoor" / "1.png")

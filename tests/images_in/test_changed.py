@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -9,6 +11,7 @@ from torchvision.transforms import Resize
 
 from figment.images_in import open_images
 from figment.images_in.changed import shrink, shrunk
+from figment.stages.results import as_learnt
 
 
 @pytest.mark.parametrize(
@@ -42,3 +45,11 @@ def test_all_else_is_that_of_the_images_and_no_cache_takes_one_for_the_other(pho
     assert np.array_equal(two, np.asarray(wanted))
     part = small.take([5])
     assert np.array_equal(part.load([0])[0], two) and part.digests == [small.digests[5]]
+
+
+@pytest.mark.parametrize("side", [None, 10])
+def test_rivals_see_the_images_in_the_resolution_that_is_learnt_from(photos, side):
+    made = open_images(photos / "train", ["red thing", "green thing", "blue thing"])
+    ctx = SimpleNamespace(images=made, recipe=SimpleNamespace(train=SimpleNamespace(low_resolution=side)))
+    seen = as_learnt(ctx).load([0])[0]  # type: ignore[arg-type]
+    assert min(seen.shape[:2]) == (side or min(made.load([0])[0].shape[:2]))

@@ -244,6 +244,12 @@ def test_what_an_epoch_is_chosen_for(recipe, metric, chosen):
     assert _chosen_on_test(own, metric) == chosen and not _chosen_on_test(own.changed({"train.select": "last"}), metric)
 
 
+@pytest.mark.parametrize("metric", ["top1/real_only", "top1/real_all", "top1/real_16", "exchange_rate"])
+def test_a_network_keeps_the_best_epoch_of_real_images_too(recipe, metric):
+    network = {"kind": "network", "architecture": "small_cnn", "select": "test_best"}
+    assert _chosen_on_test(recipe(train=network, table=None), metric)
+
+
 def test_an_ordering_holds_is_reversed_or_stays_open():
     cells = {("r", "a"): measured(0.5), ("r", "b"): measured(0.7), ("r", "c"): measured(0.502)}
     states = orderings_of({"r": {"a": 10, "b": 20, "c": 15}}, cells)

@@ -51,7 +51,7 @@ def open_images(where: Path | str, class_names: Sequence[str], own_names: Sequen
 def _open(where: Path | str, class_names: Sequence[str]) -> Stored:
     if str(where).startswith(PREFIX):
         return open_named(str(where), class_names)
-    if str(where).startswith(starter.PREFIX):
+    if isinstance(where, str) and where.startswith(starter.PREFIX):  # a path is a folder of the user's own
         look, split = starter.look_and_split(str(where))
         images = _open(starter.folder(split), class_names)
         return images if look == starter.AS_IT_IS else in_look(images, look)

@@ -62,7 +62,7 @@ def load_recipe(path: str | Path, changes: Sequence[str] = (), variant: str | No
         for field, value in renewed_changes(variants[variant]).items():
             _put(data, field, value)
     data = renewed(data)
-    for change in changes:
+    for change in sorted(changes, key=lambda change: not change.startswith("task.class_names_from")):  # in any order
         field, equals, value = change.partition("=")
         if not equals:
             raise FigmentError(f"--set takes field=value, such as generate.guidance_scale=3; {change!r} has no '='.")

@@ -31,6 +31,7 @@ UNFINGERPRINTED = {
     "generate.device": "any device makes the same images, up to rounding",
     "generate.batch_size": SPEED,
     "generate.allow_pickle": STORED,
+    "generate.denoiser": "a place; the generator's fingerprint knows its weights",
     "generate.finetune.gradient_checkpointing": "less memory for more time",
     "train.allow_pickle": STORED,
     "train.workers": SPEED,

@@ -196,7 +196,7 @@ def trial(ctx: Context) -> Trial:
         models=lambda: ctx.models,
         facts=records.read(ctx.run.model).data.get("facts", {}),
         kept=ctx.kept,
-        made=_as_learnt(ctx),
+        made=as_learnt(ctx),
         test=ctx.readable("test"),
         train=ctx.readable("train") if "train" in measures.splits_needed(ctx.recipe) else None,
         shots=ctx.shots,
@@ -211,7 +211,7 @@ def trial(ctx: Context) -> Trial:
     )
 
 
-def _as_learnt(ctx: Context) -> Images:
+def as_learnt(ctx: Context) -> Images:
     """All generated images as the learner sees them: rivals and the content gate must see no others."""
     side = getattr(ctx.recipe.train, "low_resolution", None)
     return ctx.images if side is None else shrunk(ctx.images, side)

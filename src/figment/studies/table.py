@@ -328,13 +328,14 @@ def _task_of(recipe: Recipe) -> str:
 def _chosen_on_test(own: Recipe, metric: str) -> bool:
     """Whether what a cell shows was trained with the recipe's settings, and they keep the epoch that is best on the test images.
 
-    A CLIP head keeps the last epoch where it learns from real images alone.
+    A CLIP head keeps the last epoch where it learns from real images alone, as for the exchange rate.
     """
     kind, _, of = metric.partition("/")
-    to_the_end = own.train.kind == "clip_head" and of in ("real_only", "real_all")
-    others = of in ("zero_shot", "bias_removed", "images_only", *BASELINES) or of.removeprefix("real_").isdigit()
-    trained = metric == "worth" or (kind in ("top1", "gain") and not others and not to_the_end)
-    return own.train.select == "test_best" and trained
+    of_curve = metric == "exchange_rate" or of.removeprefix("real_").isdigit()
+    to_the_end = own.train.kind == "clip_head" and (of_curve or of in ("real_only", "real_all"))
+    others = of in ("zero_shot", "bias_removed", "images_only", *BASELINES)
+    trained = metric == "worth" or of_curve or kind in ("top1", "gain")
+    return own.train.select == "test_best" and trained and not (others or to_the_end)
 
 
 def _measured(runs: list[tuple[Result, Answers]], task: str, note: str = "") -> Measured:

@@ -144,6 +144,15 @@ def test_what_is_left_opens_in_diffusers_alone_and_in_figment(sd15, tmp_path, me
     assert own.describe()["model_fingerprint"] != teacher.describe()["model_fingerprint"]
 
 
+@pytest.mark.parametrize("builder", ["sd15", "sdxl"])
+def test_a_teacher_in_half_precision_has_a_student_in_float32(request, builder, tmp_path):
+    """Its texts are in bfloat16, those that SDXL pools and its sizes too."""
+    teacher = generator(request.getfixturevalue(builder), dtype="bfloat16")
+    assert len(list(distil(teacher, TEXTS, settings(), folder=tmp_path))) == FAST["steps"]
+    unet = diffusers.UNet2DConditionModel.from_pretrained(tmp_path, subfolder="unet")
+    assert unet.dtype == torch.float32
+
+
 def test_the_loss_falls(sd15, tmp_path):
     losses = student(sd15, "progressive", tmp_path, steps=30, learning_rate=5e-3, batch_size=6)
     assert np.mean(losses[-10:]) < 0.8 * np.mean(losses[:5])

@@ -26,7 +26,7 @@ from figment.files import as_path, lock, remove
 from figment.generate.denoiser import SCHEDULER, pack
 from figment.generate.diffusers import DiffusersGenerator
 from figment.generate.seeds import sample_seed
-from figment.generate.training.conditions import Conditions, both, guidance_embedding
+from figment.generate.training.conditions import Conditions, as_dtype, both, guidance_embedding
 from figment.generate.training.denoise import Captions, batch_of, steps_an_epoch
 from figment.generate.training.loop import Advice, Step, Training, resume
 from figment.generate.training.noise import Noise
@@ -129,9 +129,9 @@ class Distilling:
         at = torch.randint(len(shown.times), (len(index),), generator=draws)
         x, end, t = shown.points[at, index].to(device), self._ends(at, index).to(device), shown.times[at].to(device)
         guidance = guidance_embedding(shown.guidance[index].to(device), self.student.config.time_cond_proj_dim)
-        said = self.student(
-            x, t, timestep_cond=guidance, **self.conditions([shown.texts[i] for i in index])
-        ).sample.float()
+        # The texts come as the teacher encodes them, perhaps in half precision; the student is in float32 always.
+        told = as_dtype(self.conditions([shown.texts[i] for i in index]), self.student.dtype)
+        said = self.student(x, t, timestep_cond=guidance, **told).sample.float()
         error = (self.noise.latents_in(x, said, t) - end).square().mean((1, 2, 3))  # (B,)
         return (error * (self.noise.snr(t) + 1)).mean()  # as the error of v, whatever the student predicts
 

@@ -30,11 +30,7 @@ class Denoiser:
     fingerprint: str
     model: str | None = None  # the fingerprint of the only model that it goes with, if that is known
     steps: int | None = None  # the only number that it samples in, if there is one
-
-    def scheduler(self) -> str | None:
-        """The class of the scheduler that it brings along; None where the pipeline's own stays."""
-        path = self.folder / SCHEDULER
-        return load_json(path, "model configuration").get("_class_name") if path.is_file() else None
+    scheduler: str | None = None  # the class of the one that it brings along; None where the pipeline's own stays
 
     def check_goes_with(self, model: ModelFolder, num_inference_steps: int) -> None:
         """Raise FigmentError for another model than it was trained from, and for steps that it was not distilled for."""
@@ -71,10 +67,26 @@ def open_denoiser(folder: Path | str) -> Denoiser:
     of = records.read(folder)
     if of.state == "finished" and of.data["kind"] == "finetune":
         return Denoiser(folder, of.data["fingerprint"], of.data["inputs"]["model"])
-    scheduler = read_text(folder / SCHEDULER, "model configuration") if (folder / SCHEDULER).is_file() else None
-    own = records.fingerprint([resolve(str(folder / PART)).fingerprint, scheduler])
+    text = read_text(folder / SCHEDULER, "model configuration") if (folder / SCHEDULER).is_file() else None
+    own = records.fingerprint([resolve(str(folder / PART)).fingerprint, text])
     distilled = of.data["settings"]["distil"] if of.state == "finished" and of.data["kind"] == "distil" else {}
-    return Denoiser(folder, own, steps=distilled["points"] if distilled.get("method") == "progressive" else None)
+    steps = distilled["points"] if distilled.get("method") == "progressive" else None
+    return Denoiser(folder, own, steps=steps, scheduler=None if text is None else _scheduler(folder / SCHEDULER))
+
+
+def _scheduler(path: Path) -> str | None:
+    """The class that a scheduler's configuration names, if it does. Raises FigmentError for what is no configuration."""
+    try:
+        told = load_json(path, "model configuration")
+    except ValueError:
+        told = None
+    name = told.get("_class_name") if isinstance(told, dict) else 0
+    if name is not None and not isinstance(name, str):
+        raise FigmentError(
+            f"{path} is no configuration of a scheduler: diffusers writes a JSON object with the name of its class. Take the file"
+            " away, and the model's own scheduler is used, or put there what the denoiser came with."
+        )
+    return name
 
 
 def pack(unet: torch.nn.Module) -> dict[str, bytes]:

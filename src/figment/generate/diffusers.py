@@ -248,7 +248,7 @@ class DiffusersGenerator:
 
     def _scheduler(self, own: str) -> tuple[Path, str]:
         """The folder whose ``scheduler/`` it is, and its class; ``own`` is that of the pipeline."""
-        brought = self.denoiser.scheduler() if self.denoiser else None
+        brought = self.denoiser.scheduler if self.denoiser else None
         if brought is None or self.denoiser is None:
             return self.folder.path, own
         samplers.scheduler_class(brought)

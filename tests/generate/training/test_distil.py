@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import diffusers
 import numpy as np
 import pytest
@@ -194,3 +196,17 @@ def test_what_takes_a_second_pass_is_refused(sd15, tmp_path, asked):
         opened(sd15, denoiser=tmp_path, num_inference_steps=2, **asked)
     with pytest.raises(FigmentError, match=r"holds no denoiser: there is no unet/config\.json"):
         opened(sd15, denoiser=tmp_path / "unet")
+
+
+def unvouched(model, folder) -> Path:
+    """A denoiser that no record speaks of: the model's own."""
+    opened(model).unet.save_pretrained(folder / "unet")
+    (folder / "scheduler").mkdir()
+    return folder
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "5", '{"_class_name": 5}', "{"])
+def test_a_scheduler_that_is_no_configuration_is_refused(sd15, tmp_path, text):
+    (unvouched(sd15, tmp_path) / "scheduler" / "scheduler_config.json").write_text(text)
+    with pytest.raises(FigmentError, match=r"scheduler_config\.json is no configuration of a scheduler"):
+        generator(sd15, denoiser=tmp_path)

@@ -93,11 +93,8 @@ class DiffusersGenerator:
         if scheduler is not None:
             samplers.scheduler_class(scheduler)
         self.folder = resolve(model, allow_pickle=allow_pickle)
-        self.guidance_scale, self.guidance_stop, self.num_inference_steps = (
-            float(guidance_scale),
-            float(guidance_stop),
-            num_inference_steps,
-        )
+        self.guidance_scale, self.guidance_stop = float(guidance_scale), float(guidance_stop)
+        self.num_inference_steps = num_inference_steps
         self.scheduler, self.negative_prompt, self.height, self.width = scheduler, negative_prompt, height, width
         self._device_name, self._dtype_name = check_device(device), check_dtype(dtype)
         self.batch_size = 0 if batch_size == "auto" else int(batch_size)  # 0 = not chosen yet
@@ -106,7 +103,7 @@ class DiffusersGenerator:
         self._negatives: dict[int, Encoded] = {}  # by label
         self.denoiser = open_denoiser(denoiser) if isinstance(denoiser, Path | str) else denoiser
         if self.denoiser:
-            self.denoiser.check_goes_with(self.folder, num_inference_steps)
+            self.denoiser.check_goes_with(self.folder, num_inference_steps, self.guidance_scale, scheduler)
         self.lora = open_lora(lora) if isinstance(lora, Path | str) else lora
         if self.lora and self.lora.model != self.model_fingerprint:
             raise FigmentError(f"The LoRA in {self.lora.folder} was trained on another model than {model}.")

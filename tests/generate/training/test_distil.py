@@ -210,3 +210,46 @@ def test_a_scheduler_that_is_no_configuration_is_refused(sd15, tmp_path, text):
     (unvouched(sd15, tmp_path) / "scheduler" / "scheduler_config.json").write_text(text)
     with pytest.raises(FigmentError, match=r"scheduler_config\.json is no configuration of a scheduler"):
         generator(sd15, denoiser=tmp_path)
+
+
+LEARNT = {"num_inference_steps": 4, "guidance_scale": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("method", "asked", "said"),
+    [
+        ("progressive", {}, None),
+        ("progressive", {"guidance_scale": 1.5}, None),
+        ("progressive", {"guidance_scale": 2.5, "scheduler": "DDIMScheduler"}, None),
+        ("progressive", {"guidance_scale": 1.0}, r"guidance_scale is 1, .* was distilled for 1\.5 to 2\.5"),
+        ("progressive", {"guidance_scale": 7.5}, r"guidance_scale is 7\.5, .* was distilled for 1\.5 to 2\.5"),
+        ("progressive", {"num_inference_steps": 2}, "was distilled for 4: .*Set num_inference_steps: 4"),
+        ("progressive", {"scheduler": "LCMScheduler"}, "scheduler is LCMScheduler, .*the DDIMScheduler"),
+        ("consistency", {"num_inference_steps": 1}, None),
+        ("consistency", {"num_inference_steps": 2, "scheduler": "LCMScheduler"}, None),
+        ("consistency", {"num_inference_steps": 3}, "was distilled for 1 or 2 or 4: .*"),
+        ("consistency", {"num_inference_steps": 8}, "was distilled for 1 or 2 or 4: .*"),
+        ("consistency", {"scheduler": "DDIMScheduler"}, "scheduler is DDIMScheduler, .*the LCMScheduler"),
+    ],
+)
+def test_a_student_is_asked_for_what_it_learnt_alone(sd15, tmp_path, method, asked, said):
+    short = {"points": 4, "solver_steps": 1, "guidance": (1.5, 2.5), "steps": 1, "trajectories": 1}
+    student(sd15, method, tmp_path, **short)
+    if said is None:
+        assert generator(sd15, denoiser=tmp_path, **{**LEARNT, **asked})(["a cat"], [3])[0] is not None
+    else:
+        with pytest.raises(FigmentError, match=said):
+            generator(sd15, denoiser=tmp_path, **{**LEARNT, **asked})
+    (tmp_path / "stage.json").unlink()  # then nobody knows what it learnt
+    assert generator(sd15, denoiser=tmp_path, **{**LEARNT, "guidance_scale": 7.5}).denoiser.distilled is None
+
+
+def test_a_student_goes_with_the_model_that_its_teacher_is_of(sd15, sdxl, tmp_path):
+    """Whose denoiser may have been another: the student takes the place of both."""
+    own = generator(sd15, denoiser=unvouched(sd15, tmp_path / "own"))
+    for teacher, folder in ((generator(sd15), tmp_path / "one"), (own, tmp_path / "two")):
+        for _ in distil(teacher, TEXTS, settings(steps=1, trajectories=1), folder=folder):
+            pass
+        assert generator(sd15, denoiser=folder, num_inference_steps=2)(["a cat"], [3])[0] is not None
+        with pytest.raises(FigmentError, match="was trained from another model than"):
+            generator(sdxl, denoiser=folder, num_inference_steps=2)

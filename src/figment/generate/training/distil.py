@@ -213,9 +213,9 @@ def distil(
         training.use_average()
         scheduler = student_scheduler(teacher.pipe.scheduler, settings).to_json_string().encode()
         files = {name: record.write(name, data) for name, data in {**pack(student), SCHEDULER: scheduler}.items()}
-        record.finish(
-            files, counts={"steps": len(training.losses), "trajectories": len(texts)}, loss=training.losses[-1]
-        )
+        counts = {"steps": len(training.losses), "trajectories": len(texts)}
+        # What the student takes the denoiser's place in, whatever denoiser its teacher had.
+        record.finish(files, counts=counts, loss=training.losses[-1], goes_with=generator.folder.fingerprint)
     for path in [*work.rglob("*.safetensors")]:
         remove(path)
 

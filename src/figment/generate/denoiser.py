@@ -48,6 +48,7 @@ class Denoiser:
     model: str | None = None  # the fingerprint of the only model that it goes with, if that is known
     scheduler: str | None = None  # the class of the one that it brings along; None where the pipeline's own stays
     distilled: Distilled | None = None
+    tuned: bool = False  # on real images
 
     def check_goes_with(
         self, model: ModelFolder, num_inference_steps: int, guidance_scale: float, scheduler: str | None
@@ -76,17 +77,27 @@ class Denoiser:
             )
 
     def check(self) -> None:
-        """Raise FigmentError where a trained one is not finished, or not as it was written."""
-        again = f"Move {self.folder} away and run the same command again: the generator is then fine-tuned anew."
+        """Raise FigmentError where one that a record vouches for is not finished, or not as it was written."""
         found = records.read(self.folder)
         if found.state == "none":
-            if self.model is None:  # nobody vouches for it
+            if not self.tuned and self.distilled is None:  # nobody vouches for it
                 return
+            what = "fine-tuned" if self.tuned else "distilled"
             raise FigmentError(
-                f"The generator is not fine-tuned yet: there is no {self.folder / records.NAME}. {again}"
+                f"The generator is not {what} yet: there is no {self.folder / records.NAME}. {self._made_anew()}"
             )
-        if problems := records.problems(found):
-            raise FigmentError(f"The denoiser in {self.folder} cannot be used: {', '.join(problems)} changed. {again}")
+        changed = records.problems(found)
+        if changed or found.state == "damaged":
+            what = f"{', '.join(changed)} changed" if changed else found.problem
+            raise FigmentError(f"The denoiser in {self.folder} cannot be used: {what}. {self._made_anew()}")
+
+    def _made_anew(self) -> str:
+        """What is to be done for another in its place."""
+        if self.tuned:
+            return f"Move {self.folder} away and run the same command again: the generator is then fine-tuned anew."
+        if self.distilled is not None:
+            return f"Move {self.folder} away and distil it again, or leave generate.denoiser out."
+        return f"Move {self.folder} away and make it again with what it came from, or leave generate.denoiser out."
 
 
 def open_denoiser(folder: Path | str) -> Denoiser:
@@ -99,7 +110,7 @@ def open_denoiser(folder: Path | str) -> Denoiser:
         )
     of = records.read(folder)
     if of.state == "finished" and of.data["kind"] == "finetune":
-        return Denoiser(folder, of.data["fingerprint"], of.data["inputs"]["model"])
+        return Denoiser(folder, of.data["fingerprint"], of.data["inputs"]["model"], tuned=True)
     text = read_text(folder / SCHEDULER, "model configuration") if (folder / SCHEDULER).is_file() else None
     own = records.fingerprint([resolve(str(folder / PART)).fingerprint, text])
     scheduler = None if text is None else _scheduler(folder / SCHEDULER)

@@ -96,7 +96,8 @@ class Finetuning:
         """The generator with it. Its fingerprint is known before there are weights."""
         tuned = copy(self.generator)
         if self.settings.method == "full":
-            tuned.denoiser = Denoiser(self.record.folder, self.record.fingerprint, self.generator.folder.fingerprint)
+            record, model = self.record, self.generator.folder.fingerprint
+            tuned.denoiser = Denoiser(record.folder, record.fingerprint, model, tuned=True)
         else:
             tuned.lora = self.lora
         return tuned

@@ -253,3 +253,20 @@ def test_a_student_goes_with_the_model_that_its_teacher_is_of(sd15, sdxl, tmp_pa
         assert generator(sd15, denoiser=folder, num_inference_steps=2)(["a cat"], [3])[0] is not None
         with pytest.raises(FigmentError, match="was trained from another model than"):
             generator(sdxl, denoiser=folder, num_inference_steps=2)
+
+
+def test_a_damaged_student_is_distilled_again(sd15, tmp_path):
+    student(sd15, "progressive", tmp_path, steps=1, trajectories=1)
+    base, record = generator(sd15, denoiser=tmp_path, num_inference_steps=2), tmp_path / "stage.json"
+    weights = tmp_path / "unet" / "diffusion_pytorch_model.safetensors"
+    whole, told = weights.read_bytes(), record.read_text()
+    weights.write_bytes(whole[:-1] + b"\x01")
+    with pytest.raises(FigmentError, match=r"model\.safetensors changed\. Move .* away and distil it again"):
+        base(["a cat"], [3])
+    weights.write_bytes(whole)
+    record.unlink()
+    with pytest.raises(FigmentError, match=r"is not distilled yet.* and distil it again"):
+        base(["a cat"], [3])
+    record.write_text(told.replace('"points": 2', '"points": 4'))  # nothing tells any more what it is
+    with pytest.raises(FigmentError, match=r"stage\.json was changed since it was written.* make it again"):
+        generator(sd15, denoiser=tmp_path)(["a cat"], [3])

@@ -543,6 +543,7 @@ def test_a_run_tunes_in_full_and_makes_again_what_is_lost(sd15, clip, photos, tm
     own = recipe(sd15, clip, photos).changed({"generate.finetune": FULL})
     run_recipe(own, tmp_path)
     assert verify(tmp_path).ok
+    assert "denoiser fine-tuned on real images" in (tmp_path / "images" / "README.md").read_text()
     digests = open_images(tmp_path / "images", NAMES).digests
     (weights,) = (tmp_path / "finetune").glob(f"*/{WHOLE}")
     before = weights.read_bytes()

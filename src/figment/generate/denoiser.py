@@ -76,6 +76,12 @@ class Denoiser:
                 " is told the scale as a number, and knows no others. Set guidance_scale to one of these."
             )
 
+    def described(self) -> str:
+        """For the data set's card, after the sampler: whose images these are as well, which the model's name does not tell."""
+        if self.tuned:
+            return ", denoiser fine-tuned on real images"
+        return f", another denoiser ({self.folder.name}{', distilled' if self.distilled else ''})"
+
     def check(self) -> None:
         """Raise FigmentError where one that a record vouches for is not finished, or not as it was written."""
         found = records.read(self.folder)

@@ -508,6 +508,7 @@ class DiffusersGenerator:
             "model_fingerprint": self.model_fingerprint,
             "licence": license_of(self.folder.path),
             "sampler": f"{type(self.pipe.scheduler).__name__}, {self.num_inference_steps} steps, guidance {self.guidance_scale:g}"
+            + (self.denoiser.described() if self.denoiser else "")
             + (", tuned on real images (LoRA)" if self.lora else "")
             + (f", real guidance ({self.start.steps} of the steps)" if guided else ""),
             "pipeline": type(self.image_pipe if guided else self.pipe).__name__,

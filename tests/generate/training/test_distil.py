@@ -255,6 +255,15 @@ def test_a_student_goes_with_the_model_that_its_teacher_is_of(sd15, sdxl, tmp_pa
             generator(sdxl, denoiser=folder, num_inference_steps=2)
 
 
+def test_the_card_says_that_there_is_another_denoiser(sd15, tmp_path):
+    own = generator(sd15, denoiser=unvouched(sd15, tmp_path / "mine"))
+    student(sd15, "progressive", tmp_path / "fast", steps=1, trajectories=1)
+    fast = generator(sd15, denoiser=tmp_path / "fast", num_inference_steps=2)
+    assert own.describe()["sampler"].endswith("another denoiser (mine)")
+    assert fast.describe()["sampler"].endswith("another denoiser (fast, distilled)")
+    assert "denoiser" not in generator(sd15).describe()["sampler"]
+
+
 def test_a_damaged_student_is_distilled_again(sd15, tmp_path):
     student(sd15, "progressive", tmp_path, steps=1, trajectories=1)
     base, record = generator(sd15, denoiser=tmp_path, num_inference_steps=2), tmp_path / "stage.json"

@@ -20,6 +20,7 @@ import torch
 import figment
 import tiny
 from figment import files, records
+from figment.checkpoint import Checkpoint
 from figment.engines import Local
 from figment.errors import FigmentError
 from figment.forecast import forecast
@@ -62,7 +63,7 @@ def generator(folder: Path, **settings) -> DiffusersGenerator:
     return DiffusersGenerator(model=str(folder), **{**SAMPLING, **settings})
 
 
-def tune(base: DiffusersGenerator, images, folder: Path, seed: int = 0, every: int = 100, **settings):
+def tune(base: DiffusersGenerator, images, folder: Path, seed: int = 0, every: int | None = None, **settings):
     settings = FinetuneSettings(**{**FAST, **settings})
     return finetune(base, images, NAMES, settings, folder=folder, seed=seed, checkpoint_steps=every)
 
@@ -223,7 +224,9 @@ def test_captions_say_the_class_or_nothing(sd15, images):
 FULL = {"method": "full", "steps": 4, "learning_rate": 1e-3, "warmup_steps": 1, "batch_size": 4}
 
 
-def tune_all(base: DiffusersGenerator, images, folder: Path, every: int = 100, **settings) -> DiffusersGenerator:
+def tune_all(
+    base: DiffusersGenerator, images, folder: Path, every: int | None = None, **settings
+) -> DiffusersGenerator:
     asked = FinetuneSettings(**{**FULL, **settings})
     return finetune(base, images, NAMES, asked, folder=folder, checkpoint_steps=every)
 
@@ -269,6 +272,24 @@ def test_a_denoiser_that_was_interrupted_goes_on_to_the_same_weights(sd15, image
         (folder / name).unlink()
         tune_all(generator(sd15), images, tmp_path / "cut")
         assert (folder / WHOLE).read_bytes() == whole and (folder / "unet/config.json").is_file()
+
+
+def test_the_checkpoints_of_a_whole_denoiser_follow_the_clock(sd15, images, tmp_path, monkeypatch):
+    """They are gigabytes: after so many steps one would be written all the time."""
+    now, written, loss = [0.0], [], Learner.loss
+    monkeypatch.setattr("figment.checkpoint.time.monotonic", lambda: now[0])
+    monkeypatch.setattr(lora_training, "LORA_STEPS", 1)
+    monkeypatch.setattr(Checkpoint, "write", lambda self, state: written.append(now[0]))
+
+    def slow(self, index, seed):
+        now[0] += 250  # seconds
+        return loss(self, index, seed)
+
+    monkeypatch.setattr(Learner, "loss", slow)
+    tune_all(generator(sd15), images, tmp_path)
+    assert written == [750, 1000]  # ten minutes after it began; as nothing is written here, the clock runs on
+    tune(generator(sd15), images, tmp_path)
+    assert len(written) == 2 + FAST["steps"] - 1
 
 
 def test_changed_or_foreign_denoisers_are_refused(sd15, sdxl, images, tmp_path):

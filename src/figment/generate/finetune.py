@@ -44,7 +44,7 @@ def finetune(
     *,
     folder: Path | str,
     seed: int = 0,
-    checkpoint_steps: int = 100,
+    checkpoint_steps: int | None = None,
 ) -> DiffusersGenerator:
     """The generator tuned on labelled images; ``generator`` itself stays as it is.
 
@@ -52,6 +52,8 @@ def finetune(
     there is not trained again, and what was interrupted goes on from its last checkpoint, to the same weights. Where they
     are is said by ``.lora.folder`` of the result, which ``DiffusersGenerator(lora=...)`` takes later, and
     ``pipe.load_lora_weights`` of diffusers; with ``method: full`` by ``.denoiser.folder``, for ``DiffusersGenerator(denoiser=...)``.
+
+    A checkpoint is written every ``checkpoint_steps``; None = every 100 of a LoRA, and every ten minutes of a whole denoiser.
 
     Raises FigmentError for a pipeline that is not of Stable Diffusion's or SDXL's kind, without peft, and where there is
     nothing to learn from.
@@ -160,7 +162,7 @@ class Finetuning:
         """Whether there is nothing left to train."""
         return self.record.is_finished() and all(self.file(label).is_file() for label in self.parts)
 
-    def train(self, checkpoint_steps: int = 100) -> None:
+    def train(self, checkpoint_steps: int | None = None) -> None:
         """Train what is missing; see :func:`finetune`."""
         if self.is_complete():
             return
@@ -169,7 +171,7 @@ class Finetuning:
             if not self.is_complete():
                 self._train(checkpoint_steps)
 
-    def _train(self, checkpoint_steps: int) -> None:
+    def _train(self, checkpoint_steps: int | None) -> None:
         meter = machine.Meter()
         for folder in {self.record.folder, *(self.file(label).parent for label in self.parts)}:
             for old in leftovers(folder):

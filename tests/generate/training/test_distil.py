@@ -10,8 +10,10 @@ import pytest
 import torch
 
 import tiny
+from figment import files
 from figment.errors import FigmentError
 from figment.generate.diffusers import DiffusersGenerator
+from figment.generate.training import distil as distil_module
 from figment.generate.training.conditions import Conditions, guidance_embedding
 from figment.generate.training.distil import (
     Distilling,
@@ -170,12 +172,29 @@ def test_a_killed_distillation_ends_with_the_same_bits(sd15, tmp_path, monkeypat
     assert not (tmp_path / "cut" / "unet").exists()
     monkeypatch.setattr(Teacher, "show", None)  # the trajectories are there already
     assert student(sd15, "progressive", tmp_path / "cut") == whole[dies_after:]
-    assert not [p for p in (tmp_path / "cut").rglob("*.safetensors") if ".work" in p.parts]
+    assert not (tmp_path / "cut" / ".work").exists()
     assert student(sd15, "progressive", tmp_path / "cut") == []  # it is finished
     with pytest.raises(FigmentError, match="holds what was made from other settings"):
         student(sd15, "progressive", tmp_path / "cut", steps=5)
     name = "unet/diffusion_pytorch_model.safetensors"
     assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_what_was_killed_before_it_cleaned_up_is_cleaned_up_later(sd15, tmp_path, monkeypatch):
+    remove = distil_module.remove
+
+    def killed(path):
+        files.temporary_of(path).write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("figment.checkpoint.Checkpoint.is_due", lambda self: True)
+    monkeypatch.setattr(distil_module, "remove", killed)
+    with pytest.raises(KeyboardInterrupt):
+        student(sd15, "progressive", tmp_path)
+    assert (tmp_path / "stage.json").is_file() and list((tmp_path / ".work" / "trajectories").iterdir())
+    monkeypatch.setattr(distil_module, "remove", remove)
+    assert student(sd15, "progressive", tmp_path) == []
+    assert not (tmp_path / ".work").exists()
 
 
 def test_what_cannot_be_distilled_is_refused(sd15, tmp_path):

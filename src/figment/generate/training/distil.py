@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from torch import Tensor
 
 from figment.checkpoint import Checkpoint
 from figment.errors import FigmentError
-from figment.files import as_path, lock, remove
+from figment.files import as_path, is_remote, leftovers, lock, remove
 from figment.generate.denoiser import SCHEDULER, pack
 from figment.generate.diffusers import DiffusersGenerator
 from figment.generate.seeds import sample_seed
@@ -198,13 +199,14 @@ def distil(
     size = {"height": generator.height, "width": generator.width, "dtype": generator.settings["dtype"]}
     inputs = {"model": generator.model_fingerprint, "captions": fingerprint(texts)}
     record = Record(folder, "distil", {"distil": settings.model_dump(), **size, "seed": seed}, inputs)
+    work = folder / ".work"
     if record.is_finished():
+        _clear(work)  # where it was killed just before
         return
     if read(folder).state != "none":
         raise FigmentError(
             f"{folder} holds what was made from other settings, captions or weights. Choose another folder."
         )
-    work = folder / ".work"
     with lock(folder, wait=True):
         teacher = Teacher(generator, settings)
         shown = trajectories(teacher, texts, work / "trajectories", seed, record.fingerprint)
@@ -216,8 +218,17 @@ def distil(
         counts = {"steps": len(training.losses), "trajectories": len(texts)}
         # What the student takes the denoiser's place in, whatever denoiser its teacher had.
         record.finish(files, counts=counts, loss=training.losses[-1], goes_with=generator.folder.fingerprint)
-    for path in [*work.rglob("*.safetensors")]:
-        remove(path)
+        _clear(work)
+
+
+def _clear(work: Path) -> None:
+    """Take away what only an unfinished distillation needs, and what a killed one left half written."""
+    for folder in (work / "trajectories", work):
+        for path in [*folder.glob("*.safetensors"), *leftovers(folder)]:
+            remove(path)
+        if not is_remote(folder):
+            with suppress(OSError):  # somebody else's file lies in it, or it is not there
+                folder.rmdir()
 
 
 def _training(teacher: Teacher, shown: Trajectories, seed: int) -> tuple[Training, Any]:

@@ -39,6 +39,7 @@ from figment.images_in import open_images
 from figment.recipe import validate
 from figment.repair import repair
 from figment.run import run_recipe
+from figment.stages.stage import StageStatus
 from figment.status import status
 from figment.studies.arms import run_arms
 from figment.types import Prompt
@@ -418,19 +419,41 @@ def test_kill_9(sd15, photos, images, tmp_path):
     process.wait()
     folder = next((tmp_path / "killed").iterdir())
     assert not (folder / "stage.json").exists()
-    assert stages_state(tmp_path / "killed", folder) == "partial"
+    assert stages_status(tmp_path / "killed", folder).state == "partial"
     files.temporary_of(folder / CHECKPOINT).write_bytes(b"half")
     resumed = tune(generator(sd15), images, tmp_path / "killed", steps=60)
     assert weights(resumed) == weights(whole) and resumed.lora.folder.name == whole.lora.folder.name
     assert not list(folder.glob(".*.tmp"))
 
 
-def stages_state(adapted: Path, folder: Path) -> str:
+def stages_status(adapted: Path, folder: Path) -> StageStatus:
     """What figment status says of a folder as it would lie in a run."""
     run = adapted.parent / "run"
-    (run / "prompts").mkdir(parents=True)
-    (run / "finetune").symlink_to(adapted)
-    return next(s.state for s in status(run) if s.name == f"finetune/{folder.name}")
+    (run / "prompts").mkdir(parents=True, exist_ok=True)
+    if not (run / "finetune").exists():
+        (run / "finetune").symlink_to(adapted)
+    return next(s for s in status(run) if s.name == f"finetune/{folder.name}")
+
+
+@pytest.mark.parametrize(
+    ("asked", "begun", "done"), [(FULL, "denoiser not finished", "denoisers 1"), (FAST, "not finished", "loras 1")]
+)
+def test_status_says_what_is_being_trained(sd15, images, tmp_path, monkeypatch, asked, begun, done):
+    """Before the first checkpoint too, which comes after minutes."""
+    planned = Finetuning(generator(sd15), images, tuple(NAMES), FinetuneSettings(**asked), tmp_path / "all")
+    folder, loss = planned.record.folder, Learner.loss
+
+    def failing(self, index, seed):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Learner, "loss", failing)
+    with pytest.raises(KeyboardInterrupt):
+        planned.train()
+    told = stages_status(tmp_path / "all", folder)
+    assert (told.state, told.text) == ("partial", begun)
+    monkeypatch.setattr(Learner, "loss", loss)
+    planned.train()
+    assert done in stages_status(tmp_path / "all", folder).text
 
 
 def test_a_damaged_checkpoint_is_as_good_as_none(sd15, images, tmp_path):

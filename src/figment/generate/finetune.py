@@ -20,7 +20,18 @@ import torch
 
 from figment import machine
 from figment.errors import FigmentError, missing_extra
-from figment.files import as_path, leftovers, load_json, lock, read_bytes, read_json, remove, write_atomic, write_json
+from figment.files import (
+    as_path,
+    is_remote,
+    leftovers,
+    load_json,
+    lock,
+    read_bytes,
+    read_json,
+    remove,
+    write_atomic,
+    write_json,
+)
 from figment.generate import denoiser
 from figment.generate.denoiser import Denoiser
 from figment.generate.diffusers import DiffusersGenerator
@@ -176,6 +187,8 @@ class Finetuning:
         for folder in {self.record.folder, *(self.file(label).parent for label in self.parts)}:
             for old in leftovers(folder):
                 remove(old)
+        if self.settings.method == "full" and not is_remote(self.record.folder):
+            self.file(0).parent.mkdir(exist_ok=True)  # tells status what this is, long before there is a checkpoint
         learner = None
         with progress("tune generator", self.total_steps, "steps") as advance:
             for label, own in self.parts.items():
@@ -212,7 +225,8 @@ class Finetuning:
             own = {p.relative_to(self.record.folder).as_posix(): Written.of(read_bytes(p)) for p in files}
             recorded |= own
             curves[next(iter(own))] = read_json(files[1])["loss"]
-        counts = {"images": len(self.images), "steps": self.total_steps, "loras": len(self.parts)}
+        what = "denoisers" if self.settings.method == "full" else "loras"
+        counts = {"images": len(self.images), "steps": self.total_steps, what: len(self.parts)}
         self.record.finish(recorded, counts=counts, loss=curves, **meter.record())
 
 

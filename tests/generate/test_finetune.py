@@ -20,6 +20,7 @@ import torch
 import figment
 import tiny
 from figment import files, records
+from figment.checkpoint import Checkpoint
 from figment.engines import Local
 from figment.errors import FigmentError
 from figment.forecast import forecast
@@ -38,6 +39,7 @@ from figment.images_in import open_images
 from figment.recipe import validate
 from figment.repair import repair
 from figment.run import run_recipe
+from figment.stages.stage import StageStatus
 from figment.status import status
 from figment.studies.arms import run_arms
 from figment.types import Prompt
@@ -62,7 +64,7 @@ def generator(folder: Path, **settings) -> DiffusersGenerator:
     return DiffusersGenerator(model=str(folder), **{**SAMPLING, **settings})
 
 
-def tune(base: DiffusersGenerator, images, folder: Path, seed: int = 0, every: int = 100, **settings):
+def tune(base: DiffusersGenerator, images, folder: Path, seed: int = 0, every: int | None = None, **settings):
     settings = FinetuneSettings(**{**FAST, **settings})
     return finetune(base, images, NAMES, settings, folder=folder, seed=seed, checkpoint_steps=every)
 
@@ -223,7 +225,9 @@ def test_captions_say_the_class_or_nothing(sd15, images):
 FULL = {"method": "full", "steps": 4, "learning_rate": 1e-3, "warmup_steps": 1, "batch_size": 4}
 
 
-def tune_all(base: DiffusersGenerator, images, folder: Path, every: int = 100, **settings) -> DiffusersGenerator:
+def tune_all(
+    base: DiffusersGenerator, images, folder: Path, every: int | None = None, **settings
+) -> DiffusersGenerator:
     asked = FinetuneSettings(**{**FULL, **settings})
     return finetune(base, images, NAMES, asked, folder=folder, checkpoint_steps=every)
 
@@ -269,6 +273,24 @@ def test_a_denoiser_that_was_interrupted_goes_on_to_the_same_weights(sd15, image
         (folder / name).unlink()
         tune_all(generator(sd15), images, tmp_path / "cut")
         assert (folder / WHOLE).read_bytes() == whole and (folder / "unet/config.json").is_file()
+
+
+def test_the_checkpoints_of_a_whole_denoiser_follow_the_clock(sd15, images, tmp_path, monkeypatch):
+    """They are gigabytes: after so many steps one would be written all the time."""
+    now, written, loss = [0.0], [], Learner.loss
+    monkeypatch.setattr("figment.checkpoint.time.monotonic", lambda: now[0])
+    monkeypatch.setattr(lora_training, "LORA_STEPS", 1)
+    monkeypatch.setattr(Checkpoint, "write", lambda self, state: written.append(now[0]))
+
+    def slow(self, index, seed):
+        now[0] += 250  # seconds
+        return loss(self, index, seed)
+
+    monkeypatch.setattr(Learner, "loss", slow)
+    tune_all(generator(sd15), images, tmp_path)
+    assert written == [750, 1000]  # ten minutes after it began; as nothing is written here, the clock runs on
+    tune(generator(sd15), images, tmp_path)
+    assert len(written) == 2 + FAST["steps"] - 1
 
 
 def test_changed_or_foreign_denoisers_are_refused(sd15, sdxl, images, tmp_path):
@@ -397,19 +419,41 @@ def test_kill_9(sd15, photos, images, tmp_path):
     process.wait()
     folder = next((tmp_path / "killed").iterdir())
     assert not (folder / "stage.json").exists()
-    assert stages_state(tmp_path / "killed", folder) == "partial"
+    assert stages_status(tmp_path / "killed", folder).state == "partial"
     files.temporary_of(folder / CHECKPOINT).write_bytes(b"half")
     resumed = tune(generator(sd15), images, tmp_path / "killed", steps=60)
     assert weights(resumed) == weights(whole) and resumed.lora.folder.name == whole.lora.folder.name
     assert not list(folder.glob(".*.tmp"))
 
 
-def stages_state(adapted: Path, folder: Path) -> str:
+def stages_status(adapted: Path, folder: Path) -> StageStatus:
     """What figment status says of a folder as it would lie in a run."""
     run = adapted.parent / "run"
-    (run / "prompts").mkdir(parents=True)
-    (run / "finetune").symlink_to(adapted)
-    return next(s.state for s in status(run) if s.name == f"finetune/{folder.name}")
+    (run / "prompts").mkdir(parents=True, exist_ok=True)
+    if not (run / "finetune").exists():
+        (run / "finetune").symlink_to(adapted)
+    return next(s for s in status(run) if s.name == f"finetune/{folder.name}")
+
+
+@pytest.mark.parametrize(
+    ("asked", "begun", "done"), [(FULL, "denoiser not finished", "denoisers 1"), (FAST, "not finished", "loras 1")]
+)
+def test_status_says_what_is_being_trained(sd15, images, tmp_path, monkeypatch, asked, begun, done):
+    """Before the first checkpoint too, which comes after minutes."""
+    planned = Finetuning(generator(sd15), images, tuple(NAMES), FinetuneSettings(**asked), tmp_path / "all")
+    folder, loss = planned.record.folder, Learner.loss
+
+    def failing(self, index, seed):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Learner, "loss", failing)
+    with pytest.raises(KeyboardInterrupt):
+        planned.train()
+    told = stages_status(tmp_path / "all", folder)
+    assert (told.state, told.text) == ("partial", begun)
+    monkeypatch.setattr(Learner, "loss", loss)
+    planned.train()
+    assert done in stages_status(tmp_path / "all", folder).text
 
 
 def test_a_damaged_checkpoint_is_as_good_as_none(sd15, images, tmp_path):
@@ -543,6 +587,7 @@ def test_a_run_tunes_in_full_and_makes_again_what_is_lost(sd15, clip, photos, tm
     own = recipe(sd15, clip, photos).changed({"generate.finetune": FULL})
     run_recipe(own, tmp_path)
     assert verify(tmp_path).ok
+    assert "denoiser fine-tuned on real images" in (tmp_path / "images" / "README.md").read_text()
     digests = open_images(tmp_path / "images", NAMES).digests
     (weights,) = (tmp_path / "finetune").glob(f"*/{WHOLE}")
     before = weights.read_bytes()

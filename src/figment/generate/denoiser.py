@@ -6,6 +6,7 @@ The folder is as diffusers writes one: ``unet/`` with its configuration and weig
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,41 +24,86 @@ SCHEDULER = "scheduler/scheduler_config.json"
 
 
 @dataclass(frozen=True)
+class Distilled:
+    """What a student has learnt, as its record says; other things it was never shown."""
+
+    guidance: tuple[float, float]  # the least and the greatest scale
+    steps: tuple[int, ...]  # the numbers that it samples in
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Distilled:
+        """From the settings that it was distilled with."""
+        low, high = settings["guidance"]
+        points = settings["points"]
+        progressive = settings["method"] == "progressive"
+        return cls((low, high), (points,) if progressive else tuple(n for n in range(1, points + 1) if points % n == 0))
+
+
+@dataclass(frozen=True)
 class Denoiser:
     """Where it lies, and a fingerprint that changes with its weights; a trained one has that of its training, before there are any."""
 
     folder: Path
     fingerprint: str
     model: str | None = None  # the fingerprint of the only model that it goes with, if that is known
-    steps: int | None = None  # the only number that it samples in, if there is one
+    scheduler: str | None = None  # the class of the one that it brings along; None where the pipeline's own stays
+    distilled: Distilled | None = None
+    tuned: bool = False  # on real images
 
-    def scheduler(self) -> str | None:
-        """The class of the scheduler that it brings along; None where the pipeline's own stays."""
-        path = self.folder / SCHEDULER
-        return load_json(path, "model configuration").get("_class_name") if path.is_file() else None
-
-    def check_goes_with(self, model: ModelFolder, num_inference_steps: int) -> None:
-        """Raise FigmentError for another model than it was trained from, and for steps that it was not distilled for."""
+    def check_goes_with(
+        self, model: ModelFolder, num_inference_steps: int, guidance_scale: float, scheduler: str | None
+    ) -> None:
+        """Raise FigmentError for another model than it was trained from, and for settings that it was not distilled for."""
         if self.model not in (None, model.fingerprint):
             raise FigmentError(f"The denoiser in {self.folder} was trained from another model than {model.name}.")
-        if self.steps not in (None, num_inference_steps):
+        if self.distilled is None:
+            return
+        steps, (low, high) = self.distilled.steps, self.distilled.guidance
+        if num_inference_steps not in steps:
+            numbers = " or ".join(str(n) for n in steps)
             raise FigmentError(
                 f"num_inference_steps is {num_inference_steps}, and the denoiser in {self.folder} was distilled for"
-                f" {self.steps}: in others it makes no good images. Set num_inference_steps: {self.steps}."
+                f" {numbers}: in others it makes no good images. Set num_inference_steps: {numbers}."
+            )
+        if scheduler not in (None, self.scheduler):
+            raise FigmentError(
+                f"scheduler is {scheduler}, and the denoiser in {self.folder} was distilled for the {self.scheduler} that lies"
+                " with it: the steps of others do not end where it learnt to go. Leave scheduler out."
+            )
+        if not low <= guidance_scale <= high:
+            raise FigmentError(
+                f"guidance_scale is {guidance_scale:g}, and the denoiser in {self.folder} was distilled for {low:g} to {high:g}: it"
+                " is told the scale as a number, and knows no others. Set guidance_scale to one of these."
             )
 
+    def described(self) -> str:
+        """For the data set's card, after the sampler: whose images these are as well, which the model's name does not tell."""
+        if self.tuned:
+            return ", denoiser fine-tuned on real images"
+        return f", another denoiser ({self.folder.name}{', distilled' if self.distilled else ''})"
+
     def check(self) -> None:
-        """Raise FigmentError where a trained one is not finished, or not as it was written."""
-        again = f"Move {self.folder} away and run the same command again: the generator is then fine-tuned anew."
+        """Raise FigmentError where one that a record vouches for is not finished, or not as it was written."""
         found = records.read(self.folder)
         if found.state == "none":
-            if self.model is None:  # nobody vouches for it
+            if not self.tuned and self.distilled is None:  # nobody vouches for it
                 return
+            what = "fine-tuned" if self.tuned else "distilled"
             raise FigmentError(
-                f"The generator is not fine-tuned yet: there is no {self.folder / records.NAME}. {again}"
+                f"The generator is not {what} yet: there is no {self.folder / records.NAME}. {self._made_anew()}"
             )
-        if problems := records.problems(found):
-            raise FigmentError(f"The denoiser in {self.folder} cannot be used: {', '.join(problems)} changed. {again}")
+        changed = records.problems(found)
+        if changed or found.state == "damaged":
+            what = f"{', '.join(changed)} changed" if changed else found.problem
+            raise FigmentError(f"The denoiser in {self.folder} cannot be used: {what}. {self._made_anew()}")
+
+    def _made_anew(self) -> str:
+        """What is to be done for another in its place."""
+        if self.tuned:
+            return f"Move {self.folder} away and run the same command again: the generator is then fine-tuned anew."
+        if self.distilled is not None:
+            return f"Move {self.folder} away and distil it again, or leave generate.denoiser out."
+        return f"Move {self.folder} away and make it again with what it came from, or leave generate.denoiser out."
 
 
 def open_denoiser(folder: Path | str) -> Denoiser:
@@ -70,11 +116,30 @@ def open_denoiser(folder: Path | str) -> Denoiser:
         )
     of = records.read(folder)
     if of.state == "finished" and of.data["kind"] == "finetune":
-        return Denoiser(folder, of.data["fingerprint"], of.data["inputs"]["model"])
-    scheduler = read_text(folder / SCHEDULER, "model configuration") if (folder / SCHEDULER).is_file() else None
-    own = records.fingerprint([resolve(str(folder / PART)).fingerprint, scheduler])
-    distilled = of.data["settings"]["distil"] if of.state == "finished" and of.data["kind"] == "distil" else {}
-    return Denoiser(folder, own, steps=distilled["points"] if distilled.get("method") == "progressive" else None)
+        return Denoiser(folder, of.data["fingerprint"], of.data["inputs"]["model"], tuned=True)
+    text = read_text(folder / SCHEDULER, "model configuration") if (folder / SCHEDULER).is_file() else None
+    own = records.fingerprint([resolve(str(folder / PART)).fingerprint, text])
+    scheduler = None if text is None else _scheduler(folder / SCHEDULER)
+    if of.state != "finished" or of.data["kind"] != "distil":
+        return Denoiser(folder, own, scheduler=scheduler)
+    distilled = Distilled.of(of.data["settings"]["distil"])
+    # Where the teacher had a denoiser of its own, inputs.model is a fingerprint of both.
+    return Denoiser(folder, own, of.data.get("goes_with", of.data["inputs"]["model"]), scheduler, distilled)
+
+
+def _scheduler(path: Path) -> str | None:
+    """The class that a scheduler's configuration names, if it does. Raises FigmentError for what is no configuration."""
+    try:
+        told = load_json(path, "model configuration")
+    except ValueError:
+        told = None
+    name = told.get("_class_name") if isinstance(told, dict) else 0
+    if name is not None and not isinstance(name, str):
+        raise FigmentError(
+            f"{path} is no configuration of a scheduler: diffusers writes a JSON object with the name of its class. Take the file"
+            " away, and the model's own scheduler is used, or put there what the denoiser came with."
+        )
+    return name
 
 
 def pack(unet: torch.nn.Module) -> dict[str, bytes]:

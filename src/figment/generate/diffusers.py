@@ -93,11 +93,8 @@ class DiffusersGenerator:
         if scheduler is not None:
             samplers.scheduler_class(scheduler)
         self.folder = resolve(model, allow_pickle=allow_pickle)
-        self.guidance_scale, self.guidance_stop, self.num_inference_steps = (
-            float(guidance_scale),
-            float(guidance_stop),
-            num_inference_steps,
-        )
+        self.guidance_scale, self.guidance_stop = float(guidance_scale), float(guidance_stop)
+        self.num_inference_steps = num_inference_steps
         self.scheduler, self.negative_prompt, self.height, self.width = scheduler, negative_prompt, height, width
         self._device_name, self._dtype_name = check_device(device), check_dtype(dtype)
         self.batch_size = 0 if batch_size == "auto" else int(batch_size)  # 0 = not chosen yet
@@ -106,7 +103,7 @@ class DiffusersGenerator:
         self._negatives: dict[int, Encoded] = {}  # by label
         self.denoiser = open_denoiser(denoiser) if isinstance(denoiser, Path | str) else denoiser
         if self.denoiser:
-            self.denoiser.check_goes_with(self.folder, num_inference_steps)
+            self.denoiser.check_goes_with(self.folder, num_inference_steps, self.guidance_scale, scheduler)
         self.lora = open_lora(lora) if isinstance(lora, Path | str) else lora
         if self.lora and self.lora.model != self.model_fingerprint:
             raise FigmentError(f"The LoRA in {self.lora.folder} was trained on another model than {model}.")
@@ -248,7 +245,7 @@ class DiffusersGenerator:
 
     def _scheduler(self, own: str) -> tuple[Path, str]:
         """The folder whose ``scheduler/`` it is, and its class; ``own`` is that of the pipeline."""
-        brought = self.denoiser.scheduler() if self.denoiser else None
+        brought = self.denoiser.scheduler if self.denoiser else None
         if brought is None or self.denoiser is None:
             return self.folder.path, own
         samplers.scheduler_class(brought)
@@ -511,6 +508,7 @@ class DiffusersGenerator:
             "model_fingerprint": self.model_fingerprint,
             "licence": license_of(self.folder.path),
             "sampler": f"{type(self.pipe.scheduler).__name__}, {self.num_inference_steps} steps, guidance {self.guidance_scale:g}"
+            + (self.denoiser.described() if self.denoiser else "")
             + (", tuned on real images (LoRA)" if self.lora else "")
             + (f", real guidance ({self.start.steps} of the steps)" if guided else ""),
             "pipeline": type(self.image_pipe if guided else self.pipe).__name__,

@@ -20,7 +20,18 @@ import torch
 
 from figment import machine
 from figment.errors import FigmentError, missing_extra
-from figment.files import as_path, leftovers, load_json, lock, read_bytes, read_json, remove, write_atomic, write_json
+from figment.files import (
+    as_path,
+    is_remote,
+    leftovers,
+    load_json,
+    lock,
+    read_bytes,
+    read_json,
+    remove,
+    write_atomic,
+    write_json,
+)
 from figment.generate import denoiser
 from figment.generate.denoiser import Denoiser
 from figment.generate.diffusers import DiffusersGenerator
@@ -44,7 +55,7 @@ def finetune(
     *,
     folder: Path | str,
     seed: int = 0,
-    checkpoint_steps: int = 100,
+    checkpoint_steps: int | None = None,
 ) -> DiffusersGenerator:
     """The generator tuned on labelled images; ``generator`` itself stays as it is.
 
@@ -52,6 +63,8 @@ def finetune(
     there is not trained again, and what was interrupted goes on from its last checkpoint, to the same weights. Where they
     are is said by ``.lora.folder`` of the result, which ``DiffusersGenerator(lora=...)`` takes later, and
     ``pipe.load_lora_weights`` of diffusers; with ``method: full`` by ``.denoiser.folder``, for ``DiffusersGenerator(denoiser=...)``.
+
+    A checkpoint is written every ``checkpoint_steps``; None = every 100 of a LoRA, and every ten minutes of a whole denoiser.
 
     Raises FigmentError for a pipeline that is not of Stable Diffusion's or SDXL's kind, without peft, and where there is
     nothing to learn from.
@@ -96,7 +109,8 @@ class Finetuning:
         """The generator with it. Its fingerprint is known before there are weights."""
         tuned = copy(self.generator)
         if self.settings.method == "full":
-            tuned.denoiser = Denoiser(self.record.folder, self.record.fingerprint, self.generator.folder.fingerprint)
+            record, model = self.record, self.generator.folder.fingerprint
+            tuned.denoiser = Denoiser(record.folder, record.fingerprint, model, tuned=True)
         else:
             tuned.lora = self.lora
         return tuned
@@ -159,7 +173,7 @@ class Finetuning:
         """Whether there is nothing left to train."""
         return self.record.is_finished() and all(self.file(label).is_file() for label in self.parts)
 
-    def train(self, checkpoint_steps: int = 100) -> None:
+    def train(self, checkpoint_steps: int | None = None) -> None:
         """Train what is missing; see :func:`finetune`."""
         if self.is_complete():
             return
@@ -168,11 +182,13 @@ class Finetuning:
             if not self.is_complete():
                 self._train(checkpoint_steps)
 
-    def _train(self, checkpoint_steps: int) -> None:
+    def _train(self, checkpoint_steps: int | None) -> None:
         meter = machine.Meter()
         for folder in {self.record.folder, *(self.file(label).parent for label in self.parts)}:
             for old in leftovers(folder):
                 remove(old)
+        if self.settings.method == "full" and not is_remote(self.record.folder):
+            self.file(0).parent.mkdir(exist_ok=True)  # tells status what this is, long before there is a checkpoint
         learner = None
         with progress("tune generator", self.total_steps, "steps") as advance:
             for label, own in self.parts.items():
@@ -209,7 +225,8 @@ class Finetuning:
             own = {p.relative_to(self.record.folder).as_posix(): Written.of(read_bytes(p)) for p in files}
             recorded |= own
             curves[next(iter(own))] = read_json(files[1])["loss"]
-        counts = {"images": len(self.images), "steps": self.total_steps, "loras": len(self.parts)}
+        what = "denoisers" if self.settings.method == "full" else "loras"
+        counts = {"images": len(self.images), "steps": self.total_steps, what: len(self.parts)}
         self.record.finish(recorded, counts=counts, loss=curves, **meter.record())
 
 

@@ -29,6 +29,9 @@ LEARNERS = {
 }
 LAYERS = {"unet": ["to_q", "to_k", "to_v", "to_out.0"]}
 TEXT_LAYERS = ["q_proj", "k_proj", "v_proj", "out_proj"]
+#: From one checkpoint to the next. That of a LoRA is megabytes; that of a denoiser is four times its weights, 41 GB for SDXL, which
+#: the disk may take a minute to write.
+LORA_STEPS, FULL_SECONDS = 100, 600.0
 
 
 def learners(pipeline: str, model: str, text_encoder: bool) -> tuple[str, ...]:
@@ -134,13 +137,14 @@ def learn(
     name: str,
     seed: int,
     checkpoint: Path,
-    checkpoint_steps: int,
+    checkpoint_steps: int | None,
     advance: Callable[[int], None],
 ) -> list[float]:
     """Train what learns in a learner on the images ``own``; returns the loss of each step.
 
     Everything random in a step follows from ``seed``, ``name`` and the step's number, so that going on from
-    ``checkpoint`` leads to the same weights as never having stopped. Raises FigmentError where the training diverges.
+    ``checkpoint`` leads to the same weights as never having stopped. It is written every ``checkpoint_steps``; None = as suits
+    its size. Raises FigmentError where the training diverges.
     """
     settings = learner.settings
     learner.reset(sample_seed(seed, name, 0))
@@ -155,8 +159,9 @@ def learn(
         return learner.loss(batch_of(own, settings.batch_size, step, seed), sample_seed(seed, name, step + 1))
 
     training = Training(learner.weights, loss_of, settings.training(steps, learner.half), advice)
+    every = checkpoint_steps or (None if settings.method == "full" else LORA_STEPS)
     known = 0
-    for step in resume(training, Checkpoint(checkpoint, name), checkpoint_steps):
+    for step in resume(training, Checkpoint(checkpoint, name, seconds=FULL_SECONDS), every):
         advance(step.number - known)
         known = step.number
     training.use_average()

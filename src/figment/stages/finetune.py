@@ -43,8 +43,7 @@ class Finetune(Stage):
         for folder in self.folders(run):
             name = self.place(run, folder)
             if records.read(folder).state == "none":
-                n = len(list(folder.glob("**/pytorch_lora_*.safetensors")))
-                found.append(StageStatus(name, "partial", f"{n} LoRAs finished"))
+                found.append(StageStatus(name, "partial", _how_far(folder)))
             else:
                 found.append(status_of(name, folder))
         return found
@@ -75,3 +74,11 @@ class Finetune(Stage):
         elif ctx.finetuning is not None and not ctx.finetuning.is_complete():
             self.run(ctx)
             yield "finetune: trained again what was lost"
+
+
+def _how_far(folder: Path) -> str:
+    """What an unfinished one has come to. It has no record yet, so its files tell what it is to be."""
+    if (folder / "unet").is_dir():  # which a training of all of the denoiser makes first
+        return "denoiser not finished"
+    loras = len(list(folder.glob("**/pytorch_lora_*.safetensors")))
+    return f"{loras} LoRAs finished" if loras else "not finished"

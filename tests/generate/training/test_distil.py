@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import diffusers
 import numpy as np
 import pytest
 import torch
 
 import tiny
+from figment import files
 from figment.errors import FigmentError
 from figment.generate.diffusers import DiffusersGenerator
+from figment.generate.training import distil as distil_module
 from figment.generate.training.conditions import Conditions, guidance_embedding
 from figment.generate.training.distil import (
     Distilling,
@@ -144,6 +148,15 @@ def test_what_is_left_opens_in_diffusers_alone_and_in_figment(sd15, tmp_path, me
     assert own.describe()["model_fingerprint"] != teacher.describe()["model_fingerprint"]
 
 
+@pytest.mark.parametrize("builder", ["sd15", "sdxl"])
+def test_a_teacher_in_half_precision_has_a_student_in_float32(request, builder, tmp_path):
+    """Its texts are in bfloat16, those that SDXL pools and its sizes too."""
+    teacher = generator(request.getfixturevalue(builder), dtype="bfloat16")
+    assert len(list(distil(teacher, TEXTS, settings(), folder=tmp_path))) == FAST["steps"]
+    unet = diffusers.UNet2DConditionModel.from_pretrained(tmp_path, subfolder="unet")
+    assert unet.dtype == torch.float32
+
+
 def test_the_loss_falls(sd15, tmp_path):
     losses = student(sd15, "progressive", tmp_path, steps=30, learning_rate=5e-3, batch_size=6)
     assert np.mean(losses[-10:]) < 0.8 * np.mean(losses[:5])
@@ -159,12 +172,29 @@ def test_a_killed_distillation_ends_with_the_same_bits(sd15, tmp_path, monkeypat
     assert not (tmp_path / "cut" / "unet").exists()
     monkeypatch.setattr(Teacher, "show", None)  # the trajectories are there already
     assert student(sd15, "progressive", tmp_path / "cut") == whole[dies_after:]
-    assert not [p for p in (tmp_path / "cut").rglob("*.safetensors") if ".work" in p.parts]
+    assert not (tmp_path / "cut" / ".work").exists()
     assert student(sd15, "progressive", tmp_path / "cut") == []  # it is finished
     with pytest.raises(FigmentError, match="holds what was made from other settings"):
         student(sd15, "progressive", tmp_path / "cut", steps=5)
     name = "unet/diffusion_pytorch_model.safetensors"
     assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_what_was_killed_before_it_cleaned_up_is_cleaned_up_later(sd15, tmp_path, monkeypatch):
+    remove = distil_module.remove
+
+    def killed(path):
+        files.temporary_of(path).write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("figment.checkpoint.Checkpoint.is_due", lambda self: True)
+    monkeypatch.setattr(distil_module, "remove", killed)
+    with pytest.raises(KeyboardInterrupt):
+        student(sd15, "progressive", tmp_path)
+    assert (tmp_path / "stage.json").is_file() and list((tmp_path / ".work" / "trajectories").iterdir())
+    monkeypatch.setattr(distil_module, "remove", remove)
+    assert student(sd15, "progressive", tmp_path) == []
+    assert not (tmp_path / ".work").exists()
 
 
 def test_what_cannot_be_distilled_is_refused(sd15, tmp_path):
@@ -185,3 +215,86 @@ def test_what_takes_a_second_pass_is_refused(sd15, tmp_path, asked):
         opened(sd15, denoiser=tmp_path, num_inference_steps=2, **asked)
     with pytest.raises(FigmentError, match=r"holds no denoiser: there is no unet/config\.json"):
         opened(sd15, denoiser=tmp_path / "unet")
+
+
+def unvouched(model, folder) -> Path:
+    """A denoiser that no record speaks of: the model's own."""
+    opened(model).unet.save_pretrained(folder / "unet")
+    (folder / "scheduler").mkdir()
+    return folder
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "5", '{"_class_name": 5}', "{"])
+def test_a_scheduler_that_is_no_configuration_is_refused(sd15, tmp_path, text):
+    (unvouched(sd15, tmp_path) / "scheduler" / "scheduler_config.json").write_text(text)
+    with pytest.raises(FigmentError, match=r"scheduler_config\.json is no configuration of a scheduler"):
+        generator(sd15, denoiser=tmp_path)
+
+
+LEARNT = {"num_inference_steps": 4, "guidance_scale": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("method", "asked", "said"),
+    [
+        ("progressive", {}, None),
+        ("progressive", {"guidance_scale": 1.5}, None),
+        ("progressive", {"guidance_scale": 2.5, "scheduler": "DDIMScheduler"}, None),
+        ("progressive", {"guidance_scale": 1.0}, r"guidance_scale is 1, .* was distilled for 1\.5 to 2\.5"),
+        ("progressive", {"guidance_scale": 7.5}, r"guidance_scale is 7\.5, .* was distilled for 1\.5 to 2\.5"),
+        ("progressive", {"num_inference_steps": 2}, "was distilled for 4: .*Set num_inference_steps: 4"),
+        ("progressive", {"scheduler": "LCMScheduler"}, "scheduler is LCMScheduler, .*the DDIMScheduler"),
+        ("consistency", {"num_inference_steps": 1}, None),
+        ("consistency", {"num_inference_steps": 2, "scheduler": "LCMScheduler"}, None),
+        ("consistency", {"num_inference_steps": 3}, "was distilled for 1 or 2 or 4: .*"),
+        ("consistency", {"num_inference_steps": 8}, "was distilled for 1 or 2 or 4: .*"),
+        ("consistency", {"scheduler": "DDIMScheduler"}, "scheduler is DDIMScheduler, .*the LCMScheduler"),
+    ],
+)
+def test_a_student_is_asked_for_what_it_learnt_alone(sd15, tmp_path, method, asked, said):
+    short = {"points": 4, "solver_steps": 1, "guidance": (1.5, 2.5), "steps": 1, "trajectories": 1}
+    student(sd15, method, tmp_path, **short)
+    if said is None:
+        assert generator(sd15, denoiser=tmp_path, **{**LEARNT, **asked})(["a cat"], [3])[0] is not None
+    else:
+        with pytest.raises(FigmentError, match=said):
+            generator(sd15, denoiser=tmp_path, **{**LEARNT, **asked})
+    (tmp_path / "stage.json").unlink()  # then nobody knows what it learnt
+    assert generator(sd15, denoiser=tmp_path, **{**LEARNT, "guidance_scale": 7.5}).denoiser.distilled is None
+
+
+def test_a_student_goes_with_the_model_that_its_teacher_is_of(sd15, sdxl, tmp_path):
+    """Whose denoiser may have been another: the student takes the place of both."""
+    own = generator(sd15, denoiser=unvouched(sd15, tmp_path / "own"))
+    for teacher, folder in ((generator(sd15), tmp_path / "one"), (own, tmp_path / "two")):
+        for _ in distil(teacher, TEXTS, settings(steps=1, trajectories=1), folder=folder):
+            pass
+        assert generator(sd15, denoiser=folder, num_inference_steps=2)(["a cat"], [3])[0] is not None
+        with pytest.raises(FigmentError, match="was trained from another model than"):
+            generator(sdxl, denoiser=folder, num_inference_steps=2)
+
+
+def test_the_card_says_that_there_is_another_denoiser(sd15, tmp_path):
+    own = generator(sd15, denoiser=unvouched(sd15, tmp_path / "mine"))
+    student(sd15, "progressive", tmp_path / "fast", steps=1, trajectories=1)
+    fast = generator(sd15, denoiser=tmp_path / "fast", num_inference_steps=2)
+    assert own.describe()["sampler"].endswith("another denoiser (mine)")
+    assert fast.describe()["sampler"].endswith("another denoiser (fast, distilled)")
+    assert "denoiser" not in generator(sd15).describe()["sampler"]
+
+
+def test_a_damaged_student_is_distilled_again(sd15, tmp_path):
+    student(sd15, "progressive", tmp_path, steps=1, trajectories=1)
+    base, record = generator(sd15, denoiser=tmp_path, num_inference_steps=2), tmp_path / "stage.json"
+    weights = tmp_path / "unet" / "diffusion_pytorch_model.safetensors"
+    whole, told = weights.read_bytes(), record.read_text()
+    weights.write_bytes(whole[:-1] + b"\x01")
+    with pytest.raises(FigmentError, match=r"model\.safetensors changed\. Move .* away and distil it again"):
+        base(["a cat"], [3])
+    weights.write_bytes(whole)
+    record.unlink()
+    with pytest.raises(FigmentError, match=r"is not distilled yet.* and distil it again"):
+        base(["a cat"], [3])
+    record.write_text(told.replace('"points": 2', '"points": 4'))  # nothing tells any more what it is
+    with pytest.raises(FigmentError, match=r"stage\.json was changed since it was written.* make it again"):
+        generator(sd15, denoiser=tmp_path)(["a cat"], [3])

@@ -71,3 +71,8 @@ def guidance_embedding(guidance_scale: Tensor, size: int) -> Tensor:
     rates = torch.exp(-torch.log(torch.tensor(10_000.0)) / (half - 1) * torch.arange(half))
     angles = 1000.0 * (guidance_scale.float() - 1)[:, None] * rates.to(guidance_scale.device)
     return torch.nn.functional.pad(torch.cat([angles.sin(), angles.cos()], 1), (0, size % 2))
+
+
+def as_dtype(arguments: dict[str, Any], dtype: torch.dtype) -> dict[str, Any]:
+    """The same arguments for a UNet whose weights are of another type than the text encoders."""
+    return {n: as_dtype(v, dtype) if isinstance(v, dict) else v.to(dtype) for n, v in arguments.items()}

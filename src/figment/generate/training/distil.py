@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,11 @@ from torch import Tensor
 
 from figment.checkpoint import Checkpoint
 from figment.errors import FigmentError
-from figment.files import as_path, lock, remove
+from figment.files import as_path, is_remote, leftovers, lock, remove
 from figment.generate.denoiser import SCHEDULER, pack
 from figment.generate.diffusers import DiffusersGenerator
 from figment.generate.seeds import sample_seed
-from figment.generate.training.conditions import Conditions, both, guidance_embedding
+from figment.generate.training.conditions import Conditions, as_dtype, both, guidance_embedding
 from figment.generate.training.denoise import Captions, batch_of, steps_an_epoch
 from figment.generate.training.loop import Advice, Step, Training, resume
 from figment.generate.training.noise import Noise
@@ -129,9 +130,9 @@ class Distilling:
         at = torch.randint(len(shown.times), (len(index),), generator=draws)
         x, end, t = shown.points[at, index].to(device), self._ends(at, index).to(device), shown.times[at].to(device)
         guidance = guidance_embedding(shown.guidance[index].to(device), self.student.config.time_cond_proj_dim)
-        said = self.student(
-            x, t, timestep_cond=guidance, **self.conditions([shown.texts[i] for i in index])
-        ).sample.float()
+        # The texts come as the teacher encodes them, perhaps in half precision; the student is in float32 always.
+        told = as_dtype(self.conditions([shown.texts[i] for i in index]), self.student.dtype)
+        said = self.student(x, t, timestep_cond=guidance, **told).sample.float()
         error = (self.noise.latents_in(x, said, t) - end).square().mean((1, 2, 3))  # (B,)
         return (error * (self.noise.snr(t) + 1)).mean()  # as the error of v, whatever the student predicts
 
@@ -198,13 +199,14 @@ def distil(
     size = {"height": generator.height, "width": generator.width, "dtype": generator.settings["dtype"]}
     inputs = {"model": generator.model_fingerprint, "captions": fingerprint(texts)}
     record = Record(folder, "distil", {"distil": settings.model_dump(), **size, "seed": seed}, inputs)
+    work = folder / ".work"
     if record.is_finished():
+        _clear(work)  # where it was killed just before
         return
     if read(folder).state != "none":
         raise FigmentError(
             f"{folder} holds what was made from other settings, captions or weights. Choose another folder."
         )
-    work = folder / ".work"
     with lock(folder, wait=True):
         teacher = Teacher(generator, settings)
         shown = trajectories(teacher, texts, work / "trajectories", seed, record.fingerprint)
@@ -213,11 +215,20 @@ def distil(
         training.use_average()
         scheduler = student_scheduler(teacher.pipe.scheduler, settings).to_json_string().encode()
         files = {name: record.write(name, data) for name, data in {**pack(student), SCHEDULER: scheduler}.items()}
-        record.finish(
-            files, counts={"steps": len(training.losses), "trajectories": len(texts)}, loss=training.losses[-1]
-        )
-    for path in [*work.rglob("*.safetensors")]:
-        remove(path)
+        counts = {"steps": len(training.losses), "trajectories": len(texts)}
+        # What the student takes the denoiser's place in, whatever denoiser its teacher had.
+        record.finish(files, counts=counts, loss=training.losses[-1], goes_with=generator.folder.fingerprint)
+        _clear(work)
+
+
+def _clear(work: Path) -> None:
+    """Take away what only an unfinished distillation needs, and what a killed one left half written."""
+    for folder in (work / "trajectories", work):
+        for path in [*folder.glob("*.safetensors"), *leftovers(folder)]:
+            remove(path)
+        if not is_remote(folder):
+            with suppress(OSError):  # somebody else's file lies in it, or it is not there
+                folder.rmdir()
 
 
 def _training(teacher: Teacher, shown: Trajectories, seed: int) -> tuple[Training, Any]:

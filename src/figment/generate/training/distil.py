@@ -208,17 +208,30 @@ def distil(
             f"{folder} holds what was made from other settings, captions or weights. Choose another folder."
         )
     with lock(folder, wait=True):
-        teacher = Teacher(generator, settings)
-        shown = trajectories(teacher, texts, work / "trajectories", seed, record.fingerprint)
-        training, student = _training(teacher, shown, seed)
-        yield from resume(training, Checkpoint(work / "checkpoint.safetensors", record.fingerprint))
-        training.use_average()
-        scheduler = student_scheduler(teacher.pipe.scheduler, settings).to_json_string().encode()
-        files = {name: record.write(name, data) for name, data in {**pack(student), SCHEDULER: scheduler}.items()}
-        counts = {"steps": len(training.losses), "trajectories": len(texts)}
-        # What the student takes the denoiser's place in, whatever denoiser its teacher had.
-        record.finish(files, counts=counts, loss=training.losses[-1], goes_with=generator.folder.fingerprint)
-        _clear(work)
+        if not record.is_finished():  # as it may be by now, where another process held the lock
+            yield from _student(generator, settings, texts, record, work, seed)
+    _clear(work)
+
+
+def _student(
+    generator: DiffusersGenerator,
+    settings: DistilSettings,
+    texts: Sequence[str],
+    record: Record,
+    work: Path,
+    seed: int,
+) -> Iterator[Step]:
+    """Train it from where ``work`` left it, and write it and its record."""
+    teacher = Teacher(generator, settings)
+    shown = trajectories(teacher, texts, work / "trajectories", seed, record.fingerprint)
+    training, student = _training(teacher, shown, seed)
+    yield from resume(training, Checkpoint(work / "checkpoint.safetensors", record.fingerprint))
+    training.use_average()
+    scheduler = student_scheduler(teacher.pipe.scheduler, settings).to_json_string().encode()
+    files = {name: record.write(name, data) for name, data in {**pack(student), SCHEDULER: scheduler}.items()}
+    counts = {"steps": len(training.losses), "trajectories": len(texts)}
+    # What the student takes the denoiser's place in, whatever denoiser its teacher had.
+    record.finish(files, counts=counts, loss=training.losses[-1], goes_with=generator.folder.fingerprint)
 
 
 def _clear(work: Path) -> None:

@@ -435,10 +435,14 @@ def test_what_recognises_the_images_has_not_chosen_them():
 
 @pytest.mark.slow
 def test_class_names_and_sentences_about_satellite_images_are_the_same_in_every_table():
+    """The authors' programs have CoOp's names, but for EuroSAT, where only those for few shots have them."""
+    few_shots = {"figure1", "table5", "table7", "tableA14"}
     for path in RECIPES:
         runs = [own for *_, own in table_runs(load_recipe(path))]
         named = {own.task.name: own.task for own in runs if own.task.name in ("eurosat", "cars", "sun397")}
-        assert all(task.class_names == load_task(name, "coop").class_names for name, task in named.items())
+        for name, task in named.items():
+            names_from = None if name == "eurosat" and path.stem not in few_shots else "coop"
+            assert task.class_names == load_task(name, names_from).class_names, (path, name)
         prompts = [own.prompts for own in runs if own.task.name == "eurosat" and own.prompts.kind == "seq2seq"]
         assert {getattr(p, "template", None) for p in prompts} <= {"a centered satellite photo of {}"}
 

@@ -141,7 +141,7 @@ def _piloted(run: Run, recipe: dict[str, Any]) -> list[str]:
     """What the first images said, where they were asked, with the encoder and the real images that the recipe still names."""
     told = records.read_answer(run.pilot) or {}
     n, said = told.get("images_per_class"), told.get("summary")
-    encoder = recipe["encoder"] or recipe["train"].get("encoder", "starter/clip")
+    encoder = recipe.get("encoder") or recipe["train"].get("encoder", "starter/clip")
     real = recipe["task"]["real"].get(told.get("split")) or ""
     if (told.get("encoder"), told.get("real")) != (encoder, real):
         return []

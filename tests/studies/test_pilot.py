@@ -18,7 +18,7 @@ from figment.layout import shard_files
 from figment.recipe import Recipe, validate
 from figment.repair import repair
 from figment.report.folder import report_of
-from figment.run import run_recipe
+from figment.run import make_images, run_recipe
 from figment.status import status
 from figment.studies.pilot import first_of, read_pilot, run_pilot
 from figment.verify import verify
@@ -76,6 +76,9 @@ def test_its_images_are_the_first_of_the_run_which_goes_on_from_them(recipe, tmp
     assert [f.remedy for f in verify(tmp_path / "run").findings if f.severity != "note"] == ["run"]
     [images] = [one for one in status(tmp_path / "run") if one.name == "images"]
     assert images.state == "partial" and "a pilot's" in images.text
+    make_images(own, shutil.copytree(tmp_path / "run", tmp_path / "images alone"))
+    [images] = [one for one in status(tmp_path / "images alone") if one.name == "images"]
+    assert images.state == "done" and "a pilot's" not in images.text
     with counting() as spent:
         run_recipe(own, tmp_path / "run")
     assert (spent.made - 6, spent.encoded) == (

@@ -53,10 +53,12 @@ ADVICE: Mapping[Question, str] = {
 @dataclass(frozen=True)
 class Pilot:
     """What a pilot found. ``answers`` are those to ``classes``, ``domain``, ``room`` and ``test images``, in this order; ``split`` are the
-    real images that were asked, which lie at ``real``, "" where there are none. It lies in the run's folder as ``pilot.json``."""
+    real images that were asked, which lie at ``real``, "" where there are none. It looked at ``images_per_class``
+    images ``of`` those that the recipe asks for. It lies in the run's folder as ``pilot.json``."""
 
     folder: Path
     images_per_class: int
+    of: int
     encoder: str
     split: str
     real: str
@@ -123,7 +125,15 @@ def run_pilot(
     make_images(recipe, out, generator=generator, engine=engine, first=n, allow_plugins=allow_plugins)
     with claims.held(ctx.run.folder, root=ctx.run.root):
         real = recipe.task.real.places.get(split, "")
-        pilot = Pilot(out, n, recipe.encoder_name, split, real, _Questions(ctx, split, n).answers())
+        pilot = Pilot(
+            out,
+            n,
+            recipe.generate.images_per_class,
+            recipe.encoder_name,
+            split,
+            real,
+            _Questions(ctx, split, n).answers(),
+        )
         records.write_answer(ctx.run.pilot, pilot.told())
     return pilot
 

@@ -68,7 +68,7 @@ class ImagesStage(Stage):
             shards = layout.shard_files(run.images)
             return [StageStatus(name, "partial" if shards else "to do", f"{len(shards):,} shards" if shards else "")]
         found = status_of(name, run.images)
-        if found.state == "done" and run.pilot.is_file() and records.read(run.model).state == "none":
+        if found.state == "done" and _is_a_pilots(run):
             return [replace(found, state="partial", text=f"{found.text}; a pilot's: figment run makes the rest")]
         return [found]
 
@@ -97,6 +97,15 @@ class ImagesStage(Stage):
             int(left * size),
             counts,
         )
+
+
+def _is_a_pilots(run: Run) -> bool:
+    """Whether no more images are there than a pilot made, which made fewer than the recipe asks for."""
+    told = records.read_answer(run.pilot)
+    if told is None or told["images_per_class"] >= told.get("of", 0):
+        return False
+    classes = len(told["answers"][0]["numbers"]["per_class"])
+    return records.read(run.images).data["counts"]["attempted"] <= told["images_per_class"] * classes
 
 
 def plan_without_starts(ctx: Context) -> Plan:

@@ -74,7 +74,7 @@ def contrastive_loss(logits: torch.Tensor) -> torch.Tensor:
 
 
 def train(
-    out: Path, data_folder: Path, device: torch.device, *, steps=4_000, batch=256, minutes: float | None = None
+    out: Path, data_folder: Path, device: torch.device, *, steps=2_000, batch=256, minutes: float | None = None
 ) -> None:
     web = data.web(data_folder)
     captioner, pixels = captions.Captioner(web), torch.from_numpy(web.images)

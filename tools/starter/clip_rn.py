@@ -59,7 +59,7 @@ def to_input(images: Tensor, device: torch.device) -> Tensor:
 
 
 def train(
-    out: Path, data_folder: Path, device: torch.device, *, steps=4_000, batch=256, minutes: float | None = None
+    out: Path, data_folder: Path, device: torch.device, *, steps=1_500, batch=256, minutes: float | None = None
 ) -> None:
     """Write ``out/clip_rn``, with the tokenizer of ``out/clip``."""
     web = data.web(data_folder)

@@ -53,7 +53,7 @@ def pipeline(out: Path, unet: UNet2DConditionModel, vae: str) -> StableDiffusion
 
 
 def train(
-    out: Path, data_folder: Path, device: torch.device, *, steps=12_000, batch=128, minutes: float | None = None
+    out: Path, data_folder: Path, device: torch.device, *, steps=6_000, batch=128, minutes: float | None = None
 ) -> None:
     web = data.web(data_folder)
     torch.manual_seed(0)

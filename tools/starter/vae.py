@@ -31,7 +31,7 @@ SETTINGS = {"learning_rate": 2e-3, "warmup_steps": 100, "weight_decay": 0.0, "be
 
 
 def train(
-    out: Path, data_folder: Path, device: torch.device, *, steps=4_000, batch=64, minutes: float | None = None
+    out: Path, data_folder: Path, device: torch.device, *, steps=2_000, batch=64, minutes: float | None = None
 ) -> None:
     pixels = torch.from_numpy(data.web(data_folder).images)
     torch.manual_seed(0)
@@ -52,7 +52,7 @@ def train(
 
 
 def refine_decoder(
-    out: Path, data_folder: Path, device: torch.device, *, steps=2_000, batch=64, minutes: float | None = None
+    out: Path, data_folder: Path, device: torch.device, *, steps=1_000, batch=64, minutes: float | None = None
 ) -> None:
     """Train the decoder on, with the encoder as it is: sharper images, and the denoiser's latents stay valid."""
     pixels = torch.from_numpy(data.web(data_folder).images)

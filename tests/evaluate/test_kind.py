@@ -13,11 +13,12 @@ from figment.evaluate.accuracy import paired_difference
 from figment.evaluate.kind import difference, images_for, smallest_visible
 
 
-def study(seed: int, n: int = 2000, set_sd: float = 0.01, b: int = 20):
+def study(seed: int, n: int = 2000, set_sd: float = 0.01, b: int = 20, other: int = 0):
     """A classifier whose accuracy varies by the draw of its set, beside one that is always the same; truth: no difference."""
     rng = np.random.default_rng(seed)
     hard = rng.random(n)
     a = hard < 0.8
+    rng = np.random.default_rng([seed, other]) if other else rng  # of the same test images
 
     def draw() -> np.ndarray:
         moved = rng.random(n) < 0.1
@@ -108,3 +109,25 @@ def test_plans():
     share = (0.05 + effect) / 2, (0.05 - effect) / 2
     seen = [difference(rng.choice([1.0, -1.0, 0.0], n, p=[*share, 1 - sum(share)])).ci[0] > 0 for _ in range(400)]
     assert 0.7 < np.mean(seen) < 0.9
+
+
+def test_between_two_recipes_the_sets_of_both_count():
+    """What is known of either is put in; the formula step by step, and how often the interval holds the truth."""
+    d, first = study(3, n=50, b=4)
+    found, ses = difference(d, sets=[(0.02, 20), (0.03, 4)]), (0.02, 0.03)
+    image = difference(d).se ** 2
+    variance = image + sum(se**2 for se in ses)
+    freedom = variance**2 / (0.02**4 / 19 + 0.03**4 / 3)
+    half = stats.t.ppf(0.975, freedom) * math.sqrt(variance)
+    assert found.ci == pytest.approx((found.centre - half, found.centre + half)) and found.image_se**2 == pytest.approx(
+        image
+    )
+    assert difference(d, sets=[(difference(d, resampled=first).set_se, 4)]).ci == pytest.approx(
+        difference(d, resampled=first).ci
+    )
+    covered = np.zeros(2)
+    for seed in range(150):  # two recipes that are alike
+        (a, of_a), (b, of_b) = study(seed), study(seed, other=1)
+        known = [(difference(x, resampled=sets).set_se, len(sets)) for x, sets in ((a, of_a), (b, of_b))]
+        covered += [one.ci[0] <= 0 <= one.ci[1] for one in (difference(b - a), difference(b - a, sets=known))]
+    assert covered[0] / 150 < 0.85 and covered[1] / 150 > 0.9

@@ -96,6 +96,7 @@ def difference(
     *,
     resampled: np.ndarray | None = None,
     shuffles: np.ndarray | None = None,
+    sets: Sequence[tuple[float, int]] = (),
     groups: np.ndarray | None = None,
     level: float = LEVEL,
 ) -> Difference:
@@ -110,6 +111,8 @@ def difference(
         resampled: float (B, n), the same of B sets drawn again, each with its own training seed. None: the claim is about
             these classifiers.
         shuffles: bool or float (K, n), correctness of K placebos, where ``d`` is to their mean and there is no ``resampled``.
+        sets: what is known of the sets on either side already, each the standard error of its draw and of how many draws that is from,
+            where ``d`` is between two recipes. In place of ``resampled``.
         groups: int (n,), which burst, video or patient a test image is of.
         level: of each side of the interval.
 
@@ -129,15 +132,15 @@ def difference(
             raise FigmentError("All test images are of one group: nothing can be said of others.")
         image = max(image, of_groups)
         parts.append((image, more))
-    sets = 0.0
+    of_sets = [(se**2, draws - 1) for se, draws in sets]
     if resampled is not None:
-        sets = variance_between(np.asarray(resampled, np.float64))
-        parts.append((sets, len(resampled) - 1))
+        of_sets = [(variance_between(np.asarray(resampled, np.float64)), len(resampled) - 1)]
     elif shuffles is not None:
         k = len(shuffles)
-        sets = variance_between(np.asarray(shuffles, np.float64)) * (1 + 1 / k)
-        parts.append((sets, k - 1))
-    variance = image + sets
+        of_sets = [(variance_between(np.asarray(shuffles, np.float64)) * (1 + 1 / k), k - 1)]
+    parts += of_sets
+    between = sum(one for one, _ in of_sets)
+    variance = image + between
     freedom = satterthwaite(variance, parts)
     p = float(stdtr(freedom, -centre / math.sqrt(variance)))
     return Difference(
@@ -145,7 +148,7 @@ def difference(
         ci=interval(float(centre), math.sqrt(variance), freedom, level),
         p=p,
         image_se=math.sqrt(image),
-        set_se=math.sqrt(sets),
+        set_se=math.sqrt(between),
         discordance=float(d @ d / n),
         centre=float(centre),
         freedom=float(freedom),

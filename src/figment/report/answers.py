@@ -9,7 +9,7 @@ from typing import Any
 
 from figment import measures, plain_yaml, records
 from figment.evaluate import holm
-from figment.evaluate.verdict import ALONE
+from figment.evaluate.verdict import ALONE, PLACEBO
 from figment.files import legible
 from figment.guard import parse_json
 from figment.layout import Run, Study
@@ -145,7 +145,16 @@ def _arms_of_study(folder: Path, words: Mapping[Path, str]) -> list[Arm]:
 def _own_arm(recipe: dict[str, Any], results: dict[str, Result], word: str) -> Arm:
     """A recipe's own classifier."""
     own = results[OWN]
-    return Arm(recipe["name"], _what(recipe), own, difference(results, OWN), mean_over_classes(own), word)
+    placebo = results.get(PLACEBO)
+    return Arm(
+        recipe["name"],
+        _what(recipe),
+        own,
+        difference(results, OWN),
+        mean_over_classes(own),
+        word,
+        None if placebo is None else placebo.value,
+    )
 
 
 def baseline_of(results: dict[str, Result]) -> str:

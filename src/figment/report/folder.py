@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from figment.report.answers import (
     with_class_intervals,
 )
 from figment.report.beside import cost
+from figment.report.lesson import lesson_of
 from figment.report.page import (
     Comparison,
     Counts,
@@ -62,17 +64,15 @@ def report_of(folder: Path) -> Report:
     generator = records.finished(run.images).get("generator", {})
     reasons = read_reasons(folder, images)
     results = {name: with_class_intervals(r) for name, r in latest_results(folder).items()}
-    arms = arms_of(folder, recipe, results)
+    arms, judged = arms_of(folder, recipe, results), judged_of(folder, recipe, results)
     own = next((a for a in arms if a.result is results.get(OWN)), None)
     baseline = baseline_of(results)
     return Report(
         title=f"{folder.resolve().name}: can generated images stand in?",
         question=_question(folder, recipe, generator, images, class_names, results),
-        verdict=conclusion_of(
-            results,
-            len(class_names),
-            judged_of(folder, recipe, results),
-            _cost(run, recipe, results, len(class_names)),
+        verdict=replace(
+            conclusion_of(results, len(class_names), judged, _cost(run, recipe, results, len(class_names))),
+            lesson=lesson_of(recipe, results, judged),
         ),
         arms=arms,
         baseline=baseline,

@@ -58,6 +58,7 @@ class Conclusion:
     notes: Sequence[str] = ()  # what to bear in mind with the word, a sentence or two each
     next: Sequence[str] = ()  # what to try next
     cost: str = ""  # what generating cost, and labelling would
+    lesson: str = ""  # what the study teaches whose run this is, in two sentences
 
 
 NOT_MEASURED = Conclusion("not measured", "no real test images")
@@ -67,7 +68,8 @@ NOT_MEASURED = Conclusion("not measured", "no real test images")
 class Arm:
     """One way of making a classifier, and how well it does. ``what`` describes it in a few words; ``difference`` is its paired
     difference to the baseline arm, None for the baseline itself. ``result.details["per_seed"]``, if there, is drawn as faint dots.
-    ``over_classes`` is the mean over classes, where it is not the accuracy itself. ``verdict`` is the word on a recipe's classifier."""
+    ``over_classes`` is the mean over classes, where it is not the accuracy itself. ``verdict`` is the word on a recipe's classifier, and
+    ``placebo`` the accuracy of the same images with shuffled labels, that it has to beat."""
 
     name: str
     what: str
@@ -75,6 +77,7 @@ class Arm:
     difference: Result | None = None
     over_classes: float | None = None
     verdict: str = ""
+    placebo: float | None = None
 
 
 @dataclass(frozen=True)

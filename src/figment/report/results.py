@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from figment import files, records
 from figment.errors import FigmentError
@@ -53,3 +56,31 @@ def is_result(line: str) -> bool:
         return not line.strip() or isinstance(_result(parse_json(line, "the line", "record")), Result)
     except (FigmentError, ValueError, TypeError, KeyError, AttributeError):
         return False
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Which test images one run got right, float (n,) over its training seeds, and their groups, int (n,); None: not known, or none."""
+
+    right: np.ndarray | None = None
+    groups: np.ndarray | None = None
+
+
+def answers_of(folder: Path, metric: str) -> Answers:
+    """Of what is no accuracy there are none."""
+    if not metric.startswith("top1/"):
+        return Answers()
+    path = Run(folder).predictions
+    try:
+        predictions = files.open_parquet(path).read()  # local or remote
+    except (OSError, ValueError) as error:  # pyarrow's are among them
+        raise FigmentError(
+            f"{path} cannot be read: {' '.join(str(error).split())[:200].rstrip('.')}. Run the whole again:"
+            " that one run is measured anew, from the same images."
+        ) from error
+    groups = predictions["group"].to_numpy() if "group" in predictions.column_names else None
+    own = [c for c in predictions.column_names if c.rpartition("/")[0] == metric]
+    if not own:  # of the curve of real images, which keeps no predictions
+        return Answers(None, groups)
+    labels = predictions["label"].to_numpy()
+    return Answers(np.mean([predictions[name].to_numpy() == labels for name in own], axis=0), groups)

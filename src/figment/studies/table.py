@@ -31,6 +31,7 @@ from figment.recipe import Recipe
 from figment.recipe.table import RIVALS, Table
 from figment.records import Record, Written
 from figment.report.answers import OWN
+from figment.report.results import Answers, answers_of
 from figment.report.table import Cell, Ordering, Printed, TablePage, conclusion, markdown, write
 from figment.report.text import duration
 from figment.run import run_recipe
@@ -56,14 +57,6 @@ class Group:
     name: str
     recipe: Recipe
     cells: dict[tuple[str, str], str]  # (row, column) -> metric
-
-
-@dataclass(frozen=True)
-class Answers:
-    """Which test images one run got right, float (n,) over its training seeds, and their groups, int (n,); None: not known, or none."""
-
-    right: np.ndarray | None = None
-    groups: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -121,7 +114,7 @@ def run_table(
                     raise FigmentError(
                         f"The table wants {metric!r} of {' / '.join(cell)}, and the run measured: {known}."
                     )
-                measured.setdefault(cell, []).append((outcome.results[metric], _answers(folder, metric)))
+                measured.setdefault(cell, []).append((outcome.results[metric], answers_of(folder, metric)))
         tasks = {cell: _task_of(group.recipe) for group, _, _ in todo for cell in group.cells}
         chosen = {
             cell for group, _, own in todo for cell, metric in group.cells.items() if _chosen_on_test(own, metric)
@@ -298,26 +291,6 @@ def _cell_names(out: Path, todo: Sequence[tuple[Group, int, Recipe]], seeds: int
 
 
 # ---- what came of it -------------------------------------------------------------------------------------------------
-
-
-def _answers(folder: Path, metric: str) -> Answers:
-    """Of what is no accuracy there are none."""
-    if not metric.startswith(TOP1):
-        return Answers()
-    path = Run(folder).predictions
-    try:
-        predictions = files.open_parquet(path).read()  # local or remote
-    except (OSError, ValueError) as error:  # pyarrow's are among them
-        raise FigmentError(
-            f"{path} cannot be read: {' '.join(str(error).split())[:200].rstrip('.')}. Run the table again:"
-            " that one run is measured anew, from the same images."
-        ) from error
-    groups = predictions["group"].to_numpy() if "group" in predictions.column_names else None
-    own = [c for c in predictions.column_names if c.rpartition("/")[0] == metric]
-    if not own:  # of the curve of real images, which keeps no predictions
-        return Answers(None, groups)
-    labels = predictions["label"].to_numpy()
-    return Answers(np.mean([predictions[name].to_numpy() == labels for name in own], axis=0), groups)
 
 
 def _task_of(recipe: Recipe) -> str:

@@ -10,11 +10,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from figment import starter
+from figment import cli, starter
 from figment.errors import FigmentError
 from figment.images_in import open_images
+from figment.recipe import load_recipe
 from figment.records import digest
+from figment.report.folder import report_of
+from figment.stages.plans import images_key
 from figment.starter.looks import LOOKS, render
+from figment.studies.arms import run_arms
 from figment.task import builtin_names, load_task
 
 #: Of the first 64 test images. Another digest is another look: raise images_in.changed.LOOKS_VERSION, and train the starter on it.
@@ -90,3 +94,80 @@ def test_a_path_is_a_folder_of_the_users_own(tmp_path, monkeypatch):
 def test_a_wrong_look_is_told(where):
     with pytest.raises(FigmentError, match="The starter has no images .* It has starter/pool"):
         open_images(where, NAMES)
+
+
+# ---- the demo on one of them ---------------------------------------------------------------------------------------
+
+
+LOOK_RECIPE = Path(starter.__file__).parent / "look.yaml"
+
+
+@pytest.mark.parametrize("look", SEEN)
+def test_the_demo_of_a_look_is_a_ladder_whose_sets_differ_in_words_and_filter_alone(look, monkeypatch):
+    asked = []
+    monkeypatch.setattr("figment.cli._run", lambda *arguments: asked.append(arguments))
+    cli.demo(None, look)
+    [(recipe, out)] = asked
+    assert out == Path("runs") / f"demo-{look}" and recipe.task == load_task(f"fashion-{look}")
+    plain, words = (recipe.changed(arm) for arm in recipe.arms.values())
+    assert plain.prompts.templates == ["a photo of a {}."] and words.prompts.templates is None  # the task's own
+    assert images_key(words) == images_key(recipe) != images_key(plain)  # one set for the run and its last arm
+    same = {"prompts.templates": None, "filters": [one.model_dump() for one in words.filters]}
+    assert plain.changed(same) == words == recipe.changed({"few_shot": None})
+    assert recipe.few_shot is not None and recipe.few_shot.shots == 16
+
+
+def test_the_demo_without_a_look_is_what_it_was(monkeypatch):
+    asked = []
+    monkeypatch.setattr("figment.cli._run", lambda *arguments: asked.append(arguments))
+    cli.demo(None, None)
+    assert asked == [(load_recipe(LOOK_RECIPE.with_name("demo.yaml")), Path("runs/demo"))]
+
+
+@pytest.mark.parametrize(
+    ("look", "said"),
+    [
+        ("nosuch", f"no look 'nosuch'. It has {', '.join(SEEN)}"),
+        ("skech", "Did you mean 'sketch'"),
+        ("catalogue", f"know the catalogue best.*With a gap: {', '.join(SEEN)}"),
+        ("", "no look ''"),
+    ],
+)
+def test_what_is_no_look_with_a_gap_gets_one_paragraph(look, said, tmp_path):
+    with pytest.raises(FigmentError, match=said) as told:
+        cli.demo(tmp_path / "run", look)
+    assert "\n" not in str(told.value) and not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_the_demo_of_a_look_in_small(tmp_path):
+    """One step an image, few of them, and photographs of 40 pictures in place of 20,000."""
+    for split in ("pool", "test"):
+        images = open_images(f"starter/night/{split}", NAMES)
+        for label, name in enumerate(NAMES):
+            (tmp_path / split / name).mkdir(parents=True)
+            for i, pixels in enumerate(images.load(np.flatnonzero(images.labels == label)[:3])):
+                Image.fromarray(pixels).save(tmp_path / split / name / f"{i}.png")
+    small = {
+        "task": "fashion-night",
+        "task.real.train": tmp_path / "pool",
+        "task.real.test": tmp_path / "test",
+        "prompts.per_class": 2,
+        "generate.images_per_class": 2,
+        "few_shot.shots": 2,
+        "evaluate": {"exchange_rate": False, "placebos": 2, "resamples": 2},
+    }
+    run_arms(load_recipe(LOOK_RECIPE, [f"{field}={value}" for field, value in small.items()]), tmp_path / "run")
+    page = report_of(tmp_path / "run")
+    for part in ("plain prompts", "the domain's words and a filter", "Alone, 2 real images a class reach"):
+        assert part in page.verdict.lesson
+    names = [arm.name for arm in page.arms]
+    for name in (
+        "zero-shot",
+        "bias removed",
+        *list(load_recipe(LOOK_RECIPE).arms),
+        "real images alone",
+        page.arms[-1].name,
+    ):
+        assert name in names
+    assert page.arms[-1].name == "all real images"

@@ -99,17 +99,35 @@ Variant = Annotated[
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option("--out", parser=_folder, metavar="DIR", help="folder of the run")] = Path(
-        "runs/demo"
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", parser=_folder, metavar="DIR", help="folder of the run; default: runs/demo, or runs/demo-LOOK"
+        ),
+    ] = None,
+    look: Annotated[
+        str | None,
+        typer.Option(
+            "--look",
+            metavar="NAME",
+            help="on a domain that the generator knows little of, such as sketch or night: what words, a filter and 16 photographs a class do",
+        ),
+    ] = None,
 ) -> None:
     """Run the whole path on the embedded starter models: a few minutes on two CPU cores, no network."""
     from figment.recipe import load_recipe
+    from figment.starter import check_has_gap
 
+    starter = Path(str(resources.files("figment") / "starter"))
+    if look is None:
+        recipe = load_recipe(starter / "demo.yaml")
+    else:
+        check_has_gap(look)
+        recipe = load_recipe(starter / "look.yaml", [f"task=fashion-{look}"])
     console.print(
         "The starter is a scale model trained on Fashion-MNIST: it shows the method, not what large models reach.\n"
     )
-    _run(load_recipe(Path(str(resources.files("figment") / "starter" / "demo.yaml"))), out)
+    _run(recipe, out or Path("runs") / ("demo" if look is None else f"demo-{look}"))
 
 
 @app.command()
@@ -477,6 +495,8 @@ def _print_results(folder: Path) -> None:
     for number in (n for n in page.also if not n.quiet):
         console.print(f"{number.title}: {number.value}", soft_wrap=True)
     own = page.verdict
+    if own.lesson:
+        console.print(f"\nWhat to learn: {own.lesson}", soft_wrap=True)
     console.print(f"\nVerdict: {own.word}. {own.sentence[:1].upper()}{own.sentence[1:]}")
     ledger = " | ".join(f"{what} {share}" for what, share in own.ledger)
     levers = [f"Try next: {lever}" for lever in own.next]

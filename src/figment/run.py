@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +52,7 @@ def run_recipe(
     made: Path | None = None,
     root: Path | None = None,
     reported: bool = True,
+    before_images: Callable[[Context], None] | None = None,
     allow_plugins: bool = False,
 ) -> Outcome:
     """Do what is missing of a recipe in the folder ``out`` and write its report.
@@ -58,14 +60,15 @@ def run_recipe(
     Call it again after an interruption and it goes on; a larger ``images_per_class`` adds to the images that are there.
     ``out`` may be remote (``s3://...``). ``generator`` replaces the recipe's own; ``engine`` says where images are made.
     ``made`` is the folder of a run whose prompts and images this one uses, ``root`` that of the study whose caches it uses;
-    both are its own by default. ``allow_plugins`` lets code run that the recipe names (``kind: package.module:Name``); without
+    both are its own by default. ``before_images`` is called when nothing is left that could be refused and the first image is about to
+    be made. ``allow_plugins`` lets code run that the recipe names (``kind: package.module:Name``); without
     it such a recipe is refused. Raises FigmentError, before anything is spent where possible.
     """
     run = Run(files.as_path(out), made, root)
     check_is_for_a_run(recipe, run.folder)
     with claims.held(run.folder, run.made.folder, root=run.root):
         ctx = Context(recipe, run, generator=generator, engine=engine, reported=reported, allow_plugins=allow_plugins)
-        _run(ctx, STAGES)
+        _run(ctx, STAGES, before_images)
     return Outcome(run.folder, latest_results(run.folder))
 
 
@@ -95,7 +98,7 @@ def make_images(
     return run.images
 
 
-def _run(ctx: Context, stages: tuple[Stage, ...]) -> None:
+def _run(ctx: Context, stages: tuple[Stage, ...], before_images: Callable[[Context], None] | None = None) -> None:
     with heartbeat(ctx.run.heartbeat) as alive:
         alive.at(CHECK)
         if len(stages) == len(STAGES):
@@ -106,6 +109,8 @@ def _run(ctx: Context, stages: tuple[Stage, ...]) -> None:
         publish(ctx)
         for stage in stages:
             alive.at(stage.name)
+            if stage.name == "images" and before_images is not None:
+                before_images(ctx)
             stage.run(ctx)
 
 

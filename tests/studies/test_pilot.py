@@ -13,14 +13,17 @@ from PIL import Image
 import figment
 from counting import counting
 from figment import records
+from figment.context import Context
 from figment.errors import FigmentError
-from figment.layout import shard_files
+from figment.layout import Run, shard_files
 from figment.recipe import Recipe, validate
 from figment.repair import repair
 from figment.report.folder import report_of
 from figment.run import make_images, run_recipe
+from figment.stages import STAGES
 from figment.status import status
-from figment.studies.pilot import first_of, read_pilot, run_pilot
+from figment.studies.arms import run_arms
+from figment.studies.pilot import first_of, look_first, read_pilot, run_pilot
 from figment.verify import verify
 
 NAMES = ["red thing", "green thing", "blue thing"]
@@ -179,6 +182,93 @@ def test_a_damaged_answer_is_found_and_taken_away(recipe, tmp_path):
         ("pilot.json", "broken")
     ]
     assert any("pilot.json" in line for line in repair(tmp_path)) and not path.exists()
+
+
+# ---- at the start of a run ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Three images of each class are a pilot: one shard of these recipes, so that none is made twice."""
+    monkeypatch.setattr("figment.studies.pilot.A_CLASS", 3)
+
+
+@pytest.mark.slow
+def test_a_run_begins_with_a_pilot_that_costs_it_nothing(recipe, tmp_path, small, capsys):
+    own = recipe("train", "test", **{"evaluate.real_all": True})
+    with counting() as spent:
+        run_arms(own, tmp_path / "run")
+    assert (spent.made, spent.encoded) == (36, 36 + TRAIN + TEST)  # what the run itself needs
+    shown = capsys.readouterr().out
+    told = read_pilot(tmp_path / "run")
+    assert told is not None and (told["images_per_class"], told["of"]) == (3, 12)
+    bad = [one for one in told["answers"] if one["word"] in ("unknown", "at the ceiling")]
+    assert bad and all(f"after the first 3 images of each class: {one['sentence']}" in shown for one in bad)
+    assert f"{told['summary']} The run goes on" in shown and shown.count("after the first") == len(bad)
+    assert verify(tmp_path / "run").ok and {one.state for one in status(tmp_path / "run")} == {"done"}
+    run_recipe(own, tmp_path / "without")  # in Python nobody looks unless asked to
+    assert rows(tmp_path / "run") == rows(tmp_path / "without") and read_pilot(tmp_path / "without") is None
+    with counting() as spent:
+        run_arms(own, tmp_path / "run")
+    assert (spent.made, spent.encoded) == (0, 0) and "after the first" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"evaluate.real_all": False},  # 48 real images would be encoded for it alone
+        {"generate.shard_size": 8},  # one image would be made twice
+        {"train.kind": "network"},  # which names no encoder to look with
+    ],
+)
+def test_no_run_begins_with_one_that_costs_more_than_a_fiftieth_of_its_images(recipe, tmp_path, small, changes):
+    assert not _looked(recipe("train", "test", **{"evaluate.real_all": True, **changes}), tmp_path)
+
+
+def test_none_begins_with_a_second_one_nor_after_its_images(recipe, tmp_path, small):
+    own = recipe("train", "test", **{"evaluate.real_all": True})
+    make_images(own, tmp_path / "made")
+    assert not _looked(own, tmp_path / "made")
+    run_pilot(own, tmp_path / "piloted", images_per_class=2)
+    before = (tmp_path / "piloted" / "pilot.json").read_bytes()
+    assert _looked(own, tmp_path / "piloted") and (tmp_path / "piloted" / "pilot.json").read_bytes() == before
+
+
+def _looked(own: Recipe, folder) -> bool:
+    """Whether there is what a pilot said, after the beginning of a run."""
+    ctx = Context(own, Run(folder))
+    for name in ("caches", "prompts"):
+        next(stage for stage in STAGES if stage.name == name).run(ctx)
+    look_first(ctx)
+    return read_pilot(folder) is not None
+
+
+@pytest.mark.slow
+def test_one_that_fails_stops_no_run(recipe, tmp_path, real, small, monkeypatch):
+    """Of real images that the run itself does not look at, a class cannot be read."""
+    monkeypatch.setattr("figment.studies.pilot.MOST_EXTRA", 10)
+    train = shutil.copytree(real / "train", tmp_path / "train")
+    for path in (train / NAMES[0]).iterdir():
+        path.write_bytes(b"no image")
+    run_arms(recipe("test", **{"task.real.train": str(train)}), tmp_path / "run")
+    assert read_pilot(tmp_path / "run") is None and len(rows(tmp_path / "run")) == 36
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train.kind": "clip_head", "train.select": "validation"}, "there are no validation images"),
+        ({"evaluate.baselines": ["tip_adapter"], "few_shot": {"shots": 20}}, "20"),
+        ({"generate.height": 28}, "generate"),
+    ],
+)
+def test_what_the_run_refuses_is_refused_before_its_pilot(recipe, tmp_path, small, changes, message):
+    own = recipe("train", "test", **{"evaluate.real_all": True})
+    make_images(own.changed({"generate.images_per_class": 1}), tmp_path / "run")
+    before, other = rows(tmp_path / "run"), own.changed(changes)
+    with counting() as spent, pytest.raises(FigmentError, match=message):
+        run_arms(other, tmp_path / "run")
+    assert not spent.made and rows(tmp_path / "run") == before and read_pilot(tmp_path / "run") is None
 
 
 def test_it_is_public():

@@ -17,6 +17,7 @@ from figment.plugins import permission
 from figment.recipe import Recipe
 from figment.run import Outcome, run_recipe
 from figment.stages.plans import images_key
+from figment.studies.pilot import look_first
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +28,8 @@ def run_arms(
     """Run every arm of ``recipe.arms``, then the recipe itself; name -> outcome, the recipe's own last.
 
     Real images are encoded once for all arms. Only the recipe itself measures the ceiling and the exchange rate. Verdicts are those
-    that hold for all arms at once; each arm's own folder keeps the one that it would have alone.
+    that hold for all arms at once; each arm's own folder keeps the one that it would have alone. A run so large that a pilot is next to
+    nothing of it begins with one.
     """
     out = files.as_path(out)
     arms = arm_runs(recipe, out)  # all are checked before the first one costs anything
@@ -36,10 +38,14 @@ def run_arms(
     outcomes = {}
     for name, (arm, folder) in arms.items():
         log.info(name, extra={"heading": True})
-        outcomes[name] = run_recipe(arm, folder, engine=engine, made=sets[name], root=out, allow_plugins=allow_plugins)
+        outcomes[name] = run_recipe(
+            arm, folder, engine=engine, made=sets[name], root=out, before_images=look_first, allow_plugins=allow_plugins
+        )
     if arms:
         log.info(recipe.name, extra={"heading": True})
-    outcomes[recipe.name] = run_recipe(recipe, out, engine=engine, allow_plugins=allow_plugins)
+    outcomes[recipe.name] = run_recipe(
+        recipe, out, engine=engine, before_images=look_first, allow_plugins=allow_plugins
+    )
     judged = [name for name, outcome in outcomes.items() if "worth" in outcome.results]
     words = dict(zip(judged, among([outcomes[name].results["worth"] for name in judged]), strict=True))
     return {name: replace(outcome, among=words.get(name, "")) for name, outcome in outcomes.items()}

@@ -5,7 +5,9 @@ Its images are the first rows of the run, in the run's own folder: ``figment run
 
 from __future__ import annotations
 
+import copy
 import logging
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from figment import claims, files, records
+from figment import claims, files, measures, records
 from figment.bias import bias_of, bias_shown, shares_of
 from figment.context import Context
 from figment.engines import Engine
@@ -28,6 +30,8 @@ from figment.learners.clip_head.images_only import discriminant
 from figment.recipe import Recipe
 from figment.report.planned import planned
 from figment.run import check_is_for_a_run, make_images
+from figment.stages.images.stage import ImagesStage, rows_there
+from figment.stages.plans import plan
 from figment.task import RealImages
 from figment.types import Generator, Images
 
@@ -37,6 +41,7 @@ A_CLASS, IN_ALL = 24, 480  # generated images: of each class, and of all where t
 MOST_REAL = 2_000  # real images that are looked at
 SPLITS = ("train", "unlabelled")  # the real images that are asked where nobody says which
 FOLDS = 5  # of the real images, to learn from the others of
+MOST_EXTRA = 0.02  # of a run's images: what a pilot may cost that nobody asked for
 EFFECT = 0.02  # of accuracy: the gain that test images are counted for
 ADVICE: Mapping[Question, str] = {
     "classes": "The generator does not know these classes, or the classifier that looked does not know their names. Other words for"
@@ -69,11 +74,15 @@ class Pilot:
         return next(one for one in self.answers if one.question == question)
 
     @property
+    def bad(self) -> list[Answer]:
+        """The answers that speak against the run."""
+        return [one for one in self.answers if one.word in ("unknown", "at the ceiling")]
+
+    @property
     def summary(self) -> str:
         """One sentence or two on whether the run is worth its hours, and what may help where it is not."""
-        bad = [one for one in self.answers if one.word in ("unknown", "at the ceiling")]
-        if bad:
-            return ADVICE[bad[0].question]
+        if self.bad:
+            return ADVICE[self.bad[0].question]
         of_generator = (self.answer("classes"), self.answer("domain"))
         partly, unsaid = (
             " and the ".join(one.question for one in of_generator if one.word == word)
@@ -124,17 +133,54 @@ def run_pilot(
     _ = ctx.given
     make_images(recipe, out, generator=generator, engine=engine, first=n, allow_plugins=allow_plugins)
     with claims.held(ctx.run.folder, root=ctx.run.root):
-        real = recipe.task.real.places.get(split, "")
-        pilot = Pilot(
-            out,
-            n,
-            recipe.generate.images_per_class,
-            recipe.encoder_name,
-            split,
-            real,
-            _Questions(ctx, split, n).answers(),
-        )
-        records.write_answer(ctx.run.pilot, pilot.told())
+        return _ask(ctx, n, split)
+
+
+def look_first(ctx: Context) -> None:
+    """The pilot of a run that is about to make its images, where it costs next to nothing of it: says what there is to warn of, and
+    never stops the run, whose first images these are."""
+    recipe, n, split = ctx.recipe, first_of(ctx.recipe), _split(ctx.recipe, None)
+    if _has_no_encoder(recipe) or records.read_answer(ctx.run.pilot) is not None:
+        return
+    images, there = plan(ctx, ctx.prompts), rows_there(ctx.run, recipe.generate.shard_size, sys.maxsize)
+    first = plan(_beginning(ctx, n), ctx.prompts)
+    if there > len(first) or _extra(ctx, len(first), split) > MOST_EXTRA * (len(images) - there):
+        return
+    _ = ctx.generator  # opened once, for both
+    ImagesStage().run(_beginning(ctx, n))
+    try:
+        pilot = _ask(ctx, n, split)
+    except FigmentError as error:  # such as real images that cannot be read, with which the run may still go on
+        log.info(f"the first {n} images of each class tell nothing: {error}")
+        return
+    for one in pilot.bad:
+        log.warning(f"after the first {n} images of each class: {one.sentence}")
+    if pilot.bad:
+        log.warning(f"{pilot.summary} The run goes on; stop it if that is not what you want.")
+
+
+def _beginning(ctx: Context, n: int) -> Context:
+    """The same run with only the first ``n`` images of each class. What is open already, such as the generator, is shared."""
+    own = copy.copy(ctx)
+    own.first = n
+    return own
+
+
+def _extra(ctx: Context, first: int, split: str) -> int:
+    """How many images a pilot of ``first`` images makes or encodes that the run would not. Encoding one costs less than making one."""
+    again = first % ctx.recipe.generate.shard_size  # of a shard that is left half full
+    encoded = split in measures.splits_needed(ctx.recipe) or (split == "train" and ctx.recipe.few_shot is not None)
+    return again + (0 if encoded or not split else min(MOST_REAL, len(ctx.given[split])))
+
+
+def _ask(ctx: Context, n: int, split: str) -> Pilot:
+    """What the first ``n`` images of each class, which are there, say; written down."""
+    real = ctx.task.real.places.get(split, "")
+    answers = _Questions(ctx, split, n).answers()
+    pilot = Pilot(
+        ctx.run.folder, n, ctx.recipe.generate.images_per_class, ctx.recipe.encoder_name, split, real, answers
+    )
+    records.write_answer(ctx.run.pilot, pilot.told())
     return pilot
 
 
@@ -164,8 +210,12 @@ def _split(recipe: Recipe, asked: str | None) -> str:
     return asked
 
 
+def _has_no_encoder(recipe: Recipe) -> bool:
+    return recipe.encoder is None and not hasattr(recipe.train, "encoder")
+
+
 def _check_encoder(recipe: Recipe) -> None:
-    if recipe.encoder is None and not hasattr(recipe.train, "encoder"):
+    if _has_no_encoder(recipe):
         raise FigmentError(
             f"A pilot looks at images with a CLIP, and a recipe with train.kind {recipe.train.kind!r} names none. Name it, such as"
             " --set encoder=openai/clip-vit-large-patch14, or starter/clip for the starter's images."

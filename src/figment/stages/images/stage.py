@@ -83,7 +83,7 @@ class ImagesStage(Stage):
 
     def cost(self, ctx: Context) -> Cost:
         own = plan_without_starts(ctx)
-        there = _rows_there(ctx.run, own.shard_size, len(own))
+        there = rows_there(ctx.run, own.shard_size, len(own))
         counts = {"images": len(own), "shards": own.n_shards, "done": there}
         text = f"{len(own):,} images in {own.n_shards:,} shards; {there:,} are there already"
         try:
@@ -114,7 +114,7 @@ def plan_without_starts(ctx: Context) -> Plan:
     return Plan(ctx.prompts, g.images_per_class, ctx.seed, g.shard_size)
 
 
-def _rows_there(run: Run, shard_size: int, wanted: int) -> int:
+def rows_there(run: Run, shard_size: int, wanted: int) -> int:
     """Images that are there already, told by names where a shard is full."""
     found = records.read(run.images)
     if found.state == "finished" and isinstance(found.data.get("shards"), dict):

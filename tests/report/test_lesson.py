@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from figment import records
+from figment import cli, records
 from figment.evaluate.kind import difference
 from figment.recipe import Recipe, validate
 from figment.report.answers import judged_of, recipe_of
@@ -54,13 +54,15 @@ def lesson_in(folder: Path, **changes) -> str:
 
 
 @pytest.mark.slow
-def test_it_is_of_the_first_and_the_last_arm_without_real_images_and_of_the_run_with_them(study):
+def test_it_is_of_the_first_and_the_last_arm_without_real_images_and_of_the_run_with_them(study, capsys):
     said, results = lesson_in(study), latest_results(study)
     assert "“rich”" in said and "“plain”" in said and "between" not in said and "more shots" not in said
     assert f"Alone, 2 real images a class reach {100 * results['top1/real_only'].value:.1f} %" in said
     assert f"all real images reach {100 * results['top1/real_all'].value:.1f} %." in said
     page = report_of(study)
     assert page.verdict.lesson == said and "What to learn" in render(page)
+    cli.report(study)
+    assert f"What to learn: {said}" in capsys.readouterr().out
     assert [arm.placebo is not None for arm in page.arms if arm.verdict] == [True] * 5
     assert render(page).count("its placebo") == 5
     assert report_of(study / "arms" / "00-plain").verdict.lesson == ""  # which is one run and no study

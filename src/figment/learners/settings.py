@@ -35,6 +35,11 @@ class LearnerSettings(Strict):
         """Whether dozens of trainings are a matter of seconds."""
         return False
 
+    def shown(self, images: int) -> int:
+        """How many times a training on so many images looks at one."""
+        steps = getattr(self, "steps", None)
+        return images * getattr(self, "epochs", 1) if steps is None else steps * getattr(self, "batch_size", 1)
+
     def goes_with(self, recipe: Recipe) -> None:
         """Raise ValueError where the rest of the recipe does not fit the learner."""
 

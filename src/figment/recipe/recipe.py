@@ -121,7 +121,7 @@ class Recipe(Strict):
         prompts = self.prompts.n_prompts(generate.images_per_class)
         height, width, batch_size = (getattr(generate, name, None) for name in ("height", "width", "batch_size"))
         side, at_once = getattr(self.train, "image_size", 0), getattr(self.train, "batch_size", 0)
-        pixels, epochs = (height or 0) * (width or 0), getattr(self.train, "epochs", 0)
+        pixels = (height or 0) * (width or 0)
         learnt = min(generate.images_per_class, self.train.images_per_class or generate.images_per_class)
         for what, n, most in (
             (
@@ -141,7 +141,7 @@ class Recipe(Strict):
             ),
             ("generate.height x width x shard_size: pixels", pixels * generate.shard_size, limits.SHARD_PIXELS),
             ("train.image_size squared x batch_size: pixels", side * side * at_once, limits.PIXELS),
-            ("train.epochs x generated images: images shown", epochs * n_classes * learnt, limits.SHOWN),
+            ("train.epochs x generated images: images shown", self.train.shown(n_classes * learnt), limits.SHOWN),
         ):
             if n > most:
                 raise ValueError(f"{what} are {n:,}, and at most {most:,} are allowed: lower one of them")

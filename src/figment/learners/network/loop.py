@@ -29,7 +29,7 @@ class NetworkLoop:
         from timm.utils import ModelEmaV3
 
         self.loader, self.s, self.seed, self.on = loader, s, seed, on
-        self.steps = epochs * len(loader)
+        self.steps = s.steps or epochs * len(loader)
         self.batch_size = loader.batches.batch_size * on.world_size
         self.images = self.steps * self.batch_size
         self.step = 0
@@ -59,7 +59,10 @@ class NetworkLoop:
                 self.step += 1
                 if self.ema:
                     self.ema.update(self.module, self.step)
-                yield Step(epoch, self.batch_size, self.on.mean(loss), rate, self.step % len(self.loader) == 0)
+                ends = self.step % len(self.loader) == 0 or self.step == self.steps
+                yield Step(epoch, self.batch_size, self.on.mean(loss), rate, ends)
+                if self.step == self.steps:  # in the middle of an epoch, perhaps
+                    return
 
     def _update(self, images: Tensor, labels: Tensor) -> Tensor:
         """One step on ``uint8 (B, 3, S, S)`` and ``int64 (B,)``; returns the mean loss ()."""

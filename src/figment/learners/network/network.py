@@ -74,7 +74,8 @@ class NetworkLearner(Learner):
         self.name = f"{settings.architecture}, {origin}"
         chosen = None if val is None else [list(val.digests), val.labels.tolist()]
         weights = None if self.start is None else self.start.fingerprint
-        own = settings.model_dump(mode="json", exclude=set(NOT_PART_OF_A_MODEL))
+        unsaid = {"steps"} if settings.steps is None else set()  # models from before there were such stay as they are
+        own = settings.model_dump(mode="json", exclude=set(NOT_PART_OF_A_MODEL) | unsaid)
         self.fingerprint = records.fingerprint(["network", FORMAT, own, self.class_names, weights, chosen])
 
     def learn(self, synthetic: Images | None, real: Images | None, seed: int) -> NetworkModel:

@@ -52,6 +52,13 @@ class NetworkSettings(LearnerSettings):
     min_steps: int = Field(
         0, ge=0, le=limits.STEPS, description="as many more epochs as it takes to have so many steps"
     )
+    steps: int | None = Field(
+        None,
+        ge=1,
+        le=limits.STEPS,
+        description="exactly so many steps in place of epochs, however many images there are: trainings on sets of different size"
+        " are then of one length",
+    )
     batch_size: int = Field(256, ge=2, le=limits.BATCH, description="images a step, of all processes together")
     real_share: float | None = Field(
         None,
@@ -112,6 +119,8 @@ class NetworkSettings(LearnerSettings):
             raise ValueError(
                 f"crop_scale {list(self.crop_scale)} must be two shares of the area, 0 < least <= greatest <= 1, such as [0.35, 1.0]"
             )
+        if self.steps is not None and self.min_steps:
+            raise ValueError("steps says how long a training is, and so does min_steps: give one of them")
         if self.pad >= self.image_size:
             raise ValueError(f"pad {self.pad} must be less than image_size {self.image_size}")
         return self

@@ -201,6 +201,23 @@ class MemorisedFilterSettings(FilterSettings):
         return MemorisedFilter(given.features(self.model), *real, self.quantile, self.threshold, self.test)
 
 
+class CovarianceFilterSettings(FilterSettings):
+    """Keeps the part of each class whose features vary as those of the real training images do. Needs task.real.train."""
+
+    kind: Literal["covariance"] = "covariance"
+    model: FilterModel = None
+    keep: float = Field(0.5, gt=0, le=1, description="share of each class; a larger one keeps the same images and more")
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({"train"})
+
+    def build(self, given: Given) -> types.Filter:
+        from figment.filters.covariance import CovarianceFilter
+
+        return CovarianceFilter(given.features(self.model), _train_of(given, self.kind), self.keep)
+
+
 class FilterPlugin(Plugin, FilterSettings):
     """Your own filter: ``kind: package.module:Name``, called with ``options``."""
 
@@ -219,6 +236,7 @@ Filter = Annotated[
     | Annotated[CentroidFilterSettings, Tag("centroid")]
     | Annotated[DuplicateFilterSettings, Tag("duplicate")]
     | Annotated[MemorisedFilterSettings, Tag("memorised")]
+    | Annotated[CovarianceFilterSettings, Tag("covariance")]
     | Annotated[FilterPlugin, Tag(PLUGIN)],
     Discriminator(kind_of),
 ]

@@ -446,6 +446,7 @@ def _run_table(recipe: Recipe, folder: Path, engine: Engine, dry_run: bool, allo
 
 def _print_table(page: TablePage, folder: Path) -> None:
     """The rows and columns, the printed ones below, and what became of the orderings."""
+    from figment.layout import Study
     from figment.report.table import conclusion
     from figment.report.text import NOTHING
 
@@ -465,7 +466,13 @@ def _print_table(page: TablePage, folder: Path) -> None:
     console.print(table)
     for note in dict.fromkeys(cell.note for cell in page.cells.values() if cell.note):
         console.print(note, soft_wrap=True, markup=False)
-    console.print(conclusion(page), soft_wrap=True, markup=False)
+    if page.answer is not None:
+        for line in (page.answer.headline, *page.answer.sentences):
+            console.print(printable(line), soft_wrap=True, markup=False)
+    if page.answer is None or page.orderings:
+        console.print(conclusion(page), soft_wrap=True, markup=False)
+    if (best := Study(folder).best).is_file():
+        console.print(f"\nThe best settings, to be run as they are: figment run {best}", soft_wrap=True)
     console.print(f"\nReport: {folder / 'report.html'}", soft_wrap=True)
 
 

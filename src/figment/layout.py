@@ -31,7 +31,7 @@ NAMES |= {
     "report.html",
     "pilot.json",
 }
-NAMES |= {"table.json", "table.md", "stage.json", ".heartbeat"}
+NAMES |= {"table.json", "table.md", "best.yaml", "stage.json", ".heartbeat"}
 LORA = "pytorch_lora_weights.safetensors"  # the name that diffusers looks for
 OLD_RECIPE = "recipe.yaml"  # what version 0.1 called the resolved recipe; a user's own may be called so
 
@@ -229,6 +229,11 @@ class Study:
     @property
     def table_md(self) -> Path:
         return self.folder / "table.md"
+
+    @property
+    def best(self) -> Path:
+        """Of a sweep: the recipe with the settings that it found best."""
+        return self.folder / "best.yaml"
 
     @property
     def is_table(self) -> bool:

@@ -93,8 +93,8 @@ def fill(
     started = machine.Meter()
     known, work = look(images, plan, part)
     description: Mapping[str, Any] = {}
+    n = sum(len(w.rows) for w in work)
     if work:
-        n = sum(len(w.rows) for w in work)
         with progress("generate", n) as advance:
             job = ShardJob(images, plan, generator, tuple(class_names), shots)
             for w, done in (engine or Local())(job, work, advance):
@@ -108,7 +108,7 @@ def fill(
     if part is None:
         for path in [path for place in image_folders(images.folder) for path in leftovers(place)]:
             remove(path)
-    close(images, known, description or described(generator), card, **started.record())
+    close(images, known, description or described(generator), card, rows_made=n, **started.record())
 
 
 def close(

@@ -105,6 +105,20 @@ class Trial:
         trainings = [Training(self.kept, self.shots, seed) for seed in self.seeds]
         return self.remember(self._key(self.learner, trainings), lambda: self._read(self.models()))
 
+    def among_best(self, k: int) -> np.ndarray:
+        """What the recipe's models take the test images for where they may answer ``k`` times, int32 (S, n): the right class where
+        fewer than ``k`` others are more likely, else the first answer."""
+
+        def read(model: Model) -> np.ndarray:
+            logits, labels = model.logits(self.real_test), self.real_test.labels
+            own = logits[np.arange(len(labels)), labels]
+            more_likely = (logits > own[:, None]).sum(1)
+            return np.where(more_likely < k, labels, predicted(logits)).astype(np.int32)
+
+        trainings = [Training(self.kept, self.shots, seed) for seed in self.seeds]
+        key = {**self._key(self.learner, trainings), "answers": k}
+        return self.remember(key, lambda: np.stack([read(model) for model in self.models()]))
+
     @cached_property
     def images_only(self) -> Learner:
         """A learner that never sees the name of a class, on the features of the recipe's encoder."""

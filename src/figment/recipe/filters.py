@@ -215,7 +215,8 @@ class CovarianceFilterSettings(FilterSettings):
     def build(self, given: Given) -> types.Filter:
         from figment.filters.covariance import CovarianceFilter
 
-        return CovarianceFilter(given.features(self.model), _train_of(given, self.kind), self.keep)
+        train = _train_of(given, self.kind)
+        return CovarianceFilter(given.features(self.model), train, self.keep)
 
 
 class FilterPlugin(Plugin, FilterSettings):

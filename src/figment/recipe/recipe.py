@@ -110,6 +110,12 @@ class Recipe(Strict):
                 "each of evaluate.shot_draws is learnt from with a set drawn again, so there are as many: leave evaluate.resamples out"
             )
         self.train.goes_with(self)
+        scaling = None if self.table is None else self.table.scaling
+        if scaling is not None and getattr(self.train, "steps", 0) is None:
+            raise ValueError(
+                "table.scaling compares trainings on sets of different size, which must be equally long: give train.steps, such as"
+                " train.steps: 2000"
+            )
         if self.table is not None and self.arms:
             raise ValueError("a recipe has arms or a table, not both: make the arms rows of the table")
         return self

@@ -7,6 +7,8 @@ from typing import Annotated
 from pydantic import Field, JsonValue, model_validator
 
 from figment import limits
+from figment.recipe.scaling import Scaling
+from figment.recipe.sweep import Sweep
 from figment.task import Strict, Text
 
 OF_THE_WHOLE = ("name", "seed", "arms", "table")  # fields of a recipe that no cell can change
@@ -21,8 +23,15 @@ class Table(Strict):
 
     title: Text
     source: Text = Field("", description="what the printed numbers are from, such as 'He et al. 2023, Table 7'")
-    rows: dict[Text, Changes] = Field(min_length=1, description="name -> {field: value, metric: name}")
-    columns: dict[Text, Changes] = Field(min_length=1, description="name -> {field: value, metric: name}")
+    rows: dict[Text, Changes] = Field({}, description="name -> {field: value, metric: name}")
+    columns: dict[Text, Changes] = Field({}, description="name -> {field: value, metric: name}")
+    scaling: Scaling | None = Field(
+        None,
+        description="in place of rows and columns: numbers of real images, and multiples of them that are generated",
+    )
+    sweep: Sweep | None = Field(
+        None, description="in place of rows and columns: the generator's settings, in two phases"
+    )
     metric: Text = Field("top1/synthetic", description="what a cell shows, where its row and column do not say")
     seeds: int = Field(
         3, ge=1, le=limits.TRAININGS, description="runs of each cell: other images, other shots, another training"
@@ -39,11 +48,34 @@ class Table(Strict):
     notes: list[Text] = Field([], description="what differs from the paper")
     chart: bool = Field(False, description="also draw it: lines over the numbers in the columns' names")
 
+    def laid_out(self) -> Table:
+        """The same with the rows and columns that ``scaling`` stands for, and the columns that ``sweep`` does; the rows of a sweep
+        depend on the recipe."""
+        if self.scaling is not None:
+            return self.model_copy(update={"rows": self.scaling.rows, "columns": self.scaling.columns})
+        return self if self.sweep is None else self.model_copy(update={"columns": self.sweep.columns})
+
+    def changes(self, row: str, column: str) -> Changes:
+        """What a cell changes of the recipe, its metric among it."""
+        own = {} if self.scaling is None else self.scaling.cell(row, column)
+        return {**self.rows[row], **self.columns[column], **own}
+
+    @model_validator(mode="after")
+    def _is_one_kind(self) -> Table:
+        given = [name for name in ("rows", "columns", "scaling", "sweep") if getattr(self, name)]
+        if given not in (["rows", "columns"], ["scaling"], ["sweep"]):
+            raise ValueError(
+                f"a table is made of rows and columns, or of scaling, or of sweep; this one has {', '.join(given) or 'none of them'}"
+            )
+        return self
+
     @model_validator(mode="after")
     def _fits(self) -> Table:
-        if (n := len(self.rows) * len(self.columns) * self.seeds) > limits.RUNS:
+        own = self.laid_out()
+        rows, columns = own.rows, own.columns
+        if (n := len(rows) * len(columns) * self.seeds) > limits.RUNS:
             raise ValueError(
-                f"{len(self.rows):,} rows x {len(self.columns):,} columns x {self.seeds:,} seeds are {n:,} runs, and {limits.RUNS:,} are the"
+                f"{len(rows):,} rows x {len(columns):,} columns x {self.seeds:,} seeds are {n:,} runs, and {limits.RUNS:,} are the"
                 " most. Make several tables of it"
             )
         for name, changes in [*self.rows.items(), *self.columns.items()]:
@@ -60,12 +92,12 @@ class Table(Strict):
                 f"the row {taken[0][:60]!r} has the name of a row that table.rivals adds: call it otherwise"
             )
         for row, values in self.printed.items():
-            if unknown := [c for c in values if c not in self.columns]:
+            if unknown := [c for c in values if c not in columns]:
                 raise ValueError(
-                    f"printed has the column {unknown[0][:60]!r} in row {row[:60]!r}; the columns are: {', '.join(self.columns)[:300]}"
+                    f"printed has the column {unknown[0][:60]!r} in row {row[:60]!r}; the columns are: {', '.join(columns)[:300]}"
                 )
-        if unknown := [c for c in self.lower_is_better if c not in self.columns]:
+        if unknown := [c for c in self.lower_is_better if c not in columns]:
             raise ValueError(
-                f"lower_is_better has the column {unknown[0][:60]!r}; the columns are: {', '.join(self.columns)[:300]}"
+                f"lower_is_better has the column {unknown[0][:60]!r}; the columns are: {', '.join(columns)[:300]}"
             )
         return self

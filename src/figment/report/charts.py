@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from markupsafe import Markup
 
@@ -69,6 +70,19 @@ class Line:
     name: str
     points: Mapping[float, Mark]
     look: int
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A named dot of a scatter plot: on either axis a value and its 95 % interval. ``kind`` is "best" for the one to choose, "rival"
+    for another that is named, "" for the rest."""
+
+    name: str
+    x: float
+    y: float
+    x_ci: Span
+    y_ci: Span
+    kind: Literal["best", "rival", ""] = ""
 
 
 def linear_axis(values: Iterable[float], min_step: float = 0.0, max_ticks: int = 7) -> Axis:
@@ -202,6 +216,43 @@ def lines(drawn: Sequence[Line], title: str, factor: float = 1) -> Markup:
         for line in drawn
     )
     return _svg("plane", f"{title}. {'; '.join(said)}", _join(body))
+
+
+def scatter(dots: Iterable[Dot], axes: tuple[str, str]) -> Markup:
+    """Named dots with an interval on either axis, the second of which is a share shown in per cent; those of a kind have their name
+    beside them, the others when they are pointed at."""
+    drawn = [d for d in dots if math.isfinite(d.x) and math.isfinite(d.y)]
+    x = linear_axis(v for d in drawn for v in (d.x, *d.x_ci))
+    y = linear_axis(v for d in drawn for v in (d.y, *d.y_ci))
+    looks = {"best": "after", "rival": "bad", "": "before"}
+    body = [_y_grid(y, "{:g} %", 100), *(_text("tick", x(t), 100, f"{t:g}", "middle", dy=20) for t in x.ticks)]
+    for d in drawn:
+        at, height, look = x(d.x), 100 - y(d.y), looks[d.kind]
+        said = Markup("<title>{}</title>").format(
+            f"{shorten(d.name, 120)}: {axes[0]} {d.x:.4g}, {axes[1]} {percent(d.y)}"
+        )
+        bars = (
+            [_line(f"whisker thin {look}", x(d.x_ci[0]), height, x(d.x_ci[1]), height)] if _are_finite(d.x_ci) else []
+        )
+        bars += (
+            [_line(f"whisker thin {look}", at, 100 - y(d.y_ci[0]), at, 100 - y(d.y_ci[1]))]
+            if _are_finite(d.y_ci)
+            else []
+        )
+        body += [*bars, Markup("<g>{}{}</g>").format(said, _dot(f"dot {look}", at, height, 6))]
+        if d.kind:
+            left = at < 55
+            body += [
+                _text(
+                    "name", at, height, shorten(d.name, 60), "start" if left else "end", dx=12 if left else -12, dy=-8
+                )
+            ]
+    said = "; ".join(f"{shorten(d.name, 80)}: {d.x:.4g}, {percent(d.y)}" for d in drawn)
+    return _svg("plane", f"{axes[1]} against {axes[0]}. {said}", _join(body))
+
+
+def _are_finite(span: Span) -> bool:
+    return all(map(math.isfinite, span))
 
 
 def key(look: int) -> Markup:

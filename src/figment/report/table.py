@@ -63,6 +63,21 @@ class Ordering:
 
 
 @dataclass(frozen=True)
+class Answer:
+    """What a study says, ahead of its numbers: a question, its answer in a few words, what to know of it, and perhaps a plot.
+
+    ``tone`` is a CSS class of a verdict; ``axes`` names the two axes of ``dots``, of which the second is shown in per cent.
+    """
+
+    question: str
+    headline: str
+    sentences: tuple[str, ...]
+    tone: Literal["helps", "hurts", "no-evidence", "not-measured"]
+    dots: tuple[charts.Dot, ...] = ()
+    axes: tuple[str, str] = ("", "")
+
+
+@dataclass(frozen=True)
 class TablePage:
     """Everything the page shows. ``cells`` is keyed by (row, column) and may lack some."""
 
@@ -84,6 +99,7 @@ class TablePage:
     seconds: float = 0.0
     source: str = ""  # such as "He et al. 2023, Table 7"
     chart: bool = False  # draw lines over the columns, or else the rows, that are numbers
+    answer: Answer | None = None  # of a study that is more than a table
 
     def __post_init__(self) -> None:
         for names in (self.rows, self.columns):
@@ -130,6 +146,8 @@ class Pair:
 def conclusion(page: TablePage) -> str:
     """What became of the paper's orderings, in plain words; the reversed ones by name."""
     if not page.orderings:
+        if page.answer is not None and not page.printed:
+            return page.answer.headline
         return f"No ordering of {text.shorten(page.paper, 80)} was looked at."
     counts: Counter[str] = Counter(o.state for o in page.orderings)
     total = len(page.orderings)
@@ -163,7 +181,7 @@ def render(page: TablePage) -> str:
     return template.render(
         page=page,
         counts={state: counts[state] for state in reversed(STATES)},
-        tone=_tone(counts),
+        tone=_tone(counts) if page.answer is None else page.answer.tone,
         conclusion=conclusion(page),
         orderings=_by_state(page.orderings),
         ordering_axis=_ordering_axis(page),
@@ -183,7 +201,11 @@ def render(page: TablePage) -> str:
 
 def markdown(page: TablePage) -> str:
     """The page as Markdown: for the documentation, and readable in a terminal."""
-    parts = [f"# {_md(page.title, 120)}", _md(page.caption, 600), f"**{_md(conclusion(page), 2000)}**"]
+    parts = [f"# {_md(page.title, 120)}", _md(page.caption, 600)]
+    if page.answer is not None:
+        parts += [f"**{_md(page.answer.headline, 400)}**", *(_md(one, 2000) for one in page.answer.sentences)]
+    if page.answer is None or page.orderings:
+        parts += [f"**{_md(conclusion(page), 2000)}**"]
     parts += [_rows_of([_md(page.row_header), *(_md(page.heading(c), 63) for c in page.columns)], _body(page))]
     parts += ["\n".join(f"{number}. {_md(note, 400)}" for note, number in _footnotes(page).items())]
     parts += [_orderings(page)] if page.orderings else []

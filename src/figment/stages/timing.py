@@ -33,7 +33,15 @@ def seconds_of_training(ctx: Context, images: int) -> float:
         n_classes = min(n_classes, FEW_CLASSES, n)
         task = ctx.task.model_copy(update={"class_names": ctx.task.class_names[:n_classes], "real": RealImages()})
         ctx = type(ctx)(ctx.recipe.model_copy(update={"task": task}), ctx.run, allow_plugins=ctx.allow_plugins)
-    an_epoch = {"epochs": 1, "select": "last", "warmup_steps": 0, "warmup_epochs": 0, "min_steps": 0, "steps": None, "workers": 0}
+    an_epoch = {
+        "epochs": 1,
+        "select": "last",
+        "warmup_steps": 0,
+        "warmup_epochs": 0,
+        "min_steps": 0,
+        "steps": None,
+        "workers": 0,
+    }
     short = train.model_copy(update={k: v for k, v in an_epoch.items() if k in type(train).model_fields})
     learner, rng = short.build(ctx), np.random.default_rng(0)
     some = [rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8) for _ in range(n)]

@@ -32,11 +32,15 @@ from figment.recipe.table import RIVALS, Table
 from figment.records import Record, Written
 from figment.report.answers import OWN
 from figment.report.results import Answers, answers_of
-from figment.report.table import Cell, Ordering, Printed, TablePage, conclusion, markdown, write
+from figment.report.charts import Dot
+from figment.report.table import Answer, Cell, Ordering, Printed, TablePage, conclusion, markdown, write
 from figment.report.text import duration
 from figment.run import run_recipe
 from figment.stages.plans import images_key
 from figment.stages.results import write_resolved
+from figment.studies import scaling, sweep
+from figment.studies.measured import Measured, Place
+from figment.studies.phases import first_phase, second_phase, together
 from figment.types import Result
 from figment.words import printable
 
@@ -59,18 +63,8 @@ class Group:
     cells: dict[tuple[str, str], str]  # (row, column) -> metric
 
 
-@dataclass(frozen=True)
-class Measured:
-    """A cell's runs, one a seed: what was measured and, for accuracies, which test images were right, float (S, n).
-
-    ``task`` tells label spaces and test images apart: cells of different ones are not compared.
-    """
-
-    results: list[Result]
-    right: np.ndarray | None
-    task: str = ""
-    groups: np.ndarray | None = None  # int (n,), which burst, video or patient a test image is of
-    note: str = ""
+#: A run: its cells, its seed and its recipe.
+Todo = tuple[Group, int, Recipe]
 
 
 def run_table(
@@ -87,48 +81,81 @@ def run_table(
     before anything is spent, for a row or column whose settings do not hold.
     """
     out = files.as_path(out)
-    table = _table_of(recipe)
     started = time.monotonic()
     for run in Study(out).runs():
         layout.check_not_of_old(run)
     with claims.held(out, root=out):
-        todo = table_runs(recipe)
-        _check_plugins(todo, allow_plugins)
-        _check_folder(out, {images_key(own) for _, _, own in todo})
-        for number, (group, seed, own) in enumerate(todo):
-            folder, made = _folders(out, number // table.seeds, group, seed, own)
-            if seed == recipe.seed and records.read(folder).state != "finished":
-                _check_group(group, Context(own, Run(folder, made, out), allow_plugins=allow_plugins))
-        write_resolved(recipe, Run(out))
-        measured: dict[tuple[str, str], list[tuple[Result, Answers]]] = {}
-        for number, (group, seed, own) in enumerate(todo):
-            name = printable(group.name)
-            log.info(f"[{number + 1}/{len(todo)}] {name}, seed {seed}", extra={"heading": True})
-            folder, made = _folders(out, number // table.seeds, group, seed, own)
-            outcome = run_recipe(
-                own, folder, engine=engine, made=made, root=out, reported=False, allow_plugins=allow_plugins
-            )
-            for cell, metric in group.cells.items():
-                if metric not in outcome.results:
-                    known = ", ".join(outcome.results)
-                    raise FigmentError(
-                        f"The table wants {metric!r} of {' / '.join(cell)}, and the run measured: {known}."
-                    )
-                measured.setdefault(cell, []).append((outcome.results[metric], answers_of(folder, metric)))
-        tasks = {cell: _task_of(group.recipe) for group, _, _ in todo for cell in group.cells}
-        chosen = {
-            cell for group, _, own in todo for cell, metric in group.cells.items() if _chosen_on_test(own, metric)
-        }
-        notes = dict.fromkeys(chosen, CHOSEN_ON_TEST)
-        cells = {cell: _measured(runs, tasks[cell], notes.get(cell, "")) for cell, runs in measured.items()}
-        page = _page(recipe, table, cells, command, time.monotonic() - started)
-        write_table(page, out, todo)
+        runs = _Runs(recipe, out, engine, allow_plugins)
+        first = first_phase(recipe)
+        runs.make(first, then=second_phase(recipe))
+        second = second_phase(recipe, runs.cells)
+        if second is not None:
+            runs.make(second)
+        page = _page(recipe, together(first, second), runs.cells, command, time.monotonic() - started)
+        write_table(page, out, runs.todo, _best(recipe, page, second, runs.cells))
     return page
 
 
-def write_table(page: TablePage, out: Path, todo: Sequence[tuple[Group, int, Recipe]]) -> None:
-    """The page, the Markdown and the data of a table, and the record that vouches for them."""
+class _Runs:
+    """The runs of a table so far, and what they measured."""
+
+    def __init__(self, recipe: Recipe, out: Path, engine: Engine | None, allow_plugins: bool) -> None:
+        self.recipe, self.out, self.engine, self.allow_plugins = recipe, out, engine, allow_plugins
+        self.todo: list[Todo] = []
+        self.found: dict[Place, list[tuple[Result, Answers, float | None]]] = {}
+
+    def make(self, table: Table, then: Table | None = None) -> None:
+        """Run what is missing of a phase. Raises FigmentError, before anything of it is spent, for what would be refused in it, or
+        (as far as can be told) ``then``, in the next one."""
+        new = [one for one in runs_of(self.recipe, table) if not one[0].cells.keys() <= self.found.keys()]
+        later = [] if then is None else runs_of(self.recipe, then)
+        _check_plugins([*new, *later], self.allow_plugins)
+        _check_folder(self.out, {images_key(own) for _, _, own in [*self.todo, *new]})
+        for number, (group, seed, own) in enumerate([*new, *later], start=len(self.todo)):
+            folder, made = _folders(self.out, number // table.seeds, group, seed, own)
+            if seed == self.recipe.seed and records.read(folder).state != "finished":
+                _check_group(group, Context(own, Run(folder, made, self.out), allow_plugins=self.allow_plugins))
+        write_resolved(self.recipe, Run(self.out))
+        n = len(self.todo) + len(new)
+        for one in new:
+            self._run(*one, f"[{len(self.todo) + 1}/{n}] ")
+
+    def _run(self, group: Group, seed: int, own: Recipe, place: str) -> None:
+        log.info(f"{place}{printable(group.name)}, seed {seed}", extra={"heading": True})
+        seeds = first_phase(self.recipe).seeds
+        folder, made = _folders(self.out, len(self.todo) // seeds, group, seed, own)
+        outcome = run_recipe(
+            own, folder, engine=self.engine, made=made, root=self.out, reported=False, allow_plugins=self.allow_plugins
+        )
+        for cell, metric in group.cells.items():
+            if metric not in outcome.results:
+                known = ", ".join(outcome.results)
+                raise FigmentError(f"The table wants {metric!r} of {' / '.join(cell)}, and the run measured: {known}.")
+            one = outcome.results[metric], answers_of(folder, metric), _seconds_an_image(made)
+            self.found.setdefault(cell, []).append(one)
+        self.todo.append((group, seed, own))
+
+    @property
+    def cells(self) -> dict[Place, Measured]:
+        """What was measured, by row and column."""
+        runs = {(cell, metric): own for group, _, own in self.todo for cell, metric in group.cells.items()}
+        chosen = {cell for (cell, metric), own in runs.items() if _chosen_on_test(own, metric)}
+        tasks = {cell: _task_of(own) for (cell, _), own in runs.items()}
+        notes = dict.fromkeys(chosen, CHOSEN_ON_TEST)
+        return {cell: _measured(found, tasks[cell], notes.get(cell, "")) for cell, found in self.found.items()}
+
+
+def _seconds_an_image(made: Path) -> float | None:
+    """What an image of a set took to generate, when the last of them were made; None where that is not known."""
+    told = records.read(Run(made).images).data
+    return told["seconds"] / told["rows_made"] if told.get("rows_made") else None
+
+
+def write_table(page: TablePage, out: Path, todo: Sequence[Todo], best: Recipe | None = None) -> None:
+    """The page, the Markdown and the data of a table, the recipe that a sweep found best, and the record that vouches for them."""
     study, run = Study(out), Run(out)
+    if best is not None:
+        files.write_atomic(study.best, best.to_yaml().encode())
     files.write_atomic(study.table_md, markdown(page).encode())
     files.write_json(study.table_json, _as_json(page))
     write_page(page, out)
@@ -139,7 +166,7 @@ def write_table(page: TablePage, out: Path, todo: Sequence[tuple[Group, int, Rec
         {"title": page.title, "rows": page.rows, "columns": page.columns},
         {"runs": records.fingerprint(recipes)},
     )
-    own = [run.resolved, study.table_md, study.table_json, run.report]
+    own = [run.resolved, study.table_md, study.table_json, run.report, *([study.best] if best is not None else [])]
     counts = {"runs": len(todo), "results": len(page.cells)}
     written = {path.name: Written.of(files.read_bytes(path)) for path in own}
     record.finish(written, counts=counts, cells=_cell_names(out, todo, page.seeds))
@@ -177,16 +204,38 @@ def forecast_table(recipe: Recipe, out: Path, *, allow_plugins: bool = False) ->
     cost = (
         f"their time is not known: {unknown}" if unknown else f"about {duration(seconds)} of generation on this machine"
     )
-    return f"{len(runs)} runs that share {len(sets)} sets of {images:,} images in all; {cost}. Training comes on top."
+    said = f"{len(runs)} runs that share {len(sets)} sets of {images:,} images in all; {cost}. Training comes on top."
+    return "\n".join([said, *_plans(recipe, out)])
+
+
+def _plans(recipe: Recipe, out: Path) -> list[str]:
+    """What a study is going to compare, and what it said when it was last finished in this folder."""
+    assert recipe.table is not None
+    plans = {scaling.plan: recipe.table.scaling, sweep.plan: recipe.table.sweep}
+    said = [plan(recipe) for plan, asked in plans.items() if asked is not None]
+    if not said or not Study(out).table_json.is_file():
+        return said
+    before = read_table(out).answer
+    return said if before is None else [*said, "So far:", before.headline, *before.sentences]
 
 
 # ---- what there is to run --------------------------------------------------------------------------------------------
 
 
-def table_runs(recipe: Recipe) -> list[tuple[Group, int, Recipe]]:
-    """Every run: its cells, its seed and its recipe. Raises FigmentError, naming the cell, for settings that do not hold."""
-    seeds = range(recipe.seed, recipe.seed + _table_of(recipe).seeds)
-    groups = _groups(recipe)
+def table_runs(recipe: Recipe) -> list[Todo]:
+    """Every run: its cells, its seed and its recipe; of a sweep's second phase those that come if the recipe's own settings are the
+    best. Raises FigmentError, naming the cell, for settings that do not hold."""
+    first, second = first_phase(recipe), second_phase(recipe)
+    runs = runs_of(recipe, first)
+    known = {cell for group, _, _ in runs for cell in group.cells}
+    later = [] if second is None else [one for one in runs_of(recipe, second) if not one[0].cells.keys() <= known]
+    return [*runs, *later]
+
+
+def runs_of(recipe: Recipe, table: Table) -> list[Todo]:
+    """Those of one phase."""
+    seeds = range(recipe.seed, recipe.seed + table.seeds)
+    groups = _groups(recipe, table)
     return [(g, seed, g.recipe.changed({"seed": seed}, "the table's last seed")) for g in groups for seed in seeds]
 
 
@@ -194,25 +243,18 @@ def _mean(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def _check_plugins(todo: Sequence[tuple[Group, int, Recipe]], allowed: bool) -> None:
+def _check_plugins(todo: Sequence[Todo], allowed: bool) -> None:
     """Those of all cells at once, before the first one costs anything."""
     permission.check((kind for _, _, own in todo for kind in own.plugins), allowed)
 
 
-def _table_of(recipe: Recipe) -> Table:
-    if recipe.table is None:
-        raise FigmentError("The recipe has no table. Give it rows and columns in table, or run it as it is.")
-    return recipe.table
-
-
-def _groups(recipe: Recipe) -> list[Group]:
+def _groups(recipe: Recipe, table: Table) -> list[Group]:
     """The cells by the run they are of. A run measures what its cells show, and nothing else."""
-    table = _table_of(recipe)
     cells: dict[str, dict[tuple[str, str], str]] = {}
     resolved: dict[str, Recipe] = {}
-    for row, of_row in table.rows.items():
-        for column, of_column in table.columns.items():
-            changes = {**of_row, **of_column}
+    for row in table.rows:
+        for column in table.columns:
+            changes = table.changes(row, column)
             metric = str(changes.pop("metric", table.metric))
             metric = OLD_METRICS.get(metric, metric)
             where = f"the cell {row[:60]!r} / {column[:60]!r}"
@@ -284,7 +326,7 @@ def _folders(out: Path, number: int, group: Group, seed: int, own: Recipe) -> tu
     return study.cells / folder_name(number, group.name) / f"seed-{seed}", study.sets / images_key(own)
 
 
-def _cell_names(out: Path, todo: Sequence[tuple[Group, int, Recipe]], seeds: int) -> list[str]:
+def _cell_names(out: Path, todo: Sequence[Todo], seeds: int) -> list[str]:
     """Where the runs of a table lie, for its record: else a lost one could not be missed."""
     folders = (_folders(out, number // seeds, *one)[0] for number, one in enumerate(todo))
     return [folder.relative_to(out).as_posix() for folder in folders]
@@ -311,10 +353,11 @@ def _chosen_on_test(own: Recipe, metric: str) -> bool:
     return own.train.select == "test_best" and trained and not (others or to_the_end)
 
 
-def _measured(runs: list[tuple[Result, Answers]], task: str, note: str = "") -> Measured:
-    right = [one.right for _, one in runs if one.right is not None]
+def _measured(runs: list[tuple[Result, Answers, float | None]], task: str, note: str = "") -> Measured:
+    right = [one.right for _, one, _ in runs if one.right is not None]
     every = np.stack(right) if len(right) == len(runs) else None
-    return Measured([result for result, _ in runs], every, task, runs[0][1].groups, note)
+    seconds = _mean([one for _, _, one in runs if one is not None])
+    return Measured([result for result, _, _ in runs], every, task, runs[0][1].groups, note, seconds)
 
 
 def _cell(cell: Measured) -> Cell:
@@ -334,9 +377,8 @@ def _cell(cell: Measured) -> Cell:
     return Cell(float(values.mean()), ci, tuple(values.tolist()), n, cell.note)
 
 
-def _page(
-    recipe: Recipe, table: Table, cells: dict[tuple[str, str], Measured], command: str, seconds: float
-) -> TablePage:
+def _page(recipe: Recipe, table: Table, cells: dict[Place, Measured], command: str, seconds: float) -> TablePage:
+    shown = {place: _cell(cell) for place, cell in cells.items()}
     plain = frozenset(
         column for (_, column), cell in cells.items() if not measures.known(cell.results[0].metric).is_share
     )
@@ -354,20 +396,55 @@ def _page(
         row_header="",
         rows=[name for row in table.rows for name in (row, *_rows_of_rivals(row, cells))],
         columns=list(table.columns),
-        cells={place: _cell(cell) for place, cell in cells.items()},
+        cells=shown,
         printed=[Printed(row, values) for row, values in table.printed.items()],
         unit="plain" if plain == set(table.columns) else "percent",
         plain=plain,
         lower_is_better=_lower_is_better(table, cells),
         orderings=list(_orderings(table, cells)),
-        notes=list(table.notes),
+        notes=[*table.notes, *_learners(cells)],
         seeds=table.seeds,
         settings=recipe.to_yaml(),
         command=command,
         seconds=seconds,
         source=table.source,
-        chart=table.chart,
+        chart=table.chart or table.scaling is not None,
+        answer=_answer(table, cells, shown),
     )
+
+
+def _answer(table: Table, cells: dict[Place, Measured], shown: dict[Place, Cell]) -> Answer | None:
+    """What a study says ahead of its numbers."""
+    if table.scaling is not None:
+        return scaling.answer(table, cells)
+    return None if table.sweep is None else sweep.answer(table.rows, cells, shown)
+
+
+def _best(recipe: Recipe, page: TablePage, second: Table | None, cells: dict[Place, Measured]) -> Recipe | None:
+    """The recipe with the settings that a sweep found best, to be run as it is."""
+    if second is None:
+        return None
+    changes = second.rows[sweep.best_of(second.rows, cells)]
+    return recipe.changed(
+        {**changes, "table": None, "name": f"{recipe.name[:160]}, best settings"}, "the best settings"
+    )
+
+
+def _learners(cells: dict[Place, Measured]) -> list[str]:
+    """How networks were trained, so that scores of another generator can be compared with these, and what cannot."""
+    of = {
+        (r.details["architecture"], r.details["learner"][:12])
+        for cell in cells.values()
+        for r in cell.results
+        if "architecture" in r.details and "learner" in r.details
+    }
+    if not of:
+        return []
+    named = "; ".join(f"{name} {key}" for name, key in sorted(of))
+    return [
+        f"Training recipes, by their fingerprints: {named}. Scores of two generators compare where these, the test images and the"
+        " numbers of images are the same."
+    ]
 
 
 def _rows_of_rivals(row: str, cells: dict[tuple[str, str], Measured]) -> list[str]:
@@ -392,7 +469,8 @@ def _orderings(table: Table, cells: dict[tuple[str, str], Measured]) -> Iterator
         own = [row] if row in table.printed else [] if run_and_printed else list(table.printed)
         for a, b in combinations(table.columns, 2):
             less = [column in lower for column in (a, b)]
-            if less[0] == less[1] and _comparable(cells[row, a], cells[row, b]):
+            there = (row, a) in cells and (row, b) in cells
+            if there and less[0] == less[1] and _comparable(cells[row, a], cells[row, b]):
                 differences = [
                     table.printed[r][b] - table.printed[r][a] for r in own if {a, b} <= table.printed[r].keys()
                 ]
@@ -402,7 +480,8 @@ def _orderings(table: Table, cells: dict[tuple[str, str], Measured]) -> Iterator
         sign = -1 if column in lower else 1
         for a, b in combinations(table.rows, 2):
             both = [table.printed.get(row, {}).get(column) for row in (a, b)]
-            if None not in both and _comparable(cells[a, column], cells[b, column]):
+            there = (a, column) in cells and (b, column) in cells
+            if there and None not in both and _comparable(cells[a, column], cells[b, column]):
                 differences = [both[1] - both[0]]  # type: ignore[operator]
                 yield from _ordering("rows", column, a, b, differences, cells[a, column], cells[b, column], sign)
 
@@ -447,6 +526,7 @@ def _as_json(page: TablePage) -> dict[str, Any]:
         "cells": cells,
         "printed": [{"row": p.row, "values": dict(p.values)} for p in page.printed],
         "orderings": [asdict(o) for o in page.orderings],
+        "answer": None if page.answer is None else asdict(page.answer),
         "plain": sorted(page.plain),
         "lower_is_better": sorted(page.lower_is_better),
         "conclusion": conclusion(page),
@@ -476,9 +556,17 @@ def _page_of(own: dict[str, Any]) -> TablePage:
                 place: Cell(**{**c, "ci": tuple(c["ci"]), "per_seed": tuple(c["per_seed"])})
                 for place, c in cells.items()
             },
+            "answer": _answer_of(own.get("answer")),
             "printed": [Printed(**p) for p in own["printed"]],
             "orderings": [Ordering(**{**o, "ci": tuple(o["ci"])}) for o in own["orderings"]],
             "plain": frozenset(own["plain"]),
             "lower_is_better": frozenset(own["lower_is_better"]),
         }
     )
+
+
+def _answer_of(own: dict[str, Any] | None) -> Answer | None:
+    if own is None:
+        return None
+    dots = tuple(Dot(**{**d, "x_ci": tuple(d["x_ci"]), "y_ci": tuple(d["y_ci"])}) for d in own["dots"])
+    return Answer(**{**own, "sentences": tuple(own["sentences"]), "axes": tuple(own["axes"]), "dots": dots})

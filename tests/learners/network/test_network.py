@@ -252,3 +252,31 @@ def test_a_resnet_at_32_pixels_works_and_a_line_says_what_is_lost(caplog):
     learner(settings("test_vit"))
     learner(SMALL_CNN)
     assert not caplog.text
+
+
+@pytest.mark.parametrize("n", [7, 24, 30])
+def test_steps_are_the_same_for_any_number_of_images(n: int, tmp_path: Path, monkeypatch):
+    own = learner(settings("small_cnn", steps=5, batch_size=6, epochs=50), folder=tmp_path, checkpoint_seconds=0)
+    with monkeypatch.context() as patch:
+        update = NetworkLoop._update
+
+        def killed(self, *batch):
+            if self.step == 3:
+                raise KeyboardInterrupt
+            return update(self, *batch)
+
+        patch.setattr(NetworkLoop, "_update", killed)
+        with pytest.raises(KeyboardInterrupt):
+            own.learn(lit(n), None, seed=0)
+    model = own.learn(lit(n), None, seed=0)
+    assert model.facts["steps"] == 5
+    assert [h["epoch"] for h in model.history] == list(range(1, -(-5 // (n // 6)) + 1))  # the last one may be short
+    assert model.history[-1]["learning_rate"] == schedule(3e-3, int(0.05 * 5), 5)[-1]
+    assert learner(own.settings).learn(lit(n), None, seed=0).fingerprint == model.fingerprint
+
+
+def test_steps_or_epochs():
+    with pytest.raises(ValueError, match="give one of them"):
+        settings(steps=5, min_steps=3)
+    assert learner(settings()).fingerprint == learner(settings(steps=None)).fingerprint
+    assert learner(settings(steps=4)).fingerprint != learner(settings()).fingerprint

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from sklearn.metrics import top_k_accuracy_score
 
 from figment import measures
 from figment.errors import FigmentError
@@ -57,12 +58,43 @@ def test_the_numbers_are_those_of_the_functions():
         expected.per_class,
         expected.seeds,
     )
-    assert got.details == {**expected.details, "seen": 42}  # what the model says of itself is told
+    told = {"seen": 42, "images": 36, "learner": "means-1"}  # what the model says of itself, and what scores compare by
+    assert got.details == {**expected.details, **told}
     right = [correctness(one, TEST.labels) for one in (alone, synthetic)]
     assert results["gain/over_real_only"] == paired_difference(*right, "gain/over_real_only", seeds)
     assert results["top1/zero_shot"].seeds == () and results["top1/zero_shot"].n == 90
     assert measured.predictions["top1/synthetic"].shape == (3, 90)
     assert (measured.predictions["top1/real_only"] == np.argmax(alone, -1)).all()
+
+
+@pytest.mark.parametrize("k", [1, 2])
+def test_the_right_class_among_k_answers_is_that_of_scikit_learn(k):
+    kept = {}
+
+    def remember(key, make):
+        return kept.setdefault(json.dumps(key), make())
+
+    own, learner = trial(Means(), remember=remember), Means()
+    found = own.among_best(k)
+    for seed, one in zip(own.seeds, found, strict=True):
+        logits = learner.learn(KEPT, SHOTS, seed).logits(TEST)
+        assert np.mean(one == TEST.labels) == top_k_accuracy_score(TEST.labels, logits, k=k)
+    assert (own.among_best(1) == own.of_models).all()
+    assert len(kept) == 3 - (k == 1)  # numbers of answers are remembered apart
+
+
+def test_top5_is_refused_where_everything_would_be_right():
+    own = recipe(measures=["top5"])
+    with pytest.raises(FigmentError, match="the task has 3 classes, so every answer would be right"):
+        measures.check(own, {})
+
+
+def test_the_fast_score_is_a_linear_classifier_on_the_kept_images_alone():
+    own = trial(Means(), recipe(few_shot={"shots": 2}, exchange_rate=False, real_all=False, measures=["fast_cas"]))
+    (result,) = (r for r in measures.take(own).results if r.metric == "top1/frozen")
+    head = discriminant(mean_colours(KEPT), KEPT.labels, 3)
+    assert result.value == np.mean(head.predict(mean_colours(TEST)).argmax(1) == TEST.labels)
+    assert result.details["images"] == 36 and result.seeds == ()
 
 
 def test_the_exchange_rate_is_that_of_a_plain_loop():

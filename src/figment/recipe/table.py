@@ -65,7 +65,8 @@ class Table(Strict):
         given = [name for name in ("rows", "columns", "scaling", "sweep") if getattr(self, name)]
         if given not in (["rows", "columns"], ["scaling"], ["sweep"]):
             raise ValueError(
-                f"a table is made of rows and columns, or of scaling, or of sweep; this one has {', '.join(given) or 'none of them'}"
+                "give table.rows and table.columns, or table.scaling alone, or table.sweep alone; this table has"
+                f" {', '.join(given) or 'none of them'}"
             )
         return self
 

@@ -241,12 +241,9 @@ def scatter(dots: Iterable[Dot], axes: tuple[str, str]) -> Markup:
         )
         body += [*bars, Markup("<g>{}{}</g>").format(said, _dot(f"dot {look}", at, height, 6))]
         if d.kind:
-            left = at < 55
-            body += [
-                _text(
-                    "name", at, height, shorten(d.name, 60), "start" if left else "end", dx=12 if left else -12, dy=-8
-                )
-            ]
+            anchor, dx = ("start", 12) if at < 55 else ("end", -12)
+            dy = -8 if d.kind == "best" else 18  # names of neighbours do not meet
+            body += [_text("name", at, height, shorten(d.name, 60), anchor, dx=dx, dy=dy)]
     said = "; ".join(f"{shorten(d.name, 80)}: {d.x:.4g}, {percent(d.y)}" for d in drawn)
     return _svg("plane", f"{axes[1]} against {axes[0]}. {said}", _join(body))
 

@@ -23,11 +23,11 @@ def answer(table: Table, cells: Mapping[Place, Measured]) -> Answer:
     """In words: for each number of real images the best number of generated ones, and what the stopping rule would have said."""
     scaling = table.scaling
     assert scaling is not None
-    said = [_Row(scaling, row, cells) for row in table.rows]
-    best = [f"{one.best} beside {one.name}" for one in said if one.drawn]
+    said = [_Row(scaling, row, n, cells) for row, n in zip(table.rows, scaling.real, strict=True)]
+    best = [f"{one.best} beside {one.real:,}" for one in said if one.drawn]
     tones: set[Tone] = {one.tone for one in said if one.drawn}
     tone: Tone = next((t for t in ("helps", "no-evidence", "hurts") if t in tones), "not-measured")  # type: ignore[misc]
-    headline = f"Best: {', '.join(best)}" if best else "Nothing to compare: too few images were kept"
+    headline = f"Best: {', '.join(best)} real a class" if best else "Nothing to compare: too few images were kept"
     return Answer("How much generated data is enough?", headline, tuple(one.sentence for one in said), tone)
 
 
@@ -50,8 +50,8 @@ def plan(recipe: Recipe) -> str:
 class _Row:
     """One number of real images."""
 
-    def __init__(self, scaling: Scaling, row: str, cells: Mapping[Place, Measured]) -> None:
-        self.scaling, self.name = scaling, row
+    def __init__(self, scaling: Scaling, row: str, real: int, cells: Mapping[Place, Measured]) -> None:
+        self.scaling, self.name, self.real = scaling, row, real
         drawn: dict[int, tuple[str, np.ndarray]] = {}  # images in all -> column and which test images were right
         for column, times in zip(scaling.columns, scaling.times, strict=True):
             cell = cells[row, column]

@@ -14,7 +14,7 @@ from figment.recipe import Recipe
 from figment.recipe.sweep import DISTANCE, FAST, SCORE, Setting, Sweep
 from figment.report.charts import Dot
 from figment.report.table import Answer, Cell
-from figment.report.text import percent, plain, points_interval
+from figment.report.text import number, percent, plain, points_interval
 from figment.studies.measured import Measured, Place
 
 FEWEST = 4  # settings: of fewer, a correlation says nothing
@@ -86,9 +86,7 @@ def answer(rows: Iterable[str], cells: Mapping[Place, Measured], shown: Mapping[
     best = best_of(scored, cells)
     prettiest = min(scored, key=lambda row: cells[row, DISTANCE].value)
     score = shown[best, SCORE]
-    said = [
-        f"CAS {percent(score.value)} ({percent(score.ci[0])} to {percent(score.ci[1])}){_cost(cells[best, SCORE])}."
-    ]
+    said = [f"CAS {percent(score.value)} ({number(score.ci[0])} to {number(score.ci[1])}){_cost(cells[best, SCORE])}."]
     if prettiest == best:
         said += ["The Fréchet distance would have chosen the same."]
     else:

@@ -187,8 +187,9 @@ def forecast_table(recipe: Recipe, out: Path, *, allow_plugins: bool = False) ->
         before = sets.setdefault(images_key(own), own)
         if own.generate.images_per_class > before.generate.images_per_class:
             sets[images_key(own)] = own
-    images, seconds, unknown = 0, 0.0, ""
+    images, seconds, size, unknown = 0, 0.0, 0.0, ""
     timed: dict[str, float | None] = {}  # by what an image costs: the generator's settings
+    sized: dict[str, float] = {}
     for key, own in sets.items():
         n = own.generate.images_per_class * len(own.task.class_names)
         images += n
@@ -198,11 +199,16 @@ def forecast_table(recipe: Recipe, out: Path, *, allow_plugins: bool = False) ->
             timed[kind] = _mean([own for own in timed.values() if own is not None])
         if kind not in timed:
             one = forecast(own, Study(out).sets / key, allow_plugins=allow_plugins)
-            timed[kind] = None if one.seconds is None else one.seconds / max(1, n - one.count("done"))
+            left = max(1, n - one.count("done"))
+            timed[kind] = None if one.seconds is None else one.seconds / left
+            sized[kind] = (one.bytes or 0) / left
             unknown = unknown or ("" if one.seconds is not None else one.costs["images"].text.rpartition(": ")[2])
         seconds += n * (timed[kind] or 0.0)
+        size += n * sized.get(kind, _mean([*sized.values()]) or 0.0)
     cost = (
-        f"their time is not known: {unknown}" if unknown else f"about {duration(seconds)} of generation on this machine"
+        f"their time is not known: {unknown}"
+        if unknown
+        else f"about {duration(seconds)} of generation on this machine and {size / 2**20:,.0f} MiB of disk"
     )
     said = f"{len(runs)} runs that share {len(sets)} sets of {images:,} images in all; {cost}. Training comes on top."
     return "\n".join([said, *_plans(recipe, out)])

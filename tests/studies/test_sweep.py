@@ -1,0 +1,221 @@
+"""Sweeps in two phases: what is tried, what the second phase follows from, and what the page says to use."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from scipy.stats import pearsonr, spearmanr
+
+from figment.cli import _print_table
+from figment.errors import FigmentError
+from figment.recipe import Recipe, load_recipe, validate
+from figment.recipe.sweep import DISTANCE, FAST, SCORE
+from figment.report.table import Cell, markdown, render
+from figment.studies.measured import Measured
+from figment.studies.sweep import answer, first_phase, name_of, second_phase
+from figment.studies.table import forecast_table, read_table, run_table, table_runs
+from figment.types import Result
+from figment.verify import verify
+
+NAMES = ["red thing", "green thing", "blue thing"]
+FIELDS = {"generate.guidance_scale": [1.0, 2.0, 5.0], "generate.num_inference_steps": [5, 15]}
+
+
+def of_starter(**sweep) -> Recipe:
+    table = {"title": "x", "sweep": {"fields": FIELDS, "then": "generate.guidance_scale", **sweep}}
+    generate = {"model": "starter", "guidance_scale": 2.0, "num_inference_steps": 15}
+    return validate({"task": "fashion", "generate": generate, "table": table}, "test")
+
+
+def setting(guidance: float, steps: int) -> dict:
+    return {"generate.guidance_scale": guidance, "generate.num_inference_steps": steps}
+
+
+def test_one_factor_at_a_time_and_every_combination():
+    assert first_phase(of_starter()) == [setting(2, 15), setting(1, 15), setting(5, 15), setting(2, 5)]
+    assert first_phase(of_starter(design="grid")) == [setting(g, s) for g in (1, 2, 5) for s in (5, 15)]
+    assert second_phase(of_starter()) == [setting(g, 15) for g in (1, 2, 5)]
+    assert name_of(setting(2.0, 5)) == "guidance_scale 2, num_inference_steps 5"
+    assert name_of({"generate.kind": 1, "prompts.kind": 2}) == "generate.kind 1, prompts.kind 2"
+
+
+@pytest.mark.parametrize(
+    ("design", "by", "best", "steps"),
+    [
+        ("one_at_a_time", "frechet", (2, 5), 5),
+        ("one_at_a_time", "frechet", (1, 15), 15),  # its guidance is tried again, and its steps are kept
+        ("one_at_a_time", "top1/frozen", (2, 5), 5),
+        ("grid", "frechet", (5, 5), 5),
+        ("grid", "top1/frozen", (1, 15), 15),
+    ],
+)
+def test_the_second_phase_has_what_was_best_in_the_first(design, by, best, steps):
+    recipe = of_starter(design=design, by=by)
+    sign = -1 if by == "frechet" else 1
+    judged = {name_of(s): sign * (s == setting(*best)) for s in first_phase(recipe)}
+    assert second_phase(recipe, judged) == [setting(g, steps) for g in (1, 2, 5)]
+
+
+@pytest.mark.parametrize(
+    ("sweep", "said"),
+    [
+        ({"then": "generate.steps"}, "Name one of them"),
+        ({"fields": {"generate.guidance_scale": []}}, "give at least one, each once"),
+        ({"fields": {"generate.guidance_scale": [1, 1.0]}}, "give at least one, each once"),
+        ({"fields": {"train.seeds": [1, 2]}, "then": "train.seeds"}, "no setting of the generator"),
+        ({"design": "random"}, "design"),
+        ({"by": "top1/synthetic"}, "by"),
+        ({"images_per_class": 0}, "images_per_class"),
+        ({"fields": {}}, "fields"),
+    ],
+)
+def test_sweeps_that_are_none(sweep, said):
+    with pytest.raises(FigmentError, match=said):
+        of_starter(**sweep)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"generate.guidanc": [1]}, "the recipe has no such field"),
+        ({"generate.guidance_scale": [1, "much"]}, "guidance_scale much"),
+        ({"generate.num_inference_steps": [0]}, "num_inference_steps 0"),
+    ],
+)
+def test_a_field_or_a_value_that_there_is_not_is_said_before_anything_is_spent(fields, said):
+    with pytest.raises(FigmentError, match=said):
+        table_runs(of_starter(fields=fields, then=next(iter(fields))))
+
+
+@pytest.fixture
+def recipe(clip, photos):
+    return validate(
+        {
+            "name": "sizes",
+            "task": {
+                "class_names": NAMES,
+                "templates": ["{}"],
+                "real": {split: str(photos / split) for split in ("train", "test")},
+            },
+            "prompts": {"kind": "templates"},
+            "generate": {"kind": "procedural", "images_per_class": 4, "height": 24, "width": 20},
+            "encoder": str(clip),
+            "filters": [],
+            "train": {
+                "kind": "network",
+                "architecture": "small_cnn",
+                "image_size": 8,
+                "steps": 3,
+                "batch_size": 6,
+                "seeds": 1,
+            },
+            "table": {
+                "title": "Sizes",
+                "seeds": 1,
+                "sweep": {
+                    "fields": {"generate.width": [20, 12], "generate.height": [24, 8]},
+                    "then": "generate.width",
+                    "images_per_class": 2,
+                },
+            },
+        },
+        "test",
+    )
+
+
+def killed_at(places: set[int], monkeypatch) -> list:
+    """The runs that a table begins, which is killed at these of them, counted from 1."""
+    from figment.studies import table
+
+    run, begun = table.run_recipe, []
+
+    def counted(own, folder, **more):
+        begun.append(folder)
+        if len(begun) in places:
+            raise KeyboardInterrupt
+        return run(own, folder, **more)
+
+    monkeypatch.setattr(table, "run_recipe", counted)
+    return begun
+
+
+@pytest.mark.slow
+def test_a_sweep_from_its_plan_through_two_kills_to_a_recipe_of_the_best(recipe, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "sweep"
+    said = forecast_table(recipe, out)
+    assert "Sweep: 3 settings with 6 images each, judged by Fréchet distance; then 2 values of generate.width" in said
+    begun = killed_at({2, 8}, monkeypatch)  # in either phase
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            run_table(recipe, out)
+    page = run_table(recipe, out)
+    assert {folder.parent.name for folder in begun} == {folder.name for folder in out.glob("cells/*")}
+    rows = {row for row, column in page.cells if column == SCORE}
+    assert len(rows) == 2 and len({column for _, column in page.cells}) == 3
+    assert all((row, column) in page.cells for row in page.rows for column in (DISTANCE, FAST))
+    distances = {row: page.cells[row, DISTANCE].value for row in page.rows}
+    heights = {height: distances[f"width 20, height {height}"] for height in (24, 8)}
+    assert all(row.endswith(f"height {min(heights, key=heights.get)}") for row in rows)  # the better height was kept
+    sizes = sorted(pq.read_metadata(path).num_rows for path in out.glob("images/*/images/*/*.parquet"))
+    assert sizes == [
+        6,
+        6,
+        12,
+        12,
+    ]  # 2 of each class for every setting, and 2 more for those that a network was trained on
+    assert page.answer is not None and page.answer.headline.removeprefix("Use ") in rows
+    assert {dot.name for dot in page.answer.dots} == rows and sum(dot.kind == "best" for dot in page.answer.dots) == 1
+    assert read_table(out) == page and verify(out).ok and not verify(out).findings
+    best = load_recipe(out / "best.yaml")
+    width, height = best.generate.width, best.generate.height
+    assert page.answer.headline == f"Use width {width}, height {height}" and best.table is None
+    assert best.train == recipe.train and best.generate.images_per_class == 4
+    text = render(page)
+    assert page.answer.headline in text and "Does the paper" not in text and '<text class="name"' in text
+    assert page.answer.headline in markdown(page).replace("\\", "")
+    _print_table(page, out)
+    assert "figment run" in capsys.readouterr().out
+
+
+def planted(shares, distances, fast, seconds, n=800):
+    """Settings a, b, c ... whose score, distance, fast CAS and seconds an image are known."""
+    rows = [chr(97 + k) for k in range(len(shares))]
+    cells, shown = {}, {}
+    for row, share, distance, frozen, took in zip(rows, shares, distances, fast, seconds, strict=True):
+        right = np.array([np.arange(n) < share * n] * 2, float)
+        for column, value in ((SCORE, share), (DISTANCE, distance), (FAST, frozen)):
+            cells[row, column] = Measured([Result("x", value, n, (0, 1))] * 2, right, seconds=took)
+            shown[row, column] = Cell(value, (value - 0.01, value + 0.01))
+    return rows, cells, shown
+
+
+@pytest.mark.parametrize(
+    ("shares", "distances", "seconds", "parts", "absent"),
+    [
+        ((0.5, 0.8, 0.7, 0.6), (4, 2, 1, 3), (1, 2, 3, 4), ["Use b", "would have chosen c: 70.0 %, −10.0"], "fastest"),
+        (
+            (0.5, 0.8, 0.7, 0.6),
+            (4, 1, 2, 3),
+            (1, 2, 3, 4),
+            ["Use b", "would have chosen the same", "2.00 s an"],
+            "fastest",
+        ),
+        ((0.5, 0.8, 0.799, 0.6), (4, 1, 2, 3), (1, 9, 3, 4), ["Use b", "not surely worse: c, 79.9 %"], "−10"),
+        ((0.8, 0.8, 0.1, 0.1), (1, 2, 3, 4), (None,) * 4, ["Use a"], "an image"),
+    ],
+)
+def test_what_a_sweep_says(shares, distances, seconds, parts, absent):
+    fast = (0.3, 0.6, 0.5, 0.45)
+    told = answer(*planted(shares, distances, fast, seconds))
+    text = " ".join([told.headline, *told.sentences])
+    assert all(part in text for part in parts) and absent not in text, text
+    r, rank = pearsonr(shares, fast)[0], spearmanr(shares, fast)[0]
+    assert f"fast CAS r = {r:.2f}, of ranks {rank:.2f}".replace("-", "−") in text
+    assert "It was chosen on these test images" in text
+    assert [dot.kind for dot in told.dots].count("best") == 1
+
+
+def test_of_few_settings_no_correlation_is_told():
+    told = answer(*planted((0.5, 0.6, 0.7), (3, 2, 1), (0.1, 0.2, 0.3), (1, 1, 1)))
+    assert "Correlation" not in " ".join(told.sentences)

@@ -14,7 +14,6 @@ from figment.errors import FigmentError
 from figment.recipe import Recipe, validate
 from figment.recipe.scaling import Scaling
 from figment.recipe.table import Table
-from figment.report.table import markdown, render
 from figment.studies.measured import Measured
 from figment.studies.scaling import answer
 from figment.studies.table import forecast_table, read_table, run_table, table_runs

@@ -95,9 +95,8 @@ def _sums(curve: Scaling) -> np.ndarray:
     if curve.groups is None:
         return curve.right
     of_group = np.unique(curve.groups, return_inverse=True)[1]
-    sums = np.zeros((*curve.right.shape[:2], of_group.max() + 1))
-    np.add.at(sums, (..., of_group), curve.right)
-    return sums
+    sums = np.stack([np.bincount(of_group, weights=row) for row in curve.right.reshape(-1, len(of_group))])
+    return sums.reshape(*curve.right.shape[:2], -1)
 
 
 def hurts_from(curve: Scaling) -> int | None:

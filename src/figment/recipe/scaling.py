@@ -59,8 +59,7 @@ class Scaling(Strict):
 
     def cell(self, row: str, column: str) -> dict[str, Any]:
         """What a cell changes besides its row and its column. That of real images alone is a number of the run beside it."""
-        real, times = (
-            dict(zip(names, own, strict=True)) for names, own in ((self.rows, self.real), (self.columns, self.times))
-        )
-        n = self.of_each_class(real[row], times[column] or self.times[1])
+        real = dict(zip(self.rows, self.real, strict=True))[row]
+        times = dict(zip(self.columns, self.times, strict=True))[column]
+        n = self.of_each_class(real, times or self.times[1])
         return {"train.images_per_class": n}

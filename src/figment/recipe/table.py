@@ -72,8 +72,8 @@ class Table(Strict):
 
     @model_validator(mode="after")
     def _fits(self) -> Table:
-        own = self.laid_out()
-        rows, columns = own.rows, own.columns
+        laid_out = self.laid_out()
+        rows, columns = laid_out.rows, laid_out.columns
         if (n := len(rows) * len(columns) * self.seeds) > limits.RUNS:
             raise ValueError(
                 f"{len(rows):,} rows x {len(columns):,} columns x {self.seeds:,} seeds are {n:,} runs, and {limits.RUNS:,} are the"

@@ -244,8 +244,8 @@ def scatter(dots: Iterable[Dot], axes: tuple[str, str]) -> Markup:
             anchor, dx = ("start", 12) if at < 55 else ("end", -12)
             dy = -8 if d.kind == "best" else 18  # names of neighbours do not meet
             body += [_text("name", at, height, shorten(d.name, 60), anchor, dx=dx, dy=dy)]
-    said = "; ".join(f"{shorten(d.name, 80)}: {d.x:.4g}, {percent(d.y)}" for d in drawn)
-    return _svg("plane", f"{axes[1]} against {axes[0]}. {said}", _join(body))
+    everything = "; ".join(f"{shorten(d.name, 80)}: {d.x:.4g}, {percent(d.y)}" for d in drawn)
+    return _svg("plane", f"{axes[1]} against {axes[0]}. {everything}", _join(body))
 
 
 def _are_finite(span: Span) -> bool:

@@ -124,6 +124,15 @@ def recipe(clip, photos):
     )
 
 
+def test_folders_among_the_values_are_relative_to_the_recipe(tmp_path):
+    (tmp_path / "mine").mkdir()
+    fields = {"generate.model": ["starter", "./mine"]}
+    recipe = of_starter(fields=fields, then="generate.model")
+    (tmp_path / "recipe.yaml").write_text(recipe.to_yaml())
+    read = load_recipe(tmp_path / "recipe.yaml")
+    assert read.table.sweep.fields["generate.model"] == ["starter", str(tmp_path / "mine")]
+
+
 def killed_at(places: set[int], monkeypatch) -> list:
     """The runs that a table begins, which is killed at these of them, counted from 1."""
     from figment.studies import table

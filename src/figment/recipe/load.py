@@ -104,6 +104,11 @@ def _with_absolute_paths(recipe: Recipe, base: Path) -> Recipe:
     if recipe.table is not None:
         changes["table.rows"] = _absolute_changes(recipe.table.rows, base)
         changes["table.columns"] = _absolute_changes(recipe.table.columns, base)
+        if recipe.table.sweep is not None:
+            changes["table.sweep.fields"] = {
+                field: [_absolute(field, value, base) for value in values]
+                for field, values in recipe.table.sweep.fields.items()
+            }
     return recipe.changed(changes)
 
 

@@ -31,8 +31,8 @@ from figment.recipe import Recipe
 from figment.recipe.table import RIVALS, Table
 from figment.records import Record, Written
 from figment.report.answers import OWN
-from figment.report.results import Answers, answers_of
 from figment.report.charts import Dot
+from figment.report.results import Answers, answers_of
 from figment.report.table import Answer, Cell, Ordering, Printed, TablePage, conclusion, markdown, write
 from figment.report.text import duration
 from figment.run import run_recipe

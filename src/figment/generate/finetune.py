@@ -37,7 +37,8 @@ from figment.generate.denoiser import Denoiser
 from figment.generate.diffusers import DiffusersGenerator
 from figment.generate.finetune_settings import FinetuneSettings
 from figment.generate.lora import UP, WEIGHTS, Lora, pack
-from figment.generate.lora_training import Learner, learn, learners
+from figment.generate.lora_training import Learner, learn
+from figment.generate.training.families import UNET, trained
 from figment.progress import progress
 from figment.records import Record, Written, fingerprint
 from figment.types import Images
@@ -66,8 +67,8 @@ def finetune(
 
     A checkpoint is written every ``checkpoint_steps``; None = every 100 of a LoRA, and every ten minutes of a whole denoiser.
 
-    Raises FigmentError for a pipeline that is not of Stable Diffusion's or SDXL's kind, without peft, and where there is
-    nothing to learn from.
+    Raises FigmentError for a pipeline of another family than Stable Diffusion 1 to 3, SDXL and Flux, without peft, and where
+    there is nothing to learn from.
     """
     finetuning = Finetuning(
         generator, images, tuple(class_names), settings or FinetuneSettings(), as_path(folder), seed
@@ -164,10 +165,25 @@ class Finetuning:
                 "generate.finetune with method: full trains the model's own denoiser, and generate.denoiser puts another in its"
                 " place. Leave one of them out, or set finetune.method: lora."
             )
-        index = load_json(self.generator.folder.path / "model_index.json", "model configuration")
-        learners(index["_class_name"], self.generator.folder.name, self.settings.text_encoder)
+        self._check_family()
         if self.settings.method == "lora" and importlib.util.find_spec("peft") is None:
             raise missing_extra("peft", "finetune")
+
+    def _check_family(self) -> None:
+        """Raise FigmentError for a pipeline that does not learn, or not so."""
+        index = load_json(self.generator.folder.path / "model_index.json", "model configuration")
+        name, model = index["_class_name"], self.generator.folder.name
+        family = trained(name, model)
+        if self.settings.method == "full" and family.denoiser != UNET:
+            raise FigmentError(
+                f"generate.finetune with method: full trains UNets, and {model} is a {name}, whose denoiser is a {family.denoiser}."
+                " Set finetune.method: lora."
+            )
+        if self.settings.min_snr_gamma is not None and family.flow:
+            raise FigmentError(
+                f"finetune.min_snr_gamma weighs the noise levels of diffusion, and {model} ({family.name}) learns a flow, which is told"
+                " more often of the levels that matter. Leave it out."
+            )
 
     def is_complete(self) -> bool:
         """Whether there is nothing left to train."""

@@ -12,6 +12,9 @@ from figment.task import Strict, Template
 
 ONLY_LORA = ("per_class", "text_encoder", "rank", "alpha", "scale")
 ONLY_FULL = ("ema_decay",)
+SPEED = ("gradient_checkpointing", "gradient_accumulation_steps")  # change what a step costs, not where it leads
+#: Fields that came later. Left as they are they change nothing, and what was trained before keeps its name.
+LATER = ("optimizer",)
 
 
 class FinetuneSettings(Strict):
@@ -25,10 +28,13 @@ class FinetuneSettings(Strict):
     text_encoder: bool = Field(True, description="tune the text encoders' attention too, not the denoiser's alone")
     rank: int = Field(16, ge=1, le=limits.RANK, description="of each change to a weight matrix")
     alpha: int = Field(16, ge=1, le=10_000, description="the change is multiplied by alpha / rank")
-    learning_rate: float = Field(
-        1e-4, gt=0, le=limits.RATE, description="AdamW's step size at its highest; falls along half a cosine"
+    optimizer: Literal["adamw", "adafactor"] = Field(
+        "adamw", description="adafactor keeps a row and a column of each matrix where AdamW keeps two more matrices"
     )
-    weight_decay: float = Field(0.01, ge=0, le=limits.RATE, description="AdamW's weight decay")
+    learning_rate: float = Field(
+        1e-4, gt=0, le=limits.RATE, description="the optimizer's step size at its highest; falls along half a cosine"
+    )
+    weight_decay: float = Field(0.01, ge=0, le=limits.RATE, description="the optimizer's weight decay")
     warmup_steps: int = Field(
         100, ge=0, le=limits.STEPS, description="steps over which the learning rate rises linearly"
     )
@@ -37,6 +43,9 @@ class FinetuneSettings(Strict):
     )
     steps: int | None = Field(None, ge=1, le=limits.STEPS, description="of training, for each LoRA, in place of epochs")
     batch_size: int = Field(8, ge=1, le=limits.BATCH, description="images a step")
+    gradient_accumulation_steps: int = Field(
+        1, ge=1, le=limits.BATCH, description="parts that a batch is gone through in: less memory, the same step"
+    )
     grad_clip: float = Field(1.0, gt=0, le=limits.WEIGHT, description="highest norm of a step's gradient")
     template: Template | None = Field(None, description="the caption of every image; None = the task's first template")
     caption_dropout: float = Field(0.0, ge=0, le=1, description="share of the captions that are left empty")
@@ -69,7 +78,8 @@ class FinetuneSettings(Strict):
     @property
     def learned(self) -> dict[str, Any]:
         """What the weights depend on: JSON-able. (That of a LoRA is what it was before there were other methods.)"""
-        without = {"gradient_checkpointing", *(ONLY_LORA if self.method == "full" else ("scale", "method", *ONLY_FULL))}
+        without = {*SPEED, *(ONLY_LORA if self.method == "full" else ("scale", "method", *ONLY_FULL))}
+        without |= {name for name in LATER if getattr(self, name) == type(self).model_fields[name].default}
         return self.model_dump(exclude=without)
 
     def training(self, steps: int, half: bool = False) -> TrainingSettings:
@@ -77,6 +87,7 @@ class FinetuneSettings(Strict):
         full = self.method == "full"
         return TrainingSettings(
             steps=steps,
+            optimizer=self.optimizer,
             learning_rate=self.learning_rate,
             warmup_steps=self.warmup_steps,
             weight_decay=self.weight_decay,

@@ -13,35 +13,18 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from figment.checkpoint import Checkpoint
-from figment.errors import FigmentError
 from figment.generate.diffusers import DiffusersGenerator
 from figment.generate.finetune_settings import FinetuneSettings
 from figment.generate.lora import UP
 from figment.generate.seeds import sample_seed
 from figment.generate.training.denoise import ENCODED_PIXELS, Denoising, batch_of, encode_images, steps_an_epoch
+from figment.generate.training.families import LAYERS, TEXT_LAYERS, denoiser_of, trained
 from figment.generate.training.loop import Advice, Training, resume
 from figment.types import Images
 
-# What learns, by pipeline. Their denoisers are UNets, whose layers have one set of names.
-LEARNERS = {
-    "StableDiffusionPipeline": ("unet", "text_encoder"),
-    "StableDiffusionXLPipeline": ("unet", "text_encoder", "text_encoder_2"),
-}
-LAYERS = {"unet": ["to_q", "to_k", "to_v", "to_out.0"]}
-TEXT_LAYERS = ["q_proj", "k_proj", "v_proj", "out_proj"]
 #: From one checkpoint to the next. That of a LoRA is megabytes; that of a denoiser is four times its weights, 41 GB for SDXL, which
 #: the disk may take a minute to write.
 LORA_STEPS, FULL_SECONDS = 100, 600.0
-
-
-def learners(pipeline: str, model: str, text_encoder: bool) -> tuple[str, ...]:
-    """The parts of a pipeline that learn. Raises FigmentError for a pipeline whose training is not known here."""
-    if pipeline not in LEARNERS:
-        raise FigmentError(
-            f"generate.finetune tunes {' and '.join(LEARNERS)}, and {model} is a {pipeline}. Choose a model of these families"
-            " (Stable Diffusion 1 and 2, SDXL, the starter), or leave generate.finetune out."
-        )
-    return LEARNERS[pipeline] if text_encoder else LEARNERS[pipeline][:1]
 
 
 class Learner:
@@ -58,7 +41,8 @@ class Learner:
         self.settings, self.pipe, self.size = settings, opened.pipe, opened.size()
         template = settings.template or "a photo of a {}"
         self.captions = [template.replace("{}", class_names[label]) for label in images.labels]
-        parts = learners(type(self.pipe).__name__, generator.folder.name, settings.text_encoder)
+        self.family = trained(type(self.pipe).__name__, generator.folder.name)
+        self.denoiser = denoiser_of(self.pipe)
         self.denoising = Denoising(
             self.pipe,
             encode_images(self.pipe.vae, self._pixels_of(images), settings.horizontal_flip),
@@ -69,9 +53,9 @@ class Learner:
             text_learns=settings.method == "lora" and settings.text_encoder,
             model=generator.folder.name,
         )
-        self.weights = self._all_of_the_denoiser() if settings.method == "full" else self._insert(parts)
+        self.weights = self._all_of_the_denoiser() if settings.method == "full" else self._insert()
         if settings.gradient_checkpointing:
-            self.pipe.unet.enable_gradient_checkpointing()
+            self.denoiser.enable_gradient_checkpointing()
 
     def _freeze(self) -> None:
         for model in self.pipe.components.values():
@@ -80,19 +64,23 @@ class Learner:
 
     def _all_of_the_denoiser(self) -> dict[str, torch.nn.Parameter]:
         self._freeze()
-        self.pipe.unet.requires_grad_(True)
-        return dict(self.pipe.unet.named_parameters())
+        self.denoiser.requires_grad_(True)
+        return dict(self.denoiser.named_parameters())
 
-    def _insert(self, parts: Sequence[str]) -> dict[str, torch.nn.Parameter]:
+    def _insert(self) -> dict[str, torch.nn.Parameter]:
         """Put the LoRA in and freeze all else: name in the pipeline -> its float32 weights."""
         from peft import LoraConfig, inject_adapter_in_model
 
         self._freeze()
         weights: dict[str, torch.nn.Parameter] = {}
-        for part in parts:
+        layers = {self.family.denoiser: LAYERS[self.family.denoiser]}
+        if self.settings.text_encoder:
+            layers |= dict.fromkeys(self.family.text_encoders, TEXT_LAYERS)
+        for part, own in layers.items():
             model = getattr(self.pipe, part)
-            layers = LAYERS.get(part, TEXT_LAYERS)
-            config = LoraConfig(r=self.settings.rank, lora_alpha=self.settings.alpha, target_modules=layers)
+            if model is None:  # SD3 may be saved without some of its text encoders
+                continue
+            config = LoraConfig(r=self.settings.rank, lora_alpha=self.settings.alpha, target_modules=list(own))
             # peft's own function, as add_adapter of transformers 5.24 refuses every peft there is (0.21.2 is the newest)
             inject_adapter_in_model(config, model)
             cast_training_params(model)
@@ -125,9 +113,10 @@ class Learner:
         x = torch.from_numpy(np.array(cut)).permute(2, 0, 1).float() / 127.5 - 1
         return x.mean(0, keepdim=True) if self.pipe.vae.config.in_channels == 1 else x
 
-    def loss(self, index: np.ndarray, seed: int) -> Tensor:
-        """Of one step: the error at random times on these images, with noise, times and coins from ``seed``."""
-        return self.denoising(index, seed)
+    def loss(self, index: np.ndarray, seed: int) -> Tensor | Iterator[Tensor]:
+        """Of one step, perhaps in parts: the error at random times on these images, with noise, times and coins from ``seed``."""
+        parts = self.settings.gradient_accumulation_steps
+        return self.denoising(index, seed) if parts == 1 else self.denoising.parts(index, seed, parts)
 
 
 def learn(
@@ -149,13 +138,13 @@ def learn(
     settings = learner.settings
     learner.reset(sample_seed(seed, name, 0))
     memory = (
-        f"tuning the generator on {settings.batch_size} images at a time. Lower finetune.batch_size, set"
-        " finetune.gradient_checkpointing: true, or lower generate.height and generate.width."
+        f"tuning the generator on {settings.batch_size} images a step. Raise finetune.gradient_accumulation_steps, or"
+        " lower finetune.batch_size; set finetune.gradient_checkpointing: true, or lower generate.height and generate.width."
     )
     mend = "Lower generate.finetune.learning_rate, raise its warmup_steps, or set generate.dtype: float32."
     advice = Advice("Fine-tuning the generator", mend, memory, steps_an_epoch(len(own), settings.batch_size))
 
-    def loss_of(step: int) -> Tensor:
+    def loss_of(step: int) -> Tensor | Iterator[Tensor]:
         return learner.loss(batch_of(own, settings.batch_size, step, seed), sample_seed(seed, name, step + 1))
 
     training = Training(learner.weights, loss_of, settings.training(steps, learner.half), advice)

@@ -33,6 +33,7 @@ UNFINGERPRINTED = {
     "generate.allow_pickle": STORED,
     "generate.denoiser": "a place; the generator's fingerprint knows its weights",
     "generate.finetune.gradient_checkpointing": "less memory for more time",
+    "generate.finetune.gradient_accumulation_steps": "less memory for more time; up to rounding",
     "train.allow_pickle": STORED,
     "train.workers": SPEED,
     "prices": COST,

@@ -1,4 +1,4 @@
-"""What a UNet is told besides the noisy latents and the time: the text, and with SDXL also sizes."""
+"""What a denoiser is told besides the noisy latents and the time: the text, with SDXL also sizes, with Flux places and guidance."""
 
 from __future__ import annotations
 
@@ -10,32 +10,34 @@ from torch import Tensor
 
 from figment.errors import FigmentError
 from figment.generate.families import FAMILIES, Encoded, encode, encode_negative
+from figment.generate.training.families import UNET, denoiser_of, trained
 
-TRAINED = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")  # whose denoisers are UNets
 KEPT_BYTES = 256 * 2**20  # of encoded texts: two thousand of SD's
+FLUX_GUIDANCE = 3.5  # that its training is told, as in diffusers' scripts; sampling may be told another
 
 
 class Conditions:
-    """Texts as arguments of a pipeline's UNet, each distinct one encoded once while its encoders are frozen.
+    """Texts as arguments of a pipeline's denoiser, each distinct one encoded once while its encoders are frozen.
 
     Args:
-        pipe: a StableDiffusionPipeline or StableDiffusionXLPipeline. Raises FigmentError for others.
-        size: height and width of the images in pixels, which SDXL is told.
+        pipe: of a family of `families.TRAINED`. Raises FigmentError for others, and for a size of which Flux makes no tokens.
+        size: height and width of the images in pixels, which SDXL and Flux are told.
         learns: whether the text encoders learn: then nothing is kept, and there are gradients.
     """
 
     def __init__(self, pipe: Any, size: tuple[int, int], learns: bool = False):
-        if type(pipe).__name__ not in TRAINED:
+        self.trained = trained(type(pipe).__name__)
+        if self.trained.packed and any(side % (2 * pipe.vae_scale_factor) for side in size):
             raise FigmentError(
-                f"The denoiser of a {type(pipe).__name__} cannot be trained here. Choose a model of one of these: {', '.join(TRAINED)}"
-                " (Stable Diffusion 1 and 2, SDXL, the starter)."
+                f"A {type(pipe).__name__} cannot be trained on images of {size[1]}x{size[0]} pixels: height and width must be"
+                f" divisible by {2 * pipe.vae_scale_factor}. Set generate.height and generate.width so."
             )
         self.pipe, self.size, self.learns = pipe, size, learns
         self.family = FAMILIES[type(pipe).__name__]
         self._kept: dict[str, Encoded] = {}
 
     def __call__(self, texts: Sequence[str]) -> dict[str, Any]:
-        """``encoder_hidden_states`` (B, L, D), and ``added_cond_kwargs`` where the UNet takes them."""
+        """``encoder_hidden_states`` (B, L, D), and what else the denoiser takes."""
         if self.learns or sum(t.nbytes for one in self._kept.values() for t in one.values()) > KEPT_BYTES:
             self._kept = {}
         new = [text for text in dict.fromkeys(texts) if text not in self._kept]
@@ -45,19 +47,35 @@ class Conditions:
 
     @torch.no_grad()
     def without_text(self, n: int) -> dict[str, Any]:
-        """The half that guidance pushes away from, n times. (SDXL's is zeros, not an encoded empty text.)"""
+        """The half that a UNet's guidance pushes away from, n times. (SDXL's is zeros, not an encoded empty text.)"""
         negative = encode_negative(self.pipe, self.family, "")
         return self._arguments([{name.removeprefix("negative_"): t for name, t in negative.items()}] * n)
 
     def _arguments(self, encoded: Sequence[Encoded]) -> dict[str, Any]:
         tensors = {name: torch.cat([one[name] for one in encoded]) for name in encoded[0]}
+        told = {"encoder_hidden_states": tensors["prompt_embeds"]}
         if "pooled_prompt_embeds" not in tensors:
-            return {"encoder_hidden_states": tensors["prompt_embeds"]}
+            return told
+        if self.trained.denoiser != UNET:
+            return {**told, "pooled_projections": tensors["pooled_prompt_embeds"], **self._flux(tensors["prompt_embeds"])}
         size = torch.tensor(
             [[*self.size, 0, 0, *self.size]] * len(encoded)
         )  # SDXL: of the original, the cut, the target
         more = {"text_embeds": tensors["pooled_prompt_embeds"], "time_ids": size.to(tensors["prompt_embeds"])}
-        return {"encoder_hidden_states": tensors["prompt_embeds"], "added_cond_kwargs": more}
+        return {**told, "added_cond_kwargs": more}
+
+    def _flux(self, embedded: Tensor) -> dict[str, Any]:
+        """Where each token lies, text at the origin, and the guidance of one that is told it; nothing of other families."""
+        if not self.trained.packed:
+            return {}
+        place = {"device": embedded.device, "dtype": embedded.dtype}
+        h, w = (side // self.pipe.vae_scale_factor // 2 for side in self.size)
+        rows, columns = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
+        image = torch.stack([torch.zeros(h, w), rows, columns], -1).flatten(0, 1).to(**place)  # (h w, 3)
+        told = {"img_ids": image, "txt_ids": torch.zeros(embedded.shape[1], 3, **place)}
+        if denoiser_of(self.pipe).config.guidance_embeds:
+            told["guidance"] = torch.full((len(embedded),), FLUX_GUIDANCE, device=embedded.device)
+        return told
 
 
 def both(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:

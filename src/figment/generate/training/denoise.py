@@ -13,6 +13,8 @@ from torch import Tensor
 from figment.generate.diffusers import quiet
 from figment.generate.seeds import sample_seed
 from figment.generate.training.conditions import Conditions
+from figment.generate.training.families import denoiser_of, predict, trained
+from figment.generate.training.flow import Flow
 from figment.generate.training.loop import Advice, Training
 from figment.generate.training.noise import Noise
 from figment.generate.training.settings import DenoiserSettings
@@ -49,13 +51,13 @@ def encode_images(vae: Any, pixels: Iterator[Tensor], horizontal_flip: bool = Fa
 
 
 class Denoising:
-    """The loss: the error of what the UNet predicts at random times on noised latents, told their captions.
+    """The loss: the error of what the denoiser predicts at random times on noised latents, told their captions.
 
     Args:
-        pipe: a StableDiffusionPipeline or StableDiffusionXLPipeline; of its VAE only the scale of latents is read.
+        pipe: of a family of `families.TRAINED`; of its VAE only the scale of latents is read.
         latents: from `encode_images`.
         captions: of each of them.
-        size: height and width of the images in pixels, which SDXL is told.
+        size: height and width of the images in pixels, which SDXL and Flux are told.
         caption_dropout: share of the captions that are left empty.
         min_snr_gamma: see `Noise.weights`.
         text_learns: whether gradients reach the text encoders.
@@ -75,26 +77,38 @@ class Denoising:
     ):
         self.pipe, self.latents, self.captions = pipe, latents, captions
         self.caption_dropout, self.min_snr_gamma = caption_dropout, min_snr_gamma
-        self.noise = Noise.of(pipe.scheduler, model)
+        family = trained(type(pipe).__name__)
+        self.noise: Noise | Flow = (
+            Flow.of(pipe.scheduler, family.logit_normal, model) if family.flow else Noise.of(pipe.scheduler, model)
+        )
         self.conditions = Conditions(pipe, size, text_learns)
 
     def __call__(self, index: np.ndarray, seed: int) -> Tensor:
         """The mean () over the images ``index`` (B,), with noise, times and coins from ``seed``."""
+        return next(self.parts(index, seed, 1))
+
+    def parts(self, index: np.ndarray, seed: int, n: int) -> Iterator[Tensor]:
+        """The same mean in ``n`` parts that add up to it, each of a share of the images."""
         draws = torch.Generator().manual_seed(seed)
         seen = self.latents
         mirrored = torch.randint(len(seen.mean), (len(index),), generator=draws)
         mean, std = seen.mean[mirrored, index], seen.std[mirrored, index]  # (B, C, h, w)
         latents = mean + std * torch.randn(mean.shape, generator=draws)
         noise = torch.randn(mean.shape, generator=draws)
-        t = torch.randint(len(self.noise.alphas_cumprod), (len(index),), generator=draws)
+        t = self.noise.draw(len(index), draws)
         dropped = torch.rand(len(index), generator=draws) < self.caption_dropout
-        config, unet = self.pipe.vae.config, self.pipe.unet
+        config, texts = self.pipe.vae.config, self._texts(index, dropped, seed)
         latents = (latents - (getattr(config, "shift_factor", None) or 0)) * config.scaling_factor
-        latents, noise, t = latents.to(unet.device), noise.to(unet.device), t.to(unet.device)
-        condition = self.conditions(self._texts(index, dropped, seed))
+        for own in np.array_split(np.arange(len(index)), min(n, len(index))):
+            yield self._error(latents[own], noise[own], t[own], [texts[i] for i in own]) * (len(own) / len(index))
+
+    def _error(self, latents: Tensor, noise: Tensor, t: Tensor, texts: Sequence[str]) -> Tensor:
+        """The mean () over some images."""
+        device = denoiser_of(self.pipe).device
+        latents, noise, t = latents.to(device), noise.to(device), t.to(device)
         noisy = self.noise.add(latents, noise, t)
-        predicted = unet(noisy.to(unet.dtype), t, **condition).sample
-        error = (predicted.float() - self.noise.target(latents, noise, t)).square().mean((1, 2, 3))  # (B,)
+        predicted = predict(self.pipe, noisy, self.noise.told(t), self.conditions(texts))
+        error = (predicted.float() - self.noise.target(latents, noise, t)).square().mean((1, 2, 3))  # (b,)
         return (error * self.noise.weights(t, self.min_snr_gamma)).mean()
 
     def _texts(self, index: np.ndarray, dropped: Tensor, seed: int) -> list[str]:
@@ -114,13 +128,14 @@ def denoiser_training(
 ) -> Training:
     """A training of all weights of a pipeline's denoiser, at its start.
 
-    ``pipe`` is a StableDiffusionPipeline or StableDiffusionXLPipeline whose UNet is in float32, trained or not; it is
-    trained in place, on the device it lies on. Go through it with `loop.resume`, and end with ``use_average()``.
+    ``pipe`` is of a family of `families.TRAINED`, and its denoiser in float32, trained or not; it is trained in place, on
+    the device it lies on. Go through it with `loop.resume`, and end with ``use_average()``.
     """
-    pipe.unet.train()
+    denoiser = denoiser_of(pipe)
+    denoiser.train()
     for part in pipe.components.values():
         if isinstance(part, torch.nn.Module):
-            part.requires_grad_(part is pipe.unet)
+            part.requires_grad_(part is denoiser)
     loss = Denoising(
         pipe,
         latents,
@@ -137,7 +152,7 @@ def denoiser_training(
     def loss_of(step: int) -> Tensor:
         return loss(batch_of(everything, settings.batch_size, step, seed), sample_seed(seed, "denoiser", step))
 
-    return Training(dict(pipe.unet.named_parameters()), loss_of, settings, advice)
+    return Training(dict(denoiser.named_parameters()), loss_of, settings, advice)
 
 
 def steps_an_epoch(n: int, batch_size: int) -> int:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from transformers.optimization import Adafactor
 
 from figment.checkpoint import Checkpoint
 from figment.errors import WEIGHTS, FigmentError, diverged
@@ -45,7 +46,8 @@ class Training:
 
     Args:
         weights: what learns, by name: float32, changed in place.
-        loss_of: the number of a step, from 0 -> its loss (), with a gradient.
+        loss_of: the number of a step, from 0 -> its loss (), with a gradient; or the parts that add up to it, of which each is let go
+            before the next is computed (gradient accumulation): less memory for the same step, up to rounding.
         settings: how the weights follow.
 
     Raises FigmentError, while iterated, for a loss or weights that are not finite and when memory runs out.
@@ -54,7 +56,7 @@ class Training:
     def __init__(
         self,
         weights: Mapping[str, torch.nn.Parameter],
-        loss_of: Callable[[int], Tensor],
+        loss_of: Callable[[int], Tensor | Iterable[Tensor]],
         settings: TrainingSettings,
         advice: Advice,
     ):
@@ -63,7 +65,7 @@ class Training:
             {"params": [w for w in weights.values() if w.ndim > 1], "weight_decay": settings.weight_decay},
             {"params": [w for w in weights.values() if w.ndim <= 1], "weight_decay": 0.0},
         ]
-        self.optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=0.0, betas=settings.betas)
+        self.optimizer = _optimizer([g for g in groups if g["params"]], settings)
         self.average = {n: w.detach().clone() for n, w in weights.items()} if settings.ema_decay is not None else None
         self.losses: list[float] = []
         self.seconds = 0.0
@@ -98,15 +100,11 @@ class Training:
         started, rate = time.perf_counter(), self.learning_rate()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        half = self.settings.precision == "bfloat16"
+        self.optimizer.zero_grad()
         try:
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-                loss = self.loss_of(len(self.losses))
-            self.optimizer.zero_grad()
-            loss.backward()
+            self.losses.append(self._backward())
         except torch.OutOfMemoryError as error:
             raise FigmentError(f"Out of memory while {self.advice.memory}") from error
-        self.losses.append(loss.item())
         if not math.isfinite(self.losses[-1]):
             raise self._diverged(f"its loss became {self.losses[-1]}")
         torch.nn.utils.clip_grad_norm_(self.weights.values(), self.settings.grad_clip)
@@ -114,6 +112,21 @@ class Training:
         self._follow()
         self.seconds += time.perf_counter() - started
         return Step(len(self.losses), self.losses[-1], rate, self.done())
+
+    def _backward(self) -> float:
+        """The loss of a step; its gradients are those of all its parts."""
+        half, total = self.settings.precision == "bfloat16", 0.0
+        parts: Iterator[Tensor] | None = None
+        while True:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+                if parts is None:
+                    loss = self.loss_of(len(self.losses))
+                    parts = iter([loss] if isinstance(loss, Tensor) else loss)
+                part = next(parts, None)
+            if part is None:
+                return total
+            part.backward()
+            total += part.item()
 
     @torch.no_grad()
     def _follow(self) -> None:
@@ -154,6 +167,15 @@ class Training:
             mean.copy_(state["average"][name])
         self.optimizer.load_state_dict(state["optimizer"])
         self.losses, self.seconds = state["losses"].tolist(), state["seconds"]
+
+
+def _optimizer(groups: list[dict[str, Any]], settings: TrainingSettings) -> torch.optim.Optimizer:
+    """The one that is asked for; its learning rate is set before each step."""
+    if settings.optimizer == "adafactor":
+        # Here the learning rate is the step's size, as AdamW's is. torch's own Adafactor multiplies it by each matrix's RMS, so that a
+        # LoRA, half of which starts at zero, would stay there.
+        return Adafactor(groups, lr=0.0, scale_parameter=False, relative_step=False)
+    return torch.optim.AdamW(groups, lr=0.0, betas=settings.betas)
 
 
 def resume(training: Training, checkpoint: Checkpoint, every: int | None = None) -> Iterator[Step]:

@@ -38,6 +38,14 @@ class Noise:
             )
         return cls(known.float().cpu(), kind)
 
+    def draw(self, n: int, draws: torch.Generator) -> Tensor:
+        """Times (n,), uniform, as positions in ``alphas_cumprod``."""
+        return torch.randint(len(self.alphas_cumprod), (n,), generator=draws)
+
+    def told(self, t: Tensor) -> Tensor:
+        """Times as the denoiser is told them. (n,)"""
+        return t
+
     def scales(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """a and s of times (B,), each (B, 1, 1, 1)."""
         alpha_bar = self.alphas_cumprod.to(t.device)[t].view(-1, 1, 1, 1)

@@ -11,7 +11,7 @@ from figment.task import Strict
 
 
 class TrainingSettings(Strict):
-    """How the weights follow from the losses: AdamW, a linear rise of the learning rate, half a cosine, an average of the weights."""
+    """How the weights follow from the losses: the optimizer, a linear rise of the learning rate, half a cosine, an average of the weights."""
 
     steps: int | None = Field(None, ge=1, le=limits.STEPS, description="of training; None = until the minutes are over")
     minutes: float | None = Field(
@@ -20,9 +20,13 @@ class TrainingSettings(Strict):
         description="end by then, whatever the step: the learning rate follows the clock, so a training is not repeatable to"
         " the bit; None = only the steps count",
     )
-    learning_rate: float = Field(1e-4, gt=0, le=limits.RATE, description="AdamW's step size at its highest")
+    optimizer: Literal["adamw", "adafactor"] = Field(
+        "adamw",
+        description="adafactor (Shazeer and Stern 2018): its memory of a matrix is a row and a column, not two more matrices",
+    )
+    learning_rate: float = Field(1e-4, gt=0, le=limits.RATE, description="the optimizer's step size at its highest")
     warmup_steps: int = Field(100, ge=0, le=limits.STEPS, description="steps over which the learning rate rises")
-    weight_decay: float = Field(0.01, ge=0, le=limits.RATE, description="AdamW's, on matrices and kernels")
+    weight_decay: float = Field(0.01, ge=0, le=limits.RATE, description="the optimizer's, on matrices and kernels")
     betas: tuple[float, float] = Field((0.9, 0.999), description="AdamW's, of the mean and of the square")
     grad_clip: float = Field(1.0, gt=0, le=limits.WEIGHT, description="highest norm of a step's gradient")
     ema_decay: float | None = Field(

@@ -73,6 +73,8 @@ def test_only_documented_fields_are_needed():
         ("table.sweep", "then"),
         ("prompts.chat", "base_url"),
         ("prompts.chat", "model"),
+        ("prompts.contexts", "contexts"),
+        ("generate.diffusers.loras", "lora"),
         ("prompts.package.module:Name", "kind"),
         ("generate.package.module:Name", "kind"),
         ("filters.package.module:Name", "kind"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pyarrow as pa
@@ -48,7 +48,7 @@ def groups_of(images: Images, settings: Groups, what: str = "test images") -> np
 def names_of(images: Images, settings: Groups) -> list[str | None]:
     """The name of each image's group; None where it has none. Raises FigmentError for a column or file that is not there."""
     if settings.column is not None:
-        return _of_column(images, settings.column)
+        return column_of(images, settings.column, "task.real.groups.column")
     if settings.csv is not None:
         return _of_csv(images.ids, settings.csv)
     pattern = re.compile(str(settings.pattern))
@@ -86,31 +86,36 @@ def check_groups(given: Mapping[str, Images], settings: Groups) -> None:
             )  # fmt: skip
 
 
-def _of_column(images: Images, column: str) -> list[str | None]:
+def column_of(images: Images, column: str, field: str) -> list[str | None]:
+    """What a column says beside each image; None where it is empty. Raises FigmentError, naming the setting ``field``, without one."""
     values = images.column(column) if isinstance(images, FileImages | RowImages | ShardImages) else None
     if values is None:
         raise FigmentError(
-            f"task.real.groups.column: there is no column {column[:60]!r} beside images such as {_shown(images.ids)}. Images in class"
-            " folders and tars have none: use groups.pattern on their names, or a table of your own in groups.csv."
+            f"{field}: there is no column {column[:60]!r} beside images such as {_shown(images.ids)}. Images in class folders and tars"
+            f" have none: name a table of your own{' in groups.csv, or use groups.pattern' if 'groups' in field else ' in contexts'}."
         )
     plain = values.to_pylist() if isinstance(values, pa.ChunkedArray) else values
     return [None if value in (None, "") or value != value else str(value) for value in plain]  # NaN is not itself
 
 
 def _of_csv(ids: Sequence[str], where: str) -> list[str | None]:
-    """By the id, or else by the file's name alone, as far as that tells images apart."""
     path = as_path(where)
     if not path.is_file():
         raise FigmentError(f"task.real.groups.csv: there is no file {path}.")
-    group = read_pairs(path)
+    return looked_up(ids, read_pairs(path), path)
+
+
+def looked_up(ids: Sequence[str], told: Mapping[str, str], path: Path) -> list[str | None]:
+    """What a table says of each image, by its id, or else by the file's name alone, as far as that tells images apart. Raises
+    FigmentError where it does not."""
     files = [PurePosixPath(id).name for id in ids]
     seen: dict[str, str] = {}
     for id, file in zip(ids, files, strict=True):
-        if id not in group and file in group and seen.setdefault(file, id) != id:
+        if id not in told and file in told and seen.setdefault(file, id) != id:
             raise FigmentError(
                 f"{path} names {file}, and there are several such images: {_shown([seen[file], id])}. Name them so."
             )
-    return [group.get(id, group.get(file)) for id, file in zip(ids, files, strict=True)]
+    return [told.get(id, told.get(file)) for id, file in zip(ids, files, strict=True)]
 
 
 def _said(settings: Groups) -> str:

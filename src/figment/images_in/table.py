@@ -134,8 +134,9 @@ def _needed(table: Path, row: Mapping[str, Any], allowed: Sequence[str], what: s
     return column
 
 
-def read_pairs(table: Path) -> dict[str, str]:
-    """A CSV of two columns, first -> second; a line of headings is a pair like any other.
+def read_pairs(table: Path, join: str | None = None) -> dict[str, str]:
+    """A CSV of two columns, first -> second; a line of headings is a pair like any other. ``join`` allows more columns, and goes between
+    the second and what follows it.
 
     Raises FigmentError for a file that cannot be read, a line that is no pair, and a first that has two seconds.
     """
@@ -144,7 +145,10 @@ def read_pairs(table: Path) -> dict[str, str]:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text))
     try:
         for row in filter(None, reader):
-            first, second = (cell.strip() for cell in row) if len(row) == 2 else ("", "")
+            cells = [cell.strip() for cell in row]
+            if join is not None:
+                cells = [cells[0], join.join(filter(None, cells[1:]))]
+            first, second = cells if len(cells) == 2 else ("", "")
             if not (first and second):
                 raise FigmentError(
                     f"{table}, line {reader.line_num}: two columns are wanted, and nothing else; here is {str(row)[:200]}."

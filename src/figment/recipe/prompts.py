@@ -227,6 +227,39 @@ class CaptionsSettings(WriterSettings):
         return Captions(train, **self._options())
 
 
+class ContextsSettings(WriterSettings):
+    """Each class in the backgrounds and poses of the real training images of all classes, as in BOB (Yang et al., CVPR 2026)."""
+
+    kind: Literal["contexts"] = "contexts"
+    contexts: PathText = Field(
+        description="a CSV with the file name of each real training image, its background and its pose"
+    )
+    per_class: int | None = Field(
+        None, ge=1, le=limits.PROMPTS_A_CLASS, description="prompts for each class; None = 50, or one for each image"
+    )
+    template: Template | None = Field(None, description="of the class, before the context; None = the task's first")
+
+    def n_prompts(self, images_per_class: int) -> int:
+        return self.per_class or MANY_PROMPTS
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({"train"})
+
+    def build(self, given: Given) -> Writer:
+        from figment.images_in.contexts import contexts_of
+        from figment.prompts.contexts import Contexts
+
+        train = given.real("train")
+        if train is None:
+            raise FigmentError(
+                "prompts.kind is 'contexts', and there are no images whose contexts could be drawn. Set task.real.train to a folder"
+                " of yours, or choose prompts.kind: attributes, which needs none."
+            )
+        contexts = contexts_of(train, self.contexts, "prompts.contexts")
+        return Contexts(contexts, self.template, exactly=self.per_class is not None)
+
+
 class WriterPlugin(Plugin, WriterSettings):
     """Your own writer of prompts: ``kind: package.module:Name``, called with ``options``; asked for a prompt an image."""
 
@@ -246,6 +279,7 @@ Prompts = Annotated[
     | Annotated[Seq2SeqSettings, Tag("seq2seq")]
     | Annotated[ChatSettings, Tag("chat")]
     | Annotated[CaptionsSettings, Tag("captions")]
+    | Annotated[ContextsSettings, Tag("contexts")]
     | Annotated[WriterPlugin, Tag(PLUGIN)],
     Discriminator(kind_of),
 ]

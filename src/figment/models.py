@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -117,7 +117,29 @@ def _missing(path: Path, name: str) -> FigmentError:
     )
 
 
+def download(repo: str, revision: str | None, files: Sequence[str]) -> Path:
+    """The folder of these files of a Hub repository. Raises FigmentError where they cannot be had."""
+    return _fetched(repo, revision, lambda fetch: Path(fetch(allow_patterns=list(files))))
+
+
 def _download(repo: str, revision: str | None, allow_pickle: bool) -> Path:
+    """The folder of a Hub model."""
+
+    def whole(fetch: Callable[..., str]) -> Path:
+        # These say which of a repository's weights are wanted.
+        folder = Path(fetch(allow_patterns=SMALL, ignore_patterns=UNWANTED))
+        folder = Path(fetch(allow_patterns=SMALL + _weights(folder, allow_pickle), ignore_patterns=UNWANTED))
+        for variant in VARIANTS:
+            if lacking := _without_weights(folder):
+                half = [f"{part}*.{variant}*" for part in lacking]
+                folder = Path(fetch(allow_patterns=half, ignore_patterns=NEVER + ([] if allow_pickle else ["*.bin"])))
+        return folder
+
+    return _fetched(repo, revision, whole)
+
+
+def _fetched(repo: str, revision: str | None, wanted: Callable[[Callable[..., str]], Path]) -> Path:
+    """What ``wanted`` returns, which is given the Hub's function for some files of this repository; its errors in a paragraph."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -128,16 +150,8 @@ def _download(repo: str, revision: str | None, allow_pickle: bool) -> Path:
         RevisionNotFoundError,
     )
 
-    fetch = partial(snapshot_download, repo, revision=revision)
     try:
-        # These say which of a repository's weights are wanted.
-        folder = Path(fetch(allow_patterns=SMALL, ignore_patterns=UNWANTED))
-        folder = Path(fetch(allow_patterns=SMALL + _weights(folder, allow_pickle), ignore_patterns=UNWANTED))
-        for variant in VARIANTS:
-            if lacking := _without_weights(folder):
-                half = [f"{part}*.{variant}*" for part in lacking]
-                folder = Path(fetch(allow_patterns=half, ignore_patterns=NEVER + ([] if allow_pickle else ["*.bin"])))
-        return folder
+        return wanted(partial(snapshot_download, repo, revision=revision))
     except GatedRepoError as error:
         raise FigmentError(
             f"The model {repo} asks its users to accept its licence."

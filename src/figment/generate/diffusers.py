@@ -27,6 +27,7 @@ from figment.generate import samplers
 from figment.generate.denoiser import PART, Denoiser, open_denoiser
 from figment.generate.families import FAMILIES, Encoded, Family, encode, encode_negative, stop_guidance
 from figment.generate.lora import Applied, Lora, open_lora
+from figment.generate.loras import merge, resolve_loras
 from figment.generate.real_guidance import Start, asked_alpha_bar, crop_to, start_of
 from figment.generate.real_guidance_settings import RealGuidanceSettings
 from figment.models import license_of, resolve
@@ -57,6 +58,8 @@ class DiffusersGenerator:
     ``lora`` is what :func:`figment.generate.finetune.finetune` returned, or its folder. Where that holds a LoRA for each class,
     the images are asked for with their ``labels``, and depend on them as well.
 
+    ``loras`` are some that others made, merged into the weights: files, folders or Hub ids, or `LoraSettings` with a scale.
+
     With ``real_guidance`` images start from noised real images (``init``), by diffusers' image-to-image pipeline of the
     same weights. ``num_inference_steps`` counts the whole schedule, as in diffusers, of which little noise leaves few steps:
     the paper's for 16 shots is 2 steps of 20, and 6 of 100. Raise it where that is too coarse.
@@ -82,6 +85,7 @@ class DiffusersGenerator:
         allow_pickle: bool = False,
         denoiser: Denoiser | Path | str | None = None,
         lora: Lora | Path | str | None = None,
+        loras: Sequence[Any] = (),
         real_guidance: RealGuidanceSettings | None = None,
     ):
         if (height is None) != (width is None):
@@ -104,6 +108,7 @@ class DiffusersGenerator:
         self.denoiser = open_denoiser(denoiser) if isinstance(denoiser, Path | str) else denoiser
         if self.denoiser:
             self.denoiser.check_goes_with(self.folder, num_inference_steps, self.guidance_scale, scheduler)
+        self.loras = resolve_loras(loras)
         self.lora = open_lora(lora) if isinstance(lora, Path | str) else lora
         if self.lora and self.lora.model != self.model_fingerprint:
             raise FigmentError(f"The LoRA in {self.lora.folder} was trained on another model than {model}.")
@@ -141,6 +146,8 @@ class DiffusersGenerator:
         own: dict[str, Any] = {"lora": self.lora.fingerprint} if self.lora else {}
         if self.denoiser:
             own["denoiser"] = self.denoiser.fingerprint
+        if self.loras:
+            own["loras"] = [lora.identity for lora in self.loras]
         if self.real_guidance:
             own["real_guidance"] = self.real_guidance.model_dump()
         return {**{name: getattr(self, name) for name in names}, "dtype": self._dtype_name, **own}
@@ -152,9 +159,11 @@ class DiffusersGenerator:
 
     @property
     def model_fingerprint(self) -> str:
-        """Of the weights, before any LoRA."""
+        """Of the weights, before any LoRA of real images."""
+        others = [self.denoiser.fingerprint] if self.denoiser else []
+        others += [str(lora.identity) for lora in self.loras]
         own = self.folder.fingerprint
-        return records.fingerprint([own, self.denoiser.fingerprint]) if self.denoiser else own
+        return records.fingerprint([own, *others]) if others else own
 
     @property
     def fingerprint(self) -> str:
@@ -192,6 +201,7 @@ class DiffusersGenerator:
         """The diffusers pipeline, opened, checked and placed. Raises FigmentError."""
         with quiet():
             pipe = self._open()
+            merge(pipe, self.loras, self.folder.name)
             pipe.scheduler = self._sampler(pipe.scheduler)
             self._check(pipe)
             _place(pipe, self.device, f"The model {self.folder.name}")
@@ -509,6 +519,7 @@ class DiffusersGenerator:
             "licence": license_of(self.folder.path),
             "sampler": f"{type(self.pipe.scheduler).__name__}, {self.num_inference_steps} steps, guidance {self.guidance_scale:g}"
             + (self.denoiser.described() if self.denoiser else "")
+            + "".join(f", LoRA {lora.name} x {lora.scale:g}" for lora in self.loras)
             + (", tuned on real images (LoRA)" if self.lora else "")
             + (f", real guidance ({self.start.steps} of the steps)" if guided else ""),
             "pipeline": type(self.image_pipe if guided else self.pipe).__name__,

@@ -47,7 +47,21 @@ def images_key(recipe: Recipe) -> str:
     if g.finetunes or g.guided or "train" in recipe.prompts.needs:
         few = recipe.few_shot
         parts["real"] = [recipe.task.real.train, None if few is None else few.model_dump()]
+    if places := _places(recipe):
+        parts["places"] = places
     return records.fingerprint(parts)
+
+
+def _places(recipe: Recipe) -> dict[str, Any]:
+    """Where there lies what changes the images. Their record knows the bytes; here nothing is opened."""
+    g = recipe.generate
+    asked = {
+        "denoiser": getattr(g, "denoiser", None),
+        "loras": [lora.model_dump() for lora in getattr(g, "loras", ())],
+        "finetune.contexts": getattr(getattr(g, "finetune", None), "contexts", None),
+        "prompts.contexts": getattr(recipe.prompts, "contexts", None),
+    }
+    return {name: place for name, place in asked.items() if place}
 
 
 def prompts_record(ctx: Context) -> Record:

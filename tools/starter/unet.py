@@ -10,7 +10,8 @@ from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, StableDiffusio
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from figment.generate.training.denoise import denoiser_training, encode_images
+from figment.generate.training.denoise import denoiser_training
+from figment.generate.training.latents import encode_images
 from figment.generate.training.settings import DenoiserSettings
 
 from . import captions, data, training

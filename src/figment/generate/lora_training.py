@@ -13,39 +13,59 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from figment.checkpoint import Checkpoint
+from figment.errors import FigmentError
 from figment.generate.diffusers import DiffusersGenerator
 from figment.generate.finetune_settings import FinetuneSettings
 from figment.generate.lora import UP
 from figment.generate.seeds import sample_seed
-from figment.generate.training.denoise import ENCODED_PIXELS, Denoising, batch_of, encode_images, steps_an_epoch
+from figment.generate.training.denoise import Denoising, batch_of, steps_an_epoch
 from figment.generate.training.families import LAYERS, TEXT_LAYERS, denoiser_of, trained
+from figment.generate.training.latents import (
+    ENCODED_PIXELS,
+    Latents,
+    StoredLatents,
+    encode_images,
+    store_latents,
+)
 from figment.generate.training.loop import Advice, Training, resume
+from figment.images_in.memory import MemoryImages
 from figment.types import Images
 
 #: From one checkpoint to the next. That of a LoRA is megabytes; that of a denoiser is four times its weights, 41 GB for SDXL, which
 #: the disk may take a minute to write.
 LORA_STEPS, FULL_SECONDS = 100, 600.0
+KEPT_BYTES = 2**30  # of latents that stay in memory; more lie on disk while it lasts
+FILE_BYTES = 64 * 2**20  # of latents in a file: what a kill loses of the encoding, at most
+MOST_TIMED, TIMED_PIXELS = 8, 2**20  # images of a forecast's batch, and their pixels
 
 
 class Learner:
-    """A pipeline of its own in which a LoRA, or all of the denoiser, can learn, and the images as its VAE sees them."""
+    """A pipeline of its own in which a LoRA, or all of the denoiser, can learn, and the images as its VAE sees them.
+
+    ``captions`` say what each image shows. In the folder ``stored`` lies what the VAE sees of a set too large for memory.
+    """
 
     def __init__(
-        self, generator: DiffusersGenerator, images: Images, class_names: Sequence[str], settings: FinetuneSettings
+        self,
+        generator: DiffusersGenerator,
+        images: Images,
+        captions: Sequence[str],
+        settings: FinetuneSettings,
+        stored: Path | None = None,
     ):
         self.half = generator.dtype != torch.float32  # as products may be in training, where the weights are not
         opened = copy(generator)  # settings alone: it opens the model by itself, and the user's stays as it is
         opened.lora = None
         if opened.dtype == torch.float16 or settings.method == "full":  # whose smallest gradients would be zero
             opened.dtype = torch.float32
-        self.settings, self.pipe, self.size = settings, opened.pipe, opened.size()
-        template = settings.template or "a photo of a {}"
-        self.captions = [template.replace("{}", class_names[label]) for label in images.labels]
+        self.opened, self.settings, self.pipe, self.size = opened, settings, opened.pipe, opened.size()
+        opened.real_guidance = None  # images for `sample` come from noise
+        self.captions = list(captions)
         self.family = trained(type(self.pipe).__name__, generator.folder.name)
         self.denoiser = denoiser_of(self.pipe)
         self.denoising = Denoising(
             self.pipe,
-            encode_images(self.pipe.vae, self._pixels_of(images), settings.horizontal_flip),
+            self._latents(images, stored),
             self.captions,
             self.size,
             caption_dropout=settings.caption_dropout,
@@ -99,6 +119,17 @@ class Learner:
                 noise = torch.randn(weight.shape, generator=draws) / self.settings.rank
                 weight.copy_(torch.zeros_like(noise) if name.endswith(UP) else noise)
 
+    def _latents(self, images: Images, stored: Path | None) -> Latents | StoredLatents:
+        """What the VAE sees of all images."""
+        vae, flip = self.pipe.vae, self.settings.horizontal_flip
+        shrunk = [side // self.pipe.vae_scale_factor for side in self.size]
+        values = vae.config.latent_channels * shrunk[0] * shrunk[1] * (2 if flip else 1)
+        an_image = 2 * 4 * values  # bytes: mean and deviation
+        if stored is None or len(images) * an_image <= KEPT_BYTES:
+            return encode_images(vae, self._pixels_of(images), flip)
+        per_file = max(1, FILE_BYTES // an_image)
+        return store_latents(vae, lambda rows: self._pixels_of(images.take(rows)), len(images), per_file, stored, flip)
+
     def _pixels_of(self, images: Images) -> Iterator[Tensor]:
         """All images in the generator's size, in batches: float32 (B, C, h, w)."""
         size = max(1, ENCODED_PIXELS // (self.size[0] * self.size[1]))
@@ -112,6 +143,26 @@ class Learner:
         cut = ImageOps.fit(Image.fromarray(image), (width, height), Image.Resampling.BICUBIC)
         x = torch.from_numpy(np.array(cut)).permute(2, 0, 1).float() / 127.5 - 1
         return x.mean(0, keepdim=True) if self.pipe.vae.config.in_channels == 1 else x
+
+    def sample(self, n: int, seed: int) -> list[np.ndarray]:
+        """``n`` images of captions that are learnt, with the weights as they are: uint8 (H, W, 3). Each time of the same noise.
+
+        Raises FigmentError where one is no image any more.
+        """
+        of = np.random.default_rng(seed).permutation(len(self.captions))
+        captions = [self.captions[of[i % len(of)]] for i in range(n)]
+        self.opened._encoded.clear()  # the text encoders may have learnt since
+        self.opened._negatives.clear()
+        self.pipe.vae.to(self.denoiser.device, self.opened.dtype)  # it was put aside when all images were encoded
+        made = self.opened(captions, [sample_seed(seed, "validation", i) for i in range(n)])
+        self.pipe.vae.to("cpu")
+        images = [image for image in made if image is not None]
+        if len(images) < n:
+            raise FigmentError(
+                "Fine-tuning the generator diverged: it makes NaN or infinity in the place of images. Lower"
+                " generate.finetune.learning_rate, or raise its warmup_steps."
+            )
+        return images
 
     def loss(self, index: np.ndarray, seed: int) -> Tensor | Iterator[Tensor]:
         """Of one step, perhaps in parts: the error at random times on these images, with noise, times and coins from ``seed``."""
@@ -128,8 +179,10 @@ def learn(
     checkpoint: Path,
     checkpoint_steps: int | None,
     advance: Callable[[int], None],
-) -> list[float]:
-    """Train what learns in a learner on the images ``own``; returns the loss of each step.
+    distance: Callable[[Sequence[np.ndarray]], float] | None = None,
+) -> Training:
+    """Train what learns in a learner on the images ``own``; returns the finished training. With ``distance`` what is left is what made
+    the images that were nearest by it.
 
     Everything random in a step follows from ``seed``, ``name`` and the step's number, so that going on from
     ``checkpoint`` leads to the same weights as never having stopped. It is written every ``checkpoint_steps``; None = as suits
@@ -147,11 +200,40 @@ def learn(
     def loss_of(step: int) -> Tensor | Iterator[Tensor]:
         return learner.loss(batch_of(own, settings.batch_size, step, seed), sample_seed(seed, name, step + 1))
 
-    training = Training(learner.weights, loss_of, settings.training(steps, learner.half), advice)
+    def judge() -> float:
+        assert distance is not None
+        return distance(learner.sample(settings.validate_images, seed))
+
+    training = Training(
+        learner.weights,
+        loss_of,
+        settings.training(steps, learner.half),
+        advice,
+        judge=None if distance is None else judge,
+        judge_every=settings.validate_steps or steps,
+    )
     every = checkpoint_steps or (None if settings.method == "full" else LORA_STEPS)
     known = 0
     for step in resume(training, Checkpoint(checkpoint, name, seconds=FULL_SECONDS), every):
         advance(step.number - known)
         known = step.number
-    training.use_average()
-    return training.losses
+    training.use_best()
+    return training
+
+
+def seconds_a_step(generator: DiffusersGenerator, settings: FinetuneSettings) -> float:
+    """Of training, timed on noise. Opens the model; raises FigmentError where it does not learn."""
+    still = {"learning_rate": 1e-12, "warmup_steps": 0, "gradient_accumulation_steps": 1}
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    one = MemoryImages([noise], np.zeros(1, np.int64))
+    learner = Learner(generator, one, ["a photo"], settings.model_copy(update=still))
+    height, width = learner.size
+    n = max(1, min(settings.batch_size, MOST_TIMED, TIMED_PIXELS // (height * width)))
+    index = np.zeros(n, np.int64)
+    advice = Advice("Fine-tuning the generator", "", "timing a step of fine-tuning the generator.")
+    short = learner.settings.training(2, learner.half)
+    training = Training(learner.weights, lambda step: learner.loss(index, step), short, advice)
+    seconds = 0.0
+    for _ in training:  # the first one also warms up
+        seconds = training.seconds - seconds
+    return seconds / n * settings.batch_size

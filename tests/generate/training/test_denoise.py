@@ -9,7 +9,8 @@ import torch
 
 from figment.checkpoint import Checkpoint
 from figment.generate.diffusers import DiffusersGenerator
-from figment.generate.training.denoise import Denoising, Latents, denoiser_training, encode_images
+from figment.generate.training.denoise import Denoising, denoiser_training
+from figment.generate.training.latents import Latents, encode_images, store_latents
 from figment.generate.training.loop import resume
 from figment.generate.training.settings import DenoiserSettings
 
@@ -66,6 +67,46 @@ def test_the_loss_is_diffusers_formula(request, builder):
     snr = diffusers.training_utils.compute_snr(schedule, t)
     expected = (((said - noise) ** 2).mean((1, 2, 3)) * snr.clamp(max=5) / snr).mean().item()
     assert loss == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("n", [2, 3, 9])
+@pytest.mark.parametrize("builder", ["sd15", "sdxl"])
+def test_a_batch_in_parts_has_the_same_gradient(request, builder, n):
+    pipe = opened(request.getfixturevalue(builder))
+    loss = Denoising(pipe, latents(), caption, SIZE, min_snr_gamma=5.0, caption_dropout=0.3, text_learns=True)
+    weights = [*pipe.unet.parameters(), *pipe.text_encoder.parameters()]
+    index, found = np.array([4, 0, 2, 1, 3]), []
+    for parts in (1, n):
+        pipe.unet.zero_grad(), pipe.text_encoder.zero_grad()
+        total = 0.0
+        for part in loss.parts(index, 3, parts):
+            part.backward()
+            total += part.item()
+        found.append((total, torch.cat([w.grad.flatten() for w in weights if w.grad is not None])))
+    assert found[1][0] == pytest.approx(found[0][0], rel=1e-5)
+    torch.testing.assert_close(found[1][1], found[0][1], rtol=1e-3, atol=1e-5)
+
+
+def test_latents_on_disk_are_those_in_memory_and_are_made_once(sd15, tmp_path):
+    vae = opened(sd15).vae
+    x = torch.rand(5, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    asked: list[range] = []
+
+    def pixels(rows: range):
+        asked.append(rows)
+        return iter(x[list(rows)].split(2))
+
+    kept = encode_images(vae, iter(x.split(2)), horizontal_flip=True)
+    stored = store_latents(vae, pixels, 5, 2, tmp_path, horizontal_flip=True)
+    assert len(stored) == 5 and stored.views == 2 and asked == [range(0, 2), range(2, 4), range(4, 5)]
+    view, index = torch.tensor([0, 1, 1, 0]), np.array([4, 0, 3, 3])
+    for a, b in zip(stored.of(view, index), kept.of(view, index), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+    (tmp_path / "00001.safetensors").unlink()  # not written over: it is mapped into memory
+    (tmp_path / "00001.safetensors").write_bytes(b"half of it")
+    again = store_latents(vae, pixels, 5, 2, tmp_path, horizontal_flip=True)
+    assert asked[3:] == [range(2, 4)]
+    assert all(torch.equal(a, b) for a, b in zip(again.of(view, index), stored.of(view, index), strict=True))
 
 
 @pytest.mark.parametrize("dropout", [0.0, 1.0])

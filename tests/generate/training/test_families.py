@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 
 import diffusers
@@ -16,9 +15,10 @@ from figment.generate.diffusers import DiffusersGenerator
 from figment.generate.finetune import finetune
 from figment.generate.finetune_settings import FinetuneSettings
 from figment.generate.training.conditions import FLUX_GUIDANCE, Conditions
-from figment.generate.training.denoise import Denoising, Latents, denoiser_training
+from figment.generate.training.denoise import Denoising, denoiser_training
 from figment.generate.training.families import LAYERS, TRAINED, denoiser_of, pack, unpack
 from figment.generate.training.flow import Flow
+from figment.generate.training.latents import Latents
 from figment.generate.training.settings import DenoiserSettings
 from figment.images_in import open_images
 
@@ -162,8 +162,7 @@ def test_all_weights_of_a_transformer_can_be_trained_from_python(folders, family
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("per_class", [False, True])
-@pytest.mark.parametrize("family", SIZES)
+@pytest.mark.parametrize(("family", "per_class"), [("sd3", True), ("flux", False)])
 def test_a_lora_of_a_transformer_is_diffusers_own(folders, photos, tmp_path, family, per_class):
     pytest.importorskip("peft")
     side = SIZES[family]
@@ -179,11 +178,9 @@ def test_a_lora_of_a_transformer_is_diffusers_own(folders, photos, tmp_path, fam
     plainly = np.asarray(pipe("a dog", generator=torch.Generator().manual_seed(3), **asked).images[0])
     made, before = tuned(["a dog"], [3], labels=[1])[0], base(["a dog"], [3])[0]
     assert np.abs(made.astype(int) - plainly).max() <= 1 < 5 < np.abs(made.astype(int) - before).max()
-    labels = [0, 1, 2, 1]
-    batch = tuned(["a dog"] * 4, [3, 3, 3, 4], labels=labels)
-    for i, label in enumerate(labels):
-        alone = tuned(["a dog"], [4 if i == 3 else 3], labels=[label])[0]
-        assert np.abs(batch[i].astype(int) - alone).max() <= 1
+    batch = tuned(["a dog"] * 2, [3, 3], labels=[0, 1])
+    assert np.abs(batch[1].astype(int) - made).max() <= 1
+    assert per_class == (np.abs(batch[0].astype(int) - made).max() > 1)
 
 
 @pytest.mark.parametrize(
@@ -200,8 +197,3 @@ def test_what_a_flow_cannot_do_is_refused_first(folders, photos, tmp_path, famil
     settings = FinetuneSettings(steps=3, warmup_steps=1, **asked)
     with pytest.raises(FigmentError, match=said):
         finetune(base, open_images(photos / "train", NAMES), NAMES, settings, folder=tmp_path)
-
-
-def test_every_family_has_arguments_that_its_denoiser_takes():
-    for name in TRAINED:
-        assert "prompt_embeds" in inspect.signature(getattr(diffusers, name).__call__).parameters

@@ -51,6 +51,84 @@ def test_a_killed_training_ends_with_the_same_bits(tmp_path, dies_after, every):
     assert all(torch.equal(a, b) for a, b in zip(all_of(again), all_of(whole), strict=True))
 
 
+@pytest.mark.parametrize("dies_after", [3, 7])
+def test_adafactor_and_the_judge_go_on_with_the_same_bits(tmp_path, dies_after):
+    def start():
+        own = training(optimizer="adafactor")
+        own.judge, own.judge_every = lambda: sum(w.square().sum().item() for w in own.weights.values()), 2
+        return own
+
+    whole = start()
+    list(whole)
+    checkpoint = Checkpoint(tmp_path / "checkpoint.safetensors", "it")
+    for step in resume(start(), checkpoint, 1):
+        if step.number == dies_after:
+            break
+    again = start()
+    assert next(iter(resume(again, checkpoint, 1))).number == dies_after + 1
+    list(again)
+    assert [number for number, _ in whole.scores] == [2, 4, 6, 8] and again.scores == whole.scores
+    assert all(torch.equal(again.best[name], w) for name, w in whole.best.items())
+    assert all(torch.equal(a, b) for a, b in zip(all_of(again), all_of(whole), strict=True))
+
+
+@pytest.mark.parametrize("ema_decay", [None, 0.9])
+def test_the_best_weights_are_those_that_the_judge_liked_most(ema_decay):
+    """And to ask it changes nothing: a judge who always says the same leaves the first weights that it saw."""
+    own, plain, said = training(ema_decay=ema_decay), training(ema_decay=ema_decay), iter([3.0, 1.0, 1.0, 2.0])
+    seen = []
+    own.judge, own.judge_every = lambda: seen.append([w.clone() for w in own.weights.values()]) or next(said), 2
+    list(own), list(plain)
+    assert all(torch.equal(a, b) for a, b in zip(all_of(own), all_of(plain), strict=True))
+    own.use_best()
+    assert own.scores == [(2, 3.0), (4, 1.0), (6, 1.0), (8, 2.0)]
+    assert all(torch.equal(w, best) for w, best in zip(own.weights.values(), seen[1], strict=True))
+    plain.use_best()
+    kept = plain.average.values() if ema_decay else all_of(own)[:0]
+    assert all(torch.equal(w, mean) for w, mean in zip(plain.weights.values(), kept, strict=False))
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5])
+@pytest.mark.parametrize(("precision", "rounding"), [("float32", 1e-5), ("bfloat16", 1e-2)])
+def test_parts_of_a_batch_are_the_batch(n, precision, rounding):
+    """Up to rounding: gradients add up, and are cut only afterwards."""
+
+    def run(parts: int) -> Training:
+        own = training(precision=precision, grad_clip=0.1)
+        whole = own.loss_of
+        own.loss_of = lambda step: (whole(step) * (1 / parts) for _ in range(parts)) if parts > 1 else whole(step)
+        list(own)
+        return own
+
+    a, b = run(n), run(1)
+    assert a.losses == pytest.approx(b.losses, rel=rounding)
+    for name, weight in a.weights.items():
+        torch.testing.assert_close(weight, b.weights[name], rtol=rounding, atol=rounding)
+
+
+@pytest.mark.parametrize("start", [0.0, 1.0])
+def test_adafactor_is_that_of_the_paper(start):
+    """Shazeer and Stern 2018, algorithm 4 with a given step size; a matrix of zeros, as half of a LoRA is, moves as fast as others."""
+    weight = nn.Parameter(torch.full((3, 5), start))
+    gradients = [torch.randn(3, 5, generator=torch.Generator().manual_seed(i)) for i in range(4)]
+    settings = {"optimizer": "adafactor", "ema_decay": None, "steps": 4, "warmup_steps": 0, "weight_decay": 0.1}
+    own = Training(
+        {"w": weight},
+        lambda step: (weight * gradients[step]).sum(),
+        TrainingSettings(**settings, learning_rate=0.1, grad_clip=1e6),
+        ADVICE,
+    )
+    twin, row, column = torch.full((3, 5), start), torch.zeros(3), torch.zeros(5)
+    for t, (step, g) in enumerate(zip(own, gradients, strict=True), 1):
+        beta = 1 - t**-0.8
+        row = beta * row + (1 - beta) * (g.square() + 1e-30).mean(1)
+        column = beta * column + (1 - beta) * (g.square() + 1e-30).mean(0)
+        u = g / (row[:, None] * column[None, :] / row.mean()).sqrt()
+        u = u / u.square().mean().sqrt().clamp(min=1.0)
+        twin = twin - step.learning_rate * u - 0.1 * step.learning_rate * twin
+        torch.testing.assert_close(weight.detach(), twin, rtol=1e-4, atol=1e-5)
+
+
 def test_the_checkpoint_of_another_training_is_not_gone_on_from(tmp_path):
     path = tmp_path / "checkpoint.safetensors"
     next(resume(training(), Checkpoint(path, "one"), 1))

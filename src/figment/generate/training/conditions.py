@@ -57,7 +57,11 @@ class Conditions:
         if "pooled_prompt_embeds" not in tensors:
             return told
         if self.trained.denoiser != UNET:
-            return {**told, "pooled_projections": tensors["pooled_prompt_embeds"], **self._flux(tensors["prompt_embeds"])}
+            return {
+                **told,
+                "pooled_projections": tensors["pooled_prompt_embeds"],
+                **self._flux(tensors["prompt_embeds"]),
+            }
         size = torch.tensor(
             [[*self.size, 0, 0, *self.size]] * len(encoded)
         )  # SDXL: of the original, the cut, the target
@@ -68,11 +72,10 @@ class Conditions:
         """Where each token lies, text at the origin, and the guidance of one that is told it; nothing of other families."""
         if not self.trained.packed:
             return {}
-        place = {"device": embedded.device, "dtype": embedded.dtype}
         h, w = (side // self.pipe.vae_scale_factor // 2 for side in self.size)
         rows, columns = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
-        image = torch.stack([torch.zeros(h, w), rows, columns], -1).flatten(0, 1).to(**place)  # (h w, 3)
-        told = {"img_ids": image, "txt_ids": torch.zeros(embedded.shape[1], 3, **place)}
+        image = torch.stack([torch.zeros(h, w), rows, columns], -1).flatten(0, 1)  # (h w, 3)
+        told = {"img_ids": image.to(embedded), "txt_ids": torch.zeros(embedded.shape[1], 3).to(embedded)}
         if denoiser_of(self.pipe).config.guidance_embeds:
             told["guidance"] = torch.full((len(embedded),), FLUX_GUIDANCE, device=embedded.device)
         return told

@@ -3,51 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from figment.generate.diffusers import quiet
 from figment.generate.seeds import sample_seed
 from figment.generate.training.conditions import Conditions
 from figment.generate.training.families import denoiser_of, predict, trained
 from figment.generate.training.flow import Flow
-from figment.generate.training.loop import Advice, Training
+from figment.generate.training.latents import Latents, StoredLatents
+from figment.generate.training.loop import Advice, Share, Training
 from figment.generate.training.noise import Noise
 from figment.generate.training.settings import DenoiserSettings
 
 #: The caption of an image by its number; one that has several draws from the generator it is given.
 Captions = Callable[[int, np.random.Generator], str] | Sequence[str]
-ENCODED_PIXELS = 2**20  # that go through the VAE at a time
-
-
-@dataclass(frozen=True)
-class Latents:
-    """Mean and standard deviation of what a VAE sees in each image, as it is and perhaps mirrored: float32 (1 or 2, N, C, h, w)."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __len__(self) -> int:
-        return self.mean.shape[1]
-
-
-def encode_images(vae: Any, pixels: Iterator[Tensor], horizontal_flip: bool = False) -> Latents:
-    """What the VAE sees, in batches that are given as float32 (B, C, H, W) in [-1, 1]. Afterwards it lies on the CPU, in float32."""
-    with quiet():
-        device, vae = vae.device, vae.to(torch.float32)  # SDXL's overflows in half precision
-    means, stds = [], []
-    for x in pixels:
-        views = torch.stack([x, x.flip(-1)] if horizontal_flip else [x])
-        with torch.inference_mode():
-            seen = vae.encode(views.flatten(0, 1).to(device)).latent_dist
-        means.append(seen.mean.unflatten(0, views.shape[:2]).cpu())
-        stds.append(seen.std.unflatten(0, views.shape[:2]).cpu())
-    vae.to("cpu")  # it is not needed any more
-    return Latents(torch.cat(means, 1).clone(), torch.cat(stds, 1).clone())
 
 
 class Denoising:
@@ -55,7 +27,7 @@ class Denoising:
 
     Args:
         pipe: of a family of `families.TRAINED`; of its VAE only the scale of latents is read.
-        latents: from `encode_images`.
+        latents: from `latents.encode_images` or `latents.store_latents`.
         captions: of each of them.
         size: height and width of the images in pixels, which SDXL and Flux are told.
         caption_dropout: share of the captions that are left empty.
@@ -66,7 +38,7 @@ class Denoising:
     def __init__(
         self,
         pipe: Any,
-        latents: Latents,
+        latents: Latents | StoredLatents,
         captions: Captions,
         size: tuple[int, int],
         *,
@@ -87,20 +59,19 @@ class Denoising:
         """The mean () over the images ``index`` (B,), with noise, times and coins from ``seed``."""
         return next(self.parts(index, seed, 1))
 
-    def parts(self, index: np.ndarray, seed: int, n: int) -> Iterator[Tensor]:
-        """The same mean in ``n`` parts that add up to it, each of a share of the images."""
+    def parts(self, index: np.ndarray, seed: int, n: int, own: slice = slice(None)) -> Iterator[Tensor]:
+        """The same mean in ``n`` parts that add up to it, each of a share of the images; ``own`` are those that are wanted."""
         draws = torch.Generator().manual_seed(seed)
-        seen = self.latents
-        mirrored = torch.randint(len(seen.mean), (len(index),), generator=draws)
-        mean, std = seen.mean[mirrored, index], seen.std[mirrored, index]  # (B, C, h, w)
+        mirrored = torch.randint(self.latents.views, (len(index),), generator=draws)
+        mean, std = self.latents.of(mirrored, index)  # (B, C, h, w)
         latents = mean + std * torch.randn(mean.shape, generator=draws)
         noise = torch.randn(mean.shape, generator=draws)
         t = self.noise.draw(len(index), draws)
         dropped = torch.rand(len(index), generator=draws) < self.caption_dropout
         config, texts = self.pipe.vae.config, self._texts(index, dropped, seed)
         latents = (latents - (getattr(config, "shift_factor", None) or 0)) * config.scaling_factor
-        for own in np.array_split(np.arange(len(index)), min(n, len(index))):
-            yield self._error(latents[own], noise[own], t[own], [texts[i] for i in own]) * (len(own) / len(index))
+        for some in np.array_split(np.arange(len(index)), min(n, len(index)))[own]:
+            yield self._error(latents[some], noise[some], t[some], [texts[i] for i in some]) * (len(some) / len(index))
 
     def _error(self, latents: Tensor, noise: Tensor, t: Tensor, texts: Sequence[str]) -> Tensor:
         """The mean () over some images."""
@@ -119,17 +90,19 @@ class Denoising:
 
 def denoiser_training(
     pipe: Any,
-    latents: Latents,
+    latents: Latents | StoredLatents,
     captions: Captions,
     settings: DenoiserSettings,
     *,
     size: tuple[int, int],
     seed: int = 0,
+    on: Share | None = None,
 ) -> Training:
     """A training of all weights of a pipeline's denoiser, at its start.
 
     ``pipe`` is of a family of `families.TRAINED`, and its denoiser in float32, trained or not; it is trained in place, on
-    the device it lies on. Go through it with `loop.resume`, and end with ``use_average()``.
+    the device it lies on. Go through it with `loop.resume`, and end with ``use_average()``. With ``on`` each of many processes takes its
+    share of every batch, and all have the weights that one would have, up to rounding.
     """
     denoiser = denoiser_of(pipe)
     denoiser.train()
@@ -149,10 +122,13 @@ def denoiser_training(
     advice = Advice("Training the denoiser", mend, memory, steps_an_epoch(len(latents), settings.batch_size))
     everything = np.arange(len(latents))
 
-    def loss_of(step: int) -> Tensor:
-        return loss(batch_of(everything, settings.batch_size, step, seed), sample_seed(seed, "denoiser", step))
+    rank, world_size = (0, 1) if on is None else (on.rank, on.world_size)
 
-    return Training(dict(denoiser.named_parameters()), loss_of, settings, advice)
+    def loss_of(step: int) -> Iterator[Tensor]:
+        index = batch_of(everything, settings.batch_size, step, seed)
+        return loss.parts(index, sample_seed(seed, "denoiser", step), world_size, slice(rank, None, world_size))
+
+    return Training(dict(denoiser.named_parameters()), loss_of, settings, advice, on=on)
 
 
 def steps_an_epoch(n: int, batch_size: int) -> int:

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -31,6 +31,20 @@ class Step:
     done: float
 
 
+class Share(Protocol):
+    """One of many processes, as `figment.learners.processes.processes` returns it."""
+
+    @property
+    def rank(self) -> int: ...
+
+    @property
+    def world_size(self) -> int: ...
+
+    def sum(self, value: Tensor) -> Tensor:
+        """Of the values of all processes."""
+        ...
+
+
 @dataclass(frozen=True)
 class Advice:
     """What is said of a training that fails: its name, and what mends it when it diverges or memory runs out."""
@@ -49,6 +63,9 @@ class Training:
         loss_of: the number of a step, from 0 -> its loss (), with a gradient; or the parts that add up to it, of which each is let go
             before the next is computed (gradient accumulation): less memory for the same step, up to rounding.
         settings: how the weights follow.
+        judge: how bad the weights are that lie in ``weights`` while it is called; those that it found best can be had again.
+        judge_every: after so many steps it is asked, and at the end.
+        on: which of many processes this is; its ``loss_of`` is then its share of a step's loss, and all take the step of the sum.
 
     Raises FigmentError, while iterated, for a loss or weights that are not finite and when memory runs out.
     """
@@ -59,7 +76,19 @@ class Training:
         loss_of: Callable[[int], Tensor | Iterable[Tensor]],
         settings: TrainingSettings,
         advice: Advice,
+        *,
+        judge: Callable[[], float] | None = None,
+        judge_every: int = 1,
+        on: Share | None = None,
     ):
+        self.on = on
+        if on is not None and settings.minutes is not None:
+            raise FigmentError(
+                "Processes that train together cannot end by the clock, as each has its own. Set steps, not minutes."
+            )
+        self.judge, self.judge_every = judge, judge_every
+        self.scores: list[tuple[int, float]] = []  # what the judge said after each number of steps
+        self.best: dict[str, Tensor] | None = None  # on the CPU
         self.weights, self.loss_of, self.settings, self.advice = dict(weights), loss_of, settings, advice
         groups = [
             {"params": [w for w in weights.values() if w.ndim > 1], "weight_decay": settings.weight_decay},
@@ -92,7 +121,10 @@ class Training:
 
     def __iter__(self) -> Iterator[Step]:
         while self.done() < 1:
-            yield self._step()
+            step = self._step()
+            if self.judge is not None and (step.number % self.judge_every == 0 or step.done >= 1):
+                self._judge(self.judge)
+            yield step
         if not all(bool(weight.isfinite().all()) for weight in self.weights.values()):
             raise self._diverged(WEIGHTS)
 
@@ -102,9 +134,10 @@ class Training:
             group["lr"] = rate
         self.optimizer.zero_grad()
         try:
-            self.losses.append(self._backward())
+            loss = self._backward()
         except torch.OutOfMemoryError as error:
             raise FigmentError(f"Out of memory while {self.advice.memory}") from error
+        self.losses.append(loss if self.on is None else self._add_up(self.on, loss))
         if not math.isfinite(self.losses[-1]):
             raise self._diverged(f"its loss became {self.losses[-1]}")
         torch.nn.utils.clip_grad_norm_(self.weights.values(), self.settings.grad_clip)
@@ -129,6 +162,13 @@ class Training:
             total += part.item()
 
     @torch.no_grad()
+    def _add_up(self, on: Share, loss: float) -> float:
+        """The loss of all processes; so are the gradients afterwards."""
+        for weight in self.weights.values():
+            weight.grad = on.sum(torch.zeros_like(weight) if weight.grad is None else weight.grad)
+        return on.sum(torch.tensor(loss, device=self.device)).item()
+
+    @torch.no_grad()
     def _follow(self) -> None:
         """Take the average on. It forgets its start: the decay rises to its full value, (1 + n) / (10 + n) as in diffusers."""
         if self.average is not None and self.settings.ema_decay is not None:
@@ -136,6 +176,26 @@ class Training:
             decay = min(self.settings.ema_decay, (1 + n) / (10 + n))
             for name, weight in self.weights.items():
                 self.average[name].lerp_(weight, 1 - decay)
+
+    @torch.no_grad()
+    def _judge(self, judge: Callable[[], float]) -> None:
+        """Ask the judge of the average, where one is kept, and keep what is better than all before."""
+        own = {name: weight.detach().clone() for name, weight in self.weights.items()} if self.average else {}
+        self.use_average()
+        score = judge()
+        if all(score < known for _, known in self.scores):
+            self.best = {name: weight.detach().to("cpu", copy=True) for name, weight in self.weights.items()}
+        self.scores.append((len(self.losses), score))
+        for name, weight in own.items():
+            self.weights[name].copy_(weight)
+
+    @torch.no_grad()
+    def use_best(self) -> None:
+        """Put what was judged best in the place of the weights, or the average where nobody judged."""
+        if self.best is None:
+            self.use_average()
+        for name, weight in (self.best or {}).items():
+            self.weights[name].copy_(weight)
 
     @torch.no_grad()
     def use_average(self) -> None:
@@ -157,6 +217,8 @@ class Training:
             "optimizer": self.optimizer.state_dict(),
             "losses": torch.tensor(self.losses, dtype=torch.float64),
             "seconds": self.seconds,
+            "best": self.best,
+            "scores": self.scores,
         }
 
     @torch.no_grad()
@@ -167,6 +229,7 @@ class Training:
             mean.copy_(state["average"][name])
         self.optimizer.load_state_dict(state["optimizer"])
         self.losses, self.seconds = state["losses"].tolist(), state["seconds"]
+        self.best, self.scores = state["best"], [(number, score) for number, score in state["scores"]]
 
 
 def _optimizer(groups: list[dict[str, Any]], settings: TrainingSettings) -> torch.optim.Optimizer:

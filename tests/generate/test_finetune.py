@@ -21,21 +21,26 @@ import figment
 import tiny
 from figment import files, records
 from figment.checkpoint import Checkpoint
+from figment.context import Context
 from figment.engines import Local
 from figment.errors import FigmentError
+from figment.evaluate.fidelity import frechet_distance
 from figment.forecast import forecast
 from figment.generate import finetune as finetune_module
 from figment.generate import lora_training
+from figment.generate.captions import captions_of
 from figment.generate.denoiser import Denoiser
 from figment.generate.diffusers import DiffusersGenerator
 from figment.generate.fill import generate_images
-from figment.generate.finetune import CHECKPOINT, Finetuning, finetune
+from figment.generate.finetune import CHECKPOINT, Finetuning, Validation, finetune
 from figment.generate.finetune_settings import FinetuneSettings
 from figment.generate.lora import WEIGHTS, open_lora
 from figment.generate.lora_training import Learner
 from figment.generate.plan import Plan
+from figment.generate.seeds import sample_seed
 from figment.generate.training.noise import Noise
 from figment.images_in import open_images
+from figment.layout import Run
 from figment.recipe import validate
 from figment.repair import repair
 from figment.run import run_recipe
@@ -152,8 +157,8 @@ def test_the_loss_on_a_repeated_image_falls(sd15, images, tmp_path, monkeypatch)
 
 def learner(folder: Path, images, size: tuple[int, int] | None = None, **settings) -> Learner:
     height, width = size or (None, None)
-    base = generator(folder, height=height, width=width)
-    return Learner(base, images, NAMES, FinetuneSettings(**{**FAST, **settings}))
+    base, asked = generator(folder, height=height, width=width), FinetuneSettings(**{**FAST, **settings})
+    return Learner(base, images, captions_of(images, NAMES, asked), asked)
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
@@ -218,6 +223,113 @@ def test_captions_say_the_class_or_nothing(sd15, images):
     assert own.captions == [f"a satellite photo of {NAMES[label]}" for label in images.labels]
     own.loss(np.arange(4), 0)
     assert list(own.denoising.conditions._kept) == [""]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, ["a photo of a red thing", "a photo of a blue thing"]),
+        ({"template": "{} seen"}, ["red thing seen", "blue thing seen"]),
+        ({"contexts": "it.csv", "template": "a {}."}, ["a red thing, on grass, from above", "a blue thing, at sea"]),
+        ({"caption_column": "text"}, ["first", "last"]),
+    ],
+)
+def test_captions_are_the_class_its_context_or_the_images_own(photos, tmp_path, settings, said):
+    """BOB's are the second last: the words of the shot's background and pose follow its class."""
+    names = [f"{photos}/train/red_thing/0.png", f"{photos}/train/blue_thing/0.png"]
+    rows = zip(names, ("red thing", "blue thing"), ("first", "last"), strict=True)
+    (tmp_path / "photos.csv").write_text("path,label,text\n" + "".join(",".join(row) + "\n" for row in rows))
+    shots = open_images(tmp_path / "photos.csv", classes := ["red thing", "blue thing"])
+    words = ["file,background,pose", f"{shots.ids[0]},on grass,from above", f"{shots.ids[1]},at sea,"]
+    (tmp_path / "it.csv").write_text("\n".join(words))
+    if "contexts" in settings:
+        settings = {**settings, "contexts": str(tmp_path / "it.csv")}
+    assert captions_of(shots, classes, FinetuneSettings(**settings)) == said
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"contexts": "none.csv"}, "there is no file none.csv"),
+        ({"contexts": "some.csv"}, "says nothing of 15 of the 18 images"),
+        ({"caption_column": "text"}, "there is no column 'text' beside images"),
+    ],
+)
+def test_images_without_captions_are_named(images, tmp_path, monkeypatch, settings, said):
+    monkeypatch.chdir(tmp_path)
+    Path("some.csv").write_text("".join(f"{id},outside\n" for id in images.ids[:3]))
+    with pytest.raises(FigmentError, match=said):
+        captions_of(images, NAMES, FinetuneSettings(**settings))
+
+
+def test_what_is_kept_is_what_came_nearest_to_the_validation_images(sd15, images, tmp_path):
+    seen = []
+
+    def from_real(made):
+        seen.append(np.stack(made))
+        return [0.5, 0.2, 0.4][len(seen) - 1]
+
+    base, names = generator(sd15), tuple(NAMES)
+    asked = FinetuneSettings(**{**FAST, "steps": 6, "validate_steps": 2, "validate_images": 3})
+    tuned = finetune(
+        base, images, names, asked, folder=tmp_path, validation=Validation(from_real, "it"), captions=["a dog"] * 18
+    )
+    told = json.loads((tuned.lora.folder / "loss.json").read_text())
+    assert told["frechet"] == {"chosen": 4, "curve": [[2, 0.5], [4, 0.2], [6, 0.4]]}
+    assert json.loads((tuned.lora.folder / "stage.json").read_text())["frechet"] == told["frechet"]
+    assert distance(seen[0], seen[1]) > 2  # text encoders have learnt, too: nothing old is remembered
+    seeds = [sample_seed(0, "validation", i) for i in range(3)]
+    assert distance(tuned(["a dog"] * 3, seeds), seen[1]) <= 1
+
+
+def test_the_distance_is_that_of_the_recipes_encoder(sd15, clip, photos, tmp_path):
+    own = recipe(sd15, clip, photos, **{"generate.finetune.validate_steps": 2, "task.real.val": str(photos / "val")})
+    ctx = Context(own, Run(tmp_path))
+    made = ctx.real("test").load(range(8))
+    encoder = ctx.features().encoder
+    real = encoder.images(ctx.real("val").load(range(12)))
+    planned = ctx.finetuning
+    assert planned.validation.distance(made) == pytest.approx(frechet_distance(encoder.images(made), real), abs=1e-5)
+    plainly = Context(own.changed({"generate.finetune.validate_steps": None}), Run(tmp_path)).finetuning
+    assert plainly.validation is None and plainly.record.fingerprint != planned.record.fingerprint
+    with pytest.raises(FigmentError, match=r"Set task\.real\.val, or leave validate_steps out"):
+        _ = Context(own.changed({"task.real.val": None}), Run(tmp_path)).finetuning
+
+
+def test_a_recipe_of_bob_learns_contexts_and_draws_them_across_classes(sd15, clip, photos, images, tmp_path):
+    words = tmp_path / "shots.csv"
+    lines = [f"{id},place {i},from the left\n" for i, id in enumerate(images.ids)]
+    words.write_text("".join(lines))
+    own = recipe(sd15, clip, photos).changed(
+        {
+            "prompts": {"kind": "contexts", "contexts": str(words), "per_class": 5},
+            "generate.finetune.contexts": str(words),
+        }
+    )
+    ctx = Context(own, Run(tmp_path / "run"))
+    told = set(ctx.finetuning.captions)
+    assert f"a picture of {NAMES[images.labels[0]]}, place 0, from the left" in told and len(told) == 18
+    for label, name in enumerate(NAMES):
+        texts = [p.text for p in ctx.writer(own.task, 5, np.random.default_rng(label)) if p.label == label]
+        assert len(set(texts)) == 5 and all(text.startswith(f"a picture of {name}, place ") for text in texts)
+        assert not set(texts) <= told  # in the contexts of others
+    before = ctx.finetuning.record.fingerprint, ctx.writer.fingerprint
+    words.write_text("".join(lines).replace("place 3,", "another place,"))
+    again = Context(own, Run(tmp_path / "run"))
+    assert again.finetuning.record.fingerprint != before[0] and again.writer.fingerprint != before[1]
+
+
+def test_a_large_set_is_encoded_into_files_that_go_when_it_is_learnt(sd15, images, tmp_path, monkeypatch):
+    whole = tune(generator(sd15), images, tmp_path / "whole", steps=2, horizontal_flip=True)
+    monkeypatch.setattr(lora_training, "KEPT_BYTES", 0)
+    monkeypatch.setattr(lora_training, "FILE_BYTES", 8 * 2 * 2 * 4 * 4 * 8 * 8)  # eight images
+    written, write = [], Checkpoint.write
+    monkeypatch.setattr(Checkpoint, "write", lambda self, state: written.append(self.path.name) or write(self, state))
+    stored = tune(generator(sd15), images, tmp_path / "stored", steps=2, horizontal_flip=True)
+    assert written == ["00000.safetensors", "00001.safetensors", "00002.safetensors"]
+    assert not list(stored.lora.folder.glob("latents/*"))
+    a, b = (safetensors.torch.load_file(t.lora.file(0)) for t in (whole, stored))
+    assert all(torch.allclose(a[name], b[name], atol=1e-3) for name in a)
 
 
 # ---- all of the denoiser ---------------------------------------------------------------------------------------------
@@ -316,6 +428,8 @@ def test_changed_or_foreign_denoisers_are_refused(sd15, sdxl, images, tmp_path):
         ({"method": "full", "rank": 4}, "rank belong to method: lora"),
         ({"method": "full", "per_class": True, "scale": 0.5}, "per_class, scale belong to method: lora"),
         ({"ema_decay": 0.99}, "ema_decay belong to method: full"),
+        ({"validate_steps": 5, "per_class": True}, "one LoRA for all classes"),
+        ({"contexts": "a.csv", "caption_column": "b"}, "leave one of them out"),
     ],
 )
 def test_settings_of_the_other_method_are_refused(given, named):
@@ -324,7 +438,15 @@ def test_settings_of_the_other_method_are_refused(given, named):
 
 
 def test_a_lora_has_the_fingerprint_that_it_had_before_there_were_other_methods():
-    assert not {"method", "ema_decay"} & FinetuneSettings().learned.keys()
+    later = {
+        "optimizer",
+        "gradient_accumulation_steps",
+        "contexts",
+        "caption_column",
+        "validate_steps",
+        "validate_images",
+    }
+    assert not {"method", "ema_decay", *later} & FinetuneSettings().learned.keys()
     assert FinetuneSettings(**FULL).learned.keys() >= {"method", "ema_decay"}
 
 
@@ -483,8 +605,8 @@ def test_changed_weights_are_refused(sd15, sdxl, images, tmp_path):
 
 def test_other_families_are_refused_before_anything_is_opened(images, tmp_path, monkeypatch):
     monkeypatch.setattr(finetune_module, "Learner", None)
-    with pytest.raises(FigmentError, match=r"StableDiffusionXLPipeline, and .* is a FluxPipeline"):
-        tune(generator(tiny.flux(tmp_path / "flux")), images, tmp_path / "lora")
+    with pytest.raises(FigmentError, match=r"PixArtAlphaPipeline cannot be trained here, and .* one of these: .*SDXL"):
+        tune(generator(tiny.pixart(tmp_path / "pixart")), images, tmp_path / "lora")
 
 
 def test_mistakes(sd15, images, tmp_path, monkeypatch):
@@ -492,6 +614,10 @@ def test_mistakes(sd15, images, tmp_path, monkeypatch):
         tune(generator(sd15), images.take(np.flatnonzero(images.labels == 0)), tmp_path, per_class=True)
     with pytest.raises(FigmentError, match="no real images"):
         tune(generator(sd15), images.take([]), tmp_path)
+    for asked, said in (({"captions": ["one"]}, "1 captions for 18 images"), ({}, "Give finetune a validation")):
+        with pytest.raises(FigmentError, match=said):
+            settings = FinetuneSettings(**FAST, validate_steps=1)
+            finetune(generator(sd15), images, NAMES, settings, folder=tmp_path, **asked)
     with pytest.raises(FigmentError, match="warmup_steps is 4, and there are only 4 steps"):
         tune(generator(sd15), images, tmp_path, warmup_steps=4)
     too_fast = {"learning_rate": 1e3, "weight_decay": 1e3, "warmup_steps": 0}
@@ -553,7 +679,9 @@ def recipe(sd15: Path, clip: Path, photos: Path, **changes):
 
 def test_a_run_tunes_first(sd15, clip, photos, tmp_path):
     tuning = recipe(sd15, clip, photos, **{"generate.finetune.per_class": True})
-    assert forecast(tuning, tmp_path).count("steps") == 12
+    planned = forecast(tuning, tmp_path)
+    assert planned.count("steps") == 12 and planned.costs["finetune"].seconds > 0
+    assert "12 steps of fine-tuning the generator on real images: about" in planned.costs["finetune"].text
     outcome = run_recipe(tuning, tmp_path / "run")
     assert "top1/synthetic" in outcome.results
     states = {s.name: s.state for s in status(tmp_path / "run")}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,11 +33,12 @@ from figment.files import (
     write_json,
 )
 from figment.generate import denoiser
+from figment.generate.captions import captions_of
 from figment.generate.denoiser import Denoiser
 from figment.generate.diffusers import DiffusersGenerator
 from figment.generate.finetune_settings import FinetuneSettings
 from figment.generate.lora import UP, WEIGHTS, Lora, pack
-from figment.generate.lora_training import Learner, learn
+from figment.generate.lora_training import Learner, learn, seconds_a_step
 from figment.generate.training.families import UNET, trained
 from figment.progress import progress
 from figment.records import Record, Written, fingerprint
@@ -45,6 +46,7 @@ from figment.types import Images
 
 CHECKPOINT = "checkpoint.safetensors"
 LOSS = "loss.json"
+LATENTS = "latents"  # of a large set, while it is trained on
 CURVE = 100  # points of the loss that are kept
 
 
@@ -57,6 +59,8 @@ def finetune(
     folder: Path | str,
     seed: int = 0,
     checkpoint_steps: int | None = None,
+    captions: Sequence[str] | None = None,
+    validation: Validation | None = None,
 ) -> DiffusersGenerator:
     """The generator tuned on labelled images; ``generator`` itself stays as it is.
 
@@ -65,16 +69,30 @@ def finetune(
     are is said by ``.lora.folder`` of the result, which ``DiffusersGenerator(lora=...)`` takes later, and
     ``pipe.load_lora_weights`` of diffusers; with ``method: full`` by ``.denoiser.folder``, for ``DiffusersGenerator(denoiser=...)``.
 
+    ``captions`` say what each image shows; None = its class, in the settings' template. ``validation`` chooses among the weights of
+    every ``validate_steps``.
+
     A checkpoint is written every ``checkpoint_steps``; None = every 100 of a LoRA, and every ten minutes of a whole denoiser.
 
     Raises FigmentError for a pipeline of another family than Stable Diffusion 1 to 3, SDXL and Flux, without peft, and where
     there is nothing to learn from.
     """
-    finetuning = Finetuning(
-        generator, images, tuple(class_names), settings or FinetuneSettings(), as_path(folder), seed
-    )
+    names, settings = tuple(class_names), settings or FinetuneSettings()
+    if captions is None and settings.has_own_captions:
+        captions = captions_of(images, names, settings)
+    given = None if captions is None else tuple(captions)
+    finetuning = Finetuning(generator, images, names, settings, as_path(folder), seed, given, validation)
     finetuning.train(checkpoint_steps)
     return finetuning.tuned
+
+
+@dataclass(frozen=True)
+class Validation:
+    """How far generated images, uint8 (H, W, 3) each, are from real ones that nothing learns from; less is better. ``fingerprint`` is of
+    these, and of how it is measured."""
+
+    distance: Callable[[Sequence[np.ndarray]], float]
+    fingerprint: str
 
 
 @dataclass(frozen=True)
@@ -87,6 +105,8 @@ class Finetuning:
     settings: FinetuneSettings
     root: Path
     seed: int = 0
+    captions: tuple[str, ...] | None = None  # of each image; None = its class in the template
+    validation: Validation | None = None
 
     @cached_property
     def record(self) -> Record:
@@ -96,6 +116,10 @@ class Finetuning:
         settings = {"finetune": self.settings.learned, **size, "class_names": self.class_names, "seed": self.seed}
         shown = [list(self.images.digests), np.asarray(self.images.labels).tolist()]
         inputs = {"model": g.model_fingerprint, "images": fingerprint(shown)}
+        if self.captions is not None:
+            inputs["captions"] = fingerprint(self.captions)
+        if self.validation is not None:
+            inputs["validation"] = self.validation.fingerprint
         identity = Record(self.root, "finetune", settings, inputs)
         return Record(self.root / identity.fingerprint, "finetune", settings, inputs)
 
@@ -154,16 +178,26 @@ class Finetuning:
                 f"There are no real images to tune a generator on of: {', '.join(lacking[:10])}. Give some of every class,"
                 " or set finetune.per_class: false, which learns from all classes together."
             )
+        if self.captions is not None and len(self.captions) != len(self.images):
+            raise FigmentError(
+                f"There are {len(self.captions):,} captions for {len(self.images):,} images to tune the generator on. Give one for each."
+            )
+        if self.settings.validate_steps is not None and self.validation is None:
+            raise FigmentError(
+                "finetune.validate_steps measures the distance to validation images, and there is none to measure. Give finetune a"
+                " validation, or leave validate_steps out."
+            )
         few = min(self.steps(len(own)) for own in self.parts.values())
         if self.settings.warmup_steps >= few:
             raise FigmentError(
                 f"finetune.warmup_steps is {self.settings.warmup_steps}, and there are only {few} steps of training. Lower it,"
                 " or raise finetune.epochs."
             )
-        if self.settings.method == "full" and self.generator.denoiser:
+        changed = "denoiser puts another in its place" if self.generator.denoiser else "loras change it"
+        if self.settings.method == "full" and (self.generator.denoiser or self.generator.loras):
             raise FigmentError(
-                "generate.finetune with method: full trains the model's own denoiser, and generate.denoiser puts another in its"
-                " place. Leave one of them out, or set finetune.method: lora."
+                f"generate.finetune with method: full trains the model's own denoiser, and generate.{changed}."
+                " Leave one of them out, or set finetune.method: lora."
             )
         self._check_family()
         if self.settings.method == "lora" and importlib.util.find_spec("peft") is None:
@@ -184,6 +218,11 @@ class Finetuning:
                 f"finetune.min_snr_gamma weighs the noise levels of diffusion, and {model} ({family.name}) learns a flow, which is told"
                 " more often of the levels that matter. Leave it out."
             )
+
+    @property
+    def seconds(self) -> float:
+        """What it will take about, timed on two steps. Opens the model; raises FigmentError where it does not learn."""
+        return self.total_steps * seconds_a_step(self.generator, self.settings)
 
     def is_complete(self) -> bool:
         """Whether there is nothing left to train."""
@@ -212,11 +251,12 @@ class Finetuning:
                 if all(file.is_file() for file in self.files(label)):
                     advance(steps)
                     continue
-                learner = learner or Learner(self.generator, self.images, self.class_names, self.settings)
+                learner = learner or self._learner()
                 checkpoint = path.with_name(CHECKPOINT)
                 name = f"finetune {label}"
-                losses = learn(learner, own, steps, name, self.seed, checkpoint, checkpoint_steps, advance)
-                write_json(path.with_name(LOSS), _curve(losses))
+                judge = None if self.validation is None else self.validation.distance
+                done = learn(learner, own, steps, name, self.seed, checkpoint, checkpoint_steps, advance, judge)
+                write_json(path.with_name(LOSS), _curve(done.losses, done.scores))
                 for file, data in self._packed(learner).items():
                     write_atomic(path.with_name(file), data)  # the weights last: what is there is finished
                 remove(checkpoint)
@@ -224,6 +264,10 @@ class Finetuning:
         del learner
         gc.collect()
         torch.cuda.empty_cache()  # for those who make the images
+
+    def _learner(self) -> Learner:
+        captions = self.captions or captions_of(self.images, self.class_names, self.settings)
+        return Learner(self.generator, self.images, captions, self.settings, self.record.folder / LATENTS)
 
     def _packed(self, learner: Learner) -> dict[str, bytes]:
         """What is finished as files. alpha / rank is multiplied into a LoRA, so that no reader has to know it."""
@@ -240,13 +284,21 @@ class Finetuning:
             files = self.files(label)
             own = {p.relative_to(self.record.folder).as_posix(): Written.of(read_bytes(p)) for p in files}
             recorded |= own
-            curves[next(iter(own))] = read_json(files[1])["loss"]
+            told = read_json(files[1])
+            curves[next(iter(own))] = told["loss"]
         what = "denoisers" if self.settings.method == "full" else "loras"
         counts = {"images": len(self.images), "steps": self.total_steps, what: len(self.parts)}
-        self.record.finish(recorded, counts=counts, loss=curves, **meter.record())
+        judged = {"frechet": told["frechet"]} if "frechet" in told else {}
+        self.record.finish(recorded, counts=counts, loss=curves, **judged, **meter.record())
+        for file in (self.record.folder / LATENTS).glob("*.safetensors"):
+            remove(file)
 
 
-def _curve(losses: Sequence[float]) -> dict[str, Any]:
-    """The loss over the training, as means of at most :data:`CURVE` equal parts."""
+def _curve(losses: Sequence[float], scores: Sequence[tuple[int, float]]) -> dict[str, Any]:
+    """The loss over the training, as means of at most :data:`CURVE` equal parts, and the distance after each number of steps at which it
+    was measured."""
     parts = np.array_split(losses, min(CURVE, len(losses)))
-    return {"steps": len(losses), "loss": [round(float(part.mean()), 6) for part in parts]}
+    curve: dict[str, Any] = {"steps": len(losses), "loss": [round(float(part.mean()), 6) for part in parts]}
+    if scores:
+        curve["frechet"] = {"chosen": min(scores, key=lambda s: s[1])[0], "curve": [list(score) for score in scores]}
+    return curve

@@ -8,13 +8,14 @@ from pydantic import Field, model_validator
 
 from figment import limits
 from figment.generate.training.settings import TrainingSettings
-from figment.task import Strict, Template
+from figment.task import PathText, Strict, Template, Text
 
 ONLY_LORA = ("per_class", "text_encoder", "rank", "alpha", "scale")
 ONLY_FULL = ("ema_decay",)
 SPEED = ("gradient_checkpointing", "gradient_accumulation_steps")  # change what a step costs, not where it leads
 #: Fields that came later. Left as they are they change nothing, and what was trained before keeps its name.
-LATER = ("optimizer",)
+LATER = ("optimizer", "validate_steps", "validate_images")
+WORDS = ("contexts", "caption_column")  # places; the captions that come of them count by what they say
 
 
 class FinetuneSettings(Strict):
@@ -48,6 +49,13 @@ class FinetuneSettings(Strict):
     )
     grad_clip: float = Field(1.0, gt=0, le=limits.WEIGHT, description="highest norm of a step's gradient")
     template: Template | None = Field(None, description="the caption of every image; None = the task's first template")
+    contexts: PathText | None = Field(
+        None,
+        description="a CSV with the file name of each image, its background and its pose, which follow the class in its caption (BOB)",
+    )
+    caption_column: Text | None = Field(
+        None, description="the column of the images' own table with a caption of each; None = the template"
+    )
     caption_dropout: float = Field(0.0, ge=0, le=1, description="share of the captions that are left empty")
     min_snr_gamma: float | None = Field(
         None,
@@ -60,6 +68,13 @@ class FinetuneSettings(Strict):
         0.9999, ge=0, lt=1, description="full: of the moving average of the weights, which is what generates"
     )
     gradient_checkpointing: bool = Field(False, description="less memory and more time; changes nothing else")
+    validate_steps: int | None = Field(
+        None,
+        ge=1,
+        le=limits.STEPS,
+        description="measure the Frechet distance to task.real.val every so many steps and keep the nearest weights; None = the last",
+    )
+    validate_images: int = Field(200, ge=2, le=limits.IMAGES_A_CLASS, description="generated for each measurement")
     scale: float = Field(
         1.0, gt=0, le=100, description="share of the change that is used to generate; Real-Fake takes 0.5"
     )
@@ -73,12 +88,21 @@ class FinetuneSettings(Strict):
             raise ValueError(
                 f"{', '.join(asked)} belong to method: {other}, and method is {self.method}. Leave them out"
             )
+        if self.contexts is not None and self.caption_column is not None:
+            raise ValueError("contexts follow the template, and caption_column takes its place: leave one of them out")
+        if self.validate_steps is not None and self.per_class:
+            raise ValueError("validate_steps judges one LoRA for all classes: set per_class: false, or leave it out")
         return self
+
+    @property
+    def has_own_captions(self) -> bool:
+        """Whether captions say more than the class."""
+        return self.contexts is not None or self.caption_column is not None
 
     @property
     def learned(self) -> dict[str, Any]:
         """What the weights depend on: JSON-able. (That of a LoRA is what it was before there were other methods.)"""
-        without = {*SPEED, *(ONLY_LORA if self.method == "full" else ("scale", "method", *ONLY_FULL))}
+        without = {*SPEED, *WORDS, *(ONLY_LORA if self.method == "full" else ("scale", "method", *ONLY_FULL))}
         without |= {name for name in LATER if getattr(self, name) == type(self).model_fields[name].default}
         return self.model_dump(exclude=without)
 

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import numpy as np
 from pydantic import Discriminator, Field, Tag
 
 from figment import limits
 from figment.errors import FigmentError
 from figment.generate.finetune_settings import FinetuneSettings
+from figment.generate.loras_settings import LoraSettings
 from figment.generate.real_guidance_settings import RealGuidanceSettings
 from figment.recipe.plugin import PLUGIN, Plugin, kind_of
+from figment.records import fingerprint
 from figment.task import PathText, Strict, Text
 
 if TYPE_CHECKING:
-    from figment.generate.finetune import Finetuning
+    from figment.generate.finetune import Finetuning, Validation
     from figment.recipe.given import Given
     from figment.types import Generator
+
+
+ENCODED = 64  # images that an encoder is given at a time
 
 
 class GeneratorSettings(Strict):
@@ -75,6 +82,9 @@ class DiffusersSettings(GeneratorSettings):
         None,
         description="a folder with unet/, and perhaps scheduler/, in the place of the model's own: distilled, or fine-tuned in full",
     )
+    loras: list[LoraSettings] = Field(
+        [], max_length=limits.FILTERS, description="LoRAs that others made for this model, merged into its weights"
+    )
     finetune: FinetuneSettings | None = Field(
         None,
         description="tune the model on the real images first (DataDream's LoRA, or in full); {} = with the defaults, None = do not",
@@ -102,6 +112,7 @@ class DiffusersSettings(GeneratorSettings):
         return DiffusersGenerator(**options)
 
     def finetuning(self, given: Given, generator: Generator, root: Path) -> Finetuning | None:
+        from figment.generate.captions import captions_of
         from figment.generate.diffusers import DiffusersGenerator
         from figment.generate.finetune import Finetuning
 
@@ -116,7 +127,29 @@ class DiffusersSettings(GeneratorSettings):
                 " folder of yours, or leave generate.finetune out."
             )
         settings = self.finetune.model_copy(update={"template": self.finetune.template or given.task.templates[0]})
-        return Finetuning(generator, train, tuple(given.task.class_names), settings, root, given.seed)
+        names = tuple(given.task.class_names)
+        captions = tuple(captions_of(train, names, settings)) if settings.has_own_captions else None
+        validation = None if settings.validate_steps is None else _validation(given)
+        return Finetuning(generator, train, names, settings, root, given.seed, captions, validation)
+
+
+def _validation(given: Given) -> Validation:
+    """The distance of images to the real ones of validation, in the features of the recipe's encoder."""
+    from figment.evaluate.fidelity import frechet_distance
+    from figment.generate.finetune import Validation
+
+    real, features = given.real("val"), given.features()
+    if real is None or len(real) < 2:
+        raise FigmentError(
+            "generate.finetune.validate_steps measures how far generated images are from validation images, and there are not two of"
+            " them. Set task.real.val, or leave validate_steps out: then the last weights are kept."
+        )
+
+    def distance(images: Sequence[np.ndarray]) -> float:
+        parts = [features.encoder.images(images[i : i + ENCODED]) for i in range(0, len(images), ENCODED)]
+        return frechet_distance(np.concatenate(parts), features(real))
+
+    return Validation(distance, fingerprint([features.encoder.fingerprint, list(real.digests)]))
 
 
 class ProceduralSettings(GeneratorSettings):

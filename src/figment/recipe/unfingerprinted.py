@@ -20,6 +20,7 @@ REACHED = "how the same server is reached"
 UNFINGERPRINTED = {
     "task.name": "a title",
     "task.real": "places; the images in them count by their content",
+    "prompts.contexts": "a place; the writer's fingerprint knows what it says",
     "prompts.batch_size": SPEED,
     "prompts.parallel": SPEED,
     "prompts.allow_pickle": STORED,
@@ -32,8 +33,10 @@ UNFINGERPRINTED = {
     "generate.batch_size": SPEED,
     "generate.allow_pickle": STORED,
     "generate.denoiser": "a place; the generator's fingerprint knows its weights",
+    "generate.loras": "places; the generator's fingerprint knows their weights and scales",
     "generate.finetune.gradient_checkpointing": "less memory for more time",
     "generate.finetune.gradient_accumulation_steps": "less memory for more time; up to rounding",
+    "generate.finetune.contexts": "a place; the weights' fingerprint knows the captions",
     "train.allow_pickle": STORED,
     "train.workers": SPEED,
     "prices": COST,

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from figment import layout, records
+from figment.errors import FigmentError
 from figment.files import remove
 from figment.layout import Run
+from figment.report.text import duration
 from figment.stages.stage import Cost, Look, Stage, StageStatus, status_of
 
 if TYPE_CHECKING:
@@ -35,8 +37,12 @@ class Finetune(Stage):
             return None
         ctx.finetuning.check()
         steps = ctx.finetuning.total_steps
-        text = f"{steps:,} steps of fine-tuning the generator on real images; their time is not forecast"
-        return Cost(text, counts={"steps": steps})
+        text, counts = f"{steps:,} steps of fine-tuning the generator on real images", {"steps": steps}
+        try:
+            seconds = ctx.finetuning.seconds
+        except FigmentError as error:
+            return Cost(f"{text}; their time is not known: {error}", counts=counts)
+        return Cost(f"{text}: about {duration(seconds)} on this machine (measured on a step)", seconds, counts=counts)
 
     def status(self, run: Run) -> list[StageStatus]:
         found = []

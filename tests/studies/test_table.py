@@ -21,6 +21,8 @@ from figment.repair import repair
 from figment.report.folder import report_of
 from figment.run import run_recipe
 from figment.stages.plans import images_key
+from figment.starter import AS_IT_IS, look_and_split
+from figment.starter.looks import LOOKS
 from figment.status import status
 from figment.studies.table import (
     Measured,
@@ -417,12 +419,41 @@ def test_the_header_counts_the_images_that_a_seed_makes(path):
 NUMBERS = {"two": 2, "three": 3, "four": 4}
 
 
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
+def test_the_header_counts_what_the_scale_model_makes_and_how_long_it_takes(path):
+    recipe, sets = load_recipe(path, variant="starter"), {}
+    runs = table_runs(recipe)
+    for *_, own in runs:
+        n, key = own.generate.images_per_class * len(own.task.class_names), images_key(own)
+        sets[key] = max(n, sets.get(key, 0))
+    total, minutes = sum(sets.values()), round(sum(sets.values()) / 13 / 60)
+    asked = f"{recipe.table.seeds} seeds, {len(runs)} runs, {total:,} images in {len(sets)} sets, {minutes} minutes on two cores"
+    assert f"The scale model: {asked}" in header_of(path)
+
+
+def test_the_first_table_asks_every_look():
+    recipe = load_recipe(next(path for path in RECIPES if path.stem == "table1"), variant="starter")
+    asked = {look_and_split(own.task.real.test)[0] for *_, own in table_runs(recipe)}
+    assert asked == set(LOOKS) and len(recipe.table.rows) == 7
+
+
+def test_the_tables_of_one_scale_model_share_their_images():
+    """Where their settings agree: the guided ones of Figure 1 are Table 7's, and those of Tables 3, 6 and A.15 are Table 1's."""
+    sets = {}
+    for path in RECIPES:
+        if path.parent.name == "he2023":
+            sets[path.stem] = {images_key(own) for *_, own in table_runs(load_recipe(path, variant="starter"))}
+    assert sets["table7"] < sets["figure1"] and sets["tableA14"] < sets["table7"]
+    assert all(sets[name] < sets["table1"] for name in ("table3", "table6", "tableA12", "tableA13", "tableA15"))
+
+
 @pytest.mark.parametrize("path", ALL, ids=lambda p: p.stem)
 def test_every_recipe_has_a_scale_model_that_needs_nothing_but_the_starter(path):
     recipe = load_recipe(path, variant="starter")
     for own in [recipe] if recipe.table is None else [own for *_, own in table_runs(recipe)]:
-        assert own.task.name == "fashion" and own.generate.model == "starter"
-        assert own.encoder_name.startswith("starter/") and own.task.real.test == "starter/test"
+        look, split = look_and_split(own.task.real.test)
+        assert own.generate.model == "starter" and own.encoder_name.startswith("starter/") and split == "test"
+        assert own.task.name == ("fashion" if look == AS_IT_IS else f"fashion-{look}")
         assert all(getattr(f, "model", None) in (None, "starter/clip", "starter/clip_rn") for f in own.filters)
 
 

@@ -5,16 +5,24 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
+from dataclasses import asdict
+from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
 from counting import counting
-from figment.recipe import load_recipe
+from figment.encoders import Features, open_encoder
+from figment.images_in.memory import MemoryImages
+from figment.recipe import Recipe, load_recipe, validate
+from figment.run import make_images
 from figment.studies.table import read_table, run_table
+from figment.task import load_task
 from figment.verify import verify
 
 ROOT = Path(__file__).parents[1]
@@ -28,6 +36,21 @@ def tool(name: str, folder: str = "tools") -> ModuleType:
     sys.modules[spec.name] = module  # dataclasses look it up
     spec.loader.exec_module(module)
     return module
+
+
+def calibration(name: str) -> ModuleType:
+    """A module of tools/calibration, which import one another by that name."""
+    sys.path.insert(0, str(ROOT / "tools"))
+    try:
+        return import_module(f"calibration.{name}")
+    finally:
+        sys.path.remove(str(ROOT / "tools"))
+
+
+def drawn_by_arithmetic(task: str) -> Recipe:
+    """A recipe of one image a class."""
+    generate = {"kind": "procedural", "images_per_class": 1, "height": 32, "width": 32}
+    return validate({"task": task, "prompts": {"kind": "templates"}, "generate": generate}, "test")
 
 
 tables, orderings = tool("tables"), tool("orderings")
@@ -101,7 +124,11 @@ def test_orderings_are_those_of_the_tables_side_by_side(ran):
     sets = {"old": orderings.read_set(ran), "new": {"first": orderings.read(ran / "first")}}
     rows = orderings.rows(sets)
     for of_table in (row for row in rows if row["kind"] == "table"):
-        own = [r for r in rows if r["kind"] == "ordering" and (r["set"], r["table"]) == (of_table["set"], of_table["table"])]
+        own = [
+            r
+            for r in rows
+            if r["kind"] == "ordering" and (r["set"], r["table"]) == (of_table["set"], of_table["table"])
+        ]
         there = read_table(ran / of_table["table"])
         assert [o["state"] for o in own] == [o.state for o in there.orderings]
         assert {state: of_table[state] for state in orderings.STATES} == {
@@ -119,7 +146,9 @@ def test_the_page_has_each_table_once_with_its_cost_and_each_ordering_in_all_set
     text = (tmp_path / "found.md").read_text()
     rows = [json.loads(line) for line in (tmp_path / "found.jsonl").read_text().splitlines()]
     assert len(rows) == 8  # two sets of two tables, each with one ordering
-    assert "| first | old | 12 | 1 |" in text and "| first | new | 12 | 1 |" in text and "| **all** | old | 30 |" in text
+    assert (
+        "| first | old | 12 | 1 |" in text and "| first | new | 12 | 1 |" in text and "| **all** | old | 30 |" in text
+    )
     (line,) = [line for line in text.splitlines() if line.startswith("| all better than 0 |")]
     state = rows[1]["state"]
     assert line.count(state) == 2 and "+10.00" in line
@@ -130,3 +159,169 @@ def test_a_folder_without_tables_is_no_set(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         orderings.main()
     assert "'old' has no finished table" in capsys.readouterr().err
+
+
+# ---- benchmarks/generate.py --------------------------------------------------------------------------------------------
+
+generate = tool("generate", "benchmarks")
+WAYS = {
+    "loop": generate.Way("loop", 2.0, 50),
+    "batched": generate.Way("batched", 2.0, 50),
+    "old": generate.Way("old", 2.0, 20),
+    "figment": generate.Way("figment", 1.5, 4, "build/student"),
+}
+RATES = {"loop": 1.0, "batched": 4.0, "old": 10.0, "figment": 60.0}
+
+
+def answers(share: float, n: int = 2000, generations: int = 3) -> np.ndarray:
+    """Nested sets of right answers, so that differences are those of the shares alone."""
+    return np.tile((np.arange(n) < share * n).astype(float), (generations, 1))
+
+
+@pytest.mark.parametrize(
+    "share, rates, met",
+    [
+        (0.80, {}, {"loop": True, "batched": True, "old": True}),
+        (0.70, {}, {"loop": False, "batched": False, "old": False}),
+        (0.80, {"figment": 49.0}, {"loop": False, "batched": True, "old": False}),
+        (0.80, {"batched": 5.1}, {"loop": True, "batched": False, "old": True}),
+    ],
+)
+def test_a_target_is_met_by_the_ratio_and_the_lower_end_of_the_difference_together(share, rates, met):
+    right = {name: answers(share if name == "figment" else 0.8) for name in WAYS}
+    lines = {line[0]: line for line in generate.compared(WAYS, RATES | rates, right)}
+    assert {name: lines[name][-1] == "met" for name in met} == met and lines["figment"][-1] == ""
+    assert lines["loop"][5] == f"{(RATES | rates)['figment']:.1f}x"
+    assert len({len(line) for line in lines.values()}) == 1
+
+
+def test_answers_come_back_from_the_rows_as_means_over_trainings():
+    rng = np.random.default_rng(0)
+    right = rng.random((2, 3, 13)) < 0.5
+    rows = [
+        {"generation": g, "training": t, "n": 13, "right": np.packbits(right[g, t]).tobytes().hex()}
+        for t in range(3)
+        for g in (1, 0)
+    ]
+    assert np.allclose(generate.right_of(rows), right.mean(1))
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch) -> Any:
+    """Of few images, with nothing measured yet."""
+    asked = [
+        "--guidance",
+        "1",
+        "2",
+        "--steps",
+        "4",
+        "--images",
+        "4",
+        "--choice-images",
+        "4",
+        "--cas-images",
+        "10",
+        "--seeds",
+        "1",
+    ]
+    asked += ["--out", str(tmp_path / "rows.jsonl"), "--work", str(tmp_path / "work")]
+    return generate.Study(generate.parsed(asked))
+
+
+def test_settings_are_chosen_on_the_pool_and_what_is_in_the_rows_is_not_measured_again(study, monkeypatch):
+    made: list[Any] = []
+    monkeypatch.setattr(study, "spawn", lambda way, samples, to=None: made.append(way) or 2.0)
+    monkeypatch.setattr(study, "images", lambda way, n, seed: made.append(way) or way)
+    asked_of = set()
+
+    def right(way, split, seed):  # guidance 2 is the better one
+        asked_of.add(split)
+        return np.arange(10) < (8 if way.guidance == 2 else 5)
+
+    monkeypatch.setattr(study, "right", right)
+    ways = study.ways()
+    assert {way.guidance for way in ways.values()} == {2.0} and asked_of == {"train"}
+    assert [way.steps for way in ways.values()] == [50, 50, 4]
+    study.speeds(ways)
+    study.learn(ways)
+    assert asked_of == {"train", "test"}
+    text = generate.page(study, ways)
+    assert "| loop | 2 | 50 | 2.00 |" in text and text.count("missed") == 2
+    again = generate.Study(study.args)  # from the file
+    monkeypatch.setattr(again, "spawn", None)
+    monkeypatch.setattr(again, "right", None)
+    assert again.ways() == ways
+    again.speeds(ways)
+    again.learn(ways)
+    assert generate.page(again, ways) == text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["loop", "batched", "figment"])
+def test_each_way_makes_an_image_a_text(name, sd15):
+    job = {
+        "way": asdict(generate.Way(name, 2.0, 2)),
+        "model": str(sd15),
+        "texts": ["a", "b", "c"],
+        "seeds": [1, 2, 3],
+        "to": "",
+    }
+    images, seconds = generate.make(job)
+    assert len(images) == 3 and {image.dtype for image in images} == {np.dtype(np.uint8)} and seconds > 0
+    assert {image.shape for image in images} == {images[0].shape} and images[0].ndim == 3
+
+
+# ---- tools/calibration -------------------------------------------------------------------------------------------------
+
+
+def test_rows_of_another_world_do_not_count(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    one, other = ({"task": task, "generated": 4000} for task in ("fashion", "fashion-night"))
+    calibration("rows").Rows(path, one).measure("words", "zero-shot", [{"blur": 0.0}])
+    rows = calibration("rows").Rows(path, other)
+    assert not rows.rows and not rows.has("words", "zero-shot")
+    rows.measure("words", "zero-shot", [{"blur": 0.05}])
+    assert len(path.read_text().splitlines()) == 2
+    assert [row["blur"] for row in calibration("rows").Rows(path, one).rows] == [0.0]
+
+
+def test_a_page_keeps_what_somebody_wrote_below_its_numbers():
+    page = calibration("page")
+    rows = [{"part": "words", "case": "zero-shot", "task": "fashion-night", "generated": 4000, "blur": 0.0}]
+    rows[0] |= {"zero-shot %": 40.0, "bias removed %": 45.0}
+    text = page.page(rows, "night.jsonl")
+    assert "fashion-night" in text and "4,000 generated images" in text and "[night.jsonl](night.jsonl)" in text
+    assert "| 0 | 40.0 | 45.0 |" in text and page.written_by_hand(text) == ""
+    assert page.written_by_hand(text + "\n***\n\nIt is surprising.\n") == "\n***\n\nIt is surprising.\n"
+
+
+@pytest.mark.parametrize(
+    "truth, width, expected",
+    [([10.0] * 3, [1.0] * 3, "100 to 100"), ([0.0] * 3, [2.0] * 3, "0 to 2"), ([1.0, 9, 9], [2.0, 2, 2], "50 to 50")],
+)
+def test_expected_power_is_that_of_the_worst_difference_or_less(truth, width, expected):
+    assert calibration("page")._expected({"truth in points": truth, "width in points": width}) == expected
+
+
+@pytest.mark.parametrize("asked, fits", [("fashion-night", True), ("fashion", False), ("fashion-sketch", False)])
+def test_a_run_is_of_the_task_that_is_asked_for(asked, fits, tmp_path):
+    make_images(drawn_by_arithmetic("fashion-night"), tmp_path / "run")
+    check = calibration("world").check_is_of
+    if fits:
+        check(load_task(asked), tmp_path / "run")
+    else:
+        with pytest.raises(SystemExit, match=rf"run is a run of fashion-night, not of {asked}: .*--set task={asked}"):
+            check(load_task(asked), tmp_path / "run")
+
+
+def test_worlds_differ_by_task_encoder_and_images(clip):
+    world = calibration("world").World
+    encoder = open_encoder(str(clip))
+
+    def of(task: str, shade: int) -> Any:
+        images = MemoryImages([np.full((8, 8, 3), shade, np.uint8)], np.array([0]))
+        return world(load_task(task), np.zeros((10, 4)), 1.0, images, 1, images, images, Features(encoder))
+
+    night = of("fashion-night", 1)
+    assert night.key == of("fashion-night", 1).key and night.n_classes == 10 and night.facts["generated"] == 1
+    assert len({night.key, of("fashion-night", 2).key, of("fashion", 1).key}) == 3

@@ -83,7 +83,12 @@ def page(sets: dict[str, dict[str, Told]], rows_file: str) -> str:
     for name in names:
         tables = {of: tables[name] for of, tables in sets.items() if name in tables}
         first = next(iter(tables.values())).page
-        parts += [f"## {markdown(name)}: {markdown(first.title)}", f"{markdown(first.paper)}.", _places(tables), _each(tables)]
+        parts += [
+            f"## {markdown(name)}: {markdown(first.title)}",
+            f"{markdown(first.paper)}.",
+            _places(tables),
+            _each(tables),
+        ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

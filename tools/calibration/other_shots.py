@@ -13,7 +13,6 @@ from figment.evaluate.kind import difference
 from figment.evaluate.placebo import resample
 from figment.learners.clip_head.words_and_images import WordsAndImagesLearner
 from figment.shots import draw_shots
-from figment.task import load_task
 from figment.types import Images
 
 DRAWS = 10  # of real images and sets, in each study
@@ -51,8 +50,8 @@ def other_shots(w: World, k: int, n_choices: int, n_studies: int, sizes: Sequenc
 
 def _differences(w: World, k: int, choice: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of one choice, float (m,); with other photographs and the set drawn again, (B, m); and with the set drawn again alone."""
-    task, rng = load_task("fashion"), np.random.default_rng([choice, k, 53])
-    learner = WordsAndImagesLearner(w.features, w.class_names, task.templates)
+    rng = np.random.default_rng([choice, k, 53])
+    learner = WordsAndImagesLearner(w.features, w.class_names, w.task.templates)
     labels = w.of("test")[1]
 
     def right(made: Images | None, shots: Images) -> np.ndarray:

@@ -4,29 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+from scipy.special import ndtr
+
 from calibration.cases import NULLS, RIGHT_LABELS, WORDS_AND_IMAGES_SHUFFLED
-from calibration.notes import FIRST, LAST, NOTES
+from calibration.notes import FIRST, NOTES
 from calibration.rows import Row
 from calibration.targets import targets
 
+NORMAL = 1.96  # half the width of a 95 % interval, in standard errors
 RIGHT_NAMES = [case.name for case in RIGHT_LABELS]
 NULL_NAMES = [*(case.name for case in NULLS), WORDS_AND_IMAGES_SHUFFLED.name]
 
 
-def page(rows: Sequence[Row]) -> str:
+def written_by_hand(page: str) -> str:
+    """What stands below the line `***` of a page that was there: what somebody made of the numbers."""
+    _, line, rest = page.partition("\n***\n")
+    return f"{line}{rest}"
+
+
+def page(rows: Sequence[Row], rows_file: str) -> str:
     parts = {name: [row for row in rows if row["part"] == name] for name in dict.fromkeys(row["part"] for row in rows)}
     of = parts.get
     verdicts = of("verdict", [])
     nulls = [row for row in verdicts if row["case"] in NULL_NAMES]
     rights = [row for row in verdicts if row["case"] in RIGHT_NAMES]
     lines = [
-        FIRST,
+        FIRST.format(rows=rows_file, task=rows[0]["task"], generated=f"{rows[0]['generated']:,}"),
         _heading("targets"),
         _table(["what", "target", "measured", ""], [[t.what, t.target, t.measured, t.said] for t in targets(rows)]),
         _heading("nulls"),
         _by_n(nulls, lambda row: _rate(row["helps"]), _truth),
         _heading("power"),
-        _by_n(rights, lambda row: _rate(row["helps"]), _truth),
+        _by_n(rights, lambda row: f"{_rate(row['helps'])}; {_expected(row)}; {row['gate']['%']:g}", _truth),
+        _words(of("words", [])),
         _heading("coverage"),
         _by_n(
             [row for row in rights if row["n"] >= 500],
@@ -52,7 +62,6 @@ def page(rows: Sequence[Row]) -> str:
         _by_n(of("network", []), lambda row: f"{_rate(row['helps'])}; gate {row['gate']['%']:g}", _of_network),
         _heading("demo"),
         _demo(of("demo", [])),
-        LAST,
     ]
     return "\n\n".join(line for line in lines if line).rstrip() + "\n"
 
@@ -72,6 +81,23 @@ def _by_n(rows: Sequence[Row], cell: Callable[[Row], str], about: Callable[[Row]
         told = [about(first)] if about else []
         body.append([case, *told, *(cell(own[n]) if n in own else "" for n in sizes)])
     return _table(["case", *(["truth"] if about else []), *(f"{n:,}" for n in sizes)], body) if body else ""
+
+
+def _expected(row: Row) -> str:
+    """Per cent of "helps" by the truth and the mean width of the three intervals: between the least power of the three together, and of one."""
+    half = [width / 2 for width in row["width in points"]]
+    powers = [ndtr(NORMAL * (truth / h - 1)) for truth, h in zip(row["truth in points"], half, strict=True)]
+    low, high = max(0.0, 1 - sum(1 - power for power in powers)), min(powers)
+    return f"{100 * low:.0f} to {100 * high:.0f}"
+
+
+def _words(rows: Sequence[Row]) -> str:
+    keys = ["zero-shot %", "bias removed %"]
+    return (
+        _table(["noise in the names", *keys], [[f"{row['blur']:g}", *(row[k] for k in keys)] for row in rows])
+        if rows
+        else ""
+    )
 
 
 def _two_classes(rows: Sequence[Row]) -> str:

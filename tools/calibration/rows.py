@@ -16,9 +16,12 @@ Row = dict[str, Any]
 
 
 class Rows:
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.rows: list[Row] = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    """Those of a file that ``facts`` hold of, what they are about; others stay in it and do not count."""
+
+    def __init__(self, path: Path, facts: Row | None = None) -> None:
+        self.path, self.facts = path, facts or {}
+        there = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        self.rows: list[Row] = [row for row in there if self.facts.items() <= row.items()]
         asked = ["git", "rev-parse", "--short", "HEAD"]
         self.commit = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
 
@@ -30,7 +33,7 @@ class Rows:
         if self.has(part, case):
             return
         started = time.monotonic()
-        new = [{"part": part, "case": case, **row} for row in found]
+        new = [{"part": part, "case": case, **row, **self.facts} for row in found]
         told = {"commit": self.commit, "command": " ".join(sys.argv), "seconds": round(time.monotonic() - started)}
         self.rows += [{**row, **told} for row in new]
         self.path.parent.mkdir(parents=True, exist_ok=True)

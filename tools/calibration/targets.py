@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from calibration.cases import NULLS, RIGHT_LABELS, SHUFFLED, WORDS_AND_IMAGES
+from calibration.cases import NULLS, RIGHT_LABELS, SHUFFLED
 from calibration.rows import Row
 
-WEAK_POWER = {500: 20, 2_000: 65, 10_000: 95}
-BOTH_POWER = {500: 15, 2_000: 55, 10_000: 90}
 FEWEST_SETS = 50  # of a case, for its rates to count as measured
 COVERED = (500, 2_000, 10_000)
 
@@ -32,7 +30,6 @@ def targets(rows: Sequence[Row]) -> list[Target]:
         *_two_sets(rows),
         *_coverage(rows),
         *_arms(rows),
-        *_power(rows),
         *_two_classes(rows),
         *_photographs(rows),
         *_networks(rows),
@@ -130,28 +127,6 @@ def _arms(rows: Sequence[Row]) -> Iterator[Target]:
         )
 
 
-def _power(rows: Sequence[Row]) -> Iterator[Target]:
-    weak = [case.name for case in RIGHT_LABELS if case.blur]
-    for name, wanted in [*((name, WEAK_POWER) for name in weak), (WORDS_AND_IMAGES.name, BOTH_POWER)]:
-        cells = {row["n"]: row for row in _of(rows, "verdict", [name])}
-        if cells:
-            yield Target(
-                f'"helps" where something does: {name}, {cells[500]["sets"]} sets',
-                ", ".join(f"{share} % at {n:,}" for n, share in wanted.items()),
-                ", ".join(f"{_told(cells[n]['helps'])} at {n:,}" for n in wanted),
-                all(cells[n]["helps"]["%"] >= share for n, share in wanted.items()),
-            )
-    gates = [row for row in _of(rows, "verdict", [case.name for case in RIGHT_LABELS]) if row["n"] == 100]
-    if gates:
-        least = min(gates, key=lambda row: row["gate"]["%"])
-        yield Target(
-            "right labels pass the content gate at n = 100",
-            "100 %",
-            f"least {_told(least['gate'])}, {least['case']}",
-            least["gate"]["%"] == 100,
-        )
-
-
 def _two_classes(rows: Sequence[Row]) -> Iterator[Target]:
     for row in _of(rows, "two classes"):
         if row["labels"] == "placebo":
@@ -201,15 +176,6 @@ def _networks(rows: Sequence[Row]) -> Iterator[Target]:
 
 
 def _demo(rows: Sequence[Row]) -> Iterator[Target]:
-    wanted = {"text": "bias removal does as much", "bias removed": "not told from a placebo"}
-    for row in _of(rows, "demo"):
-        if row["case"] in wanted:
-            yield Target(
-                f"the demo, start {row['case']}",
-                f'"{wanted[row["case"]]}"',
-                f'"{row["word"]}"',
-                row["word"] == wanted[row["case"]],
-            )
     seconds = [row["seconds of one core"] for row in _of(rows, "demo")]
     if seconds:
         yield Target("cost of the demo's verdict", "under 10 s of one core", f"{max(seconds):g} s", max(seconds) < 10)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from figment import records
 from figment.encoders import Features, class_prototypes, open_encoder
 from figment.images_in import open_images
 from figment.images_in.concat import concatenate
@@ -17,7 +18,8 @@ from figment.images_in.memory import in_memory
 from figment.images_in.shards import open_run_images
 from figment.layout import Run
 from figment.learners.clip_head.head import Head
-from figment.task import load_task, real_folder
+from figment.recipe import load_recipe
+from figment.task import Task, load_task, real_folder
 from figment.types import Images
 
 BLUR_SEED = 5
@@ -29,7 +31,7 @@ class World:
     """``prototypes`` float32 (N, D) are the unit text features of the classes. Images come with their labels, int (n,).
     The first ``n_first`` generated images are those of the first run."""
 
-    class_names: list[str]
+    task: Task
     prototypes: np.ndarray
     logit_scale: float
     generated: Images
@@ -37,6 +39,21 @@ class World:
     pool: Images
     test: Images
     features: Features
+
+    @property
+    def class_names(self) -> list[str]:
+        return self.task.class_names
+
+    @cached_property
+    def facts(self) -> dict[str, str | int]:
+        """What tells it from other worlds: the question, the encoder and the generated images."""
+        images = records.fingerprint([list(self.generated.digests), self.generated.labels.tolist()])
+        encoder = self.features.encoder.fingerprint
+        return {"task": self.task.name, "encoder": encoder, "generated": len(self.generated), "images": images}
+
+    @property
+    def key(self) -> str:
+        return records.fingerprint(self.facts)
 
     @property
     def n_classes(self) -> int:
@@ -63,14 +80,28 @@ def with_bias(head: Head, bias: np.ndarray) -> Head:
     return moved
 
 
-def open_world(runs: Sequence[Path], cache_folder: Path) -> World:
-    """The generated images of all ``runs`` together. Nothing is written to them: features are kept in ``cache_folder``."""
-    task, encoder = load_task("fashion"), open_encoder("starter/clip")
+def check_is_of(task: Task, run: Path) -> None:
+    """Raise SystemExit for a run of other classes or other test images."""
+    own = load_recipe(Run(run).recipe).task
+    if (own.class_names, own.real.test) != (task.class_names, task.real.test):
+        raise SystemExit(
+            f"{run} is a run of {own.name}, not of {task.name}: make its images with --set task={task.name}"
+        )
+
+
+def open_world(runs: Sequence[Path], cache_folder: Path, task: str = "fashion", clip: str = "starter/clip") -> World:
+    """The generated images of all ``runs`` together. Nothing is written to them: features are kept in ``cache_folder``.
+
+    ``clip`` is the encoder's folder. Raises SystemExit for a run of another task.
+    """
+    asked, encoder = load_task(task), open_encoder(clip)
+    for run in runs:
+        check_is_of(asked, run)
     generated = [open_run_images(Run(run)) for run in runs]
-    pool, test = (open_images(real_folder(f"starter/{split}"), task.class_names) for split in ("pool", "test"))
+    pool, test = (open_images(real_folder(where), asked.class_names) for where in (asked.real.train, asked.real.test))
     return World(
-        task.class_names,
-        class_prototypes(encoder, task.class_names, task.templates),
+        asked,
+        class_prototypes(encoder, asked.class_names, asked.templates),
         encoder.logit_scale,
         in_memory(concatenate(*generated), MEMORY),
         len(generated[0]),

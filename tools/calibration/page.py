@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from scipy.special import ndtr
-
 from calibration.cases import NULLS, RIGHT_LABELS, WORDS_AND_IMAGES_SHUFFLED
 from calibration.notes import FIRST, NOTES
 from calibration.rows import Row
-from calibration.targets import targets
+from calibration.targets import expected_power, targets
 
-NORMAL = 1.96  # half the width of a 95 % interval, in standard errors
 RIGHT_NAMES = [case.name for case in RIGHT_LABELS]
 NULL_NAMES = [*(case.name for case in NULLS), WORDS_AND_IMAGES_SHUFFLED.name]
 
@@ -84,11 +81,8 @@ def _by_n(rows: Sequence[Row], cell: Callable[[Row], str], about: Callable[[Row]
 
 
 def _expected(row: Row) -> str:
-    """Per cent of "helps" by the truth and the mean width of the three intervals: between the least power of the three together, and of one."""
-    half = [width / 2 for width in row["width in points"]]
-    powers = [ndtr(NORMAL * (truth / h - 1)) for truth, h in zip(row["truth in points"], half, strict=True)]
-    low, high = max(0.0, 1 - sum(1 - power for power in powers)), min(powers)
-    return f"{100 * low:.0f} to {100 * high:.0f}"
+    low, high = expected_power(row)
+    return f"{low:.0f} to {high:.0f}"
 
 
 def _words(rows: Sequence[Row]) -> str:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from scipy.special import ndtr
+
 from calibration.cases import NULLS, RIGHT_LABELS, SHUFFLED
 from calibration.rows import Row
 
 FEWEST_SETS = 50  # of a case, for its rates to count as measured
 COVERED = (500, 2_000, 10_000)
+NORMAL = 1.96  # half the width of a 95 % interval, in standard errors
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ def targets(rows: Sequence[Row]) -> list[Target]:
         *_two_sets(rows),
         *_coverage(rows),
         *_arms(rows),
+        *_power(rows),
         *_two_classes(rows),
         *_photographs(rows),
         *_networks(rows),
@@ -125,6 +129,26 @@ def _arms(rows: Sequence[Row]) -> Iterator[Target]:
             f"worst {_told(worst['with groups'])} at n = {worst['n']:,}; without {without:g}",
             worst["with groups"]["%"] <= 4,
         )
+
+
+def expected_power(row: Row) -> tuple[float, float]:
+    """Per cent of "helps" by the truths and the mean widths of the three intervals: at least, if they miss apart, and at most, the least sure one's."""
+    halves = [width / 2 for width in row["width in points"]]
+    powers = [ndtr(NORMAL * (truth / half - 1)) for truth, half in zip(row["truth in points"], halves, strict=True)]
+    return 100 * max(0.0, 1 - sum(1 - power for power in powers)), 100 * min(powers)
+
+
+def _power(rows: Sequence[Row]) -> Iterator[Target]:
+    for case in RIGHT_LABELS:
+        cells = [row for row in _of(rows, "verdict", [case.name]) if row["n"] in COVERED]
+        if cells and min(cells[0]["truth in points"]) > 0:
+            told = [f"{_told(row['helps'])} of {expected_power(row)[0]:.0f} at {row['n']:,}" for row in cells]
+            yield Target(
+                f'"helps" where something does: {case.name}, {cells[0]["sets"]} sets',
+                "as often at least as the truth and the widths have it",
+                ", ".join(told),
+                all(row["helps"]["interval %"][1] >= expected_power(row)[0] for row in cells),
+            )
 
 
 def _two_classes(rows: Sequence[Row]) -> Iterator[Target]:

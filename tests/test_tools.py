@@ -20,6 +20,7 @@ from counting import counting
 from figment.encoders import Features, open_encoder
 from figment.images_in.memory import MemoryImages
 from figment.recipe import Recipe, load_recipe, validate
+from figment.report.table import Ordering, TablePage
 from figment.run import make_images
 from figment.studies.table import read_table, run_table
 from figment.task import load_task
@@ -152,6 +153,40 @@ def test_the_page_has_each_table_once_with_its_cost_and_each_ordering_in_all_set
     (line,) = [line for line in text.splitlines() if line.startswith("| all better than 0 |")]
     state = rows[1]["state"]
     assert line.count(state) == 2 and "+10.00" in line
+
+
+def told(name: str, states: dict[tuple[str, str], str]) -> Any:
+    """A finished table with these orderings: (where, the better one) -> what became of it."""
+    values = {"holds": (0.02, (0.01, 0.03)), "reversed": (-0.02, (-0.03, -0.01)), "undecided": (0.0, (-0.01, 0.01))}
+    found = [
+        Ordering("columns", at, better, "CLIP", 5.0, *values[state], state) for (at, better), state in states.items()
+    ]
+    rows, columns = (
+        list(dict.fromkeys(at for at, _ in states)),
+        ["CLIP", *dict.fromkeys(better for _, better in states)],
+    )
+    page = TablePage("Title", "", "", rows, columns, {}, orderings=found, seeds=3, source="a paper")
+    return orderings.Told(name, page, 6000, 120.0)
+
+
+def test_states_are_counted_by_table_by_place_and_from_set_to_set():
+    before = {("night", "CE"): "undecided", ("night", "SCE"): "reversed", ("x-ray", "CE"): "holds"}
+    after = {("night", "CE"): "holds", ("night", "SCE"): "holds", ("sketch", "CE"): "holds"}
+    sets = {"old": {"table1": told("table1", before)}, "new": {"table1": told("table1", after)}}
+    text = orderings.page(sets, "rows.jsonl")
+    assert "| table1 | old | 6,000 | 3 | 2 minutes | 1 | 1 | 1 |" in text
+    assert "| table1 | new | 6,000 | 3 | 2 minutes | 3 | 0 | 0 |" in text
+    assert "2 orderings of both | holds | reversed | undecided |" in text  # x-ray and sketch are in one set each
+    assert "| holds | 0 | 0 | 0 |\n| reversed | 1 | 0 | 0 |\n| undecided | 1 | 0 | 0 |" in text
+    assert (
+        "| night | 0 / 1 / 1 | 2 / 0 / 0 |\n| x-ray | 1 / 0 / 0 | 0 / 0 / 0 |\n| sketch | 0 / 0 / 0 | 1 / 0 / 0 |"
+        in text
+    )
+    assert (
+        "| SCE better than CLIP | night | +5.00 | **reversed**, −2.0 (−3.0 to −1.0) | holds, +2.0 (+1.0 to +3.0) |"
+        in text
+    )
+    assert "| CE better than CLIP | sketch | +5.00 | – | holds, +2.0 (+1.0 to +3.0) |" in text
 
 
 def test_a_folder_without_tables_is_no_set(tmp_path, monkeypatch, capsys):

@@ -79,7 +79,7 @@ def rows(sets: dict[str, dict[str, Told]]) -> list[dict[str, Any]]:
 
 def page(sets: dict[str, dict[str, Told]], rows_file: str) -> str:
     names = list(dict.fromkeys(name for tables in sets.values() for name in tables))
-    parts = [HEADER.format(rows=rows_file), _summary(sets, names)]
+    parts = [HEADER.format(rows=rows_file), _summary(sets, names), _changed(sets)]
     for name in names:
         tables = {of: tables[name] for of, tables in sets.items() if name in tables}
         first = next(iter(tables.values())).page
@@ -104,6 +104,19 @@ def _summary(sets: dict[str, dict[str, Told]], names: Sequence[str]) -> str:
                 facts = [f"{total['images']:,}", seeds, duration(total["seconds"])]
                 lines.append([name or "**all**", of_set, *facts, *(str(total[state]) for state in STATES)])
     return _table(["table", "set", "images", "seeds", "time", *STATES], lines)
+
+
+def _changed(sets: dict[str, dict[str, Told]]) -> str:
+    """Of the orderings that the first two sets both have: how many of each state in the one have which in the other."""
+    if len(sets) < 2:
+        return ""
+    (first, one), (second, other) = list(sets.items())[:2]
+    pairs: Counter[tuple[str, str]] = Counter()
+    for name in one.keys() & other.keys():
+        before, after = one[name].orderings, other[name].orderings
+        pairs.update((before[key].state, after[key].state) for key in before.keys() & after.keys())
+    lines = [[before, *(str(pairs[before, after]) for after in STATES)] for before in STATES]
+    return _table([f"{first} \\ {second}: {pairs.total():,} orderings of both", *STATES], lines)
 
 
 def _places(tables: dict[str, Told]) -> str:

@@ -99,7 +99,11 @@ def _of_figment(way: Way, job: dict[str, Any]) -> Any:
 
 
 def worker(job_file: Path) -> None:
+    import figment
+
     job = json.loads(job_file.read_text())
+    if not Path(figment.__file__).is_relative_to(job["code"]):
+        raise SystemExit(f"this is figment of {figment.__file__}, and it should be of {job['code']}")
     images, seconds = make(job)
     if len(images) != len(job["texts"]):
         raise SystemExit(f"{len(job['texts']) - len(images)} of {len(job['texts'])} images failed")
@@ -163,10 +167,13 @@ class Study:
 
     def spawn(self, way: Way, samples: list[Any], to: Path | None = None) -> float:
         """Seconds that the images took."""
+        import figment
+
         old = way.name == "old"
+        code = self.args.old.resolve() / "src" if old else Path(figment.__file__).parents[1]
         own = self.args.old.resolve() / ".venv" / "bin" / "python" if old else Path(sys.executable)
-        environment = {**os.environ, "PYTHONPATH": str(self.args.old.resolve() / "src")} if old else dict(os.environ)
-        job = {"way": asdict(way), "model": self.model, "to": str(to) if to else ""}
+        environment = {**os.environ, "PYTHONPATH": str(code)}
+        job = {"way": asdict(way), "model": self.model, "to": str(to) if to else "", "code": str(code)}
         job |= {"texts": [s.prompt for s in samples], "seeds": [s.seed for s in samples]}
         job_file = self.args.work / f"job-{os.getpid()}.json"
         job_file.parent.mkdir(parents=True, exist_ok=True)

@@ -31,6 +31,11 @@ class LearnerSettings(Strict):
     )
 
     @property
+    def has_placebo(self) -> bool:
+        """Whether shuffled labels, or captions, make another training."""
+        return True
+
+    @property
     def is_cheap(self) -> bool:
         """Whether dozens of trainings are a matter of seconds."""
         return False

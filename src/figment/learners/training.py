@@ -96,6 +96,7 @@ def train(
     *,
     select: Select = "last",
     validate: Callable[[], float] | None = None,
+    look: Callable[[int], Mapping[str, float]] = lambda epoch: {},
     checkpoint: Checkpoint | None = None,
     description: str = "train",
 ) -> list[dict[str, Any]]:
@@ -106,13 +107,14 @@ def train(
             earliest of equals.
         select: "validation" and "test_best" choose the epoch by ``validate``; see `needs_validation`.
         validate: the accuracy in [0, 1] of the weights as they are; called after each epoch.
+        look: what else to write down of an epoch, by its number, from 1.
         checkpoint: where to go on from and what to write every so often. A training that had been finished is read
             from it and not repeated.
         description: beside the progress, which shows images a second and the time left.
 
     Returns:
         One dict an epoch: ``epoch`` from 1, ``loss`` (mean over its images), ``learning_rate`` (of its last step),
-        ``val_accuracy`` (None without ``validate``).
+        ``val_accuracy`` (None without ``validate``), and what ``look`` gives.
 
     Raises:
         FigmentError: for a loss that is NaN or infinite, with the number of the step, and for such weights at the end.
@@ -137,6 +139,7 @@ def train(
                 record.look()
             if step.ends_epoch:
                 _end_of_epoch(record, step, loop, select, validate)
+                record.history[-1].update(look(step.epoch))
             if checkpoint is not None and checkpoint.is_due():
                 record.look()  # a checkpoint never holds what a loss of NaN did
                 checkpoint.write({"record": record.state_dict(), "loop": loop.state_dict()})

@@ -78,6 +78,29 @@ class Grouped:
         return slots[np.lexsort((rng.random(len(slots)), turn))].ravel()
 
 
+class OfEachGroup:
+    """``m`` images of each group once an epoch, in slots: other ones each time, where a group has more than ``m`` (Tian et al. 2023, 3.2).
+
+    ``groups`` is ``int64 (N,)``, the same number for images of one group. Of a group with fewer than ``m`` images some are in its slot
+    several times. Groups come in random order.
+    """
+
+    def __init__(self, groups: np.ndarray, m: int, seed: int = 0):
+        _, self.groups, self.sizes = np.unique(groups, return_inverse=True, return_counts=True)
+        self.slot, self.seed = m, seed
+
+    def __len__(self) -> int:
+        return len(self.sizes) * self.slot
+
+    def __call__(self, epoch: int) -> np.ndarray:
+        rng = np.random.default_rng([self.seed, epoch])
+        shuffled = rng.permutation(len(self.groups))
+        by_group = shuffled[np.argsort(self.groups[shuffled], kind="stable")]
+        start = np.cumsum(self.sizes) - self.sizes
+        slots = start[:, None] + np.arange(self.slot) % self.sizes[:, None]  # (G, m)
+        return by_group[rng.permutation(slots)].ravel()
+
+
 class Mixed:
     """Several sources by weight, every class of a source as often as its others.
 

@@ -10,6 +10,7 @@ from figment import limits
 from figment.errors import nearest
 from figment.learners.clip_head.settings import FEW_SHOT_STEPS, MixSettings, Start, UnfrozenSettings
 from figment.learners.network.settings import NetworkSettings
+from figment.learners.pretrain.settings import KINDS, PretrainSettings
 from figment.learners.settings import LearnerSettings, epoch_images
 from figment.recipe.plugin import PLUGIN, Plugin, kind_of
 from figment.task import PathText, Strict, Text
@@ -189,7 +190,8 @@ DEFAULT_LEARNER = "words_and_images"
 
 def learner_kind(value: Any) -> str:
     """Most recipes name no kind."""
-    return DEFAULT_LEARNER if isinstance(value, dict) and "kind" not in value else kind_of(value)
+    kind = DEFAULT_LEARNER if isinstance(value, dict) and "kind" not in value else kind_of(value)
+    return "pretrain" if kind in KINDS else kind  # one class of settings, whatever the method
 
 
 Train = Annotated[
@@ -197,6 +199,7 @@ Train = Annotated[
     | Annotated[ImagesOnlySettings, Tag("images_only")]
     | Annotated[WordsAndImagesSettings, Tag("words_and_images")]
     | Annotated[NetworkSettings, Tag("network")]
+    | Annotated[PretrainSettings, Tag("pretrain")]
     | Annotated[LearnerPlugin, Tag(PLUGIN)],
     Discriminator(learner_kind),
 ]

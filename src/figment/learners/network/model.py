@@ -59,10 +59,11 @@ class NetworkModel:
         args, data = dict(self.network.args), dict(self.network.data)
         theirs = dict(getattr(self.network.module, "pretrained_cfg", {}))
         kept = ("fixed_input_size", "pool_size", "first_conv", "classifier")
-        cfg = {"num_classes": len(self.class_names), **{k: theirs[k] for k in kept if k in theirs}, **data}
+        n = self.network.args["num_classes"]  # of outputs: none where the features are what is wanted
+        cfg = {"num_classes": n, **{k: theirs[k] for k in kept if k in theirs}, **data}
         return {
             "architecture": self.network.architecture,
-            "num_classes": len(self.class_names),
+            "num_classes": n,
             "num_features": getattr(self.network.module, "num_features", None),
             "label_names": list(self.class_names),
             "pretrained_cfg": cfg,

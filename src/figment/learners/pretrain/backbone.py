@@ -1,0 +1,82 @@
+"""A backbone: made by timm, and saved with its probe as a folder that timm opens without figment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import safetensors.torch
+import torch
+from torch import nn
+
+from figment import records
+from figment.errors import FigmentError
+from figment.files import write_atomic
+from figment.learners.network.architectures import Network, make
+from figment.learners.network.augment import EvalTransform
+from figment.learners.network.model import NetworkModel, predict
+from figment.learners.network.settings import NetworkSettings
+from figment.learners.network.small_cnn import NAME as SMALL_CNN
+from figment.learners.pretrain.settings import PretrainSettings
+from figment.models import ModelFolder
+from figment.probe import Probe
+from figment.types import Images
+
+PROBE = "probe.safetensors"
+
+
+def make_backbone(s: PretrainSettings, start: ModelFolder | None) -> Network:
+    """A network of timm's without a classifier: images to features ``float (B, D)``; torch's generator decides the rest.
+
+    Raises FigmentError for an architecture that there is not, or that does not take such images.
+    """
+    if s.backbone == SMALL_CNN:
+        raise FigmentError(f"{SMALL_CNN} is no backbone: it is not timm's. Take one of timm.list_models(), such as resnet18.")
+    own = NetworkSettings(architecture=s.backbone, options=s.options, image_size=s.image_size)
+    network = make(own, 2, start)
+    cast(Any, network.module).reset_classifier(0)
+    return replace(network, args={**network.args, "num_classes": 0})
+
+
+def features_of(module: nn.Module, images: Images, data: Mapping[str, Any]) -> np.ndarray:
+    """``float32 (n, D)`` of a backbone in eval mode, of images as they are prepared for testing."""
+    return predict(module, images, range(len(images)), EvalTransform(data))
+
+
+@dataclass
+class BackboneModel:
+    """A `figment.types.Model`: a backbone in eval mode, and the linear probe that classifies by its features."""
+
+    network: Network
+    probe: Probe
+    class_names: Sequence[str]
+    history: list[dict[str, Any]] = field(default_factory=list)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    fingerprint: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.backbone = NetworkModel(self.network, self.class_names)
+        self.fingerprint = records.fingerprint([self.backbone.fingerprint, records.digest(self._probe())])
+
+    def encodes(self, images: Images) -> np.ndarray:
+        """Features, ``float32 (n, D)``."""
+        return features_of(self.network.module, images, self.network.data)
+
+    def logits(self, images: Images) -> np.ndarray:
+        return self.probe(self.encodes(images))
+
+    def save(self, folder: Path) -> None:
+        """Write the backbone as timm does, ``model.safetensors`` and ``config.json``, and its probe, ``weight`` (N, D) and ``bias`` (N,).
+
+        ``timm.create_model("local-dir:FOLDER", pretrained=True, num_classes=0)`` opens the backbone; so does
+        ``timm.create_model(NAME, num_classes=0, checkpoint_path="FOLDER/model.safetensors")`` with the options it was made with.
+        """
+        self.backbone.save(folder)
+        write_atomic(folder / PROBE, self._probe())
+
+    def _probe(self) -> bytes:
+        tensors = {"weight": torch.from_numpy(self.probe.weight), "bias": torch.from_numpy(self.probe.bias)}
+        return safetensors.torch.save(tensors, metadata={"format": "pt"})

@@ -1,0 +1,44 @@
+"""Projectors: small networks between a backbone and a loss, thrown away after training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from figment.learners.pretrain.gather import gather
+from figment.learners.processes import Processes
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """Batch normalisation over the batch of all processes: ``float (B, D)`` to the same.
+
+    torch's SyncBatchNorm is for GPUs alone.
+    """
+
+    def __init__(self, features: int, on: Processes, affine: bool = True):
+        super().__init__(features, affine=affine)
+        self.on = on
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training or self.on.world_size == 1:
+            return super().forward(input)
+        parts = gather(input.mean(0, keepdim=True), self.on), gather(input.square().mean(0, keepdim=True), self.on)
+        mean, square = (part.mean(0) for part in parts)  # processes have as many rows
+        variance = square - mean.square()
+        n = len(input) * self.on.world_size
+        rate = self.momentum or 0.0
+        assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
+        self.running_mean.lerp_(mean.detach(), rate)
+        self.running_var.lerp_(variance.detach() * n / (n - 1), rate)
+        self.num_batches_tracked.add_(1)
+        x = (input - mean) * (variance + self.eps).rsqrt()
+        return x * self.weight + self.bias if self.affine else x
+
+
+def mlp(sizes: Sequence[int], on: Processes, norm: bool = True, activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
+    """``sizes[0]`` to ``sizes[-1]`` features by linear layers, all but the last followed by BatchNorm (``norm``) and an activation."""
+    layers: list[nn.Module] = []
+    for a, b in zip(sizes[:-2], sizes[1:-1], strict=True):
+        layers += [nn.Linear(a, b, bias=not norm), *([BatchNorm(b, on)] if norm else []), activation()]
+    return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1]))

@@ -1,0 +1,280 @@
+"""The learner: from images and their captions to a backbone, and the linear probe that judges it."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torchvision.transforms import InterpolationMode, v2
+
+from figment import records
+from figment.checkpoint import Checkpoint
+from figment.errors import FigmentError
+from figment.images_in.captions import Captions, captions_of
+from figment.images_in.concat import concatenate
+from figment.images_in.memory import MemoryImages, in_memory
+from figment.learners.network.architectures import warn_if_tiny
+from figment.learners.pretrain.backbone import BackboneModel, features_of, make_backbone
+from figment.learners.pretrain.health import alignment, rankme, uniformity
+from figment.learners.pretrain.loop import Known, PretrainLoop
+from figment.learners.pretrain.method import Setting
+from figment.learners.pretrain.methods import METHODS
+from figment.learners.pretrain.settings import NOT_PART_OF_A_MODEL, READ_CAPTIONS, READ_TEXTS, PretrainSettings
+from figment.learners.pretrain.tokens import NO_TOKENS, Tokens, read
+from figment.learners.processes import Processes, processes
+from figment.learners.training import n_epochs, random_numbers_of, train
+from figment.loading.loader import ImageDataset, Loader
+from figment.loading.orders import OfEachGroup, Order, Shuffled
+from figment.models import resolve
+from figment.probe import held_out, knn, linear_probe
+from figment.types import Images, Learner
+
+FORMAT = 1  # of the fingerprint: raise it where the same settings come to train otherwise
+MEMORY = 2**31  # bytes of decoded images that are kept; more are decoded again in every epoch
+LOOKS, LOOKED_AT = 20, 1_000  # at a training's health: so often, at so many images
+
+
+class PretrainLearner(Learner):
+    """A `figment.types.Learner`: a backbone that learns from images, generated or real, and a linear probe on its features.
+
+    The probe learns from the real images of a training, or from ``labelled`` where a training has generated images alone. So
+    the labels of generated images count for ``supervised`` alone, and their captions for the methods that read them.
+
+    Args:
+        settings: see `PretrainSettings`.
+        class_names: N names, in label order.
+        labelled: real training images, which the probe and the nearest neighbours learn from.
+        val: real images whose nearest neighbours are looked up during training; None = a fifth of ``labelled``.
+        template: with ``{}`` for a class's name: the caption of images that have none.
+        folder: where a training keeps its state, so that the same one goes on after a kill and is not repeated when it
+            was finished; None keeps nothing.
+        device: torch's name of one; None takes a GPU where there is one.
+        checkpoint_seconds: from one writing of the state to the next.
+
+    Raises:
+        FigmentError: for an architecture that there is not or that does not take such images, and weights that do not fit.
+    """
+
+    def __init__(
+        self,
+        settings: PretrainSettings,
+        class_names: Sequence[str],
+        labelled: Images,
+        *,
+        val: Images | None = None,
+        template: str = "a photo of a {}.",
+        folder: Path | None = None,
+        device: str | None = None,
+        checkpoint_seconds: float = 60.0,
+    ):
+        self.settings, self.class_names, self.labelled, self.val = settings, list(class_names), labelled, val
+        self.template, self.folder = template, folder
+        self.device, self.checkpoint_seconds = device, checkpoint_seconds
+        self.start = None if settings.pretrained is None else resolve(settings.pretrained)
+        self.tokens = read(settings.tokenizer) if settings.kind in READ_TEXTS else NO_TOKENS
+        with random_numbers_of(0):  # what cannot be made is said before anything is spent
+            network = make_backbone(settings, self.start)
+            METHODS[settings.kind](network.module, settings, self._setting(Processes(0, 1, torch.device("cpu"))))
+        warn_if_tiny(network)
+        self.name = f"{settings.backbone} by {settings.kind}, linear probe"
+        own = settings.model_dump(mode="json", exclude=set(NOT_PART_OF_A_MODEL))
+        probed = [[list(images.digests), images.labels.tolist()] for images in (labelled, val) if images is not None]
+        weights = None if self.start is None else self.start.fingerprint
+        self.fingerprint = records.fingerprint(
+            ["pretrain", FORMAT, own, self.class_names, template, weights, self.tokens.fingerprint, probed]
+        )
+
+    def learn(self, synthetic: Images | None, real: Images | None, seed: int) -> BackboneModel:
+        """Pre-train from the start on all images that are given, then fit the probe. ``seed`` decides all chance.
+
+        Raises FigmentError for too few images for a step, and a loss that is not finite.
+        """
+        s, on = self.settings, processes(self.device)
+        parts = [part for part in (synthetic, real) if part is not None and len(part)]
+        if not parts:
+            raise FigmentError("There is nothing to learn from: give generated images, real ones, or both.")
+        captions = self._captions(parts)
+        known = self._known(parts, captions)
+        images = in_memory(concatenate(*parts), MEMORY)
+        with random_numbers_of(seed):
+            network = make_backbone(s, self.start)
+            method = METHODS[s.kind](network.module, s, self._setting(on))
+        loader = self._loader(images, captions.groups, network.data, seed, on)
+        loop = PretrainLoop(method, loader, known, network.data, n_epochs(s.epochs, len(loader), s.min_steps), s, seed)
+        checkpoint = self._checkpoint(parts, captions, seed, on)
+        look = _Health(loop, images, self._neighbours(), len(self.class_names), network.data)
+        history = train(loop, look=look, checkpoint=checkpoint, description=f"{s.kind} {s.backbone}, seed {seed}")
+        on.agree(loop.learnt.state_dict())
+        facts = {
+            "method": s.kind,
+            "parameters": sum(p.numel() for p in loop.learnt.parameters()),
+            "image_size": s.image_size,
+            "steps": loop.steps,
+            "batch_size": loop.batch_size,
+            "captions": len(np.unique(captions.groups)),
+        }
+        labelled = self.labelled if real is None else real
+        return self._probed(replace(network, module=loop.learnt.eval()), labelled, history, facts)
+
+    def check(self, synthetic: int, real: int) -> None:
+        """Too few images for a step."""
+        self._batch_size((synthetic + real) * self.settings.value("images_per_caption"), processes(self.device))
+
+    def untrained(self) -> BackboneModel:
+        """The backbone as it starts, at random or pre-trained, with a probe on the same real images."""
+        with random_numbers_of(0):
+            network = make_backbone(self.settings, self.start)
+        network.module.eval().to(processes(self.device).device)
+        return self._probed(network, self.labelled, [], {})
+
+    def _probed(self, network: Any, labelled: Images, history: list[dict[str, Any]], facts: Mapping[str, Any]) -> BackboneModel:
+        features = features_of(network.module, labelled, network.data)
+        probe = linear_probe(features, labelled.labels, len(self.class_names))
+        told = {**facts, "rankme": rankme(torch.from_numpy(features[:LOOKED_AT])), "probe_learning_rate": probe.rate}
+        return BackboneModel(network, probe, self.class_names, history, told)
+
+    def _setting(self, on: Processes) -> Setting:
+        s, t = self.settings, self.tokens
+        return Setting(on, len(self.class_names), s.image_size, t.vocabulary, t.length, t.end)
+
+    def _captions(self, parts: Sequence[Images]) -> Captions:
+        """Of all images. One without a caption is a group of its own, and its text is its class's name."""
+        groups, texts, n = [], [], 0
+        for part in parts:
+            own = captions_of(part)
+            if own is None:
+                named = [self.template.replace("{}", self.class_names[label]) for label in part.labels]
+                own = Captions(np.arange(len(part)), named)
+            groups.append(own.groups + n)
+            texts += own.texts
+            n = int(groups[-1].max()) + 1
+        return Captions(np.concatenate(groups), texts)
+
+    def _known(self, parts: Sequence[Images], captions: Captions) -> Known:
+        labels = np.concatenate([part.labels for part in parts])
+        if labels.min() < 0 or labels.max() >= len(self.class_names):
+            raise FigmentError(
+                f"The labels run from {labels.min()} to {labels.max()}, and there are {len(self.class_names)} classes. Check that"
+                " the images are of the same task."
+            )
+        tokens = self.tokens(captions.texts) if self.settings.kind in READ_TEXTS else None
+        return Known(torch.from_numpy(captions.groups), torch.from_numpy(labels), tokens)
+
+    def _batch_size(self, n: int, on: Processes) -> int:
+        """Images a step of one process, of an epoch of ``n``: whole captions, as many as the settings have or as there are."""
+        m = self.settings.value("images_per_caption")
+        size = min(self.settings.batch_size, n) // (m * on.world_size) * m
+        if size * on.world_size < 2 * m or size < 2:
+            raise FigmentError(
+                f"{n:,} images are too few for a step of {on.world_size} process{'es' if on.world_size > 1 else ''}: it takes two captions"
+                f" or more, with {m} image{'s' if m > 1 else ''} of each, and batch_size is {self.settings.batch_size}. Give more captions or"
+                " a larger batch_size."
+            )
+        return size
+
+    def _loader(self, images: Images, groups: np.ndarray, data: Mapping[str, Any], seed: int, on: Processes) -> Loader:
+        s, m = self.settings, self.settings.value("images_per_caption")
+        order: Order = Shuffled(len(images), seed) if m == 1 else OfEachGroup(groups, m, seed)
+        workers = s.workers
+        if workers is None:
+            workers = 0 if on.device.type == "cpu" else min(8, len(os.sched_getaffinity(0)))
+        return Loader(
+            ImageDataset(images, to_one_size(images, s.image_size, data), np.arange(len(images))),
+            order,
+            self._batch_size(len(order), on),
+            num_workers=workers,
+            rank=on.rank,
+            world_size=on.world_size,
+            pin_memory=on.device.type == "cuda",
+        )
+
+    def _checkpoint(self, parts: Sequence[Images], captions: Captions, seed: int, on: Processes) -> Checkpoint | None:
+        if self.folder is None:
+            return None
+        given = [[list(part.digests), part.labels.tolist()] for part in parts]
+        said = [captions.groups.tolist(), list(captions.texts)] if self.settings.kind in READ_CAPTIONS else None
+        own = records.fingerprint([self.fingerprint, given, said, seed, on.world_size])
+        path = self.folder / f"{own}.safetensors"
+        return Checkpoint(path, own, seconds=self.checkpoint_seconds, writes=on.rank == 0)
+
+    def _neighbours(self) -> tuple[Images, Images]:
+        """Real images whose classes are known, and others that are looked up among them."""
+        bank, queries = self.labelled, self.val
+        if queries is None:
+            held = held_out(bank.labels)
+            if held.any():
+                bank, queries = bank.take(np.flatnonzero(~held)), bank.take(np.flatnonzero(held))
+            else:
+                queries = bank
+        return some_of(bank, LOOKED_AT), some_of(queries, LOOKED_AT)
+
+
+class _Health:
+    """What is written down of an epoch beside its loss; nothing is chosen by it. See ``health.py`` and `figment.probe.knn`."""
+
+    def __init__(self, loop: PretrainLoop, images: Images, real: tuple[Images, Images], n_classes: int, data: Mapping[str, Any]):
+        self.loop, self.data, self.n_classes = loop, data, n_classes
+        self.bank, self.queries = real
+        self.images = some_of(images, LOOKED_AT)
+        self.every = math.ceil(loop.steps / len(loop.loader) / LOOKS)
+
+    def __call__(self, epoch: int) -> dict[str, float]:
+        loop = self.loop
+        if epoch % self.every and loop.step < loop.steps:
+            return {}
+        module = loop.learnt.eval()
+        features, bank, queries = (
+            features_of(module, images, self.data) for images in (self.images, self.bank, self.queries)
+        )
+        votes = knn(bank, self.bank.labels, queries, self.n_classes)
+        of_images = torch.from_numpy(features)
+        return {
+            "knn": float((votes.argmax(1) == self.queries.labels).mean()),
+            "rankme": rankme(of_images),
+            "alignment": self._alignment(),
+            "uniformity": uniformity(of_images),
+        }
+
+    @torch.inference_mode()
+    def _alignment(self) -> float:
+        """Of two views of each of a few images, the first that the method sees; the same views every time."""
+        few = self.images.take(range(min(len(self.images), 128)))
+        size = to_one_size(None, self.loop.s.image_size, self.data)
+        assert size is not None
+        x = torch.stack([size(image) for image in few.load(range(len(few)))]).to(self.loop.on.device)
+        with random_numbers_of(0):
+            first, second = (self.loop.learnt(self.loop.views(x)[0]) for _ in range(2))
+        return alignment(first, second)
+
+
+def some_of(images: Images, most: int) -> Images:
+    """So many at most, evenly spaced, decoded where they fit."""
+    few = images if len(images) <= most else images.take(np.linspace(0, len(images) - 1, most).astype(np.int64))
+    return in_memory(few, MEMORY)
+
+
+class ToOneSize:
+    """``uint8 (H, W, 3)`` to ``uint8 (3, S, S)``: what random crops are then taken of. Can be pickled, for workers."""
+
+    def __init__(self, side: int, interpolation: str):
+        self.transform = v2.Compose(
+            [v2.Resize(side, interpolation=InterpolationMode(interpolation), antialias=True), v2.CenterCrop(side)]
+        )
+
+    def __call__(self, image: np.ndarray) -> torch.Tensor:
+        return self.transform(torch.tensor(image).permute(2, 0, 1)).contiguous()
+
+
+def to_one_size(images: Images | None, image_size: int, data: Mapping[str, Any]) -> ToOneSize | None:
+    """Images to squares of 8/7 of ``image_size``, as 256 pixels are for 224; None where they are of one size that is no larger."""
+    side = image_size * 8 // 7
+    if isinstance(images, MemoryImages) and len({image.shape for image in images.images}) == 1:
+        if max(images.images[0].shape[:2]) <= side:
+            return None
+    return ToOneSize(side, data["interpolation"])

@@ -1,0 +1,126 @@
+"""The training loop of a backbone, the same for all methods."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from figment.learners.network.loop import autocast_dtype
+from figment.learners.pretrain.method import Batch, Method
+from figment.learners.pretrain.settings import PretrainSettings
+from figment.learners.pretrain.views import Views
+from figment.learners.processes import Processes
+from figment.learners.training import Step, random_numbers_of, schedule
+from figment.loading.loader import Loader
+
+USUAL_BATCH = 256  # images, which a learning rate is given for
+BETAS = (0.9, 0.98)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of each training image, by position: int64 (N,) each, tokens (N, L)."""
+
+    captions: Tensor
+    labels: Tensor
+    tokens: Tensor | None = None
+
+    def of(self, views: list[Tensor], rows: Tensor) -> Batch:
+        tokens = None if self.tokens is None else self.tokens[rows]
+        captions, labels = self.captions[rows], self.labels[rows]
+        device = views[0].device
+        return Batch(
+            views, captions.to(device), rows.to(device), labels.to(device), None if tokens is None else tokens.to(device)
+        )
+
+
+class PretrainLoop:
+    """A `figment.learners.training.Loop`: views of a batch, the method's loss, an update, and what follows.
+
+    ``loader`` gives ``uint8 (B, 3, H, W)`` and the images' positions ``int64 (B,)``. What is learnt is the backbone.
+    """
+
+    def __init__(
+        self, method: Method, loader: Loader, known: Known, data: Mapping[str, Any], epochs: int, s: PretrainSettings, seed: int
+    ):
+        from timm.optim import create_optimizer_v2
+
+        self.on: Processes = method.on
+        self.loader, self.known, self.s, self.seed = loader, known, s, seed
+        self.steps = epochs * len(loader)
+        self.batch_size = loader.batches.batch_size * self.on.world_size
+        self.images = self.steps * self.batch_size
+        self.step = 0
+        rate = s.value("learning_rate") * self.batch_size / USUAL_BATCH
+        self.rates = schedule(rate, int(s.warmup * self.steps), self.steps)
+        method.to(self.on.device)
+        if self.on.world_size > 1 and self.on.device.type == "cuda":
+            method = nn.SyncBatchNorm.convert_sync_batchnorm(method)
+        self.method = method.train()
+        self.trained = self.on.wrap(method)
+        self.views = Views(method.views(), data, self.on.device)
+        betas = {"betas": BETAS} if s.value("optimizer") == "adamw" else {"momentum": 0.9}
+        self.optimizer = create_optimizer_v2(
+            method, s.value("optimizer"), lr=rate, weight_decay=s.value("weight_decay"), **betas
+        )
+        self.dtype = autocast_dtype(s.precision, self.on.device)
+        self.scaler = torch.amp.GradScaler(self.on.device.type, enabled=self.dtype == torch.float16)
+
+    @property
+    def learnt(self) -> nn.Module:
+        return self.method.backbone
+
+    def __iter__(self) -> Iterator[Step]:
+        while self.step < self.steps:
+            for images, rows in self.loader:
+                self.method.train()
+                with random_numbers_of(self.seed, self.step, self.on.rank):  # views, masks, dropout
+                    loss = self._update(images.to(self.on.device), rows)
+                    self.method.after_step((self.step + 1) / self.steps)
+                rate, epoch = self.rates[self.step], self.step // len(self.loader) + 1
+                self.step += 1
+                yield Step(epoch, self.batch_size, self.on.mean(loss), rate, self.step % len(self.loader) == 0)
+
+    def _update(self, images: Tensor, rows: Tensor) -> Tensor:
+        """One step on ``uint8 (B, 3, H, W)`` at positions ``int64 (B,)``; returns the loss ()."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rates[self.step]
+        batch = self.known.of(self.views(images), rows)
+        with torch.autocast(self.on.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            loss = self.trained(batch)
+        self.optimizer.zero_grad()
+        self.scaler.scale(loss).backward()
+        if self.s.grad_clip:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.method.parameters(), self.s.grad_clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return loss.detach()
+
+    def weights(self) -> Mapping[str, Tensor]:
+        return self.learnt.state_dict()
+
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
+        self.learnt.load_state_dict(weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "step": self.step,
+            "loader": self.loader.state_dict(),
+            "method": self.method.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.step = state["step"]
+        self.loader.load_state_dict(state["loader"])
+        self.method.load_state_dict(state["method"])
+        # What torch saves of an optimizer is loaded as it is; a copy, since it keeps the lists.
+        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
+        self.scaler.load_state_dict(state["scaler"])

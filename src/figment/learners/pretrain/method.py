@@ -1,0 +1,78 @@
+"""What a method is to the loop: a module that turns a batch into a loss."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from figment.learners.pretrain.settings import PretrainSettings
+from figment.learners.pretrain.views import View
+from figment.learners.processes import Processes
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a step shows, in slots of m: rows ``k * m`` to ``k * m + m - 1`` are images of one caption.
+
+    ``views`` are ways in which each image is seen, float (B, 3, S, S) each, normalised. Images of a caption have the same
+    number in ``captions``, also across slots and processes; ``images`` are positions in the training set.
+    """
+
+    views: Sequence[Tensor]
+    captions: Tensor  # int64 (B,)
+    images: Tensor  # int64 (B,)
+    labels: Tensor  # int64 (B,)
+    tokens: Tensor | None = None  # int64 (B, L), of methods that read
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a method is made for: ``sees`` what images, ``n_classes`` to tell apart, texts of ``vocabulary`` x ``length``."""
+
+    on: Processes
+    n_classes: int
+    image_size: int
+    vocabulary: int = 0
+    length: int = 0
+    end: int = 0  # the token that ends a text
+
+
+class Method(nn.Module):
+    """Subclasses say how images are seen and what the loss is. Whatever a next step depends on is in ``state_dict``."""
+
+    def __init__(self, backbone: nn.Module, s: PretrainSettings, to: Setting):
+        super().__init__()
+        self.backbone, self.s, self.on = backbone, s, to.on
+
+    def views(self) -> list[View]:
+        """How each image of a step is seen."""
+        raise NotImplementedError
+
+    def forward(self, batch: Batch) -> Tensor:
+        """The loss () of this process's part of the batch, whose mean over processes is the batch's."""
+        raise NotImplementedError
+
+    def after_step(self, done: float) -> None:
+        """After the optimiser's step; ``done`` in (0, 1] is the share of the training that lies behind."""
+
+
+def teacher_of(student: nn.Module) -> nn.Module:
+    """A copy that learns by following, not by gradients."""
+    return copy.deepcopy(student).requires_grad_(False)
+
+
+@torch.no_grad()
+def follow(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
+    """``teacher = momentum * teacher + (1 - momentum) * student``, of parameters; BatchNorm's statistics are each one's own."""
+    for own, others in zip(teacher.parameters(), student.parameters(), strict=True):
+        own.lerp_(others.detach(), 1 - momentum)
+
+
+def rising(momentum: float, done: float) -> float:
+    """From ``momentum`` to 1 by half a cosine, as BYOL and DINO have it."""
+    return 1 - (1 - momentum) * (1 + math.cos(math.pi * done)) / 2

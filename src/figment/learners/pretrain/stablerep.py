@@ -1,0 +1,40 @@
+"""StableRep (Tian et al. 2023): images that were generated from one caption belong together."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from figment.learners.pretrain.heads import mlp
+from figment.learners.pretrain.loss import multi_positive
+from figment.learners.pretrain.method import Batch, Method, Setting
+from figment.learners.pretrain.settings import PretrainSettings
+from figment.learners.pretrain.views import View, view_of
+
+
+class StableRep(Method):
+    """The loss of section 3.2. The projector's BatchNorm takes one image of each caption at a time, as published.
+
+    An image without a caption is a caption of its own: its m images are m views of it.
+    """
+
+    def __init__(self, backbone: nn.Module, s: PretrainSettings, to: Setting):
+        super().__init__(backbone, s, to)
+        self.size, self.m = to.image_size, s.value("images_per_caption")
+        self.projector = mlp([backbone.num_features, *s.value("projector")], to.on)  # type: ignore[list-item]
+
+    def views(self) -> list[View]:
+        return [view_of(self.s, self.size)] * self.s.value("views")
+
+    def features(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Of the backbone, (V * B, D), view after view, and their captions (V * B,)."""
+        return self.backbone(torch.cat(list(batch.views))), batch.captions.repeat(len(batch.views))
+
+    def image_loss(self, features: Tensor, captions: Tensor) -> Tensor:
+        slots = features.unflatten(0, (-1, self.m))  # (V * n, m, D)
+        n = len(slots) // len(self.views())  # captions in the batch
+        projected = [torch.stack([self.projector(one) for one in view.unbind(1)], 1) for view in slots.split(n)]
+        return multi_positive(torch.cat(projected).flatten(0, 1), captions, self.s.value("temperature"), self.on)
+
+    def forward(self, batch: Batch) -> Tensor:
+        return self.image_loss(*self.features(batch))

@@ -1,0 +1,25 @@
+"""StableRep+ (Tian et al. 2023, section 3.3): StableRep, and the captions themselves beside their images."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from figment.learners.pretrain.method import Batch, Setting
+from figment.learners.pretrain.settings import PretrainSettings
+from figment.learners.pretrain.stablerep import StableRep
+from figment.learners.pretrain.text import ImageText
+
+
+class StableRepPlus(StableRep):
+    """StableRep's loss plus CLIP's, both with weight 1. Each caption is read once, and all of its images are its positives."""
+
+    def __init__(self, backbone: nn.Module, s: PretrainSettings, to: Setting):
+        super().__init__(backbone, s, to)
+        self.text = ImageText(backbone.num_features, s.text_tower, to)  # type: ignore[arg-type]
+
+    def forward(self, batch: Batch) -> Tensor:
+        assert batch.tokens is not None
+        features, captions = self.features(batch)
+        once = slice(None, None, self.m)  # slots are of one caption
+        text = self.text(features, captions, batch.tokens[once], batch.captions[once])
+        return self.image_loss(features, captions) + text

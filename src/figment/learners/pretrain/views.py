@@ -1,0 +1,180 @@
+"""How a method sees an image: random crops and changes of colour, of a whole batch at once on its device.
+
+torchvision's own transforms take one image at a time; here each image of a batch draws its own numbers, and all are changed
+together. A test compares each change with torchvision's of the same numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from figment.learners.pretrain.settings import PretrainSettings
+
+TRIES = 10  # boxes drawn for a crop, as torchvision does
+GREY = (0.299, 0.587, 0.114)
+
+
+@dataclass(frozen=True)
+class View:
+    """One way to see an image; what torchvision's transforms of these names are called with. Probabilities are of an image."""
+
+    size: int  # of the result, in pixels
+    crop_scale: tuple[float, float] = (0.08, 1.0)
+    flip: float = 0.5
+    color: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)  # brightness, contrast, saturation, hue
+    color_probability: float = 0.8
+    grayscale: float = 0.0
+    blur: float = 0.0
+    solarize: float = 0.0
+    downsample: float = 0.0
+
+
+def view_of(s: PretrainSettings, size: int) -> View:
+    """The view that the settings describe: hue changes by a quarter of what the others do, as published."""
+    c = s.value("color")
+    return View(
+        size,
+        s.value("crop_scale"),
+        s.flip,
+        (c, c, c, c / 4),
+        grayscale=s.value("grayscale"),
+        blur=s.value("blur"),
+        downsample=s.downsample,
+    )
+
+
+class Views:
+    """``uint8 (B, 3, H, W)`` to one ``float (B, 3, S, S)`` for each view, normalised with ``data``'s mean and std."""
+
+    def __init__(self, views: Sequence[View], data: Mapping[str, Any], device: torch.device):
+        self.views = views
+        self.mean, self.std = (torch.tensor(data[k], device=device).view(3, 1, 1) for k in ("mean", "std"))
+
+    def __call__(self, images: Tensor) -> list[Tensor]:
+        x = images.float() / 255
+        return [(seen(x, view) - self.mean) / self.std for view in self.views]
+
+
+def seen(x: Tensor, v: View) -> Tensor:
+    """Float (B, 3, H, W) in [0, 1] to (B, 3, S, S) in [0, 1]."""
+    if v.downsample:
+        x = _some(x, v.downsample, _shrunk_and_enlarged)
+    x = crop(x, boxes(len(x), x.shape[2], x.shape[3], v.crop_scale, x.device), v.size, _chosen(x, v.flip))
+    if any(v.color):
+        x = _some(x, v.color_probability, lambda some: jitter(some, v.color))
+    x = _some(x, v.grayscale, lambda some: grey(some).expand_as(some))
+    x = _some(x, v.blur, lambda some: blur(some, torch.empty(len(some), device=x.device).uniform_(0.1, 2.0)))
+    return _some(x, v.solarize, lambda some: torch.where(some >= 128 / 255, 1 - some, some))
+
+
+def boxes(n: int, height: int, width: int, scale: tuple[float, float], device: torch.device) -> Tensor:
+    """Random boxes as RandomResizedCrop draws them: float (n, 4), whole numbers of pixels: top, left, height, width."""
+    area = height * width * torch.empty(n, TRIES, device=device).uniform_(*scale)
+    aspect = torch.empty(n, TRIES, device=device).uniform_(math.log(3 / 4), math.log(4 / 3)).exp()
+    w, h = (area * aspect).sqrt().round(), (area / aspect).sqrt().round()
+    fits = (w >= 1) & (w <= width) & (h >= 1) & (h <= height)
+    first = fits.int().argmax(1, keepdim=True)
+    w, h, fits = w.gather(1, first)[:, 0], h.gather(1, first)[:, 0], fits.any(1)
+    ratio = width / height  # where none fits: the middle, in the nearest shape that does
+    most = (min(height, round(width * 4 / 3)), min(width, round(height * 4 / 3))) if not 3 / 4 <= ratio <= 4 / 3 else (height, width)
+    h, w = torch.where(fits, h, most[0]), torch.where(fits, w, most[1])
+    top = (torch.rand(n, device=device) * (height - h + 1)).floor()
+    left = (torch.rand(n, device=device) * (width - w + 1)).floor()
+    return torch.stack([top, left, h, w], 1)
+
+
+def crop(x: Tensor, box: Tensor, size: int, flip: Tensor) -> Tensor:
+    """The boxes (B, 4) of the images, mirrored where ``flip`` bool (B,), bilinear, as ``size`` x ``size`` pixels."""
+    height, width = x.shape[2:]
+    top, left, h, w = box.unbind(1)
+    # The place of each pixel's middle, within the box as torchvision has it: its edge is where the image ends for it.
+    at = (torch.arange(size, device=x.device) + 0.5) / size
+    rows = (at * h[:, None] - 0.5).clamp(min=0).minimum(h[:, None] - 1) + top[:, None]  # (B, S)
+    columns = (at * w[:, None] - 0.5).clamp(min=0).minimum(w[:, None] - 1) + left[:, None]
+    columns = torch.where(flip[:, None], columns.flip(1), columns)
+    grid = torch.stack(
+        torch.broadcast_tensors((columns * 2 + 1)[:, None] / width - 1, (rows * 2 + 1)[:, :, None] / height - 1), -1
+    )
+    return F.grid_sample(x, grid, align_corners=False, padding_mode="border")
+
+
+def jitter(x: Tensor, color: tuple[float, float, float, float]) -> Tensor:
+    """ColorJitter: each image by its own numbers, in an order that is the batch's."""
+    brightness, contrast, saturation, hue = color
+
+    def factor(strength: float) -> Tensor:
+        return torch.empty(len(x), 1, 1, 1, device=x.device).uniform_(max(0.0, 1 - strength), 1 + strength)
+
+    changes: list[tuple[float, Callable[[Tensor], Tensor]]] = [
+        (brightness, lambda x: (x * factor(brightness)).clamp(0, 1)),
+        (contrast, lambda x: blend(x, grey(x).mean((1, 2, 3), keepdim=True), factor(contrast))),
+        (saturation, lambda x: blend(x, grey(x), factor(saturation))),
+        (hue, lambda x: shift_hue(x, torch.empty(len(x), 1, 1, device=x.device).uniform_(-hue, hue))),
+    ]
+    for i in torch.randperm(4).tolist():
+        strength, change = changes[i]
+        x = change(x) if strength else x
+    return x
+
+
+def blend(x: Tensor, other: Tensor, factor: Tensor) -> Tensor:
+    return (factor * x + (1 - factor) * other).clamp(0, 1)
+
+
+def grey(x: Tensor) -> Tensor:
+    """(B, 3, H, W) to (B, 1, H, W)."""
+    return (x * torch.tensor(GREY, device=x.device).view(3, 1, 1)).sum(1, keepdim=True)
+
+
+def shift_hue(x: Tensor, by: Tensor) -> Tensor:
+    """Turn the colours by ``by`` (B, 1, 1) of a whole circle: to hue, saturation and value, and back."""
+    red, green, blue = x.unbind(1)
+    value, lowest = x.amax(1), x.amin(1)
+    chroma = value - lowest
+    some = torch.where(chroma > 0, chroma, 1.0)
+    of_red = ((green - blue) / some) % 6
+    of_green, of_blue = (blue - red) / some + 2, (red - green) / some + 4
+    hue = torch.where(value == red, of_red, torch.where(value == green, of_green, of_blue)) / 6
+    hue = (hue + by) % 1
+    places = torch.tensor([5.0, 3.0, 1.0], device=x.device).view(3, 1, 1)
+    k = (places + hue[:, None] * 6) % 6
+    return value[:, None] - chroma[:, None] * torch.minimum(k, 4 - k).clamp(0, 1)
+
+
+def blur(x: Tensor, sigma: Tensor) -> Tensor:
+    """Gaussian blur of each image by its own ``sigma`` (B,) in pixels, with a kernel of a tenth of the side, as SimCLR's."""
+    n, channels, size = len(x), x.shape[1], x.shape[-1]
+    radius = max(1, size // 20)
+    at = torch.arange(-radius, radius + 1, device=x.device)
+    kernel = torch.exp(-0.5 * (at / sigma[:, None]).square())
+    kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(channels, 0)[:, None]  # (3B, 1, k)
+    flat = F.pad(x.reshape(1, n * channels, *x.shape[2:]), [radius] * 4, mode="reflect")
+    flat = F.conv2d(flat, kernel[..., None], groups=n * channels)
+    return F.conv2d(flat, kernel[:, :, None], groups=n * channels).view_as(x)
+
+
+def _shrunk_and_enlarged(x: Tensor) -> Tensor:
+    """To a quarter or a half, one of the two for all of them, and back (StableRep's appendix: from 256 to 64 or 128)."""
+    part = (4, 2)[int(torch.randint(2, ()))]
+    size = [max(1, side // part) for side in x.shape[2:]]
+    small = F.interpolate(x, size, mode="bilinear", antialias=True)
+    return F.interpolate(small, x.shape[2:], mode="bilinear")
+
+
+def _chosen(x: Tensor, probability: float) -> Tensor:
+    return torch.rand(len(x), device=x.device) < probability
+
+
+def _some(x: Tensor, probability: float, change: Callable[[Tensor], Tensor]) -> Tensor:
+    """``change`` those images that the dice choose."""
+    if not probability:
+        return x
+    chosen = _chosen(x, probability).nonzero().squeeze(1)
+    return x.index_copy(0, chosen, change(x[chosen])) if len(chosen) else x

@@ -42,6 +42,7 @@ FLOORS = (
         "engines",
         "loading",
         "neighbours",
+        "probe",
         "shots",
         "starter",
     },

@@ -124,7 +124,9 @@ def knn(
     bank, y = F.normalize(torch.from_numpy(features).float(), dim=-1), torch.from_numpy(np.asarray(labels, np.int64))
     votes = []
     for rows in slices(len(queries), BLOCK):
-        cosines, nearest = (F.normalize(torch.from_numpy(queries[rows]).float(), dim=-1) @ bank.T).topk(min(k, len(bank)))
+        cosines, nearest = (F.normalize(torch.from_numpy(queries[rows]).float(), dim=-1) @ bank.T).topk(
+            min(k, len(bank))
+        )
         weight = (cosines / temperature).softmax(-1)
         votes.append(torch.zeros(len(weight), n_classes).scatter_add_(1, y[nearest], weight))
     return torch.cat(votes).numpy()

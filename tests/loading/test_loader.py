@@ -20,7 +20,7 @@ import folders
 from figment.errors import FigmentError
 from figment.images_in import ShardImages, open_shards
 from figment.loading.loader import ImageDataset, Loader
-from figment.loading.orders import Grouped, Mixed, Shuffled
+from figment.loading.orders import Grouped, Mixed, OfEachGroup, Shuffled
 from figment.types import Sample
 
 N = 50
@@ -85,6 +85,28 @@ def test_slots_hold_different_images_of_one_group(groups, m, epoch):
 def test_what_a_group_leaves_over_changes_with_the_epoch():
     order = Grouped(np.zeros(10), 6)
     assert len({tuple(sorted(order(epoch).tolist())) for epoch in range(5)}) > 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=60), st.integers(1, 4), st.integers(0, 3))
+def test_each_group_has_one_slot_an_epoch(groups, m, epoch):
+    sizes = Counter(groups)
+    order = OfEachGroup(np.array(groups) * 1000, m, seed=1)
+    shown = order(epoch)
+    assert len(shown) == len(order) == m * len(sizes)
+    slots = shown.reshape(-1, m)
+    assert {groups[slot[0]] for slot in slots} == sizes.keys()
+    for slot in slots:
+        (group,) = {groups[i] for i in slot}
+        assert len(set(slot.tolist())) == min(m, sizes[group])  # a small group repeats, as little as it can
+    assert np.array_equal(order(epoch), shown) and order.slot == m
+
+
+def test_a_slot_has_other_images_each_epoch_and_groups_come_in_another_order():
+    order = OfEachGroup(np.arange(40) // 8, 3)
+    epochs = [order(e).reshape(-1, 3) for e in range(6)]
+    assert len({tuple(e[:, 0] // 8) for e in epochs}) > 1
+    assert len({tuple(sorted(e[e[:, 0] < 8][0])) for e in epochs}) > 1
 
 
 def naive_mixture(n: int, weights: list[float]) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
@@ -21,6 +22,9 @@ class LearnerSettings(Strict):
     """The rest of figment knows a learner by these and by ``select``: which epoch is kept."""
 
     starts_untrained: ClassVar[bool] = True  # whether there is a classifier before any image was seen
+
+    #: Where that is no zero-shot classifier, what the report says: ``called`` and ``what`` it is.
+    untrained: ClassVar[Mapping[str, str]] = {}
 
     seeds: int = Field(3, ge=1, le=limits.TRAININGS, description="trainings, averaged in the result")
     images_per_class: int | None = Field(

@@ -124,9 +124,15 @@ def recipe_of(folder: Path) -> dict[str, Any]:
 def _described_arms(results: dict[str, Result], metrics: list[str]) -> list[Arm]:
     """Those of these arms that were measured, as their measures describe them."""
     there = [(results[m], measures.known(m)) for m in metrics if m in results]
-    names = {UNTRAINED: "zero-shot", REAL_ONLY: REAL_ALONE}
+    names = {UNTRAINED: baseline_of(results), REAL_ONLY: REAL_ALONE}
     return [
-        Arm(names.get(r.metric, m.title), _filled(m.what, r), r, difference(results, r.metric), mean_over_classes(r))
+        Arm(
+            names.get(r.metric, m.title),
+            r.details.get("what") or _filled(m.what, r),
+            r,
+            difference(results, r.metric),
+            mean_over_classes(r),
+        )
         for r, m in there
     ]
 
@@ -159,7 +165,9 @@ def _own_arm(recipe: dict[str, Any], results: dict[str, Result], word: str) -> A
 
 def baseline_of(results: dict[str, Result]) -> str:
     """The arm that the others are compared with: none where no classifier knows the classes untrained, nor learnt from few real images."""
-    return "zero-shot" if UNTRAINED in results else REAL_ALONE if "gain/over_real_only" in results else ""
+    if UNTRAINED in results:
+        return results[UNTRAINED].details.get("called", "zero-shot")
+    return REAL_ALONE if "gain/over_real_only" in results else ""
 
 
 def difference(results: dict[str, Result], metric: str) -> Result | None:

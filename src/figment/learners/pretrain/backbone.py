@@ -34,7 +34,9 @@ def make_backbone(s: PretrainSettings, start: ModelFolder | None) -> Network:
     Raises FigmentError for an architecture that there is not, or that does not take such images.
     """
     if s.backbone == SMALL_CNN:
-        raise FigmentError(f"{SMALL_CNN} is no backbone: it is not timm's. Take one of timm.list_models(), such as resnet18.")
+        raise FigmentError(
+            f"{SMALL_CNN} is no backbone: it is not timm's. Take one of timm.list_models(), such as resnet18."
+        )
     own = NetworkSettings(architecture=s.backbone, options=s.options, image_size=s.image_size)
     network = make(own, 2, start)
     cast(Any, network.module).reset_classifier(0)

@@ -45,7 +45,9 @@ class BYOL(Method):
 
 def two_views(view: View) -> tuple[View, View]:
     """BYOL's asymmetric pair, for the whole of ``blur``'s strength: .5 is the published one."""
-    return replace(view, blur=min(1.0, 2 * view.blur)), replace(view, blur=view.blur / 5, solarize=0.2 if view.blur else 0.0)
+    return replace(view, blur=min(1.0, 2 * view.blur)), replace(
+        view, blur=view.blur / 5, solarize=0.2 if view.blur else 0.0
+    )
 
 
 def distance(predicted: Tensor, target: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from torch import Tensor, nn
@@ -23,9 +24,8 @@ class BatchNorm(nn.BatchNorm1d):
     def forward(self, input: Tensor) -> Tensor:
         if not self.training or self.on.world_size == 1:
             return super().forward(input)
-        parts = gather(input.mean(0, keepdim=True), self.on), gather(input.square().mean(0, keepdim=True), self.on)
-        mean, square = (part.mean(0) for part in parts)  # processes have as many rows
-        variance = square - mean.square()
+        mean = gather(input.mean(0, keepdim=True), self.on).mean(0)  # processes have as many rows
+        variance = gather((input - mean).square().mean(0, keepdim=True), self.on).mean(0)
         n = len(input) * self.on.world_size
         rate = self.momentum or 0.0
         assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
@@ -39,6 +39,6 @@ class BatchNorm(nn.BatchNorm1d):
 def mlp(sizes: Sequence[int], on: Processes, norm: bool = True, activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
     """``sizes[0]`` to ``sizes[-1]`` features by linear layers, all but the last followed by BatchNorm (``norm``) and an activation."""
     layers: list[nn.Module] = []
-    for a, b in zip(sizes[:-2], sizes[1:-1], strict=True):
+    for a, b in itertools.pairwise(sizes[:-1]):
         layers += [nn.Linear(a, b, bias=not norm), *([BatchNorm(b, on)] if norm else []), activation()]
     return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1]))

@@ -26,7 +26,7 @@ from figment.learners.pretrain.loop import Known, PretrainLoop
 from figment.learners.pretrain.method import Setting
 from figment.learners.pretrain.methods import METHODS
 from figment.learners.pretrain.settings import NOT_PART_OF_A_MODEL, READ_CAPTIONS, READ_TEXTS, PretrainSettings
-from figment.learners.pretrain.tokens import NO_TOKENS, Tokens, read
+from figment.learners.pretrain.tokens import NO_TOKENS, read
 from figment.learners.processes import Processes, processes
 from figment.learners.training import n_epochs, random_numbers_of, train
 from figment.loading.loader import ImageDataset, Loader
@@ -133,7 +133,9 @@ class PretrainLearner(Learner):
         network.module.eval().to(processes(self.device).device)
         return self._probed(network, self.labelled, [], {})
 
-    def _probed(self, network: Any, labelled: Images, history: list[dict[str, Any]], facts: Mapping[str, Any]) -> BackboneModel:
+    def _probed(
+        self, network: Any, labelled: Images, history: list[dict[str, Any]], facts: Mapping[str, Any]
+    ) -> BackboneModel:
         features = features_of(network.module, labelled, network.data)
         probe = linear_probe(features, labelled.labels, len(self.class_names))
         told = {**facts, "rankme": rankme(torch.from_numpy(features[:LOOKED_AT])), "probe_learning_rate": probe.rate}
@@ -145,7 +147,9 @@ class PretrainLearner(Learner):
 
     def _captions(self, parts: Sequence[Images]) -> Captions:
         """Of all images. One without a caption is a group of its own, and its text is its class's name."""
-        groups, texts, n = [], [], 0
+        groups: list[np.ndarray] = []
+        texts: list[str] = []
+        n = 0
         for part in parts:
             own = captions_of(part)
             if own is None:
@@ -218,7 +222,9 @@ class PretrainLearner(Learner):
 class _Health:
     """What is written down of an epoch beside its loss; nothing is chosen by it. See ``health.py`` and `figment.probe.knn`."""
 
-    def __init__(self, loop: PretrainLoop, images: Images, real: tuple[Images, Images], n_classes: int, data: Mapping[str, Any]):
+    def __init__(
+        self, loop: PretrainLoop, images: Images, real: tuple[Images, Images], n_classes: int, data: Mapping[str, Any]
+    ):
         self.loop, self.data, self.n_classes = loop, data, n_classes
         self.bank, self.queries = real
         self.images = some_of(images, LOOKED_AT)
@@ -274,7 +280,7 @@ class ToOneSize:
 def to_one_size(images: Images | None, image_size: int, data: Mapping[str, Any]) -> ToOneSize | None:
     """Images to squares of 8/7 of ``image_size``, as 256 pixels are for 224; None where they are of one size that is no larger."""
     side = image_size * 8 // 7
-    if isinstance(images, MemoryImages) and len({image.shape for image in images.images}) == 1:
-        if max(images.images[0].shape[:2]) <= side:
-            return None
+    shapes = {image.shape[:2] for image in images.images} if isinstance(images, MemoryImages) else set()
+    if len(shapes) == 1 and max(shapes.pop()) <= side:
+        return None
     return ToOneSize(side, data["interpolation"])

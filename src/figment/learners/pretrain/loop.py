@@ -35,7 +35,11 @@ class Known:
         captions, labels = self.captions[rows], self.labels[rows]
         device = views[0].device
         return Batch(
-            views, captions.to(device), rows.to(device), labels.to(device), None if tokens is None else tokens.to(device)
+            views,
+            captions.to(device),
+            rows.to(device),
+            labels.to(device),
+            None if tokens is None else tokens.to(device),
         )
 
 
@@ -46,7 +50,14 @@ class PretrainLoop:
     """
 
     def __init__(
-        self, method: Method, loader: Loader, known: Known, data: Mapping[str, Any], epochs: int, s: PretrainSettings, seed: int
+        self,
+        method: Method,
+        loader: Loader,
+        known: Known,
+        data: Mapping[str, Any],
+        epochs: int,
+        s: PretrainSettings,
+        seed: int,
     ):
         from timm.optim import create_optimizer_v2
 

@@ -14,9 +14,7 @@ from figment.learners.processes import Processes
 CHUNK = 1024  # rows of logits held at a time
 
 
-def multi_positive(
-    features: Tensor, groups: Tensor, temperature: float, on: Processes, chunk: int = CHUNK
-) -> Tensor:
+def multi_positive(features: Tensor, groups: Tensor, temperature: float, on: Processes, chunk: int = CHUNK) -> Tensor:
     """Cross-entropy between what features say belongs together and what does: the images of one caption.
 
     For an image i, ``q`` is a softmax over all *other* images of the cosines to it by ``temperature``, and ``p`` is uniform
@@ -82,7 +80,9 @@ class _LogSumExp(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, columns: Tensor, left_out: Tensor, chunk: int) -> Tensor:
-        parts = [_logits(r, columns, o).logsumexp(1) for r, o in zip(rows.split(chunk), left_out.split(chunk), strict=True)]
+        parts = [
+            _logits(r, columns, o).logsumexp(1) for r, o in zip(rows.split(chunk), left_out.split(chunk), strict=True)
+        ]
         result = torch.cat(parts)
         ctx.save_for_backward(rows, columns, left_out, result)
         ctx.chunk = chunk

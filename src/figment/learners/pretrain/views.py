@@ -83,7 +83,11 @@ def boxes(n: int, height: int, width: int, scale: tuple[float, float], device: t
     first = fits.int().argmax(1, keepdim=True)
     w, h, fits = w.gather(1, first)[:, 0], h.gather(1, first)[:, 0], fits.any(1)
     ratio = width / height  # where none fits: the middle, in the nearest shape that does
-    most = (min(height, round(width * 4 / 3)), min(width, round(height * 4 / 3))) if not 3 / 4 <= ratio <= 4 / 3 else (height, width)
+    most = (
+        (min(height, round(width * 4 / 3)), min(width, round(height * 4 / 3)))
+        if not 3 / 4 <= ratio <= 4 / 3
+        else (height, width)
+    )
     h, w = torch.where(fits, h, most[0]), torch.where(fits, w, most[1])
     top = (torch.rand(n, device=device) * (height - h + 1)).floor()
     left = (torch.rand(n, device=device) * (width - w + 1)).floor()

@@ -1,0 +1,249 @@
+"""A backbone is learnt from images and captions, goes on where it was killed, and opens in timm."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import timm
+import torch
+
+from colours import NAMES
+from figment.errors import FigmentError
+from figment.images_in.captions import Captions
+from figment.images_in.memory import MemoryImages
+from figment.learners.network.network import NetworkLearner
+from figment.learners.network.settings import NetworkSettings
+from figment.learners.pretrain import learner as module
+from figment.learners.pretrain.health import alignment, rankme, uniformity
+from figment.learners.pretrain.learner import PretrainLearner
+from figment.learners.pretrain.settings import KINDS
+from figment.types import Learner, Model
+from pretrained import settings, striped
+
+
+@pytest.fixture
+def captioned(monkeypatch):
+    """Images in memory, four of a caption, which names the class."""
+
+    def captions_of(images):
+        if isinstance(images, MemoryImages) and len(images) % 12 == 0:
+            order = np.argsort(images.labels, kind="stable")
+            groups = np.empty(len(images), np.int64)
+            groups[order] = np.arange(len(images)) // 4
+            return Captions(groups, [f"a {NAMES[label]}" for label in images.labels])
+        return None
+
+    monkeypatch.setattr(module, "captions_of", captions_of)
+
+
+def learner(kind: str, labelled: MemoryImages | None = None, folder: Path | None = None, **changed) -> PretrainLearner:
+    own = settings(kind, **changed)
+    return PretrainLearner(own, NAMES, striped(20, 5) if labelled is None else labelled, folder=folder, device="cpu", checkpoint_seconds=0)  # fmt: skip
+
+
+@pytest.fixture
+def few_steps(monkeypatch):
+    """A probe that is not waited for."""
+    monkeypatch.setattr("figment.probe.MIN_STEPS", 20)
+    monkeypatch.setattr("figment.probe.EPOCHS", 20)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_planted_stripes_are_learnt(kind: str, captioned):
+    own: Learner = learner(kind, striped(60, 5), epochs=30, batch_size=24, flip=0.0)
+    model: Model = own.learn(striped(96), None, seed=0)
+    first, last = model.history[0], model.history[-1]
+    assert last["loss"] < first["loss"]
+    assert last["knn"] > 0.5  # of three classes
+    test = striped(60, 9)
+    assert (model.logits(test).argmax(1) == test.labels).mean() > 0.5
+    assert {"knn", "rankme", "alignment", "uniformity"} <= last.keys()
+
+
+def test_the_seed_decides_all_and_nothing_around_it_does(few_steps, captioned):
+    own, images = learner("stablerep_plus", epochs=2), striped(24)
+    torch.manual_seed(5)
+    first = own.learn(images, None, seed=1)
+    drawn = torch.rand(1)
+    np.random.seed(9)
+    torch.manual_seed(5)
+    assert own.learn(images, None, seed=1).fingerprint == first.fingerprint
+    assert torch.equal(torch.rand(1), drawn)
+    assert own.learn(images, None, seed=2).fingerprint != first.fingerprint
+
+
+class Killed(BaseException):
+    """As a signal is: nobody catches it."""
+
+
+@pytest.mark.parametrize(
+    "kind", [k if k in ("stablerep", "dino") else pytest.param(k, marks=pytest.mark.slow) for k in KINDS]
+)
+def test_a_training_that_was_killed_thrice_ends_with_the_same_weights(
+    kind: str, tmp_path, monkeypatch, few_steps, captioned
+):
+    """All that a next step depends on is in the checkpoint: queue, centre, teachers, optimiser."""
+    images = striped(24)
+    monkeypatch.setattr(module, "LOOKS", 1)
+    whole = learner(kind, epochs=2).learn(images, None, seed=1)
+    step, taken = module.PretrainLoop._update, []
+
+    def until(loop, *batch):
+        taken.append(0)
+        if len(taken) in (2, 4, 6):  # one step further each time
+            raise Killed
+        return step(loop, *batch)
+
+    monkeypatch.setattr(module.PretrainLoop, "_update", until)
+    for _ in range(3):
+        with pytest.raises(Killed):
+            learner(kind, folder=tmp_path, epochs=2).learn(images, None, seed=1)
+    model = learner(kind, folder=tmp_path, epochs=2).learn(images, None, seed=1)
+    assert model.fingerprint == whole.fingerprint
+    assert [h["loss"] for h in model.history] == [h["loss"] for h in whole.history]
+    begun = len(taken)
+    again = learner(kind, folder=tmp_path, epochs=2).learn(images, None, seed=1)  # and is not repeated
+    assert again.fingerprint == whole.fingerprint and len(taken) == begun and again.history == model.history
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from colours import NAMES
+from figment.learners.pretrain.learner import PretrainLearner
+from pretrained import settings, striped
+own = PretrainLearner(settings("moco", epochs=12), NAMES, striped(20, 5), folder=Path(sys.argv[1]), device="cpu", checkpoint_seconds=0)
+print(own.learn(striped(24), None, seed=1).fingerprint)
+"""
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_goes_on(tmp_path):
+    env = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path]),
+        "OMP_NUM_THREADS": "1",
+    }
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path / "killed")]
+    for _ in range(3):
+        process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        before = _written(tmp_path)
+        while process.poll() is None and _written(tmp_path) == before:
+            pass
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    ends = [
+        subprocess.run(
+            [*command[:-1], str(tmp_path / name)], env=env, capture_output=True, text=True, check=True
+        ).stdout
+        for name in ("killed", "whole")
+    ]
+    assert ends[0].split()[-1] == ends[1].split()[-1]
+
+
+def _written(folder: Path) -> list[int]:
+    return [path.stat().st_mtime_ns for path in folder.glob("killed/*.safetensors")]
+
+
+@pytest.mark.parametrize("backbone", ["test_vit", "test_resnet"])
+def test_timm_opens_the_backbone(backbone: str, tmp_path, few_steps):
+    changed = {} if backbone == "test_vit" else {"options": {}}
+    model = learner("simclr", backbone=backbone, epochs=1, **changed).learn(striped(24), None, seed=0)
+    model.save(tmp_path)
+    expected = model.network.module.state_dict()
+    args = {"img_size": 32, "patch_size": 8} if backbone == "test_vit" else {}
+    own = timm.create_model(backbone, num_classes=0, checkpoint_path=str(tmp_path / "model.safetensors"), **args)
+    local = timm.create_model(f"local-dir:{tmp_path}", pretrained=True).eval()
+    for opened in (own, local):
+        assert expected.keys() == opened.state_dict().keys()
+        assert all(torch.equal(value, expected[name]) for name, value in opened.state_dict().items())
+    test = striped(6, 9)
+    transform = timm.data.create_transform(**timm.data.resolve_data_config({}, model=local), is_training=False)
+    from PIL import Image
+
+    with torch.inference_mode():
+        features = local(torch.stack([transform(Image.fromarray(i)) for i in test.images]))
+    np.testing.assert_allclose(model.encodes(test), features, rtol=1e-4, atol=1e-5)
+    probe = safetensors.torch.load_file(tmp_path / "probe.safetensors")
+    np.testing.assert_allclose(model.logits(test), features @ probe["weight"].T + probe["bias"], rtol=1e-3, atol=1e-3)
+
+
+def test_a_network_starts_from_it(tmp_path, few_steps):
+    learner("simclr", epochs=1).learn(striped(24), None, seed=0).save(tmp_path)
+    options = {"options": {"patch_size": 8}, "image_size": 32, "epochs": 1, "batch_size": 8}
+    network = NetworkSettings(architecture="test_vit", pretrained=str(tmp_path), **options)
+    assert NetworkLearner(network, NAMES, device="cpu").start is not None
+    again = learner("byol", pretrained=str(tmp_path), epochs=1)
+    started = again.untrained().network.module.state_dict()
+    stored = safetensors.torch.load_file(tmp_path / "model.safetensors")
+    assert started.keys() == stored.keys() and all(torch.equal(started[k], v) for k, v in stored.items())
+
+
+def test_the_probe_learns_from_the_real_images_of_its_training(few_steps, monkeypatch):
+    seen = []
+    monkeypatch.setattr(module, "linear_probe", lambda f, labels, n: seen.append(labels.tolist()) or real(f, labels, n))
+    from figment.probe import linear_probe as real
+
+    labelled, shots, made = striped(20, 5), striped(9, 6), striped(24)
+    own = learner("simclr", labelled, epochs=1)
+    own.learn(made, None, 0)
+    own.learn(made, shots, 0)
+    own.learn(None, shots, 0)
+    own.untrained()
+    assert seen == [labelled.labels.tolist(), shots.labels.tolist(), shots.labels.tolist(), labelled.labels.tolist()]
+
+
+def test_an_image_without_a_caption_is_a_caption_of_its_own(captioned):
+    own = learner("stablerep_plus")
+    found = own._captions([striped(24), striped(5, 6)])
+    assert len(np.unique(found.groups[:24])) == 6 and found.groups[24:].tolist() == [6, 7, 8, 9, 10]
+    assert found.texts[24:] == [f"a photo of a {NAMES[c]}." for c in (0, 1, 2, 0, 1)]
+
+
+@pytest.mark.parametrize("kind", ["simclr", "stablerep"])
+def test_too_few_images_are_said_before_anything_is_spent(kind: str):
+    with pytest.raises(FigmentError, match="1 images? are too few|3 images are too few.*two captions or more, with 3"):
+        learner(kind).check(1, 0)
+    learner(kind).check(4, 0)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"backbone": "test_vitt"}, "timm has no architecture 'test_vitt'"),
+        ({"backbone": "small_cnn", "options": {}}, "small_cnn is no backbone"),
+        ({"image_size": 30}, "test_vit"),
+        ({"backbone": "vit_tiny_patch16_224.augreg_in21k", "options": {}}, "has a tag"),
+    ],
+)
+def test_backbones_that_there_are_not(changed: dict, said: str):
+    with pytest.raises(FigmentError, match=said):
+        learner("simclr", **changed)
+
+
+def test_a_loss_that_is_not_finite_is_said():
+    with pytest.raises(FigmentError, match="learning_rate"):
+        learner("supervised", optimizer="sgd", learning_rate=1000.0, weight_decay=10.0, epochs=40).learn(
+            striped(24), None, 0
+        )
+
+
+def test_health_in_known_cases():
+    x = torch.randn(50, 1) @ torch.randn(1, 8)
+    assert rankme(x) == pytest.approx(1, abs=1e-3)
+    assert rankme(torch.eye(8)) == pytest.approx(8, rel=1e-4)
+    values = np.linalg.svd(torch.arange(24.0).view(6, 4).sin().numpy(), compute_uv=False)
+    p = values / values.sum()
+    assert rankme(torch.arange(24.0).view(6, 4).sin()) == pytest.approx(np.exp(-(p * np.log(p)).sum()), rel=1e-4)
+    assert alignment(x, x * 3) == pytest.approx(0) and alignment(x, -x) == pytest.approx(4)
+    a = torch.tensor([[1.0, 0.0], [0.0, 2.0], [-3.0, 0.0]])
+    expected = np.log((np.exp(-4) * 2 + np.exp(-8)) / 3)
+    assert uniformity(a) == pytest.approx(expected)

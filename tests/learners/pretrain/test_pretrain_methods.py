@@ -1,0 +1,229 @@
+"""Each method's loss against a twin written from its paper, and what follows each step."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+from timm.loss import LabelSmoothingCrossEntropy
+from torch import Tensor
+from torch.nn import functional as F
+
+from figment.errors import FigmentError
+from figment.learners.pretrain.byol import distance
+from figment.learners.pretrain.dino import assignment_loss
+from figment.learners.pretrain.heads import BatchNorm
+from figment.learners.pretrain.mae import drawing_loss, encode, patches
+from figment.learners.pretrain.method import rising
+from figment.learners.pretrain.moco import info_nce
+from figment.learners.pretrain.settings import KINDS, PretrainSettings
+from figment.learners.pretrain.text import TextTower
+from figment.learners.training import random_numbers_of
+from pretrained import ONE, batch, method, settings, twin
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_step_goes_down_and_reaches_the_whole_backbone(kind: str):
+    own, shown = method(kind), batch(kind)
+    optimizer = torch.optim.AdamW([p for p in own.parameters() if p.requires_grad], 1e-3)
+    losses = []
+    for _ in range(8):
+        with random_numbers_of(0):
+            loss = own(shown)
+        optimizer.zero_grad()
+        loss.backward()
+        losses.append(loss.item())
+        optimizer.step()
+    assert loss.shape == () and losses[-1] < losses[0] - 0.01
+    # no parameter that learns is without a gradient: many processes would wait for it for ever
+    assert [name for name, p in own.named_parameters() if p.requires_grad and p.grad is None] == []
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in own.backbone.parameters() if p.requires_grad)
+
+
+def test_simclr_takes_other_images_of_a_caption_for_wrong():
+    own, shown = method("simclr"), batch("simclr")
+    features = own.projector(own.backbone(torch.cat(list(shown.views))))
+    torch.testing.assert_close(own(shown), twin(features, torch.arange(12).repeat(2), 0.1), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("views", [1, 2])
+def test_stablerep_projects_one_image_of_each_caption_at_a_time(views: int):
+    own, shown = method("stablerep", views=views), batch("stablerep")
+    shown = copy.copy(shown)
+    object.__setattr__(shown, "views", [shown.views[0], torch.randn(12, 3, 32, 32)][:views])
+    parts, captions = [], []
+    for view in shown.views:
+        features = own.backbone(view)
+        for k in range(3):  # the k-th image of each slot: BatchNorm sees these four alone
+            parts.append(own.projector(features[k::3]))
+            captions.append(shown.captions[k::3])
+    expected = twin(torch.cat(parts), torch.cat(captions), 0.1)
+    torch.testing.assert_close(own(shown), expected, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(twin(own.projector(features), shown.captions, 0.1), expected, rtol=1e-3)
+
+
+def test_stablerep_plus_is_stablerep_and_clip():
+    own, shown = method("stablerep_plus"), batch("stablerep_plus")
+    features = own.backbone(shown.views[0])
+    text = own.text(features, shown.captions, shown.tokens[::3], shown.captions[::3])
+    torch.testing.assert_close(own(shown), own.image_loss(features, shown.captions) + text)
+    assert text > 0.1
+
+
+def test_the_scale_of_clip_has_a_limit():
+    own, shown = method("clip"), batch("clip")
+    own.text.log_scale.data.fill_(math.log(100))
+    at_limit = own(shown)
+    own.text.log_scale.data.fill_(9.0)
+    assert torch.equal(own(shown), at_limit)
+
+
+def test_a_text_is_read_up_to_its_end_and_no_further():
+    from figment.learners.pretrain.method import Setting
+
+    torch.manual_seed(0)
+    tower = TextTower(64, 2, Setting(ONE, 3, 32, vocabulary=11, length=5, end=10)).eval()
+    text = torch.tensor([[1, 2, 10, 10, 10], [1, 2, 10, 3, 4], [2, 1, 10, 3, 4], [1, 2, 3, 10, 4]])
+    same, filled, swapped, longer = tower(text)
+    torch.testing.assert_close(same, filled)
+    assert not torch.allclose(same, swapped, atol=1e-3) and not torch.allclose(same, longer, atol=1e-3)
+
+
+def test_supervised_is_cross_entropy():
+    own, shown = method("supervised"), batch("supervised")
+    logits = own.classifier(own.backbone(shown.views[0]))
+    torch.testing.assert_close(own(shown), LabelSmoothingCrossEntropy(0.0)(logits, shown.labels))
+
+
+def test_mocos_loss_queue_and_key_encoder():
+    own, shown = method("moco"), batch("moco")
+    query, key = (F.normalize(e(v), dim=-1) for e, v in zip((own.query, own.key), shown.views, strict=True))
+    expected = []
+    for q, k in zip(query, key, strict=True):  # He et al. 2020, equation 1
+        wrong = sum(torch.exp(q @ other / 0.2) for other in own.queue)
+        right = torch.exp(q @ k / 0.2)
+        expected.append(-torch.log(right / (right + wrong)))
+    torch.testing.assert_close(own(shown), torch.stack(expected).mean(), rtol=1e-4, atol=1e-4)
+    before = copy.deepcopy(own.key.state_dict())
+    own.head[0].weight.data += 1
+    for step in range(2):  # 24 keys into a queue of 20
+        own(shown)
+        own.after_step(0.1 * (step + 1))
+    torch.testing.assert_close(own.queue[:4], own.keys[8:])
+    torch.testing.assert_close(own.queue[12:], own.keys[:8])
+    assert own.place == 4
+    moved = own.key.state_dict()["1.0.weight"] - before["1.0.weight"]
+    torch.testing.assert_close(moved, torch.full_like(moved, 1 - 0.9**2), rtol=1e-3, atol=1e-4)
+    assert info_nce(query, query, own.queue, 1e-3) < 1e-3
+
+
+def test_byols_loss_both_ways_and_its_target():
+    own, shown = method("byol"), batch("byol")
+    a, b = shown.views
+
+    def one_way(x: Tensor, y: Tensor) -> Tensor:
+        p, t = F.normalize(own.predictor(own.online(x)), dim=-1), F.normalize(own.target(y), dim=-1)
+        return (p - t).square().sum(-1).mean()
+
+    torch.testing.assert_close(own(shown), one_way(a, b) + one_way(b, a))
+    own(shown).backward()
+    assert all(p.grad is None for p in own.target.parameters())
+    assert distance(a.flatten(1), 3 * a.flatten(1)).item() == pytest.approx(0, abs=1e-5)
+    assert (
+        rising(0.996, 0.0) == pytest.approx(0.996)
+        and rising(0.996, 1.0) == 1
+        and rising(0.9, 0.5) == pytest.approx(0.95)
+    )
+
+
+def test_dinos_loss_and_centre():
+    torch.manual_seed(0)
+    student, teacher, centre = torch.randn(4, 5, 6), torch.randn(2, 5, 6), torch.randn(1, 6)
+    terms = []
+    for i in range(2):
+        for j in range(4):
+            if i != j:
+                for b in range(5):
+                    t = F.softmax((teacher[i, b] - centre[0]) / 0.04, -1)
+                    terms.append(-(t * torch.log(F.softmax(student[j, b] / 0.1, -1))).sum())
+    expected = torch.stack(terms).mean()
+    torch.testing.assert_close(assignment_loss(list(student), list(teacher), centre, 0.1, 0.04), expected)
+    own, shown = method("dino"), batch("dino")
+    own(shown)
+    mean = torch.cat([own.teacher(v) for v in shown.views[:2]]).mean(0)
+    own.after_step(0.5)
+    torch.testing.assert_close(own.centre[0], 0.1 * mean, rtol=1e-4, atol=1e-5)
+
+
+def test_maes_patches_loss_and_encoder():
+    torch.manual_seed(0)
+    images, order = torch.randn(3, 3, 32, 32), torch.stack([torch.randperm(16) for _ in range(3)])
+    tiles, hidden = patches(images, 8), order[:, 4:]
+    assert torch.equal(tiles[1, 6], images[1, :, 8:16, 16:24].flatten())
+    drawn = torch.randn_like(tiles)
+    total = []
+    for b in range(3):
+        for p in hidden[b]:
+            target = tiles[b, p]
+            target = (target - target.mean()) / (target.var() + 1e-6) ** 0.5
+            total.append((drawn[b, p] - target).square().mean())
+    torch.testing.assert_close(drawing_loss(drawn, tiles, hidden), torch.stack(total).mean())
+    own = method("mae").eval()
+    all_seen = encode(own.backbone, images, torch.arange(16).expand(3, -1))
+    torch.testing.assert_close(all_seen, own.backbone.forward_features(images)[:, own.backbone.num_prefix_tokens :])
+    # what is hidden is not looked at
+    changed = images.clone()
+    changed[:, :, 24:, 24:] += 5
+    first = torch.arange(15).expand(3, -1)
+    assert torch.equal(encode(own.backbone, images, first), encode(own.backbone, changed, first))
+
+
+def test_a_drawing_lies_where_its_patch_was():
+    """Encoded patches come back to their own places, whatever order they were seen in."""
+    own = method("mae").eval()
+    order = torch.stack([torch.randperm(16) for _ in range(2)])
+    encoded = torch.randn(2, 4, own.backbone.embed_dim)
+    shuffled = order.clone()
+    shuffled[:, :4] = order[:, [2, 0, 3, 1]]
+    torch.testing.assert_close(own.decode(encoded, order, 4), own.decode(encoded[:, [2, 0, 3, 1]], shuffled, 4))
+
+
+@pytest.mark.parametrize("backbone", ["test_resnet", "test_convnext"])
+def test_mae_is_for_vits(backbone: str):
+    with pytest.raises(FigmentError, match=f"{backbone} is no plain ViT.*vit_tiny_patch16_224"):
+        method("mae", backbone=backbone, options={})
+
+
+def test_batch_norm_is_torchs_on_one_process():
+    x = torch.randn(9, 4)
+    own, theirs = BatchNorm(4, ONE), torch.nn.BatchNorm1d(4)
+    assert torch.equal(own(x), theirs(x)) and torch.equal(own.running_var, theirs.running_var)
+
+
+WRONG = {
+    "queue is a setting of kind: moco, not of simclr": ("simclr", {"queue": 8}),
+    "momentum is a setting of kind: moco, byol, dino, not of mae": ("mae", {"momentum": 0.5}),
+    "crop_scale": ("simclr", {"crop_scale": (0.9, 0.2)}),
+    "must hold two captions or more, with 6 images": ("stablerep", {"images_per_caption": 6, "batch_size": 11}),
+    "a multiple of 32": ("mae", {"decoder": (40, 1)}),
+    "greater than or equal to 1": ("simclr", {"projector": [0, 4]}),
+}
+
+
+@pytest.mark.parametrize(("said", "given"), WRONG.items(), ids=WRONG.keys())
+def test_settings_that_cannot_be_meant(said: str, given: tuple[str, dict]):
+    with pytest.raises(ValueError, match=said):
+        settings(given[0], **given[1])
+
+
+def test_what_is_left_out_is_as_published():
+    own = PretrainSettings(kind="stablerep")
+    assert (own.value("images_per_caption"), own.value("temperature"), own.value("projector")) == (
+        6,
+        0.1,
+        [4096, 4096, 256],
+    )
+    assert own.value("weight_decay") == 0.1 and own.value("queue") is None
+    assert settings("moco").value("momentum") == 0.9

@@ -1,0 +1,94 @@
+"""The linear probe beside scikit-learn's logistic regression, and the nearest neighbours beside a slow twin."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from figment.probe import RATES, held_out, knn, linear_probe
+
+
+def clouds(n: int, d: int, classes: int, seed: int, spread: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """Overlapping classes, dimensions of very different sizes."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(classes, size=n)
+    means = np.random.default_rng(99).normal(0, spread, (classes, d))
+    scale = np.exp(np.random.default_rng(98).uniform(-3, 3, d))
+    return ((means[labels] + rng.normal(size=(n, d))) * scale + 2 * scale).astype(np.float32), labels
+
+
+@pytest.mark.parametrize(
+    ("n", "d", "classes", "spread"),
+    [
+        (1500, 16, 5, 0.5),
+        *(pytest.param(*p, marks=pytest.mark.slow) for p in [(2000, 32, 3, 0.25), (4000, 8, 10, 1.0)]),
+    ],
+)
+def test_as_accurate_as_logistic_regression(n: int, d: int, classes: int, spread: float):
+    x, y = clouds(n, d, classes, 0, spread)
+    test, truth = clouds(20_000, d, classes, 1, spread)
+    mean, std = x.mean(0), x.std(0)
+    theirs = LogisticRegression(C=1.0, max_iter=1000).fit((x - mean) / std, y).score((test - mean) / std, truth)
+    own = linear_probe(x, y, classes)
+    assert (own(test).argmax(1) == truth).mean() == pytest.approx(theirs, abs=0.005)
+    assert own.held_out.keys() == set(RATES) and own.rate == max(own.held_out, key=lambda r: own.held_out[r])
+
+
+def test_ten_rates_at_once_are_ten_rates_one_by_one():
+    import torch
+
+    from figment.probe import _fit
+
+    x, y = (torch.from_numpy(a) for a in clouds(60, 6, 3, 0))
+    x = (x - x.mean(0)) / x.std(0)
+    weights, biases = _fit(x, y, 3, RATES, 0)
+    for i in (0, 4, 9):
+        weight, bias = _fit(x, y, 3, (RATES[i],), 0)
+        torch.testing.assert_close(weights[i], weight[0], rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(biases[i], bias[0], rtol=1e-3, atol=1e-5)
+
+
+def test_one_step_is_torchs_sgd(monkeypatch):
+    import torch
+
+    from figment import probe
+
+    monkeypatch.setattr(probe, "MIN_STEPS", 3)
+    monkeypatch.setattr(probe, "EPOCHS", 3)
+    x, y = torch.randn(20, 4), torch.arange(20) % 3
+    found, bias = probe._fit(x, y, 3, (0.2,), 7)
+    generator = torch.Generator().manual_seed(7)
+    head = torch.nn.Linear(4, 3)
+    head.weight.data = (torch.randn(4, 3, generator=generator) * 0.01).T.contiguous()
+    head.bias.data.zero_()
+    optimizer = torch.optim.SGD(head.parameters(), lr=0.2 * 20 / 256, momentum=0.9)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 3)
+    for _ in range(3):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(head(x), y).backward()
+        optimizer.step()
+        schedule.step()
+    torch.testing.assert_close(found[0].T, head.weight.data, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(bias[0], head.bias.data, rtol=1e-4, atol=1e-6)
+
+
+def test_the_rate_is_chosen_on_one_in_five_of_each_class():
+    labels = np.repeat([0, 1, 2], [10, 5, 4])
+    held = held_out(labels)
+    assert [held[labels == c].sum() for c in range(3)] == [2, 1, 0]
+    few = linear_probe(np.eye(4, dtype=np.float32), np.array([0, 1, 2, 0]), 3)
+    assert few.held_out == {} and few(np.eye(4, dtype=np.float32)).argmax(1).tolist() == [0, 1, 2, 0]
+
+
+@pytest.mark.parametrize("k", [1, 5, 1000])
+def test_neighbours_vote_by_their_cosine(k: int):
+    x, y = clouds(40, 6, 3, 0)
+    queries, _ = clouds(7, 6, 3, 1)
+    found = knn(x, y, queries, 4, k)
+    for q, row in zip(queries, found, strict=True):
+        cosine = x @ q / np.linalg.norm(x, axis=1) / np.linalg.norm(q)
+        votes = np.zeros(4)
+        for i in np.argsort(-cosine)[:k]:
+            votes[y[i]] += np.exp(cosine[i] / 0.07)
+        np.testing.assert_allclose(row, votes / votes.sum(), atol=1e-4)

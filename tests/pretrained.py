@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -15,17 +16,20 @@ from figment.learners.pretrain.method import Batch, Method, Setting
 from figment.learners.pretrain.methods import METHODS
 from figment.learners.pretrain.settings import PretrainSettings
 from figment.learners.processes import Processes
+from figment.recipe.train import Train
 
 ONE = Processes(0, 1, torch.device("cpu"))
 SMALL: dict[str, Any] = {
     "backbone": "test_vit", "image_size": 32, "epochs": 3, "batch_size": 12, "optimizer": "adamw", "learning_rate": 4e-3,
-    "workers": 0, "precision": "float32", "text_tower": (64, 1), "options": {"patch_size": 8},
+    "workers": 0, "precision": "float32", "options": {"patch_size": 8},
 }  # fmt: skip
+TRAIN: TypeAdapter[PretrainSettings] = TypeAdapter(Train)
+KINDS = tuple(METHODS)
 OWN: dict[str, dict[str, Any]] = {
     "simclr": {"projector": [48, 16]},
     "stablerep": {"projector": [48, 48, 16], "images_per_caption": 3},
-    "stablerep_plus": {"projector": [48, 48, 16], "images_per_caption": 3},
-    "clip": {},
+    "stablerep_plus": {"projector": [48, 48, 16], "images_per_caption": 3, "text_tower": (64, 1)},
+    "clip": {"text_tower": (64, 1)},
     "supervised": {},
     "moco": {"projector": [48, 16], "queue": 20, "momentum": 0.9},
     "byol": {"projector": [48, 16], "momentum": 0.9},
@@ -50,7 +54,7 @@ def twin(features: Tensor, groups: Tensor, temperature: float) -> Tensor:
 
 
 def settings(kind: str, **changed: Any) -> PretrainSettings:
-    return PretrainSettings(kind=kind, **{**SMALL, **OWN[kind], **changed})
+    return TRAIN.validate_python({"kind": kind, **SMALL, **OWN[kind], **changed})
 
 
 def method(kind: str, on: Processes = ONE, **changed: Any) -> Method:

@@ -143,7 +143,7 @@ KINDS = {
     "DiffusersSettings": {"generate": {"model": "sd15"}},  # the fixture
     "ClipHeadSettings": {"train": {}},
     "NetworkSettings": {"train": {"kind": "network", "architecture": "small_cnn", "image_size": 8}},
-    "PretrainSettings": {"train": {"kind": "stablerep", "backbone": "test_vit", "image_size": 32}},
+    "StableRepSettings": {"train": {"kind": "stablerep", "backbone": "test_vit", "image_size": 32}},
     "ImagesOnlySettings": {"train": {"kind": "images_only"}},
     "WordsAndImagesSettings": {"train": {"kind": "words_and_images"}},
     "Evaluate": {"evaluate": {}},

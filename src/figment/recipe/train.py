@@ -10,7 +10,7 @@ from figment import limits
 from figment.errors import nearest
 from figment.learners.clip_head.settings import FEW_SHOT_STEPS, MixSettings, Start, UnfrozenSettings
 from figment.learners.network.settings import NetworkSettings
-from figment.learners.pretrain.settings import KINDS, PretrainSettings
+from figment.learners.pretrain import settings as pretrain
 from figment.learners.settings import LearnerSettings, epoch_images
 from figment.recipe.plugin import PLUGIN, Plugin, kind_of
 from figment.task import PathText, Strict, Text
@@ -190,8 +190,7 @@ DEFAULT_LEARNER = "words_and_images"
 
 def learner_kind(value: Any) -> str:
     """Most recipes name no kind."""
-    kind = DEFAULT_LEARNER if isinstance(value, dict) and "kind" not in value else kind_of(value)
-    return "pretrain" if kind in KINDS else kind  # one class of settings, whatever the method
+    return DEFAULT_LEARNER if isinstance(value, dict) and "kind" not in value else kind_of(value)
 
 
 Train = Annotated[
@@ -199,7 +198,15 @@ Train = Annotated[
     | Annotated[ImagesOnlySettings, Tag("images_only")]
     | Annotated[WordsAndImagesSettings, Tag("words_and_images")]
     | Annotated[NetworkSettings, Tag("network")]
-    | Annotated[PretrainSettings, Tag("pretrain")]
+    | Annotated[pretrain.SimCLRSettings, Tag("simclr")]
+    | Annotated[pretrain.StableRepSettings, Tag("stablerep")]
+    | Annotated[pretrain.StableRepPlusSettings, Tag("stablerep_plus")]
+    | Annotated[pretrain.CLIPSettings, Tag("clip")]
+    | Annotated[pretrain.SupervisedSettings, Tag("supervised")]
+    | Annotated[pretrain.MoCoSettings, Tag("moco")]
+    | Annotated[pretrain.BYOLSettings, Tag("byol")]
+    | Annotated[pretrain.MAESettings, Tag("mae")]
+    | Annotated[pretrain.DINOSettings, Tag("dino")]
     | Annotated[LearnerPlugin, Tag(PLUGIN)],
     Discriminator(learner_kind),
 ]

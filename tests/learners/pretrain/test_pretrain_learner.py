@@ -23,9 +23,8 @@ from figment.learners.network.settings import NetworkSettings
 from figment.learners.pretrain import learner as module
 from figment.learners.pretrain.health import alignment, rankme, uniformity
 from figment.learners.pretrain.learner import PretrainLearner
-from figment.learners.pretrain.settings import KINDS
 from figment.types import Learner, Model
-from pretrained import settings, striped
+from pretrained import KINDS, settings, striped
 
 
 @pytest.fixture
@@ -119,7 +118,7 @@ import sys
 from pathlib import Path
 from colours import NAMES
 from figment.learners.pretrain.learner import PretrainLearner
-from pretrained import settings, striped
+from pretrained import KINDS, settings, striped
 own = PretrainLearner(settings("moco", epochs=12), NAMES, striped(20, 5), folder=Path(sys.argv[1]), device="cpu", checkpoint_seconds=0)
 print(own.learn(striped(24), None, seed=1).fingerprint)
 """

@@ -18,10 +18,10 @@ from figment.learners.pretrain.heads import BatchNorm
 from figment.learners.pretrain.mae import drawing_loss, encode, patches
 from figment.learners.pretrain.method import rising
 from figment.learners.pretrain.moco import info_nce
-from figment.learners.pretrain.settings import KINDS, PretrainSettings
+from figment.learners.pretrain.settings import MoCoSettings, StableRepPlusSettings, StableRepSettings
 from figment.learners.pretrain.text import TextTower
 from figment.learners.training import random_numbers_of
-from pretrained import ONE, batch, method, settings, twin
+from pretrained import KINDS, ONE, batch, method, settings, twin
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -203,11 +203,11 @@ def test_batch_norm_is_torchs_on_one_process():
 
 
 WRONG = {
-    "queue is a setting of kind: moco, not of simclr": ("simclr", {"queue": 8}),
-    "momentum is a setting of kind: moco, byol, dino, not of mae": ("mae", {"momentum": 0.5}),
+    "Extra inputs are not permitted": ("simclr", {"queue": 8}),
     "crop_scale": ("simclr", {"crop_scale": (0.9, 0.2)}),
     "must hold two captions or more, with 6 images": ("stablerep", {"images_per_caption": 6, "batch_size": 11}),
     "a multiple of 32": ("mae", {"decoder": (40, 1)}),
+    "a multiple of 64": ("clip", {"text_tower": (40, 1)}),
     "greater than or equal to 1": ("simclr", {"projector": [0, 4]}),
 }
 
@@ -219,11 +219,19 @@ def test_settings_that_cannot_be_meant(said: str, given: tuple[str, dict]):
 
 
 def test_what_is_left_out_is_as_published():
-    own = PretrainSettings(kind="stablerep")
-    assert (own.value("images_per_caption"), own.value("temperature"), own.value("projector")) == (
+    own = StableRepSettings()
+    assert (own.images_per_caption, own.temperature, own.projector, own.weight_decay) == (
         6,
         0.1,
         [4096, 4096, 256],
+        0.1,
     )
-    assert own.value("weight_decay") == 0.1 and own.value("queue") is None
-    assert settings("moco").value("momentum") == 0.9
+    assert (MoCoSettings().queue, MoCoSettings().temperature, MoCoSettings().crop_scale) == (65_536, 0.2, (0.2, 1.0))
+
+
+def test_stablerep_plus_has_the_defaults_of_stablerep_and_reads():
+    own, theirs = StableRepPlusSettings(), StableRepSettings()
+    assert {name: getattr(own, name) for name in type(theirs).model_fields if name != "kind"} == {
+        name: value for name, value in theirs if name != "kind"
+    }
+    assert own.reads_texts and own.reads_captions and not theirs.reads_texts

@@ -14,10 +14,9 @@ from torch import Tensor
 
 from figment.learners.pretrain.heads import BatchNorm
 from figment.learners.pretrain.method import Batch, Method
-from figment.learners.pretrain.settings import KINDS
 from figment.learners.processes import Processes, processes  # noqa: F401 - the script's
 from figment.learners.training import random_numbers_of
-from pretrained import ONE, batch, method
+from pretrained import KINDS, ONE, batch, method
 
 #: MAE draws which patches it hides, each process its own.
 OTHERS = tuple(kind for kind in KINDS if kind != "mae")

@@ -10,17 +10,19 @@ from torch.nn import functional as F
 
 from figment.learners.pretrain.heads import mlp
 from figment.learners.pretrain.method import Batch, Method, Setting, follow, rising, teacher_of
-from figment.learners.pretrain.settings import PretrainSettings
+from figment.learners.pretrain.settings import BYOLSettings
 from figment.learners.pretrain.views import View, view_of
 
 
 class BYOL(Method):
     """The loss of section 3.1, both ways, and the views of appendix B: the first is always blurred, the second solarised at times."""
 
-    def __init__(self, backbone: nn.Module, s: PretrainSettings, to: Setting):
+    s: BYOLSettings
+
+    def __init__(self, backbone: nn.Module, s: BYOLSettings, to: Setting):
         super().__init__(backbone, s, to)
         self.size = to.image_size
-        sizes = s.value("projector")
+        sizes = s.projector
         self.head = mlp([backbone.num_features, *sizes], to.on)  # type: ignore[list-item]
         self.target = teacher_of(self.online)
         self.predictor = mlp([sizes[-1], *sizes], to.on)
@@ -40,7 +42,7 @@ class BYOL(Method):
         return distance(predicted[0], targets[0]) + distance(predicted[1], targets[1])
 
     def after_step(self, done: float) -> None:
-        follow(self.target, self.online, rising(self.s.value("momentum"), done))
+        follow(self.target, self.online, rising(self.s.momentum, done))
 
 
 def two_views(view: View) -> tuple[View, View]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from figment.learners.pretrain.method import Batch, Method, Setting
-from figment.learners.pretrain.settings import PretrainSettings
+from figment.learners.pretrain.settings import CLIPSettings
 from figment.learners.pretrain.text import ImageText
 from figment.learners.pretrain.views import View, view_of
 
@@ -13,9 +13,11 @@ from figment.learners.pretrain.views import View, view_of
 class CLIP(Method):
     """The loss of section 2.3. Two images of one caption in a batch both belong to it; CLIP's own would take each for wrong."""
 
-    def __init__(self, backbone: nn.Module, s: PretrainSettings, to: Setting):
+    s: CLIPSettings
+
+    def __init__(self, backbone: nn.Module, s: CLIPSettings, to: Setting):
         super().__init__(backbone, s, to)
-        self.size, self.m = to.image_size, s.value("images_per_caption")
+        self.size, self.m = to.image_size, s.images_per_caption
         self.text = ImageText(backbone.num_features, s.text_tower, to)  # type: ignore[arg-type]
 
     def views(self) -> list[View]:

@@ -13,7 +13,7 @@ from figment.learners.pretrain.byol import two_views
 from figment.learners.pretrain.gather import gather
 from figment.learners.pretrain.heads import mlp
 from figment.learners.pretrain.method import Batch, Method, Setting, follow, rising, teacher_of
-from figment.learners.pretrain.settings import PretrainSettings
+from figment.learners.pretrain.settings import DINOSettings
 from figment.learners.pretrain.views import View, view_of
 
 LOCAL = (0.05, 0.4)  # of the area
@@ -34,15 +34,17 @@ class Prototypes(nn.Module):
 class DINO(Method):
     """The loss of section 3.1 (algorithm 1) with multi-crop. Small crops are enlarged to ``image_size``, so that any backbone takes them."""
 
-    def __init__(self, backbone: nn.Module, s: PretrainSettings, to: Setting):
+    s: DINOSettings
+
+    def __init__(self, backbone: nn.Module, s: DINOSettings, to: Setting):
         super().__init__(backbone, s, to)
         self.size = to.image_size
-        sizes = s.value("projector")
+        sizes = s.projector
         self.head = mlp([backbone.num_features, *sizes], to.on, norm=False, activation=nn.GELU)  # type: ignore[list-item]
-        self.last = Prototypes(sizes[-1], s.value("prototypes"))
+        self.last = Prototypes(sizes[-1], s.prototypes)
         self.teacher = teacher_of(self.student)
         self.centre: Tensor
-        self.register_buffer("centre", torch.zeros(1, s.value("prototypes")))
+        self.register_buffer("centre", torch.zeros(1, s.prototypes))
         self.assigned: Tensor | None = None
 
     @property
@@ -52,19 +54,17 @@ class DINO(Method):
     def views(self) -> list[View]:
         large = view_of(self.s, self.size)
         small = replace(large, crop_scale=LOCAL)
-        return [*two_views(large), *[small] * self.s.value("local_views")]
+        return [*two_views(large), *[small] * self.s.local_views]
 
     def forward(self, batch: Batch) -> Tensor:
         student = self.student(torch.cat(list(batch.views))).float().chunk(len(batch.views))
         with torch.no_grad():
             teacher = self.teacher(torch.cat(list(batch.views[:2]))).float().chunk(2)
         self.assigned = gather(torch.stack(teacher).mean((0, 1))[None], self.on).mean(0, keepdim=True)
-        return assignment_loss(
-            student, teacher, self.centre, self.s.value("temperature"), self.s.value("teacher_temperature")
-        )
+        return assignment_loss(student, teacher, self.centre, self.s.temperature, self.s.teacher_temperature)
 
     def after_step(self, done: float) -> None:
-        follow(self.teacher, self.student, rising(self.s.value("momentum"), done))
+        follow(self.teacher, self.student, rising(self.s.momentum, done))
         assert self.assigned is not None
         self.centre.lerp_(self.assigned, 1 - CENTRE)
 

@@ -25,7 +25,7 @@ from figment.learners.pretrain.health import alignment, rankme, uniformity
 from figment.learners.pretrain.loop import Known, PretrainLoop
 from figment.learners.pretrain.method import Setting
 from figment.learners.pretrain.methods import METHODS
-from figment.learners.pretrain.settings import NOT_PART_OF_A_MODEL, READ_CAPTIONS, READ_TEXTS, PretrainSettings
+from figment.learners.pretrain.settings import NOT_PART_OF_A_MODEL, PretrainSettings
 from figment.learners.pretrain.tokens import NO_TOKENS, read
 from figment.learners.processes import Processes, processes
 from figment.learners.training import n_epochs, random_numbers_of, train
@@ -77,7 +77,7 @@ class PretrainLearner(Learner):
         self.template, self.folder = template, folder
         self.device, self.checkpoint_seconds = device, checkpoint_seconds
         self.start = None if settings.pretrained is None else resolve(settings.pretrained)
-        self.tokens = read(settings.tokenizer) if settings.kind in READ_TEXTS else NO_TOKENS
+        self.tokens = read(settings.tokenizer) if settings.reads_texts else NO_TOKENS
         with random_numbers_of(0):  # what cannot be made is said before anything is spent
             network = make_backbone(settings, self.start)
             METHODS[settings.kind](network.module, settings, self._setting(Processes(0, 1, torch.device("cpu"))))
@@ -124,7 +124,7 @@ class PretrainLearner(Learner):
 
     def check(self, synthetic: int, real: int) -> None:
         """Too few images for a step."""
-        self._batch_size((synthetic + real) * self.settings.value("images_per_caption"), processes(self.device))
+        self._batch_size((synthetic + real) * self.settings.images_per_caption, processes(self.device))
 
     def untrained(self) -> BackboneModel:
         """The backbone as it starts, at random or pre-trained, with a probe on the same real images."""
@@ -167,12 +167,12 @@ class PretrainLearner(Learner):
                 f"The labels run from {labels.min()} to {labels.max()}, and there are {len(self.class_names)} classes. Check that"
                 " the images are of the same task."
             )
-        tokens = self.tokens(captions.texts) if self.settings.kind in READ_TEXTS else None
+        tokens = self.tokens(captions.texts) if self.settings.reads_texts else None
         return Known(torch.from_numpy(captions.groups), torch.from_numpy(labels), tokens)
 
     def _batch_size(self, n: int, on: Processes) -> int:
         """Images a step of one process, of an epoch of ``n``: whole captions, as many as the settings have or as there are."""
-        m = self.settings.value("images_per_caption")
+        m = self.settings.images_per_caption
         size = min(self.settings.batch_size, n) // (m * on.world_size) * m
         if size * on.world_size < 2 * m or size < 2:
             raise FigmentError(
@@ -183,7 +183,7 @@ class PretrainLearner(Learner):
         return size
 
     def _loader(self, images: Images, groups: np.ndarray, data: Mapping[str, Any], seed: int, on: Processes) -> Loader:
-        s, m = self.settings, self.settings.value("images_per_caption")
+        s, m = self.settings, self.settings.images_per_caption
         order: Order = Shuffled(len(images), seed) if m == 1 else OfEachGroup(groups, m, seed)
         workers = s.workers
         if workers is None:
@@ -202,7 +202,7 @@ class PretrainLearner(Learner):
         if self.folder is None:
             return None
         given = [[list(part.digests), part.labels.tolist()] for part in parts]
-        said = [captions.groups.tolist(), list(captions.texts)] if self.settings.kind in READ_CAPTIONS else None
+        said = [captions.groups.tolist(), list(captions.texts)] if self.settings.reads_captions else None
         own = records.fingerprint([self.fingerprint, given, said, seed, on.world_size])
         path = self.folder / f"{own}.safetensors"
         return Checkpoint(path, own, seconds=self.checkpoint_seconds, writes=on.rank == 0)

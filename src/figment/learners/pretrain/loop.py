@@ -67,7 +67,7 @@ class PretrainLoop:
         self.batch_size = loader.batches.batch_size * self.on.world_size
         self.images = self.steps * self.batch_size
         self.step = 0
-        rate = s.value("learning_rate") * self.batch_size / USUAL_BATCH
+        rate = s.learning_rate * self.batch_size / USUAL_BATCH
         self.rates = schedule(rate, int(s.warmup * self.steps), self.steps)
         method.to(self.on.device)
         if self.on.world_size > 1 and self.on.device.type == "cuda":
@@ -75,10 +75,8 @@ class PretrainLoop:
         self.method = method.train()
         self.trained = self.on.wrap(method)
         self.views = Views(method.views(), data, self.on.device)
-        betas = {"betas": BETAS} if s.value("optimizer") == "adamw" else {"momentum": 0.9}
-        self.optimizer = create_optimizer_v2(
-            method, s.value("optimizer"), lr=rate, weight_decay=s.value("weight_decay"), **betas
-        )
+        betas = {"betas": BETAS} if s.optimizer == "adamw" else {"momentum": 0.9}
+        self.optimizer = create_optimizer_v2(method, s.optimizer, lr=rate, weight_decay=s.weight_decay, **betas)
         self.dtype = autocast_dtype(s.precision, self.on.device)
         self.scaler = torch.amp.GradScaler(self.on.device.type, enabled=self.dtype == torch.float16)
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from figment.errors import FigmentError
 from figment.learners.pretrain.method import Batch, Method, Setting
-from figment.learners.pretrain.settings import PretrainSettings
+from figment.learners.pretrain.settings import MAESettings
 from figment.learners.pretrain.views import View, view_of
 
 
@@ -19,7 +19,9 @@ class MAE(Method):
     Raises FigmentError for another backbone.
     """
 
-    def __init__(self, backbone: nn.Module, s: PretrainSettings, to: Setting):
+    s: MAESettings
+
+    def __init__(self, backbone: nn.Module, s: MAESettings, to: Setting):
         super().__init__(backbone, s, to)
         from timm.layers import build_sincos2d_pos_embed
         from timm.models.vision_transformer import Block, VisionTransformer
@@ -30,7 +32,7 @@ class MAE(Method):
                 " vit_tiny_patch16_224 (options: {patch_size: 4} for small images), or another method."
             )
         self.size = to.image_size
-        width, layers = s.value("decoder")
+        width, layers = s.decoder
         self.patch = backbone.patch_embed.patch_size[0]
         grid = backbone.patch_embed.grid_size
         self.embed = nn.Linear(backbone.embed_dim, width)
@@ -51,7 +53,7 @@ class MAE(Method):
         images = batch.views[0]
         n = cast(Tensor, self.position).shape[0]
         order = torch.rand(len(images), n, device=images.device).argsort(1)  # (B, P): the first ones are seen
-        seen = max(1, int(n * (1 - self.s.value("mask_ratio"))))
+        seen = max(1, int(n * (1 - self.s.mask_ratio)))
         drawn = self.decode(encode(self.backbone, images, order[:, :seen]), order, seen)
         return drawing_loss(drawn, patches(images, self.patch), order[:, seen:])
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from figment.learners.pretrain.gather import gather
 from figment.learners.pretrain.heads import mlp
 from figment.learners.pretrain.method import Batch, Method, Setting, follow, teacher_of
-from figment.learners.pretrain.settings import PretrainSettings
+from figment.learners.pretrain.settings import MoCoSettings
 from figment.learners.pretrain.views import View, view_of
 
 
@@ -20,15 +20,17 @@ class MoCo(Method):
     are of all processes on GPUs.
     """
 
-    def __init__(self, backbone: nn.Module, s: PretrainSettings, to: Setting):
+    s: MoCoSettings
+
+    def __init__(self, backbone: nn.Module, s: MoCoSettings, to: Setting):
         super().__init__(backbone, s, to)
         self.size = to.image_size
-        sizes = [backbone.num_features, *s.value("projector")]
+        sizes = [backbone.num_features, *s.projector]
         self.head = mlp(sizes, to.on, norm=False)  # type: ignore[arg-type]
         self.key = teacher_of(self.query)
         self.queue: Tensor
         self.place: Tensor
-        self.register_buffer("queue", F.normalize(torch.randn(s.value("queue"), sizes[-1]), dim=-1))
+        self.register_buffer("queue", F.normalize(torch.randn(s.queue, sizes[-1]), dim=-1))
         self.register_buffer("place", torch.zeros((), dtype=torch.int64))
         self.keys: Tensor | None = None
 
@@ -44,10 +46,10 @@ class MoCo(Method):
         with torch.no_grad():
             key = F.normalize(self.key(batch.views[1]).float(), dim=-1)
         self.keys = gather(key, self.on)
-        return info_nce(query, key, self.queue, self.s.value("temperature"))
+        return info_nce(query, key, self.queue, self.s.temperature)
 
     def after_step(self, done: float) -> None:
-        follow(self.key, self.query, self.s.value("momentum"))
+        follow(self.key, self.query, self.s.momentum)
         assert self.keys is not None
         keys = self.keys[-len(self.queue) :]
         at = (self.place + torch.arange(len(keys), device=keys.device)) % len(self.queue)

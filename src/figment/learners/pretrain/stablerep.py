@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from figment.learners.pretrain.heads import mlp
 from figment.learners.pretrain.loss import multi_positive
 from figment.learners.pretrain.method import Batch, Method, Setting
-from figment.learners.pretrain.settings import PretrainSettings
+from figment.learners.pretrain.settings import StableRepSettings
 from figment.learners.pretrain.views import View, view_of
 
 
@@ -18,13 +18,15 @@ class StableRep(Method):
     An image without a caption is a caption of its own: its m images are m views of it.
     """
 
-    def __init__(self, backbone: nn.Module, s: PretrainSettings, to: Setting):
+    s: StableRepSettings
+
+    def __init__(self, backbone: nn.Module, s: StableRepSettings, to: Setting):
         super().__init__(backbone, s, to)
-        self.size, self.m = to.image_size, s.value("images_per_caption")
-        self.projector = mlp([backbone.num_features, *s.value("projector")], to.on)  # type: ignore[list-item]
+        self.size, self.m = to.image_size, s.images_per_caption
+        self.projector = mlp([backbone.num_features, *s.projector], to.on)  # type: ignore[list-item]
 
     def views(self) -> list[View]:
-        return [view_of(self.s, self.size)] * self.s.value("views")
+        return [view_of(self.s, self.size)] * self.s.views
 
     def features(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Of the backbone, (V * B, D), view after view, and their captions (V * B,)."""
@@ -34,7 +36,7 @@ class StableRep(Method):
         slots = features.unflatten(0, (-1, self.m))  # (V * n, m, D)
         n = len(slots) // len(self.views())  # captions in the batch
         projected = [torch.stack([self.projector(one) for one in view.unbind(1)], 1) for view in slots.split(n)]
-        return multi_positive(torch.cat(projected).flatten(0, 1), captions, self.s.value("temperature"), self.on)
+        return multi_positive(torch.cat(projected).flatten(0, 1), captions, self.s.temperature, self.on)
 
     def forward(self, batch: Batch) -> Tensor:
         return self.image_loss(*self.features(batch))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from figment.learners.pretrain.method import Batch, Setting
-from figment.learners.pretrain.settings import PretrainSettings
+from figment.learners.pretrain.settings import StableRepPlusSettings
 from figment.learners.pretrain.stablerep import StableRep
 from figment.learners.pretrain.text import ImageText
 
@@ -13,7 +13,9 @@ from figment.learners.pretrain.text import ImageText
 class StableRepPlus(StableRep):
     """StableRep's loss plus CLIP's, both with weight 1. Each caption is read once, and all of its images are its positives."""
 
-    def __init__(self, backbone: nn.Module, s: PretrainSettings, to: Setting):
+    s: StableRepPlusSettings
+
+    def __init__(self, backbone: nn.Module, s: StableRepPlusSettings, to: Setting):
         super().__init__(backbone, s, to)
         self.text = ImageText(backbone.num_features, s.text_tower, to)  # type: ignore[arg-type]
 

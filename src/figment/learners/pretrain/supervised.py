@@ -6,14 +6,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from figment.learners.pretrain.method import Batch, Method, Setting
-from figment.learners.pretrain.settings import PretrainSettings
+from figment.learners.pretrain.settings import SupervisedSettings
 from figment.learners.pretrain.views import View, view_of
 
 
 class Supervised(Method):
     """Cross-entropy over the classes that the images were generated as."""
 
-    def __init__(self, backbone: nn.Module, s: PretrainSettings, to: Setting):
+    s: SupervisedSettings
+
+    def __init__(self, backbone: nn.Module, s: SupervisedSettings, to: Setting):
         super().__init__(backbone, s, to)
         self.size = to.image_size
         self.classifier = nn.Linear(backbone.num_features, to.n_classes)  # type: ignore[arg-type]

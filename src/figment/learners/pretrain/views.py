@@ -38,14 +38,14 @@ class View:
 
 def view_of(s: PretrainSettings, size: int) -> View:
     """The view that the settings describe: hue changes by a quarter of what the others do, as published."""
-    c = s.value("color")
+    c = s.color
     return View(
         size,
-        s.value("crop_scale"),
+        s.crop_scale,
         s.flip,
         (c, c, c, c / 4),
-        grayscale=s.value("grayscale"),
-        blur=s.value("blur"),
+        grayscale=s.grayscale,
+        blur=s.blur,
         downsample=s.downsample,
     )
 

@@ -103,6 +103,17 @@ def test_a_text_belongs_to_all_images_of_its_caption():
     torch.testing.assert_close(loss, (to_text + to_image) / 2)
 
 
+def test_half_precision_around_it_changes_nothing():
+    torch.manual_seed(0)
+    x, g = torch.randn(12, 8, requires_grad=True), torch.arange(12) // 3
+    loss = multi_positive(x, g, 0.05, ONE)
+    with torch.autocast("cpu", torch.bfloat16):
+        same = multi_positive(x, g, 0.05, ONE)
+    assert torch.equal(loss, same)
+    found, known = (torch.autograd.grad(one, x)[0] for one in (same, loss))
+    assert torch.equal(found, known)
+
+
 def test_large_logits_stay_finite():
     x = torch.tensor([[200.0], [-200.0], [200.0]], requires_grad=True)
     loss = contrast(x, x, torch.tensor([0, 0, 1]), torch.tensor([0, 0, 1]), ONE, torch.arange(3))

@@ -234,4 +234,4 @@ def test_stablerep_plus_has_the_defaults_of_stablerep_and_reads():
     assert {name: getattr(own, name) for name in type(theirs).model_fields if name != "kind"} == {
         name: value for name, value in theirs if name != "kind"
     }
-    assert own.reads_texts and own.reads_captions and not theirs.reads_texts
+    assert own.reads_captions and own.text_tower == (512, 12)

@@ -24,16 +24,17 @@ class BatchNorm(nn.BatchNorm1d):
     def forward(self, input: Tensor) -> Tensor:
         if not self.training or self.on.world_size == 1:
             return super().forward(input)
-        mean = gather(input.mean(0, keepdim=True), self.on).mean(0)  # processes have as many rows
-        variance = gather((input - mean).square().mean(0, keepdim=True), self.on).mean(0)
-        n = len(input) * self.on.world_size
+        x = input.float()
+        mean = gather(x.mean(0, keepdim=True), self.on).mean(0)  # processes have as many rows
+        variance = gather((x - mean).square().mean(0, keepdim=True), self.on).mean(0)
+        n = len(x) * self.on.world_size
         rate = self.momentum or 0.0
         assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
         self.running_mean.lerp_(mean.detach(), rate)
         self.running_var.lerp_(variance.detach() * n / (n - 1), rate)
         self.num_batches_tracked.add_(1)
-        x = (input - mean) * (variance + self.eps).rsqrt()
-        return x * self.weight + self.bias if self.affine else x
+        x = (x - mean) * (variance + self.eps).rsqrt()
+        return (x * self.weight + self.bias if self.affine else x).to(input.dtype)
 
 
 def mlp(sizes: Sequence[int], on: Processes, norm: bool = True, activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:

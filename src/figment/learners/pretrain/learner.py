@@ -25,7 +25,7 @@ from figment.learners.pretrain.health import alignment, rankme, uniformity
 from figment.learners.pretrain.loop import Known, PretrainLoop
 from figment.learners.pretrain.method import Setting
 from figment.learners.pretrain.methods import METHODS
-from figment.learners.pretrain.settings import NOT_PART_OF_A_MODEL, PretrainSettings
+from figment.learners.pretrain.settings import NOT_PART_OF_A_MODEL, PretrainSettings, TextSettings
 from figment.learners.pretrain.tokens import NO_TOKENS, read
 from figment.learners.processes import Processes, processes
 from figment.learners.training import n_epochs, random_numbers_of, train
@@ -77,7 +77,7 @@ class PretrainLearner(Learner):
         self.template, self.folder = template, folder
         self.device, self.checkpoint_seconds = device, checkpoint_seconds
         self.start = None if settings.pretrained is None else resolve(settings.pretrained)
-        self.tokens = read(settings.tokenizer) if settings.reads_texts else NO_TOKENS
+        self.tokens = read(settings.tokenizer) if isinstance(settings, TextSettings) else NO_TOKENS
         with random_numbers_of(0):  # what cannot be made is said before anything is spent
             network = make_backbone(settings, self.start)
             METHODS[settings.kind](network.module, settings, self._setting(Processes(0, 1, torch.device("cpu"))))
@@ -167,7 +167,7 @@ class PretrainLearner(Learner):
                 f"The labels run from {labels.min()} to {labels.max()}, and there are {len(self.class_names)} classes. Check that"
                 " the images are of the same task."
             )
-        tokens = self.tokens(captions.texts) if self.settings.reads_texts else None
+        tokens = self.tokens(captions.texts) if self.tokens is not NO_TOKENS else None
         return Known(torch.from_numpy(captions.groups), torch.from_numpy(labels), tokens)
 
     def _batch_size(self, n: int, on: Processes) -> int:

@@ -57,6 +57,19 @@ def contrast(
     Returns:
         () float32, see `multi_positive`.
     """
+    with torch.autocast(rows.device.type, enabled=False):  # half precision would spoil what is divided by a temperature
+        return _contrast(rows, columns, row_groups, column_groups, on, itself, chunk)
+
+
+def _contrast(
+    rows: Tensor,
+    columns: Tensor,
+    row_groups: Tensor,
+    column_groups: Tensor,
+    on: Processes,
+    itself: Tensor | None,
+    chunk: int,
+) -> Tensor:
     names, place = torch.unique(torch.cat([row_groups, column_groups]), return_inverse=True)
     of_row, of_column = place[: len(rows)], place[len(rows) :]
     # The sum over positives of products is a product with their sum: no mask of B x K, whatever the captions are.

@@ -30,7 +30,7 @@ class MoCo(Method):
         self.key = teacher_of(self.query)
         self.queue: Tensor
         self.place: Tensor
-        self.register_buffer("queue", F.normalize(torch.randn(s.queue, sizes[-1]), dim=-1))
+        self.register_buffer("queue", F.normalize(torch.randn(s.queue, s.projector[-1]), dim=-1))
         self.register_buffer("place", torch.zeros((), dtype=torch.int64))
         self.keys: Tensor | None = None
 

@@ -61,7 +61,6 @@ class PretrainSettings(LearnerSettings):
         "what": "the backbone as it starts, with a linear probe on the same real images",
     }
     reads_captions: ClassVar[bool] = False  # which images show one
-    reads_texts: ClassVar[bool] = False  # what captions say
 
     kind: str
     backbone: str = Field("vit_small_patch16_224", description="a name of timm's (timm.list_models() has them all)")
@@ -187,7 +186,6 @@ class TextSettings(PretrainSettings):
     """What reads captions."""
 
     reads_captions: ClassVar[bool] = True
-    reads_texts: ClassVar[bool] = True
 
     tokenizer: PathText = Field(
         "starter/clip", description="a folder of a CLIP, or a Hub id, whose tokenizer reads captions"

@@ -74,7 +74,8 @@ def test_planted_colours_are_learnt(kind: str, loss: float, captioned, few_steps
     monkeypatch.setattr(module, "LOOKS", 1)
     mild = {"color": 0.0, "grayscale": 0.0, "blur": 0.0, "crop_scale": (0.5, 1.0)}
     queue = {"queue": 24} if kind == "moco" else {}
-    own: Learner = learner(kind, coloured(15, seed=5), epochs=8, batch_size=24, **mild, **queue)
+    epochs = 16 if kind == "mae" else 8
+    own: Learner = learner(kind, coloured(15, seed=5), epochs=epochs, batch_size=24, **mild, **queue)
     model: Model = own.learn(coloured(48), None, seed=0)
     last = model.history[-1]
     assert last["loss"] < loss and last["knn"] > 0.6  # of three classes

@@ -28,15 +28,10 @@ def names(recipe: Recipe) -> list[str]:
 
 def take(trial: Trial) -> Iterator[Result]:
     if trial.of_untrained is not None:
-<<<<<<< HEAD
-        yield trial.accuracy("top1/zero_shot", trial.of_untrained, seeds=())
+        yield trial.accuracy("top1/zero_shot", trial.of_untrained, seeds=(), **trial.recipe.train.untrained)
     # Two generators compare where a learner of the same fingerprint learnt from as many images of theirs.
     told = {"images": len(trial.kept), "learner": trial.learner.fingerprint}
     yield trial.accuracy("top1/synthetic", trial.of_models, **{**trial.facts, **told})
-=======
-        yield trial.accuracy("top1/zero_shot", trial.of_untrained, seeds=(), **trial.recipe.train.untrained)
-    yield trial.accuracy("top1/synthetic", trial.of_models, **trial.facts)
->>>>>>> 67a343f (Pre-trained backbones in recipes: train.kind stablerep and eight others, judged by a linear probe; docs and tests)
     yield from trial.over_untrained("gain/synthetic", trial.of_models)
     if trial.shots is not None:
         yield trial.accuracy("top1/real_only", trial.of_shots_alone, images=len(trial.shots))

@@ -12,15 +12,19 @@ import torch
 from diffusers import (
     AutoencoderKL,
     DDIMScheduler,
+    DDPMScheduler,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
     FluxPipeline,
     FluxTransformer2DModel,
+    IFPipeline,
+    IFSuperResolutionPipeline,
     PixArtAlphaPipeline,
     PixArtTransformer2DModel,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
     StableDiffusionPipeline,
+    StableDiffusionUpscalePipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
@@ -224,6 +228,67 @@ def pixart(folder: Path) -> Path:
         vae=_vae(),
         transformer=transformer,
         scheduler=DDIMScheduler(**BETAS, clip_sample=False),
+    ).save_pretrained(folder)
+    return folder
+
+
+def _if_parts(in_channels: int, size: int, **options: Any) -> dict[str, Any]:
+    """What DeepFloyd IF's stages have: T5's text, pixels instead of latents, and a variance that is learnt."""
+    unet = _unet(
+        sample_size=size,
+        in_channels=in_channels,
+        out_channels=6,
+        encoder_hid_dim=32,
+        encoder_hid_dim_type="text_proj",
+        **options,
+    )
+    scheduler = DDPMScheduler(
+        beta_schedule="squaredcos_cap_v2",
+        variance_type="learned_range",
+        thresholding=True,
+        dynamic_thresholding_ratio=0.95,
+        sample_max_value=1.5,
+    )
+    text = {"tokenizer": _tokenizer(), "text_encoder": _t5()}
+    bare = {"safety_checker": None, "feature_extractor": None, "watermarker": None, "requires_safety_checker": False}
+    return {"unet": unet, "scheduler": scheduler, **text, **bare}
+
+
+def if_base(folder: Path) -> Path:
+    """An IFPipeline: 8x8 pixels."""
+    torch.manual_seed(0)
+    IFPipeline(**_if_parts(3, 8)).save_pretrained(folder)
+    return folder
+
+
+def if_upscaler(folder: Path) -> Path:
+    """An IFSuperResolutionPipeline: to 16x16 pixels."""
+    torch.manual_seed(1)
+    noising = DDPMScheduler(beta_schedule="squaredcos_cap_v2")
+    parts = _if_parts(6, 16, class_embed_type="timestep")
+    IFSuperResolutionPipeline(image_noising_scheduler=noising, **parts).save_pretrained(folder)
+    return folder
+
+
+def sd_upscaler(folder: Path) -> Path:
+    """A StableDiffusionUpscalePipeline: four times the height and width."""
+    torch.manual_seed(2)
+    vae = AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        block_out_channels=(8, 8, 8),
+        layers_per_block=1,
+        norm_num_groups=4,
+        latent_channels=4,
+        scaling_factor=0.08333,
+    )
+    StableDiffusionUpscalePipeline(
+        vae=vae,
+        text_encoder=CLIPTextModel(_text_config()),
+        tokenizer=_tokenizer(),
+        unet=_unet(in_channels=7, num_class_embeds=1000),
+        low_res_scheduler=DDPMScheduler(beta_schedule="scaled_linear", beta_start=0.0001, beta_end=0.02),
+        scheduler=DDIMScheduler(**BETAS, clip_sample=False, set_alpha_to_one=False, steps_offset=1),
     ).save_pretrained(folder)
     return folder
 

@@ -24,6 +24,7 @@ BATCH = 1_000_000  # images a step
 RANK = 1_024  # of a LoRA
 TRAININGS = 1_000  # of one kind: seeds, placebos, sets drawn again, draws of photographs
 SHOTS = 1_000_000  # real images a class
+STAGES = 10  # of a cascade
 FILTERS = 50
 ARMS = 100
 VARIANTS = 100

@@ -15,23 +15,18 @@ import tiny
 from figment.device import generator_dtype
 from figment.errors import FigmentError
 from figment.generate import families
-from figment.generate.diffusers import DiffusersGenerator, _place, auto_batch_size
+from figment.generate.diffusers import DiffusersGenerator
 from figment.generate.fill import generate_images
+from figment.generate.opening import move_to
 from figment.generate.real_guidance_settings import RealGuidanceSettings
 from figment.generate.seeds import sample_seed
+from figment.generate.sizes import auto_batch_size
 from figment.types import Prompt
 
 PROMPTS = ["a photo of a dog", "a drawing of a cat", "a photo of a dog", "tree", "a red bird on a wire"]
 SEEDS = [3, 1, 4, 1, 2**63 - 1]
 BUILDERS = ("sd15", "sdxl", "sd3", "flux", "pixart")
-GUIDED = ("sd15", "sdxl", "sd3")  # those whose guidance can be switched off on the way
 SIZE = {"flux": {"height": 64, "width": 64}}  # Flux's own size is fixed at 1024 pixels
-
-
-@pytest.fixture(scope="session")
-def folders(tmp_path_factory) -> dict[str, Path]:
-    root = tmp_path_factory.mktemp("pipelines")
-    return {name: getattr(tiny, name)(root / name) for name in BUILDERS}
 
 
 def make(folder: Path, **settings) -> DiffusersGenerator:
@@ -135,7 +130,7 @@ def test_the_prompt_cache_is_bounded(folders, monkeypatch):
     generator = make(folders["sd15"], guidance_scale=1.0)
     texts = Counter(generator.pipe.text_encoder)
     one = tiny.LENGTH * 32 * 4  # bytes
-    monkeypatch.setattr("figment.generate.diffusers.CACHE_BYTES", 2 * one)
+    monkeypatch.setattr("figment.generate.texts.CACHE_BYTES", 2 * one)
     generator(["a", "b", "c"], [1, 2, 3])
     generator(["b", "c"], [1, 2])
     assert sum(texts.batches) == 3
@@ -149,53 +144,6 @@ def test_no_guidance_is_one_pass_and_no_negative_prompt(folders):
     images = generator(PROMPTS[:2], SEEDS[:2])
     assert texts.batches == [2] and denoiser.batches == [2, 2, 2]
     assert distance(images[:1], [plain(folders["sd15"], PROMPTS[0], SEEDS[0], guidance_scale=1.0)]) <= 1
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", GUIDED)
-def test_guidance_stops_on_the_way(folders, name):
-    images, widths = {}, {}
-    for stop in (1.0, 0.5, 0.25):
-        generator = make(folders[name], guidance_scale=6.0, guidance_stop=stop, num_inference_steps=4)
-        denoiser = getattr(generator.pipe, "unet", None) or generator.pipe.transformer
-        batches = _width_of_each_step(denoiser)
-        images[stop] = generator(PROMPTS[:2], SEEDS[:2])
-        widths[stop] = batches
-    assert widths == {1.0: [4, 4, 4, 4], 0.5: [4, 4, 2, 2], 0.25: [4, 2, 2, 2]}
-    assert distance(images[1.0], images[0.5]) > 1 and distance(images[0.5], images[0.25]) > 1
-
-
-def _width_of_each_step(module: torch.nn.Module) -> list[int]:
-    widths: list[int] = []
-    module.register_forward_hook(lambda module, args, output: widths.append(len(output[0])))
-    return widths
-
-
-def test_guidance_stop_equals_the_sum_done_by_hand(folders):
-    """Two guided steps of four, then two without: DDIM written as a loop over the parts of the pipeline."""
-    generator = make(folders["sd15"], guidance_scale=6.0, guidance_stop=0.5, num_inference_steps=4)
-    image = generator(PROMPTS[:1], SEEDS[:1])
-    pipe = diffusers.DiffusionPipeline.from_pretrained(folders["sd15"])
-    with torch.no_grad():
-        text, empty = pipe.encode_prompt(PROMPTS[0], "cpu", 1, True)
-        x = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(SEEDS[0]))
-        pipe.scheduler.set_timesteps(4)
-        for step, t in enumerate(pipe.scheduler.timesteps):
-            noise = pipe.unet(x, t, encoder_hidden_states=text).sample
-            if step < 2:
-                without = pipe.unet(x, t, encoder_hidden_states=empty).sample
-                noise = without + 6.0 * (noise - without)
-            x = pipe.scheduler.step(noise, t, x).prev_sample
-        expected = (
-            (pipe.vae.decode(x / pipe.vae.config.scaling_factor).sample[0] / 2 + 0.5).clamp(0, 1).permute(1, 2, 0)
-        )
-    assert distance(image, [(expected.numpy() * 255).round().astype(np.uint8)]) <= 1
-
-
-@pytest.mark.parametrize("name", ["flux", "pixart"])
-def test_guidance_stop_is_refused_where_it_cannot_be(folders, name):
-    with pytest.raises(FigmentError, match=r"guidance_stop.*StableDiffusionPipeline"):
-        make(folders[name], guidance_stop=0.5)(PROMPTS[:1], SEEDS[:1])
 
 
 def test_out_of_memory_halves_the_batch(folders):
@@ -272,6 +220,10 @@ def test_scheduler_mistakes(folders):
     [
         ({"height": 64}, "give both"),
         ({"guidance_stop": 0.0}, "guidance_stop"),
+        ({"guidance_start": 0.5, "guidance_stop": 0.5}, "guidance_start is the smaller"),
+        ({"log_variance": 1.5}, "log_variance is 1.5; it lies between 0"),
+        ({"log_variance": 0.3}, "scheduler is DDIMScheduler. Set scheduler: DDPMScheduler"),
+        ({"noise_level": 20}, "IFSuperResolutionPipeline, StableDiffusionUpscalePipeline.*does not"),
         ({"dtype": "flaot16"}, "Did you mean 'float16'"),
         ({"device": "gpu"}, "Allowed: auto, cpu"),
     ],
@@ -315,8 +267,8 @@ def test_a_tokenizer_without_a_limit_takes_the_text_encoders(folders, tmp_path):
 def test_what_cannot_be_placed_ends_the_run_at_once(folders, tmp_path, monkeypatch):
     """Not once for every image, and without advice on NaN."""
     opened = []
-    place = lambda pipe, device, what: (opened.append(what), _place(pipe.to("meta"), device, what))
-    monkeypatch.setattr("figment.generate.diffusers._place", place)
+    place = lambda pipe, device, what: (opened.append(what), move_to(pipe.to("meta"), device, what))
+    monkeypatch.setattr("figment.generate.diffusers.move_to", place)
     prompts = [Prompt(f"dog/{i}", f"a dog {i}", 0, "dog") for i in range(4)]
     with pytest.raises(FigmentError, match=r"sd15 cannot be placed on cpu in float32: .*generate\.device") as told:
         generate_images(prompts, make(folders["sd15"]), tmp_path, ["dog"], images_per_class=4)
@@ -345,6 +297,9 @@ def test_fingerprint_is_of_what_changes_a_pixel(folders):
     changes = [
         {"guidance_scale": 3.0},
         {"guidance_stop": 0.5},
+        {"guidance_start": 0.5},
+        {"scheduler": "DDPMScheduler"},
+        *({"scheduler": "DDPMScheduler", "log_variance": c} for c in (0, 0.3)),
         {"num_inference_steps": 4},
         {"scheduler": "DDIMScheduler"},
     ]
@@ -372,8 +327,9 @@ def test_describe_is_json_able(folders, tmp_path):
 
 
 def test_nothing_is_printed(folders, capfd):
-    verbosity = diffusers.utils.logging.get_verbosity()
-    make(folders["sdxl"], dtype="float16")(["word " * 100], [1])
+    verbosity, folder = diffusers.utils.logging.get_verbosity(), folders["sdxl"]
+    capfd.readouterr()  # of making it
+    make(folder, dtype="float16")(["word " * 100], [1])
     assert capfd.readouterr() == ("", "")
     assert diffusers.utils.logging.get_verbosity() == verbosity
 

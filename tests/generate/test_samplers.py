@@ -118,3 +118,69 @@ def test_a_scheduler_that_cannot_be_configured_so_is_not_among_those_that_work()
 def test_it_is_refused_before_the_model_is_opened():
     with pytest.raises(FigmentError, match="HeunDiscreteScheduler makes no images in 4 steps"):
         DiffusersGenerator(model="starter", scheduler="HeunDiscreteScheduler", num_inference_steps=4)
+
+
+# ---- how much noise ancestral sampling adds --------------------------------------------------------------------------
+
+
+def chain(scheduler, steps: int) -> list[torch.Tensor]:
+    """The samples on the way, with a model that always says the same."""
+    draws = torch.Generator().manual_seed(0)
+    x, said = torch.randn(1, 3, 4, 4, generator=draws), torch.full((1, 3, 4, 4), 0.3)
+    scheduler.set_timesteps(steps)
+    found = []
+    for t in scheduler.timesteps:
+        x = scheduler.step(said, t, x, generator=draws).prev_sample
+        found.append(x)
+    return found
+
+
+@pytest.mark.parametrize("steps", [4, 20, 250])
+@pytest.mark.parametrize("schedule", ["Stable Diffusion", "pixels", "starter"])
+@pytest.mark.parametrize(("c", "fixed"), [(0.0, "fixed_small"), (1.0, "fixed_large")])
+def test_the_ends_of_log_variance_are_diffusers_own(schedule, steps, c, fixed):
+    own = SCHEDULES[schedule]()
+    ours = samplers.choose(own, "DDPMScheduler", steps, "a model", tried=False, log_variance=c)
+    theirs = samplers.with_schedule_of(own, "DDPMScheduler")
+    theirs = diffusers.DDPMScheduler.from_config(theirs.config, variance_type=fixed)
+    for a, b in zip(chain(ours, steps), chain(theirs, steps), strict=True):
+        assert torch.allclose(a, b, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("c", [0.0, 0.1, 0.3, 0.5, 1.0])
+def test_log_variance_in_between_equals_the_sum_done_by_hand(c):
+    """Ho et al. 2020, eq. 7 and algorithm 2, over the steps that are taken, with variance beta^c * beta_tilde^(1 - c)."""
+    own = SCHEDULES["pixels"]()
+    ours = chain(samplers.choose(own, "DDPMScheduler", 10, "a model", tried=False, log_variance=c), 10)
+    kept = torch.cumprod(1 - own.betas.double(), 0)
+    draws = torch.Generator().manual_seed(0)
+    x, noise = torch.randn(1, 3, 4, 4, generator=draws), 0.3
+    for step, t in enumerate(range(900, -1, -100)):
+        now, before = kept[t], kept[t - 100] if t else torch.tensor(1.0)
+        beta = 1 - now / before
+        x0 = ((x - (1 - now).sqrt() * noise) / now.sqrt()).clamp(-1, 1)
+        mean = (before.sqrt() * beta * x0 + (1 - beta).sqrt() * (1 - before) * x) / (1 - now)
+        variance = beta**c * ((1 - before) / (1 - now) * beta) ** (1 - c)
+        x = mean + (variance.sqrt() * torch.randn(x.shape, generator=draws) if t else 0)
+        assert torch.allclose(ours[step], x.float(), atol=1e-4)
+
+
+def test_log_variance_in_images(folders, monkeypatch):
+    make = lambda **more: DiffusersGenerator(
+        **{
+            "model": str(folders["sd15"]),
+            "scheduler": "DDPMScheduler",
+            "num_inference_steps": 4,
+            "dtype": "float32",
+            **more,
+        }
+    )
+    made = {c: make(log_variance=c)(["a dog"], [1])[0].astype(int) for c in (None, 0, 0.3, 0.5)}
+    assert (made[None] == made[0]).all()  # fixed_small is what DDPM has of itself
+    assert abs(made[0] - made[0.3]).max() > 1 and abs(made[0.3] - made[0.5]).max() > 1
+    monkeypatch.setattr(samplers, "_works_as", lambda *given: False)  # which others work takes seconds to find out
+    with pytest.raises(FigmentError, match="in 4 steps .*Lower log_variance, or set another num_inference_steps"):
+        make(log_variance=1)
+    told = make(log_variance=0.3).describe()
+    assert told["sampler"] == "LogVarianceDDPMScheduler, 4 steps, guidance 2, log-variance 0.3"
+    assert told["log_variance"] == told["scheduler_config"]["log_variance"] == 0.3

@@ -6,10 +6,8 @@ import gc
 import inspect
 import json
 import platform
-import warnings
-from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,35 +17,43 @@ import numpy as np
 import torch
 import transformers
 
-from figment import records, weights
+from figment import records
 from figment.device import check_device, check_dtype, choose_device, generator_dtype
 from figment.errors import FigmentError
-from figment.files import load_json, read_text
 from figment.generate import samplers
 from figment.generate.denoiser import PART, Denoiser, open_denoiser
-from figment.generate.families import FAMILIES, Encoded, Family, encode, encode_negative, stop_guidance
+from figment.generate.families import FAMILIES, Family, is_upscaler, own_noise_level
+from figment.generate.few_steps import few_steps, own_settings, scale_argument, warnings_of
+from figment.generate.fits import check_names, check_opened
+from figment.generate.guidance_interval import GuidanceInterval
 from figment.generate.lora import Applied, Lora, open_lora
 from figment.generate.loras import merge, resolve_loras
+from figment.generate.opening import (
+    has_unet,
+    move_to,
+    open_part,
+    open_pipeline,
+    own_scheduler,
+    quiet,
+    read_index,
+    tokenizers,
+)
 from figment.generate.real_guidance import Start, asked_alpha_bar, crop_to, start_of
 from figment.generate.real_guidance_settings import RealGuidanceSettings
+from figment.generate.sizes import auto_batch_size, own_size
+from figment.generate.texts import Asked, Texts
 from figment.models import license_of, resolve
-
-CACHE_BYTES = 256 * 2**20  # of encoded prompts: two thousand of SD's, sixty of Flux's
-CPU_LATENT_PIXELS = 8192  # a batch's; more no longer helps a CPU
-CUDA_BYTES_PER_PIXEL = 2048  # of one image's output pixels and one byte of dtype: the decoder's peak, generously
-CUDA_LARGEST_BATCH = 512
-# These go wrong when they start in the middle: with a perfect model they end far from the image, in diffusers 0.42.
-FROM_THE_START_ONLY = ("PNDMScheduler", "LMSDiscreteScheduler", "EDMEulerScheduler")
-
-Asked = tuple[int, str]  # what an image is asked for with: a label, 0 where all have one LoRA or none, and a prompt
 
 
 class DiffusersGenerator:
     """Any text-to-image pipeline that diffusers opens: the starter's, Stable Diffusion, SDXL, SD3, Flux, PixArt...
 
-    Arguments carry diffusers' names. ``guidance_scale`` <= 1 means no guidance and half the work; ``guidance_stop`` is
-    the share of the steps, in (0, 1], after which guidance ends. ``scheduler`` is a diffusers class, ``height`` and
-    ``width`` are in pixels; None = the pipeline's own. ``batch_size`` is halved, for good, when memory runs out.
+    Arguments carry diffusers' names. ``guidance_scale`` <= 1 means no guidance and half the work. Steps are guided from
+    ``guidance_start`` to ``guidance_stop``, shares of the steps in [0, 1]: see :class:`~figment.generate.guidance_interval.GuidanceInterval`.
+    ``scheduler`` is a diffusers class, ``height`` and ``width`` are in pixels. None = the pipeline's own, for ``guidance_scale`` and
+    ``num_inference_steps`` too: what a distilled model was made for, else the defaults of its class in diffusers; the attributes
+    say which. ``log_variance`` in [0, 1] is how much noise DDPM adds: see :class:`~figment.generate.samplers.LogVarianceDDPMScheduler`.
+    ``batch_size`` is halved, for good, when memory runs out.
 
     An image depends on its prompt, its seed and the settings alone. What else is in its batch changes it by rounding
     only: a grey level in float32 on one machine, more in half precision, where kernels may differ with the batch.
@@ -59,6 +65,9 @@ class DiffusersGenerator:
     the images are asked for with their ``labels``, and depend on them as well.
 
     ``loras`` are some that others made, merged into the weights: files, folders or Hub ids, or `LoraSettings` with a scale.
+
+    A pipeline that enlarges images (DeepFloyd IF's second stage, Stable Diffusion's upscaler) is called with those to enlarge
+    (``init``), and adds noise to them first: that of step ``noise_level`` of training, None = the pipeline's own.
 
     With ``real_guidance`` images start from noised real images (``init``), by diffusers' image-to-image pipeline of the
     same weights. ``num_inference_steps`` counts the whole schedule, as in diffusers, of which little noise leaves few steps:
@@ -72,10 +81,13 @@ class DiffusersGenerator:
         self,
         *,
         model: str = "starter",
-        guidance_scale: float = 2.0,
+        guidance_scale: float | None = 2.0,
+        guidance_start: float = 0.0,
         guidance_stop: float = 1.0,
-        num_inference_steps: int = 20,
+        num_inference_steps: int | None = 20,
         scheduler: str | None = None,
+        log_variance: float | None = None,
+        noise_level: int | None = None,
         negative_prompt: str = "",
         height: int | None = None,
         width: int | None = None,
@@ -92,22 +104,22 @@ class DiffusersGenerator:
             raise FigmentError(
                 f"height is {height} and width is {width}: give both, in pixels, or neither for the model's own size."
             )
-        if not 0 < guidance_stop <= 1:
-            raise FigmentError(f"guidance_stop is {guidance_stop}; it is a share of the steps, above 0 and up to 1.")
         if scheduler is not None:
             samplers.scheduler_class(scheduler)
         self.folder = resolve(model, allow_pickle=allow_pickle)
-        self.guidance_scale, self.guidance_stop = float(guidance_scale), float(guidance_stop)
-        self.num_inference_steps = num_inference_steps
-        self.scheduler, self.negative_prompt, self.height, self.width = scheduler, negative_prompt, height, width
+        self.interval = GuidanceInterval(float(guidance_start), float(guidance_stop))
+        self.scheduler, self.log_variance = scheduler, log_variance
+        self.negative_prompt, self.height, self.width = negative_prompt, height, width
         self._device_name, self._dtype_name = check_device(device), check_dtype(dtype)
         self.batch_size = 0 if batch_size == "auto" else int(batch_size)  # 0 = not chosen yet
         self._model, self._allow_pickle = model, allow_pickle
-        self._encoded: OrderedDict[Asked, Encoded] = OrderedDict()  # the least recently used first
-        self._negatives: dict[int, Encoded] = {}  # by label
         self.denoiser = open_denoiser(denoiser) if isinstance(denoiser, Path | str) else denoiser
+        index = read_index(self.folder.path)  # what it says is found out before the model is opened
+        self.num_inference_steps, self.guidance_scale = self._resolved(index, num_inference_steps, guidance_scale)
+        self.upscales = index is not None and is_upscaler(index["_class_name"])
+        self.noise_level = own_noise_level(index["_class_name"]) if index and noise_level is None else noise_level
         if self.denoiser:
-            self.denoiser.check_goes_with(self.folder, num_inference_steps, self.guidance_scale, scheduler)
+            self.denoiser.check_goes_with(self.folder, self.num_inference_steps, self.guidance_scale, scheduler)
         self.loras = resolve_loras(loras)
         self.lora = open_lora(lora) if isinstance(lora, Path | str) else lora
         if self.lora and self.lora.model != self.model_fingerprint:
@@ -118,15 +130,40 @@ class DiffusersGenerator:
                 " number of shots a class: RealGuidanceSettings().resolved(16)."
             )
         self.real_guidance = real_guidance
-        index = _read_index(self.folder.path)  # what it says is found out before the model is opened
         if index is not None:
-            if self.denoiser and not _has_unet(index):
+            if self.denoiser and not has_unet(index):
                 raise FigmentError(f"The {index['_class_name']} of {model} has no UNet. Leave denoiser out.")
             place, kind = self._scheduler(index["scheduler"][1])
-            self._check_names(index["_class_name"], scheduler or kind)
-            own = _own_scheduler(place, kind)
+            check_names(self, index["_class_name"], scheduler or kind)
+            own = own_scheduler(place, kind)
             if own is not None:
                 self._sampler(own)
+
+    def _resolved(
+        self, index: dict[str, Any] | None, num_inference_steps: int | None, guidance_scale: float | None
+    ) -> tuple[int, float]:
+        """The number of steps and the scale that None stands for."""
+        few = few_steps(self.folder.path, self.folder.name, index) if index and self.denoiser is None else None
+        if num_inference_steps is None or guidance_scale is None:
+            distilled = self.denoiser.distilled if self.denoiser else None
+            steps, scale = (
+                own_settings(index, few) if index else (1, 1.0)
+            )  # opening it tells what is wrong with the index
+            if distilled:
+                steps, scale = max(distilled.steps), min(max(scale, distilled.guidance[0]), distilled.guidance[1])
+            num_inference_steps = steps if num_inference_steps is None else num_inference_steps
+            guidance_scale = scale if guidance_scale is None else guidance_scale
+        asked = num_inference_steps, float(guidance_scale)
+        self.warnings = warnings_of(self.folder.name, few, *asked, self.scheduler) if few else []
+        return asked
+
+    @property
+    def guidance_start(self) -> float:
+        return self.interval.start
+
+    @property
+    def guidance_stop(self) -> float:
+        return self.interval.stop
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -143,7 +180,11 @@ class DiffusersGenerator:
             "height",
             "width",
         )
-        own: dict[str, Any] = {"lora": self.lora.fingerprint} if self.lora else {}
+        given = {"guidance_start": self.guidance_start or None}  # what is not used is not told
+        given |= {"log_variance": self.log_variance, "noise_level": self.noise_level}
+        own: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        if self.lora:
+            own["lora"] = self.lora.fingerprint
         if self.denoiser:
             own["denoiser"] = self.denoiser.fingerprint
         if self.loras:
@@ -182,9 +223,8 @@ class DiffusersGenerator:
 
     def __getstate__(self) -> dict[str, Any]:
         """What travels to a worker: settings. It opens the model by itself."""
-        opened = ("pipe", "image_pipe", "start", "device", "dtype", "_applied")
-        kept = {k: v for k, v in self.__dict__.items() if k not in opened}
-        return {**kept, "_encoded": OrderedDict(), "_negatives": {}}
+        opened = ("pipe", "image_pipe", "start", "device", "dtype", "texts")
+        return {k: v for k, v in self.__dict__.items() if k not in opened}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -203,12 +243,13 @@ class DiffusersGenerator:
             pipe = self._open()
             merge(pipe, self.loras, self.folder.name)
             pipe.scheduler = self._sampler(pipe.scheduler)
-            self._check(pipe)
-            _place(pipe, self.device, f"The model {self.folder.name}")
+            check_opened(self, pipe)
+            move_to(pipe, self.device, f"The model {self.folder.name}")
         pipe.set_progress_bar_config(disable=True)
         if hasattr(pipe, "unet"):  # convolutions are faster so; transformers have none to speak of
-            pipe.unet.to(memory_format=torch.channels_last)
-            pipe.vae.to(memory_format=torch.channels_last)
+            for part in (pipe.unet, getattr(pipe, "vae", None)):
+                if part is not None:
+                    part.to(memory_format=torch.channels_last)
         return pipe
 
     @cached_property
@@ -224,11 +265,6 @@ class DiffusersGenerator:
         with quiet():
             twin = diffusers.AutoPipelineForImage2Image.from_pipe(pipe, add_watermarker=False)
         twin.set_progress_bar_config(disable=True)
-        if self.guidance_stop < 1 and not set(family.doubled) <= set(twin._callback_tensor_inputs):
-            raise FigmentError(
-                f"guidance_stop below 1 does not work with the {type(twin).__name__}, with which {self.folder.name} starts from"
-                " real images. Set guidance_stop: 1."
-            )
         return twin
 
     @cached_property
@@ -243,11 +279,11 @@ class DiffusersGenerator:
         """The pipeline, with the denoiser in the place of its own."""
         folder, name = self.folder.path, self.folder.name
         if self.denoiser is None:
-            return _open(folder, name, self.dtype, self._allow_pickle)
+            return open_pipeline(folder, name, self.dtype, self._allow_pickle)
         self.denoiser.check()
         kind, own = diffusers.UNet2DConditionModel, self.denoiser.folder
-        unet = _open_part(kind, own, PART, str(own), self.dtype, self._allow_pickle)
-        pipe = _open(folder, name, self.dtype, self._allow_pickle, {PART: unet})
+        unet = open_part(kind, own, PART, str(own), self.dtype, self._allow_pickle)
+        pipe = open_pipeline(folder, name, self.dtype, self._allow_pickle, {PART: unet})
         place, scheduler = self._scheduler(type(pipe.scheduler).__name__)
         if place != folder:
             pipe.scheduler = getattr(diffusers, scheduler).from_pretrained(place / "scheduler", local_files_only=True)
@@ -265,61 +301,20 @@ class DiffusersGenerator:
         """The scheduler that is asked for. With real guidance a trial from noise alone would say nothing of it."""
         with quiet():
             return samplers.choose(
-                own, self.scheduler, self.num_inference_steps, self.folder.name, tried=self.real_guidance is None
+                own,
+                self.scheduler,
+                self.num_inference_steps,
+                self.folder.name,
+                tried=self.real_guidance is None,
+                log_variance=self.log_variance,
             )
 
-    def _check(self, pipe: Any) -> None:
-        name = type(pipe).__name__
-        arguments = inspect.signature(pipe.__call__).parameters
-        if "prompt" not in arguments or "generator" not in arguments:
-            raise FigmentError(
-                f"The model {self.folder.name} is a {name}, which makes no images from text."
-                " Choose a text-to-image model."
-            )
-        self._check_names(name, type(pipe.scheduler).__name__)
-        family = FAMILIES.get(name)
-        if getattr(getattr(pipe, "unet", None), "config", {}).get("time_cond_proj_dim") is not None:
-            self._check_one_pass()
-        if self.negative_prompt and not (family.guided if family else "negative_prompt" in arguments):
-            raise FigmentError(
-                f"The {name} of {self.folder.name} takes no negative prompt. Leave negative_prompt empty."
-            )
-
-    def _check_one_pass(self) -> None:
-        """Raise FigmentError for what takes a pass without the text, of which a distilled denoiser has none."""
-        asked = [
-            n
-            for n, given in (("negative_prompt", self.negative_prompt), ("guidance_stop", self.guidance_stop < 1))
-            if given
-        ]
-        if asked:
-            raise FigmentError(
-                f"The denoiser of {self.folder.name} was distilled: it is told its guidance scale, and takes no second pass. Leave"
-                f" {' and '.join(asked)} out."
-            )
-
-    def _check_names(self, name: str, scheduler: str) -> None:
-        """Raise FigmentError for settings that this pipeline, by its class, or this scheduler cannot honour."""
-        family = FAMILIES.get(name)
-        if self.real_guidance and not (family and family.schedule):
-            allowed = ", ".join(n for n, f in FAMILIES.items() if f.schedule)
-            raise FigmentError(
-                f"Real guidance needs an image-to-image pipeline of the same weights. There is one for {allowed}, and none for the"
-                f" {name} of {self.folder.name}. Choose another model, or leave real_guidance out."
-            )
-        if self.real_guidance and scheduler in FROM_THE_START_ONLY:
-            raise FigmentError(
-                f"The {scheduler} cannot start in the middle of its schedule, as real guidance does. Set"
-                " scheduler: DDIMScheduler, EulerDiscreteScheduler, DPMSolverMultistepScheduler or UniPCMultistepScheduler."
-            )
-        if self.lora and not family:
-            raise FigmentError(f"The {name} of {self.folder.name} takes no LoRA here. Leave lora out.")
-        if self.guidance_stop < 1 and not (family and family.doubled):
-            allowed = ", ".join(n for n, f in FAMILIES.items() if f.doubled)
-            raise FigmentError(
-                f"guidance_stop below 1 works with {allowed}, not with the {name} of {self.folder.name}."
-                " Set guidance_stop: 1."
-            )
+    @cached_property
+    def texts(self) -> Texts:
+        """Prompts as the pipeline takes them."""
+        assert self._family is not None
+        lora = None if self.lora is None else Applied(self.lora, self.pipe)
+        return Texts(self.pipe, self._family, self.negative_prompt, lora)
 
     @property
     def _family(self) -> Family | None:
@@ -334,12 +329,17 @@ class DiffusersGenerator:
     ) -> list[np.ndarray | None]:
         """One ``uint8 (H, W, 3)`` image for each prompt and seed, in order; None where the model gave NaN or infinity.
 
-        Seeds lie in [0, 2**63). ``init`` ``uint8 (B, H, W, 3)`` are the real images that each starts from, with real
-        guidance and not without; other sizes than :meth:`size` are cut to it. ``labels`` say whose LoRA each image is made
+        Seeds lie in [0, 2**63). ``init`` ``uint8 (B, H, W, 3)`` are the images that an upscaler enlarges, or the real images that each
+        starts from, with real guidance and not without; these are cut to :meth:`size`. ``labels`` say whose LoRA each image is made
         with, where each class has its own. Raises FigmentError for what the pipeline refuses, and when not even one image
         fits into memory.
         """
-        if init is not None and self.real_guidance is None:
+        if init is None and self.upscales:
+            raise FigmentError(
+                f"{self.folder.name} enlarges images, and there are none. Make it a later stage of a cascade: generate: {{kind:"
+                " cascade, stages: [...]}}; or call the generator with init, an image for each prompt."
+            )
+        if init is not None and self.real_guidance is None and not self.upscales:
             raise FigmentError(
                 "A text-to-image pipeline takes no start images (init). Leave them out, or say how far images go from them"
                 " with real_guidance."
@@ -358,7 +358,9 @@ class DiffusersGenerator:
         asked = list(
             zip(labels if labels is not None and self.wants_labels else [0] * len(prompts), prompts, strict=True)
         )
-        self.batch_size = self.batch_size or auto_batch_size(self.pipe, *self.size())
+        self.batch_size = self.batch_size or auto_batch_size(
+            self.pipe, *self.size(init.shape[1:3] if init is not None and self.upscales else None)
+        )
         images: list[np.ndarray | None] = []
         while len(images) < len(prompts):
             part = slice(len(images), len(images) + self.batch_size)
@@ -373,10 +375,11 @@ class DiffusersGenerator:
         self, asked: Sequence[Asked], seeds: Sequence[int], init: np.ndarray | None
     ) -> list[np.ndarray | None] | None:
         """The images of one batch, or None when memory ran out."""
-        pipe = self.pipe if init is None else self.image_pipe
-        start = {} if init is None else self._start_arguments(init)
+        pipe = self.image_pipe if self.real_guidance else self.pipe
+        start = {} if init is None else self._low(init) if self.upscales else self._start_arguments(init)
+        whole = self.interval.whole or self.guidance_scale <= 1
         try:
-            with torch.inference_mode(), quiet():
+            with torch.inference_mode(), quiet(), nullcontext() if whole else self.interval.applied(pipe):
                 output = pipe(
                     **{**self._arguments(asked), **start},
                     generator=[torch.Generator().manual_seed(int(seed)) for seed in seeds],
@@ -404,6 +407,13 @@ class DiffusersGenerator:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
+    def _low(self, init: np.ndarray) -> dict[str, Any]:
+        """What an upscaler is told of the images it enlarges."""
+        assert self._family is not None and self._family.pixels is not None
+        low, high = self._family.pixels
+        pixels = torch.from_numpy(init).movedim(3, 1).float() / 255  # (B, 3, h, w) in [0, 1]
+        return {"image": low + (high - low) * pixels, "noise_level": self.noise_level}
+
     def _start_arguments(self, init: np.ndarray) -> dict[str, Any]:
         """What the image-to-image pipeline is told of the images it starts from, and how far it goes from them."""
         height, width = self.size()
@@ -421,86 +431,27 @@ class DiffusersGenerator:
         shared = {"num_inference_steps": self.num_inference_steps, "output_type": "np", **size}
         if self._family is None:
             return {**shared, **self._plain_text([text for _, text in asked])}
-        return {**shared, "guidance_scale": self.guidance_scale, **self._encoded_text(self._family, asked)}
-
-    def _encoded_text(self, family: Family, asked: Sequence[Asked]) -> dict[str, Any]:
-        """Texts as tensors, each distinct one encoded once."""
-        labels = [label for label, _ in asked]
-        self._choose(labels)  # loads what the batch needs in one go
-        encoded = self._remembered(family, asked)
-        if family.guided and self.guidance_scale > 1:
-            encoded = [{**one, **self._negative(label)} for one, label in zip(encoded, labels, strict=True)]
-        self._choose(labels)
-        tensors = {name: torch.cat([one[name] for one in encoded]) for name in encoded[0]}
-        if self.guidance_stop == 1:
-            return {**tensors, "negative_prompt": None}
-        stop = {
-            "callback_on_step_end": stop_guidance(self.guidance_stop),
-            "callback_on_step_end_tensor_inputs": list(family.doubled),
-        }
-        return {**tensors, "negative_prompt": None, **stop}
-
-    def _remembered(self, family: Family, asked: Sequence[Asked]) -> list[Encoded]:
-        new = [one for one in dict.fromkeys(asked) if one not in self._encoded]
-        for label in dict.fromkeys(label for label, _ in new):
-            self._choose([label])
-            own = [one for one in new if one[0] == label]
-            self._encoded.update(zip(own, encode(self.pipe, family, [text for _, text in own]), strict=True))
-        for one in asked:
-            self._encoded.move_to_end(one)
-        encoded = [self._encoded[one] for one in asked]
-        most = max(1, CACHE_BYTES // sum(t.nbytes for t in encoded[0].values()))
-        while len(self._encoded) > most:
-            self._encoded.popitem(last=False)
-        return encoded
-
-    def _negative(self, label: int) -> Encoded:
-        assert self._family is not None
-        if label not in self._negatives:
-            self._choose([label])
-            self._negatives[label] = encode_negative(self.pipe, self._family, self.negative_prompt)
-        return self._negatives[label]
-
-    def _choose(self, labels: Sequence[int]) -> None:
-        """Whose LoRA what follows is computed with: one label for all of it, or one for each image."""
-        if self.lora is not None:
-            self._applied.choose(labels)
-
-    @cached_property
-    def _applied(self) -> Applied:
-        assert self.lora is not None
-        return Applied(self.lora, self.pipe)
+        texts = self.texts(asked, guided=self._family.guided and self.guidance_scale > 1)
+        return {**shared, "guidance_scale": self.guidance_scale, "negative_prompt": None, **texts}
 
     def _plain_text(self, prompts: Sequence[str]) -> dict[str, Any]:
         """For pipelines of families we do not know: texts as they are, and of our settings those that they have."""
         known = inspect.signature(self.pipe.__call__).parameters
-        # Where both exist, guidance_scale is a number that the model is told, true_cfg_scale is guidance (Qwen-Image).
-        guidance = "true_cfg_scale" if "true_cfg_scale" in known else "guidance_scale"
+        guidance = scale_argument(known)
         arguments = {"prompt": list(prompts), guidance: self.guidance_scale}
         if self.guidance_scale > 1 and (self.negative_prompt or guidance == "true_cfg_scale"):
             arguments["negative_prompt"] = [self.negative_prompt] * len(prompts)
         return {name: value for name, value in arguments.items() if name in known}
 
-    def size(self) -> tuple[int, int]:
-        """Height and width of the images, in pixels."""
-        if self.height and self.width:
-            return self.height, self.width
-        pipe = self.pipe
-        denoiser = getattr(pipe, "unet", None) or getattr(pipe, "transformer", None)
-        side = (
-            getattr(pipe, "default_sample_size", None)
-            or getattr(getattr(denoiser, "config", None), "sample_size", None)
-            or 128
-        )
-        height, width = (side, side) if isinstance(side, int) else side
-        scale = getattr(pipe, "vae_scale_factor", 8)
-        return height * scale, width * scale
+    def size(self, low: tuple[int, int] | None = None) -> tuple[int, int]:
+        """Height and width of the images, in pixels. ``low`` is the size of those that an upscaler enlarges."""
+        return (self.height, self.width) if self.height and self.width else own_size(self.pipe, low)
 
     def count_cut(self, prompts: Sequence[str]) -> int:
         """How many of the prompts no text encoder of the pipeline reads to the end. Opens the tokenizers, not the model."""
         left = list(dict.fromkeys(prompts))
         try:
-            for tokenizer, most in _tokenizers(self.folder.path):
+            for tokenizer, most in tokenizers(self.folder.path):
                 with quiet():
                     lengths = [len(ids) for ids in tokenizer(left).input_ids] if left else []
                 left = [text for text, length in zip(left, lengths, strict=True) if length > most]
@@ -509,21 +460,22 @@ class DiffusersGenerator:
         cut = set(left)
         return sum(text in cut for text in prompts)
 
-    def describe(self) -> dict[str, Any]:
-        """Where the images come from, for the dataset card: JSON-able. Opens the pipeline."""
-        height, width = self.size()
+    def describe(self, low: tuple[int, int] | None = None) -> dict[str, Any]:
+        """Where the images come from, for the dataset card: JSON-able. Opens the pipeline. ``low`` is as in :meth:`size`."""
+        height, width = self.size(low)
         guided = self._described_start() if self.real_guidance else {}
         return {
             "model": self.folder.name,
             "model_fingerprint": self.model_fingerprint,
             "licence": license_of(self.folder.path),
-            "sampler": f"{type(self.pipe.scheduler).__name__}, {self.num_inference_steps} steps, guidance {self.guidance_scale:g}"
+            "sampler": self._described_sampler()
             + (self.denoiser.described() if self.denoiser else "")
             + "".join(f", LoRA {lora.name} x {lora.scale:g}" for lora in self.loras)
             + (", tuned on real images (LoRA)" if self.lora else "")
             + (f", real guidance ({self.start.steps} of the steps)" if guided else ""),
             "pipeline": type(self.image_pipe if guided else self.pipe).__name__,
             **self.settings,
+            **self._described_interval(),
             **guided,
             "dtype": str(self.dtype).removeprefix("torch."),
             "scheduler": type(self.pipe.scheduler).__name__,
@@ -539,144 +491,33 @@ class DiffusersGenerator:
             },
         }
 
+    def _described_sampler(self) -> str:
+        told = (
+            f"{type(self.pipe.scheduler).__name__}, {self.num_inference_steps} steps, guidance {self.guidance_scale:g}"
+        )
+        if not self.interval.whole:
+            told += f" from {100 * self.guidance_start:g} to {100 * self.guidance_stop:g} % of them"
+        if self.log_variance is not None:
+            told += f", log-variance {self.log_variance:g}"
+        return told if self.noise_level is None else f"{told}, noise level {self.noise_level}"
+
+    def _described_interval(self) -> dict[str, Any]:
+        """The noise levels between which steps are guided, as the paper counts them."""
+        if self.interval.whole:
+            return {}
+        family, scheduler = self._family, self.pipe.scheduler
+        assert family is not None
+        schedule = family.schedule(self.pipe, self.num_inference_steps, *self.size()) if family.schedule else {}
+        scheduler.set_timesteps(self.num_inference_steps, **schedule)
+        left = self.start.steps * getattr(scheduler, "order", 1) if self.real_guidance else len(scheduler.timesteps)
+        return {"guided_noise_levels": self.interval.noise_levels(scheduler, left)}
+
     def _described_start(self) -> dict[str, Any]:
         """What was asked of real guidance, and what the schedule has nearest to it."""
         assert self.real_guidance is not None
         asked, start = self.real_guidance, self.start
         told = {"alpha_bar": asked_alpha_bar(asked), "alpha_bar_reached": start.alpha_bar}
         return {"real_guidance": {**asked.model_dump(), **told, "strength": start.strength, "steps": start.steps}}
-
-
-def _tokenizers(folder: Path) -> Iterator[tuple[Any, int]]:
-    """The tokenizers of a pipeline, each with the number of tokens that reach the model: CLIP's 77; of a T5, what is asked for."""
-    index = load_json(folder / "model_index.json", "model configuration")
-    arguments = inspect.signature(getattr(diffusers, index["_class_name"]).__call__).parameters
-    for name, (_, kind) in ((k, v) for k, v in sorted(index.items()) if k.startswith("tokenizer") and v[1]):
-        tokenizer = getattr(transformers, kind).from_pretrained(folder / name)
-        asked = arguments.get("max_sequence_length")
-        yield tokenizer, asked.default if asked and "T5" in kind else _tokens_read(folder, name, tokenizer)
-
-
-def _tokens_read(folder: Path, part: str, tokenizer: Any) -> int:
-    """Where a tokenizer must cut: a few are saved without a limit, and their text encoder has one all the same."""
-    config = folder / part.replace("tokenizer", "text_encoder") / "config.json"
-    told = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
-    return min(tokenizer.model_max_length, told.get("max_position_embeddings") or tokenizer.model_max_length)
-
-
-def auto_batch_size(pipe: Any, height: int, width: int) -> int:
-    """Images a batch. On a CPU about 8,192 latent pixels: 128 images of 8x8 latents, 2 of 64x64.
-
-    On a GPU what is free once the weights are there, at 4 KB an output pixel in half precision and 8 KB in float32 (a
-    published SDXL-Turbo measurement comes to 3.6 KB in half precision), 512 at most. Too much is halved by itself.
-    """
-    if pipe.device.type != "cuda":
-        scale = getattr(pipe, "vae_scale_factor", 8)
-        return max(1, CPU_LATENT_PIXELS // ((height // scale) * (width // scale)))
-    free, _ = torch.cuda.mem_get_info(pipe.device)
-    image = height * width * CUDA_BYTES_PER_PIXEL * pipe.dtype.itemsize
-    return int(min(max(1, free // image), CUDA_LARGEST_BATCH))
-
-
-def _read_index(folder: Path) -> dict[str, Any] | None:
-    """The pipeline's model_index.json; None where it cannot be read, which opening the model tells."""
-    try:
-        index = load_json(folder / "model_index.json", "model configuration")
-        return index if isinstance(index["_class_name"], str) and isinstance(index["scheduler"][1], str) else None
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
-        return None
-
-
-def _has_unet(index: Mapping[str, Any]) -> bool:
-    return index.get(PART) == ["diffusers", "UNet2DConditionModel"]
-
-
-def _own_scheduler(folder: Path, kind: str) -> Any:
-    """The pipeline's own, without its weights; None where it cannot be had, which opening the model tells."""
-    try:
-        return getattr(diffusers, kind).from_pretrained(folder / "scheduler", local_files_only=True)
-    except Exception:
-        return None
-
-
-def _open(
-    folder: Path, name: str, dtype: torch.dtype, allow_pickle: bool, given: Mapping[str, torch.nn.Module] | None = None
-) -> Any:
-    """``given`` are parts that are open already."""
-    index = folder / "model_index.json"
-    if not index.is_file():
-        raise FigmentError(
-            f"The model {name} is no diffusers pipeline: {index} is missing."
-            " Name the folder of a pipeline saved by diffusers."
-        )
-    text = read_text(index, "model configuration")
-    # Images are judged by filters, which give a reason; the built-in checker would paint them black instead.
-    without = {"safety_checker": None, "requires_safety_checker": False} if "safety_checker" in text else {}
-    if "StableDiffusionXLPipeline" in text:  # else pixels would depend on whether a watermarking package is installed
-        without["add_watermarker"] = False
-    parts: dict[str, Any] = dict(given or {})
-    try:
-        for part, kind in _networks(folder):
-            if part not in without and part not in parts:
-                parts[part] = _open_part(kind, folder, part, name, dtype, allow_pickle)
-        safe = None if allow_pickle else True
-        pipe = diffusers.DiffusionPipeline.from_pretrained(
-            folder, dtype=dtype, use_safetensors=safe, local_files_only=True, **without, **parts
-        )
-    except FigmentError:
-        raise
-    except (
-        Exception
-    ) as error:  # damaged files, missing parts, classes this diffusers lacks: each library has its own errors
-        raise FigmentError(
-            f"The model {name} cannot be opened by diffusers {diffusers.__version__}: {' '.join(str(error).split())}"
-        ) from error
-    for part, component in pipe.components.items():
-        if isinstance(component, torch.nn.Module) and part not in parts:
-            weights.check(component, f"The {part} of the model {name}")
-        if part.startswith("tokenizer") and component is not None:
-            component.model_max_length = _tokens_read(folder, part, component)
-    return pipe
-
-
-def _place(pipe: Any, device: torch.device, what: str) -> None:
-    try:
-        pipe.to(device)
-    except (RuntimeError, NotImplementedError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise FigmentError(
-            f"{what} cannot be placed on {device} in {str(pipe.dtype).removeprefix('torch.')}: {reason.rstrip('.')}. Set generate.device"
-            " to another, generate.dtype to bfloat16 or float16 if it does not fit, or choose a smaller model."
-        ) from error
-
-
-def _networks(folder: Path) -> Iterator[tuple[str, Any]]:
-    """The parts of a pipeline that have weights, and their classes in diffusers or transformers."""
-    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
-    for part, entry in index.items():
-        match entry:
-            case ["diffusers" | "transformers" as library, str(name)]:
-                kind = getattr({"diffusers": diffusers, "transformers": transformers}[library], name, None)
-                if isinstance(kind, type) and issubclass(kind, torch.nn.Module):
-                    yield part, kind
-
-
-def _open_part(
-    kind: Any, folder: Path, part: str, name: str, dtype: torch.dtype, allow_pickle: bool
-) -> torch.nn.Module:
-    """Diffusers would open it too, but tell nobody what its checkpoint lacks."""
-    library = kind.__module__.partition(".")[0]
-    place = folder / part if (folder / part).is_dir() else folder
-    try:
-        said = {"torch_dtype" if library == "diffusers" else "dtype": dtype}
-        return weights.load(kind, place, f"The {part} of the model {name}", allow_pickle=allow_pickle, **said)
-    except FigmentError:
-        raise
-    except Exception as error:
-        version = diffusers.__version__ if library == "diffusers" else transformers.__version__
-        raise FigmentError(
-            f"The {part} of the model {name} cannot be opened by {library} {version}: {' '.join(str(error).split())}"
-        ) from error
 
 
 def _image(image: np.ndarray) -> np.ndarray | None:
@@ -694,22 +535,3 @@ def _is_out_of_memory(error: BaseException) -> bool:
         or "out of memory" in text
         or "can't allocate memory" in text
     )
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """No loading bars, and errors only: a run of a million images has its own progress bar."""
-    logs = (diffusers.utils.logging, transformers.utils.logging)
-    before = [(log.get_verbosity(), log.is_progress_bar_enabled()) for log in logs]
-    for log in logs:
-        log.set_verbosity_error()
-        log.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # what diffusers will rename is no concern of the user's
-            yield
-    finally:
-        for log, (verbosity, bar) in zip(logs, before, strict=True):
-            log.set_verbosity(verbosity)
-            if bar:
-                log.enable_progress_bar()

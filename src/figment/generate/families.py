@@ -1,15 +1,17 @@
-"""What differs between families of diffusers pipelines: how they take encoded text, how guidance is switched off, and which
-noise their image-to-image twins start with.
+"""What differs between families of diffusers pipelines: how they take encoded text, how they are guided, which
+noise their image-to-image twins start with, and which of them enlarge images.
 
 Each row was checked against the pipeline's source and is tested; a pipeline of another family is given plain texts.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import diffusers
 import numpy as np
 import torch
 from diffusers.pipelines.flux.pipeline_flux import calculate_shift
@@ -24,11 +26,12 @@ class Family:
 
     returned: tuple[str, ...]
     extra: Mapping[str, Any] = field(default_factory=dict)  # what encode_prompt must be told besides the text
-    doubled: tuple[
-        str, ...
-    ] = ()  # what a guided step holds twice, the half without text first; () = cannot be switched off
+    doubled: bool = False  # a guided step is one batch of two halves, the one without text first
     # What the image-to-image twin tells set_timesteps besides the number of steps; None = diffusers has no twin.
     schedule: Schedule | None = None
+    # In what range an upscaler takes the pixels that it enlarges; None = it makes images from text alone.
+    pixels: tuple[float, float] | None = None
+    tokens: int | None = None  # of a text that are read, where the pipeline says so in its code alone
 
     @property
     def guided(self) -> bool:
@@ -64,28 +67,38 @@ def _mu(pipe: Any, patch: int, height: int, width: int, max_shift: float) -> flo
 
 
 _POOLED = ("prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds", "negative_pooled_prompt_embeds")
-# clean_caption would make the text depend on whether two more packages are installed.
+_TEXT = ("prompt_embeds", "negative_prompt_embeds")
+_UNCLEANED = {"clean_caption": False}  # True would make the text depend on whether two more packages are installed
 _PIXART = Family(
     ("prompt_embeds", "prompt_attention_mask", "negative_prompt_embeds", "negative_prompt_attention_mask"),
-    extra={"clean_caption": False},
+    extra=_UNCLEANED,
+    doubled=True,
 )
 FAMILIES = {
-    "StableDiffusionPipeline": Family(
-        ("prompt_embeds", "negative_prompt_embeds"), doubled=("prompt_embeds",), schedule=_of_the_scheduler
-    ),
-    "StableDiffusionXLPipeline": Family(
-        _POOLED, doubled=("prompt_embeds", "add_text_embeds", "add_time_ids"), schedule=_of_the_scheduler
-    ),
+    "StableDiffusionPipeline": Family(_TEXT, doubled=True, schedule=_of_the_scheduler),
+    "StableDiffusionXLPipeline": Family(_POOLED, doubled=True, schedule=_of_the_scheduler),
     "StableDiffusion3Pipeline": Family(
-        _POOLED,
-        extra={"prompt_2": None, "prompt_3": None},
-        doubled=("prompt_embeds", "pooled_prompt_embeds"),
-        schedule=_shifted,
+        _POOLED, extra={"prompt_2": None, "prompt_3": None}, doubled=True, schedule=_shifted
     ),
     "PixArtAlphaPipeline": _PIXART,
     "PixArtSigmaPipeline": _PIXART,
     "FluxPipeline": Family(("prompt_embeds", "pooled_prompt_embeds", ""), schedule=_flux_schedule),
+    "IFPipeline": Family(_TEXT, extra=_UNCLEANED, doubled=True, tokens=77),
+    "IFSuperResolutionPipeline": Family(_TEXT, extra=_UNCLEANED, doubled=True, tokens=77, pixels=(-1.0, 1.0)),
+    "StableDiffusionUpscalePipeline": Family(_TEXT, doubled=True, pixels=(0.0, 1.0)),
 }
+
+
+def is_upscaler(name: str) -> bool:
+    """Whether a pipeline, by its class, enlarges images."""
+    return name in FAMILIES and FAMILIES[name].pixels is not None
+
+
+def own_noise_level(name: str) -> int | None:
+    """How much noise an upscaler adds where nobody says, by the pipeline's class; None of others."""
+    if not is_upscaler(name):
+        return None
+    return int(inspect.signature(getattr(diffusers, name).__call__).parameters["noise_level"].default)
 
 
 def encode(pipe: Any, family: Family, texts: Sequence[str]) -> list[Encoded]:
@@ -106,15 +119,3 @@ def encode_negative(pipe: Any, family: Family, negative_prompt: str) -> Encoded:
 def _encode(pipe: Any, family: Family, **arguments: Any) -> Encoded:
     returned = pipe.encode_prompt(device=pipe.device, num_images_per_prompt=1, **family.extra, **arguments)
     return {name: tensor for name, tensor in zip(family.returned, returned, strict=True) if name and tensor is not None}
-
-
-def stop_guidance(after: float) -> Callable[[Any, int, Any, dict[str, torch.Tensor]], dict[str, torch.Tensor]]:
-    """A ``callback_on_step_end`` that ends guidance after this share of the steps: the rest take one pass, not two."""
-
-    def callback(pipe: Any, step: int, timestep: Any, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        if not pipe.do_classifier_free_guidance or step + 1 < round(after * pipe.num_timesteps):
-            return {}
-        pipe._guidance_scale = 0.0  # where diffusers' own callbacks switch it off
-        return {name: tensor.chunk(2)[1] for name, tensor in tensors.items()}
-
-    return callback

@@ -23,3 +23,10 @@ def warn_of_long_prompts(generator: Generator, texts: list[str]) -> None:
     cut = count(texts)
     if cut:
         log.warning(f"{cut:,} of {len(texts):,} prompts are longer than the generator reads: their ends change nothing")
+
+
+def warn_of_settings(generator: Generator) -> None:
+    """Distilled models make images with any settings, and good ones with few."""
+    warnings: list[str] = getattr(generator, "warnings", [])
+    for one in warnings:
+        log.warning(one)

@@ -1,4 +1,4 @@
-"""Which scheduler a pipeline samples with. Each is tried with a nearly perfect denoiser before a single image is paid for.
+"""Which scheduler a pipeline samples with, and how much noise it adds on the way. Each is tried with a nearly perfect denoiser before a single image is paid for.
 
 The data of the trial are normal, so that what a perfect denoiser says is known in closed form; they lie about where latents and
 pixels do. A scheduler that works gives them back. In few steps the best of them give back less than all of the spread, which
@@ -13,6 +13,7 @@ from typing import Any
 import diffusers
 import numpy as np
 import torch
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
 from figment.errors import FigmentError, nearest
 
@@ -41,10 +42,26 @@ def scheduler_class(name: str) -> Any:
     return getattr(diffusers, name)
 
 
-def choose(own: Any, name: str | None, steps: int, model: str, tried: bool = True) -> Any:
+class LogVarianceDDPMScheduler(DDPMScheduler):
+    """Ancestral sampling (DDPM) with a variance between its least and its greatest, mixed in logarithms.
+
+    Each step adds noise of variance ``beta ** c * beta_tilde ** (1 - c)``, where ``c`` in [0, 1] is ``config.log_variance``: Azizi et
+    al. 2023, section 3 (their log-variance coefficient), after Nichol & Dhariwal 2021, eq. 15. c = 0 is diffusers' ``fixed_small`` (the
+    posterior's variance), c = 1 its ``fixed_large``. A step that skips some of training has the beta of all that it skips.
+    """
+
+    def _get_variance(self, t: int, *args: Any, **kwargs: Any) -> torch.Tensor:
+        c = self.config["log_variance"]
+        least, greatest = super()._get_variance(t, None, "fixed_small"), super()._get_variance(t, None, "fixed_large")
+        return greatest**c * least ** (1 - c)
+
+
+def choose(
+    own: Any, name: str | None, steps: int, model: str, tried: bool = True, log_variance: float | None = None
+) -> Any:
     """The scheduler of this name with the noise schedule of the pipeline's ``own``, which None leaves as it is.
 
-    Raises FigmentError for one that does not go with it and, if ``tried``, one that gives no images in so many steps.
+    ``log_variance`` in [0, 1] is the coefficient of :class:`LogVarianceDDPMScheduler`, which takes DDPM's place. Raises FigmentError for one that does not go with it and, if ``tried``, one that gives no images in so many steps.
     """
     # Of all compatible ones, this one alone draws its noise for the batch as a whole, from no seed of ours.
     allowed = sorted({c.__name__ for c in own.compatibles} - {"DPMSolverSDEScheduler"})
@@ -53,11 +70,16 @@ def choose(own: Any, name: str | None, steps: int, model: str, tried: bool = Tru
             f"The scheduler {name} does not go with this model's {type(own).__name__}. Allowed: {', '.join(allowed)}."
         )
     chosen = own if name is None else with_schedule_of(own, name)
+    if log_variance is not None:
+        chosen = LogVarianceDDPMScheduler.from_config(chosen.config, variance_type="fixed_small")
+        chosen.register_to_config(log_variance=log_variance)
     if tried and not works(chosen, steps, own):
         good = [n for n in allowed if _works_as(n, steps, own)]
         raise FigmentError(
             f"The {type(chosen).__name__} makes no images in {steps} steps on the noise schedule of {model}: it fails even with a"
-            " model that knows the images. Set another num_inference_steps, "
+            " model that knows the images. "
+            + ("Lower log_variance, or set" if log_variance else "Set")
+            + " another num_inference_steps, "
             + (f"or one of these schedulers: {', '.join(good)}." if good else "of which no scheduler needs so few.")
         )
     return chosen
@@ -101,7 +123,17 @@ def with_schedule_of(own: Any, name: str) -> Any:
 
     DDIM and DDPM would clip latents to [-1, 1], as if they were pixels, where the configuration of another kind does not speak of it.
     """
-    return scheduler_class(name).from_config(own.config, clip_sample=own.config.get("clip_sample", False))
+    named = scheduler_class(name).from_config(own.config, clip_sample=own.config.get("clip_sample", False))
+    if name != "DDPMScheduler" and own.config.get("variance_type") in ("learned", "learned_range"):
+        # DeepFloyd IF's pipelines read here whether to hand over the learnt variance, of which others know nothing.
+        named.register_to_config(variance_type="fixed_small")
+    return named
+
+
+def scales_input(scheduler: Any) -> bool:
+    """Whether a scheduler whose timesteps are set shows the model something else than its own samples, as Euler's do."""
+    ones = torch.ones(1)
+    return bool((scheduler.scale_model_input(ones, scheduler.timesteps[0]) != ones).any())
 
 
 def _sample(scheduler: Any, steps: int, log_sigmas: np.ndarray) -> torch.Tensor:

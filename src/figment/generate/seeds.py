@@ -13,3 +13,8 @@ def sample_seed(run_seed: int, prompt_id: str, k: int) -> int:
     """
     key = f"{run_seed}\0{prompt_id}\0{k}".encode()
     return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big") >> 1
+
+
+def stage_seed(seed: int, stage: int) -> int:
+    """The seed with which a cascade's stage makes an image: of the first (0) the image's own, of each other one that shares no noise."""
+    return seed if stage == 0 else sample_seed(seed, "stage", stage)

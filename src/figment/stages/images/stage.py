@@ -15,7 +15,7 @@ from figment.errors import FigmentError
 from figment.generate.card import dataset_card
 from figment.generate.fill import fill, look
 from figment.generate.plan import Plan
-from figment.generate.said import warn_of_long_prompts
+from figment.generate.said import warn_of_long_prompts, warn_of_settings
 from figment.layout import Run
 from figment.report.text import duration
 from figment.stages.images.repair import repair_images
@@ -44,6 +44,7 @@ class ImagesStage(Stage):
     def run(self, ctx: Context) -> None:
         own, images = plan(ctx, ctx.prompts), shard_folder(ctx)
         if look(images, own)[1]:
+            warn_of_settings(ctx.generator)
             warn_of_long_prompts(ctx.generator, [p.text for p in ctx.prompts])
         fill(
             images,
@@ -125,8 +126,10 @@ def rows_there(run: Run, shard_size: int, wanted: int) -> int:
 def _trial(ctx: Context) -> tuple[float, float]:
     """Seconds and bytes an image."""
     texts, settings = [p.text for p in ctx.prompts], ctx.recipe.generate
-    steps = getattr(settings, "num_inference_steps", None)
-    if steps is None:
+    warn_of_settings(ctx.untuned)
+    own = getattr(ctx.untuned, "num_inference_steps", None)  # of a generator whose settings leave it to the pipeline
+    steps = getattr(settings, "num_inference_steps", None) or own
+    if "num_inference_steps" not in type(settings).model_fields or steps is None:
         return _time(ctx.untuned, texts)
     few = [s for s in TRIAL_STEPS if s < steps] or [steps]
     timed = [_time(settings.model_copy(update={"num_inference_steps": s}).build(ctx), texts) for s in few]

@@ -1,0 +1,109 @@
+"""What a pipeline samples with where nobody says, and models distilled to a few steps, which other settings ruin."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import diffusers
+
+from figment.errors import FigmentError
+from figment.files import load_json
+from figment.generate.families import FAMILIES
+
+
+@dataclass(frozen=True)
+class FewSteps:
+    """Settings that a kind of distilled model was made for. A ``guidance`` of at most 1 means that it takes none."""
+
+    num_inference_steps: int  # where nothing is said
+    most: int  # more make no better images, or worse ones
+    guidance_scale: float  # where nothing is said
+    guidance: tuple[float, float]
+    schedulers: tuple[str, ...] = ()  # that its steps were learnt for; () = it has no say in that
+
+
+#: Adversarial diffusion distillation (Sauer et al. 2023): SD-Turbo, SDXL-Turbo, Stable Diffusion 3.5 Turbo.
+TURBO = FewSteps(4, 4, 0.0, (0, 1))
+#: Progressive adversarial distillation (Lin et al. 2024): one set of weights for each number of steps, the largest 8.
+LIGHTNING = FewSteps(4, 8, 0.0, (0, 1))
+#: FLUX.1-schnell; it has no input for a scale, so any is ignored.
+SCHNELL = FewSteps(4, 4, 0.0, (0, 1))
+#: Sana-Sprint (Chen et al. 2025). The scale is a number that it is told.
+SPRINT = FewSteps(2, 4, 4.5, (0, math.inf), ("SCMScheduler",))
+#: Latent consistency models (Luo et al. 2023), told a scale between 2 and 14 in training; others of them learnt one scale.
+TOLD_LCM = FewSteps(4, 8, 8.0, (2, 14), ("LCMScheduler", "TCDScheduler"))
+LCM = FewSteps(4, 8, 1.0, (0, 2), ("LCMScheduler", "TCDScheduler"))
+#: Word of a name -> (how the pipeline's class begins, what it is). Z-Image-Turbo, of another class, is not of that kind.
+WORDS = {"turbo": ("StableDiffusion", TURBO), "lightning": ("StableDiffusion", LIGHTNING), "schnell": ("Flux", SCHNELL)}
+
+
+def few_steps(folder: Path, name: str, index: Mapping[str, Any]) -> FewSteps | None:
+    """Of a pipeline's folder: by its class and its configuration, else by a word in its name; None = of no such kind.
+
+    ``index`` is its model_index.json. ``name`` is as the user wrote it: ``stabilityai/sdxl-turbo`` has the word ``turbo``.
+    """
+    kind, scheduler = index["_class_name"], index["scheduler"][1]
+    if kind.startswith("SanaSprint"):
+        return SPRINT
+    if kind.startswith("Flux") and _config(folder / "transformer").get("guidance_embeds") is False:
+        return SCHNELL
+    named = [name, str(index.get("_name_or_path", ""))]
+    words = {
+        w for n in named for w in re.split(r"[^a-z0-9]+", n.lower().replace("\\", "/").strip("/").rpartition("/")[2])
+    }
+    if kind.startswith("LatentConsistency") or scheduler == "LCMScheduler" or "lcm" in words:
+        return TOLD_LCM if _config(folder / "unet").get("time_cond_proj_dim") else LCM
+    return next((own for word, (begins, own) in WORDS.items() if word in words and kind.startswith(begins)), None)
+
+
+def own_settings(index: Mapping[str, Any], few: FewSteps | None) -> tuple[int, float]:
+    """``num_inference_steps`` and ``guidance_scale`` that a pipeline has for its own.
+
+    Those it was distilled for, else the defaults of its class in diffusers. A class without guidance has a scale of 1.
+    """
+    if few is not None:
+        return few.num_inference_steps, few.guidance_scale
+    name = index["_class_name"]
+    kind = getattr(diffusers, name, None)
+    arguments: Mapping[str, Any] = inspect.signature(kind.__call__).parameters if kind else {}
+    argument = "guidance_scale" if name in FAMILIES else scale_argument(arguments)
+    steps, scale = arguments.get("num_inference_steps"), arguments.get(argument)
+    if steps is None or not isinstance(steps.default, int):
+        raise FigmentError(f"The {name} has no number of steps of its own. Set num_inference_steps to a number.")
+    return steps.default, float(scale.default) if scale is not None and scale.default is not None else 1.0
+
+
+def scale_argument(arguments: Mapping[str, Any]) -> str:
+    """Where both exist, guidance_scale is a number that the model is told, true_cfg_scale is guidance (Qwen-Image)."""
+    return "true_cfg_scale" if "true_cfg_scale" in arguments else "guidance_scale"
+
+
+def warnings_of(
+    model: str, few: FewSteps, num_inference_steps: int, guidance_scale: float, scheduler: str | None
+) -> list[str]:
+    """One sentence with those of the settings that a model was not distilled for, each with what it takes; none where all are good."""
+    (low, high), wrong = few.guidance, []
+    if num_inference_steps > few.most:
+        wrong.append(f"num_inference_steps is {num_inference_steps} (it takes 1 to {few.most})")
+    if not low <= guidance_scale <= high:
+        takes = "no guidance: 0 or 1" if high <= 1 else f"{low:g} to {high:g}"
+        wrong.append(f"guidance_scale is {guidance_scale:g} (it takes {takes})")
+    if few.schedulers and scheduler not in (None, *few.schedulers):
+        wrong.append(f"scheduler is {scheduler} (it takes {' or '.join(few.schedulers)})")
+    said = f"{model} was distilled to a few steps, and its images suffer: {'; '.join(wrong)}. null stands for its own"
+    return [said] if wrong else []
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    """Of a part of a pipeline; empty where it cannot be read, which opening the model tells."""
+    try:
+        told = load_json(folder / "config.json", "model configuration")
+    except (OSError, ValueError, FigmentError):
+        return {}
+    return told if isinstance(told, dict) else {}

@@ -1,0 +1,98 @@
+"""Whether what is asked of a generator is what its pipeline can do: found out by names before anything is opened, then by looking."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from figment.errors import FigmentError
+from figment.generate import samplers
+from figment.generate.families import FAMILIES
+
+if TYPE_CHECKING:
+    from figment.generate.diffusers import DiffusersGenerator
+
+# These go wrong when they start in the middle: with a perfect model they end far from the image, in diffusers 0.42.
+FROM_THE_START_ONLY = ("PNDMScheduler", "LMSDiscreteScheduler", "EDMEulerScheduler")
+
+
+def check_names(g: DiffusersGenerator, name: str, scheduler: str) -> None:
+    """Raise FigmentError for settings that this pipeline, by its class, or this scheduler cannot honour."""
+    family, model = FAMILIES.get(name), g.folder.name
+    if g.real_guidance and not (family and family.schedule):
+        allowed = ", ".join(n for n, f in FAMILIES.items() if f.schedule)
+        raise FigmentError(
+            f"Real guidance needs an image-to-image pipeline of the same weights. There is one for {allowed}, and none for the"
+            f" {name} of {model}. Choose another model, or leave real_guidance out."
+        )
+    if g.real_guidance and scheduler in FROM_THE_START_ONLY:
+        raise FigmentError(
+            f"The {scheduler} cannot start in the middle of its schedule, as real guidance does. Set"
+            " scheduler: DDIMScheduler, EulerDiscreteScheduler, DPMSolverMultistepScheduler or UniPCMultistepScheduler."
+        )
+    if g.lora and not family:
+        raise FigmentError(f"The {name} of {model} takes no LoRA here. Leave lora out.")
+    if not g.interval.whole and not (family and family.doubled):
+        allowed = ", ".join(n for n, f in FAMILIES.items() if f.doubled)
+        raise FigmentError(
+            f"guidance_start above 0 and guidance_stop below 1 work with {allowed}, not with the {name} of {model}."
+            " Set guidance_start: 0 and guidance_stop: 1."
+        )
+    if g.log_variance is not None and not 0 <= g.log_variance <= 1:
+        raise FigmentError(f"log_variance is {g.log_variance}; it lies between 0 (least noise) and 1 (most).")
+    if g.log_variance is not None and not scheduler.endswith("DDPMScheduler"):
+        raise FigmentError(
+            f"log_variance is {g.log_variance:g}, which is a setting of ancestral sampling (DDPM), and the scheduler is {scheduler}."
+            " Set scheduler: DDPMScheduler, or leave log_variance out."
+        )
+    if g.noise_level is not None and not (family and family.pixels):
+        allowed = ", ".join(n for n, f in FAMILIES.items() if f.pixels)
+        raise FigmentError(
+            f"noise_level is of pipelines that enlarge images ({allowed}), and the {name} of {model} does not. Leave it out."
+        )
+
+
+def check_opened(g: DiffusersGenerator, pipe: Any) -> None:
+    """Raise FigmentError for settings that an opened pipeline cannot honour."""
+    name, model = type(pipe).__name__, g.folder.name
+    arguments = inspect.signature(pipe.__call__).parameters
+    if "prompt" not in arguments or "generator" not in arguments:
+        raise FigmentError(
+            f"The model {model} is a {name}, which makes no images from text. Choose a text-to-image model."
+        )
+    check_names(g, name, type(pipe.scheduler).__name__)
+    family = FAMILIES.get(name)
+    if g.height and "height" not in arguments:
+        raise FigmentError(f"The {name} of {model} has a size of its own. Leave height and width out.")
+    if name == "IFSuperResolutionPipeline":
+        _check_leaves_low_images_alone(pipe.scheduler, g.num_inference_steps, model)
+    if getattr(getattr(pipe, "unet", None), "config", {}).get("time_cond_proj_dim") is not None:
+        _check_one_pass(g)
+    if g.negative_prompt and not (family.guided if family else "negative_prompt" in arguments):
+        raise FigmentError(f"The {name} of {model} takes no negative prompt. Leave negative_prompt empty.")
+
+
+def _check_leaves_low_images_alone(scheduler: Any, steps: int, model: str) -> None:
+    """Raise FigmentError where the images to enlarge would be scaled with the noisy ones, as diffusers 0.42 does."""
+    scheduler.set_timesteps(steps)
+    if samplers.scales_input(scheduler):
+        raise FigmentError(
+            f"The {type(scheduler).__name__} scales what a model is shown, and the IFSuperResolutionPipeline of {model} would scale"
+            " the images that it enlarges with it: they would be lost. Set scheduler: DDPMScheduler, DDIMScheduler or"
+            " DPMSolverMultistepScheduler."
+        )
+
+
+def _check_one_pass(g: DiffusersGenerator) -> None:
+    """Raise FigmentError for what takes a pass without the text, of which a distilled denoiser has none."""
+    given = {
+        "negative_prompt": bool(g.negative_prompt),
+        "guidance_start": g.guidance_start > 0,
+        "guidance_stop": g.guidance_stop < 1,
+    }
+    asked = " and ".join(name for name, is_given in given.items() if is_given)
+    if asked:
+        raise FigmentError(
+            f"The denoiser of {g.folder.name} was distilled: it is told its guidance scale, and takes no second pass. Leave"
+            f" {asked} out."
+        )

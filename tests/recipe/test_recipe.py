@@ -76,6 +76,7 @@ def test_only_documented_fields_are_needed():
         ("prompts.contexts", "contexts"),
         ("generate.diffusers.loras", "lora"),
         ("prompts.package.module:Name", "kind"),
+        ("generate.cascade", "stages"),
         ("generate.package.module:Name", "kind"),
         ("filters.package.module:Name", "kind"),
         ("train.package.module:Name", "kind"),

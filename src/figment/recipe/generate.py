@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from figment import limits
 from figment.errors import FigmentError
@@ -56,20 +56,43 @@ class GeneratorSettings(Strict):
         return None
 
 
-class DiffusersSettings(GeneratorSettings):
-    """A diffusers text-to-image pipeline and how it samples. Names are those of diffusers."""
+class SamplerSettings(Strict):
+    """A diffusers pipeline and how it samples. Names are those of diffusers; None = the pipeline's own."""
 
-    kind: Literal["diffusers"] = "diffusers"
     model: PathText = Field(
         "starter", description="'starter', a pipeline folder, or a Hub id (owner/name, owner/name@revision)"
     )
-    guidance_scale: float = Field(
-        2.0, ge=0, le=1_000, description="1 = no guidance; training gains from less than looks do"
+    guidance_scale: float | None = Field(
+        2.0,
+        ge=0,
+        le=1_000,
+        description="1 = no guidance; training gains from less than looks do; None = the pipeline's own",
     )
+    guidance_start: float = Field(0.0, ge=0, lt=1, description="share of the steps before which there is no guidance")
     guidance_stop: float = Field(1.0, gt=0, le=1, description="share of the steps after which guidance ends")
-    num_inference_steps: int = Field(20, ge=1, le=10_000)
+    num_inference_steps: int | None = Field(20, ge=1, le=10_000, description="None = the pipeline's own")
     scheduler: str | None = Field(None, description="a diffusers scheduler class; None = the pipeline's own")
+    log_variance: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="how much noise a DDPMScheduler adds, from 0 (fixed_small) to 1 (fixed_large); None = its own",
+    )
     negative_prompt: Text = ""
+
+    @model_validator(mode="after")
+    def _interval(self) -> Self:
+        if self.guidance_start >= self.guidance_stop:
+            raise ValueError(
+                f"guidance_start ({self.guidance_start:g}) must be smaller than guidance_stop ({self.guidance_stop:g})"
+            )
+        return self
+
+
+class DiffusersSettings(SamplerSettings, GeneratorSettings):
+    """A diffusers text-to-image pipeline, how it samples, and what it is tuned on."""
+
+    kind: Literal["diffusers"] = "diffusers"
     height: int | None = Field(None, ge=8, le=limits.SIDE, description="in pixels; None = the pipeline's own")
     width: int | None = Field(None, ge=8, le=limits.SIDE, description="in pixels; None = the pipeline's own")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -152,6 +175,40 @@ def _validation(given: Given) -> Validation:
     return Validation(distance, fingerprint([features.encoder.fingerprint, list(real.digests)]))
 
 
+class CascadeStage(SamplerSettings):
+    """One pipeline of a cascade. Steps and guidance are its own where nothing is said."""
+
+    guidance_scale: float | None = Field(None, ge=0, le=1_000, description="1 = no guidance; None = the pipeline's own")
+    num_inference_steps: int | None = Field(None, ge=1, le=10_000, description="None = the pipeline's own")
+    noise_level: int | None = Field(
+        None,
+        ge=0,
+        lt=1_000,
+        description="noise that is added to the images to enlarge, as a step of training; 0 = next to none; None = the pipeline's own",
+    )
+
+
+class CascadeSettings(GeneratorSettings):
+    """A small image from text, enlarged stage by stage: Imagen's way, with DeepFloyd IF and diffusers' upscalers."""
+
+    kind: Literal["cascade"] = "cascade"
+    stages: list[CascadeStage] = Field(
+        min_length=1, max_length=limits.STAGES, description="the first makes images from text, the others enlarge them"
+    )
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    device: str = "auto"
+    offload: bool = Field(False, description="keep a stage's weights in main memory while another is at work")
+    allow_pickle: bool = Field(False, description="load weights stored as pickles, which can run code")
+
+    def build(self, given: Given) -> Generator:
+        from figment.generate.cascade import CascadeGenerator
+        from figment.generate.diffusers import DiffusersGenerator
+
+        shared = self.model_dump(include={"dtype", "device", "allow_pickle"})
+        stages = [DiffusersGenerator(**stage.model_dump(), **shared) for stage in self.stages]
+        return CascadeGenerator(stages, offload=self.offload)
+
+
 class ProceduralSettings(GeneratorSettings):
     """Images drawn by arithmetic: the whole path without a model."""
 
@@ -183,6 +240,7 @@ def _generator_kind(value: Any) -> str:
 
 Generate = Annotated[
     Annotated[DiffusersSettings, Tag("diffusers")]
+    | Annotated[CascadeSettings, Tag("cascade")]
     | Annotated[ProceduralSettings, Tag("procedural")]
     | Annotated[GeneratorPlugin, Tag(PLUGIN)],
     Discriminator(_generator_kind),

@@ -84,6 +84,7 @@ def test_the_noise_of_super_resolution_done_by_hand(folders, level):
     assert distance([image], [expected]) <= 1
 
 
+@pytest.mark.slow
 def test_an_image_does_not_depend_on_its_batch(two, images):
     alone = [two([p], [s])[0] for p, s in zip(PROMPTS, SEEDS, strict=True)]
     assert distance(images, alone) <= 1
@@ -91,6 +92,7 @@ def test_an_image_does_not_depend_on_its_batch(two, images):
     assert stage_seed(5, 0) == 5 and len({5, stage_seed(5, 1), stage_seed(5, 2), stage_seed(6, 1)}) == 4
 
 
+@pytest.mark.slow
 def test_what_each_stage_is_asked_for_counts(folders, two, images):
     base = two.stages[0]
     for settings in ({"noise_level": 300}, {"guidance_scale": 6.0}, {"num_inference_steps": 2}):
@@ -98,6 +100,7 @@ def test_what_each_stage_is_asked_for_counts(folders, two, images):
         assert other.fingerprint != two.fingerprint and distance(other(PROMPTS, SEEDS), images) >= 1
 
 
+@pytest.mark.slow
 def test_three_stages_and_a_diffusion_upscaler(folders, two):
     three = CascadeGenerator([*two.stages, stage(folders["sd_upscaler"], num_inference_steps=2)])
     assert [image.shape for image in three(PROMPTS[:2], SEEDS[:2])] == [(64, 64, 3)] * 2
@@ -132,6 +135,7 @@ def test_it_travels(two, images):
     assert again.fingerprint == two.fingerprint and distance(again(PROMPTS, SEEDS), images) == 0
 
 
+@pytest.mark.slow
 def test_in_a_run(folders, tmp_path):
     quick = {"num_inference_steps": 2, "guidance_scale": 1}
     stages = [{"model": str(folders["if_base"]), **quick}, {"model": str(folders["if_upscaler"]), **quick}]

@@ -135,8 +135,7 @@ class DiffusersGenerator:
                 raise FigmentError(f"The {index['_class_name']} of {model} has no UNet. Leave denoiser out.")
             place, kind = self._scheduler(index["scheduler"][1])
             check_names(self, index["_class_name"], scheduler or kind)
-            own = own_scheduler(place, kind)
-            if own is not None:
+            if (own := own_scheduler(place, kind)) is not None:
                 self._sampler(own)
 
     def _resolved(

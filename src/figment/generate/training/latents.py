@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from figment.checkpoint import Checkpoint
-from figment.generate.diffusers import quiet
+from figment.generate.opening import quiet
 
 ENCODED_PIXELS = 2**20  # that go through the VAE at a time
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
+from torch_fidelity.metric_prc import prc_features_to_metric
 
 from figment.errors import FigmentError
 from figment.evaluate import coverage as module
@@ -70,9 +72,12 @@ def test_moving_turning_and_stretching_all_changes_nothing():
 
 def test_of_sets_of_different_sizes_as_many_are_drawn_and_that_is_told():
     real, generated = pair(70, 200, 4, 0.3, 1.0)
-    own, density = coverage(real, generated, "an encoder", seed=3)
+    own, density, *others = coverage(real, generated, "an encoder", seed=3)
     assert (own.metric, density.metric, own.n, density.n) == ("coverage", "density", 70, 70)
+    told = {name: own.details[name] for name in ("floor_n", "at_floor_n", "floor_real", "floor_generated")}
+    assert told["floor_n"] == 35
     assert own.details | {"standard_error": 0} == {
+        **told,
         "extractor": "an encoder",
         "k": 5,
         "n_real": 70,
@@ -80,7 +85,7 @@ def test_of_sets_of_different_sizes_as_many_are_drawn_and_that_is_told():
         "repeated": 0.0,
         "standard_error": 0,
     }
-    assert coverage(real, generated, "an encoder", seed=3) == [own, density]
+    assert coverage(real, generated, "an encoder", seed=3) == [own, density, *others]
     assert coverage(real, generated, "an encoder", seed=4)[0] != own
     assert {one.n for one in coverage(real, generated, "an encoder", most=50)} == {50}
     assert own.ci[0] <= own.value <= own.ci[1] <= 1
@@ -92,7 +97,7 @@ def test_of_sets_of_different_sizes_as_many_are_drawn_and_that_is_told():
 @pytest.mark.parametrize(("shift", "scale"), [(0.5, 0.8), (1.5, 1.0)])
 def test_intervals_hold_the_average_of_other_draws(shift, scale):
     drawn = [coverage(*pair(60, 60, 6, shift, scale, seed), "x", seed) for seed in range(40)]
-    for which in (0, 1):
+    for which in range(4):
         values = np.array([one[which].value for one in drawn])
         held = [one[which].ci[0] <= values.mean() <= one[which].ci[1] for one in drawn]
         errors = np.array([one[which].details["standard_error"] for one in drawn])
@@ -128,3 +133,40 @@ def test_too_few_images_for_an_interval_are_said():
         FigmentError, match="k = 5 needs 20 real and 20 generated images or more, and there are 30 and 19"
     ):
         coverage(*pair(30, 19, 3, 0, 1), "x")
+
+
+@pytest.mark.parametrize(("n", "m", "d", "k"), [(30, 30, 3, 5), (23, 41, 8, 1), (41, 12, 2, 3)])
+def test_precision_and_recall_are_what_their_paper_defines(n, m, d, k):
+    """Kynkaanniemi et al. 2019, equations 1 and 2, one image after another."""
+
+    def share_in(points, balls):
+        radii = [sorted(np.linalg.norm(x - other) for j, other in enumerate(balls) if j != i)[k - 1] for i, x in enumerate(balls)]
+        return np.mean([any(np.linalg.norm(y - x) < r for x, r in zip(balls, radii, strict=True)) for y in points])
+
+    real, generated = pair(n, m, d, 0.4, 0.8)
+    found = covered(real, generated, k)
+    assert (found.precision, found.recall) == (share_in(generated, real), share_in(real, generated))
+    exchanged = covered(generated, real, k)
+    assert (exchanged.precision, exchanged.recall) == (found.recall, found.precision)
+
+
+@pytest.mark.parametrize(("n", "m", "d"), [(200, 150, 6), (80, 80, 40)])
+def test_precision_and_recall_are_those_of_torch_fidelity(n, m, d):
+    """Which takes the generated set first, and 3 neighbours."""
+    real, generated = pair(n, m, d, 0.8, 0.9)
+    theirs = prc_features_to_metric(torch.from_numpy(generated), torch.from_numpy(real), verbose=False)
+    found = covered(real, generated, 3)
+    ours = found.precision, found.recall, found.f1
+    assert ours == pytest.approx((theirs["precision"], theirs["recall"], theirs["f_score"]), rel=1e-4)
+    assert 0 < found.recall < 1 or 0 < found.precision < 1
+
+
+def test_a_group_that_holds_all_near_images_is_left_out_exactly():
+    """The few nearest that are looked at first are then not enough."""
+    real, generated = pair(60, 60, 2, 0.0, 1.0)
+    of_real = np.arange(60) % 3
+    real[of_real == 0] = 0.001 * real[of_real == 0]  # a third of the images in one spot, all of one group
+    of_generated = np.arange(60) % 3
+    found = module._without_groups(real, generated, 5, (of_real, of_generated), 3)
+    for g in range(3):
+        assert found[g + 1] == covered(real[of_real != g], generated[of_generated != g], 5)

@@ -8,6 +8,7 @@ import scipy.linalg
 
 from figment.errors import FigmentError
 from figment.evaluate.fidelity import frechet, frechet_distance, recognisability
+from figment.evaluate.sets import dealt, jackknife
 
 
 def features(n: int, dimensions: int, seed: int, shift: float = 0.0, scale: float = 1.0) -> np.ndarray:
@@ -76,7 +77,7 @@ def test_the_excess_of_small_sets_is_what_the_docstring_says():
 def test_the_interval_holds_the_average_of_other_draws_and_the_excess_is_taken_off():
     rng, d, shift = np.random.default_rng(10), 8, 0.15
     results = [
-        frechet(rng.normal(size=(150, d)) + shift, rng.normal(size=(200, d)), "x", seed=k, n_groups=10)
+        frechet(rng.normal(size=(150, d)) + shift, rng.normal(size=(200, d)), "x", seed=k)
         for k in range(60)
     ]
     values, average = [r.value for r in results], np.mean([r.value for r in results])
@@ -100,7 +101,7 @@ def test_the_result_says_what_it_was_measured_with():
         "dimensions": 16,
         "note": "",
     }
-    few = frechet(a[:14], b, "x", n_groups=7)
+    few = frechet(a[:14], b, "x")
     assert few.details["note"].startswith("14 images for 16 dimensions")
 
 
@@ -119,10 +120,27 @@ def test_features_that_do_not_fit_are_refused(a, b, message):
         frechet_distance(a, b)
 
 
-@pytest.mark.parametrize("n, n_groups", [(19, 20), (30, 1), (2, 2), (3, 2)])
-def test_too_few_images_for_an_interval_are_refused(n, n_groups):
-    with pytest.raises(FigmentError, match=f"{n_groups} groups for {n} and 30 images"):
-        frechet(features(n, 3, 13), features(30, 3, 14), "x", n_groups=n_groups)
+def test_too_few_images_for_halves_are_refused():
+    with pytest.raises(FigmentError, match=r"at least 4 images.*\(3, 3\) and \(30, 3\)|\(30, 3\) and \(3, 3\)"):
+        frechet(features(3, 3, 13), features(30, 3, 14), "x")
+
+
+@pytest.mark.parametrize(("n", "m", "d"), [(300, 200, 6), (60, 60, 20), (30, 40, 50)])
+def test_the_interval_is_the_one_of_leaving_out_groups_in_turn(n, m, d):
+    """Also where there are fewer images than dimensions."""
+    a, b = features(n, d, 15, shift=0.2), features(m, d, 16)
+    rng = np.random.default_rng(0)
+    of_a, of_b = dealt(n, 20, rng), dealt(m, 20, rng)
+    without = [frechet_distance(a[of_a != g], b[of_b != g]) for g in range(20)]
+    assert frechet(a, b, "x").details["standard_error"] == pytest.approx(jackknife(np.array(without))[0], rel=0.35)
+
+
+def test_the_floor_is_what_halves_of_one_kind_are_from_one_another():
+    a, b = features(400, 4, 17, shift=1.0), features(300, 4, 18)
+    told = frechet(a, b, "x").details
+    assert told["floor_n"] == 150 and told["at_floor_n"] > 5 * max(told["floor_real"], told["floor_generated"]) > 0
+    same = frechet(features(400, 4, 19), b, "x").details
+    assert same["at_floor_n"] < 3 * same["floor_real"]
 
 
 def test_recognisability_counts_the_images_that_are_called_by_their_own_class():

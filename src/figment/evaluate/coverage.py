@@ -1,121 +1,192 @@
-"""Do the generated images reach every kind of real image there is? Coverage and density (Naeem et al. 2020, arXiv 2002.09797).
+"""Do the generated images reach every kind of real image there is, and are they among them? Balls around images (Kynkaanniemi et al.
+2019, arXiv 1904.06991; Naeem et al. 2020, arXiv 2002.09797).
 
-Around each real image lies a ball that reaches to its k-th nearest real neighbour. Coverage is the share of balls that hold a generated
-image. Density counts the balls around each generated image, over k: it rises where images are all alike and near the middle of the real
-ones, which is no merit for training. Of all that is measured without a training, coverage follows most closely what a classifier learns.
+Around each image lies a ball that reaches to its k-th nearest neighbour of its own kind. Precision is the share of generated images that
+lie in the ball of a real one, recall that of real ones in the ball of a generated one. Coverage is the share of real balls that hold a
+generated image, which a few outliers with large balls do not spoil. Density counts the balls around each generated image, over k: it
+rises where images are all alike and near the middle of the real ones, which is no merit for training. Of all that is measured
+without a training, coverage follows most closely what a classifier learns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from figment.errors import FigmentError
 from figment.evaluate.accuracy import wilson
-from figment.evaluate.fidelity import jackknife
+from figment.evaluate.sets import GROUPS, QUANTILE, as_many, by_class, dealt, floors, jackknife, pair
 from figment.neighbours import slices
 from figment.types import Result
 
-K = 5  # the paper's
+K = 5  # Naeem et al.'s, and of the package prdc
 FEWEST = 20  # images on each side, without which an interval is not worth its name
 MOST = 10_000  # images on each side: the cost grows with their square
-BLOCK = 512  # real images whose distances to all others are held at a time: 80 MB of them at the most
-QUANTILE = 1.96  # of a 95 % interval
-GROUPS = 20  # of images left out in turn, for the interval
+BLOCK = 512  # images whose distances to all others are held at a time: 80 MB of them at the most
+METRICS = ("coverage", "density", "precision", "recall")
 
 
 @dataclass(frozen=True)
 class Covered:
-    """``coverage`` in [0, 1]; ``density`` from 0, about 1 for images of the same kind as the real ones."""
+    """``density`` from 0, about 1 for images of the same kind as the real ones; the others in [0, 1]. ``recall`` is NaN where there
+    are not more than k generated images."""
 
     coverage: float
     density: float
+    precision: float
+    recall: float
+
+    @property
+    def f1(self) -> float:
+        """The harmonic mean of precision and recall."""
+        both = self.precision + self.recall
+        return 2 * self.precision * self.recall / both if both else 0.0
 
 
 def covered(real: np.ndarray, generated: np.ndarray, k: int = K) -> Covered:
-    """Coverage and density of real images by generated ones, as the paper has them.
+    """Coverage, density, precision and recall, as the papers have them (Naeem et al. 2020, equations 3, 4; Kynkaanniemi et al. 2019,
+    equations 1, 2), each image strictly inside of a ball or outside, as in the package prdc.
 
-    Both depend on how many images there are, so compare only sets of equal sizes. Of images of one kind, as many on both
-    sides, about ``1 - 1 / 2^k`` are covered. A real image that is there more than k times has a ball without any room, which
+    All depend on how many images there are, so compare only sets of equal sizes. Of images of one kind, as many on both
+    sides, about ``1 - 1 / 2^k`` are covered. An image that is there more than k times has a ball without any room, which
     nothing can lie in.
 
     Args:
         real: features, float (n, D), n above k.
         generated: features, float (m, D) of the same encoder.
-        k: which real neighbour a ball reaches to; at least 1.
+        k: which neighbour a ball reaches to; at least 1.
 
     Raises FigmentError for arrays that do not fit, too few rows, or features that are not finite.
     """
+    real, generated = _checked(real, generated, k)
     own = np.full(len(real), -1), np.full(len(generated), -1)
-    return _without_groups(*_checked(real, generated, k), k, own, 0)[0]
+    return _without_groups(real, generated, k, own, 0)[0]
 
 
 def coverage(
     real: np.ndarray, generated: np.ndarray, extractor: str, seed: int = 0, k: int = K, most: int = MOST
 ) -> list[Result]:
-    """`covered`, of as many real as generated images, with 95 % intervals: the results ``coverage`` and ``density``.
+    """`covered`, of as many real as generated images, with 95 % intervals and floors: a result for each of `METRICS`.
 
     Of the larger set as many are drawn as the smaller one has, and never more than ``most`` of either. The interval is a
-    jackknife: both sets are dealt into groups, and the spread without each of them in turn is the standard error; that of
-    coverage is never narrower than Wilson's. It is for other sets of these sizes, and rather too wide than too narrow, but for
+    jackknife: both sets are dealt into groups, and the spread without each of them in turn is the standard error; those of
+    shares are never narrower than Wilson's. It is for other sets of these sizes, and rather too wide than too narrow, but for
     densities near 0. A bootstrap would not do: a real image drawn twice is its own nearest neighbour, and shrinks its ball.
 
     Args:
         real, generated: features, float (n, D) and (m, D); at least `FEWEST` rows and four times k each.
         extractor: what made the features, as an encoder's name.
-        seed: of the draw and of the groups.
+        seed: of the draw, of the groups and of the halves.
 
     Returns:
-        Two results whose ``n`` is the number of images of each kind. ``details`` holds ``extractor``, ``k``, ``n_real`` and
-        ``n_generated`` (how many there were to draw from), ``standard_error`` and ``repeated``, the share of real images that
-        are there more than k times, which nothing covers.
+        Results whose ``n`` is the number of images of each kind. ``details`` holds ``extractor``, ``k``, ``n_real`` and
+        ``n_generated`` (how many there were to draw from), ``standard_error``, ``repeated``, the share of real images that
+        are there more than k times, which nothing covers, and, where halves have `FEWEST` images, the
+        `figment.evaluate.sets.floor`.
 
     Raises FigmentError as `covered` does, and for too few images.
     """
     real, generated = _checked(real, generated, k)
-    n, fewest = min(len(real), len(generated), most), max(FEWEST, 4 * k)
-    if n < fewest:
+    fewest = max(FEWEST, 4 * k)
+    if min(len(real), len(generated), most) < fewest:
         raise FigmentError(
             f"Coverage with k = {k} needs {fewest} real and {fewest} generated images or more, and there are {len(real):,} and"
             f" {len(generated):,}. Give more of them."
         )
     rng = np.random.default_rng(seed)
-    drawn = [x[np.sort(rng.permutation(len(x))[:n])] for x in (real, generated)]
+    first, second = as_many(real, generated, most, rng)
+    n = len(first)
     groups = min(GROUPS, n // 2)
-    dealt = rng.permutation(n) % groups, rng.permutation(n) % groups
-    whole, *without = _without_groups(drawn[0], drawn[1], k, dealt, groups)
+    whole, *without = _without_groups(first, second, k, (dealt(n, groups, rng), dealt(n, groups, rng)), groups)
     told: dict[str, Any] = {"extractor": extractor, "k": k, "n_real": len(real), "n_generated": len(generated)}
-    counts = np.unique(drawn[0], axis=0, return_counts=True)[1]
+    counts = np.unique(first, axis=0, return_counts=True)[1]
     told["repeated"] = float(counts[counts > k].sum()) / n
+    at: Mapping[str, dict[str, Any]] = dict.fromkeys(METRICS, {})
+    if n // 2 >= fewest:
+        at = floors(lambda a, b: asdict(covered(a, b, k)), first, second, seed)
     results = []
-    for metric in ("coverage", "density"):
+    for metric in METRICS:
         value = float(getattr(whole, metric))
-        error, half = jackknife(np.array([getattr(one, metric) for one in without]))
-        low, high = max(0.0, value - half), value + half
-        if metric == "coverage":  # where all or none are covered, no group makes a difference
-            at_least = wilson(value, n, QUANTILE)
-            low, high = min(low, at_least[0]), min(1.0, max(high, at_least[1]))
-        results.append(Result(metric, value, n, (low, high), details={**told, "standard_error": error}))
+        error, ci = _interval(value, np.array([getattr(one, metric) for one in without]), n, metric != "density")
+        results.append(
+            Result(metric, value, n, ci, details={**told, "standard_error": error, **at[metric]})
+        )
     return results
+
+
+def within_classes(
+    real: np.ndarray,
+    generated: np.ndarray,
+    labels: tuple[np.ndarray, np.ndarray],
+    class_names: Sequence[str],
+    extractor: str,
+    seed: int = 0,
+    k: int = K,
+) -> Result:
+    """The harmonic mean of precision and recall (their F1) among the images of each class, and its mean over classes.
+
+    Over all images a set can look right with its labels mixed up; within classes it cannot. Each class is measured on as
+    many real as generated images. The interval is a jackknife, for these classes.
+
+    Args:
+        real, generated: features, float (n, D) and (m, D).
+        labels: int (n,) and (m,) in [0, N), of the real and of the generated images.
+        class_names: N names.
+
+    Returns:
+        The result ``precision_recall_f1``, with ``per_class``; ``n`` is the number of real images. ``details`` holds ``extractor``,
+        ``k``, ``standard_error``, and for every class ``precision`` and ``recall``.
+
+    Raises FigmentError where a class of generated images has no real ones, and where one has fewer than k + 2 of either kind.
+    """
+    real, generated = _checked(real, generated, k)
+    of_class = by_class(labels, class_names, k + 2)  # so that more than k are left without one group
+    rng, groups = np.random.default_rng(seed), min(GROUPS, *(len(own) for both in of_class.values() for own in both))
+    found: dict[str, Covered] = {}
+    variance = 0.0
+    for name, (own, made) in of_class.items():
+        first, second = as_many(real[own], generated[made], MOST, rng)
+        dealt_to = dealt(len(first), groups, rng), dealt(len(first), groups, rng)
+        found[name], *without = _without_groups(first, second, k, dealt_to, groups)
+        variance += jackknife(np.array([one.f1 for one in without]))[0] ** 2
+    value, error = float(np.mean([one.f1 for one in found.values()])), variance**0.5 / len(found)
+    details = {
+        "extractor": extractor,
+        "k": k,
+        "standard_error": error,
+        "precision": {name: one.precision for name, one in found.items()},
+        "recall": {name: one.recall for name, one in found.items()},
+    }
+    return Result(
+        "precision_recall_f1",
+        value,
+        sum(len(own) for own, _ in of_class.values()),
+        (max(0.0, value - QUANTILE * error), min(1.0, value + QUANTILE * error)),
+        {name: one.f1 for name, one in found.items()},
+        details=details,
+    )
+
+
+def _interval(value: float, without: np.ndarray, n: int, is_share: bool) -> tuple[float, tuple[float, float]]:
+    """The standard error of a number, from what it is without each group, and its 95 % interval."""
+    error, half = jackknife(without)
+    low, high = max(0.0, value - half), value + half
+    if is_share:  # where all or none are covered, no group makes a difference
+        at_least = wilson(value, n, QUANTILE)
+        low, high = min(low, at_least[0]), min(1.0, max(high, at_least[1]))
+    return error, (low, high)
 
 
 def _checked(real: np.ndarray, generated: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """In float64 and around the real images' mean, where the squares of distances lose the least."""
-    real, generated = (np.asarray(x, dtype=np.float64) for x in (real, generated))
-    if real.ndim != 2 or generated.ndim != 2 or real.shape[1] != generated.shape[1] or not len(generated):
-        raise FigmentError(
-            "Coverage needs real and generated images with features of the same encoder: arrays of shape (n, D) and (m, D)."
-            f" It was given {real.shape} and {generated.shape}."
-        )
+    real, generated = pair(real, generated, "Coverage")
     if not 1 <= k < len(real):
         raise FigmentError(
             f"Coverage with k = {k} needs more than {max(k, 1)} real images, and there are {len(real):,}."
         )
-    if not (np.isfinite(real).all() and np.isfinite(generated).all()):
-        raise FigmentError("Some features are NaN or infinite: no distance can be measured. Check the encoder.")
     middle = real.mean(axis=0)
     return real - middle, generated - middle
 
@@ -125,27 +196,57 @@ def _without_groups(
 ) -> list[Covered]:
     """Of all images, and then without each group in turn; ``groups`` are int (n,) and (m,) in [0, n_groups)."""
     of_real, of_generated = groups
-    balls, held = np.zeros(n_groups + 1), np.zeros(n_groups + 1)  # that hold an image; images in balls
-    for rows, near, made in _distances(real, generated):
-        for g in range(-1, n_groups):
-            stay, others = (of_real[rows] != g) | (g < 0), (of_real != g) | (g < 0)
-            radius = np.partition(near[stay][:, others], k - 1, axis=1)[:, k - 1]
-            inside = made[stay][:, (of_generated != g) | (g < 0)] < radius[:, None]
-            balls[g + 1] += inside.any(axis=1).sum()
-            held[g + 1] += inside.sum()
+    order = np.argsort(of_generated, kind="stable")  # so that a group is one piece of the columns
+    generated, of_generated = generated[order], of_generated[order]
+    radii, made_radii = _radii(real, of_real, k, n_groups), _radii(generated, of_generated, k, n_groups)
+    balls, held, near = (np.zeros(n_groups + 1) for _ in range(3))  # with an image; images in balls; in a generated ball
+    among = np.zeros((n_groups + 1, len(generated)), bool)  # generated images in a real ball
+    for rows, distances in _distances(real, generated):
+        for g in range(n_groups + 1):
+            gone = slice(*np.searchsorted(of_generated, [g - 1, g])) if g else slice(0)
+            inside = distances < radii[rows, g, None]  # (b, m)
+            inside[:, gone] = False
+            held[g] += np.count_nonzero(inside)
+            balls[g] += inside.any(axis=1).sum()
+            among[g] |= inside.any(axis=0)
+            there = (of_real[rows] != g - 1) | (g == 0)
+            near[g] += (distances < made_radii[:, g]).any(axis=1)[there].sum()
     found = []
-    for g in range(-1, n_groups):
-        n, m = (int(((own != g) | (g < 0)).sum()) for own in groups)
-        found.append(Covered(float(balls[g + 1]) / n, float(held[g + 1]) / (k * m)))
+    for g in range(n_groups + 1):
+        n, m = (int(((own != g - 1) | (g == 0)).sum()) for own in groups)
+        recall = near[g] / n if np.isfinite(made_radii).any() else np.nan
+        found.append(Covered(*(float(x) for x in (balls[g] / n, held[g] / (k * m), among[g].sum() / m, recall))))
     return found
 
 
-def _distances(real: np.ndarray, generated: np.ndarray) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-    """Block by block of real images: which they are, and their squared distances to the other real images and to the generated ones."""
-    squares = np.square(real).sum(axis=1)
-    of_generated = np.square(generated).sum(axis=1)
-    for rows in slices(len(real), BLOCK):
-        own = squares[rows, None]
-        near = own + squares - 2 * real[rows] @ real.T  # (b, n)
-        near[np.arange(len(near)), np.arange(rows.start, rows.start + len(near))] = np.inf  # itself
-        yield rows, near, own + of_generated - 2 * real[rows] @ generated.T  # (b, m)
+def _radii(x: np.ndarray, of: np.ndarray, k: int, n_groups: int) -> np.ndarray:
+    """The squared distance to the k-th nearest other image, among all and without each group: float (n, n_groups + 1).
+
+    -inf for an image of the very group, in whose ball nothing is then; NaN where there are not more than k.
+    """
+    radii = np.full((len(x), n_groups + 1), np.nan)
+    if len(x) <= k:
+        return radii
+    few = min(len(x) - 1, 4 * k + 12)  # neighbours that are enough for nearly every image, whichever group is left out
+    for rows, distances in _distances(x, x):
+        itself = np.arange(len(distances)), np.arange(rows.start, rows.start + len(distances))
+        distances[itself] = np.inf
+        nearest = np.argpartition(distances, few - 1, axis=1)[:, :few]
+        values = np.take_along_axis(distances, nearest, axis=1)
+        by_distance = np.argsort(values, axis=1)
+        values, nearest = (np.take_along_axis(part, by_distance, axis=1) for part in (values, nearest))
+        radii[rows, 0] = values[:, k - 1]
+        for g in range(n_groups):
+            ranks = np.cumsum(of[nearest] != g, axis=1)
+            own = np.take_along_axis(values, (ranks >= k).argmax(axis=1)[:, None], axis=1)[:, 0]
+            for i in np.flatnonzero(ranks[:, -1] < k):
+                own[i] = np.partition(distances[i, of != g], k - 1)[k - 1]
+            radii[rows, g + 1] = np.where(of[rows] == g, -np.inf, own)
+    return radii
+
+
+def _distances(x: np.ndarray, y: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """Block by block of x: which rows, and their squared distances to all of y, (b, m)."""
+    of_x, of_y = np.square(x).sum(axis=1), np.square(y).sum(axis=1)
+    for rows in slices(len(x), BLOCK):
+        yield rows, of_x[rows, None] + of_y - 2 * x[rows] @ y.T

@@ -99,7 +99,7 @@ def know_domain(
             f"{2 * FEWEST} real images and {FEWEST} generated ones would tell whether the generator knows this domain;"
         )
         return Answer("domain", "cannot say", f"{few} there are {len(real):,} and {len(generated):,}.")
-    own, density = coverage(real, generated, extractor, seed, most=n)
+    own, density, *_ = coverage(real, generated, extractor, seed, most=n)
     among_real, ratio = _beside_halves(generated, real, n, np.random.default_rng(seed))
     word = between(own.value / max(among_real, 1 / n), COVERED)
     sentence = (

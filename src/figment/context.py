@@ -28,6 +28,7 @@ from figment.layout import Run
 from figment.learners.clip_head.baselines import baseline
 from figment.plugins import permission
 from figment.recipe import Recipe
+from figment.recipe.encoder import TimmEncoderSettings
 from figment.shards import prompts_in
 from figment.shots import few_images, other_images
 from figment.task import Task, real_folder
@@ -88,7 +89,9 @@ class Context:
     def features(self, encoder: str | None = None) -> Features:
         name = encoder or self.recipe.encoder_name
         if name not in self._features:
-            opened = open_encoder(name, allow_pickle=self.recipe.encoder_pickles)
+            own = self.recipe.encoder
+            from_file = encoder is None and isinstance(own, TimmEncoderSettings)
+            opened = own.build() if from_file else open_encoder(name, allow_pickle=self.recipe.encoder_pickles)
             self._features[name] = Features(opened, self.caches)
         return self._features[name]
 

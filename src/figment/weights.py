@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
 from torch import nn
 
@@ -40,6 +41,29 @@ def load(kind: Any, folder: Path, what: str, *, allow_pickle: bool = False, **op
         module, said = kind.from_pretrained(folder, **own, **told, **options)
     check(module, what, said)
     return module
+
+
+def tensors(path: Path, what: str) -> dict[str, torch.Tensor]:
+    """Name -> tensor of a ``.safetensors`` file, or of one that ``torch.save`` wrote, from which nothing but tensors is taken: no code in
+    it is run. Raises FigmentError where it is not there, cannot be read, or holds something else."""
+    if not path.is_file():
+        raise FigmentError(f"{what}: there is no such file. Name one with the weights: .safetensors, .pth or .pt.")
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # each library below has its own
+        reason = " ".join(str(error).split())[:200]
+        raise FigmentError(
+            f"{what} cannot be read: {reason}. It must be a .safetensors file, or hold tensors and nothing else, as"
+            " torch.save(model.state_dict(), path) writes it."
+        ) from error
+    if not isinstance(found, dict) or not all(isinstance(t, torch.Tensor) for t in found.values()):
+        raise FigmentError(
+            f"{what}: the file holds {type(found).__name__}s of other things than tensors. Save the weights alone:"
+            " torch.save(model.state_dict(), path)."
+        )
+    return dict(found)
 
 
 def check(module: nn.Module, what: str, said: Mapping[str, Collection[Any]] | None = None) -> None:

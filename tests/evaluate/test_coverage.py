@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
+
 import numpy as np
 import pytest
 import torch
 from torch_fidelity.metric_prc import prc_features_to_metric
 
+import sets_of
 from figment.errors import FigmentError
 from figment.evaluate import coverage as module
 from figment.evaluate.coverage import coverage, covered
@@ -159,6 +162,19 @@ def test_precision_and_recall_are_those_of_torch_fidelity(n, m, d):
     ours = found.precision, found.recall, found.f1
     assert ours == pytest.approx((theirs["precision"], theirs["recall"], theirs["f_score"]), rel=1e-4)
     assert 0 < found.recall < 1 or 0 < found.precision < 1
+
+
+@pytest.mark.parametrize(
+    ("n", "m", "d", "k", "theirs"),
+    [
+        (300, 250, 16, 5, (0.9066666666666666, 1.1176, 0.908, 0.6966666666666667)),
+        (120, 200, 4, 3, (0.9166666666666666, 1.0766666666666667, 0.925, 0.8666666666666667)),
+        (90, 90, 64, 10, (1.0, 1.4455555555555557, 0.9777777777777777, 0.6)),
+    ],
+)
+def test_all_four_are_those_of_the_reference_package(n, m, d, k, theirs):
+    """prdc 0.2, on rows of float64."""
+    assert astuple(covered(*sets_of.pair(n, m, d), k)) == pytest.approx(theirs, abs=1e-12)
 
 
 def test_a_group_that_holds_all_near_images_is_left_out_exactly():

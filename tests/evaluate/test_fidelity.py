@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.linalg
+from sklearn.metrics import accuracy_score, f1_score
 
 from figment.errors import FigmentError
 from figment.evaluate.fidelity import frechet, frechet_distance, recognisability
@@ -148,3 +149,12 @@ def test_recognisability_counts_the_images_that_are_called_by_their_own_class():
     result = recognisability(logits, np.array([0, 0, 0, 1]), ["cat", "dog"], "clip")
     assert (result.metric, result.value, result.n) == ("recognisability", 0.75, 4)
     assert result.per_class == {"cat": pytest.approx(2 / 3), "dog": 1.0} and result.details["classifier"] == "clip"
+
+
+@pytest.mark.parametrize("n_classes", [2, 5])
+def test_recognisability_is_scikit_learns_accuracy_and_f1(n_classes):
+    rng = np.random.default_rng(20)
+    labels, found = rng.integers(0, n_classes, 80), rng.integers(0, n_classes, 80)
+    result = recognisability(found, labels, [str(c) for c in range(n_classes)], "x")
+    assert result.value == pytest.approx(accuracy_score(labels, found), rel=1e-12)
+    assert result.details["f1"] == pytest.approx(f1_score(labels, found, average="macro"), rel=1e-12)

@@ -23,6 +23,12 @@ def test_is_what_the_paper_defines(n, d):
     assert vendi_score(x) == pytest.approx(by_definition(x), rel=1e-6)
 
 
+@pytest.mark.parametrize(("n", "d", "theirs"), [(50, 8, 7.397530721258968), (20, 64, 17.630765905431282)])
+def test_gives_the_numbers_of_the_reference_package(n, d, theirs):
+    """vendi-score 0.0.3, ``vendi.score_X``, on rows of float64."""
+    assert vendi_score(pair(n, 1, d)[0]) == pytest.approx(theirs, rel=1e-9)
+
+
 def test_copies_are_one_image_and_what_has_nothing_in_common_is_counted():
     assert vendi_score(np.tile([1.0, 2.0, 3.0], (7, 1))) == pytest.approx(1)
     assert vendi_score(5 * ortho_group.rvs(6, random_state=0)) == pytest.approx(6)

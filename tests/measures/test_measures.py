@@ -46,7 +46,7 @@ FIDELITY = {"exchange_rate": False, "real_all": False, "fidelity": True}
         (recipe({"train": "x"}, **FIDELITY), ["frechet", "recognisability"]),
         (
             recipe(exchange_rate=False, real_all=False, measures=["frechet", "coverage"]),
-            [*OF_CLIP, "coverage", "density", *OF_EVIDENCE, "frechet", *OF_LEAKS],
+            [*OF_CLIP, "coverage", "density", "precision", "recall", *OF_EVIDENCE, "frechet", *OF_LEAKS],
         ),
         (
             recipe(few_shot={"shots": 1}, exchange_rate=False, real_all=False, baselines=["coop"]),
@@ -90,7 +90,11 @@ def test_the_splits_that_are_read(own, splits):
 
 
 @pytest.mark.parametrize(
-    "metric", ["frechet", "recognisability", "coverage", "density", "top1/real_all", "gain/real_all", "top1/real_2"]
+    "metric",
+    [
+        *("frechet", "recognisability", "coverage", "density", "precision", "top1/real_all", "gain/real_all", "top1/real_2"),
+        *("fid", "kid", "inception_score", "cmmd", "mind", "vendi", "diversity", "memorisation", "precision_recall_f1"),
+    ],
 )
 def test_settings_for_a_metric_measure_it_and_no_other_that_costs(metric):
     wanted = {"top1/synthetic", metric}
@@ -140,13 +144,25 @@ def test_a_name_that_is_none_is_refused_with_the_nearest():
         ),
         (recipe(fidelity=True), "frechet needs 4 real training images.*has 3"),
         (recipe(measures=["coverage"]), "coverage needs 20 real training images.*has 3.*take coverage"),
+        (recipe(measures=["diversity"]), "diversity needs 2 real training images or more of each class.*has 1 of 'red'"),
+        (recipe(measures=["fid"]), "FID.*its weights are not here.*curl -L -o .*frechet, cmmd"),
+        (recipe(measures=["inception_score"]), "FID.*its weights are not here.*curl -L -o .*frechet, cmmd"),
         (recipe(shots=[4]), "evaluate.shots starts at 4.*smallest class.*has 1"),
     ],
 )
-def test_what_would_fail_at_the_end_is_refused_at_the_start(own, message):
+def test_what_would_fail_at_the_end_is_refused_at_the_start(own, message, monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))  # where no weights are
     with pytest.raises(FigmentError, match=message):
         measures.check(own, {"train": colours(1, 0)})
     measures.check(recipe(fidelity=True), {"train": colours(2, 0)})
+
+
+def test_a_class_that_is_generated_and_has_no_real_images_is_named_at_the_start():
+    train = colours(9, 0)
+    two = train.take([i for i, label in enumerate(train.labels) if label != 1])
+    for name in ("diversity", "precision_recall_f1"):
+        with pytest.raises(FigmentError, match=f"{name} needs .* of each class, and task.real.train has 0 of 'green'"):
+            measures.check(recipe(measures=[name], exchange_rate=False), {"train": two})
 
 
 def test_the_documentation_is_that_of_the_files():

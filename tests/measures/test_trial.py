@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,10 @@ from figment.errors import FigmentError
 from figment.evaluate.accuracy import accuracy, correctness, paired_difference
 from figment.evaluate.coverage import coverage
 from figment.evaluate.exchange_rate import Curve, exchange_rate
+from figment.evaluate.fidelity import frechet_distance
+from figment.evaluate.inception_score import inception_scores
 from figment.evaluate.kind import variance_between
+from figment.evaluate.mmd import kid
 from figment.evaluate.placebo import resample
 from figment.images_in.leaks import Leaks
 from figment.learners.clip_head.images_only import discriminant
@@ -31,10 +35,8 @@ def trial(learner: Means, own=None, remember=None, **more) -> Trial:
     shots = SHOTS if own.few_shot else None
     models = [learner.learn(KEPT, shots, seed) for seed in own.training_seeds]
     hook = {} if remember is None else {"remember": remember}
-    given = {"train": TRAIN, "test": TEST, "facts": models[0].facts, "leaks": Leaks(), **more}
-    return Trial(
-        own, learner, lambda: models, KEPT, KEPT, shots=shots, features=lambda name: Colours(), **given, **hook
-    )  # type: ignore[arg-type, return-value]
+    given = {"train": TRAIN, "test": TEST, "facts": models[0].facts, "leaks": Leaks(), "features": lambda name: Colours(), **more}
+    return Trial(own, learner, lambda: models, KEPT, KEPT, shots=shots, **given, **hook)  # type: ignore[arg-type, return-value]
 
 
 def network(**evaluate):
@@ -228,7 +230,68 @@ def test_coverage_is_of_the_kept_images_and_all_real_training_images():
     own = recipe(measures=["coverage"], exchange_rate=False, real_all=False, evidence=False, leaks=False)
     results = {r.metric: r for r in measures.take(trial(Means(), own)).results}
     expected = coverage(Colours()(TRAIN), Colours()(KEPT), own.encoder_name, own.seed)
-    assert [results[name] for name in ("coverage", "density")] == expected
+    for one in expected:
+        got = results[one.metric]
+        assert (got.value, got.ci, got.n) == (one.value, one.ci, one.n) and one.details.items() <= got.details.items()
     assert (expected[0].n, expected[0].details["n_real"], expected[0].details["n_generated"]) == (24, 24, 36)
     few = {r.metric for r in measures.take(trial(Means(), own, train=colours(6, 2))).results}
     assert "coverage" not in few and "top1/synthetic" in few
+
+
+OF_SETS = ["coverage", "frechet", "cmmd", "mind", "vendi", "diversity", "memorisation", "precision_recall_f1"]
+OF_INCEPTION = ["fid", "kid", "inception_score"]
+
+
+class Seen(Colours):
+    """Colours as if by another encoder: of 2,060 numbers, of which the first 2,048 are what FID is of."""
+
+    encoder = SimpleNamespace(name="seen", fingerprint="abc", resize="4 nearest", dtype="torch.float32", logit_scale=1.0)
+
+    def __call__(self, images):
+        turned = np.random.default_rng(0).normal(size=(3, 2060))
+        return (super().__call__(images) @ turned / 100).astype(np.float32)
+
+
+def asking(*names):
+    return recipe(measures=list(names), exchange_rate=False, real_all=False, evidence=False, leaks=False)
+
+
+@pytest.mark.parametrize("name", OF_SETS + OF_INCEPTION)
+def test_what_compares_two_sets_says_what_it_depends_on_and_has_floors(name):
+    asked = []
+    own = trial(Means(), asking(name), features=lambda encoder: asked.append(encoder) or Seen())
+    found = [r for r in measures.take(own).results if not r.metric.startswith(("top1", "gain"))]
+    assert {r.metric for r in found} == {m.name for m in measures.found()[name].metrics}
+    assert set(asked) == {"inception" if name in OF_INCEPTION else None}
+    for result in found:
+        assert result.ci[0] <= result.value <= result.ci[1] and np.isfinite(result.value)
+        told = {"encoder": "seen", "weights": "abc", "resize": "4 nearest", "dtype": "float32"}
+        assert told.items() <= result.details.items() and result.details["implementation"].startswith("figment ")
+        assert {"floor_real", "floor_generated"} <= result.details.keys() or name == "precision_recall_f1"
+        json.dumps(result.details, allow_nan=False)
+        assert measures.known(result.metric).what.format_map(result.details)
+
+
+def test_fid_kid_and_the_inception_score_are_each_of_their_part_of_the_same_features():
+    results = {r.metric: r for r in measures.take(trial(Means(), asking(*OF_INCEPTION), features=lambda _: Seen())).results}
+    real, made = Seen()(TRAIN), Seen()(KEPT)
+    assert results["fid"].value == pytest.approx(frechet_distance(made[:, :2048], real[:, :2048]), rel=1e-9)
+    assert results["kid"].value == kid(real[:, :2048], made[:, :2048], "x").value
+    assert results["inception_score"].value == inception_scores(made[:, 2048:]).mean()
+
+
+@pytest.mark.parametrize(("name", "few"), [("diversity", 1), ("precision_recall_f1", 6), ("frechet", 1), ("vendi", 1)])
+def test_a_measure_with_too_few_kept_images_is_left_out_and_that_is_said(name, few, caplog):
+    own = trial(Means(), asking(name))
+    own.kept = KEPT.take(np.concatenate([np.flatnonzero(KEPT.labels == c)[:few] for c in range(3)]))
+    assert not [r for r in measures.take(own).results if r.metric == name]
+    assert f"{name} needs" in caplog.text and "left out" in caplog.text
+
+
+def test_features_with_nan_are_refused_by_name():
+    class Broken(Colours):
+        def __call__(self, images):
+            return np.where(np.arange(len(images))[:, None] == 1, np.nan, super().__call__(images))
+
+    with pytest.raises(FigmentError, match="Fréchet distance: the features of 1 of .* images are NaN.*encoder"):
+        measures.take(trial(Means(), asking("frechet"), features=lambda _: Broken()))

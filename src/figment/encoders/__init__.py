@@ -1,14 +1,29 @@
-"""Images and texts to features, behind one protocol: CLIPs of ``transformers`` and of ``open_clip``."""
+"""Images and texts to features, behind one protocol: CLIPs of ``transformers`` and of ``open_clip``; images alone: ``timm``, Inception."""
 
 from __future__ import annotations
 
 from figment.encoders.clip import ClipEncoder
 from figment.encoders.features import Features, class_prototypes
+from figment.encoders.inception import NAME as INCEPTION
+from figment.encoders.inception import InceptionEncoder
 from figment.encoders.open_clip import OpenClipEncoder
+from figment.encoders.timm import TimmEncoder
 from figment.encoders.towers import Towers
+from figment.types import Encoder
 from figment.models import is_open_clip, resolve
 
-__all__ = ["ClipEncoder", "Features", "OpenClipEncoder", "Towers", "class_prototypes", "open_encoder"]
+__all__ = [
+    "INCEPTION",
+    "ClipEncoder",
+    "Features",
+    "InceptionEncoder",
+    "OpenClipEncoder",
+    "TimmEncoder",
+    "Towers",
+    "class_prototypes",
+    "identity",
+    "open_encoder",
+]
 
 
 def open_encoder(
@@ -17,11 +32,20 @@ def open_encoder(
     dtype: str = "auto",
     batch_size: int = 128,
     allow_pickle: bool = False,
-) -> ClipEncoder | OpenClipEncoder:
+) -> ClipEncoder | OpenClipEncoder | InceptionEncoder:
     """The encoder in a folder, in a Hub repository, or in the starter; its files say of which library it is.
 
-    A folder that both libraries can open is opened by ``transformers``. Raises FigmentError where there is none.
+    A folder that both libraries can open is opened by ``transformers``. ``inception`` is FID's network, in float32. Raises FigmentError
+    where there is none.
     """
+    if name == INCEPTION:
+        return InceptionEncoder(device)
     folder = resolve(name, allow_pickle=allow_pickle)
     kind = OpenClipEncoder if is_open_clip(folder.path) else ClipEncoder
     return kind(folder, device, dtype, batch_size, allow_pickle)
+
+
+def identity(encoder: Encoder) -> dict[str, str]:
+    """What a number depends on besides the images: which encoder, the hash of its weights, how it resizes, and its precision."""
+    told = {"encoder": "name", "weights": "fingerprint", "resize": "resize", "dtype": "dtype"}
+    return {field: str(getattr(encoder, name, "")).removeprefix("torch.") for field, name in told.items()}

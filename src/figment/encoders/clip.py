@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 from torch import Tensor, nn
 
 from figment import weights
@@ -57,6 +58,8 @@ class ClipEncoder:
                 " must hold config.json, model.safetensors, preprocessor_config.json and the tokenizer's files, all of one"
                 " model: fetch it again, or run the recipe that made it again."
             ) from error
+        size = "x".join(str(side) for side in dict(self.processor.size).values() if side)
+        self.resize = f"{size} {PIL.Image.Resampling(self.processor.resample).name.lower()} (transformers)"
         self.model = clip.to(self.device).eval()
         self.logit_scale = float(self.model.logit_scale.detach().exp())
         self.n_features = int(self.model.config.projection_dim)

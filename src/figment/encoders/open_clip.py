@@ -64,6 +64,7 @@ class OpenClipEncoder:
             self.tokenizer = open_clip.get_tokenizer(where)
             preprocess = open_clip.transform.PreprocessCfg(**cast(Any, clip).visual.preprocess_cfg)
             self.transform = open_clip.transform.image_transform_v2(preprocess, is_train=False)
+            self.resize = f"{preprocess.size} {preprocess.interpolation}, {preprocess.resize_mode} (open_clip)"
             self.pixels([np.zeros((8, 8, 3), np.uint8)])  # a colour may be a word
             self.n_features = int(self.config["model_cfg"]["embed_dim"])
         except (OSError, ValueError, TypeError, KeyError, RuntimeError, AssertionError, SafetensorError) as error:

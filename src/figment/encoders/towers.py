@@ -27,6 +27,18 @@ VOCABULARIES = (
 )
 
 
+class ImageTower(Protocol):
+    """The half of an encoder that sees images: see `Towers`."""
+
+    device: torch.device
+    dtype: torch.dtype
+    batch_size: int
+    n_features: int
+    image_tower: torch.nn.Module
+
+    def pixels(self, images: Sequence[np.ndarray]) -> Tensor: ...
+
+
 class Towers(Protocol):
     """An encoder whose weights can be seen and changed: what tuning, CoOp and BatchNorm studies work on.
 
@@ -37,6 +49,7 @@ class Towers(Protocol):
     fingerprint: str
     device: torch.device
     dtype: torch.dtype  # what ``image_tower`` takes
+    resize: str  # how images are brought to the tower's size, in words
     logit_scale: float
     batch_size: int
     n_features: int  # D
@@ -75,7 +88,7 @@ def needs_tokenizer(folder: ModelFolder) -> None:
 
 
 @torch.inference_mode()
-def image_features(encoder: Towers, images: Sequence[np.ndarray]) -> np.ndarray:
+def image_features(encoder: ImageTower, images: Sequence[np.ndarray]) -> np.ndarray:
     """``float32 (B, D)``, L2-normalised."""
     parts = [np.zeros((0, encoder.n_features), np.float32)]
     for start in range(0, len(images), encoder.batch_size):

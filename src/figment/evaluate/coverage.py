@@ -10,7 +10,7 @@ without a training, coverage follows most closely what a classifier learns.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -84,8 +84,7 @@ def coverage(
     Returns:
         Results whose ``n`` is the number of images of each kind. ``details`` holds ``extractor``, ``k``, ``n_real`` and
         ``n_generated`` (how many there were to draw from), ``standard_error``, ``repeated``, the share of real images that
-        are there more than k times, which nothing covers, and, where halves have `FEWEST` images, the
-        `figment.evaluate.sets.floor`.
+        are there more than k times, which nothing covers, and the `figment.evaluate.sets.floor`.
 
     Raises FigmentError as `covered` does, and for too few images.
     """
@@ -104,9 +103,7 @@ def coverage(
     told: dict[str, Any] = {"extractor": extractor, "k": k, "n_real": len(real), "n_generated": len(generated)}
     counts = np.unique(first, axis=0, return_counts=True)[1]
     told["repeated"] = float(counts[counts > k].sum()) / n
-    at: Mapping[str, dict[str, Any]] = dict.fromkeys(METRICS, {})
-    if n // 2 >= fewest:
-        at = floors(lambda a, b: asdict(covered(a, b, k)), first, second, seed)
+    at = floors(lambda a, b: asdict(covered(a, b, k)), first, second, seed)
     results = []
     for metric in METRICS:
         value = float(getattr(whole, metric))

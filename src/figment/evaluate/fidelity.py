@@ -112,14 +112,19 @@ def recognisability(answers: Answers, labels: np.ndarray, class_names: Sequence[
         classifier: whose answers these are.
 
     Returns:
-        As `figment.evaluate.accuracy.accuracy`, in [0, 1], with ``details["classifier"]``. The interval is for more images of the same kind, and
-        takes them to be independent of one another.
+        As `figment.evaluate.accuracy.accuracy`, in [0, 1], with ``details["classifier"]`` and ``details["f1"]``, the mean over classes of F1, as
+        Fan et al. 2024 (arXiv 2312.04567) report it: of a class that is called by another's name too often, accuracy says nothing. The
+        interval is for more images of the same kind, and takes them to be independent of one another.
 
     Raises:
         FigmentError: as `figment.evaluate.accuracy.accuracy` does.
     """
     result = accuracy(answers, labels, class_names, "recognisability")
-    return replace(result, details={**result.details, "classifier": classifier})
+    confusion = np.array(result.details["confusion"])  # (N, N), true by predicted
+    asked, called = confusion.sum(axis=1), confusion.sum(axis=0)
+    there = asked + called > 0
+    f1 = 2 * confusion.diagonal()[there] / (asked + called)[there]
+    return replace(result, details={**result.details, "classifier": classifier, "f1": float(f1.mean())})
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ def inception_score(real: np.ndarray, generated: np.ndarray, extractor: str, see
         real, generated: logits of the Inception network, float (n, C) and (m, C), at least `FEWEST` rows each.
 
     Returns:
-        The result ``inception_score``; ``details`` holds ``extractor``, ``splits``, ``standard_error`` and, for halves of `FEWEST` images,
+        The result ``inception_score``; ``details`` holds ``extractor``, ``splits``, ``standard_error`` and
         `figment.evaluate.sets.floor_of_score`.
 
     Raises FigmentError for arrays that do not fit, too few rows, or logits that are not finite.
@@ -49,9 +49,12 @@ def inception_score(real: np.ndarray, generated: np.ndarray, extractor: str, see
     scores = inception_scores(generated)
     value, error = float(scores.mean()), float(scores.std(ddof=1)) / math.sqrt(SPLITS)
     half = float(stdtrit(SPLITS - 1, 0.975)) * error
-    details = {"extractor": extractor, "splits": SPLITS, "standard_error": error}
-    if min(len(real), len(generated)) // 2 >= FEWEST:
-        details |= floor_of_score(lambda x: float(inception_scores(x).mean()), real, generated, seed)
+    details = {
+        "extractor": extractor,
+        "splits": SPLITS,
+        "standard_error": error,
+        **floor_of_score(lambda x: float(inception_scores(x).mean()), real, generated, seed),
+    }
     return Result("inception_score", value, len(generated), (max(1.0, value - half), value + half), details=details)
 
 

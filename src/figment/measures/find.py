@@ -116,12 +116,22 @@ def documentation() -> str:
         ]
         table = "\n".join(["| metric | shown as | unit | better |", "|---|---|---|---|", *rows])
         parts += [f"## {measure.name}", f"{measure.explains}\n\nNeeds {needs}.{how}", table]
+    rows = [f"| {m.name} | {', '.join(f'`{x.name}`' for x in m.metrics)} | {m.oracle} |" for m in found().values() if m.oracle]
+    parts += ["## Oracles", ORACLES, "\n".join(["| measure | metrics | equal to |", "|---|---|---|", *rows])]
     return "\n\n".join(parts) + "\n"
 
 
 OVERVIEW = """What a run can find out about its images and its classifier. This page is made of the files in `src/figment/measures/`, one a measure:
 `python -m figment.measures > docs/measures.md`. Every number comes with its 95 % interval and its n, in `results.jsonl`, in `results.csv` and on
-the page; any metric can be a cell of a table. Shares lie in [0, 1] on disk and are shown in per cent."""
+the page; any metric can be a cell of a table. Shares lie in [0, 1] on disk and are shown in per cent.
+
+What compares kept images with real ones in an encoder's features says besides what it would be of no difference at all: between two halves of the
+real images (`floor_real`) and two of the generated (`floor_generated`), with the number itself at that size (`at_floor_n`); a distance that is
+not above its floors has shown nothing. Its details name what it depends on: implementation, encoder, hash of the weights, resize,
+precision, counts. Numbers that differ in one of these do not compare."""
+
+ORACLES = """Whose numbers each measure gives on the same features; the tests hold them together to 1e-4 of the value, or nearer. Conventions differ between
+libraries, and are named where they do: which set comes first, k, and whether a tie counts."""
 
 
 def _wanted(recipe: Recipe) -> list[Measure]:

@@ -48,7 +48,8 @@ class Measure:
     switches it on, and in ``settings`` by which changes of a recipe it measures certain metrics and no others. ``names`` gives
     the metrics of a recipe's run where these are not simply all of ``metrics``. ``check`` raises FigmentError, before anything
     is spent, for what would fail at the end; it is handed the real images as they were given, split -> images. ``trainings`` counts
-    those it needs besides the recipe's own, where the recipe learns from so many images: for the forecast.
+    those it needs besides the recipe's own, where the recipe learns from so many images: for the forecast. ``oracle`` is whose numbers
+    it gives on the same input, as the tests have it.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Measure:
     names: Callable[[Recipe], list[str]] | None = None
     check: Callable[[Recipe, Mapping[str, Images]], None] = field(default=lambda recipe, given: None)
     trainings: Callable[[Recipe, int], int] = field(default=lambda recipe, images: 0)
+    oracle: str = ""
 
 
 #: Metrics that had another name in version 0.1; read for one version.

@@ -83,7 +83,8 @@ class ClipFilterSettings(FilterSettings):
     def build(self, given: Given) -> types.Filter:
         from figment.filters.clip import ClipFilter
 
-        features, templates = given.features(self.model), self.templates or given.task.templates
+        features = given.features(self.model or given.recipe.words_encoder)
+        templates = self.templates or given.task.templates
         rule = self.rule, self.threshold, self.k, given.seed
         return ClipFilter(features, given.task.class_names, templates, *rule, self.remove_bias)
 
@@ -100,7 +101,8 @@ class ArgmaxFilterSettings(FilterSettings):
         from figment.filters.argmax import ArgmaxFilter
 
         templates = self.templates or given.task.templates
-        return ArgmaxFilter(given.features(self.model), given.task.class_names, templates, self.remove_bias)
+        features = given.features(self.model or given.recipe.words_encoder)
+        return ArgmaxFilter(features, given.task.class_names, templates, self.remove_bias)
 
 
 class RealFilterSettings(FilterSettings):

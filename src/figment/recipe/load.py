@@ -121,8 +121,13 @@ def _paths(settings: BaseModel, where: str = "") -> Iterator[tuple[str, str]]:
             at = f"{where}{name}" + (f".{i}" if isinstance(value, list) else "")
             if isinstance(part, BaseModel):
                 yield from _paths(part, f"{at}.")
-            elif isinstance(part, str) and (IS_PATH in field.metadata or PathText in get_args(field.annotation)):
+            elif isinstance(part, str) and (IS_PATH in field.metadata or _is_path(field.annotation)):
                 yield at, part
+
+
+def _is_path(annotation: Any) -> bool:
+    """Whether it is ``PathText``, or a union that has it."""
+    return IS_PATH in getattr(annotation, "__metadata__", ()) or any(map(_is_path, get_args(annotation)))
 
 
 def _absolute_changes(named: dict[str, dict[str, Any]], base: Path) -> dict[str, dict[str, Any]]:
@@ -141,7 +146,7 @@ def _absolute(field: str, value: Any, base: Path) -> Any:
     is_real = field.startswith("task.real.") or field == "few_shot.split"
     if field in ("task.real.groups.column", "task.real.groups.pattern"):
         return value
-    is_model = field.rpartition(".")[2] in ("model", "encoder", "denoiser")
+    is_model = field.rpartition(".")[2] in ("model", "encoder", "denoiser", "weights")
     if not isinstance(value, str) or not value or not (is_real or is_model):
         return value
     if value.startswith("starter/") or "://" in value:
@@ -153,6 +158,6 @@ def _absolute(field: str, value: Any, base: Path) -> Any:
         folder = (base / Path(value).expanduser()).resolve()
     except (ValueError, RuntimeError, OSError):  # no folder can be called so; whoever opens it says why
         return value
-    if is_real or value.startswith((".", "/", "~")) or (value != "starter" and folder.is_dir()):
+    if is_real or value.startswith((".", "/", "~")) or (value != "starter" and folder.exists()):
         return str(folder)
     return value

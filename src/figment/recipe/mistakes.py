@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Tag, ValidationError
 
 from figment.errors import nearest
 from figment.recipe.plugin import PLUGIN
@@ -68,17 +68,23 @@ def _kinds_with(root: type[BaseModel], loc: Sequence[Any]) -> list[str]:
 def _follow(root: type[BaseModel], loc: Sequence[Any]) -> tuple[list[str], list[type[BaseModel]]]:
     """The place as a user writes it, without pydantic's tags of unions, and the models that may stand there."""
     field: list[str] = []
-    models = [root]
+    models, tags = [root], set[str]()
     for part in loc:
         tagged = [m for m in models if _tag(m) == part] if len(models) > 1 else []
-        if tagged:
-            models = tagged
+        if tagged or part in tags:
+            models, tags = tagged or models, set()
             continue
         field.append(str(part))
         if isinstance(part, str):
             own = next((m.model_fields[part] for m in models if part in m.model_fields), None)
-            models = models_in(own.annotation) if own is not None else []
+            models, tags = (models_in(own.annotation), _tags_in(own.annotation)) if own is not None else ([], set())
     return field, models
+
+
+def _tags_in(annotation: Any) -> set[str]:
+    """Pydantic's names for the parts of a union that is told apart by a function."""
+    own = {part.tag for part in getattr(annotation, "__metadata__", ()) if isinstance(part, Tag)}
+    return own.union(*(_tags_in(part) for part in get_args(annotation)))
 
 
 def models_in(annotation: Any) -> list[type[BaseModel]]:

@@ -11,6 +11,7 @@ from pydantic import Field, JsonValue, ValidationError, field_validator, model_v
 from figment import limits
 from figment.errors import FigmentError
 from figment.learners.settings import LearnerSettings
+from figment.recipe.encoder import Encoder, TimmEncoderSettings
 from figment.recipe.filters import BlankFilterSettings, ClipFilterSettings, Filter
 from figment.recipe.generate import DiffusersSettings, Generate, GeneratorSettings
 from figment.recipe.mistakes import explain
@@ -20,7 +21,7 @@ from figment.recipe.prices import Prices
 from figment.recipe.prompts import AttributesSettings, Prompts
 from figment.recipe.table import Table
 from figment.recipe.train import Evaluate, FewShot, Train, WordsAndImagesSettings, learner_kind
-from figment.task import PathText, Strict, Task, Text, builtin
+from figment.task import Strict, Task, Text, builtin
 
 HEADS = ("words_and_images", "clip_head", "images_only")  # on features of images, which are worked out once
 OF_ALL_KINDS = GeneratorSettings.model_fields.keys() | LearnerSettings.model_fields.keys()
@@ -39,10 +40,10 @@ class Recipe(Strict):
         None,
         description="real images that may be learnt from; None = the classifier learns from generated ones alone",
     )
-    encoder: PathText | None = Field(
+    encoder: Encoder | None = Field(
         None,
-        description="the CLIP that filters and measures look with; None = train.encoder, or starter/clip where the learner"
-        " has none",
+        description="the encoder that filters and measures look with: a CLIP, or {timm: architecture, weights: file}, which reads no"
+        " words, so that filters which go by these take the next; None = train.encoder, or starter/clip where the learner has none",
     )
     train: Train = WordsAndImagesSettings()
     evaluate: Evaluate = Evaluate()
@@ -156,7 +157,13 @@ class Recipe(Strict):
     @property
     def encoder_name(self) -> str:
         """The encoder that filters and measures look with, where they name none of their own."""
-        return self.encoder or str(getattr(self.train, "encoder", "starter/clip"))
+        return self.encoder.name if isinstance(self.encoder, TimmEncoderSettings) else self.words_encoder
+
+    @property
+    def words_encoder(self) -> str:
+        """The CLIP that filters read class names with, where they name none of their own."""
+        own = self.encoder if isinstance(self.encoder, str) else None
+        return own or str(getattr(self.train, "encoder", "starter/clip"))
 
     @property
     def encoder_pickles(self) -> bool:

@@ -28,6 +28,7 @@ from figment.layout import Run
 from figment.learners.clip_head.head import Head, zero_shot_head
 from figment.learners.clip_head.images_only import discriminant
 from figment.recipe import Recipe
+from figment.recipe.encoder import TimmEncoderSettings
 from figment.report.planned import planned
 from figment.run import check_is_for_a_run, make_images
 from figment.stages.images.stage import ImagesStage, rows_there
@@ -211,13 +212,17 @@ def _split(recipe: Recipe, asked: str | None) -> str:
 
 
 def _has_no_encoder(recipe: Recipe) -> bool:
-    return recipe.encoder is None and not hasattr(recipe.train, "encoder")
+    """Whether it names no CLIP: a timm network reads no words."""
+    return isinstance(recipe.encoder, TimmEncoderSettings) or (
+        recipe.encoder is None and not hasattr(recipe.train, "encoder")
+    )
 
 
 def _check_encoder(recipe: Recipe) -> None:
     if _has_no_encoder(recipe):
+        beside = "" if recipe.encoder is None else f" and encoder {recipe.encoder_name}"
         raise FigmentError(
-            f"A pilot looks at images with a CLIP, and a recipe with train.kind {recipe.train.kind!r} names none. Name it, such as"
+            f"A pilot looks at images with a CLIP, and a recipe with train.kind {recipe.train.kind!r}{beside} names none. Name it, such as"
             " --set encoder=openai/clip-vit-large-patch14, or starter/clip for the starter's images."
         )
 

@@ -1,0 +1,87 @@
+"""FID's own network: the Inception of 2015, as ``torch-fidelity`` has it, with its exact resize and weights."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from figment import weights
+from figment.device import choose_device
+from figment.errors import FigmentError, missing_extra
+
+NAME = "inception"
+FILE = "weights-inception-2015-12-05-6726825d.pth"
+URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{FILE}"
+SHA256 = "6726825d"  # how it begins, which is in the file's name
+N_FEATURES = 2048  # what FID and KID are of; the rest of a row are logits
+LAYERS = ("2048", "logits_unbiased")  # both in one pass; the Inception score's logits are without bias
+
+
+def weights_file() -> Path:
+    """Where torch-fidelity keeps the weights: below ``TORCH_HOME``. Raises FigmentError where they are not, with the command to get them."""
+    path = Path(torch.hub.get_dir()) / "checkpoints" / FILE
+    if not path.is_file():
+        raise FigmentError(
+            f"FID, KID and the Inception score are of one certain network, and its weights are not here: {path}. Fetch them (95 MB):"
+            f" mkdir -p {path.parent} && curl -L -o {path} {URL}. Or measure in another encoder's features, which compares as"
+            " well: evaluate.measures: [frechet, cmmd, coverage]."
+        )
+    return path
+
+
+class InceptionEncoder:
+    """Images to ``(B, 2048 + 1008)``: pooled features, then logits. Not of unit length: FID is defined on them as they are.
+
+    Images of any size are resized to 299 x 299 as TensorFlow 1 did (bilinear, no antialiasing), in float32. Raises FigmentError where
+    torch-fidelity or the weights are not there, or where the weights are others: their numbers would be nobody's FID.
+    """
+
+    logit_scale = 1.0
+    name = NAME
+    resize = "299 bilinear, as TensorFlow 1 (torch-fidelity)"
+    dtype = torch.float32  # as torch-fidelity's default: half precision moves FID
+
+    def __init__(self, device: str = "auto", batch_size: int = 64):
+        try:
+            from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+        except ImportError as error:
+            raise missing_extra("torch-fidelity", "fid") from error
+        path = weights_file()
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if not digest.startswith(SHA256):
+            raise FigmentError(
+                f"The Inception weights {path} are not the published ones: their SHA-256 begins with {digest[:8]}, and should with"
+                f" {SHA256}. Remove the file and fetch it again from {URL}."
+            )
+        safe = io.BytesIO()  # torch-fidelity would run code that a pickle holds
+        torch.save(weights.tensors(path, "FID's Inception network"), safe)
+        safe.seek(0)
+        self.device, self.batch_size = choose_device(device), batch_size
+        network: Any = FeatureExtractorInceptionV3(NAME, list(LAYERS), feature_extractor_weights_path=safe)
+        self.network = network.to(self.device)
+        self.fingerprint = digest[:16]
+
+    @torch.inference_mode()
+    def images(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """``float32 (B, 3056)`` of ``uint8 (H, W, 3)`` images of any sizes."""
+        parts = []
+        start = 0
+        while start < len(images):
+            end = start + 1  # batches of images of one size, which are next to one another in most sets
+            while end < min(len(images), start + self.batch_size) and images[end].shape == images[start].shape:
+                end += 1
+            batch = torch.from_numpy(np.stack(images[start:end])).permute(0, 3, 1, 2).to(self.device)  # (b, 3, H, W)
+            parts.append(torch.cat(self.network(batch), dim=1).cpu().numpy())
+            start = end
+        return np.concatenate(parts)
+
+    def texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Raises FigmentError: there is no text tower."""
+        raise FigmentError("FID's Inception network reads no words: it is there to measure with. Set encoder to a CLIP.")

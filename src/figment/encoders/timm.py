@@ -1,0 +1,107 @@
+"""Any image network of ``timm`` with weights from a file: an encoder without a text tower, and without a hub."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from figment import records, weights
+from figment.device import choose_device, encoder_dtype
+from figment.encoders.towers import image_features
+from figment.errors import FigmentError, nearest
+
+log = logging.getLogger(__name__)
+
+MOST_HEAD = 2  # tensors of a classifier, weight and bias, which features do without
+
+
+class TimmEncoder:
+    """The features that a network gives its classifier, of unit length: ``{timm: tf_efficientnet_lite0, weights: path}``.
+
+    Images of any size are resized and cropped as the architecture's own configuration says. It reads no words.
+
+    Args:
+        architecture: one of ``timm.list_models()``, without a tag.
+        path: ``.safetensors``, or a file of ``torch.save`` that holds tensors and nothing else: no code in it is run.
+        device, dtype: "auto" or torch's names.
+
+    Raises FigmentError for an architecture that there is not, and weights that cannot be read or are not all its own.
+    """
+
+    logit_scale = 1.0  # there are no texts whose cosines it could be multiplied by
+
+    def __init__(
+        self, architecture: str, path: str | Path, device: str = "auto", dtype: str = "auto", batch_size: int = 128
+    ):
+        import timm
+        from timm.data import create_transform, resolve_data_config
+
+        if not timm.is_model(architecture):
+            raise FigmentError(
+                f"timm has no architecture {architecture!r}.{nearest(architecture, timm.list_models())} Take one of"
+                " timm.list_models(), without a tag: the weights come from the file."
+            )
+        self.name, self.batch_size = f"timm/{architecture}", batch_size
+        self.device = choose_device(device)
+        self.dtype = encoder_dtype(dtype, self.device)
+        module: Any = timm.create_model(architecture, pretrained=False, num_classes=0)
+        what = f"The encoder {self.name} with weights {path}"
+        _load(module, weights.tensors(Path(path), what), what)
+        config = resolve_data_config({}, pretrained_cfg=module.pretrained_cfg)
+        self.resize = f"{config['input_size'][-1]} {config['interpolation']}, crop {config['crop_pct']} (timm)"
+        self.transform: Any = create_transform(**config, is_training=False)
+        self.image_tower: nn.Module = module.to(self.device, self.dtype).eval()
+        self.n_features = int(module.num_features)
+        with Path(path).open("rb") as file:
+            self.fingerprint = records.fingerprint(
+                [architecture, hashlib.file_digest(file, "sha256").hexdigest(), self.resize]
+            )[:16]
+
+    def images(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """``float32 (B, D)``, L2-normalised, of ``uint8 (H, W, 3)`` images of any sizes."""
+        return image_features(self, images)
+
+    def pixels(self, images: Sequence[np.ndarray]) -> Tensor:
+        """``uint8 (H, W, 3)`` images of any sizes, resized, cropped and normalised: float32 (B, 3, S, S) on the CPU."""
+        return torch.stack([self.transform(Image.fromarray(image)) for image in images])
+
+    def texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Raises FigmentError: there is no text tower."""
+        raise FigmentError(
+            f"The encoder {self.name} sees images and reads no words, and here is {str(list(texts)[:1])[:60]} to be read. Filters that go"
+            " by the class names, and figment pilot, need a CLIP: give the filter one of its own (model: starter/clip), or set encoder"
+            " to one."
+        )
+
+
+def _load(module: nn.Module, given: Mapping[str, Tensor], what: str) -> None:
+    """By name; where a file has other names all through, in order, if every shape agrees: networks ported from elsewhere are such.
+
+    Tensors of a classifier may be left over. Raises FigmentError where a tensor is missing or has another shape.
+    """
+    wanted = module.state_dict()
+    if not wanted.keys() & given.keys():
+        in_order = list(given.values())[: len(wanted)]
+        fits = [t.shape for t in in_order] == [t.shape for t in wanted.values()]
+        if fits and len(given) - len(wanted) <= MOST_HEAD:
+            log.info("%s: the tensors have other names, and are taken in order: all %d shapes agree", what, len(wanted))
+            given = dict(zip(wanted, in_order, strict=True))
+    shapes = {n: given[n].shape for n in wanted if n in given}
+    weights.refuse(
+        what,
+        len(wanted),
+        {
+            weights.MISSING: [name for name in wanted if name not in given],
+            weights.SHAPES: [f"{n} {tuple(s)} for {tuple(wanted[n].shape)}" for n, s in shapes.items() if s != wanted[n].shape],
+        },
+    )
+    module.load_state_dict({name: given[name] for name in wanted})
+    weights.check(module, what)

@@ -1,0 +1,225 @@
+"""Encoders that read no words: timm's with weights from a file, and FID's Inception network."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from torch.nn import functional as F
+from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+from figment.context import Context
+from figment.encoders import InceptionEncoder, TimmEncoder, identity, inception, open_encoder
+from figment.errors import FigmentError
+from figment.layout import Run
+from figment.recipe import load_recipe, validate
+
+NETWORK = "test_efficientnet"  # timm's own, of 4 layers
+
+
+def images(n: int, *sides: int) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 256, (sides[i % len(sides)], sides[-1], 3), np.uint8) for i in range(n)]
+
+
+@pytest.fixture(scope="module")
+def network() -> torch.nn.Module:
+    torch.manual_seed(0)
+    return timm.create_model(NETWORK).eval()
+
+
+@pytest.fixture
+def state(network) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+
+def saved(folder: Path, state: dict, name: str) -> Path:
+    path = folder / name
+    (save_file if path.suffix == ".safetensors" else torch.save)(state, path)
+    return path
+
+
+def headless(state: dict) -> dict:
+    return {name: t for name, t in state.items() if not name.startswith("classifier")}
+
+
+def renamed(state: dict) -> dict:
+    """As a network ported from elsewhere: other names, the same order."""
+    return {f"layer{i}": t for i, t in enumerate(state.values())}
+
+
+@pytest.mark.parametrize("name", ["w.safetensors", "w.pth", "w.pt"])
+@pytest.mark.parametrize("change", [dict, headless])
+def test_features_are_what_the_network_gives_its_classifier(network, state, tmp_path, name, change):
+    encoder = TimmEncoder(NETWORK, saved(tmp_path, change(state), name), batch_size=3)
+    decoded = images(4, 20, 300, 7)
+    with torch.inference_mode():
+        expected = F.normalize(network.forward_head(network.forward_features(encoder.pixels(decoded)), pre_logits=True), dim=1)
+    features = encoder.images(decoded)
+    assert features == pytest.approx(expected.numpy(), abs=1e-6) and features.shape == (4, encoder.n_features)
+    assert np.abs(features[0] - features[1]).max() > 1e-4 and encoder.images([]).shape == (0, encoder.n_features)
+
+
+def test_images_are_prepared_as_timm_says(state, tmp_path):
+    encoder = TimmEncoder(NETWORK, saved(tmp_path, state, "w.pth"))
+    (image,) = images(1, 90, 200)
+    config = timm.data.resolve_data_config({}, model=timm.create_model(NETWORK))
+    expected = timm.data.create_transform(**config, is_training=False)(Image.fromarray(image))
+    assert torch.equal(encoder.pixels([image])[0], expected)
+    told = identity(encoder)
+    assert told["encoder"] == f"timm/{NETWORK}" and told["dtype"] == "float32" and told["weights"] == encoder.fingerprint
+    assert told["resize"].startswith(f"{config['input_size'][-1]} bicubic, crop")
+
+
+def test_weights_with_other_names_are_taken_in_order_where_every_shape_agrees(state, tmp_path):
+    own = TimmEncoder(NETWORK, saved(tmp_path, state, "own.pth"))
+    for name, change in (("all.pth", state), ("headless.pth", headless(state))):
+        ported = TimmEncoder(NETWORK, saved(tmp_path, renamed(change), name))
+        assert np.array_equal(ported.images(images(2, 40)), own.images(images(2, 40)))
+        assert ported.fingerprint != own.fingerprint  # of other bytes
+
+
+def without_one(state: dict) -> dict:
+    return {name: t for name, t in state.items() if name != "conv_stem.weight"}
+
+
+def with_another_shape(state: dict) -> dict:
+    return {**state, "conv_stem.weight": torch.zeros(3, 3, 3, 3)}
+
+
+def with_nan(state: dict) -> dict:
+    return {**state, "conv_stem.weight": torch.full_like(state["conv_stem.weight"], torch.nan)}
+
+
+def reordered(state: dict) -> dict:
+    return dict(reversed(renamed(state).items()))
+
+
+def with_more(state: dict) -> dict:
+    return {**renamed(state), **{f"more{i}": torch.zeros(1) for i in range(3)}}
+
+
+def inside(state: dict) -> dict:
+    return {"state_dict": state, "epoch": 3}
+
+
+def with_code(state: dict) -> argparse.Namespace:
+    return argparse.Namespace(**{"a": 1})
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (without_one, "1 are missing.*conv_stem.weight"),
+        (with_another_shape, r"1 have another shape \(conv_stem.weight \(3, 3, 3, 3\) for"),
+        (with_nan, "1 hold NaN or infinity"),
+        (reordered, "are missing"),
+        (with_more, "are missing"),
+        (inside, "other things than tensors.*state_dict"),
+        (with_code, "cannot be read.*torch.save"),
+    ],
+)
+def test_weights_that_are_not_its_own_are_refused(state, tmp_path, change, said):
+    with pytest.raises(FigmentError, match=said):
+        TimmEncoder(NETWORK, saved(tmp_path, change(state), "w.pth"))
+
+
+def test_what_is_not_there_is_refused(state, tmp_path):
+    (tmp_path / "text.safetensors").write_text("no weights")
+    for architecture, path, said in (
+        ("test_eficientnet", "w.pth", "no architecture 'test_eficientnet'. Did you mean 'test_efficientnet'"),
+        (NETWORK, "absent.pth", "absent.pth: there is no such file"),
+        (NETWORK, "text.safetensors", "cannot be read"),
+    ):
+        with pytest.raises(FigmentError, match=said):
+            TimmEncoder(architecture, tmp_path / path)
+
+
+def recipe_with(folder: Path, encoder: str) -> Path:
+    (folder / "recipe.yaml").write_text(
+        f"task: {{class_names: [red, green]}}\ngenerate: {{kind: procedural}}\nencoder: {encoder}\n"
+    )
+    return folder / "recipe.yaml"
+
+
+def test_a_recipe_names_it_and_filters_that_read_words_take_a_clip(state, tmp_path):
+    saved(tmp_path, state, "w.pth")
+    recipe = load_recipe(recipe_with(tmp_path, f"{{timm: {NETWORK}, weights: w.pth}}"))
+    assert recipe.encoder.weights == str(tmp_path / "w.pth")  # from wherever figment is called
+    assert (recipe.encoder_name, recipe.words_encoder) == (f"timm/{NETWORK}", "starter/clip")
+    ctx = Context(validate(recipe.model_dump(mode="json"), "again"), Run(tmp_path / "run"))
+    assert isinstance(ctx.features().encoder, TimmEncoder)
+    assert recipe.filters[1].build(ctx).features.encoder.name == "starter/clip"
+    with pytest.raises(FigmentError, match="reads no words.*starter/clip"):
+        ctx.features().encoder.texts(["red"])
+
+
+@pytest.mark.parametrize(
+    ("encoder", "said"),
+    [
+        ("{timm: resnet18}", r"encoder.weights: this field is needed"),
+        ("{timm: resnet18, weights: w.pth, size: 3}", "encoder.size: there is no such field"),
+        ("3", r"encoder: input should be a valid string \(got '3'\)"),
+    ],
+)
+def test_a_recipe_that_names_it_wrongly_is_told_where(tmp_path, encoder, said):
+    with pytest.raises(FigmentError, match=said):
+        load_recipe(recipe_with(tmp_path, encoder))
+
+
+# ---- Inception -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def inception_weights(tmp_path_factory) -> Path:
+    """Random weights in the file that the published ones would be, below a TORCH_HOME."""
+    home = tmp_path_factory.mktemp("torch")
+    path = home / "hub" / "checkpoints" / inception.FILE
+    path.parent.mkdir(parents=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FeatureExtractorInceptionV3, "load_state_dict", lambda self, state: None)
+        patch.setattr(torch, "load", lambda *args, **kwargs: {})
+        torch.manual_seed(0)
+        network = FeatureExtractorInceptionV3("x", ["2048"], feature_extractor_weights_path="none")
+    torch.save({name: t.contiguous() for name, t in network.state_dict().items()}, path)
+    return path
+
+
+@pytest.fixture
+def home(inception_weights, monkeypatch) -> Path:
+    monkeypatch.setenv("TORCH_HOME", str(inception_weights.parents[2]))
+    return inception_weights
+
+
+def test_weights_of_another_hash_are_refused(home):
+    with pytest.raises(FigmentError, match="not the published ones.*6726825d.*fetch it again"):
+        open_encoder("inception")
+
+
+@pytest.mark.slow
+def test_features_are_those_of_torch_fidelitys_network_for_images_of_any_size(home, monkeypatch):
+    monkeypatch.setattr(inception, "SHA256", hashlib.sha256(home.read_bytes()).hexdigest())
+    encoder = open_encoder("inception")
+    assert isinstance(encoder, InceptionEncoder) and identity(encoder) == {
+        "encoder": "inception",
+        "weights": inception.SHA256[:16],
+        "resize": "299 bilinear, as TensorFlow 1 (torch-fidelity)",
+        "dtype": "float32",
+    }
+    theirs = FeatureExtractorInceptionV3("x", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(home))
+    given = images(3, 32, 41)  # of 32 x 41, 41 x 41 and 32 x 41 pixels
+    rows = encoder.images(given)
+    assert rows.shape == (3, 3056) and rows.dtype == np.float32
+    for image, row in zip(given, rows, strict=True):
+        pooled, logits = theirs(torch.from_numpy(image).permute(2, 0, 1)[None])
+        assert row[: inception.N_FEATURES] == pytest.approx(pooled[0].numpy(), rel=1e-4, abs=1e-5)
+        assert row[inception.N_FEATURES :] == pytest.approx(logits[0].numpy(), rel=1e-4, abs=1e-5)
+    with pytest.raises(FigmentError, match="reads no words"):
+        encoder.texts(["a cat"])

@@ -32,7 +32,7 @@ from figment.recipe.encoder import TimmEncoderSettings
 from figment.shards import prompts_in
 from figment.shots import few_images, other_images
 from figment.task import Task, real_folder
-from figment.types import Filter, Generator, Images, Learner, Model, Prompt, Training, Writer
+from figment.types import Encoder, Filter, Generator, Images, Learner, Model, Prompt, Training, Writer
 from figment.words import is_code, printable
 
 if TYPE_CHECKING:
@@ -90,8 +90,11 @@ class Context:
         name = encoder or self.recipe.encoder_name
         if name not in self._features:
             own = self.recipe.encoder
-            from_file = encoder is None and isinstance(own, TimmEncoderSettings)
-            opened = own.build() if from_file else open_encoder(name, allow_pickle=self.recipe.encoder_pickles)
+            opened: Encoder
+            if encoder is None and isinstance(own, TimmEncoderSettings):
+                opened = own.build()
+            else:
+                opened = open_encoder(name, allow_pickle=self.recipe.encoder_pickles)
             self._features[name] = Features(opened, self.caches)
         return self._features[name]
 

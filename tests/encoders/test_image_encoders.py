@@ -61,7 +61,9 @@ def test_features_are_what_the_network_gives_its_classifier(network, state, tmp_
     encoder = TimmEncoder(NETWORK, saved(tmp_path, change(state), name), batch_size=3)
     decoded = images(4, 20, 300, 7)
     with torch.inference_mode():
-        expected = F.normalize(network.forward_head(network.forward_features(encoder.pixels(decoded)), pre_logits=True), dim=1)
+        expected = F.normalize(
+            network.forward_head(network.forward_features(encoder.pixels(decoded)), pre_logits=True), dim=1
+        )
     features = encoder.images(decoded)
     assert features == pytest.approx(expected.numpy(), abs=1e-6) and features.shape == (4, encoder.n_features)
     assert np.abs(features[0] - features[1]).max() > 1e-4 and encoder.images([]).shape == (0, encoder.n_features)
@@ -74,7 +76,9 @@ def test_images_are_prepared_as_timm_says(state, tmp_path):
     expected = timm.data.create_transform(**config, is_training=False)(Image.fromarray(image))
     assert torch.equal(encoder.pixels([image])[0], expected)
     told = identity(encoder)
-    assert told["encoder"] == f"timm/{NETWORK}" and told["dtype"] == "float32" and told["weights"] == encoder.fingerprint
+    assert (
+        told["encoder"] == f"timm/{NETWORK}" and told["dtype"] == "float32" and told["weights"] == encoder.fingerprint
+    )
     assert told["resize"].startswith(f"{config['input_size'][-1]} bicubic, crop")
 
 

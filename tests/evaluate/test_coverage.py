@@ -143,7 +143,10 @@ def test_precision_and_recall_are_what_their_paper_defines(n, m, d, k):
     """Kynkaanniemi et al. 2019, equations 1 and 2, one image after another."""
 
     def share_in(points, balls):
-        radii = [sorted(np.linalg.norm(x - other) for j, other in enumerate(balls) if j != i)[k - 1] for i, x in enumerate(balls)]
+        radii = [
+            sorted(np.linalg.norm(x - other) for j, other in enumerate(balls) if j != i)[k - 1]
+            for i, x in enumerate(balls)
+        ]
         return np.mean([any(np.linalg.norm(y - x) < r for x, r in zip(balls, radii, strict=True)) for y in points])
 
     real, generated = pair(n, m, d, 0.4, 0.8)

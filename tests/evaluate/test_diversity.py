@@ -54,7 +54,11 @@ def test_labels_that_are_mixed_up_look_right_together_and_wrong_in_each_class():
 @pytest.mark.parametrize(
     ("real_counts", "counts", "said"),
     [
-        ((5, 5, 0), (5, 5, 5), "1 of 3 generated classes have no real images to be compared with: owl. Add real images"),
+        (
+            (5, 5, 0),
+            (5, 5, 5),
+            "1 of 3 generated classes have no real images to be compared with: owl. Add real images",
+        ),
         ((5, 5, 5), (5, 5, 1), "needs {fewest} real and {fewest} generated images of each; '{first}' has"),
         ((5, 1, 5), (5, 5, 5), "needs {fewest} real and {fewest} generated images of each; '{first}' has"),
     ],

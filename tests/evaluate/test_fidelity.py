@@ -77,10 +77,7 @@ def test_the_excess_of_small_sets_is_what_the_docstring_says():
 
 def test_the_interval_holds_the_average_of_other_draws_and_the_excess_is_taken_off():
     rng, d, shift = np.random.default_rng(10), 8, 0.15
-    results = [
-        frechet(rng.normal(size=(150, d)) + shift, rng.normal(size=(200, d)), "x", seed=k)
-        for k in range(60)
-    ]
+    results = [frechet(rng.normal(size=(150, d)) + shift, rng.normal(size=(200, d)), "x", seed=k) for k in range(60)]
     values, average = [r.value for r in results], np.mean([r.value for r in results])
     assert np.mean([r.ci[0] <= average <= r.ci[1] for r in results]) >= 0.85
     assert np.mean([r.details["standard_error"] for r in results]) == pytest.approx(np.std(values), rel=0.35)

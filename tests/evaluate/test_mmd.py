@@ -71,7 +71,9 @@ def test_intervals_hold_the_average_of_other_draws_and_floors_are_lower(measure,
     values = np.array([one.value for one in drawn])
     assert np.mean([one.ci[0] <= values.mean() <= one.ci[1] for one in drawn]) >= 0.85
     assert np.mean([one.details["standard_error"] for one in drawn]) == pytest.approx(values.std(), rel=0.35)
-    told = {name: np.mean([one.details[name] for one in drawn]) for name in ("at_floor_n", "floor_real", "floor_generated")}
+    told = {
+        name: np.mean([one.details[name] for one in drawn]) for name in ("at_floor_n", "floor_real", "floor_generated")
+    }
     assert told["at_floor_n"] > times * max(told["floor_real"], told["floor_generated"])
     assert drawn[0].details["floor_n"] == 40
 

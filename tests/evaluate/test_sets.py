@@ -29,7 +29,10 @@ GOOD = pair(30, 30, 5)
 BAD = {
     "NaN in the generated": ((GOOD[0], with_nan(GOOD[1])), "features of 2 of 30 images are NaN or infinite.*encoder"),
     "NaN in the real": ((with_nan(GOOD[0]), GOOD[1]), "features of 2 of 30 images are NaN or infinite.*encoder"),
-    "another encoder": ((GOOD[0], GOOD[1][:, :4]), r"same encoder.*\(30, 5\) and \(30, 4\)|same encoder.*\(30, 4\) and"),
+    "another encoder": (
+        (GOOD[0], GOOD[1][:, :4]),
+        r"same encoder.*\(30, 5\) and \(30, 4\)|same encoder.*\(30, 4\) and",
+    ),
     "one image": ((GOOD[0], GOOD[1][:1]), "needs"),
     "no images": ((GOOD[0], GOOD[1][:0]), "needs"),
     "no features": ((GOOD[0][:, :0], GOOD[1][:, :0]), "same encoder"),
@@ -49,7 +52,9 @@ def test_features_that_cannot_be_compared_are_refused(measure, bad):
 @pytest.mark.parametrize("measure", MEASURES)
 def test_every_measure_has_an_interval_and_floors_and_is_the_same_again(measure):
     sets = pair(60, 50, 5)
-    for first, again in zip(np.ravel([measure(*sets, "x", seed=1)]), np.ravel([measure(*sets, "x", seed=1)]), strict=True):
+    for first, again in zip(
+        np.ravel([measure(*sets, "x", seed=1)]), np.ravel([measure(*sets, "x", seed=1)]), strict=True
+    ):
         assert first == again and first.ci[0] <= first.value <= first.ci[1] and first.ci[0] < first.ci[1]
         assert {"extractor", "floor_n", "at_floor_n", "floor_real", "floor_generated"} <= first.details.keys()
         assert first.details["floor_n"] in (25, 30) or measure is inception_score

@@ -92,7 +92,16 @@ def test_the_splits_that_are_read(own, splits):
 @pytest.mark.parametrize(
     "metric",
     [
-        *("frechet", "recognisability", "coverage", "density", "precision", "top1/real_all", "gain/real_all", "top1/real_2"),
+        *(
+            "frechet",
+            "recognisability",
+            "coverage",
+            "density",
+            "precision",
+            "top1/real_all",
+            "gain/real_all",
+            "top1/real_2",
+        ),
         *("fid", "kid", "inception_score", "cmmd", "mind", "vendi", "diversity", "memorisation", "precision_recall_f1"),
     ],
 )
@@ -144,7 +153,10 @@ def test_a_name_that_is_none_is_refused_with_the_nearest():
         ),
         (recipe(fidelity=True), "frechet needs 4 real training images.*has 3"),
         (recipe(measures=["coverage"]), "coverage needs 20 real training images.*has 3.*take coverage"),
-        (recipe(measures=["diversity"]), "diversity needs 2 real training images or more of each class.*has 1 of 'red'"),
+        (
+            recipe(measures=["diversity"]),
+            "diversity needs 2 real training images or more of each class.*has 1 of 'red'",
+        ),
         (recipe(measures=["fid"]), "FID.*its weights are not here.*curl -L -o .*frechet, cmmd"),
         (recipe(measures=["inception_score"]), "FID.*its weights are not here.*curl -L -o .*frechet, cmmd"),
         (recipe(shots=[4]), "evaluate.shots starts at 4.*smallest class.*has 1"),

@@ -35,7 +35,14 @@ def trial(learner: Means, own=None, remember=None, **more) -> Trial:
     shots = SHOTS if own.few_shot else None
     models = [learner.learn(KEPT, shots, seed) for seed in own.training_seeds]
     hook = {} if remember is None else {"remember": remember}
-    given = {"train": TRAIN, "test": TEST, "facts": models[0].facts, "leaks": Leaks(), "features": lambda name: Colours(), **more}
+    given = {
+        "train": TRAIN,
+        "test": TEST,
+        "facts": models[0].facts,
+        "leaks": Leaks(),
+        "features": lambda name: Colours(),
+        **more,
+    }
     return Trial(own, learner, lambda: models, KEPT, KEPT, shots=shots, **given, **hook)  # type: ignore[arg-type, return-value]
 
 
@@ -245,7 +252,9 @@ OF_INCEPTION = ["fid", "kid", "inception_score"]
 class Seen(Colours):
     """Colours as if by another encoder: of 2,060 numbers, of which the first 2,048 are what FID is of."""
 
-    encoder = SimpleNamespace(name="seen", fingerprint="abc", resize="4 nearest", dtype="torch.float32", logit_scale=1.0)
+    encoder = SimpleNamespace(
+        name="seen", fingerprint="abc", resize="4 nearest", dtype="torch.float32", logit_scale=1.0
+    )
 
     def __call__(self, images):
         turned = np.random.default_rng(0).normal(size=(3, 2060))
@@ -273,7 +282,9 @@ def test_what_compares_two_sets_says_what_it_depends_on_and_has_floors(name):
 
 
 def test_fid_kid_and_the_inception_score_are_each_of_their_part_of_the_same_features():
-    results = {r.metric: r for r in measures.take(trial(Means(), asking(*OF_INCEPTION), features=lambda _: Seen())).results}
+    results = {
+        r.metric: r for r in measures.take(trial(Means(), asking(*OF_INCEPTION), features=lambda _: Seen())).results
+    }
     real, made = Seen()(TRAIN), Seen()(KEPT)
     assert results["fid"].value == pytest.approx(frechet_distance(made[:, :2048], real[:, :2048]), rel=1e-9)
     assert results["kid"].value == kid(real[:, :2048], made[:, :2048], "x").value

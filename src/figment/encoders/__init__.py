@@ -9,8 +9,8 @@ from figment.encoders.inception import InceptionEncoder
 from figment.encoders.open_clip import OpenClipEncoder
 from figment.encoders.timm import TimmEncoder
 from figment.encoders.towers import Towers
-from figment.types import Encoder
 from figment.models import is_open_clip, resolve
+from figment.types import Encoder
 
 __all__ = [
     "INCEPTION",

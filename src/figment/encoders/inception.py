@@ -84,4 +84,6 @@ class InceptionEncoder:
 
     def texts(self, texts: Sequence[str]) -> np.ndarray:
         """Raises FigmentError: there is no text tower."""
-        raise FigmentError("FID's Inception network reads no words: it is there to measure with. Set encoder to a CLIP.")
+        raise FigmentError(
+            "FID's Inception network reads no words: it is there to measure with. Set encoder to a CLIP."
+        )

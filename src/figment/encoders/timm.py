@@ -100,7 +100,9 @@ def _load(module: nn.Module, given: Mapping[str, Tensor], what: str) -> None:
         len(wanted),
         {
             weights.MISSING: [name for name in wanted if name not in given],
-            weights.SHAPES: [f"{n} {tuple(s)} for {tuple(wanted[n].shape)}" for n, s in shapes.items() if s != wanted[n].shape],
+            weights.SHAPES: [
+                f"{n} {tuple(s)} for {tuple(wanted[n].shape)}" for n, s in shapes.items() if s != wanted[n].shape
+            ],
         },
     )
     module.load_state_dict({name: given[name] for name in wanted})

@@ -108,9 +108,7 @@ def coverage(
     for metric in METRICS:
         value = float(getattr(whole, metric))
         error, ci = _interval(value, np.array([getattr(one, metric) for one in without]), n, metric != "density")
-        results.append(
-            Result(metric, value, n, ci, details={**told, "standard_error": error, **at[metric]})
-        )
+        results.append(Result(metric, value, n, ci, details={**told, "standard_error": error, **at[metric]}))
     return results
 
 
@@ -196,7 +194,9 @@ def _without_groups(
     order = np.argsort(of_generated, kind="stable")  # so that a group is one piece of the columns
     generated, of_generated = generated[order], of_generated[order]
     radii, made_radii = _radii(real, of_real, k, n_groups), _radii(generated, of_generated, k, n_groups)
-    balls, held, near = (np.zeros(n_groups + 1) for _ in range(3))  # with an image; images in balls; in a generated ball
+    balls, held, near = (
+        np.zeros(n_groups + 1) for _ in range(3)
+    )  # with an image; images in balls; in a generated ball
     among = np.zeros((n_groups + 1, len(generated)), bool)  # generated images in a real ball
     for rows, distances in _distances(real, generated):
         for g in range(n_groups + 1):
@@ -207,7 +207,7 @@ def _without_groups(
             balls[g] += inside.any(axis=1).sum()
             among[g] |= inside.any(axis=0)
             there = (of_real[rows] != g - 1) | (g == 0)
-            near[g] += (distances < made_radii[:, g]).any(axis=1)[there].sum()
+            near[g] += np.any(distances[there] < made_radii[:, g], axis=1).sum()
     found = []
     for g in range(n_groups + 1):
         n, m = (int(((own != g - 1) | (g == 0)).sum()) for own in groups)

@@ -69,5 +69,7 @@ def _deviation(x: np.ndarray) -> tuple[float, float]:
     squares = np.square(x - x.mean(axis=0))
     deviations = np.sqrt(squares.sum(axis=0) / (len(x) - 1))  # (D,)
     moved = deviations > 0  # a dimension that does not move has no derivative, and no part in it
-    influence = ((squares[:, moved] - squares[:, moved].mean(axis=0)) / (2 * deviations[moved])).sum(axis=1) / x.shape[1]
+    influence = ((squares[:, moved] - squares[:, moved].mean(axis=0)) / (2 * deviations[moved])).sum(axis=1) / x.shape[
+        1
+    ]
     return float(deviations.mean()), float(influence.var(ddof=1)) / len(x)

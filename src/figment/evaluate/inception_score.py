@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 from scipy.special import log_softmax, logsumexp, stdtrit
@@ -28,7 +29,7 @@ def inception_scores(logits: np.ndarray, splits: int = SPLITS) -> np.ndarray:
     x = finite(logits, "The Inception score", splits)
     log_p = log_softmax(x[np.random.RandomState(SEED).permutation(len(x))], axis=1)  # (n, C)
     cuts = [i * len(x) // splits for i in range(splits + 1)]
-    return np.array([_score(log_p[a:b]) for a, b in zip(cuts, cuts[1:], strict=False)])
+    return np.array([_score(log_p[a:b]) for a, b in pairwise(cuts)])
 
 
 def inception_score(real: np.ndarray, generated: np.ndarray, extractor: str, seed: int = 0) -> Result:

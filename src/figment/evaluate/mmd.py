@@ -68,7 +68,9 @@ def cmmd(real: np.ndarray, generated: np.ndarray, extractor: str, seed: int = 0)
         products += of_rows
         products += of_columns
         products *= gamma
-        return np.expm1(products, out=products)  # less 1, which cancels in the distance: float32 keeps the digits that count
+        return np.expm1(
+            products, out=products
+        )  # less 1, which cancels in the distance: float32 keeps the digits that count
 
     return _measured("cmmd", _sums(real, generated, gaussian, seed), extractor, unbiased=False, scale=SCALE)
 

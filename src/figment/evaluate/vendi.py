@@ -49,7 +49,7 @@ def vendi(real: np.ndarray, generated: np.ndarray, extractor: str, seed: int = 0
     real, generated = pair(real, generated, "The Vendi score", FEWEST)
     value, x = vendi_score(generated), unit(generated)
     if len(x) < x.shape[1]:  # the same cosines in n dimensions
-        x = np.linalg.qr(x.T, mode="r").T
+        x = np.asarray(np.linalg.qr(x.T, mode="r")).T
     whole, groups = x.T @ x, min(GROUPS, len(x))
     of = dealt(len(x), groups, np.random.default_rng(seed))
     parts = (x[of == g] for g in range(groups))

@@ -26,9 +26,7 @@ FLOORS = (
     " {floor_generated:.3g}"
 )
 #: The same of a number of one set, which for real images is something too.
-OF_REAL = (
-    "; at {floor_n:,} images {at_floor_n:.3g}, and {of_real:.3g} of real ones; halves differ by {floor_generated:.2g} and {floor_real:.2g}"
-)
+OF_REAL = "; at {floor_n:,} images {at_floor_n:.3g}, and {of_real:.3g} of real ones; halves differ by {floor_generated:.2g} and {floor_real:.2g}"
 INCEPTION = "inception"  # `figment.encoders.INCEPTION`, which imports torch
 
 

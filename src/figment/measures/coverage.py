@@ -18,7 +18,9 @@ def compare(sets: Sets) -> Iterator[Result]:
     yield from coverage(sets.real, sets.generated, sets.extractor, sets.seed)
 
 
-OF = "{n_generated:,} kept and {n_real:,} real images, as many of each, k = {k}, in the features of {extractor}" + FLOORS
+OF = (
+    "{n_generated:,} kept and {n_real:,} real images, as many of each, k = {k}, in the features of {extractor}" + FLOORS
+)
 
 MEASURE = compared(
     "coverage",

@@ -116,7 +116,11 @@ def documentation() -> str:
         ]
         table = "\n".join(["| metric | shown as | unit | better |", "|---|---|---|---|", *rows])
         parts += [f"## {measure.name}", f"{measure.explains}\n\nNeeds {needs}.{how}", table]
-    rows = [f"| {m.name} | {', '.join(f'`{x.name}`' for x in m.metrics)} | {m.oracle} |" for m in found().values() if m.oracle]
+    rows = [
+        f"| {m.name} | {', '.join(f'`{x.name}`' for x in m.metrics)} | {m.oracle} |"
+        for m in found().values()
+        if m.oracle
+    ]
     parts += ["## Oracles", ORACLES, "\n".join(["| measure | metrics | equal to |", "|---|---|---|", *rows])]
     return "\n\n".join(parts) + "\n"
 

@@ -24,7 +24,11 @@ MEASURE = Measure(
     name="recognisability",
     explains='Share of the kept images that the untrained classifier calls by the class they were asked for ("CLIP accuracy"). A'
     " check on labels, not on use: what is easiest to recognise is not the best to learn from.",
-    metrics=(Metric("recognisability", "recognisability", what="of the kept images, by the untrained {classifier}; F1 {f1:.3g}"),),
+    metrics=(
+        Metric(
+            "recognisability", "recognisability", what="of the kept images, by the untrained {classifier}; F1 {f1:.3g}"
+        ),
+    ),
     take=take,
     needs=frozenset({"untrained"}),
     oracle="scikit-learn's accuracy_score, and f1_score (average macro) in the details",

@@ -121,7 +121,9 @@ def main() -> None:
     seconds = {side: told["seconds"] for side, told in found.items()}
     same = sum(s for name, s in seconds["figment"].items() if not name.startswith("also"))
     theirs, ours = sum(seconds["the others"].values()), sum(seconds["figment"].values())
-    print(f"what both have: {theirs:.1f} s against {same:.1f}, {theirs / same:.2f} times; with all others {theirs / ours:.2f} times")
+    print(
+        f"what both have: {theirs:.1f} s against {same:.1f}, {theirs / same:.2f} times; with all others {theirs / ours:.2f} times"
+    )
 
 
 if __name__ == "__main__":

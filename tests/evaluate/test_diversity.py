@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from figment.errors import FigmentError
-from figment.evaluate.coverage import within_classes
+from figment.evaluate.coverage import covered, within_classes
 from figment.evaluate.diversity import diversity
 from sets_of import pair
 
@@ -49,6 +49,16 @@ def test_labels_that_are_mixed_up_look_right_together_and_wrong_in_each_class():
     wrong = within_classes(real, generated, (labels, np.roll(labels, 40)), NAMES, "x")
     assert right.value > 0.9 and wrong.value == 0 and set(right.per_class) == set(NAMES)
     assert right.ci[0] <= right.value <= right.ci[1] <= 1 and right.details["precision"]["cat"] > 0.8
+
+
+def test_within_classes_are_precision_and_recall_of_each_class_alone():
+    labels = labels_of(9, 20, 31)
+    real, generated = pair(60, 60, 4)
+    found = within_classes(real, generated, (labels, labels), NAMES, "x")
+    alone = {name: covered(real[labels == c], generated[labels == c]) for c, name in enumerate(NAMES)}
+    assert found.per_class == pytest.approx({name: one.f1 for name, one in alone.items()}, abs=1e-12)
+    assert found.value == pytest.approx(np.mean([one.f1 for one in alone.values()]))
+    assert found.details["recall"] == {name: one.recall for name, one in alone.items()}
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch_fidelity.metric_kid import kid_features_to_metric
+from torch_fidelity.metric_kid import kernel_rbf, kid_features_to_metric, mmd2
 
 from figment.evaluate import mmd
 from figment.evaluate.mmd import cmmd, kid
@@ -54,6 +54,14 @@ def test_kid_is_the_one_of_torch_fidelity_with_all_images_as_its_subset(n, d):
         torch.from_numpy(generated), torch.from_numpy(real), kid_subsets=1, kid_subset_size=n, verbose=False
     )
     assert kid(real, generated, "x").value == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-4)
+
+
+@pytest.mark.parametrize(("n", "d"), [(60, 8), (20, 100)])
+def test_cmmd_is_torch_fidelitys_biased_estimate_with_its_rbf_kernel_on_unit_rows(n, d):
+    x, y = (v.astype(float) / np.linalg.norm(v.astype(float), axis=1, keepdims=True) for v in pair(n, n, d))
+    pairs = (x, x), (x, y), (y, y)
+    theirs = mmd2(*(kernel_rbf(a, b, kid_kernel_rbf_sigma=10.0) for a, b in pairs), mmd_est="biased")
+    assert cmmd(*pair(n, n, d), "x").value == pytest.approx(1000 * theirs, rel=1e-4)
 
 
 def test_kid_is_what_the_subsets_of_torch_fidelity_average_to():

@@ -71,6 +71,8 @@ def test_only_documented_fields_are_needed():
         ("table.scaling", "real"),
         ("table.sweep", "fields"),
         ("table.sweep", "then"),
+        ("encoder", "timm"),
+        ("encoder", "weights"),
         ("prompts.chat", "base_url"),
         ("prompts.chat", "model"),
         ("prompts.contexts", "contexts"),

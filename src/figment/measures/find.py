@@ -132,7 +132,12 @@ the page; any metric can be a cell of a table. Shares lie in [0, 1] on disk and 
 What compares kept images with real ones in an encoder's features says besides what it would be of no difference at all: between two halves of the
 real images (`floor_real`) and two of the generated (`floor_generated`), with the number itself at that size (`at_floor_n`); a distance that is
 not above its floors has shown nothing. Its details name what it depends on: implementation, encoder, hash of the weights, resize,
-precision, counts. Numbers that differ in one of these do not compare."""
+precision, counts. Numbers that differ in one of these do not compare.
+
+The encoder is the recipe's: `encoder:` names a CLIP, or `{timm: tf_efficientnet_lite0, weights: file.pth}`, any network of timm with weights from a
+file; its features are made to unit length. An arm that differs in `encoder` measures the same images with another. FID, KID and the Inception score
+have a network of their own (`pip install 'figment-vision[fid]'`), whose weights are looked for where torch-fidelity keeps them; where they are not, the
+message says how to get them. Every image is encoded once by each encoder, and features are kept."""
 
 ORACLES = """Whose numbers each measure gives on the same features; the tests hold them together to 1e-4 of the value, or nearer. Conventions differ between
 libraries, and are named where they do: which set comes first, k, and whether a tie counts."""

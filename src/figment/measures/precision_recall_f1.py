@@ -32,5 +32,5 @@ MEASURE = compared(
     compare,
     fewest=7,
     of_each_class=7,
-    oracle="prdc and torch-fidelity, class by class",
+    oracle="precision and recall of coverage, class by class",
 )

@@ -49,6 +49,7 @@ def test_labels_that_are_mixed_up_look_right_together_and_wrong_in_each_class():
     wrong = within_classes(real, generated, (labels, np.roll(labels, 40)), NAMES, "x")
     assert right.value > 0.9 and wrong.value == 0 and set(right.per_class) == set(NAMES)
     assert right.ci[0] <= right.value <= right.ci[1] <= 1 and right.details["precision"]["cat"] > 0.8
+    assert min(wrong.details["floor_real"], wrong.details["floor_generated"]) > 0.8 and wrong.ci[0] == 0 < wrong.ci[1]
 
 
 def test_within_classes_are_precision_and_recall_of_each_class_alone():

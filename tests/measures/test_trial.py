@@ -276,7 +276,7 @@ def test_what_compares_two_sets_says_what_it_depends_on_and_has_floors(name):
         assert result.ci[0] <= result.value <= result.ci[1] and np.isfinite(result.value)
         told = {"encoder": "seen", "weights": "abc", "resize": "4 nearest", "dtype": "float32"}
         assert told.items() <= result.details.items() and result.details["implementation"].startswith("figment ")
-        assert {"floor_real", "floor_generated"} <= result.details.keys() or name == "precision_recall_f1"
+        assert {"floor_real", "floor_generated"} <= result.details.keys()
         json.dumps(result.details, allow_nan=False)
         assert measures.known(result.metric).what.format_map(result.details)
 

@@ -133,7 +133,8 @@ def within_classes(
 
     Returns:
         The result ``precision_recall_f1``, with ``per_class``; ``n`` is the number of real images. ``details`` holds ``extractor``,
-        ``k``, ``standard_error``, and for every class ``precision`` and ``recall``.
+        ``k``, ``standard_error``, for every class ``precision`` and ``recall``, and what two halves of the images of each class reach,
+        ``floor_real`` and ``floor_generated``: here the most that can be hoped for.
 
     Raises FigmentError where a class of generated images has no real ones, and where one has fewer than k + 2 of either kind.
     """
@@ -148,21 +149,25 @@ def within_classes(
         found[name], *without = _without_groups(first, second, k, dealt_to, groups)
         variance += jackknife(np.array([one.f1 for one in without]))[0] ** 2
     value, error = float(np.mean([one.f1 for one in found.values()])), variance**0.5 / len(found)
+    n = sum(len(own) for own, _ in of_class.values())
+    low, high = wilson(value, n, QUANTILE)  # where all classes are at 0, no group makes a difference
     details = {
         "extractor": extractor,
         "k": k,
         "standard_error": error,
         "precision": {name: one.precision for name, one in found.items()},
         "recall": {name: one.recall for name, one in found.items()},
+        "floor_real": _f1_of_halves([real[own] for own, _ in of_class.values()], k, rng),
+        "floor_generated": _f1_of_halves([generated[made] for _, made in of_class.values()], k, rng),
     }
-    return Result(
-        "precision_recall_f1",
-        value,
-        sum(len(own) for own, _ in of_class.values()),
-        (max(0.0, value - QUANTILE * error), min(1.0, value + QUANTILE * error)),
-        {name: one.f1 for name, one in found.items()},
-        details=details,
-    )
+    ci = min(low, max(0.0, value - QUANTILE * error)), max(high, min(1.0, value + QUANTILE * error))
+    return Result("precision_recall_f1", value, n, ci, {name: one.f1 for name, one in found.items()}, details=details)
+
+
+def _f1_of_halves(classes: list[np.ndarray], k: int, rng: np.random.Generator) -> float | None:
+    """What two halves of every class reach, the mean over those with enough images; None where there are no such."""
+    halves = [(x, rng.permutation(len(x)) % 2 == 0) for x in classes if len(x) >= 2 * (k + 1)]
+    return float(np.mean([covered(x[half], x[~half], k).f1 for x, half in halves])) if halves else None
 
 
 def _interval(value: float, without: np.ndarray, n: int, is_share: bool) -> tuple[float, tuple[float, float]]:

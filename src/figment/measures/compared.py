@@ -21,12 +21,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 #: What a metric's ``what`` may end with, where its details have floors.
-FLOORS = (
-    "; at {floor_n:,} images {at_floor_n:.3g}, where two halves of the real ones are at {floor_real:.3g} and two of the generated at"
-    " {floor_generated:.3g}"
-)
+FLOORS = "; {at_floor_n:.3g} at {floor_n:,} images, {floor_real:.3g} between halves of the real ones and {floor_generated:.3g} of the generated"
 #: The same of a number of one set, which for real images is something too.
-OF_REAL = "; at {floor_n:,} images {at_floor_n:.3g}, and {of_real:.3g} of real ones; halves differ by {floor_generated:.2g} and {floor_real:.2g}"
+OF_REAL = "; {at_floor_n:.3g} at {floor_n:,} images, {of_real:.3g} of real ones; halves differ by {floor_generated:.2g} and {floor_real:.2g}"
 INCEPTION = "inception"  # `figment.encoders.INCEPTION`, which imports torch
 
 

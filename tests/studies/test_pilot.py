@@ -154,7 +154,11 @@ def test_it_says_what_it_can_of_the_real_images_there_are(recipe, tmp_path, spli
         ({}, "val", r"no val images \(it has: train\).*--set task.real.val=DIR"),
         ({}, "tests", "no split 'tests'. Allowed: train, val, test, unlabelled"),
         ({"train.kind": "network"}, None, "train.kind 'network' names none.*--set encoder="),
-        ({"encoder": {"timm": "resnet18", "weights": "w.pth"}}, None, "and encoder timm/resnet18 names none.*--set encoder="),
+        (
+            {"encoder": {"timm": "resnet18", "weights": "w.pth"}},
+            None,
+            "and encoder timm/resnet18 names none.*--set encoder=",
+        ),
         ({"table": {"title": "t", "rows": {"a": {}}, "columns": {"x": {}}}}, None, "has a table, which is many runs"),
         ({"task.real.train": "nowhere"}, None, "nowhere"),
     ],

@@ -151,8 +151,7 @@ class Learner:
         """
         of = np.random.default_rng(seed).permutation(len(self.captions))
         captions = [self.captions[of[i % len(of)]] for i in range(n)]
-        self.opened._encoded.clear()  # the text encoders may have learnt since
-        self.opened._negatives.clear()
+        self.opened.texts.forget()  # the text encoders may have learnt since
         self.pipe.vae.to(self.denoiser.device, self.opened.dtype)  # it was put aside when all images were encoded
         made = self.opened(captions, [sample_seed(seed, "validation", i) for i in range(n)])
         self.pipe.vae.to("cpu")

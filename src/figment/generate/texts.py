@@ -37,6 +37,10 @@ class Texts:
         self._choose(labels)
         return {name: torch.cat([one[name] for one in encoded]) for name in encoded[0]}
 
+    def forget(self) -> None:
+        self.encoded.clear()
+        self.negatives.clear()
+
     def _remembered(self, asked: Sequence[Asked]) -> list[Encoded]:
         new = [one for one in dict.fromkeys(asked) if one not in self.encoded]
         for label in dict.fromkeys(label for label, _ in new):

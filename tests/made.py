@@ -22,7 +22,7 @@ from figment.verify import verify
 NAMES = ["red thing", "green thing"]
 SAMPLING = {"images_per_class": 2, "shard_size": 3, "num_inference_steps": 2, "dtype": "float32", "guidance_scale": 1.0}
 #: Of a record: when, where and how long, which no second making repeats.
-TIMES = {"finished", "seconds", "peak_memory_mb", "device", "versions", "checksum", "files"}
+TIMES = {"finished", "seconds", "rows_made", "peak_memory_mb", "device", "versions", "checksum", "files"}
 CACHES = ("features/", "trainings/")  # what is damaged there is taken away, and made again when it is needed
 
 

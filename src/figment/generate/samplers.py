@@ -101,6 +101,7 @@ def works(scheduler: Any, steps: int, own: Any) -> bool:
         IndexError,
         NotImplementedError,
         ImportError,
+        AssertionError,  # UniPC's, for instance
     ):  # too few steps for it, or another prediction_type
         return False
     except (TypeError, AttributeError, RuntimeError):

@@ -324,6 +324,15 @@ def test_a_card_shows_what_others_wrote_as_text(tmp_path, to):
     assert shown.count(one_line(odd)[:60]) == 3 and "<b>&amp;</b>" in shown
 
 
+def test_a_card_names_every_stage_of_a_cascade(tmp_path):
+    models = ", then ".join(
+        ["DeepFloyd/IF-I-M-v1.0", "DeepFloyd/IF-II-M-v1.0", "stabilityai/stable-diffusion-x4-upscaler"]
+    )
+    make_run(tmp_path / "run", PLAIN, made_by={"model": models})
+    export(tmp_path / "run", "csv", tmp_path / "out")
+    assert "stable-diffusion-x4-upscaler, licence" in (tmp_path / "out" / "README.md").read_text()
+
+
 # ---- what is exported ------------------------------------------------------------------------------------------------
 
 

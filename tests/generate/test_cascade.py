@@ -125,9 +125,24 @@ def test_an_image_that_fails_spares_the_others(folders, images, where):
 def test_weights_wait_in_main_memory(two, images, monkeypatch):
     moved = []
     for i, own in enumerate(two.stages):
-        monkeypatch.setattr(own.pipe, "to", lambda place, i=i: moved.append((i, str(place))))
-    assert distance(CascadeGenerator(two.stages, offload=True)(PROMPTS, SEEDS), images) == 0
-    assert moved == [(0, "cpu"), (0, "cpu"), (1, "cpu"), (1, "cpu")]  # to its device, and back
+        monkeypatch.setattr(own.pipe, "to", lambda place, i=i, **more: moved.append((i, str(place))))
+    cascade, there_and_back = (
+        CascadeGenerator(two.stages, offload=True),
+        [(0, "cpu"), (0, "cpu"), (1, "cpu"), (1, "cpu")],
+    )
+    assert distance(cascade(PROMPTS, SEEDS), images) == 0 and moved == there_and_back
+    moved.clear()
+    assert cascade.describe() == two.describe() and moved == there_and_back  # no two of them at a time
+
+
+def test_weights_that_wait_in_half_precision_are_not_warned_of(folders, capfd):
+    own = stage(folders["if_base"])
+    half = CascadeGenerator([own], offload=True)
+    own.pipe.to(torch.float16)
+    capfd.readouterr()
+    with half._at_work(own):
+        capfd.readouterr()
+    assert "cannot run with" not in capfd.readouterr().err
 
 
 def test_it_travels(two, images):
@@ -161,10 +176,13 @@ def test_mistakes(folders, two):
         CascadeGenerator([upscaler])
     with pytest.raises(FigmentError, match="A cascade has no stages"):
         CascadeGenerator([])
-    with pytest.raises(FigmentError, match="enlarges images, and there are none. Make it a later stage of a cascade"):
+    with pytest.raises(FigmentError, match=r"enlarges images, and there are none. .* stages: \[...\]\}; or"):
         upscaler(PROMPTS, SEEDS)
+    alone = validate({"task": {"class_names": ["a", "b"]}, "generate": {"model": str(upscaler.folder.path)}}, "it")
+    with pytest.raises(FigmentError, match=r"enlarges images, and makes none from text alone.*\{kind: cascade"):
+        alone.generate.build(None)  # long before an image is asked for
     with pytest.raises(FigmentError, match="EulerDiscreteScheduler scales.*they would be lost. Set scheduler: DDPM"):
-        _ = stage(folders["if_upscaler"], scheduler="EulerDiscreteScheduler").pipe
+        stage(folders["if_upscaler"], scheduler="EulerDiscreteScheduler")  # before it is opened
     with pytest.raises(FigmentError, match="has a size of its own. Leave height and width out"):
         _ = stage(folders["sd_upscaler"], height=64, width=64).pipe
     with pytest.raises(FigmentError, match="refused these settings: .*noise_level"):

@@ -57,6 +57,21 @@ def test_the_second_phase_has_what_was_best_in_the_first(design, by, best, steps
     assert second_phase(recipe, judged) == [setting(g, steps) for g in (1, 2, 5)]
 
 
+def test_fields_of_a_cascades_stages():
+    noise, scale = "generate.stages.1.noise_level", "generate.stages.0.guidance_scale"
+    sweep = {"fields": {noise: [0, 100], scale: [1.0, 2.0]}, "then": scale}
+    generate = {"kind": "cascade", "stages": [{"guidance_scale": 1.25}, {"noise_level": 50}]}
+    recipe = validate({"task": "fashion", "generate": generate, "table": {"title": "x", "sweep": sweep}}, "test")
+    tried = first_phase(recipe)
+    assert tried[0] == {noise: 50, scale: 1.25} and len(tried) == 5
+    assert [recipe.changed(s).generate.stages[1].noise_level for s in tried] == [50, 0, 100, 50, 50]
+    sweep["fields"] = {"generate.stages.2.noise_level": [0]}
+    sweep["then"] = "generate.stages.2.noise_level"
+    beyond = validate({"task": "fashion", "generate": generate, "table": {"title": "x", "sweep": sweep}}, "test")
+    with pytest.raises(FigmentError, match="the recipe has no such field"):
+        first_phase(beyond)
+
+
 @pytest.mark.parametrize(
     ("sweep", "said"),
     [
@@ -81,6 +96,7 @@ def test_sweeps_that_are_none(sweep, said):
         ({"generate.guidanc": [1]}, "the recipe has no such field"),
         ({"generate.guidance_scale": [1, "much"]}, "guidance_scale much"),
         ({"generate.num_inference_steps": [0]}, "num_inference_steps 0"),
+        ({"generate.stages.0.guidance_scale": [1]}, "the recipe has no such field"),
     ],
 )
 def test_a_field_or_a_value_that_there_is_not_is_said_before_anything_is_spent(fields, said):

@@ -57,4 +57,4 @@ def card(source: Source, data_files: Sequence[str], layout: str, **reader: Any) 
 
 
 def _shown(made_by: Mapping[str, Any], what: str, otherwise: str) -> str:
-    return markdown(str(made_by.get(what) or otherwise)[:80])
+    return markdown(str(made_by.get(what) or otherwise)[:1000])  # a cascade names all of its stages

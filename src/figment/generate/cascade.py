@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from math import lcm
 from typing import Any
 
@@ -76,13 +77,19 @@ class CascadeGenerator:
         self, i: int, prompts: Sequence[str], seeds: Sequence[int], init: np.ndarray | None
     ) -> list[np.ndarray | None]:
         stage = self.stages[i]
-        if not self.offload:
+        with self._at_work(stage):
             return stage(prompts, seeds, init)
-        stage.pipe.to(stage.device)
+
+    @contextmanager
+    def _at_work(self, stage: DiffusersGenerator) -> Iterator[None]:
+        """With ``offload`` its weights are where it computes, and in main memory afterwards."""
+        if self.offload:
+            stage.pipe.to(stage.device)
         try:
-            return stage(prompts, seeds, init)
+            yield
         finally:
-            stage.pipe.to("cpu")
+            if self.offload:  # diffusers would say each time that it does not compute there in half precision
+                stage.pipe.to("cpu", silence_dtype_warnings=True)
 
     def count_cut(self, prompts: Sequence[str]) -> int:
         """How many of the prompts some stage does not read to the end."""
@@ -92,7 +99,8 @@ class CascadeGenerator:
         """Where the images come from, for the dataset card: JSON-able. Opens the pipelines."""
         told: list[dict[str, Any]] = []
         for stage in self.stages:
-            told.append(stage.describe((told[-1]["height"], told[-1]["width"]) if told else None))
+            with self._at_work(stage):
+                told.append(stage.describe((told[-1]["height"], told[-1]["width"]) if told else None))
         each = {name: [str(one[name]) for one in told] for name in ("model", "licence", "sampler")}
         return {
             "model": ", then ".join(each["model"]),

@@ -64,20 +64,21 @@ def check_opened(g: DiffusersGenerator, pipe: Any) -> None:
     family = FAMILIES.get(name)
     if g.height and "height" not in arguments:
         raise FigmentError(f"The {name} of {model} has a size of its own. Leave height and width out.")
-    if name == "IFSuperResolutionPipeline":
-        _check_leaves_low_images_alone(pipe.scheduler, g.num_inference_steps, model)
+    check_sampler(g, name, pipe.scheduler)
     if getattr(getattr(pipe, "unet", None), "config", {}).get("time_cond_proj_dim") is not None:
         _check_one_pass(g)
     if g.negative_prompt and not (family.guided if family else "negative_prompt" in arguments):
         raise FigmentError(f"The {name} of {model} takes no negative prompt. Leave negative_prompt empty.")
 
 
-def _check_leaves_low_images_alone(scheduler: Any, steps: int, model: str) -> None:
+def check_sampler(g: DiffusersGenerator, name: str, scheduler: Any) -> None:
     """Raise FigmentError where the images to enlarge would be scaled with the noisy ones, as diffusers 0.42 does."""
-    scheduler.set_timesteps(steps)
+    if name != "IFSuperResolutionPipeline":
+        return
+    scheduler.set_timesteps(g.num_inference_steps)
     if samplers.scales_input(scheduler):
         raise FigmentError(
-            f"The {type(scheduler).__name__} scales what a model is shown, and the IFSuperResolutionPipeline of {model} would scale"
+            f"The {type(scheduler).__name__} scales what a model is shown, and the IFSuperResolutionPipeline of {g.folder.name} would scale"
             " the images that it enlarges with it: they would be lost. Set scheduler: DDPMScheduler, DDIMScheduler or"
             " DPMSolverMultistepScheduler."
         )

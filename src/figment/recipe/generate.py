@@ -132,7 +132,13 @@ class DiffusersSettings(SamplerSettings, GeneratorSettings):
         shots = given.shots_per_class if self.real_guidance is not None else None
         if self.real_guidance is not None and shots is not None:
             options["real_guidance"] = self.real_guidance.resolved(shots)
-        return DiffusersGenerator(**options)
+        generator = DiffusersGenerator(**options)
+        if generator.upscales:
+            raise FigmentError(
+                f"{generator.folder.name} enlarges images, and makes none from text alone. Make it a later stage of a cascade: generate:"
+                " {kind: cascade, stages: [...]}, with a model that makes images from text before it."
+            )
+        return generator
 
     def finetuning(self, given: Given, generator: Generator, root: Path) -> Finetuning | None:
         from figment.generate.captions import captions_of

@@ -161,6 +161,9 @@ def _sweep_of(recipe: Recipe) -> Sweep:
 def _field(recipe: Recipe, field: str) -> Any:
     value: Any = recipe.model_dump(mode="json")
     for name in field.split("."):
+        if isinstance(value, list) and name.isdecimal() and int(name) < len(value):  # a cascade's stage
+            value = value[int(name)]
+            continue
         if not isinstance(value, dict) or name not in value:
             raise FigmentError(
                 f"table.sweep.fields has {field[:60]!r}, and the recipe has no such field. Those of its generator:"

@@ -10,6 +10,7 @@ import numpy as np
 import safetensors.torch
 import torch
 from diffusers import (
+    AutoencoderDC,
     AutoencoderKL,
     DDIMScheduler,
     DDPMScheduler,
@@ -21,6 +22,9 @@ from diffusers import (
     IFSuperResolutionPipeline,
     PixArtAlphaPipeline,
     PixArtTransformer2DModel,
+    SanaSprintPipeline,
+    SanaTransformer2DModel,
+    SCMScheduler,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
     StableDiffusionPipeline,
@@ -41,6 +45,8 @@ from transformers import (
     CLIPTextModel,
     CLIPTextModelWithProjection,
     CLIPTokenizer,
+    Gemma2Config,
+    Gemma2Model,
     T5Config,
     T5EncoderModel,
     T5ForConditionalGeneration,
@@ -228,6 +234,58 @@ def pixart(folder: Path) -> Path:
         vae=_vae(),
         transformer=transformer,
         scheduler=DDIMScheduler(**BETAS, clip_sample=False),
+    ).save_pretrained(folder)
+    return folder
+
+
+def sana_sprint(folder: Path) -> Path:
+    """A SanaSprintPipeline: images whose sides are multiples of 32 pixels."""
+    torch.manual_seed(0)
+    blocks = {
+        f"{part}_{what}": value
+        for part in ("encoder", "decoder")
+        for what, value in {
+            "block_types": ("ResBlock", "ResBlock"),
+            "block_out_channels": (8, 8),
+            "qkv_multiscales": ((), ()),
+            "layers_per_block": (1, 1),
+        }.items()
+    }
+    vae = AutoencoderDC(
+        latent_channels=4,
+        attention_head_dim=2,
+        downsample_block_type="conv",
+        upsample_block_type="interpolate",
+        **blocks,
+    )
+    transformer = SanaTransformer2DModel(
+        in_channels=4,
+        out_channels=4,
+        num_layers=1,
+        num_attention_heads=2,
+        attention_head_dim=4,
+        num_cross_attention_heads=2,
+        cross_attention_head_dim=4,
+        cross_attention_dim=8,
+        caption_channels=32,
+        qk_norm="rms_norm_across_heads",
+        guidance_embeds=True,
+    )
+    text = Gemma2Config(
+        head_dim=8,
+        hidden_size=32,
+        intermediate_size=8,
+        num_attention_heads=2,
+        num_hidden_layers=1,
+        num_key_value_heads=2,
+        vocab_size=1000,
+    )
+    SanaSprintPipeline(
+        tokenizer=_tokenizer(),
+        text_encoder=Gemma2Model(text),
+        vae=vae,
+        transformer=transformer,
+        scheduler=SCMScheduler(),
     ).save_pretrained(folder)
     return folder
 

@@ -9,7 +9,7 @@ import pytest
 
 from figment.errors import FigmentError
 from figment.generate.diffusers import DiffusersGenerator
-from figment.generate.few_steps import few_steps, own_settings, warnings_of
+from figment.generate.few_steps import SCHNELL, few_steps, own_settings, warnings_of
 from figment.generate.said import warn_of_settings
 
 EULER = "EulerDiscreteScheduler"
@@ -19,7 +19,7 @@ DISTILLED = [
     ("stabilityai/sd-turbo", "StableDiffusionPipeline", EULER, {}, (4, 0), [(1, 1.5, None)]),
     ("models/stable-diffusion-3.5-large-turbo", "StableDiffusion3Pipeline", EULER, {}, (4, 0), [(28, 3.5, None)]),
     ("./SDXL_Lightning.4step/", "StableDiffusionXLPipeline", EULER, {}, (4, 0), [(4, 5, None), (50, 0, None)]),
-    ("a/flux", "FluxPipeline", EULER, {"transformer": {"guidance_embeds": False}}, (4, 0), [(4, 3.5, None)]),
+    ("a/flux", "FluxPipeline", EULER, {"transformer": {"guidance_embeds": False}}, (4, 0), [(20, 3.5, None)]),
     ("a/FLUX.1-schnell@main", "FluxPipeline", EULER, {}, (4, 0), [(50, 0, None)]),
     ("a/b", "StableDiffusionPipeline", "LCMScheduler", {"unet": {"time_cond_proj_dim": 256}}, (4, 8), [(4, 1, None)]),
     ("a/b", "LatentConsistencyModelPipeline", "LCMScheduler", {"unet": {"time_cond_proj_dim": 256}}, (4, 8), [(4, 8, EULER)]),
@@ -52,7 +52,7 @@ def test_a_distilled_model_is_known(tmp_path, name, kind, scheduler, configs, ow
     index = index_of(kind, scheduler)
     few = few_steps(tmp_path, name, index)
     assert own_settings(index, few) == own
-    assert warnings_of(name, few, *own, None) == []
+    assert warnings_of(name, few, *own, scheduler) == []
     assert all(name in warnings_of(name, few, *settings)[0] for settings in ruin)
 
 
@@ -78,6 +78,48 @@ def test_null_is_resolved_and_recorded(folders, tmp_path):
     turbo = shutil.copytree(folders["sd15"], tmp_path / "sd-turbo")
     told = DiffusersGenerator(model=str(turbo), **null).describe()
     assert told["sampler"] == "DDIMScheduler, 4 steps, guidance 0" and told["scheduler"] == "DDIMScheduler"
+
+
+def test_a_scale_that_is_ignored_ruins_nothing():
+    assert warnings_of("FLUX.1-schnell", SCHNELL, 4, 3.5, None) == []
+
+
+@pytest.mark.slow  # its images are of 1024 pixels, whatever size is asked for
+def test_sana_sprint_takes_other_numbers_of_steps_than_two(folders):
+    """Its own intermediate timestep is for two, and diffusers refuses it with others."""
+    settings = {"guidance_scale": None, "dtype": "float32", "height": 32, "width": 32}
+    generator = DiffusersGenerator(model=str(folders["sana_sprint"]), num_inference_steps=1, **settings)
+    assert generator.warnings == [] and generator(["a"], [1])[0].shape == (32, 32, 3)
+
+
+@pytest.mark.parametrize(
+    ("place", "own"),
+    [
+        ("lcm-lora-sdv1-5/pytorch_lora_weights.safetensors", (4, 1)),
+        ("loras/sd_lightning_4step_lora.safetensors", (4, 0)),
+        ("loras/style.safetensors", (50, 7.5)),
+    ],
+)
+def test_a_lora_of_few_steps_makes_a_model_of_few_steps(folders, tmp_path, place, own):
+    """Of a folder by its name, of a file by the file's: LCM-LoRA on Stable Diffusion has LCM's settings, and needs its scheduler."""
+    pytest.importorskip("peft")
+    (tmp_path / place).parent.mkdir()
+    (tmp_path / place).write_bytes(b"")  # opened only with the pipeline
+    lora = tmp_path / place
+    loras = [str(lora.parent if lora.name.startswith("pytorch") else lora)]
+    made = {
+        scheduler: DiffusersGenerator(
+            model=str(folders["sd15"]), num_inference_steps=None, guidance_scale=None, loras=loras, scheduler=scheduler
+        )
+        for scheduler in (None, "LCMScheduler")
+    }
+    assert {(g.num_inference_steps, g.guidance_scale) for g in made.values()} == {own}
+    needs_its_scheduler = "lcm" in place
+    assert [bool(g.warnings) for g in made.values()] == [needs_its_scheduler, False]
+    if needs_its_scheduler:
+        assert "scheduler is DDIMScheduler (it takes LCMScheduler or TCDScheduler)" in made[None].warnings[0]
+    ruined = DiffusersGenerator(model=str(folders["sd15"]), loras=loras)  # the defaults of figment
+    assert bool(ruined.warnings) == (own != (50, 7.5))
 
 
 def test_settings_that_ruin_it_are_warned_of(folders, tmp_path, caplog):

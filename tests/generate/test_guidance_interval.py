@@ -10,6 +10,7 @@ import torch
 from figment.errors import FigmentError
 from figment.generate.diffusers import DiffusersGenerator
 from figment.generate.guidance_interval import GuidanceInterval
+from figment.generate.real_guidance_settings import RealGuidanceSettings
 
 PROMPTS, SEEDS = ["a photo of a dog", "a drawing of a cat"], [3, 1]
 SLOW = ("sdxl", "sd3", "pixart", "sd_upscaler")
@@ -134,6 +135,24 @@ def test_its_noise_levels_are_the_papers():
     flow = diffusers.FlowMatchEulerDiscreteScheduler()
     flow.set_timesteps(4)
     assert GuidanceInterval().noise_levels(flow, 4)[0] == pytest.approx(1e6)  # noise alone
+
+
+@pytest.mark.parametrize("scheduler", ["HeunDiscreteScheduler", "EulerDiscreteScheduler"])
+@pytest.mark.parametrize(("start", "stop"), [(0.0, 0.5), (0.4, 1.0)])
+def test_the_record_has_the_noise_that_the_model_was_guided_at(folders, scheduler, start, stop):
+    """With real guidance, and a scheduler that calls the model twice a step."""
+    generator = make(folders["sd15"], scheduler=scheduler, num_inference_steps=20, guidance_start=start,
+        guidance_stop=stop, real_guidance=RealGuidanceSettings(alpha_bar=0.5))  # fmt: skip
+    guided: list[float] = []
+
+    def note(module, given, output):
+        if len(output[0]) == 2:
+            sigmas = generator.pipe.scheduler.sigmas
+            guided.append(float(sigmas[generator.pipe.scheduler.step_index]))
+
+    generator.image_pipe.unet.register_forward_hook(note)
+    generator(PROMPTS[:1], SEEDS[:1], np.zeros((1, 8, 8, 3), np.uint8))
+    assert generator.describe()["guided_noise_levels"] == pytest.approx((guided[0], guided[-1]), rel=1e-4)
 
 
 def test_the_record_says_it(folders):

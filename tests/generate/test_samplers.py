@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import diffusers
 import pytest
 import torch
@@ -9,7 +11,10 @@ import torch
 from figment.errors import FigmentError
 from figment.generate import samplers
 from figment.generate.diffusers import DiffusersGenerator
+from figment.recipe.generate import DiffusersSettings
+from figment.stages.images import stage as images_stage
 from figment.starter import folder
+from figment.types import Prompt
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # tens of thousands, of numpy in diffusers
 
@@ -58,6 +63,9 @@ WORK = [
     ("SDXL", "UniPCMultistepScheduler", 2),
     ("SDXL-Turbo", None, 1),
     ("LCM", None, 4),
+    ("Stable Diffusion", "LCMScheduler", 4),
+    ("SDXL", "LCMScheduler", 2),
+    ("LCM", "TCDScheduler", 4),
     ("no signal at the end", None, 20),
     ("pixels", None, 20),
     ("flow matching", None, 4),
@@ -184,3 +192,21 @@ def test_log_variance_in_images(folders, monkeypatch):
     told = make(log_variance=0.3).describe()
     assert told["sampler"] == "LogVarianceDDPMScheduler, 4 steps, guidance 2, log-variance 0.3"
     assert told["log_variance"] == told["scheduler_config"]["log_variance"] == 0.3
+
+
+@pytest.mark.parametrize(("c", "timed"), [(1.0, 1), (0.0, 2)])
+def test_a_trial_takes_the_steps_that_the_scheduler_takes(folders, monkeypatch, c, timed):
+    """Much noise in the two steps of a trial is refused, where in the ten that are asked for it is not: then those are timed."""
+    monkeypatch.setattr(samplers, "_works_as", lambda *given: False)
+    sampler = {"model": str(folders["sd15"]), "scheduler": "DDPMScheduler", "log_variance": c}
+    settings = DiffusersSettings(**sampler, num_inference_steps=10, dtype="float32", guidance_scale=1, batch_size=1)
+    own = settings.build(None)
+    ctx = SimpleNamespace(
+        prompts=[Prompt("a", "a dog", 0, "a")], recipe=SimpleNamespace(generate=settings), untuned=own
+    )
+    time, trials = images_stage._time, []
+    monkeypatch.setattr(
+        images_stage, "_time", lambda g, texts: (trials.append(g.num_inference_steps), time(g, texts))[1]
+    )
+    seconds, size = images_stage._trial(ctx)
+    assert seconds > 0 and size > 0 and trials == ([2, 6] if timed == 2 else [10])

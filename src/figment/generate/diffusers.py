@@ -24,7 +24,7 @@ from figment.generate import samplers
 from figment.generate.denoiser import PART, Denoiser, open_denoiser
 from figment.generate.families import FAMILIES, Family, is_upscaler, own_noise_level
 from figment.generate.few_steps import few_steps, own_settings, scale_argument, warnings_of
-from figment.generate.fits import check_names, check_opened
+from figment.generate.fits import check_names, check_opened, check_sampler
 from figment.generate.guidance_interval import GuidanceInterval
 from figment.generate.lora import Applied, Lora, open_lora
 from figment.generate.loras import merge, resolve_loras
@@ -115,12 +115,12 @@ class DiffusersGenerator:
         self._model, self._allow_pickle = model, allow_pickle
         self.denoiser = open_denoiser(denoiser) if isinstance(denoiser, Path | str) else denoiser
         index = read_index(self.folder.path)  # what it says is found out before the model is opened
+        self.loras = resolve_loras(loras)
         self.num_inference_steps, self.guidance_scale = self._resolved(index, num_inference_steps, guidance_scale)
         self.upscales = index is not None and is_upscaler(index["_class_name"])
         self.noise_level = own_noise_level(index["_class_name"]) if index and noise_level is None else noise_level
         if self.denoiser:
             self.denoiser.check_goes_with(self.folder, self.num_inference_steps, self.guidance_scale, scheduler)
-        self.loras = resolve_loras(loras)
         self.lora = open_lora(lora) if isinstance(lora, Path | str) else lora
         if self.lora and self.lora.model != self.model_fingerprint:
             raise FigmentError(f"The LoRA in {self.lora.folder} was trained on another model than {model}.")
@@ -136,13 +136,16 @@ class DiffusersGenerator:
             place, kind = self._scheduler(index["scheduler"][1])
             check_names(self, index["_class_name"], scheduler or kind)
             if (own := own_scheduler(place, kind)) is not None:
-                self._sampler(own)
+                check_sampler(self, index["_class_name"], self._sampler(own))
 
     def _resolved(
         self, index: dict[str, Any] | None, num_inference_steps: int | None, guidance_scale: float | None
     ) -> tuple[int, float]:
         """The number of steps and the scale that None stands for."""
-        few = few_steps(self.folder.path, self.folder.name, index) if index and self.denoiser is None else None
+        few, name = None, self.folder.name
+        if index and self.denoiser is None:
+            merged = [called for lora in self.loras for called in (lora.name, lora.path.name)]
+            few = few_steps(self.folder.path, name, index, merged)
         if num_inference_steps is None or guidance_scale is None:
             distilled = self.denoiser.distilled if self.denoiser else None
             steps, scale = (
@@ -153,7 +156,10 @@ class DiffusersGenerator:
             num_inference_steps = steps if num_inference_steps is None else num_inference_steps
             guidance_scale = scale if guidance_scale is None else guidance_scale
         asked = num_inference_steps, float(guidance_scale)
-        self.warnings = warnings_of(self.folder.name, few, *asked, self.scheduler) if few else []
+        self.warnings = []
+        if index and few:
+            model = " with ".join([name, *(lora.name for lora in self.loras)])
+            self.warnings = warnings_of(model, few, *asked, self.scheduler or index["scheduler"][1])
         return asked
 
     @property
@@ -336,7 +342,7 @@ class DiffusersGenerator:
         if init is None and self.upscales:
             raise FigmentError(
                 f"{self.folder.name} enlarges images, and there are none. Make it a later stage of a cascade: generate: {{kind:"
-                " cascade, stages: [...]}}; or call the generator with init, an image for each prompt."
+                " cascade, stages: [...]}; or call the generator with init, an image for each prompt."
             )
         if init is not None and self.real_guidance is None and not self.upscales:
             raise FigmentError(
@@ -437,7 +443,9 @@ class DiffusersGenerator:
         """For pipelines of families we do not know: texts as they are, and of our settings those that they have."""
         known = inspect.signature(self.pipe.__call__).parameters
         guidance = scale_argument(known)
-        arguments = {"prompt": list(prompts), guidance: self.guidance_scale}
+        arguments: dict[str, Any] = {"prompt": list(prompts), guidance: self.guidance_scale}
+        if self.num_inference_steps != 2:  # Sana-Sprint's own is of two steps, and it refuses it with others
+            arguments["intermediate_timesteps"] = None
         if self.guidance_scale > 1 and (self.negative_prompt or guidance == "true_cfg_scale"):
             arguments["negative_prompt"] = [self.negative_prompt] * len(prompts)
         return {name: value for name, value in arguments.items() if name in known}
@@ -508,7 +516,10 @@ class DiffusersGenerator:
         assert family is not None
         schedule = family.schedule(self.pipe, self.num_inference_steps, *self.size()) if family.schedule else {}
         scheduler.set_timesteps(self.num_inference_steps, **schedule)
-        left = self.start.steps * getattr(scheduler, "order", 1) if self.real_guidance else len(scheduler.timesteps)
+        left = len(scheduler.timesteps)
+        if self.real_guidance:  # Heun's last step is one call of the model, each other one two
+            order = getattr(scheduler, "order", 1)
+            left = self.start.steps * order - (order - 1)
         return {"guided_noise_levels": self.interval.noise_levels(scheduler, left)}
 
     def _described_start(self) -> dict[str, Any]:

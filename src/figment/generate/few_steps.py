@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ TURBO = FewSteps(4, 4, 0.0, (0, 1))
 #: Progressive adversarial distillation (Lin et al. 2024): one set of weights for each number of steps, the largest 8.
 LIGHTNING = FewSteps(4, 8, 0.0, (0, 1))
 #: FLUX.1-schnell; it has no input for a scale, so any is ignored.
-SCHNELL = FewSteps(4, 4, 0.0, (0, 1))
+SCHNELL = FewSteps(4, 4, 0.0, (0, math.inf))
 #: Sana-Sprint (Chen et al. 2025). The scale is a number that it is told.
 SPRINT = FewSteps(2, 4, 4.5, (0, math.inf), ("SCMScheduler",))
 #: Latent consistency models (Luo et al. 2023), told a scale between 2 and 14 in training; others of them learnt one scale.
@@ -43,17 +43,18 @@ LCM = FewSteps(4, 8, 1.0, (0, 2), ("LCMScheduler", "TCDScheduler"))
 WORDS = {"turbo": ("StableDiffusion", TURBO), "lightning": ("StableDiffusion", LIGHTNING), "schnell": ("Flux", SCHNELL)}
 
 
-def few_steps(folder: Path, name: str, index: Mapping[str, Any]) -> FewSteps | None:
+def few_steps(folder: Path, name: str, index: Mapping[str, Any], loras: Sequence[str] = ()) -> FewSteps | None:
     """Of a pipeline's folder: by its class and its configuration, else by a word in its name; None = of no such kind.
 
-    ``index`` is its model_index.json. ``name`` is as the user wrote it: ``stabilityai/sdxl-turbo`` has the word ``turbo``.
+    ``index`` is its model_index.json. ``name`` is as the user wrote it: ``stabilityai/sdxl-turbo`` has the word ``turbo``. ``loras``
+    are names of those that are merged into it: LCM-LoRA and SDXL-Lightning's make a model of few steps of any other.
     """
     kind, scheduler = index["_class_name"], index["scheduler"][1]
     if kind.startswith("SanaSprint"):
         return SPRINT
     if kind.startswith("Flux") and _config(folder / "transformer").get("guidance_embeds") is False:
         return SCHNELL
-    named = [name, str(index.get("_name_or_path", ""))]
+    named = [name, str(index.get("_name_or_path", "")), *loras]
     words = {
         w for n in named for w in re.split(r"[^a-z0-9]+", n.lower().replace("\\", "/").strip("/").rpartition("/")[2])
     }
@@ -96,7 +97,7 @@ def warnings_of(
         wrong.append(f"guidance_scale is {guidance_scale:g} (it takes {takes})")
     if few.schedulers and scheduler not in (None, *few.schedulers):
         wrong.append(f"scheduler is {scheduler} (it takes {' or '.join(few.schedulers)})")
-    said = f"{model} was distilled to a few steps, and its images suffer: {'; '.join(wrong)}. null stands for its own"
+    said = f"{model} was distilled to a few steps, and its images suffer: {'; '.join(wrong)}. null stands for its own steps and scale"
     return [said] if wrong else []
 
 

@@ -27,6 +27,8 @@ EACH = 64  # values of each spread
 TOLERANCE = 0.2  # what failed on the starter missed by .9 and more, and what worked by less than .15
 #: What a network's answer is off by, in units of the noise: solvers that look twice a step multiply it where the steps are long.
 OFF = 0.1
+#: Of distilled models, LCM-LoRA's among them. They go with the noise schedule of any diffusion, and the others do not name them.
+DISTILLED = ("LCMScheduler", "TCDScheduler")
 PREDICTIONS = ("epsilon", "v_prediction", "sample")  # "flow_prediction" has other sigmas
 
 
@@ -65,9 +67,11 @@ def choose(
     """
     # Of all compatible ones, this one alone draws its noise for the batch as a whole, from no seed of ours.
     allowed = sorted({c.__name__ for c in own.compatibles} - {"DPMSolverSDEScheduler"})
-    if name not in (None, *allowed):
+    diffuses = getattr(own, "alphas_cumprod", None) is not None
+    others = [n for n in DISTILLED if diffuses and n not in allowed]
+    if name not in (None, *allowed, *others):
         raise FigmentError(
-            f"The scheduler {name} does not go with this model's {type(own).__name__}. Allowed: {', '.join(allowed)}."
+            f"The scheduler {name} does not go with this model's {type(own).__name__}. Allowed: {', '.join([*allowed, *others])}."
         )
     chosen = own if name is None else with_schedule_of(own, name)
     if log_variance is not None:

@@ -132,7 +132,11 @@ def _trial(ctx: Context) -> tuple[float, float]:
     if "num_inference_steps" not in type(settings).model_fields or steps is None:
         return _time(ctx.untuned, texts)
     few = [s for s in TRIAL_STEPS if s < steps] or [steps]
-    timed = [_time(settings.model_copy(update={"num_inference_steps": s}).build(ctx), texts) for s in few]
+    try:
+        shorter = [settings.model_copy(update={"num_inference_steps": s}).build(ctx) for s in few]
+    except FigmentError:  # so few are not for this scheduler, or for this distilled denoiser
+        return _time(ctx.untuned, texts)
+    timed = [_time(generator, texts) for generator in shorter]
     seconds, size = timed[-1]
     if len(few) > 1:
         seconds += max(0.0, (timed[1][0] - timed[0][0]) / (few[1] - few[0])) * (steps - few[1])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 
@@ -36,6 +38,22 @@ def test_matching_order_equals_its_naive_twin(seed, dimensions):
     order = matching_order(x, real, 18)
     assert order.tolist() == naive(x, real, 18)
     assert matching_order(x, real, 7).tolist() == order[:7].tolist()  # less is the beginning of more
+
+
+def test_twins_and_unit_vectors_are_ordered_as_the_naive_twin_does():
+    rng = np.random.default_rng(0)
+    x, real = rng.normal(size=(60, 8)) * rng.random(8) + 1, rng.normal(size=(30, 8))
+    x[[7, 20]] = x[3]
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    assert matching_order(x, real, 45).tolist() == naive(x, real, 45)
+
+
+def test_a_class_as_large_as_imagenets_takes_seconds():
+    """There are a thousand of them."""
+    rng = np.random.default_rng(0)
+    started = time.process_time()
+    matching_order(rng.normal(size=(1300, 64)), rng.normal(size=(1300, 64)), 650)
+    assert time.process_time() - started < 8
 
 
 def test_it_is_nearer_than_chance_and_a_shift_of_the_mean_changes_nothing():

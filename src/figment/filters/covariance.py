@@ -56,32 +56,35 @@ def matching_order(features: np.ndarray, real: np.ndarray, most: int) -> np.ndar
 
     One image has no covariance, so the order starts with the one nearest to the mean of ``features``; of equals the earlier is taken.
     With x added to k images of covariance C and mean m, ``C' = a C + b d d'`` where ``d = x - m``, ``a = k/(k+1)`` and
-    ``b = k/(k+1)^2``; of ``|C' - T|^2`` only ``2b d'(aC - T)d + b^2 |d|^4`` depends on x. All of it follows from inner products, so a
-    step takes O(nk), whatever D is. ``most`` is 1 to n.
+    ``b = k/(k+1)^2``; of ``|C' - T|^2`` only ``2b d'(aC - T)d + b^2 |d|^4`` depends on x. All of it follows from inner products and
+    from sums over the chosen ones, so that a step is one product of a (k, n) matrix. ``most`` is 1 to n.
     """
     x = np.asarray(features, np.float64)
     x = x - x.mean(0)
     centred = np.asarray(real, np.float64) - np.mean(real, 0, dtype=np.float64)
     onto = x @ centred.T / np.sqrt(len(centred))  # (n, m): x' T x is the square of its length
-    gram, target = x @ x.T, onto @ onto.T  # (n, n)
-    chosen = [int(np.argmin(np.diag(gram)))]
-    left = np.ones(len(x), bool)
-    left[chosen] = False
-    for k in range(1, most):
-        a, b = k / (k + 1), k / (k + 1) ** 2
-        among = gram[:, chosen]  # (n, k)
-        along = among.mean(1)  # (n,): x'm
-        to_mean = among - along[:, None] - along[chosen] + along[chosen].mean()  # (n, k): d'(s - m) of each chosen s
-        own = np.square(to_mean).mean(1)  # d'Cd
-        wanted = _about_the_mean(target, chosen)  # d'Td
-        length = _about_the_mean(gram, chosen)  # |d|^2
-        cost = np.where(left, 2 * b * (a * own - wanted) + (b * length) ** 2, np.inf)
-        chosen.append(int(np.argmin(cost)))
-        left[chosen[-1]] = False
-    return np.array(chosen)
-
-
-def _about_the_mean(form: np.ndarray, chosen: list[int]) -> np.ndarray:
-    """``d' M d`` of each x, (n,), with d from the mean of the chosen ones: ``form`` (n, n) is ``x' M y``."""
-    of_mean = form[:, chosen].mean(1)
-    return np.diag(form) - 2 * of_mean + of_mean[chosen].mean()
+    gram, lengths = x @ x.T, np.square(onto).sum(1)
+    with_chosen = np.empty((most, len(x)))  # (k, n): x's of each chosen s
+    # Over the chosen s: of x's, of (x's)^2, and of x's times the sum of s's'.
+    sums, squares, cross = np.zeros((3, len(x)))
+    onto_sum = np.zeros(onto.shape[1])
+    left, order = np.ones(len(x), bool), np.empty(most, np.int64)
+    cost = np.diag(gram)
+    for k in range(1, most + 1):
+        order[k - 1] = new = int(np.argmin(np.where(left, cost, np.inf)))
+        left[new] = False
+        own = with_chosen[k - 1] = gram[new]
+        sums += own
+        squares += own**2
+        cross += own[order[: k - 1]] @ with_chosen[: k - 1] + own * sums[new]
+        onto_sum += onto[new]
+        a, b, chosen = k / (k + 1), k / (k + 1) ** 2, order[:k]
+        to_mean, of_mean = sums / k, sums[chosen] / k  # x'm and s'm
+        square = of_mean.mean()  # m'm
+        both = cross / k**2 - to_mean * square
+        spread = squares / k - to_mean**2 - 2 * both + of_mean.var()  # d'Cd
+        onto_mean = onto_sum / k
+        wanted = lengths - 2 * (onto @ onto_mean) + onto_mean @ onto_mean  # d'Td
+        length = np.diag(gram) - 2 * to_mean + square  # |d|^2
+        cost = 2 * b * (a * spread - wanted) + (b * length) ** 2
+    return order

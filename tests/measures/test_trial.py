@@ -92,6 +92,20 @@ def test_the_right_class_among_k_answers_is_that_of_scikit_learn(k):
     assert len(kept) == 3 - (k == 1)  # numbers of answers are remembered apart
 
 
+@pytest.mark.parametrize("k", [1, 2, 3])
+def test_of_equal_logits_the_first_classes_are_the_answers(k):
+    """A model that says the same of every class knows none, and is not right about all."""
+
+    class Level(Means):
+        def learn(self, synthetic, real, seed):
+            model = super().learn(synthetic, real, seed)
+            model.logits = lambda images: np.zeros((len(images), 3), np.float32)
+            return model
+
+    own = trial(Level())
+    assert np.mean(own.among_best(k) == TEST.labels) == np.mean(TEST.labels < k)
+
+
 def test_top5_is_refused_where_everything_would_be_right():
     own = recipe(measures=["top5"])
     with pytest.raises(FigmentError, match="the task has 3 classes, so every answer would be right"):

@@ -107,13 +107,15 @@ class Trial:
 
     def among_best(self, k: int) -> np.ndarray:
         """What the recipe's models take the test images for where they may answer ``k`` times, int32 (S, n): the right class where
-        fewer than ``k`` others are more likely, else the first answer."""
+        it is among the first ``k`` answers, else the first answer. Of equals the first class is the first answer, as always."""
 
         def read(model: Model) -> np.ndarray:
             logits, labels = model.logits(self.real_test), self.real_test.labels
             own = logits[np.arange(len(labels)), labels]
-            more_likely = (logits > own[:, None]).sum(1)
-            return np.where(more_likely < k, labels, predicted(logits)).astype(np.int32)
+            before = (logits > own[:, None]) | (
+                (logits == own[:, None]) & (np.arange(logits.shape[1]) < labels[:, None])
+            )
+            return np.where(before.sum(1) < k, labels, predicted(logits)).astype(np.int32)
 
         trainings = [Training(self.kept, self.shots, seed) for seed in self.seeds]
         key = {**self._key(self.learner, trainings), "answers": k}

@@ -78,6 +78,7 @@ def test_cells_are_nested_beginnings_of_one_set(recipe):
         ({"real": [0]}, "real"),
         ({"times": [-1, 1]}, "times"),
         ({"real": [1], "times": [0, 0.1, 0.2, 1]}, "some are the same number"),
+        ({"real": [1000], "times": [9999.01, 9999.012]}, "some are the same number"),
         ({"worth": 0}, "worth"),
         ({"block": 0}, "block"),
     ],
@@ -90,9 +91,18 @@ def test_studies_that_are_none(recipe, scaling, said):
 def test_trainings_must_be_equally_long_and_a_table_is_of_one_kind(recipe):
     with pytest.raises(FigmentError, match="give train.steps"):
         recipe(train={"kind": "network", "architecture": "small_cnn", "image_size": 8, "epochs": 2})
+    with pytest.raises(FigmentError, match="or take a learner in closed form"):
+        recipe(train={"kind": "clip_head", "epochs": 2})
+    assert recipe(train={"kind": "words_and_images"}).table.scaling is not None
     for given in ({"rows": {"a": {}}, "columns": {"b": {}}}, {"sweep": None, "scaling": None}, {"rows": {"a": {}}}):
         with pytest.raises(FigmentError, match=r"give table\.rows and table\.columns, or table\.scaling alone"):
             recipe().changed({f"table.{name}": value for name, value in given.items()})
+
+
+@pytest.mark.parametrize("metric", ["top5/synthetic", "frechet", "gain/synthetic", "top1/real_all"])
+def test_of_what_no_curve_can_be_drawn(recipe, metric):
+    with pytest.raises(FigmentError, match=f"table.metric is top1/synthetic, and not '{metric}'"):
+        recipe().changed({"table.metric": metric})
 
 
 @pytest.mark.slow
@@ -105,7 +115,7 @@ def test_a_study_from_its_plan_to_its_page(recipe, tmp_path, capsys):
         page = run_table(own, tmp_path)
     assert spent.made == 18  # once, for all cells
     assert page.answer is not None and page.answer.headline.startswith("Best: ")
-    (sentence,) = page.answer.sentences
+    sentence, chosen = page.answer.sentences
     assert "2 real a class: " in sentence and "Stopping rule: " in sentence
     assert read_table(tmp_path) == page and verify(tmp_path).ok
     results = [json.loads(line) for path in tmp_path.glob("cells/*/seed-0/results.jsonl") for line in path.open()]
@@ -117,7 +127,10 @@ def test_a_study_from_its_plan_to_its_page(recipe, tmp_path, capsys):
     assert len(learner) == 1 and f"small_cnn {learner.pop()}" in note
     _print_table(page, tmp_path)
     assert page.answer.headline in capsys.readouterr().out
-    assert forecast_table(own, tmp_path).splitlines()[-1] == sentence  # the next plan knows what the last study said
+    assert forecast_table(own, tmp_path).splitlines()[-2:] == [
+        sentence,
+        chosen,
+    ]  # the next plan knows what the last study said
 
 
 def planted(shares: dict[str, list[float]], images=(0, 60, 300), n=600) -> tuple[Table, dict]:
@@ -156,10 +169,14 @@ def test_what_a_study_says(shares, tone, parts):
     told = answer(*planted(shares))
     text = " ".join([told.headline, *told.sentences])
     assert told.tone == tone and all(part in text for part in parts), text
+    assert (
+        "chosen on these test images" in told.sentences[-1]
+    )  # the best of numbers that do the same gains all the same
 
 
 def test_filters_that_leave_too_few_make_no_second_point():
     told = answer(*planted({"20": [0.5, 0.8, 0.9]}, images=(0, 60, 60)))
     assert "5x" not in told.headline + told.sentences[0]
     table, cells = planted({"20": [0.5, 0.8, 0.9]}, images=(0, 0, 0))
-    assert answer(table, cells).tone == "not-measured"
+    told = answer(table, cells)
+    assert told.tone == "not-measured" and "chosen" not in " ".join(told.sentences)

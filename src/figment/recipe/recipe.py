@@ -112,10 +112,10 @@ class Recipe(Strict):
             )
         self.train.goes_with(self)
         scaling = None if self.table is None else self.table.scaling
-        if scaling is not None and getattr(self.train, "steps", 0) is None:
+        if scaling is not None and hasattr(self.train, "epochs") and getattr(self.train, "steps", None) is None:
             raise ValueError(
                 "table.scaling compares trainings on sets of different size, which must be equally long: give train.steps, such as"
-                " train.steps: 2000"
+                " train.steps: 2000, of train.kind: network; or take a learner in closed form, such as words_and_images"
             )
         if self.table is not None and self.arms:
             raise ValueError("a recipe has arms or a table, not both: make the arms rows of the table")
@@ -129,6 +129,8 @@ class Recipe(Strict):
         height, width, batch_size = (getattr(generate, name, None) for name in ("height", "width", "batch_size"))
         side, at_once = getattr(self.train, "image_size", 0), getattr(self.train, "batch_size", 0)
         pixels = (height or 0) * (width or 0)
+        has_steps = getattr(self.train, "steps", None) is not None
+        length = "train.steps x batch_size" if has_steps else "train.epochs x generated images"
         learnt = min(generate.images_per_class, self.train.images_per_class or generate.images_per_class)
         for what, n, most in (
             (
@@ -148,7 +150,7 @@ class Recipe(Strict):
             ),
             ("generate.height x width x shard_size: pixels", pixels * generate.shard_size, limits.SHARD_PIXELS),
             ("train.image_size squared x batch_size: pixels", side * side * at_once, limits.PIXELS),
-            ("train.epochs x generated images: images shown", self.train.shown(n_classes * learnt), limits.SHOWN),
+            (f"{length}: images shown", self.train.shown(n_classes * learnt), limits.SHOWN),
         ):
             if n > most:
                 raise ValueError(f"{what} are {n:,}, and at most {most:,} are allowed: lower one of them")

@@ -36,7 +36,7 @@ class Scaling(Strict):
             if any(a >= b for a, b in pairwise(values)):
                 raise ValueError(f"{name} must rise, each once; it is {list(values)[:20]}")
         fewest = [self.of_each_class(self.real[0], t) for t in self.times]
-        if len(set(fewest)) < len(fewest):
+        if min(len(set(fewest)), len(self.columns)) < len(fewest):  # columns go by six digits
             raise ValueError(
                 f"{self.real[0]} real images of each class x {list(self.times)[:20]} are {fewest[:20]} generated ones: some are"
                 " the same number. Take times that differ, or more real images"

@@ -16,6 +16,10 @@ from figment.report.table import Answer
 from figment.report.text import percent, points_interval
 from figment.studies.measured import Measured, Place
 
+CHOSEN = (
+    "The best numbers were chosen on these test images, and the best of several gains something by luck alone, with one seed the most:"
+    " measure them on other images before you quote a gain."
+)
 Tone = Literal["helps", "hurts", "no-evidence", "not-measured"]
 
 
@@ -27,8 +31,9 @@ def answer(table: Table, cells: Mapping[Place, Measured]) -> Answer:
     best = [f"{one.best} beside {one.real:,}" for one in said if one.drawn]
     tones: set[Tone] = {one.tone for one in said if one.drawn}
     tone: Tone = next((t for t in ("helps", "no-evidence", "hurts") if t in tones), "not-measured")  # type: ignore[misc]
+    sentences = [one.sentence for one in said] + ([CHOSEN] if best else [])
     headline = f"Best: {', '.join(best)} real a class" if best else "Nothing to compare: too few images were kept"
-    return Answer("How much generated data is enough?", headline, tuple(one.sentence for one in said), tone)
+    return Answer("How much generated data is enough?", headline, tuple(sentences), tone)
 
 
 def plan(recipe: Recipe) -> str:

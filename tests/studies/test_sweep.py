@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 from scipy.stats import pearsonr, spearmanr
 
 from figment.cli import _print_table
@@ -83,6 +86,14 @@ def test_fields_of_a_cascades_stages():
         ({"by": "top1/synthetic"}, "by"),
         ({"images_per_class": 0}, "images_per_class"),
         ({"fields": {}}, "fields"),
+        (
+            {
+                "fields": {"generate.images_per_class": [2, 4]},
+                "then": "generate.images_per_class",
+                "images_per_class": 2,
+            },
+            "no other number of 'generate.images_per_class'",
+        ),
     ],
 )
 def test_sweeps_that_are_none(sweep, said):
@@ -97,11 +108,27 @@ def test_sweeps_that_are_none(sweep, said):
         ({"generate.guidance_scale": [1, "much"]}, "guidance_scale much"),
         ({"generate.num_inference_steps": [0]}, "num_inference_steps 0"),
         ({"generate.stages.0.guidance_scale": [1]}, "the recipe has no such field"),
+        ({"generate.guidance_scale": [7.5, 7.5000001]}, "values that read the same"),
     ],
 )
 def test_a_field_or_a_value_that_there_is_not_is_said_before_anything_is_spent(fields, said):
     with pytest.raises(FigmentError, match=said):
         table_runs(of_starter(fields=fields, then=next(iter(fields))))
+
+
+@pytest.mark.parametrize("metric", ["frechet", "gain/synthetic", "top1/real_all"])
+def test_of_what_no_best_setting_can_be_told(metric):
+    with pytest.raises(FigmentError, match=f"table.metric is top1/synthetic or top5/synthetic, and not '{metric}'"):
+        of_starter().changed({"table.metric": metric})
+
+
+def test_what_is_cheap_looks_with_the_recipes_own_encoder():
+    recipe = of_starter().changed({"train": {"kind": "clip_head", "encoder": "some/clip", "allow_pickle": True}})
+    cheap = [own for group, _, own in table_runs(recipe) if SCORE not in {column for _, column in group.cells}]
+    assert len(cheap) == 4 * 3  # seeds
+    assert {(own.train.encoder, own.encoder, own.encoder_pickles) for own in cheap} == {
+        ("some/clip", "some/clip", True)
+    }
 
 
 @pytest.fixture
@@ -201,6 +228,33 @@ def test_a_sweep_from_its_plan_through_two_kills_to_a_recipe_of_the_best(recipe,
     assert page.answer.headline in markdown(page).replace("\\", "")
     _print_table(page, out)
     assert "figment run" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_sweep_by_five_answers_of_what_both_phases_train(recipe, clip, tmp_path):
+    """Where the learner of either phase is the same, so is the run, and what it measures again is no second seed."""
+    names = [*NAMES, "grey thing", "white thing", "black thing"]
+    task = {
+        "class_names": names,
+        "templates": ["{}"],
+        "real": {split: str(photos_of(names, tmp_path / split)) for split in ("train", "test")},
+    }
+    train = {"kind": "images_only", "encoder": str(clip)}
+    phases = {"table.metric": "top5/synthetic", "table.sweep.images_per_class": None}
+    page = run_table(recipe.changed({"task": task, "train": train, **phases}), tmp_path / "run")
+    assert page.answer is not None and page.answer.headline.startswith("Use width ")
+    assert all(cell.value > 0.5 for (_, column), cell in page.cells.items() if column == SCORE)
+    assert {place: len(cell.per_seed) for place, cell in page.cells.items()} == dict.fromkeys(page.cells, 1)
+
+
+def photos_of(names: list[str], folder: Path) -> Path:
+    """Three noisy images of each class."""
+    rng = np.random.default_rng(len(folder.name))
+    for name in names:
+        (folder / name).mkdir(parents=True)
+        for k in range(3):
+            Image.fromarray(rng.integers(0, 256, (12, 12, 3), np.uint8)).save(folder / name / f"{k}.png")
+    return folder
 
 
 def planted(shares, distances, fast, seconds, n=800):

@@ -235,10 +235,18 @@ def test_epochs_chosen_on_the_test_images_are_declared_in_words_on_the_page(reci
     [
         *(
             (m, True)
-            for m in ("top1/synthetic", "top1/real_repeated", "gain/over_real_only", "gain/synthetic", "worth")
+            for m in (
+                "top1/synthetic",
+                "top5/synthetic",
+                "top1/real_repeated",
+                "gain/over_real_only",
+                "gain/synthetic",
+                "worth",
+            )
         ),
         *((m, False) for m in ("top1/zero_shot", "top1/tip_adapter_f", "gain/coop", "top1/real_16", "top1/real_only")),
         *((m, False) for m in ("frechet", "exchange_rate", "content", "top1/bias_removed", "top1/images_only")),
+        ("top1/frozen", False),  # in closed form
     ],
 )
 def test_what_an_epoch_is_chosen_for(recipe, metric, chosen):

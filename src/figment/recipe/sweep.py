@@ -51,6 +51,11 @@ class Sweep(Strict):
                 f"{changed[0][:60]!r} is no setting of the generator: what is compared is what it makes. Sweep over fields of generate"
                 " and prompts, and make rows of a table of others"
             )
+        if self.images_per_class is not None and (own := "generate.images_per_class") in self.fields:
+            raise ValueError(
+                f"the first phase makes images_per_class: {self.images_per_class}, and so no other number of {own[:60]!r}: leave one of"
+                " them out"
+            )
         return self
 
     @property

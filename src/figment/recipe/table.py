@@ -14,6 +14,8 @@ from figment.task import Strict, Text
 OF_THE_WHOLE = ("name", "seed", "arms", "table")  # fields of a recipe that no cell can change
 #: Metric of a rival -> how its row is called, after that of the cells it is a rival of.
 RIVALS = {"top1/bias_removed": "{}: bias removed", "top1/placebo": "{}: placebo"}
+#: What a study can be about. A scaling study goes from real images alone, of which only top-1 is measured.
+SCORES = {"scaling": ("top1/synthetic",), "sweep": ("top1/synthetic", "top5/synthetic")}
 Changes = dict[str, JsonValue]
 Printed = Annotated[float, Field(ge=-1e9, le=1e9)]
 
@@ -67,6 +69,11 @@ class Table(Strict):
             raise ValueError(
                 "give table.rows and table.columns, or table.scaling alone, or table.sweep alone; this table has"
                 f" {', '.join(given) or 'none of them'}"
+            )
+        if (allowed := SCORES.get(given[0], ())) and self.metric not in allowed:
+            raise ValueError(
+                f"table.{given[0]} compares what the recipe's classifier gets right, so table.metric is {' or '.join(allowed)}, and not"
+                f" {self.metric[:60]!r}"
             )
         return self
 

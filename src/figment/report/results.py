@@ -68,7 +68,7 @@ class Answers:
 
 def answers_of(folder: Path, metric: str) -> Answers:
     """Of what is no accuracy there are none."""
-    if not metric.startswith("top1/"):
+    if not metric.startswith(("top1/", "top5/")):
         return Answers()
     path = Run(folder).predictions
     try:

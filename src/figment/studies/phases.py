@@ -38,7 +38,13 @@ def together(first: Table, second: Table | None) -> Table:
 def _of_settings(recipe: Recipe, settings: list[Setting], columns: tuple[str, ...]) -> Table:
     assert recipe.table is not None
     there = recipe.table.laid_out().columns
+    opened = {"encoder": recipe.encoder_name, "train.encoder": recipe.encoder_name}
     for column in (DISTANCE, FAST):  # the learner of the first phase has the encoder that the recipe looks with
-        there = {**there, column: {**there[column], "encoder": recipe.encoder_name}}
+        there = {**there, column: {**there[column], **opened, "train.allow_pickle": recipe.encoder_pickles}}
     rows = {sweep.name_of(setting): setting for setting in settings}
+    if len(rows) < len(settings):
+        raise FigmentError(
+            "table.sweep.fields has values that read the same, and a setting goes by its values:"
+            f" {', '.join(map(sweep.name_of, settings))[:600]}. Take values that differ within six digits."
+        )
     return recipe.table.model_copy(update={"rows": rows, "columns": {column: there[column] for column in columns}})

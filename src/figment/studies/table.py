@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Iterator, Sequence, Set
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -107,7 +107,7 @@ class _Runs:
     def make(self, table: Table, then: Table | None = None) -> None:
         """Run what is missing of a phase. Raises FigmentError, before anything of it is spent, for what would be refused in it, or
         (as far as can be told) ``then``, in the next one."""
-        new = [one for one in runs_of(self.recipe, table) if not one[0].cells.keys() <= self.found.keys()]
+        new = _of_other_cells(runs_of(self.recipe, table), self.found.keys())
         later = [] if then is None else runs_of(self.recipe, then)
         _check_plugins([*new, *later], self.allow_plugins)
         _check_folder(self.out, {images_key(own) for _, _, own in [*self.todo, *new]})
@@ -234,8 +234,7 @@ def table_runs(recipe: Recipe) -> list[Todo]:
     first, second = first_phase(recipe), second_phase(recipe)
     runs = runs_of(recipe, first)
     known = {cell for group, _, _ in runs for cell in group.cells}
-    later = [] if second is None else [one for one in runs_of(recipe, second) if not one[0].cells.keys() <= known]
-    return [*runs, *later]
+    return runs if second is None else [*runs, *_of_other_cells(runs_of(recipe, second), known)]
 
 
 def runs_of(recipe: Recipe, table: Table) -> list[Todo]:
@@ -243,6 +242,15 @@ def runs_of(recipe: Recipe, table: Table) -> list[Todo]:
     seeds = range(recipe.seed, recipe.seed + table.seeds)
     groups = _groups(recipe, table)
     return [(g, seed, g.recipe.changed({"seed": seed}, "the table's last seed")) for g in groups for seed in seeds]
+
+
+def _of_other_cells(runs: Iterable[Todo], known: Set[Place]) -> list[Todo]:
+    """What is left to run for cells that are not ``known``: a second phase shows some cells of the first one again."""
+    left = []
+    for group, seed, own in runs:
+        cells = {cell: metric for cell, metric in group.cells.items() if cell not in known}
+        left += [(replace(group, cells=cells), seed, own)] if cells else []
+    return left
 
 
 def _mean(values: Sequence[float]) -> float | None:
@@ -354,8 +362,8 @@ def _chosen_on_test(own: Recipe, metric: str) -> bool:
     kind, _, of = metric.partition("/")
     of_curve = metric == "exchange_rate" or of.removeprefix("real_").isdigit()
     to_the_end = own.train.kind == "clip_head" and (of_curve or of in ("real_only", "real_all"))
-    others = of in ("zero_shot", "bias_removed", "images_only", *BASELINES)
-    trained = metric == "worth" or of_curve or kind in ("top1", "gain")
+    others = of in ("zero_shot", "bias_removed", "images_only", "frozen", *BASELINES)
+    trained = metric == "worth" or of_curve or kind in ("top1", "top5", "gain")
     return own.train.select == "test_best" and trained and not (others or to_the_end)
 
 

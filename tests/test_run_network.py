@@ -7,6 +7,8 @@ from typing import get_args
 from unittest.mock import patch
 
 import pytest
+import timm
+import torch
 
 from figment.errors import FigmentError
 from figment.evaluate.verdict import Word
@@ -85,6 +87,23 @@ def test_with_few_real_images_it_is_judged_over_those_alone(recipe, tmp_path):
     assert list(outcome.results["worth"].details["differences"]) == rivals
     assert outcome.verdict in get_args(Word)
     assert report_of(tmp_path / "run").baseline == "real images alone"
+
+
+def test_another_encoder_in_the_same_folder_measures_again_and_trains_nothing(recipe, tmp_path):
+    """The network learns nothing from it, so no other fingerprint tells."""
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        torch.save(timm.create_model("test_efficientnet").state_dict(), tmp_path / f"{seed}.pth")
+    alone = dict.fromkeys(("evaluate.evidence", "evaluate.leaks", "evaluate.real_all"), False)
+    found = []
+    for seed in (0, 1, 1):
+        encoder = {"timm": "test_efficientnet", "weights": str(tmp_path / f"{seed}.pth")}
+        own = recipe(**alone, **{"evaluate.measures": ["frechet"], "encoder": encoder, "train.seeds": 1})
+        with trainings() as begun:
+            found.append(run_recipe(own, tmp_path / "run").results["frechet"])
+        assert begun.called == (not found[1:])
+    first, other, again = found
+    assert first.value != other.value and first.details["weights"] != other.details["weights"] and again == other
 
 
 def test_lost_numbers_are_worked_out_again_without_training(recipe, tmp_path):

@@ -62,6 +62,8 @@ class Results(Stage):
             "task": recipe.task.model_dump(mode="json", exclude={"real", "name"}),
         }
         inputs = {"model": ModelStage().record(ctx).fingerprint}
+        if recipe.encoder is not None:  # else it is the learner's own, or the starter's
+            inputs["encoder"] = ctx.features().encoder.fingerprint
         for split in sorted(splits & set(ctx.given)):
             images = ctx.readable(split)
             inputs[split] = "" if images is None else shown(images)

@@ -86,6 +86,16 @@ def test_intervals_hold_the_average_of_other_draws_and_floors_are_lower(measure,
     assert drawn[0].details["floor_n"] == 40
 
 
+@pytest.mark.parametrize("measure", [kid, cmmd])
+def test_floors_are_of_the_size_they_name_where_one_set_is_far_larger(measure):
+    """Of images of one kind all three are alike, up to the spread of so few."""
+    drawn = [measure(*pair(600, 40, 8, 0.0, 1.0, seed), "x", seed).details for seed in range(30)]
+    at, *floors = (np.array([one[name] for one in drawn]) for name in ("at_floor_n", "floor_real", "floor_generated"))
+    for own in floors:
+        assert abs(own.mean() - at.mean()) < 4 * np.hypot(own.std(), at.std()) / np.sqrt(30)
+        assert 0.75 < own.std() / at.std() < 3  # which is a mean of two
+
+
 def test_kid_of_one_kind_is_about_nothing_on_average():
     values = [kid(*pair(60, 60, 5, 0.0, 1.0, seed), "x").value for seed in range(60)]
     assert abs(np.mean(values)) < 3 * np.std(values) / np.sqrt(60)

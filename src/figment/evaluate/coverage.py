@@ -18,7 +18,7 @@ import numpy as np
 
 from figment.errors import FigmentError
 from figment.evaluate.accuracy import wilson
-from figment.evaluate.sets import GROUPS, QUANTILE, as_many, by_class, dealt, floors, jackknife, pair
+from figment.evaluate.sets import GROUPS, QUANTILE, as_many, by_class, dealt, floor, floors, jackknife, pair
 from figment.neighbours import slices
 from figment.types import Result
 
@@ -133,8 +133,8 @@ def within_classes(
 
     Returns:
         The result ``precision_recall_f1``, with ``per_class``; ``n`` is the number of real images. ``details`` holds ``extractor``,
-        ``k``, ``standard_error``, for every class ``precision`` and ``recall``, and what two halves of the images of each class reach,
-        ``floor_real`` and ``floor_generated``: here the most that can be hoped for.
+        ``k``, ``standard_error``, for every class ``precision`` and ``recall``, and the mean over classes of
+        `figment.evaluate.sets.floor`: what halves of the images of each class reach is here the most that can be hoped for.
 
     Raises FigmentError where a class of generated images has no real ones, and where one has fewer than k + 2 of either kind.
     """
@@ -157,17 +157,21 @@ def within_classes(
         "standard_error": error,
         "precision": {name: one.precision for name, one in found.items()},
         "recall": {name: one.recall for name, one in found.items()},
-        "floor_real": _f1_of_halves([real[own] for own, _ in of_class.values()], k, rng),
-        "floor_generated": _f1_of_halves([generated[made] for _, made in of_class.values()], k, rng),
+        **_floor_of_classes([(real[own], generated[made]) for own, made in of_class.values()], k, seed),
     }
     ci = min(low, max(0.0, value - QUANTILE * error)), max(high, min(1.0, value + QUANTILE * error))
     return Result("precision_recall_f1", value, n, ci, {name: one.f1 for name, one in found.items()}, details=details)
 
 
-def _f1_of_halves(classes: list[np.ndarray], k: int, rng: np.random.Generator) -> float | None:
-    """What two halves of every class reach, the mean over those with enough images; None where there are no such."""
-    halves = [(x, rng.permutation(len(x)) % 2 == 0) for x in classes if len(x) >= 2 * (k + 1)]
-    return float(np.mean([covered(x[half], x[~half], k).f1 for x, half in halves])) if halves else None
+def _floor_of_classes(classes: list[tuple[np.ndarray, np.ndarray]], k: int, seed: int) -> dict[str, Any]:
+    """`figment.evaluate.sets.floor` of F1, the mean over the classes with enough images for it; all None where there are no such."""
+    told = [
+        floor(lambda a, b: covered(a, b, k).f1, real, generated, seed)
+        for real, generated in classes
+        if min(len(real), len(generated)) >= 2 * (k + 1)
+    ]
+    names = "floor_n", "at_floor_n", "floor_real", "floor_generated"
+    return {name: float(np.mean([one[name] for one in told])) if told else None for name in names}
 
 
 def _interval(value: float, without: np.ndarray, n: int, is_share: bool) -> tuple[float, tuple[float, float]]:

@@ -1,7 +1,7 @@
 """Maximum mean discrepancy of two sets of features (Gretton et al. 2012): KID and CMMD.
 
-Both are means of a kernel over pairs of images. One pass over the pairs sums it between every two groups of images; the whole, what
-it is without any group, and what halves are from one another are all sums of these.
+Both are means of a kernel over pairs of images. One pass over the pairs sums it between every two groups of images; the whole, and
+what it is without any group, are sums of these.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from figment.evaluate.sets import GROUPS, dealt, jackknife, pair, unit
+from figment.evaluate.sets import GROUPS, dealt, floor, jackknife, pair, unit
 from figment.neighbours import slices
 from figment.types import Result
 
@@ -50,7 +50,7 @@ def kid(real: np.ndarray, generated: np.ndarray, extractor: str, seed: int = 0) 
         products += 1
         return products * products * products
 
-    return _measured("kid", _sums(real, generated, polynomial, seed), extractor, unbiased=True)
+    return _measured("kid", real, generated, polynomial, extractor, seed, unbiased=True)
 
 
 def cmmd(real: np.ndarray, generated: np.ndarray, extractor: str, seed: int = 0) -> Result:
@@ -72,7 +72,7 @@ def cmmd(real: np.ndarray, generated: np.ndarray, extractor: str, seed: int = 0)
             products, out=products
         )  # less 1, which cancels in the distance: float32 keeps the digits that count
 
-    return _measured("cmmd", _sums(real, generated, gaussian, seed), extractor, unbiased=False, scale=SCALE)
+    return _measured("cmmd", real, generated, gaussian, extractor, seed, unbiased=False, scale=SCALE)
 
 
 @dataclass(frozen=True)
@@ -101,39 +101,40 @@ def _mean_within(sums: np.ndarray, itself: np.ndarray, counts: np.ndarray, of: n
     return float(total / (n * (n - 1)) if unbiased else (total + itself[of].sum()) / n**2)
 
 
-def _between(
-    sums: np.ndarray, itself: np.ndarray, counts: np.ndarray, halves: tuple[np.ndarray, np.ndarray], unbiased: bool
-) -> float:
-    """The distance of two halves of one set."""
-    a, b = halves
-    across = float(sums[np.ix_(a, b)].sum() / (counts[a].sum() * counts[b].sum()))
-    return sum(_mean_within(sums, itself, counts, half, unbiased) for half in halves) - 2 * across
-
-
-def _measured(metric: str, sums: _Sums, extractor: str, unbiased: bool, scale: float = 1.0) -> Result:
-    groups = np.arange(len(sums.n))
-    everything, first = np.ones(len(groups), bool), groups % 2 == 0
-    value = scale * sums.distance(everything, everything, unbiased)
-    without = [scale * sums.distance(groups != g, groups != g, unbiased) for g in groups]
+def _measured(
+    metric: str,
+    real: np.ndarray,
+    generated: np.ndarray,
+    kernel: Kernel,
+    extractor: str,
+    seed: int,
+    *,
+    unbiased: bool,
+    scale: float = 1.0,
+) -> Result:
+    groups = min(GROUPS, len(real) // 2, len(generated) // 2)
+    sums, of = _sums(real, generated, kernel, seed, groups), np.arange(groups)
+    without = [scale * sums.distance(of != g, of != g, unbiased) for g in of]
     error, half = jackknife(np.array(without))
-    both = (first, ~first)
+
+    def distance(x: np.ndarray, y: np.ndarray) -> float:
+        whole = np.ones(1, bool)
+        return scale * _sums(x, y, kernel, seed, 1).distance(whole, whole, unbiased)
+
     details: dict[str, Any] = {
         "extractor": extractor,
-        "n_real": int(sums.n.sum()),
-        "n_generated": int(sums.m.sum()),
+        "n_real": len(real),
+        "n_generated": len(generated),
         "standard_error": error,
-        "floor_n": int(min(counts[part].sum() for counts in (sums.n, sums.m) for part in both)),
-        "at_floor_n": scale * sum(sums.distance(part, part, unbiased) for part in both) / 2,
-        "floor_real": scale * _between(sums.xx, sums.xx_self, sums.n, both, unbiased),
-        "floor_generated": scale * _between(sums.yy, sums.yy_self, sums.m, both, unbiased),
+        **floor(distance, real, generated, seed),
     }
-    n = min(details["n_real"], details["n_generated"])
+    value = scale * sums.distance(of >= 0, of >= 0, unbiased)
+    n = min(len(real), len(generated))
     return Result(f"{metric}/{extractor}", value, n, (value - half, value + half), details=details)
 
 
-def _sums(real: np.ndarray, generated: np.ndarray, kernel: Kernel, seed: int) -> _Sums:
+def _sums(real: np.ndarray, generated: np.ndarray, kernel: Kernel, seed: int, groups: int) -> _Sums:
     """The products are float32, as in torch-fidelity; the sums are not."""
-    groups = min(GROUPS, len(real) // 2, len(generated) // 2)
     rng = np.random.default_rng(seed)
     sets = []
     for x in (real, generated):

@@ -155,7 +155,7 @@ def test_a_name_that_is_none_is_refused_with_the_nearest():
         (recipe(measures=["coverage"]), "coverage needs 20 real training images.*has 3.*take coverage"),
         (
             recipe(measures=["diversity"]),
-            "diversity needs 2 real training images or more of each class.*has 1 of 'red'",
+            "diversity needs 3 real training images or more of each class.*has 1 of 'red'",
         ),
         (recipe(measures=["fid"]), "FID.*its weights are not here.*curl -L -o .*frechet, cmmd"),
         (recipe(measures=["inception_score"]), "FID.*its weights are not here.*curl -L -o .*frechet, cmmd"),

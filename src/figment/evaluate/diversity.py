@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.special import stdtrit
 
-from figment.evaluate.sets import QUANTILE, by_class, pair
+from figment.evaluate.sets import by_class, pair
 from figment.types import Result
 
-FEWEST = 2  # images of each class
+FEWEST = 3  # images of each class: of two, nothing tells how much their difference varies
 
 
 def diversity(
@@ -30,11 +31,11 @@ def diversity(
         class_names: N names.
 
     Returns:
-        The result ``diversity``, with ``per_class`` and a 95 % interval (the deviation's derivative to each image's weight). ``details``
+        The result ``diversity``, with ``per_class`` and a 95 % interval (Student's; a jackknife over the images of each class). ``details``
         holds ``extractor``, ``standard_error``, ``of_real``, the same of the real images of these classes, and by how much two halves of the
-        images of every class differ, of those with four: ``floor_real`` and ``floor_generated``.
+        images of every class differ, of those with six: ``floor_real`` and ``floor_generated``.
 
-    Raises FigmentError for features that do not fit or are not finite, a class that has no real images, and one with fewer than two.
+    Raises FigmentError for features that do not fit or are not finite, a class that has no real images, and one with fewer than `FEWEST`.
     """
     real, generated = pair(real, generated, "Within-class diversity", FEWEST)
     of_class = by_class(labels, class_names, FEWEST)
@@ -50,13 +51,14 @@ def diversity(
         "floor_real": _floor(own, rng),
         "floor_generated": _floor(made, rng),
     }
-    ci = max(0.0, value - QUANTILE * error), value + QUANTILE * error
+    half = float(stdtrit(len(generated) - len(found), 0.975)) * error
+    ci = max(0.0, value - half), value + half
     per_class = dict(zip(of_class, (d for d, _ in found), strict=True))
     return Result("diversity", value, len(generated), ci, per_class, details=details)
 
 
 def _floor(classes: list[np.ndarray], rng: np.random.Generator) -> float | None:
-    """By how much two halves of every class differ in the mean; None where no class has two images for each half."""
+    """By how much two halves of every class differ in the mean; None where no class has `FEWEST` for each half."""
     of = [(x, rng.permutation(len(x)) % 2) for x in classes if len(x) >= 2 * FEWEST]
     if not of:
         return None
@@ -65,11 +67,9 @@ def _floor(classes: list[np.ndarray], rng: np.random.Generator) -> float | None:
 
 
 def _deviation(x: np.ndarray) -> tuple[float, float]:
-    """The mean over dimensions of the standard deviation of one class, float (n, D), and the variance of that mean."""
-    squares = np.square(x - x.mean(axis=0))
-    deviations = np.sqrt(squares.sum(axis=0) / (len(x) - 1))  # (D,)
-    moved = deviations > 0  # a dimension that does not move has no derivative, and no part in it
-    influence = ((squares[:, moved] - squares[:, moved].mean(axis=0)) / (2 * deviations[moved])).sum(axis=1) / x.shape[
-        1
-    ]
-    return float(deviations.mean()), float(influence.var(ddof=1)) / len(x)
+    """The mean over dimensions of the standard deviation of one class, float (n, D), and the variance of that mean: a jackknife."""
+    n, squares = len(x), np.square(x - x.mean(axis=0))
+    total = squares.sum(axis=0)  # (D,)
+    left = np.maximum(total - n / (n - 1) * squares, 0.0)  # without each image in turn, (n, D)
+    without = np.sqrt(left / (n - 2)).mean(axis=1)
+    return float(np.sqrt(total / (n - 1)).mean()), (n - 1) / n * float(np.square(without - without.mean()).sum())

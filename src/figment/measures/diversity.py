@@ -31,7 +31,7 @@ MEASURE = compared(
         ),
     ),
     compare,
-    fewest=2,
-    of_each_class=2,
+    fewest=3,
+    of_each_class=3,
     oracle="numpy's std (ddof 1), class by class",
 )

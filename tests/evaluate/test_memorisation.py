@@ -33,5 +33,12 @@ def test_is_what_the_definition_says():
 
 def test_halves_of_real_images_are_new_to_one_another():
     told = memorisation(*pair(2000, 500, 8, 0.0, 1.0), "x").details
-    assert told["floor_n"] == 250 and told["by_chance"] == 0.001
+    assert told["floor_n"] == 250 and told["by_chance"] == pytest.approx(0.002) and told["p"] > 0.001
     assert max(told["floor_real"], told["floor_generated"], told["at_floor_n"]) < 0.03
+
+
+@pytest.mark.parametrize("n", [50, 200])
+def test_new_photographs_are_taken_for_copies_as_often_as_is_said(n):
+    drawn = [memorisation(*pair(n, 400, 16, 0.0, 1.0, seed), "x") for seed in range(40)]
+    said = np.mean([one.details["by_chance"] for one in drawn])
+    assert said > 0.005 and np.mean([one.value for one in drawn]) == pytest.approx(said, rel=0.5)

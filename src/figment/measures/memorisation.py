@@ -21,12 +21,12 @@ def compare(sets: Sets) -> Iterator[Result]:
 MEASURE = compared(
     "memorisation",
     "Share of the kept images that are nearer to an image of task.real.train than 999 of 1,000 of these are to one another: copies, where"
-    " the generator has seen them. New photographs pass once in 1,000. The filter memorised takes such images out.",
+    " the generator has seen them. New photographs pass once in 1,000, and where there are few real ones oftener: `by_chance` says how often. The filter memorised takes such images out.",
     (
         Metric(
             "memorisation",
             "kept images that are copies of real training images",
-            what="compared with {n_real:,}, in the features of {extractor}" + FLOORS,
+            what="compared with {n_real:,}, in the features of {extractor}; {by_chance:.3g} by chance" + FLOORS,
             lower_is_better=True,
         ),
     ),

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch.nn import functional as F
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
+from figment import measures
 from figment.context import Context
 from figment.encoders import InceptionEncoder, TimmEncoder, identity, inception, open_encoder
 from figment.errors import FigmentError
@@ -171,6 +172,8 @@ def test_a_recipe_names_it_and_filters_that_read_words_take_a_clip(state, tmp_pa
         ("{timm: resnet18}", r"encoder.weights: this field is needed"),
         ("{timm: resnet18, weights: w.pth, size: 3}", "encoder.size: there is no such field"),
         ("3", r"encoder: input should be a valid string \(got '3'\)"),
+        ("inception", "inception is FID's network.*fid, kid and inception_score"),
+        ("starter/clip\nfilters: [{kind: centroid, model: inception}]", "inception is FID's network"),
     ],
 )
 def test_a_recipe_that_names_it_wrongly_is_told_where(tmp_path, encoder, said):
@@ -205,6 +208,16 @@ def home(inception_weights, monkeypatch) -> Path:
 def test_weights_of_another_hash_are_refused(home):
     with pytest.raises(FigmentError, match="not the published ones.*6726825d.*fetch it again"):
         open_encoder("inception")
+    task = {"class_names": ["red", "green"], "real": {"train": "somewhere"}}
+    own = validate({"task": task, "evaluate": {"measures": ["kid"]}}, "test")
+    with pytest.raises(FigmentError, match="not the published ones"):  # before an image is made, too
+        measures.check(own, {})
+
+
+def test_fids_network_without_torch_fidelity_is_refused_before_anything_is_spent(home, monkeypatch):
+    monkeypatch.setattr(inception, "find_spec", lambda name: None)
+    with pytest.raises(FigmentError, match="pip install 'figment-vision\\[fid\\]'"):
+        inception.weights_file()
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,12 @@ LAYERS = ("2048", "logits_unbiased")  # both in one pass; the Inception score's 
 
 
 def weights_file() -> Path:
-    """Where torch-fidelity keeps the weights: below ``TORCH_HOME``. Raises FigmentError where they are not, with the command to get them."""
+    """Where torch-fidelity keeps the weights: below ``TORCH_HOME``.
+
+    Raises FigmentError where they or torch-fidelity are not there, with the command to get them, and where the weights are others.
+    """
+    if find_spec("torch_fidelity") is None:
+        raise missing_extra("torch-fidelity", "fid")
     path = Path(torch.hub.get_dir()) / "checkpoints" / FILE
     if not path.is_file():
         raise FigmentError(
@@ -32,7 +38,17 @@ def weights_file() -> Path:
             f" mkdir -p {path.parent} && curl -L -o {path} {URL}. Or measure in another encoder's features, which compares as"
             " well: evaluate.measures: [frechet, cmmd, coverage]."
         )
+    if not _digest(path).startswith(SHA256):
+        raise FigmentError(
+            f"The Inception weights {path} are not the published ones: their SHA-256 begins with {_digest(path)[:8]}, and should with"
+            f" {SHA256}. Remove the file and fetch it again from {URL}."
+        )
     return path
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class InceptionEncoder:
@@ -48,25 +64,16 @@ class InceptionEncoder:
     dtype = torch.float32  # as torch-fidelity's default: half precision moves FID
 
     def __init__(self, device: str = "auto", batch_size: int = 64):
-        try:
-            from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
-        except ImportError as error:
-            raise missing_extra("torch-fidelity", "fid") from error
         path = weights_file()
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if not digest.startswith(SHA256):
-            raise FigmentError(
-                f"The Inception weights {path} are not the published ones: their SHA-256 begins with {digest[:8]}, and should with"
-                f" {SHA256}. Remove the file and fetch it again from {URL}."
-            )
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
         safe = io.BytesIO()  # torch-fidelity would run code that a pickle holds
         torch.save(weights.tensors(path, "FID's Inception network"), safe)
         safe.seek(0)
         self.device, self.batch_size = choose_device(device), batch_size
         network: Any = FeatureExtractorInceptionV3(NAME, list(LAYERS), feature_extractor_weights_path=safe)
         self.network = network.to(self.device)
-        self.fingerprint = digest[:16]
+        self.fingerprint = _digest(path)[:16]
 
     @torch.inference_mode()
     def images(self, images: Sequence[np.ndarray]) -> np.ndarray:

@@ -110,6 +110,11 @@ class Recipe(Strict):
             raise ValueError(
                 "each of evaluate.shot_draws is learnt from with a set drawn again, so there are as many: leave evaluate.resamples out"
             )
+        if "inception" in (self.encoder, *(getattr(settings, "model", None) for settings in self.filters)):
+            raise ValueError(
+                "inception is FID's network, whose rows are features and logits and not of unit length: it is there for fid, kid and"
+                " inception_score in evaluate.measures. As encoder name a CLIP, or {timm: architecture, weights: file}"
+            )
         self.train.goes_with(self)
         scaling = None if self.table is None else self.table.scaling
         if scaling is not None and hasattr(self.train, "epochs") and getattr(self.train, "steps", None) is None:

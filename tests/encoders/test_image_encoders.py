@@ -53,7 +53,7 @@ def headless(state: dict) -> dict:
 
 def renamed(state: dict) -> dict:
     """As a network ported from elsewhere: other names, the same order."""
-    return {f"layer{i}": t for i, t in enumerate(state.values())}
+    return {f"layer{i}.{name.rpartition('.')[2]}": t for i, (name, t) in enumerate(state.items())}
 
 
 @pytest.mark.parametrize("name", ["w.safetensors", "w.pth", "w.pt"])
@@ -107,6 +107,19 @@ def reordered(state: dict) -> dict:
     return dict(reversed(renamed(state).items()))
 
 
+def bias_first(state: dict) -> dict:
+    """A port whose norms have their bias before their weight: every shape agrees."""
+    ends = {"weight": 0, "bias": -1}
+    layers = {name.rpartition(".")[0]: {} for name in state}
+    for name, tensor in state.items():
+        layers[name.rpartition(".")[0]][name.rpartition(".")[2]] = tensor
+    return {
+        f"net.{layer}.{end}": own[end]
+        for layer, own in layers.items()
+        for end in sorted(own, key=lambda end: ends.get(end, 1) if "running_mean" in own else 0)
+    }
+
+
 def with_more(state: dict) -> dict:
     return {**renamed(state), **{f"more{i}": torch.zeros(1) for i in range(3)}}
 
@@ -126,6 +139,7 @@ def with_code(state: dict) -> argparse.Namespace:
         (with_another_shape, r"1 have another shape \(conv_stem.weight \(3, 3, 3, 3\) for"),
         (with_nan, "1 hold NaN or infinity"),
         (reordered, "are missing"),
+        (bias_first, "are missing"),
         (with_more, "are missing"),
         (inside, "other things than tensors.*state_dict"),
         (with_code, "cannot be read.*torch.save"),

@@ -83,17 +83,17 @@ class TimmEncoder:
 
 
 def _load(module: nn.Module, given: Mapping[str, Tensor], what: str) -> None:
-    """By name; where a file has other names all through, in order, if every shape agrees: networks ported from elsewhere are such.
+    """By name; where a file has other names all through, in order, if every shape agrees and the end of every name (weight, bias,
+    running_mean): networks ported from elsewhere are such, and four tensors of a norm have one shape.
 
     Tensors of a classifier may be left over. Raises FigmentError where a tensor is missing or has another shape.
     """
     wanted = module.state_dict()
     if not wanted.keys() & given.keys():
-        in_order = list(given.values())[: len(wanted)]
-        fits = [t.shape for t in in_order] == [t.shape for t in wanted.values()]
-        if fits and len(given) - len(wanted) <= MOST_HEAD:
+        in_order = dict(list(given.items())[: len(wanted)])
+        if _kinds(in_order) == _kinds(wanted) and len(given) - len(wanted) <= MOST_HEAD:
             log.info("%s: the tensors have other names, and are taken in order: all %d shapes agree", what, len(wanted))
-            given = dict(zip(wanted, in_order, strict=True))
+            given = dict(zip(wanted, in_order.values(), strict=True))
     shapes = {n: given[n].shape for n in wanted if n in given}
     weights.refuse(
         what,
@@ -107,3 +107,8 @@ def _load(module: nn.Module, given: Mapping[str, Tensor], what: str) -> None:
     )
     module.load_state_dict({name: given[name] for name in wanted})
     weights.check(module, what)
+
+
+def _kinds(tensors: Mapping[str, Tensor]) -> list[tuple[str, torch.Size]]:
+    """How each name ends, and the tensor's shape."""
+    return [(name.rpartition(".")[2], tensor.shape) for name, tensor in tensors.items()]

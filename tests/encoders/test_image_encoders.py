@@ -17,10 +17,11 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 
 from figment import measures
 from figment.context import Context
-from figment.encoders import InceptionEncoder, TimmEncoder, identity, inception, open_encoder
+from figment.encoders import Features, InceptionEncoder, TimmEncoder, identity, inception, open_encoder
 from figment.errors import FigmentError
 from figment.layout import Run
 from figment.recipe import load_recipe, validate
+from trials import colours
 
 NETWORK = "test_efficientnet"  # timm's own, of 4 layers
 
@@ -159,6 +160,18 @@ def test_what_is_not_there_is_refused(state, tmp_path):
     ):
         with pytest.raises(FigmentError, match=said):
             TimmEncoder(architecture, tmp_path / path)
+
+
+def test_features_of_half_precision_are_not_taken_for_whole_ones(state, tmp_path):
+    """As where a run began on a GPU and is measured again without one: the results name the precision."""
+    path, given = saved(tmp_path, state, "w.pth"), colours(1, 0)
+    half, whole = (TimmEncoder(NETWORK, path, dtype=dtype) for dtype in ("bfloat16", "float32"))
+    kept = Features(half, tmp_path)(given)
+    assert not np.array_equal(Features(whole, tmp_path)(given), kept)
+    assert np.array_equal(Features(half, tmp_path)(given), kept)
+    assert {path.name for path in tmp_path.glob("timm-*")} == {
+        f"timm-test-efficientnet-{whole.fingerprint[:12]}{end}" for end in ("", "-bfloat16")
+    }
 
 
 def recipe_with(folder: Path, encoder: str) -> Path:

@@ -58,16 +58,14 @@ class Features:
     """An encoder that remembers: each image is encoded once, by the hash of its bytes.
 
     With a ``folder`` the features also survive the process, in ``<folder>/<name>-<fingerprint>/*.parquet``. Another
-    encoder, other weights or other preprocessing is another folder, so stale features cannot be met.
+    encoder, other weights, other preprocessing or half precision is another folder, so stale features cannot be met.
     """
 
     def __init__(self, encoder: Encoder, folder: Path | None = None, chunk: int = 1024):
         self.encoder, self.chunk = encoder, chunk
-        self.folder = (
-            None
-            if folder is None
-            else folder / f"{_slug(getattr(encoder, 'name', 'encoder'))}-{encoder.fingerprint[:12]}"
-        )
+        dtype = str(getattr(encoder, "dtype", "float32")).removeprefix("torch.")
+        own = [_slug(getattr(encoder, "name", "encoder")), encoder.fingerprint[:12], dtype]
+        self.folder = None if folder is None else folder / "-".join(own[: 2 if dtype == "float32" else 3])
         self._known: dict[str, np.ndarray] = {}
         self._stored: dict[Path, pa.ChunkedArray] = {  # file -> whose features it holds
             path: shards.read_shard(path, ["digest"])["digest"]

@@ -202,6 +202,7 @@ class Learner(Protocol):
     fingerprint: (
         str  # of everything a model depends on besides its `Training`: settings, starting weights, validation images
     )
+    reads_captions: bool = False  # whether it learns from the texts that images were made from, and so depends on them
 
     def learn(self, synthetic: Images | None, real: Images | None, seed: int) -> Model:
         """Train from the start, on generated images, real ones or both. On a CPU, the same seed gives the same model."""

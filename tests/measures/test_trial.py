@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import top_k_accuracy_score
 
+import folders
 from figment import measures
 from figment.errors import FigmentError
 from figment.evaluate.accuracy import accuracy, correctness, paired_difference
@@ -19,12 +20,13 @@ from figment.evaluate.inception_score import inception_scores
 from figment.evaluate.kind import variance_between
 from figment.evaluate.mmd import kid
 from figment.evaluate.placebo import resample
+from figment.images_in import ShardImages, open_shards
 from figment.images_in.leaks import Leaks
 from figment.learners.clip_head.images_only import discriminant
 from figment.learners.network.settings import NetworkSettings
 from figment.measures.evidence import numbers
 from figment.measures.trial import Trial
-from figment.types import Training
+from figment.types import Sample, Training
 from trials import Blind, Colours, Means, colours, mean_colours, recipe
 
 TEST, TRAIN, KEPT, SHOTS = colours(30, 1), colours(8, 2), colours(12, 3, noise=150), colours(2, 4)
@@ -320,3 +322,22 @@ def test_features_with_nan_are_refused_by_name():
 
     with pytest.raises(FigmentError, match="Fréchet distance: the features of 1 of .* images are NaN.*encoder"):
         measures.take(trial(Means(), asking("frechet"), features=lambda _: Broken()))
+
+
+@pytest.mark.parametrize("reads", [False, True])
+def test_what_a_learner_reads_is_in_the_key_of_what_it_predicts(reads: bool, tmp_path):
+    def captioned(name: str, groups: list[int]) -> ShardImages:
+        made = [
+            Sample(f"p/{i}", "p", f"text {g}", i % 3, i, f"g{g}", np.full((4, 4, 3), 20 * i, np.uint8))
+            for i, g in enumerate(groups)
+        ]
+        folders.write_images(tmp_path / name, [made], ["a", "b", "c"])
+        return open_shards(tmp_path / name)[0]
+
+    keys: list = []
+    learner = Means()
+    learner.reads_captions = reads
+    own = trial(learner, remember=lambda key, make: keys.append(key) or make())
+    for images in (captioned("halves", [0, 0, 0, 1, 1, 1]), captioned("in turns", [0, 1, 0, 1, 0, 1])):
+        own.predictions("", [Training(images, None, 0)])
+    assert (keys[0] != keys[1]) == reads

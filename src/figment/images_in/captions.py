@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from figment import records
 from figment.images_in.relabelled import Relabelled
 from figment.images_in.shards import ShardImages
 from figment.types import Images
@@ -32,3 +33,11 @@ def captions_of(images: Images) -> Captions | None:
     if not isinstance(images, ShardImages) or images.column("group") is None or not images.prompts:
         return None
     return Captions(images.groups, images.prompts)
+
+
+def shown(images: Images, captions: bool = False) -> str:
+    """The fingerprint of labelled images: of what they show and what they are called, and with ``captions`` of their texts, for those
+    who learn from these."""
+    own = captions_of(images) if captions else None
+    texts = [] if own is None else [own.groups.tolist(), list(own.texts)]
+    return records.fingerprint([list(images.digests), np.asarray(images.labels).tolist(), *texts])

@@ -12,6 +12,7 @@ import numpy as np
 
 from figment.evaluate.accuracy import accuracy, correctness, interval, paired_difference, predicted
 from figment.evaluate.grouped import variance_of_mean
+from figment.images_in.captions import shown
 from figment.records import fingerprint
 from figment.types import Images, Learner, Model, Result, Training
 
@@ -148,9 +149,13 @@ class Trial:
 
     def _key(self, learner: Learner, trainings: Sequence[Training]) -> dict[str, Any]:
         """Everything that predictions depend on, and nothing else."""
+
+        def content(images: Images | None) -> str | None:
+            return None if images is None else shown(images, learner.reads_captions)
+
         return {
             "learner": [learner.name, learner.fingerprint],
-            "trainings": [[_content(t.synthetic), _content(t.real), t.seed] for t in trainings],
+            "trainings": [[content(t.synthetic), content(t.real), t.seed] for t in trainings],
             "test": fingerprint(list(self.real_test.digests)),
         }
 
@@ -190,7 +195,3 @@ class Trial:
 def prompts_of(images: Images) -> list[str]:
     """The prompt of each generated image, by its id (`figment.types.Sample`)."""
     return [name.rpartition("/")[0] for name in images.ids]
-
-
-def _content(images: Images | None) -> str | None:
-    return None if images is None else fingerprint([list(images.digests), images.labels.tolist()])

@@ -60,6 +60,7 @@ class PluginLearner:
             plugin.refuse("made", plugin.made, "a learner with learn(synthetic, real, seed), which returns a model")
         self.name = str(plugin.attribute("name", None) or plugin.kind.partition(":")[2])
         self.fingerprint = plugin.fingerprint
+        self.reads_captions = bool(plugin.attribute("reads_captions", False))
 
     def learn(self, synthetic: Images | None, real: Images | None, seed: int) -> Model:
         with self.plugin.blamed("asked to learn"):

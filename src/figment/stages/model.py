@@ -13,11 +13,12 @@ from figment import machine, records
 from figment.evaluate.leaks import shortcut_sentence, source_shortcut
 from figment.files import remove, write_atomic
 from figment.generate.fill import shots_fingerprint
+from figment.images_in.captions import shown
 from figment.layout import Run
 from figment.recipe.unfingerprinted import identity
 from figment.records import Record, Written
 from figment.stages.stage import Stage
-from figment.types import Images, Model
+from figment.types import Model
 
 if TYPE_CHECKING:
     from figment.context import Context
@@ -35,7 +36,7 @@ class ModelStage(Stage):
 
     def record(self, ctx: Context) -> Record:
         settings = {"train": identity(ctx.recipe.train), "seeds": ctx.recipe.training_seeds}
-        inputs = {"learner": ctx.learner.fingerprint, "kept": shown(ctx.kept)}
+        inputs = {"learner": ctx.learner.fingerprint, "kept": shown(ctx.kept, ctx.learner.reads_captions)}
         if ctx.shots is not None:
             inputs["shots"] = shots_fingerprint(ctx.shots)
         return Record(ctx.run.model, "model", settings, inputs)
@@ -86,8 +87,3 @@ def saved(model: Model, record: Record) -> dict[str, Written]:
             write_atomic(record.folder / name, data)
             files[name] = Written.of(data)
     return files
-
-
-def shown(images: Images) -> str:
-    """The fingerprint of labelled images: of what they show and what they are called."""
-    return records.fingerprint([list(images.digests), np.asarray(images.labels).tolist()])

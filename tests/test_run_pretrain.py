@@ -94,9 +94,15 @@ def test_images_of_the_run_have_their_captions_and_a_placebo_others(recipe, tmp_
 
 @pytest.mark.slow
 def test_a_method_that_reads_nothing_has_no_placebo_and_no_verdict(recipe, tmp_path, few_steps):
-    outcome = run_recipe(recipe("simclr", **{"evaluate.real_all": False}), tmp_path / "run")
+    own = recipe("simclr", **{"evaluate.real_all": False})
+    outcome = run_recipe(own, tmp_path / "run")
     assert {"top1/zero_shot", "top1/synthetic", "gain/synthetic"} <= set(outcome.results)
     assert "top1/placebo" not in outcome.results and outcome.verdict == "not judged"
+    page = report_of(tmp_path / "run")
+    assert "It reads neither labels nor captions" in page.verdict.sentence
+    assert "untrained backbone" in dict(page.verdict.ledger)
+    (arm,) = [arm for arm in page.arms if arm.name == own.name]
+    assert arm.what.endswith("simclr, linear probe")
 
 
 def test_real_training_images_are_asked_for(recipe):

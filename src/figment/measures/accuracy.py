@@ -31,6 +31,8 @@ def take(trial: Trial) -> Iterator[Result]:
         yield trial.accuracy("top1/zero_shot", trial.of_untrained, seeds=(), **trial.recipe.train.untrained)
     # Two generators compare where a learner of the same fingerprint learnt from as many images of theirs.
     told = {"images": len(trial.kept), "learner": trial.learner.fingerprint}
+    if not trial.recipe.train.has_placebo:
+        told["has_placebo"] = False
     yield trial.accuracy("top1/synthetic", trial.of_models, **{**trial.facts, **told})
     yield from trial.over_untrained("gain/synthetic", trial.of_models)
     if trial.shots is not None:

@@ -25,6 +25,10 @@ NOT_JUDGED = (
     "The model is right on {share} of the real test images; guessing would be {chance}. Whether that is more than the same images"
     " with shuffled labels would give was not looked at (evaluate.evidence)."
 )
+NO_PLACEBO = (
+    "The model is right on {share} of the real test images; guessing would be {chance}. It reads neither labels nor captions, so images"
+    " with shuffled ones would teach it the same and are no rival: compare it with the untrained backbone and with real images."
+)
 AT_LEVEL = " this one is judged at a level of {level} on one side, and the verdict's intervals are as wide."
 LOOK = "Look {number} at a growing test set, {sizes} images:" + AT_LEVEL
 PLANNED = "Look {number} at {sizes} of {planned:,} planned test images (O'Brien-Fleming):" + AT_LEVEL
@@ -65,6 +69,8 @@ def _what(recipe: dict[str, Any]) -> str:
     parts.append(
         "closed form"
         if closed
+        else f"{train['kind']}, linear probe"
+        if "backbone" in train
         else "cross-entropy"
         if soft == 0
         else f"soft targets (weight {soft:g}, T {train['temperature']:g})"
@@ -214,7 +220,9 @@ def conclusion_of(
     rows = ledger(results, n_classes)
     if worth is None:
         share, chance = percent(results[OWN].value), percent(1 / n_classes).replace(".0 %", " %")
-        said = NOT_JUDGED.format(share=share, chance=chance)
+        said = (NOT_JUDGED if results[OWN].details.get("has_placebo", True) else NO_PLACEBO).format(
+            share=share, chance=chance
+        )
         return Conclusion("not judged", said, None, exchange, ledger=rows, cost=cost)
     told = worth.details
     word = holm.among([arm.worth for arm in judged])[-1] if judged else told["verdict"]

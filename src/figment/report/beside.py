@@ -42,7 +42,8 @@ def ledger(results: Mapping[str, Result], n_classes: int) -> list[tuple[str, str
     rows = {"chance": 1 / n_classes}
     if counts:
         rows["commonest class"] = max(counts.values()) / sum(counts.values())
-    rows |= {name: results[metric].value for metric, name in ROWS.items() if metric in results}
+    there = [(results[metric], name) for metric, name in ROWS.items() if metric in results]
+    rows |= {result.details.get("called", name): result.value for result, name in there}
     return [(name, percent(value)) for name, value in rows.items()]
 
 
@@ -60,7 +61,7 @@ def mean_over_classes(result: Result) -> float | None:
 def notes(told: Mapping[str, Any], n_classes: int) -> Iterator[str]:
     """What to bear in mind with a verdict: ``told`` are the details of ``worth``."""
     if told.get("untuned_guesses"):
-        yield "The untuned classifier is no better than guessing, even with its bias removed: its words do not know these classes."
+        yield "The untuned classifier is no better than guessing, even with its bias removed: it does not know these classes."
     yield from _disagreement(told)
     yield from _worse(told)
     if n_classes <= FEW_CLASSES:

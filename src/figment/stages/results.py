@@ -18,6 +18,7 @@ from figment import files, layout, machine, measures, plain_yaml, records
 from figment.errors import FigmentError
 from figment.evaluate.kind import smallest_visible
 from figment.guard import parse_json
+from figment.images_in.captions import shown
 from figment.images_in.changed import shrunk
 from figment.layout import Run, Study
 from figment.measures.trial import Trial
@@ -30,7 +31,7 @@ from figment.report.results import is_result, latest_results, read_results, resu
 from figment.report.text import duration
 from figment.shots import write_split
 from figment.stages.images.repair import move
-from figment.stages.model import ModelStage, shown
+from figment.stages.model import ModelStage
 from figment.stages.plans import images_key
 from figment.stages.report import write_report
 from figment.stages.stage import Cost, Look, Stage, StageStatus, damaged
@@ -104,7 +105,7 @@ class Results(Stage):
         if test is None:
             return None
         n, groups, said = len(test), ctx.test_groups, []
-        if ctx.recipe.evaluate.evidence:
+        if ctx.recipe.evaluate.evidence and ctx.recipe.train.has_placebo:
             said.append(planned(ctx.run.folder).shows(n) if groups is None else _shows_in_groups(n, groups))
         g, train = ctx.recipe.generate, ctx.recipe.train
         images = min(g.images_per_class, train.images_per_class or g.images_per_class) * len(ctx.task.class_names)

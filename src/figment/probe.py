@@ -37,7 +37,9 @@ class Probe:
         return features @ self.weight.T + self.bias
 
 
-def linear_probe(features: np.ndarray, labels: np.ndarray, n_classes: int, seed: int = 0) -> Probe:
+def linear_probe(
+    features: np.ndarray, labels: np.ndarray, n_classes: int, seed: int = 0, device: torch.device | None = None
+) -> Probe:
     """Softmax regression by SGD, with the learning rate of ten that does best on a fifth of the *training* images.
 
     As StableRep judges a backbone: momentum .9, no weight decay, 90 epochs (1,000 steps at the least), half a cosine to 0, start from
@@ -48,11 +50,12 @@ def linear_probe(features: np.ndarray, labels: np.ndarray, n_classes: int, seed:
     Args:
         features: float (n, D).
         labels: int (n,), in [0, n_classes).
+        device: where it is learnt; None = the CPU.
     """
     labels = np.asarray(labels, np.int64)
     mean, std = features.mean(0), features.std(0) + 1e-6
-    x, y = torch.from_numpy((features - mean) / std).float(), torch.from_numpy(labels)
-    held = torch.from_numpy(held_out(labels, seed))
+    x, y = torch.from_numpy((features - mean) / std).float().to(device), torch.from_numpy(labels).to(device)
+    held = torch.from_numpy(held_out(labels, seed)).to(device)
     found: dict[float, float] = {}
     rate = RATES[len(RATES) // 2]
     if held.any():
@@ -61,8 +64,8 @@ def linear_probe(features: np.ndarray, labels: np.ndarray, n_classes: int, seed:
         found = dict(zip(RATES, right.float().mean(1).tolist(), strict=True))
         rate = max(RATES, key=lambda r: found[r])  # the lowest of equals
     weight, bias = _fit(x, y, n_classes, (rate,), seed)
-    own = weight[0].T.numpy() / std
-    own_bias = bias[0].numpy() - own @ mean
+    own = weight[0].T.cpu().numpy() / std
+    own_bias = bias[0].cpu().numpy() - own @ mean
     return Probe(np.ascontiguousarray(own, np.float32), own_bias.astype(np.float32), rate, found)
 
 
@@ -79,17 +82,17 @@ def _fit(x: Tensor, y: Tensor, n_classes: int, rates: tuple[float, ...], seed: i
     n, d, h = len(x), x.shape[1], len(rates)
     generator = torch.Generator().manual_seed(seed)
     start = torch.randn(d, n_classes, generator=generator) * 0.01
-    weight = start.repeat(1, h)  # (D, H N)
-    bias = torch.zeros(h * n_classes)
+    weight = start.repeat(1, h).to(x.device)  # (D, H N)
+    bias = torch.zeros(h * n_classes, device=x.device)
     size = min(BATCH, n)
     an_epoch = n // size
     steps = max(EPOCHS * an_epoch, MIN_STEPS)
-    each = torch.tensor(rates).repeat_interleave(n_classes) * size / 256
+    each = torch.tensor(rates, device=x.device).repeat_interleave(n_classes) * size / 256
     momenta = torch.zeros_like(weight), torch.zeros_like(bias)
     order = torch.empty(0, dtype=torch.int64)
     for step in range(steps):
         if step % an_epoch == 0:
-            order = torch.randperm(n, generator=generator)
+            order = torch.randperm(n, generator=generator).to(x.device)
         rows = order[step % an_epoch * size :][:size]
         logits = torch.addmm(bias, x[rows], weight).view(size, h, n_classes)
         slope = logits.softmax(-1)

@@ -11,7 +11,7 @@ from figment.learners.pretrain.views import View, view_of
 
 
 class CLIP(Method):
-    """The loss of section 2.3. Two images of one caption in a batch both belong to it; CLIP's own would take each for wrong."""
+    """The loss of section 2.3. Two images of one text in a batch both belong to it; CLIP's own would take each for wrong."""
 
     s: CLIPSettings
 
@@ -24,6 +24,6 @@ class CLIP(Method):
         return [view_of(self.s, self.size)]
 
     def forward(self, batch: Batch) -> Tensor:
-        assert batch.tokens is not None
+        assert batch.tokens is not None and batch.texts is not None
         once = slice(None, None, self.m)
-        return self.text(self.backbone(batch.views[0]), batch.captions, batch.tokens[once], batch.captions[once])
+        return self.text(self.backbone(batch.views[0]), batch.texts, batch.tokens[once], batch.texts[once])

@@ -28,7 +28,8 @@ class Prototypes(nn.Module):
         self.weight = nn.Parameter(torch.randn(prototypes, features) * 0.02)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(F.normalize(x, dim=-1), F.normalize(self.weight, dim=-1))
+        with torch.autocast(x.device.type, enabled=False):  # what comes out is divided by a temperature
+            return F.linear(F.normalize(x.float(), dim=-1), F.normalize(self.weight, dim=-1))
 
 
 class DINO(Method):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -10,8 +12,10 @@ from torch.nn import functional as F
 def rankme(features: Tensor) -> float:
     """The number of dimensions that features (n, D) use: exp of the entropy of their singular values (Garrido et al. 2023, equation 1).
 
-    1 where all are multiples of one vector, at most min(n, D).
+    1 where all are multiples of one vector, at most min(n, D); NaN where a feature is not finite.
     """
+    if not features.isfinite().all():
+        return math.nan  # the training itself says why; the decomposition would raise
     values = torch.linalg.svdvals(features.double())
     share = values / values.sum() + 1e-7
     return float((-share * share.log()).sum().exp())

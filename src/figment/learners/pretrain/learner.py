@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from torchvision.transforms import InterpolationMode, v2
 from figment import records
 from figment.checkpoint import Checkpoint
 from figment.errors import FigmentError
-from figment.images_in.captions import Captions, captions_of
+from figment.images_in.captions import Captions, captions_of, shown
 from figment.images_in.concat import concatenate
 from figment.images_in.memory import MemoryImages, in_memory
 from figment.learners.network.architectures import warn_if_tiny
@@ -74,7 +74,7 @@ class PretrainLearner(Learner):
         checkpoint_seconds: float = 60.0,
     ):
         self.settings, self.class_names, self.labelled, self.val = settings, list(class_names), labelled, val
-        self.template, self.folder = template, folder
+        self.template, self.folder, self.reads_captions = template, folder, settings.reads_captions
         self.device, self.checkpoint_seconds = device, checkpoint_seconds
         self.start = None if settings.pretrained is None else resolve(settings.pretrained)
         self.tokens = read(settings.tokenizer) if isinstance(settings, TextSettings) else NO_TOKENS
@@ -99,15 +99,15 @@ class PretrainLearner(Learner):
         parts = [part for part in (synthetic, real) if part is not None and len(part)]
         if not parts:
             raise FigmentError("There is nothing to learn from: give generated images, real ones, or both.")
-        captions = self._captions(parts)
+        captions, turns = self._captions(parts)
         known = self._known(parts, captions)
         images = in_memory(concatenate(*parts), MEMORY)
         with random_numbers_of(seed):
             network = make_backbone(s, self.start)
             method = METHODS[s.kind](network.module, s, self._setting(on))
-        loader = self._loader(images, captions.groups, network.data, seed, on)
+        loader = self._loader(images, turns, network.data, seed, on)
         loop = PretrainLoop(method, loader, known, network.data, n_epochs(s.epochs, len(loader), s.min_steps), s, seed)
-        checkpoint = self._checkpoint(parts, captions, seed, on)
+        checkpoint = self._checkpoint(parts, seed, on)
         look = _Health(loop, images, self._neighbours(), len(self.class_names), network.data)
         history = train(loop, look=look, checkpoint=checkpoint, description=f"{s.kind} {s.backbone}, seed {seed}")
         on.agree(loop.learnt.state_dict())
@@ -117,14 +117,14 @@ class PretrainLearner(Learner):
             "image_size": s.image_size,
             "steps": loop.steps,
             "batch_size": loop.batch_size,
-            "captions": len(np.unique(captions.groups)),
+            "captions": len(np.unique(turns)),
         }
         labelled = self.labelled if real is None else real
         return self._probed(replace(network, module=loop.learnt.eval()), labelled, history, facts)
 
     def check(self, synthetic: int, real: int) -> None:
-        """Too few images for a step."""
-        self._batch_size((synthetic + real) * self.settings.images_per_caption, processes(self.device))
+        """Too few images for a step, even if each had a caption of its own."""
+        self._batch_size(synthetic + real, processes(self.device))
 
     def untrained(self) -> BackboneModel:
         """The backbone as it starts, at random or pre-trained, with a probe on the same real images."""
@@ -137,7 +137,7 @@ class PretrainLearner(Learner):
         self, network: Any, labelled: Images, history: list[dict[str, Any]], facts: Mapping[str, Any]
     ) -> BackboneModel:
         features = features_of(network.module, labelled, network.data)
-        probe = linear_probe(features, labelled.labels, len(self.class_names))
+        probe = linear_probe(features, labelled.labels, len(self.class_names), device=processes(self.device).device)
         told = {**facts, "rankme": rankme(torch.from_numpy(features[:LOOKED_AT])), "probe_learning_rate": probe.rate}
         return BackboneModel(network, probe, self.class_names, history, told)
 
@@ -145,20 +145,26 @@ class PretrainLearner(Learner):
         s, t = self.settings, self.tokens
         return Setting(on, len(self.class_names), s.image_size, t.vocabulary, t.length, t.end)
 
-    def _captions(self, parts: Sequence[Images]) -> Captions:
-        """Of all images. One without a caption is a group of its own, and its text is its class's name."""
-        groups: list[np.ndarray] = []
+    def _captions(self, parts: Sequence[Images]) -> tuple[Captions, np.ndarray]:
+        """Of all images, and int64 (N,) whose turn in an epoch each waits for: its caption's, or its own where it has none.
+
+        What has no caption is a group with its copies alone, and its text is its class's name.
+        """
+        groups: list[Hashable] = []
+        turns: list[Hashable] = []
         texts: list[str] = []
-        n = 0
-        for part in parts:
+        for p, part in enumerate(parts):
             own = captions_of(part)
             if own is None:
-                named = [self.template.replace("{}", self.class_names[label]) for label in part.labels]
-                own = Captions(np.arange(len(part)), named)
-            groups.append(own.groups + n)
-            texts += own.texts
-            n = int(groups[-1].max()) + 1
-        return Captions(np.concatenate(groups), texts)
+                groups += part.digests
+                turns += [(p, "alone", i) for i in range(len(part))]
+                texts += [self.template.replace("{}", self.class_names[label]) for label in part.labels]
+            else:
+                of_part = [(p, group) for group in own.groups.tolist()]
+                groups += of_part
+                turns += of_part
+                texts += own.texts
+        return Captions(_numbered(groups), texts), _numbered(turns)
 
     def _known(self, parts: Sequence[Images], captions: Captions) -> Known:
         labels = np.concatenate([part.labels for part in parts])
@@ -167,43 +173,48 @@ class PretrainLearner(Learner):
                 f"The labels run from {labels.min()} to {labels.max()}, and there are {len(self.class_names)} classes. Check that"
                 " the images are of the same task."
             )
-        tokens = self.tokens(captions.texts) if self.tokens is not NO_TOKENS else None
-        return Known(torch.from_numpy(captions.groups), torch.from_numpy(labels), tokens)
+        own = torch.from_numpy(captions.groups), torch.from_numpy(labels)
+        if self.tokens is NO_TOKENS:
+            return Known(*own)
+        return Known(
+            *own, torch.from_numpy(_numbered(captions.texts)), self.tokens(list(dict.fromkeys(captions.texts)))
+        )
 
     def _batch_size(self, n: int, on: Processes) -> int:
-        """Images a step of one process, of an epoch of ``n``: whole captions, as many as the settings have or as there are."""
+        """Images a step of one process, of an epoch of ``n`` captions (or images, where one of each is shown): whole captions, as
+        many as the settings have or as there are."""
         m = self.settings.images_per_caption
-        size = min(self.settings.batch_size, n) // (m * on.world_size) * m
+        size = min(self.settings.batch_size, n * m) // (m * on.world_size) * m
         if size * on.world_size < 2 * m or size < 2:
+            what = ("caption" if m > 1 else "image") + ("s are" if n != 1 else " is")
             raise FigmentError(
-                f"{n:,} images are too few for a step of {on.world_size} process{'es' if on.world_size > 1 else ''}: it takes two captions"
-                f" or more, with {m} image{'s' if m > 1 else ''} of each, and batch_size is {self.settings.batch_size}. Give more captions or"
-                " a larger batch_size."
+                f"{n:,} {what} too few for a step of {on.world_size} process{'es' if on.world_size > 1 else ''}: it takes two or"
+                f" more, with {m} image{'s' if m > 1 else ''} of each, and batch_size is {self.settings.batch_size}. Give more captions or a"
+                " larger batch_size."
             )
         return size
 
-    def _loader(self, images: Images, groups: np.ndarray, data: Mapping[str, Any], seed: int, on: Processes) -> Loader:
+    def _loader(self, images: Images, turns: np.ndarray, data: Mapping[str, Any], seed: int, on: Processes) -> Loader:
         s, m = self.settings, self.settings.images_per_caption
-        order: Order = Shuffled(len(images), seed) if m == 1 else OfEachGroup(groups, m, seed)
+        order: Order = Shuffled(len(images), seed) if m == 1 else OfEachGroup(turns, m, seed)
         workers = s.workers
         if workers is None:
             workers = 0 if on.device.type == "cpu" else min(8, len(os.sched_getaffinity(0)))
         return Loader(
             ImageDataset(images, to_one_size(images, s.image_size, data), np.arange(len(images))),
             order,
-            self._batch_size(len(order), on),
+            self._batch_size(len(order) // m, on),
             num_workers=workers,
             rank=on.rank,
             world_size=on.world_size,
             pin_memory=on.device.type == "cuda",
         )
 
-    def _checkpoint(self, parts: Sequence[Images], captions: Captions, seed: int, on: Processes) -> Checkpoint | None:
+    def _checkpoint(self, parts: Sequence[Images], seed: int, on: Processes) -> Checkpoint | None:
         if self.folder is None:
             return None
-        given = [[list(part.digests), part.labels.tolist()] for part in parts]
-        said = [captions.groups.tolist(), list(captions.texts)] if self.settings.reads_captions else None
-        own = records.fingerprint([self.fingerprint, given, said, seed, on.world_size])
+        given = [shown(part, self.reads_captions) for part in parts]
+        own = records.fingerprint([self.fingerprint, given, seed, on.world_size])
         path = self.folder / f"{own}.safetensors"
         return Checkpoint(path, own, seconds=self.checkpoint_seconds, writes=on.rank == 0)
 
@@ -257,6 +268,12 @@ class _Health:
         with random_numbers_of(0):
             first, second = (self.loop.learnt(self.loop.views(x)[0]) for _ in range(2))
         return alignment(first, second)
+
+
+def _numbered(names: Sequence[Hashable]) -> np.ndarray:
+    """int64 (N,), the same number for equal ones, from 0 in the order of their first."""
+    place = {name: i for i, name in enumerate(dict.fromkeys(names))}
+    return np.array([place[name] for name in names], np.int64)
 
 
 def some_of(images: Images, most: int) -> Images:

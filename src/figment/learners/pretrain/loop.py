@@ -24,23 +24,18 @@ BETAS = (0.9, 0.98)
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of each training image, by position: int64 (N,) each, tokens (N, L)."""
+    """What is known of each training image, by position: int64 (N,) each; the tokens (T, L) are those of its text."""
 
     captions: Tensor
     labels: Tensor
+    texts: Tensor | None = None
     tokens: Tensor | None = None
 
     def of(self, views: list[Tensor], rows: Tensor) -> Batch:
-        tokens = None if self.tokens is None else self.tokens[rows]
-        captions, labels = self.captions[rows], self.labels[rows]
-        device = views[0].device
-        return Batch(
-            views,
-            captions.to(device),
-            rows.to(device),
-            labels.to(device),
-            None if tokens is None else tokens.to(device),
-        )
+        own = [self.captions[rows], rows, self.labels[rows]]
+        if self.texts is not None and self.tokens is not None:
+            own += [self.texts[rows], self.tokens[self.texts[rows]]]
+        return Batch(views, *[value.to(views[0].device) for value in own])
 
 
 class PretrainLoop:

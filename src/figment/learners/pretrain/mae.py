@@ -31,6 +31,11 @@ class MAE(Method):
                 f"kind: mae hides patches, and {s.backbone} is no plain ViT. Take one of timm.list_models('vit_*'), such as"
                 " vit_tiny_patch16_224 (options: {patch_size: 4} for small images), or another method."
             )
+        if backbone.patch_embed.num_patches < 2:
+            raise FigmentError(
+                f"kind: mae hides patches, and an image of {to.image_size} pixels is a single one for {s.backbone}. Set a smaller patch, such as"
+                f" options: {{patch_size: {max(1, to.image_size // 8)}}}, or a larger image_size."
+            )
         self.size = to.image_size
         width, layers = s.decoder
         self.patch = backbone.patch_embed.patch_size[0]

@@ -27,7 +27,8 @@ class Batch:
     captions: Tensor  # int64 (B,)
     images: Tensor  # int64 (B,)
     labels: Tensor  # int64 (B,)
-    tokens: Tensor | None = None  # int64 (B, L), of methods that read
+    texts: Tensor | None = None  # int64 (B,), equal where the texts are, of methods that read
+    tokens: Tensor | None = None  # int64 (B, L)
 
 
 @dataclass(frozen=True)

@@ -59,5 +59,6 @@ class MoCo(Method):
 
 def info_nce(query: Tensor, key: Tensor, queue: Tensor, temperature: float) -> Tensor:
     """Unit features (B, D): each query's own key against the queue (K, D). Returns the mean, ()."""
-    logits = torch.cat([(query * key).sum(1, keepdim=True), query @ queue.T], 1) / temperature
+    with torch.autocast(query.device.type, enabled=False):
+        logits = torch.cat([(query * key).sum(1, keepdim=True), query @ queue.T], 1) / temperature
     return F.cross_entropy(logits, torch.zeros(len(query), dtype=torch.int64, device=query.device))

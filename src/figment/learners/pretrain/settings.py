@@ -131,7 +131,8 @@ class PretrainSettings(LearnerSettings):
             )
         if self.batch_size < 2 * self.images_per_caption:
             raise ValueError(
-                f"batch_size {self.batch_size} must hold two captions or more, with {self.images_per_caption} images of each"
+                f"images_per_caption {self.images_per_caption} must be at most half of batch_size {self.batch_size}: a step takes two"
+                " captions or more"
             )
         return self
 

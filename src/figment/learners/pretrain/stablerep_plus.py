@@ -20,8 +20,9 @@ class StableRepPlus(StableRep):
         self.text = ImageText(backbone.num_features, s.text_tower, to)  # type: ignore[arg-type]
 
     def forward(self, batch: Batch) -> Tensor:
-        assert batch.tokens is not None
+        assert batch.tokens is not None and batch.texts is not None
         features, captions = self.features(batch)
         once = slice(None, None, self.m)  # slots are of one caption
-        text = self.text(features, captions, batch.tokens[once], batch.captions[once])
+        texts = batch.texts.repeat(len(batch.views))
+        text = self.text(features, texts, batch.tokens[once], batch.texts[once])
         return self.image_loss(features, captions) + text

@@ -43,7 +43,7 @@ class TextTower(nn.Module):
 
 
 class ImageText(nn.Module):
-    """Images and texts, projected to one space: the loss of each to the other, halved. Both may have several of one caption."""
+    """Images and texts, projected to one space: the loss of each to the other, halved. Several images may have one text."""
 
     def __init__(self, width: int, text_tower: tuple[int, int], to: Setting, dimensions: int = 512):
         super().__init__()
@@ -53,19 +53,19 @@ class ImageText(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
         self.on = to.on
 
-    def forward(self, features: Tensor, captions: Tensor, tokens: Tensor, text_captions: Tensor) -> Tensor:
-        """Features (B, D) of images of ``captions`` (B,), and texts (T, L) of ``text_captions`` (T,): ()."""
+    def forward(self, features: Tensor, said: Tensor, tokens: Tensor, texts: Tensor) -> Tensor:
+        """Features (B, D) of images that show the texts ``said`` (B,), and the tokens (T, L) of the texts ``texts`` (T,): ()."""
         image = F.normalize(self.of_image(features).float(), dim=-1)
         text = F.normalize(self.of_text(self.tower(tokens)).float(), dim=-1)
-        return image_text_loss(image, text, captions, text_captions, self.log_scale.clamp(max=HIGHEST).exp(), self.on)
+        return image_text_loss(image, text, said, texts, self.log_scale.clamp(max=HIGHEST).exp(), self.on)
 
 
 def image_text_loss(
-    image: Tensor, text: Tensor, image_captions: Tensor, text_captions: Tensor, scale: Tensor, on: Processes
+    image: Tensor, text: Tensor, image_texts: Tensor, texts: Tensor, scale: Tensor, on: Processes
 ) -> Tensor:
-    """Of unit features (B, D) and (T, D): ``(L_i2t + L_t2i) / 2``, each uniform over all that show or say the same caption."""
+    """Of unit features (B, D) and (T, D): ``(L_i2t + L_t2i) / 2``, each uniform over all that show or say the same text."""
     all_images, all_texts = gather(image, on), gather(text, on)
-    of_images, of_texts = gather(image_captions, on), gather(text_captions, on)
-    to_text = contrast(image * scale, all_texts, image_captions, of_texts, on)
-    to_image = contrast(text * scale, all_images, text_captions, of_images, on)
+    of_images, of_texts = gather(image_texts, on), gather(texts, on)
+    to_text = contrast(image * scale, all_texts, image_texts, of_texts, on)
+    to_image = contrast(text * scale, all_images, texts, of_images, on)
     return (to_text + to_image) / 2

@@ -26,11 +26,10 @@ class Tokens:
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
         assert self.tokenizer is not None
-        place = {text: i for i, text in enumerate(dict.fromkeys(texts))}  # a caption has many images
         found = self.tokenizer(
-            list(place), padding="max_length", truncation=True, max_length=self.length, return_tensors="pt"
+            list(texts), padding="max_length", truncation=True, max_length=self.length, return_tensors="pt"
         )
-        return found.input_ids[[place[text] for text in texts]]
+        return found.input_ids
 
 
 NO_TOKENS = Tokens(0, 0, 0, "")

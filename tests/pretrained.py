@@ -72,7 +72,7 @@ def batch(kind: str, n: int = 12, seed: int = 1) -> Batch:
     tokens = torch.randint(10, (n // 3, 5)).repeat_interleave(3, 0)
     tokens[-3:] = tokens[0]
     tokens[:, -2] = 10
-    return Batch(views, captions, torch.arange(n), torch.arange(n) % 3, tokens)
+    return Batch(views, captions, torch.arange(n), torch.arange(n) % 3, captions, tokens)
 
 
 def striped(n: int, seed: int = 0) -> MemoryImages:
@@ -84,4 +84,15 @@ def striped(n: int, seed: int = 0) -> MemoryImages:
         wave = (np.sin((i, j, i + j)[label] * (0.8, 0.8, 0.6)[label])[..., None] + 1) / 2
         a, b = rng.uniform(0, 255, (2, 3))
         images.append((wave * a + (1 - wave) * b + rng.normal(0, 12, (32, 32, 3))).clip(0, 255).astype(np.uint8))
+    return MemoryImages(images, labels)
+
+
+def tinted(n: int, seed: int = 0) -> MemoryImages:
+    """Noise of any brightness, whose class is a slight tint: a few labels and the features of chance do not tell it."""
+    rng, labels = np.random.default_rng(seed), np.arange(n) % 3
+    images = []
+    for label in labels:
+        tone = np.full(3, 128.0) + rng.uniform(-60, 60)
+        tone[label] += 20
+        images.append(rng.normal(tone, 70, (32, 32, 3)).clip(0, 255).astype(np.uint8))
     return MemoryImages(images, labels)

@@ -19,13 +19,14 @@ def clouds(n: int, d: int, classes: int, seed: int, spread: float = 1.0) -> tupl
 
 
 @pytest.mark.parametrize(
-    ("n", "d", "classes", "spread"),
+    ("n", "d", "classes", "spread", "steps"),
     [
-        (1500, 16, 5, 0.5),
-        *(pytest.param(*p, marks=pytest.mark.slow) for p in [(2000, 32, 3, 0.25), (4000, 8, 10, 1.0)]),
+        (1500, 16, 5, 0.5, 200),
+        *(pytest.param(*p, marks=pytest.mark.slow) for p in [(2000, 32, 3, 0.25, 1000), (4000, 8, 10, 1.0, 1000)]),
     ],
 )
-def test_as_accurate_as_logistic_regression(n: int, d: int, classes: int, spread: float):
+def test_as_accurate_as_logistic_regression(n: int, d: int, classes: int, spread: float, steps: int, monkeypatch):
+    monkeypatch.setattr("figment.probe.MIN_STEPS", steps)
     x, y = clouds(n, d, classes, 0, spread)
     test, truth = clouds(20_000, d, classes, 1, spread)
     mean, std = x.mean(0), x.std(0)
@@ -35,11 +36,13 @@ def test_as_accurate_as_logistic_regression(n: int, d: int, classes: int, spread
     assert own.held_out.keys() == set(RATES) and own.rate == max(own.held_out, key=lambda r: own.held_out[r])
 
 
-def test_ten_rates_at_once_are_ten_rates_one_by_one():
+def test_ten_rates_at_once_are_ten_rates_one_by_one(monkeypatch):
     import torch
 
     from figment.probe import _fit
 
+    monkeypatch.setattr("figment.probe.MIN_STEPS", 60)
+    monkeypatch.setattr("figment.probe.EPOCHS", 60)
     x, y = (torch.from_numpy(a) for a in clouds(60, 6, 3, 0))
     x = (x - x.mean(0)) / x.std(0)
     weights, biases = _fit(x, y, 3, RATES, 0)

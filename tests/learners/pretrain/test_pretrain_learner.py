@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from figment.learners.pretrain import learner as module
 from figment.learners.pretrain.health import alignment, rankme, uniformity
 from figment.learners.pretrain.learner import PretrainLearner
 from figment.types import Learner, Model
-from pretrained import KINDS, settings, striped
+from pretrained import KINDS, settings, striped, tinted
 
 
 @pytest.fixture
@@ -82,6 +83,21 @@ def test_planted_colours_are_learnt(kind: str, loss: float, captioned, few_steps
     test = coloured(30, seed=9)
     assert (model.logits(test).argmax(1) == test.labels).mean() > 0.9
     assert {"rankme", "alignment", "uniformity"} <= last.keys()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "changed"), [("simclr", {"epochs": 8}), ("stablerep", {"epochs": 20, "learning_rate": 0.01})])  # fmt: skip
+def test_training_makes_features_that_the_backbone_had_not(kind: str, changed: dict, captioned, few_steps, monkeypatch):
+    """Of twelve labelled images the untrained backbone learns little; the same with what 96 images without labels taught it, much."""
+    monkeypatch.setattr(module, "LOOKS", 1)
+    monkeypatch.setattr("figment.probe.MIN_STEPS", 100)
+    mild = {"color": 0.0, "grayscale": 0.0, "blur": 0.0, "crop_scale": (0.2, 0.6)}
+    own, test = learner(kind, tinted(12, 5), batch_size=24, **mild, **changed), tinted(150, 9)
+
+    def right(model: Model) -> float:
+        return float((model.logits(test).argmax(1) == test.labels).mean())
+
+    assert right(own.untrained()) < 0.65 and right(own.learn(tinted(96), None, seed=0)) > 0.72
 
 
 def test_the_seed_decides_all_and_nothing_around_it_does(few_steps, captioned):
@@ -150,8 +166,9 @@ def test_a_process_that_is_killed_goes_on(tmp_path):
     for _ in range(3):
         process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         before = _written(tmp_path)
-        while process.poll() is None and _written(tmp_path) == before:
-            pass
+        until = time.monotonic() + 60
+        while process.poll() is None and _written(tmp_path) == before and time.monotonic() < until:
+            time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
         process.wait()
     ends = [
@@ -203,7 +220,9 @@ def test_a_network_starts_from_it(tmp_path, few_steps):
 
 def test_the_probe_learns_from_the_real_images_of_its_training(few_steps, monkeypatch):
     seen = []
-    monkeypatch.setattr(module, "linear_probe", lambda f, labels, n: seen.append(labels.tolist()) or real(f, labels, n))
+    monkeypatch.setattr(
+        module, "linear_probe", lambda f, labels, n, **on: seen.append(labels.tolist()) or real(f, labels, n)
+    )
     from figment.probe import linear_probe as real
 
     labelled, shots, made = striped(20, 5), striped(9, 6), striped(24)
@@ -217,14 +236,29 @@ def test_the_probe_learns_from_the_real_images_of_its_training(few_steps, monkey
 
 def test_an_image_without_a_caption_is_a_caption_of_its_own(captioned):
     own = learner("stablerep_plus")
-    found = own._captions([striped(24), striped(5, 6)])
+    parts = [striped(24), striped(5, 6)]
+    found, turns = own._captions(parts)
     assert len(np.unique(found.groups[:24])) == 6 and found.groups[24:].tolist() == [6, 7, 8, 9, 10]
+    assert turns.tolist() == found.groups.tolist()
     assert found.texts[24:] == [f"a photo of a {NAMES[c]}." for c in (0, 1, 2, 0, 1)]
+    known = own._known(parts, found)
+    texts = known.texts[24:].tolist()  # two photographs of a class have one text
+    assert texts[0] == texts[3] and len(set(texts)) == 3 and len(known.tokens) == 6
 
 
-@pytest.mark.parametrize("kind", ["simclr", "stablerep"])
-def test_too_few_images_are_said_before_anything_is_spent(kind: str):
-    with pytest.raises(FigmentError, match="1 images? are too few|3 images are too few.*two captions or more, with 3"):
+def test_copies_of_an_image_are_no_negatives_of_it_and_have_turns_of_their_own():
+    """The few real images again and again, in the place of generated ones: as many steps, and nothing false to learn."""
+    few = striped(3, 6)
+    found, turns = learner("stablerep")._captions([few.take([0, 1, 2, 0, 1]), few])
+    assert found.groups.tolist() == [0, 1, 2, 0, 1, 0, 1, 2] and turns.tolist() == list(range(8))
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [("simclr", "1 image is too few.*two or more"), ("stablerep", "1 caption is too few.*two or more, with 3 images")],
+)
+def test_too_few_images_are_said_before_anything_is_spent(kind: str, said: str):
+    with pytest.raises(FigmentError, match=said):
         learner(kind).check(1, 0)
     learner(kind).check(4, 0)
 
@@ -248,6 +282,20 @@ def test_a_loss_that_is_not_finite_is_said():
         learner("supervised", optimizer="sgd", learning_rate=1000.0, weight_decay=10.0, epochs=40).learn(
             striped(24), None, 0
         )
+
+
+def test_weights_that_are_not_finite_at_an_epochs_end_are_said(monkeypatch):
+    """The loss of the last step was still finite; the look at the features that follows has nothing to say."""
+    own, update = learner("supervised", epochs=1), module.PretrainLoop._update
+
+    def spoiling(loop, *batch):
+        loss = update(loop, *batch)
+        next(loop.learnt.parameters()).data.fill_(torch.nan)
+        return loss
+
+    monkeypatch.setattr(module.PretrainLoop, "_update", spoiling)
+    with pytest.raises(FigmentError, match="some of its weights were NaN or infinite at step 1"):
+        own.learn(striped(12), None, 0)
 
 
 def test_health_in_known_cases():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -29,7 +30,7 @@ def test_a_step_goes_down_and_reaches_the_whole_backbone(kind: str):
     own, shown = method(kind), batch(kind)
     optimizer = torch.optim.AdamW([p for p in own.parameters() if p.requires_grad], 1e-3)
     losses = []
-    for _ in range(8):
+    for _ in range(4):
         with random_numbers_of(0):
             loss = own(shown)
         optimizer.zero_grad()
@@ -70,6 +71,16 @@ def test_stablerep_plus_is_stablerep_and_clip():
     text = own.text(features, shown.captions, shown.tokens[::3], shown.captions[::3])
     torch.testing.assert_close(own(shown), own.image_loss(features, shown.captions) + text)
     assert text > 0.1
+
+
+@pytest.mark.parametrize("kind", ["clip", "stablerep_plus"])
+def test_images_of_one_text_are_its_own_whatever_caption_they_count_as(kind: str):
+    """Photographs of a class are each a caption of their own and have one text."""
+    own, shown = method(kind), batch(kind)
+    apart = replace(shown, captions=torch.arange(12))
+    texts = [own.text(own.backbone(b.views[0]), b.texts, b.tokens[::3], b.texts[::3]) for b in (shown, apart)]
+    assert torch.equal(*texts)
+    assert torch.equal(own(shown), own(apart)) == (kind == "clip")
 
 
 def test_the_scale_of_clip_has_a_limit():
@@ -196,6 +207,22 @@ def test_mae_is_for_vits(backbone: str):
         method("mae", backbone=backbone, options={})
 
 
+def test_mae_needs_patches_to_hide():
+    with pytest.raises(FigmentError, match=r"32 pixels is a single one.*patch_size: 4"):
+        method("mae", options={"patch_size": 32})
+
+
+@pytest.mark.parametrize("kind", ["moco", "dino"])
+def test_cosines_keep_float32_under_mixed_precision(kind: str):
+    torch.manual_seed(0)
+    own = method(kind)
+    x = F.normalize(torch.randn(8, 16), dim=-1)
+    read = own.last if kind == "dino" else lambda x: info_nce(x, x, own.queue, 0.2)
+    expected = read(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(read(x), expected)
+
+
 def test_batch_norm_is_torchs_on_one_process():
     x = torch.randn(9, 4)
     own, theirs = BatchNorm(4, ONE), torch.nn.BatchNorm1d(4)
@@ -205,7 +232,10 @@ def test_batch_norm_is_torchs_on_one_process():
 WRONG = {
     "Extra inputs are not permitted": ("simclr", {"queue": 8}),
     "crop_scale": ("simclr", {"crop_scale": (0.9, 0.2)}),
-    "must hold two captions or more, with 6 images": ("stablerep", {"images_per_caption": 6, "batch_size": 11}),
+    "images_per_caption 6 must be at most half of batch_size 11": (
+        "stablerep",
+        {"images_per_caption": 6, "batch_size": 11},
+    ),
     "a multiple of 32": ("mae", {"decoder": (40, 1)}),
     "a multiple of 64": ("clip", {"text_tower": (40, 1)}),
     "greater than or equal to 1": ("simclr", {"projector": [0, 4]}),

@@ -14,10 +14,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from counting import counting
+from figment.checkpoint import Checkpoint
 from figment.encoders import Features, open_encoder
+from figment.generate.training.loop import Advice, Training
+from figment.generate.training.settings import TrainingSettings
 from figment.images_in.memory import MemoryImages
 from figment.recipe import Recipe, load_recipe, validate
 from figment.report.table import Ordering, TablePage
@@ -55,6 +59,30 @@ def drawn_by_arithmetic(task: str) -> Recipe:
 
 
 tables, orderings = tool("tables"), tool("orderings")
+
+
+def test_the_starters_trainings_go_on_from_what_they_left_before_optimizers_could_be_chosen(tmp_path):
+    """Their checkpoint is called by their settings: another field must not make it one of another training."""
+    shared, steps = tool("training", "tools/starter"), []
+
+    def started(**settings) -> Training:
+        weight = torch.nn.Parameter(torch.ones(2, 2))
+        loss_of = lambda step: steps.append(step) or weight.square().sum()
+        return Training(
+            {"w": weight}, loss_of, TrainingSettings(steps=4, warmup_steps=0, **settings), Advice("", "", "")
+        )
+
+    before = (
+        'it {"steps":4,"minutes":null,"learning_rate":0.0001,"warmup_steps":0,"weight_decay":0.01,"betas":[0.9,0.999],'
+        '"grad_clip":1.0,"ema_decay":0.9999,"precision":"float32"}'
+    )
+    left = started()
+    next(iter(left))
+    Checkpoint(tmp_path / "it.safetensors", before).write(left.state_dict())
+    shared.to_its_end("it", started(), tmp_path)
+    assert steps == [0, 1, 2, 3]
+    shared.to_its_end("it", started(optimizer="adafactor"), tmp_path)
+    assert steps == [0, 1, 2, 3, 0, 1, 2, 3]
 
 
 @pytest.fixture(scope="module")

@@ -46,7 +46,10 @@ def train(
 def to_its_end(name: str, training: Training, out: Path) -> None:
     """From its checkpoint ``<name>.safetensors`` in ``out``, if there is one."""
     printed, running = time.time(), None
-    identity = f"{name} {training.settings.model_dump_json()}"
+    later = (
+        {"optimizer"} if training.settings.optimizer == "adamw" else None
+    )  # a checkpoint of before it could be chosen counts
+    identity = f"{name} {training.settings.model_dump_json(exclude=later)}"
     for step in resume(training, Checkpoint(out / f"{name}.safetensors", identity)):
         running = step.loss if running is None else 0.98 * running + 0.02 * step.loss
         if time.time() - printed > PRINT_SECONDS:

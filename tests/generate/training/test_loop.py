@@ -72,6 +72,19 @@ def test_adafactor_and_the_judge_go_on_with_the_same_bits(tmp_path, dies_after):
     assert all(torch.equal(a, b) for a, b in zip(all_of(again), all_of(whole), strict=True))
 
 
+def test_a_checkpoint_of_before_there_were_judges_is_gone_on_from(tmp_path):
+    whole, checkpoint = training(), Checkpoint(tmp_path / "checkpoint.safetensors", "it")
+    list(whole)
+    older = training()
+    for step in older:
+        if step.number == 3:
+            break
+    checkpoint.write({name: part for name, part in older.state_dict().items() if name not in ("best", "scores")})
+    again = training()
+    assert [step.number for step in resume(again, checkpoint, 1)] == [4, 5, 6, 7, 8]
+    assert all(torch.equal(a, b) for a, b in zip(all_of(again), all_of(whole), strict=True))
+
+
 @pytest.mark.parametrize("ema_decay", [None, 0.9])
 def test_the_best_weights_are_those_that_the_judge_liked_most(ema_decay):
     """And to ask it changes nothing: a judge who always says the same leaves the first weights that it saw."""

@@ -229,7 +229,8 @@ class Training:
             mean.copy_(state["average"][name])
         self.optimizer.load_state_dict(state["optimizer"])
         self.losses, self.seconds = state["losses"].tolist(), state["seconds"]
-        self.best, self.scores = state["best"], [(number, score) for number, score in state["scores"]]
+        # A checkpoint of before there were judges has neither.
+        self.best, self.scores = state.get("best"), [(number, score) for number, score in state.get("scores", [])]
 
 
 def _optimizer(groups: list[dict[str, Any]], settings: TrainingSettings) -> torch.optim.Optimizer:

@@ -11,6 +11,7 @@ import safetensors.torch
 import torch
 from pydantic import ValidationError
 
+import tiny
 from figment.errors import FigmentError
 from figment.generate.diffusers import DiffusersGenerator
 from figment.generate.finetune import Finetuning
@@ -105,6 +106,40 @@ def test_one_that_fits_in_part_is_warned_of(sd15, matrices, tmp_path, caplog):
     assert f"of its {n + 2} matrices {n} fit the model" in caplog.text
 
 
+def test_all_parts_of_a_pipeline_are_changed(tmp_path):
+    """Of Flux's, diffusers merges the transformer's matrices alone where nothing else is said, and drops the text encoder's."""
+    pipe, draws, found = (
+        diffusers.DiffusionPipeline.from_pretrained(tiny.flux(tmp_path / "flux")),
+        torch.Generator(),
+        {},
+    )
+    for part in ("transformer", "text_encoder"):
+        for name, module in getattr(pipe, part).named_modules():
+            if name.endswith(("attn.to_q", "attn.q_proj")):
+                out, into = module.weight.shape
+                found[f"{part}.{name}.lora_A.weight"] = torch.randn(4, into, generator=draws)
+                found[f"{part}.{name}.lora_B.weight"] = torch.randn(out, 4, generator=draws)
+    layers = [name.removesuffix(".lora_A.weight") for name in found if "lora_A" in name]
+    before = {
+        name: pipe.components[name.split(".")[0]].get_submodule(name.partition(".")[2]).weight.clone()
+        for name in layers
+    }
+    merge(pipe, resolve_loras([{"lora": str(saved(found, tmp_path / "it.safetensors")), "scale": 0.5}]), "the model")
+    for name in layers:
+        part, _, layer = name.partition(".")
+        change = found[f"{name}.lora_B.weight"] @ found[f"{name}.lora_A.weight"]
+        torch.testing.assert_close(getattr(pipe, part).get_submodule(layer).weight, before[name] + 0.5 * change)
+    assert {name.partition(".")[0] for name in layers} == {"transformer", "text_encoder"}
+
+
+def test_a_file_that_was_changed_since_the_images_were_named_is_refused(sd15, matrices, tmp_path):
+    path = saved(attention(matrices), tmp_path / "it.safetensors")
+    given = resolve_loras([path])
+    saved({name: 2 * tensor for name, tensor in attention(matrices).items()}, path)
+    with pytest.raises(FigmentError, match=r"it\.safetensors was changed\. Start again"):
+        merge(diffusers.DiffusionPipeline.from_pretrained(sd15), given, "the model")
+
+
 def test_files_are_found_or_named(matrices, tmp_path, monkeypatch):
     one, two = (saved(attention(matrices), tmp_path / "several" / f"{n}.safetensors") for n in ("one", "two"))
     alone = saved(attention(matrices), tmp_path / "alone" / "it.safetensors")
@@ -166,3 +201,14 @@ def test_runs_of_a_study_share_no_images_where_places_differ(changes):
     assert len(
         {images_key(own), images_key(own.changed(changes)), *(images_key(own.changed(other)) for _ in other)}
     ) == (3 if other else 2)
+
+
+@pytest.mark.parametrize(
+    ("change", "same"), [({"task.real.val": "w"}, False), ({"encoder": "e"}, False), ({"filters": []}, True)]
+)
+def test_runs_of_a_study_share_no_images_where_weights_are_chosen_by_others(change, same):
+    task = {"class_names": ["a", "b"], "real": {"train": "t", "val": "v"}}
+    own = validate({"task": task, "generate": {"finetune": {"validate_steps": 5}}}, "it")
+    last = own.changed({"generate.finetune.validate_steps": None})
+    assert (images_key(own) == images_key(own.changed(change))) is same
+    assert images_key(last) == images_key(last.changed(change))

@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import logging
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,10 +53,13 @@ def resolve_loras(given: Sequence[LoraSettings | Mapping[str, Any] | str | Path]
         settings = one if isinstance(one, LoraSettings) else LoraSettings.model_validate(one)
         path = _file(settings)
         guard.check(path)
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        found.append(GivenLora(path, settings.lora, settings.scale, digest[:16]))
+        found.append(GivenLora(path, settings.lora, settings.scale, _digest(path)))
     return tuple(found)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def merge(pipe: Any, loras: Sequence[GivenLora], model: str) -> None:
@@ -74,25 +78,33 @@ def merge(pipe: Any, loras: Sequence[GivenLora], model: str) -> None:
                 f"{what} does not go with the {type(pipe).__name__} {model}: {' '.join(str(error).split())[:300]}. {_advice(lora)}"
             ) from error
         changed = _changed(pipe)
-        if not changed:  # of which diffusers only says that it is safe to ignore
+        if not changed.total():  # of which diffusers only says that it is safe to ignore
             raise FigmentError(
                 f"{what} changes nothing in the {type(pipe).__name__} {model}: none of its {matrices:,} matrices, such as"
                 f" {_example(lora)}, is of a layer that there is. {_advice(lora)}"
             )
-        if changed < matrices:
-            log.warning("%s was made for another model: of its %d matrices %d fit %s", what, matrices, changed, model)
-        pipe.fuse_lora(lora_scale=lora.scale, adapter_names=[ADAPTER])
+        if changed.total() < matrices:
+            log.warning(
+                "%s was made for another model: of its %d matrices %d fit %s", what, matrices, changed.total(), model
+            )
+        # Left to itself, diffusers leaves out the text encoder of some families, as Flux.
+        pipe.fuse_lora(components=list(changed), lora_scale=lora.scale, adapter_names=[ADAPTER])
         pipe.unload_lora_weights()
 
 
 def _matrices(lora: GivenLora, what: str) -> int:
     """How many a file has. Raises FigmentError for a file that is none of a LoRA, or holds what is no number."""
     try:
-        tensors = safetensors.torch.load_file(lora.path)
+        digest, tensors = _digest(lora.path), safetensors.torch.load_file(lora.path)
     except Exception as error:
         raise FigmentError(
             f"{what} cannot be opened: {lora.path} is no safetensors file, or a damaged one ({error})."
         ) from error
+    if digest != lora.digest:
+        raise FigmentError(
+            f"{what} is not the file any more that it was when the generator was made: {lora.path} was changed. Start again: its images"
+            " are others."
+        )
     found = [name for name in tensors if MATRIX.search(name)]
     if not found:
         raise FigmentError(
@@ -103,10 +115,10 @@ def _matrices(lora: GivenLora, what: str) -> int:
     return len(found)
 
 
-def _changed(pipe: Any) -> int:
-    """How many matrices of the adapter lie in the parts of a pipeline."""
-    parts = [part for part in pipe.components.values() if isinstance(part, torch.nn.Module)]
-    return sum(bool(MATRIX.search(name)) for part in parts for name, _ in part.named_parameters())
+def _changed(pipe: Any) -> Counter[str]:
+    """The parts of a pipeline in which matrices of the adapter lie, and how many."""
+    parts = {name: part for name, part in pipe.components.items() if isinstance(part, torch.nn.Module)}
+    return Counter(part for part in parts for name, _ in parts[part].named_parameters() if MATRIX.search(name))
 
 
 def _example(lora: GivenLora) -> str:

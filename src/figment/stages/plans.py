@@ -55,11 +55,13 @@ def images_key(recipe: Recipe) -> str:
 def _places(recipe: Recipe) -> dict[str, Any]:
     """Where there lies what changes the images. Their record knows the bytes; here nothing is opened."""
     g = recipe.generate
+    judged = getattr(getattr(g, "finetune", None), "validate_steps", None)  # by these images, as that encoder sees them
     asked = {
         "denoiser": getattr(g, "denoiser", None),
         "loras": [lora.model_dump() for lora in getattr(g, "loras", ())],
         "finetune.contexts": getattr(getattr(g, "finetune", None), "contexts", None),
         "prompts.contexts": getattr(recipe.prompts, "contexts", None),
+        "finetune.validate_steps": judged and [recipe.task.real.val, recipe.encoder_name],
     }
     return {name: place for name, place in asked.items() if place}
 

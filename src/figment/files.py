@@ -191,6 +191,16 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def clear(folder: Path, pattern: str) -> None:
+    """Take away what was kept in a folder for a while, what a killed writer left half written there, and the folder itself, unless
+    somebody else's file lies in it."""
+    for path in [*folder.glob(pattern), *leftovers(folder)]:
+        remove(path)
+    if not is_remote(folder):
+        with suppress(OSError):  # something lies in it, or it is not there
+            folder.rmdir()
+
+
 def write_json(path: Path, value: Any) -> None:
     text = json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n"
     write_atomic(path, text.encode(errors="backslashreplace"))  # half a surrogate pair becomes JSON's own escape of it

@@ -44,6 +44,7 @@ from figment.layout import Run
 from figment.recipe import validate
 from figment.repair import repair
 from figment.run import run_recipe
+from figment.stages.finetune import Finetune
 from figment.stages.stage import StageStatus
 from figment.status import status
 from figment.studies.arms import run_arms
@@ -252,11 +253,13 @@ def test_captions_are_the_class_its_context_or_the_images_own(photos, tmp_path, 
     [
         ({"contexts": "none.csv"}, "there is no file none.csv"),
         ({"contexts": "some.csv"}, "says nothing of 15 of the 18 images"),
+        ({"contexts": "empty.csv"}, r"empty\.csv, line 2: a name is wanted, then words; here is \['a\.png', ''\]"),
         ({"caption_column": "text"}, "there is no column 'text' beside images"),
     ],
 )
 def test_images_without_captions_are_named(images, tmp_path, monkeypatch, settings, said):
     monkeypatch.chdir(tmp_path)
+    Path("empty.csv").write_text("file,background\na.png,\n")
     Path("some.csv").write_text("".join(f"{id},outside\n" for id in images.ids[:3]))
     with pytest.raises(FigmentError, match=said):
         captions_of(images, NAMES, FinetuneSettings(**settings))
@@ -290,6 +293,11 @@ def test_the_distance_is_that_of_the_recipes_encoder(sd15, clip, photos, tmp_pat
     real = encoder.images(ctx.real("val").load(range(12)))
     planned = ctx.finetuning
     assert planned.validation.distance(made) == pytest.approx(frechet_distance(encoder.images(made), real), abs=1e-5)
+    assert f"; besides, {2 * 200} images are generated to choose" in Finetune().cost(ctx).text
+    assert (
+        planned.record.fingerprint
+        != Context(own.changed({"generate.guidance_scale": 7.0}), Run(tmp_path)).finetuning.record.fingerprint
+    )
     plainly = Context(own.changed({"generate.finetune.validate_steps": None}), Run(tmp_path)).finetuning
     assert plainly.validation is None and plainly.record.fingerprint != planned.record.fingerprint
     with pytest.raises(FigmentError, match=r"Set task\.real\.val, or leave validate_steps out"):
@@ -325,9 +333,19 @@ def test_a_large_set_is_encoded_into_files_that_go_when_it_is_learnt(sd15, image
     monkeypatch.setattr(lora_training, "FILE_BYTES", 8 * 2 * 2 * 4 * 4 * 8 * 8)  # eight images
     written, write = [], Checkpoint.write
     monkeypatch.setattr(Checkpoint, "write", lambda self, state: written.append(self.path.name) or write(self, state))
+    latents = (tmp_path / "stored" / whole.lora.folder.name) / "latents"
+    latents.mkdir(parents=True)
+    files.temporary_of(latents / "00001.safetensors").write_bytes(b"half")  # as a kill leaves it
+    finish = records.Record.finish
+
+    def finishing(self, *args, **kwargs):
+        assert not latents.exists()  # what is finished is not looked at again: a kill after this would leave gigabytes
+        return finish(self, *args, **kwargs)
+
+    monkeypatch.setattr(records.Record, "finish", finishing)
     stored = tune(generator(sd15), images, tmp_path / "stored", steps=2, horizontal_flip=True)
     assert written == ["00000.safetensors", "00001.safetensors", "00002.safetensors"]
-    assert not list(stored.lora.folder.glob("latents/*"))
+    assert stored.lora.folder == latents.parent and not latents.exists()
     a, b = (safetensors.torch.load_file(t.lora.file(0)) for t in (whole, stored))
     assert all(torch.allclose(a[name], b[name], atol=1e-3) for name in a)
 

@@ -22,6 +22,7 @@ from figment import machine
 from figment.errors import FigmentError, missing_extra
 from figment.files import (
     as_path,
+    clear,
     is_remote,
     leftovers,
     load_json,
@@ -120,6 +121,7 @@ class Finetuning:
             inputs["captions"] = fingerprint(self.captions)
         if self.validation is not None:
             inputs["validation"] = self.validation.fingerprint
+            settings["judged"] = g.settings  # how the images were made by which the weights were chosen
         identity = Record(self.root, "finetune", settings, inputs)
         return Record(self.root / identity.fingerprint, "finetune", settings, inputs)
 
@@ -221,8 +223,14 @@ class Finetuning:
 
     @property
     def seconds(self) -> float:
-        """What it will take about, timed on two steps. Opens the model; raises FigmentError where it does not learn."""
+        """What the steps will take about, timed on two of them. Opens the model; raises FigmentError where it does not learn."""
         return self.total_steps * seconds_a_step(self.generator, self.settings)
+
+    @property
+    def judged_images(self) -> int:
+        """How many are generated to choose among the weights."""
+        every = self.settings.validate_steps
+        return 0 if every is None else -(-self.total_steps // every) * self.settings.validate_images
 
     def is_complete(self) -> bool:
         """Whether there is nothing left to train."""
@@ -289,9 +297,8 @@ class Finetuning:
         what = "denoisers" if self.settings.method == "full" else "loras"
         counts = {"images": len(self.images), "steps": self.total_steps, what: len(self.parts)}
         judged = {"frechet": told["frechet"]} if "frechet" in told else {}
+        clear(self.record.folder / LATENTS, "*.safetensors")  # first: what is finished is not looked at again
         self.record.finish(recorded, counts=counts, loss=curves, **judged, **meter.record())
-        for file in (self.record.folder / LATENTS).glob("*.safetensors"):
-            remove(file)
 
 
 def _curve(losses: Sequence[float], scores: Sequence[tuple[int, float]]) -> dict[str, Any]:

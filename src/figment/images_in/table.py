@@ -150,9 +150,8 @@ def read_pairs(table: Path, join: str | None = None) -> dict[str, str]:
                 cells = [cells[0], join.join(filter(None, cells[1:]))]
             first, second = cells if len(cells) == 2 else ("", "")
             if not (first and second):
-                raise FigmentError(
-                    f"{table}, line {reader.line_num}: two columns are wanted, and nothing else; here is {str(row)[:200]}."
-                )
+                wanted = "two columns are wanted, and nothing else" if join is None else "a name is wanted, then words"
+                raise FigmentError(f"{table}, line {reader.line_num}: {wanted}; here is {str(row)[:200]}.")
             if pairs.setdefault(first, second) != second:
                 raise FigmentError(
                     f"{table}, line {reader.line_num}: {first[:80]!r} has {second[:60]!r} here and {pairs[first][:60]!r} before."

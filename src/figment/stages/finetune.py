@@ -42,7 +42,11 @@ class Finetune(Stage):
             seconds = ctx.finetuning.seconds
         except FigmentError as error:
             return Cost(f"{text}; their time is not known: {error}", counts=counts)
-        return Cost(f"{text}: about {duration(seconds)} on this machine (measured on a step)", seconds, counts=counts)
+        more = ctx.finetuning.judged_images
+        judged = f"; besides, {more:,} images are generated to choose among the weights" if more else ""
+        return Cost(
+            f"{text}: about {duration(seconds)} on this machine (measured on a step){judged}", seconds, counts=counts
+        )
 
     def status(self, run: Run) -> list[StageStatus]:
         found = []

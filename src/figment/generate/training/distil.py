@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from torch import Tensor
 
 from figment.checkpoint import Checkpoint
 from figment.errors import FigmentError
-from figment.files import as_path, is_remote, leftovers, lock, remove
+from figment.files import as_path, clear, lock
 from figment.generate.denoiser import SCHEDULER, pack
 from figment.generate.diffusers import DiffusersGenerator
 from figment.generate.seeds import sample_seed
@@ -237,11 +236,7 @@ def _student(
 def _clear(work: Path) -> None:
     """Take away what only an unfinished distillation needs, and what a killed one left half written."""
     for folder in (work / "trajectories", work):
-        for path in [*folder.glob("*.safetensors"), *leftovers(folder)]:
-            remove(path)
-        if not is_remote(folder):
-            with suppress(OSError):  # somebody else's file lies in it, or it is not there
-                folder.rmdir()
+        clear(folder, "*.safetensors")
 
 
 def _training(teacher: Teacher, shown: Trajectories, seed: int) -> tuple[Training, Any]:

@@ -181,18 +181,18 @@ def test_a_killed_distillation_ends_with_the_same_bits(sd15, tmp_path, monkeypat
 
 
 def test_what_was_killed_before_it_cleaned_up_is_cleaned_up_later(sd15, tmp_path, monkeypatch):
-    remove = distil_module.remove
+    clear = distil_module.clear
 
-    def killed(path):
-        files.temporary_of(path).write_bytes(b"half")
+    def killed(folder, pattern):
+        files.temporary_of(next(folder.glob(pattern))).write_bytes(b"half")
         raise KeyboardInterrupt
 
     monkeypatch.setattr("figment.checkpoint.Checkpoint.is_due", lambda self: True)
-    monkeypatch.setattr(distil_module, "remove", killed)
+    monkeypatch.setattr(distil_module, "clear", killed)
     with pytest.raises(KeyboardInterrupt):
         student(sd15, "progressive", tmp_path)
     assert (tmp_path / "stage.json").is_file() and list((tmp_path / ".work" / "trajectories").iterdir())
-    monkeypatch.setattr(distil_module, "remove", remove)
+    monkeypatch.setattr(distil_module, "clear", clear)
     assert student(sd15, "progressive", tmp_path) == []
     assert not (tmp_path / ".work").exists()
 

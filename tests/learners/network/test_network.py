@@ -19,12 +19,13 @@ from colours import NAMES, coloured
 from figment.checkpoint import Checkpoint
 from figment.images_in.memory import MemoryImages
 from figment.learners.network.architectures import make
-from figment.learners.network.loop import NetworkLoop, autocast_dtype
+from figment.learners.network.loop import NetworkLoop
 from figment.learners.network.network import NetworkLearner
 from figment.learners.network.settings import NetworkSettings
 from figment.learners.network.small_cnn import SMALL_CNN
 from figment.learners.processes import Processes
 from figment.learners.training import schedule
+from figment.learners.updates import autocast_dtype
 from figment.types import Learner, Model
 
 CPU = Processes(0, 1, torch.device("cpu"))

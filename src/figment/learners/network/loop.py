@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -15,6 +13,7 @@ from figment.learners.network.augment import Batches
 from figment.learners.network.settings import NetworkSettings
 from figment.learners.processes import Processes
 from figment.learners.training import Step, random_numbers_of, schedule
+from figment.learners.updates import Updates
 from figment.loading.loader import Loader
 
 
@@ -37,13 +36,12 @@ class NetworkLoop:
         self.module = network.module.to(on.device).train()
         self.trained = on.wrap(self.module)
         self.batches = Batches(s, network.data, network.args["num_classes"], on.device)
-        self.optimizer = create_optimizer_v2(
+        optimizer = create_optimizer_v2(
             self.module, s.optimizer, lr=s.learning_rate, weight_decay=s.weight_decay, momentum=s.momentum
         )
         # The average is of BatchNorm's statistics too, and of the first steps only as much as there were steps.
         self.ema = ModelEmaV3(self.module, decay=s.ema, use_warmup=True) if s.ema else None
-        self.dtype = autocast_dtype(s.precision, on.device)
-        self.scaler = torch.amp.GradScaler(on.device.type, enabled=self.dtype == torch.float16)
+        self.updates = Updates(optimizer, self.rates, s.precision, on.device, s.grad_clip)
 
     @property
     def learnt(self) -> nn.Module:
@@ -66,19 +64,10 @@ class NetworkLoop:
 
     def _update(self, images: Tensor, labels: Tensor) -> Tensor:
         """One step on ``uint8 (B, 3, S, S)`` and ``int64 (B,)``; returns the mean loss ()."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.rates[self.step]
         x, targets = self.batches(images, labels)
-        with torch.autocast(self.on.device.type, self.dtype, enabled=self.dtype != torch.float32):
+        with self.updates.forward():
             loss = F.cross_entropy(self.trained(x).float(), targets, label_smoothing=self.batches.smoothing)
-        self.optimizer.zero_grad()
-        self.scaler.scale(loss).backward()
-        if self.s.grad_clip:
-            self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self.module.parameters(), self.s.grad_clip)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        return loss.detach()
+        return self.updates(self.step, loss, self.module)
 
     def weights(self) -> Mapping[str, Tensor]:
         return self.learnt.state_dict()
@@ -92,8 +81,7 @@ class NetworkLoop:
             "loader": self.loader.state_dict(),
             "module": self.module.state_dict(),
             "ema": self.ema.module.state_dict() if self.ema else None,
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
+            **self.updates.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -102,13 +90,4 @@ class NetworkLoop:
         self.module.load_state_dict(state["module"])
         if self.ema:
             self.ema.module.load_state_dict(state["ema"])
-        # What torch saves of an optimizer is loaded as it is; a copy, since it keeps the lists.
-        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
-        self.scaler.load_state_dict(state["scaler"])
-
-
-def autocast_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """The type of the forward pass. float32 where "auto" finds no GPU with bfloat16."""
-    if precision == "auto":
-        precision = "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
-    return getattr(torch, precision)
+        self.updates.load_state_dict(state)

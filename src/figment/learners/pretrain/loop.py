@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from figment.learners.network.loop import autocast_dtype
 from figment.learners.pretrain.method import Batch, Method
 from figment.learners.pretrain.settings import PretrainSettings
 from figment.learners.pretrain.views import Views
 from figment.learners.processes import Processes
 from figment.learners.training import Step, random_numbers_of, schedule
+from figment.learners.updates import Updates
 from figment.loading.loader import Loader
 
 USUAL_BATCH = 256  # images, which a learning rate is given for
@@ -71,9 +69,8 @@ class PretrainLoop:
         self.trained = self.on.wrap(method)
         self.views = Views(method.views(), data, self.on.device)
         betas = {"betas": BETAS} if s.optimizer == "adamw" else {"momentum": 0.9}
-        self.optimizer = create_optimizer_v2(method, s.optimizer, lr=rate, weight_decay=s.weight_decay, **betas)
-        self.dtype = autocast_dtype(s.precision, self.on.device)
-        self.scaler = torch.amp.GradScaler(self.on.device.type, enabled=self.dtype == torch.float16)
+        optimizer = create_optimizer_v2(method, s.optimizer, lr=rate, weight_decay=s.weight_decay, **betas)
+        self.updates = Updates(optimizer, self.rates, s.precision, self.on.device, s.grad_clip)
 
     @property
     def learnt(self) -> nn.Module:
@@ -92,19 +89,10 @@ class PretrainLoop:
 
     def _update(self, images: Tensor, rows: Tensor) -> Tensor:
         """One step on ``uint8 (B, 3, H, W)`` at positions ``int64 (B,)``; returns the loss ()."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.rates[self.step]
         batch = self.known.of(self.views(images), rows)
-        with torch.autocast(self.on.device.type, self.dtype, enabled=self.dtype != torch.float32):
+        with self.updates.forward():
             loss = self.trained(batch)
-        self.optimizer.zero_grad()
-        self.scaler.scale(loss).backward()
-        if self.s.grad_clip:
-            self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self.method.parameters(), self.s.grad_clip)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        return loss.detach()
+        return self.updates(self.step, loss, self.method)
 
     def weights(self) -> Mapping[str, Tensor]:
         return self.learnt.state_dict()
@@ -117,14 +105,11 @@ class PretrainLoop:
             "step": self.step,
             "loader": self.loader.state_dict(),
             "method": self.method.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
+            **self.updates.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.step = state["step"]
         self.loader.load_state_dict(state["loader"])
         self.method.load_state_dict(state["method"])
-        # What torch saves of an optimizer is loaded as it is; a copy, since it keeps the lists.
-        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
-        self.scaler.load_state_dict(state["scaler"])
+        self.updates.load_state_dict(state)

@@ -1,0 +1,58 @@
+"""Updates of weights in a loop: mixed precision, a learning rate for each step, clipped gradients."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class Updates:
+    """Of what ``optimizer`` holds, with the learning rate ``rates[step]``; ``grad_clip`` 0 = gradients as they are."""
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        rates: Sequence[float],
+        precision: str,
+        device: torch.device,
+        grad_clip: float | None,
+    ):
+        self.optimizer, self.rates, self.device, self.grad_clip = optimizer, rates, device, grad_clip
+        self.dtype = autocast_dtype(precision, device)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
+
+    def forward(self) -> torch.autocast:
+        """The precision of a forward pass, as a context."""
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+
+    def __call__(self, step: int, loss: Tensor, module: nn.Module) -> Tensor:
+        """Take one step down; returns the loss () without its graph."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rates[step]
+        self.optimizer.zero_grad()
+        self.scaler.scale(loss).backward()
+        if self.grad_clip:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(module.parameters(), self.grad_clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return loss.detach()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        # What torch saves of an optimizer is loaded as it is; a copy, since it keeps the lists.
+        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
+        self.scaler.load_state_dict(state["scaler"])
+
+
+def autocast_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """The type of the forward pass. float32 where "auto" finds no GPU with bfloat16."""
+    if precision == "auto":
+        precision = "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+    return getattr(torch, precision)

@@ -47,7 +47,7 @@ FLOORS = (
         "starter",
     },
     {"prompts", "generate", "filters", "learners", "evaluate", "plugins"},
-    {"cas", "recipe"},
+    {"cas", "recipe", "judging"},
     {"measures"},
     {"report", "exports"},
     {"context", "stages"},

@@ -36,6 +36,19 @@ def test_as_accurate_as_logistic_regression(n: int, d: int, classes: int, spread
     assert own.held_out.keys() == set(RATES) and own.rate == max(own.held_out, key=lambda r: own.held_out[r])
 
 
+def test_features_are_taken_as_they_are_where_they_are_not_normalised(monkeypatch):
+    """The probe without BatchNorm: as accurate as logistic regression on the features themselves."""
+    monkeypatch.setattr("figment.probe.MIN_STEPS", 200)
+    (x, y), (test, truth) = clouds(1500, 16, 5, 0, 0.5), clouds(20_000, 16, 5, 1, 0.5)
+    size = np.linspace(0.5, 2, 16, dtype=np.float32) / x.std(0)  # of one order: no rate fits dimensions of e-3 to e+3
+    x, test = x * size, test * size
+    own = linear_probe(x, y, 5, normalise=False)
+    theirs = LogisticRegression(C=1.0, max_iter=1000).fit(x, y).score(test, truth)
+    assert (own(test).argmax(1) == truth).mean() == pytest.approx(theirs, abs=0.005)
+    other = linear_probe(x, y, 5)
+    assert not np.allclose(own.weight, other.weight, rtol=0.01)
+
+
 def test_ten_rates_at_once_are_ten_rates_one_by_one(monkeypatch):
     import torch
 

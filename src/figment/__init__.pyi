@@ -16,6 +16,8 @@ from figment.generate.fill import generate_images as generate_images
 from figment.images_in import open_images as open_images
 from figment.images_in.concat import concatenate as concatenate
 from figment.images_in.verdicts import open_kept as open_kept
+from figment.judging.backbone import open_backbone as open_backbone
+from figment.judging.judge import judge_backbone as judge_backbone
 from figment.learners.clip_head.learner import ClipHeadLearner as ClipHeadLearner
 from figment.learners.network.network import NetworkLearner as NetworkLearner
 from figment.learners.network.settings import NetworkSettings as NetworkSettings

@@ -52,6 +52,10 @@ RUN = Claim(
 #: What :func:`figment.generate_images` makes.
 IMAGES = Claim("generated images", re.compile(r"\d{5}|stage\.json", re.ASCII), frozenset({"images"}))
 
+#: What ``figment judge`` writes.
+JUDGED = Claim("a judged backbone", re.compile(r"judge\.json|features|training"), frozenset())
+CLAIMS = (RUN, IMAGES, JUDGED)
+
 
 def is_ours(folder: Path, claim: Claim = RUN) -> bool:
     """Whether figment has written into a folder, this version or an older one: by its mark, or by whole records."""
@@ -72,7 +76,7 @@ def check(folder: Path, claim: Claim = RUN) -> bool:
     if is_ours(folder, claim):
         return True
     found = [path for path in _entries(folder) if _is_in_the_way(path, claim)]
-    other = next((one for one in (RUN, IMAGES) if one is not claim and _is_marked(folder, one)), None)
+    other = next((one for one in CLAIMS if one is not claim and _is_marked(folder, one)), None)
     if other is not None:
         raise FigmentError(
             f"{folder} is the folder of {other.what}, and this would be one of {claim.what}. Nothing was changed. Choose another folder with"

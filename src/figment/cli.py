@@ -380,6 +380,61 @@ def export(
 
 
 @app.command()
+def judge(
+    backbone: Annotated[
+        str,
+        typer.Argument(
+            metavar="BACKBONE",
+            help="a run's folder, a folder or Hub id of timm's or of a CLIP; with --weights an architecture of timm's",
+        ),
+    ],
+    on: Annotated[
+        list[str],
+        typer.Option(
+            "--on",
+            metavar="[EVALUATION=]WHERE",
+            help="what to judge it by, and the data set: linear,knn=photos, detection=VOCdevkit/VOC2012; may be repeated",
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", parser=_folder, metavar="DIR", help="folder of judge.json; default: runs/judge-<backbone>"
+        ),
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option("--weights", metavar="FILE", help="the weights of an architecture: .safetensors, .pth"),
+    ] = None,
+    set: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="FIELD=VALUE", help="a setting of an evaluation, such as few_shot.ways=3; may be repeated"
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="of all chance")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
+) -> None:
+    """Say what a backbone is good for: linear probe, neighbours, few shots, detection, segmentation and more."""
+    from figment.judging.backbone import open_backbone
+    from figment.judging.judge import FILE, judge_backbone
+
+    slug = "-".join("".join(c if c.isalnum() else " " for c in backbone).split())[-60:] or "backbone"
+    folder = out or Path("runs") / f"judge-{slug}"
+    judged = judge_backbone(open_backbone(backbone, weights, device), on, folder, set or [], seed)
+    table = Table("evaluation", "on", "", "", "tested", "took", box=None, pad_edge=False)
+    for one in judged:
+        for i, (name, value) in enumerate(one.numbers.values.items()):
+            shown = f"{100 * value:.1f} %"
+            if (ci := one.numbers.ci.get(name)) is not None:
+                shown += f" ({100 * ci[0]:.1f} to {100 * ci[1]:.1f})"
+            first = (one.evaluation, one.on, f"{one.numbers.n:,}", f"{one.seconds:.0f} s") if i == 0 else ("",) * 4
+            table.add_row(first[0], Text(printable(first[1])), name, shown, *first[2:])
+    console.print(table)
+    console.print(f"\nIn brackets: 95 % intervals. All of it: {folder / FILE}", soft_wrap=True)
+
+
+@app.command()
 def tasks() -> None:
     """List the built-in tasks: how many classes, and the sentence that names one."""
     from figment.task import builtin_names, load_task

@@ -24,6 +24,7 @@ MOST = {
     "model card": 16 * MIB,
     "split file": 1024 * MIB,
     "table of images": 1024 * MIB,
+    "annotation": 16 * MIB,
     "image": 1024 * MIB,
     "sample of a tar": 16 * MIB,
     "Parquet footer": 256 * MIB,

@@ -32,6 +32,8 @@ class TimmEncoder:
         architecture: one of ``timm.list_models()``, without a tag.
         path: ``.safetensors``, or a file of ``torch.save`` that holds tensors and nothing else: no code in it is run.
         device, dtype: "auto" or torch's names.
+        options: timm's own arguments of the architecture, such as ``{"patch_size": 4}``.
+        cfg: how images are prepared, in timm's words; None = as the architecture's own configuration says.
 
     Raises FigmentError for an architecture that there is not, and weights that cannot be read or are not all its own.
     """
@@ -39,7 +41,15 @@ class TimmEncoder:
     logit_scale = 1.0  # there are no texts whose cosines it could be multiplied by
 
     def __init__(
-        self, architecture: str, path: str | Path, device: str = "auto", dtype: str = "auto", batch_size: int = 128
+        self,
+        architecture: str,
+        path: str | Path,
+        device: str = "auto",
+        dtype: str = "auto",
+        batch_size: int = 128,
+        *,
+        options: Mapping[str, Any] | None = None,
+        cfg: Mapping[str, Any] | None = None,
     ):
         import timm
         from timm.data import create_transform, resolve_data_config
@@ -52,10 +62,12 @@ class TimmEncoder:
         self.name, self.batch_size = f"timm/{architecture}", batch_size
         self.device = choose_device(device)
         self.dtype = encoder_dtype(dtype, self.device)
-        module: Any = timm.create_model(architecture, pretrained=False, num_classes=0)
+        self.architecture, self.options = architecture, dict(options or {})
+        module: Any = self.made()
         what = f"The encoder {self.name} with weights {path}"
         _load(module, weights.tensors(Path(path), what), what)
-        config = resolve_data_config({}, pretrained_cfg=module.pretrained_cfg)
+        config = resolve_data_config({}, pretrained_cfg=dict(cfg or module.pretrained_cfg))
+        self.data = config
         self.resize = f"{config['input_size'][-1]} {config['interpolation']}, crop {config['crop_pct']} (timm)"
         self.transform: Any = create_transform(**config, is_training=False)
         self.image_tower: nn.Module = module.to(self.device, self.dtype).eval()
@@ -63,7 +75,20 @@ class TimmEncoder:
         with Path(path).open("rb") as file:
             self.fingerprint = records.fingerprint(
                 [architecture, hashlib.file_digest(file, "sha256").hexdigest(), self.resize]
+                + ([self.options, [config["mean"], config["std"]]] if options or cfg else [])
             )[:16]
+
+    def made(self, **more: Any) -> nn.Module:
+        """The network as it starts, at random and without a classifier; ``more`` are further arguments of timm's. Raises FigmentError."""
+        import timm
+
+        try:
+            return timm.create_model(self.architecture, pretrained=False, num_classes=0, **{**self.options, **more})
+        except (TypeError, AssertionError, ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200].rstrip(".")
+            raise FigmentError(
+                f"timm cannot make {self.architecture} with the options {self.options}: {reason}. Check model_args of its config.json."
+            ) from error
 
     def images(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """``float32 (B, D)``, L2-normalised, of ``uint8 (H, W, 3)`` images of any sizes."""

@@ -29,7 +29,7 @@ def open_csv(table: Path, class_names: Sequence[str], split: str = "") -> FileIm
     only lines with it in the column ``split`` count. Raises FigmentError where a column or an image is missing, a class is
     none of the task's, an image is named twice, or there are several splits and none is asked for.
     """
-    return _open(table, _read_csv(table), class_names, split, inside=False)
+    return _open(table, read_csv(table), class_names, split, inside=False)
 
 
 def open_metadata(folder: Path, class_names: Sequence[str], split: str = "") -> FileImages | None:
@@ -40,7 +40,7 @@ def open_metadata(folder: Path, class_names: Sequence[str], split: str = "") -> 
     table = next((folder / name for name in METADATA if (folder / name).is_file()), None)
     if table is None:
         return None
-    rows = _read_csv(table) if table.suffix == ".csv" else _read_jsonl(table)
+    rows = read_csv(table) if table.suffix == ".csv" else _read_jsonl(table)
     says = (
         table.name == OF_CLASSES or not rows or _column(rows[0][1], CLASS_COLUMNS) or _one_hot(rows[0][1], class_names)
     )
@@ -169,7 +169,8 @@ def _text(table: Path) -> str:
         raise FigmentError(f"{table} cannot be read ({error}). Save it again as UTF-8.") from error
 
 
-def _read_csv(table: Path) -> list[Row]:
+def read_csv(table: Path) -> list[Row]:
+    """Line and values of each row, by headings in small letters. Raises FigmentError for a file that cannot be read."""
     text = _text(table)
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=_delimiter(text), restkey="")
     try:

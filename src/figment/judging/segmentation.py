@@ -118,12 +118,16 @@ class Segmentation(Evaluation):
 class UperNet(nn.Module):
     """Images ``uint8 (B, 3, H, W)`` to logits ``float (B, N, H, W)``."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, maps: Pyramid, n_classes: int, channels: int):
         super().__init__()
         from transformers import UperNetConfig
         from transformers.models.upernet.modeling_upernet import UperNetFCNHead, UperNetHead
 
-        config = UperNetConfig(num_labels=n_classes, hidden_size=channels, loss_ignore_index=IGNORED)
+        options: dict[str, Any] = {"num_labels": n_classes, "hidden_size": channels, "loss_ignore_index": IGNORED}
+        config = UperNetConfig(**options)
         self.auxiliary_weight = config.auxiliary_loss_weight
         self.maps = maps
         self.head = UperNetHead(config, maps.channels)

@@ -16,8 +16,9 @@ from torch.nn import functional as F
 
 from figment import FigmentError, judge_backbone, open_backbone
 from figment.claims import RUN
-from figment.encoders import open_encoder
+from figment.encoders import TimmEncoder, open_encoder
 from figment.judging.evaluations import EVALUATIONS
+from figment.judging.pyramid import Pyramid
 from figment.learners.network.model import NetworkModel
 from figment.learners.pretrain.backbone import make_backbone
 from pretrained import settings
@@ -179,6 +180,38 @@ def test_a_folder_may_not_say_where_else_weights_lie(run, tmp_path):
     found, own = open_backbone(str(tmp_path), device="cpu"), open_backbone(str(run), device="cpu")
     np.testing.assert_array_equal(found.images(images()), own.images(images()))
     assert found.fingerprint == own.fingerprint
+
+
+SWIN = {"embed_dim": 16, "depths": (1, 1, 1, 1), "num_heads": (1, 1, 2, 2), "img_size": 56}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "options", "strides"),
+    [
+        ("test_efficientnet", {}, [4, 8, 16, 32]),
+        ("test_nfnet", {}, [4, 8, 16, 32]),
+        ("swin_tiny_patch4_window7_224", SWIN, [4, 8, 16, 32]),
+        (
+            "eva02_tiny_patch14_224",
+            {"depth": 2, "img_size": 56},
+            [3, 6, 13, 32],
+        ),  # 3.5, 7, 14, 28, and the image padded
+        ("test_maxvit", {}, []),
+    ],
+)
+def test_maps_of_all_kinds_of_networks_or_a_paragraph(architecture: str, options: dict, strides: list[int], tmp_path):
+    """MaxViT's windows must fit an image."""
+    torch.manual_seed(0)
+    save_file(timm.create_model(architecture, num_classes=0, **options).state_dict(), tmp_path / "w.safetensors")
+    encoder = TimmEncoder(architecture, tmp_path / "w.safetensors", device="cpu", options=options)
+    if not strides:
+        with pytest.raises(FigmentError, match="maps of features for images of any size"):
+            Pyramid(encoder)
+        return
+    pyramid = Pyramid(encoder).eval()
+    with torch.no_grad():
+        maps = pyramid(torch.zeros(1, 3, 96, 160))
+    assert [96 // m.shape[2] for m in maps] == strides and [m.shape[1] for m in maps] == pyramid.channels
 
 
 def test_files_of_others_are_left_alone(run, photos, tmp_path):

@@ -62,10 +62,8 @@ class TimmEncoder:
         self.name, self.batch_size = f"timm/{architecture}", batch_size
         self.device = choose_device(device)
         self.dtype = encoder_dtype(dtype, self.device)
-        self.architecture, self.options = architecture, dict(options or {})
-        module: Any = self.made()
-        what = f"The encoder {self.name} with weights {path}"
-        _load(module, weights.tensors(Path(path), what), what)
+        self.architecture, self.path, self.options = architecture, Path(path), dict(options or {})
+        module: Any = self.network()
         config = resolve_data_config({}, pretrained_cfg=dict(cfg or module.pretrained_cfg))
         self.data = config
         self.resize = f"{config['input_size'][-1]} {config['interpolation']}, crop {config['crop_pct']} (timm)"
@@ -78,17 +76,23 @@ class TimmEncoder:
                 + ([self.options, [config["mean"], config["std"]]] if options or cfg else [])
             )[:16]
 
-    def made(self, **more: Any) -> nn.Module:
-        """The network as it starts, at random and without a classifier; ``more`` are further arguments of timm's. Raises FigmentError."""
+    def network(self, **more: Any) -> nn.Module:
+        """The network with its weights, without a classifier, once more and in full precision; ``more`` are further arguments of timm's.
+
+        Raises FigmentError.
+        """
         import timm
 
         try:
-            return timm.create_model(self.architecture, pretrained=False, num_classes=0, **{**self.options, **more})
+            module = timm.create_model(self.architecture, pretrained=False, num_classes=0, **{**self.options, **more})
         except (TypeError, AssertionError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200].rstrip(".")
             raise FigmentError(
                 f"timm cannot make {self.architecture} with the options {self.options}: {reason}. Check model_args of its config.json."
             ) from error
+        what = f"The encoder {self.name} with weights {self.path}"
+        _load(module, weights.tensors(self.path, what), what)
+        return module
 
     def images(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """``float32 (B, D)``, L2-normalised, of ``uint8 (H, W, 3)`` images of any sizes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import Any, cast
 
@@ -13,6 +14,8 @@ from figment.encoders import TimmEncoder
 from figment.errors import FigmentError
 
 LEVELS = 4
+ANY_SIZE = {"dynamic_img_size": True, "dynamic_img_pad": True, "strict_img_size": False}  # of timm's transformers
+STRIDE = 32  # of a usual network's smallest map: images are padded to a multiple of it
 PLAIN = (4.0, 2.0, 1.0, 0.5)  # a plain ViT's maps, all of one size, are enlarged by so much
 
 
@@ -21,7 +24,7 @@ class Pyramid(nn.Module):
 
     A network of stages gives the maps of its last four. A plain ViT gives those of four blocks, equally far apart, resized
     bilinearly to four strides as BEiT and ViTDet have them (these learn the resizing). ``channels`` are C_i. Its body has the
-    encoder's weights in float32, and learns without changing those.
+    encoder's weights, and learns without changing those.
 
     Raises FigmentError for a network without maps (what timm calls ``features_only``).
     """
@@ -32,9 +35,7 @@ class Pyramid(nn.Module):
         info = list(getattr(own, "feature_info", None) or [])
         if not (hasattr(own, "forward_intermediates") and isinstance(info, list) and info):
             raise FigmentError(_no_maps(encoder))
-        self.body = encoder.made(**_for_any_size(own))
-        self.body.load_state_dict(own.state_dict())
-        self.body.float().to(encoder.device)
+        self.body = encoder.network(**_for_any_size(own)).to(encoder.device)
         self.data = encoder.data  # how images are prepared
         n = len(info)
         self.is_plain = len({level["reduction"] for level in info}) == 1
@@ -58,11 +59,11 @@ class Pyramid(nn.Module):
 
     @torch.no_grad()
     def _channels(self, encoder: TimmEncoder) -> list[int]:
-        """Of each map, as an image shows that is wider than high, as photographs are. Raises FigmentError where it does not go through."""
-        side = encoder.data["input_size"][-1]
+        """Of each map, as an image shows of other sides than the network was made for. Raises FigmentError where it does not go through."""
+        side = (encoder.data["input_size"][-1] // STRIDE + 1) * STRIDE
         self.eval()
         try:
-            maps = self(torch.zeros(1, 3, side, 2 * side, device=encoder.device))
+            maps = self(torch.zeros(1, 3, side, side + STRIDE, device=encoder.device))
         except (RuntimeError, AssertionError, ValueError, TypeError) as error:
             reason = " ".join(str(error).split())[:150].rstrip(".")
             raise FigmentError(f"{_no_maps(encoder)} timm says of images of other sides: {reason}.") from error
@@ -72,10 +73,9 @@ class Pyramid(nn.Module):
 
 
 def _for_any_size(module: nn.Module) -> dict[str, bool]:
-    """What timm is told so that a transformer takes images of other sizes than it was made for."""
-    if hasattr(module, "dynamic_img_size"):
-        return {"dynamic_img_size": True, "dynamic_img_pad": True}
-    return {"strict_img_size": False} if getattr(getattr(module, "patch_embed", None), "strict_img_size", False) else {}
+    """What timm is told so that a transformer takes images of other sizes than it was made for, where it can be told."""
+    known = inspect.signature(type(module).__init__).parameters
+    return {name: value for name, value in ANY_SIZE.items() if name in known}
 
 
 def _no_maps(encoder: TimmEncoder) -> str:

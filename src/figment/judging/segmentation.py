@@ -21,11 +21,9 @@ from figment.images_in.folder import read_file
 from figment.judging.ade20k import IGNORED, Annotation, labels_of, read_split
 from figment.judging.dense import DenseLoop, trained
 from figment.judging.evaluation import Evaluation, Given, Numbers
-from figment.judging.pyramid import Pyramid
+from figment.judging.pyramid import STRIDE, Pyramid
 from figment.learners.training import random_numbers_of
 from figment.progress import progress
-
-STRIDE = 32  # of the smallest map: an image's sides are padded to a multiple
 
 
 class Segmentation(Evaluation):

@@ -422,7 +422,9 @@ def judge(
     slug = "-".join("".join(c if c.isalnum() else " " for c in backbone).split())[-60:] or "backbone"
     folder = out or Path("runs") / f"judge-{slug}"
     judged = judge_backbone(open_backbone(backbone, weights, device), on, folder, set or [], seed)
-    table = Table("evaluation", "on", "", "", "tested", "took", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("evaluation", "on", "", "", "tested", "took"):
+        table.add_column(heading, no_wrap=heading != "on", overflow="fold")
     for one in judged:
         for i, (name, value) in enumerate(one.numbers.values.items()):
             shown = f"{100 * value:.1f} %"

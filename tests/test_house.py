@@ -19,6 +19,7 @@ FLOORS = (
     {
         "files",
         "png",
+        "saving",
         "records",
         "layout",
         "shards",

@@ -210,7 +210,7 @@ def salvage(data: bytes) -> Salvage:
     An image is proved by its digest, or by the checksum of the pages it lies in; whose it is, by a checksum too. An id that
     is there twice with different images proves nothing. Never raises.
     """
-    ids = _column(data, "id") or [(path or "").removesuffix(".png") for path in _column(data, "image.path") or []]
+    ids = _column(data, "id") or [(path or "").rpartition(".")[0] for path in _column(data, "image.path") or []]
     certain = _column(data, "digest")
     digests = certain or _column(data, "digest", verified=False) or [None] * len(ids)
     pages = _column(data, "image.bytes")

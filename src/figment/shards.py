@@ -21,11 +21,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from figment import layout, png, records
+from figment import layout, records
 from figment.errors import FigmentError
 from figment.files import legible, open_parquet, read_bytes, remove, write_atomic
 from figment.guard import parse_json
 from figment.records import Record, Written
+from figment.saving import PNG, Saving, suffix
 from figment.types import Prompt, Sample, Verdict
 
 FINGERPRINT, IDENTITY, IMAGES = b"figment.fingerprint", b"figment.identity", b"figment.images"
@@ -73,6 +74,7 @@ class ShardFolder:
 
     record: Record
     shard_size: int
+    saving: Saving = PNG  # of the images that are written to it
 
     @property
     def folder(self) -> Path:
@@ -315,13 +317,19 @@ SCORE_COLUMNS = pa.schema([("id", pa.string()), ("label", pa.int64()), ("keep", 
 
 
 def prompt_table(prompts: Sequence[Prompt], class_names: Sequence[str]) -> pa.Table:
-    rows = [{"text": p.text, "label": p.label, "id": p.id, "group": p.group, "source": p.source} for p in prompts]
-    return pa.Table.from_pylist(rows, with_features(PROMPT_COLUMNS, class_names))
+    columns = [pa.array([getattr(p, f.name) for p in prompts], f.type) for f in PROMPT_COLUMNS]
+    return pa.Table.from_arrays(columns, schema=with_features(PROMPT_COLUMNS, class_names))
 
 
 def read_prompts(table: pa.Table) -> list[Prompt]:
     """``source`` is empty in shards that were written before there was one."""
-    return [Prompt(r["id"], r["text"], r["label"], r["group"], r.get("source") or "") for r in table.to_pylist()]
+    columns = [table[name].to_pylist() for name in ("id", "text", "label", "group")]
+    sources = table["source"].to_pylist() if "source" in table.column_names else [""] * len(table)
+    once: dict[str, str] = {}  # many prompts have the same source, and most are a group of their own
+    return [
+        Prompt(id, text, label, id if group == id else group, once.setdefault(source or "", source or ""))
+        for id, text, label, group, source in zip(*columns, sources, strict=True)
+    ]
 
 
 def prompts_in(folder: Path) -> list[Prompt]:
@@ -332,14 +340,14 @@ def prompts_in(folder: Path) -> list[Prompt]:
     return [prompt for path in paths for prompt in read_prompts(read_shard(path))]
 
 
-def sample_rows(samples: Sequence[Sample]) -> list[dict[str, Any]]:
-    """One row for each attempt, its image as PNG; a failed one has no image and says why."""
+def sample_rows(samples: Sequence[Sample], saving: Saving = PNG) -> list[dict[str, Any]]:
+    """One row for each attempt, its image as a file, by default PNG; a failed one has no image and says why."""
     rows = []
     for s in samples:
-        data = None if s.image is None else png.encode(s.image)
+        data = None if s.image is None else saving.encode(s.image)
         rows.append(
             {
-                "image": None if data is None else {"bytes": data, "path": f"{s.id}.png"},
+                "image": None if data is None else {"bytes": data, "path": f"{s.id}{suffix(data)}"},
                 "label": s.label,
                 "prompt": s.prompt,
                 "id": s.id,

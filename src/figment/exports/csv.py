@@ -1,4 +1,4 @@
-"""PNG files and one CSV that names them.
+"""Image files and one CSV that names them.
 
 Values are written as they are, so that what is read back is what was written; the card says how, and what a spreadsheet makes of it.
 """

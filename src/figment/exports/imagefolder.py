@@ -1,4 +1,4 @@
-"""Class folders of PNG files and a ``metadata.jsonl``: what torchvision's and datasets' ImageFolder open."""
+"""Class folders of image files and a ``metadata.jsonl``: what torchvision's and datasets' ImageFolder open."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ def write(out: Path, source: Source, resuming: bool) -> None:
         for name, record in write_images(out, source, resuming):
             table.write((json.dumps({"file_name": name, **record}) + "\n").encode())
     write_classes(out / "classes.json", source)
-    files.write_atomic(out / "README.md", card(source, ["**/*.png", "metadata.jsonl"], LAYOUT))
+    files.write_atomic(out / "README.md", card(source, [f"**/*{source.suffix}", "metadata.jsonl"], LAYOUT))
 
 
 def write_images(folder: Path, source: Source, resuming: bool) -> Iterator[tuple[str, dict[str, Any]]]:
     """Write ``<class>/<id>.png`` into a folder, one after another, and give the path of each and what is known of it."""
-    folders = class_folders(source.class_names)
+    folders = class_folders([*source.class_names, "no class"])  # the last one: the label -1
     names = [Names() for _ in folders]
     with progress("export", len(source)) as advance:
         for i, record in enumerate(source.records()):
             label = record["label"]
             # datasets looks at every dot in a file's name for what kind of file it is.
             stem = names[label](record["id"].replace("/", "-").replace(".", "_"))
-            name = f"{folders[label]}/{stem}.png"
+            name = f"{folders[label]}/{stem}{source.suffix}"
             put(folder / name, source.data(i), resuming)
             advance()
             yield name, record

@@ -25,7 +25,7 @@ def write(out: Path, source: Source, resuming: bool) -> None:
             own = list(islice(rows_of, len(indices)))
             if not (resuming and path.is_file()):
                 rows = [
-                    {**record, "image": {"bytes": source.data(i), "path": f"{record['id']}.png"}}
+                    {**record, "image": {"bytes": source.data(i), "path": f"{record['id']}{source.suffix}"}}
                     for i, record in zip(indices, own, strict=True)
                 ]
                 files.write_atomic(path, shards.parquet(pa.Table.from_pylist(rows, schema)))

@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from figment import plain_yaml, png, records
+from figment import plain_yaml, records
 from figment.errors import FigmentError
 from figment.images_in import ShardImages, open_shards
 from figment.images_in.provenance import xmp
 from figment.images_in.verdicts import read_verdicts
 from figment.layout import Run, Study, subfolders
+from figment.saving import suffix, with_xmp
 
 EXPORT_VERSION = 3
 SHARD_BYTES = 128 * 2**20  # of images: about what is in memory at a time
@@ -63,7 +64,7 @@ class Source:
             label = int(self.images.labels[i])
             yield {
                 "label": label,
-                "class_name": self.class_names[label],
+                "class_name": self.class_names[label] if label >= 0 else "",
                 **row,
                 "kept": bool(self.kept[i]),
                 "reason": self.reasons[i],
@@ -71,14 +72,19 @@ class Source:
             }
 
     def data(self, index: int) -> bytes:
-        """The PNG file of one image, which says in XMP that it was generated. Raises FigmentError where it is not what was made."""
+        """The file of one image, which says in XMP that it was generated. Raises FigmentError where it is not what was made."""
         data = self.images.data(index)
         if records.digest(data) != self._digests[index].as_py():
             folder = self.images.shards.files[0].parent.parent
             raise FigmentError(
                 f"{self.images.ids[index]} has been damaged since it was made. See what else: figment verify {shlex.quote(str(folder))}"
             )
-        return png.with_xmp(data, self._xmp)
+        return with_xmp(data, self._xmp)
+
+    @cached_property
+    def suffix(self) -> str:
+        """What the names of the images' files end in: ``.png``, ``.jpg`` or ``.webp``."""
+        return suffix(self.images.data(0))
 
     @cached_property
     def _xmp(self) -> str:

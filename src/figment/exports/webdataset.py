@@ -1,4 +1,4 @@
-"""Tars for streaming, laid out as img2dataset has them: ``00003.tar`` holds ``000030017.png``, ``.txt``, ``.json``, ``.cls``.
+"""Tars for streaming, laid out as img2dataset has them: ``00003.tar`` holds ``000030017.png`` (or ``.jpg``, ``.webp``), ``.txt``, ``.json``, ``.cls``.
 
 Written with Python's own tarfile: the webdataset package is not needed, and the same images give the same bytes, since no
 time of writing is in them. Nothing but tars and the README lies in the folder: readers take all that is there for tars.
@@ -15,14 +15,17 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from figment import files
 from figment.exports.card import card
 from figment.exports.folder import whole_file
 from figment.exports.source import Source
 from figment.progress import progress
+from figment.saving import suffix
 
 LAYOUT = (
-    "Tars of samples, as img2dataset lays them out: `.png`, `.txt` (the prompt), `.cls` (the label) and `.json` (all that is"
+    "Tars of samples, as img2dataset lays them out: the image, `.txt` (the prompt), `.cls` (the label) and `.json` (all that is"
     " known of the image, its class's name too; a score that was not taken is `NaN`)."
 )
 
@@ -47,10 +50,11 @@ def _sample(key: str, image: bytes, record: dict[str, Any]) -> Iterator[tuple[st
     # Every sample has every field, and null is no type: `datasets` takes fields and types from the first samples, and drops
     # what only later ones have. Only scores may be missing.
     known = {name: math.nan if value is None else value for name, value in record.items()}
-    width, height = (int.from_bytes(image[i : i + 4], "big") for i in (16, 20))  # where a PNG has them
+    with Image.open(io.BytesIO(image)) as opened:
+        width, height = opened.size
     # The names that img2dataset gives: key, caption, status, width, height.
     theirs = {"key": key, "caption": record["prompt"], "status": "success", "width": width, "height": height}
-    yield "png", image
+    yield suffix(image)[1:], image
     yield "txt", record["prompt"].encode()
     yield "json", json.dumps({**theirs, **known}).encode()
     yield "cls", str(record["label"]).encode()

@@ -23,6 +23,7 @@ from figment.images_in import ShardImages, open_shards
 from figment.layout import image_folders
 from figment.progress import progress
 from figment.records import Record, Written, fingerprint
+from figment.saving import PNG, Format, Saving
 from figment.shards import ShardFolder, Sidecar, read_shard, sample_rows, sample_table, shards_told
 from figment.types import Generator, Images, Prompt, Sample
 from figment.words import printable
@@ -46,20 +47,22 @@ def generate_images(
     shard_size: int = 256,
     engine: Engine | None = None,
     shots: Images | None = None,
+    save_size: int | None = None,
+    format: Format = "png",
 ) -> ShardImages:
     """Make every image that is not there yet and return them all; see :func:`fill`.
 
     A larger ``images_per_class`` than before adds to the images that are there; a smaller one takes the first of them.
     ``shots`` are the real images that the images start from, each from one of its class, for a generator with real
-    guidance. Raises FigmentError where ``folder`` holds images of other prompts, other shots or another generator, or
+    guidance. ``save_size`` and ``format`` are those of :class:`figment.saving.Saving`. Raises FigmentError where ``folder`` holds images of other prompts, other shots or another generator, or
     files of somebody else under names that this writes to, and where a class has no shot.
     """
     plan = Plan(prompts, images_per_class, seed, shard_size, None if shots is None else ids_by_class(shots))
-    settings = {"shard_size": shard_size, "seed": seed}
+    settings = {"shard_size": shard_size, "seed": seed, "save_size": save_size, "format": format}
     inputs = {"prompts": _prompts_fingerprint(prompts), "generator": generator.fingerprint}
     if shots is not None:
         inputs["shots"] = shots_fingerprint(shots)
-    images = ShardFolder(Record(as_path(folder), "images", settings, inputs), shard_size)
+    images = ShardFolder(Record(as_path(folder), "images", settings, inputs), shard_size, Saving(format, save_size))
     images.check_not_stale()
     with claims.claimed(images.folder, claims.IMAGES):
         fill(images, plan, generator, class_names, engine=engine, shots=shots)
@@ -225,7 +228,9 @@ class ShardJob:
     shots: Images | None = None
 
     def __call__(self, work: Work, advance: Callable[[int], None] = lambda n: None) -> Done:
-        made = make_rows(self.plan.shard(work.shard), self.generator, work.rows, advance, self.shots)
+        made = make_rows(
+            self.plan.shard(work.shard), self.generator, work.rows, advance, self.shots, self.images.saving
+        )
         if work.whole:
             self._check_some_succeed(made)
         rows = [] if work.whole else read_shard(self.images.shard(work.shard)).to_pylist()
@@ -261,6 +266,7 @@ def make_rows(
     wanted: Sequence[int] | None = None,
     advance: Callable[[int], None] = lambda n: None,
     shots: Images | None = None,
+    saving: Saving = PNG,
 ) -> list[dict[str, Any]]:
     """The rows of a shard, or the ``wanted`` ones of them: each with its image, or with the reason there is none.
 
@@ -280,7 +286,7 @@ def make_rows(
             start += len(batch)
             if own:
                 done = _attempt_batch(batch, own, maker)
-                futures.append(pool.submit(sample_rows, done))
+                futures.append(pool.submit(sample_rows, done, saving))
                 advance(len(own))
                 if len(futures) > ENCODERS:
                     futures[-ENCODERS - 1].result()  # pixels do not pile up where encoding is the slower part

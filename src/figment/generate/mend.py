@@ -11,6 +11,7 @@ from figment.files import read_bytes
 from figment.generate.fill import Work, make_rows
 from figment.generate.plan import Plan
 from figment.integrity import salvage
+from figment.saving import suffix
 from figment.shards import ShardFolder, Sidecar
 from figment.types import Generator, Images, Sample
 
@@ -41,7 +42,8 @@ class Mend:
         lost = work.rows
         if lost:
             assert self.generator is not None
-            rows = dict(zip(lost, make_rows(samples, self.generator, lost, advance, self.shots), strict=True))
+            made = make_rows(samples, self.generator, lost, advance, self.shots, self.images.saving)
+            rows = dict(zip(lost, made, strict=True))
         told = [(saved.digests.get(samples[i].id), rows[i]["digest"]) for i in lost]
         whole = [rows.get(i) or _kept(sample, saved.images[sample.id]) for i, sample in enumerate(samples)]
         sidecar = self.images.write(work.shard, shards.sample_table(whole, self.class_names))
@@ -51,5 +53,5 @@ class Mend:
 def _kept(sample: Sample, image: bytes) -> dict[str, Any]:
     """The row of an image that is right; everything else in it follows from the plan."""
     row = shards.sample_rows([sample])[0]
-    one = {"bytes": image, "path": f"{sample.id}.png"}
+    one = {"bytes": image, "path": f"{sample.id}{suffix(image)}"}
     return {**row, "image": one, "digest": records.digest(image), "error": ""}

@@ -16,6 +16,7 @@ from figment.generate.loras_settings import LoraSettings
 from figment.generate.real_guidance_settings import RealGuidanceSettings
 from figment.recipe.plugin import PLUGIN, Plugin, kind_of
 from figment.records import fingerprint
+from figment.saving import Format, Saving
 from figment.task import PathText, Strict, Text
 
 if TYPE_CHECKING:
@@ -36,6 +37,19 @@ class GeneratorSettings(Strict):
     shard_size: int = Field(
         256, ge=1, le=limits.SHARD, description="images a file; an interrupted run loses at most the one it is at"
     )
+
+    save_size: int | None = Field(
+        None,
+        ge=8,
+        le=limits.SIDE,
+        description="pixels of the shorter side that images are reduced to before they are written; None = as they are made",
+    )
+    format: Format = Field("png", description="of the files: png and webp lose nothing, jpeg (quality 95) is smallest")
+
+    @property
+    def saving(self) -> Saving:
+        """How images are written."""
+        return Saving(self.format, self.save_size)
 
     @property
     def guided(self) -> bool:
@@ -128,7 +142,7 @@ class DiffusersSettings(SamplerSettings, GeneratorSettings):
     def build(self, given: Given) -> Generator:
         from figment.generate.diffusers import DiffusersGenerator
 
-        options = self.model_dump(exclude={"kind", "images_per_class", "shard_size", "finetune", "real_guidance"})
+        options = self.model_dump(exclude={*GeneratorSettings.model_fields, "kind", "finetune", "real_guidance"})
         shots = given.shots_per_class if self.real_guidance is not None else None
         if self.real_guidance is not None and shots is not None:
             options["real_guidance"] = self.real_guidance.resolved(shots)

@@ -19,6 +19,8 @@ from figment.records import Record
 from figment.shards import IMAGE_COLUMNS, ShardFolder
 from figment.types import Prompt
 
+PLACES = ("source", "backgrounds", "places", "textures")  # of prompts: files of words
+
 if TYPE_CHECKING:
     from figment.context import Context
     from figment.recipe import Recipe
@@ -61,6 +63,7 @@ def _places(recipe: Recipe) -> dict[str, Any]:
         "loras": [lora.model_dump() for lora in getattr(g, "loras", ())],
         "finetune.contexts": getattr(getattr(g, "finetune", None), "contexts", None),
         "prompts.contexts": getattr(recipe.prompts, "contexts", None),
+        **{f"prompts.{name}": getattr(recipe.prompts, name, None) for name in PLACES},
         "finetune.validate_steps": judged and [recipe.task.real.val, recipe.encoder_name],
     }
     return {name: place for name, place in asked.items() if place}
@@ -83,7 +86,8 @@ def images_record(ctx: Context) -> Record:
 
 
 def shard_folder(ctx: Context) -> ShardFolder:
-    return ShardFolder(images_record(ctx), ctx.recipe.generate.shard_size)
+    g = ctx.recipe.generate
+    return ShardFolder(images_record(ctx), g.shard_size, g.saving)
 
 
 def plan(ctx: Context, prompts: list[Prompt]) -> Plan:

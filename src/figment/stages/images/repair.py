@@ -34,7 +34,8 @@ def repair_images(ctx: Context) -> Iterator[str]:
     record = record_of(folder, found) or images_record(ctx)  # nothing may be left that says what it was
     _check_same_recipe(ctx, record)
     own = grown(plan(ctx, ctx.prompts), found)
-    scan = Scan(ShardFolder(record, ctx.recipe.generate.shard_size), own, ctx.task.class_names)
+    g = ctx.recipe.generate
+    scan = Scan(ShardFolder(record, g.shard_size, g.saving), own, ctx.task.class_names)
     yield from _set_aside(scan, ctx.run.set_aside / "images")
     yield from _mend(ctx, scan)
     for index in scan.unvouched:

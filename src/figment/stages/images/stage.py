@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from figment import layout, png, records
+from figment import layout, records
 from figment.errors import FigmentError
 from figment.generate.card import dataset_card
 from figment.generate.fill import fill, look
@@ -18,6 +18,7 @@ from figment.generate.plan import Plan
 from figment.generate.said import warn_of_long_prompts, warn_of_settings
 from figment.layout import Run
 from figment.report.text import duration
+from figment.saving import Saving
 from figment.stages.images.repair import repair_images
 from figment.stages.images.verify import verify_images
 from figment.stages.plans import plan, shard_folder
@@ -130,20 +131,20 @@ def _trial(ctx: Context) -> tuple[float, float]:
     own = getattr(ctx.untuned, "num_inference_steps", None)  # of a generator whose settings leave it to the pipeline
     steps = getattr(settings, "num_inference_steps", None) or own
     if "num_inference_steps" not in type(settings).model_fields or steps is None:
-        return _time(ctx.untuned, texts)
+        return _time(ctx.untuned, texts, settings.saving)
     few = [s for s in TRIAL_STEPS if s < steps] or [steps]
     try:
         shorter = [settings.model_copy(update={"num_inference_steps": s}).build(ctx) for s in few]
     except FigmentError:  # so few are not for this scheduler, or for this distilled denoiser
-        return _time(ctx.untuned, texts)
-    timed = [_time(generator, texts) for generator in shorter]
+        return _time(ctx.untuned, texts, settings.saving)
+    timed = [_time(generator, texts, settings.saving) for generator in shorter]
     seconds, size = timed[-1]
     if len(few) > 1:
         seconds += max(0.0, (timed[1][0] - timed[0][0]) / (few[1] - few[0])) * (steps - few[1])
     return seconds, size
 
 
-def _time(generator: Generator, texts: list[str]) -> tuple[float, float]:
+def _time(generator: Generator, texts: list[str], saving: Saving) -> tuple[float, float]:
     def make(n: int) -> list[np.ndarray | None]:
         shots = {"init": np.full((n, 64, 64, 3), 128, np.uint8)} if getattr(generator, "real_guidance", None) else {}
         return generator(texts[:n], list(range(n)), **shots)
@@ -154,4 +155,4 @@ def _time(generator: Generator, texts: list[str]) -> tuple[float, float]:
     started = time.perf_counter()
     made = [image for image in make(batch) if image is not None]
     seconds = (time.perf_counter() - started) / batch
-    return seconds, float(np.mean([len(png.encode(i)) for i in made])) if made else 0.0
+    return seconds, float(np.mean([len(saving.encode(i)) for i in made])) if made else 0.0

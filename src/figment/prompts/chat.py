@@ -6,19 +6,19 @@ Isn't Useful"). What was answered is kept by request: an interrupted run pays fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from figment.progress import progress
-from figment.prompts.answered import captions_in, is_cut_off, shown
+from figment.prompts.answered import captions_in
+from figment.prompts.chat_model import ChatModel
 from figment.prompts.collect import Collected, finish
-from figment.prompts.server import ChatServer, Stopped
+from figment.prompts.server import ChatServer
 from figment.prompts.words import with_article, without_article
-from figment.records import fingerprint, read_answer, write_answer
+from figment.records import fingerprint
 from figment.task import Task
 from figment.types import Prompt
 
@@ -68,10 +68,9 @@ class Chat:
         cache: Path | None = None,
     ):
         self.server = ChatServer(base_url, api_key_env, timeout, deadline, retries)
-        self.model, self.per_request, self.parallel = model, per_request, parallel
-        self.max_tries, self.require_name, self.cache = max_tries, require_name, cache
-        self._options = {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens}
-        self._extra = dict(extra or {})
+        options = {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens}
+        self.model = ChatModel(self.server, model, options, dict(extra or {}), parallel, cache)
+        self.per_request, self.max_tries, self.require_name = per_request, max_tries, require_name
 
     def __call__(self, task: Task, n: int, rng: np.random.Generator) -> list[Prompt]:
         seed = int(rng.integers(2**31))
@@ -82,36 +81,14 @@ class Chat:
             while wanted := self._wanted(collected, asked, most):
                 bodies = [self._body(task, label, number, seed) for label, number in wanted]
                 # All answers of a round are looked at in the order of the requests, not that of their arrival.
-                for (label, _), answer in zip(wanted, self._ask(bodies, advance), strict=True):
+                for (label, _), answer in zip(wanted, self.model.ask(bodies, advance), strict=True):
                     asked[label] += 1
                     captions = captions_in(answer)
                     useless += [] if captions else [answer]
                     for caption in captions:
-                        collected[label].add(caption, f"chat {self.model}")
+                        collected[label].add(caption, f"chat {self.model.model}")
         advice = "Try the model by hand, choose another prompts.model, or set prompts.require_name: false."
-        return finish(collected, "chat", advice, self._instead(useless, sum(asked)))
-
-    def _instead(self, useless: Sequence[Mapping[str, Any]], n: int) -> str:
-        """What came where captions should have; nothing where they came."""
-        if not useless:
-            return ""
-        cut = [answer for answer in useless if is_cut_off(answer)]
-        if cut:
-            return (
-                f" {len(cut):,} of {n:,} answers ended at {self._limit()} before they held a caption. Raise it, or"
-                " turn the model's thinking off."
-            )
-        return f" {len(useless):,} of {n:,} answers held no caption; one of them: {shown(useless[-1])!r}."
-
-    def _limit(self) -> str:
-        """The setting that ends an answer."""
-        for name in ("max_completion_tokens", "max_tokens"):
-            if self._extra.get(name) is not None:
-                return f"prompts.extra.{name}: {self._extra[name]}"
-        own = None if "max_tokens" in self._extra else self._options["max_tokens"]
-        return (
-            "the server's limit of tokens (prompts.max_tokens is null)" if own is None else f"prompts.max_tokens: {own}"
-        )
+        return finish(collected, "chat", advice, self.model.instead(useless, sum(asked)))
 
     def _wanted(self, collected: Sequence[Collected], asked: Sequence[int], most: int) -> list[tuple[int, int]]:
         """The next round: label and number of each request that is needed, if all answers are good."""
@@ -125,43 +102,7 @@ class Chat:
         """The request: its number decides what it asks for, so no two are alike."""
         own = int(fingerprint([seed, task.class_names[label], number]), 16) % 2**31
         text = instruction(task, label, number, self.per_request, np.random.default_rng(own))
-        body = {"model": self.model, "messages": [{"role": "user", "content": text}], "seed": own, **self._options}
-        return {name: value for name, value in {**body, **self._extra}.items() if value is not None}
-
-    # ---- answers, from the cache or the server -----------------------------------------------------------------------
-
-    def _ask(self, bodies: Sequence[Mapping[str, Any]], advance: Callable[[int], None]) -> list[dict[str, Any]]:
-        """One answer for each request, in their order. Whatever arrives is kept, also when another request fails."""
-        self.server.stop.clear()
-        failure: BaseException | None = None
-        with ThreadPoolExecutor(self.parallel, thread_name_prefix="figment-chat") as pool:
-            futures = [pool.submit(self._answer, body) for body in bodies]
-            try:
-                for future in as_completed(futures):
-                    error = future.exception()
-                    if error is None:
-                        advance(1)
-                    elif not isinstance(error, Stopped):
-                        failure = failure or error
-            finally:
-                self.server.stop.set()  # at Ctrl-C: what is under way is paid for and kept, nothing more is asked
-        if failure is not None:
-            raise failure
-        return [future.result() for future in futures]
-
-    def _answer(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        path = None if self.cache is None else self.cache / f"{fingerprint(body)}.json"
-        known = None if path is None else read_answer(path)
-        if known is not None and captions_in(known["answer"]):
-            return known["answer"]
-        try:
-            answer = self.server.complete(body)
-        except Exception:
-            self.server.stop.set()
-            raise
-        if path is not None and captions_in(answer):  # one of no use is asked for again by the next run
-            write_answer(path, {"request": body, "answer": answer})
-        return answer
+        return self.model.body(text, own)
 
 
 # ---- what is asked ---------------------------------------------------------------------------------------------------

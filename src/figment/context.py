@@ -292,7 +292,7 @@ class Context:
         """What the end of the run would refuse: numbers of images against numbers of steps."""
         most = self.recipe.generate.images_per_class
         limit = self.recipe.train.images_per_class
-        synthetic = (most if limit is None else min(most, limit)) * len(self.task.class_names)
+        synthetic = (most if limit is None else min(most, limit)) * self.recipe.n_labels
         real = 0 if self.recipe.few_shot is None else len(self.draw(self.given.get("train")))
         self.learner.check(synthetic, real)
         for name in self.recipe.evaluate.baselines:

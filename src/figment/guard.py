@@ -25,6 +25,8 @@ MOST = {
     "split file": 1024 * MIB,
     "table of images": 1024 * MIB,
     "annotation": 16 * MIB,
+    "table of captions": 1024 * MIB,
+    "list of names": 256 * MIB,
     "image": 1024 * MIB,
     "sample of a tar": 16 * MIB,
     "Parquet footer": 256 * MIB,

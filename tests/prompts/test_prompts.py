@@ -199,9 +199,12 @@ def test_the_recipes_of_the_page_hold():
     page = (Path(__file__).parents[2] / "docs" / "prompts.md").read_text(encoding="utf-8")
     kinds = []
     for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL):
-        recipe = validate({"task": {"class_names": ["cat", "dog"]}, **yaml.safe_load(block)}, "docs/prompts.md")
+        task = {"class_names": ["cat", "dog"], "real": {"train": "photos"}}
+        recipe = validate(
+            {"task": task, "filters": [], "train": {"kind": "simclr"}, **yaml.safe_load(block)}, "docs/prompts.md"
+        )
         kinds.append(recipe.prompts.kind)
-    assert kinds == ["templates", "attributes", "seq2seq", "chat", "captions"]
+    assert kinds == ["templates", "attributes", "seq2seq", "chat", "synclr", "caption_set", "captions"]
 
 
 # ---- where the words come from ---------------------------------------------------------------------------------------

@@ -85,4 +85,5 @@ def _to_hub(folder: Path, repo: str, rejected: bool, public: bool) -> Exported:
 
 def _exported(where: str, source: Source, written: bool) -> Exported:
     counts = Counter(source.images.labels.tolist())
-    return Exported(where, {n: counts[i] for i, n in enumerate(source.class_names)}, source.left_out, written)
+    of_none = {"no class": counts[-1]} if counts[-1] else {}
+    return Exported(where, {n: counts[i] for i, n in enumerate(source.class_names)} | of_none, source.left_out, written)

@@ -23,7 +23,8 @@ def dataset_card(recipe: Any, facts: Mapping[str, Any]) -> str:
         "tags": ["synthetic", "figment"],
         "pretty_name": f"Generated images: {one_line(recipe.task.name)}",
     }
-    names = ", ".join(markdown(n[:60]) for n in task.class_names[:50])
+    names = ", ".join(markdown(n[:60]) for n in task.class_names[:50]) if recipe.prompts.has_classes else "none"
+    of = f"{len(task.class_names)} classes" if recipe.prompts.has_classes else "captions without classes"
     model, licence = made_by.get("model", recipe.generate.kind), made_by.get("licence") or "see the model"
     return "\n".join(
         [
@@ -31,7 +32,7 @@ def dataset_card(recipe: Any, facts: Mapping[str, Any]) -> str:
             "",
             "# Generated images",
             "",
-            f"{counts['attempted']:,} attempts at images of {len(task.class_names)} classes, {counts['made']:,} made and {failed:,} failed. "
+            f"{counts['attempted']:,} attempts at images of {of}, {counts['made']:,} made and {failed:,} failed. "
             "All of them are synthetic. One row is one attempt; a failed one has no image and says why in `error`.",
             "",
             f"- Classes: {names}",

@@ -50,28 +50,37 @@ def open_named(where: str, class_names: Sequence[str]) -> RowImages:
     Raises FigmentError where that fails, where there are several splits and none is named, and where the columns are not
     those of labelled images.
     """
-    library = _library()
-    name, _, split = where.removeprefix(PREFIX).partition(":")
-    if is_saved(Path(name)):
-        check_folder(Path(name), f"The data set {name}")
-        found = library.load_from_disk(name)
-        found = _split(library, found, split, where) if split else found
-    else:
-        _check_alike(name)
-        try:
-            found = library.load_dataset(name, split=split or None)
-        except Exception as error:  # the library and the Hub raise a different type for every way this fails
-            reason = " ".join(str(error).split())[:400]
-            raise FigmentError(
-                f"datasets cannot open {name!r}{f', split {split!r}' if split else ''} ({type(error).__name__}: {reason})."
-                " Check the name and the split (datasets:NAME:SPLIT), and that there is a network or a copy in the cache."
-            ) from error
-    return _open(library, found, class_names, where)
+    return _images(library_of_datasets(), named_table(where), class_names, where)
 
 
 def open_saved(folder: Path, class_names: Sequence[str]) -> RowImages:
     """A folder that ``Dataset.save_to_disk`` wrote. Raises FigmentError as :func:`open_named` does."""
-    library = _library()
+    return _images(library_of_datasets(), saved_table(folder), class_names, str(folder))
+
+
+def named_table(where: str) -> Any:
+    """The ``datasets.Dataset`` of one split behind ``datasets:NAME`` or ``datasets:NAME:SPLIT``. Raises FigmentError."""
+    library = library_of_datasets()
+    name, _, split = where.removeprefix(PREFIX).partition(":")
+    if is_saved(Path(name)):
+        check_folder(Path(name), f"The data set {name}")
+        found = library.load_from_disk(name)
+        return _only(library, _split(library, found, split, where) if split else found, where)
+    _check_alike(name)
+    try:
+        found = library.load_dataset(name, split=split or None)
+    except Exception as error:  # the library and the Hub raise a different type for every way this fails
+        reason = " ".join(str(error).split())[:400]
+        raise FigmentError(
+            f"datasets cannot open {name!r}{f', split {split!r}' if split else ''} ({type(error).__name__}: {reason})."
+            " Check the name and the split (datasets:NAME:SPLIT), and that there is a network or a copy in the cache."
+        ) from error
+    return _only(library, found, where)
+
+
+def saved_table(folder: Path) -> Any:
+    """The ``datasets.Dataset`` of one split that ``save_to_disk`` wrote. Raises FigmentError."""
+    library = library_of_datasets()
     check_folder(folder, f"The data set {folder}")
     try:
         found = library.load_from_disk(str(folder))
@@ -79,7 +88,17 @@ def open_saved(folder: Path, class_names: Sequence[str]) -> RowImages:
         raise FigmentError(
             f"datasets cannot open {folder} ({type(error).__name__}: {error}). Save it again."
         ) from error
-    return _open(library, found, class_names, str(folder))
+    return _only(library, found, str(folder))
+
+
+def _only(library: Any, found: Any, where: str) -> Any:
+    """The one split there is."""
+    if not isinstance(found, library.DatasetDict):
+        return found
+    if len(found) != 1:
+        way = f"{where}:{next(iter(found))}" if where.startswith(PREFIX) else f"{where}/{next(iter(found))}"
+        raise FigmentError(f"{where} has several splits: {', '.join(found)}. Choose one, such as {way}")
+    return next(iter(found.values()))
 
 
 def is_saved(folder: Path) -> bool:
@@ -87,7 +106,7 @@ def is_saved(folder: Path) -> bool:
     return (folder / "state.json").is_file() or (folder / "dataset_dict.json").is_file()
 
 
-def _library() -> Any:
+def library_of_datasets() -> Any:
     try:
         import datasets
     except ImportError as error:
@@ -105,12 +124,7 @@ def _splits(library: Any, found: Any) -> str:
     return f" There are: {', '.join(found)}." if isinstance(found, library.DatasetDict) else ""
 
 
-def _open(library: Any, found: Any, class_names: Sequence[str], where: str) -> RowImages:
-    if isinstance(found, library.DatasetDict):
-        if len(found) != 1:
-            way = f"{where}:{next(iter(found))}" if where.startswith(PREFIX) else f"{where}/{next(iter(found))}"
-            raise FigmentError(f"{where} has several splits: {', '.join(found)}. Choose one, such as {way}")
-        found = next(iter(found.values()))
+def _images(library: Any, found: Any, class_names: Sequence[str], where: str) -> RowImages:
     if not len(found):
         raise FigmentError(f"{where} holds no images: the data set is empty.")
     image = _image_column(library, found.features, where)

@@ -340,12 +340,20 @@ def made_before(run: Run) -> frozenset[str]:
     return frozenset(digest for column in columns for digest in column.to_pylist() if digest)
 
 
+def _are_of_no_class(run: Run) -> bool:
+    """Whether images were made from captions without classes: then all of them have the label -1."""
+    first = next(iter(shard_files(run.images)), None)
+    labels = None if first is None else _read_column(first, "label")
+    return labels is not None and len(labels) > 0 and labels[0].as_py() == -1
+
+
 def wanted_rows(run: Run) -> int | None:
     """How many attempts the recipe of a run asks for; None where there is no recipe that says."""
     if not run.recipe.is_file():
         return None
     try:
         recipe = plain_yaml.read(run.recipe)
-        return int(recipe["generate"]["images_per_class"]) * len(recipe["task"]["class_names"])
+        n_labels = 1 if _are_of_no_class(run) else len(recipe["task"]["class_names"])
+        return int(recipe["generate"]["images_per_class"]) * n_labels
     except (KeyError, TypeError, ValueError):
         return None  # of an unresolved recipe

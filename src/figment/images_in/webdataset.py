@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -82,8 +82,44 @@ def _named(tars: Sequence[Path]) -> Path:
 
 def _read_index(path: Path) -> list[tuple[str, tuple[int, int], object]]:
     """Key, place and class of each sample with an image, from the headers and the small files of one tar."""
-    samples: dict[str, dict[str, tuple[int, int]]] = {}
     found = []
+    for sample in samples_of(path):
+        image = _image_of(path, sample.key, [field for field in sample.fields if _is_image(field)])
+        if image:
+            found.append((storable(sample.key), sample.fields[image], _class_of(sample)))
+    return found
+
+
+@dataclass(frozen=True)
+class TarSample:
+    """One sample of a tar that is open: what its files are called after the first dot, and where each lies: offset, length."""
+
+    path: Path
+    file: BinaryIO
+    key: str
+    fields: Mapping[str, tuple[int, int]]
+
+    def read(self, field: str) -> bytes:
+        """One of its small files. Raises FigmentError for a large one."""
+        start, length = self.fields[field]
+        check_size(length, f"{self.path}: {self.key}.{field}", "sample of a tar")
+        self.file.seek(start)
+        return self.file.read(length)
+
+    def record(self) -> dict[str, Any]:
+        """Its ``.json``; empty where it has none. Raises FigmentError for what is no JSON."""
+        if "json" not in self.fields:
+            return {}
+        try:
+            record = parse_json(self.read("json"), f"{self.path}: {self.key}.json", "sample of a tar")
+        except ValueError as error:
+            raise FigmentError(f"{self.path}: {self.key}.json is not JSON ({error}).") from error
+        return record if isinstance(record, dict) else {}
+
+
+def samples_of(path: Path) -> Iterator[TarSample]:
+    """The samples of one tar in their order. Of the files only the headers are read. Raises FigmentError for a damaged tar."""
+    samples: dict[str, dict[str, tuple[int, int]]] = {}
     try:
         if not is_remote(path):
             check(path)
@@ -96,12 +132,9 @@ def _read_index(path: Path) -> list[tuple[str, tuple[int, int], object]]:
                     raise FigmentError(f"{path} holds {name} twice. Each sample must have a name of its own.")
                 fields[extension.lower()] = place
             for key, fields in samples.items():
-                image = _image_of(path, key, [field for field in fields if _is_image(field)])
-                if image:
-                    found.append((storable(key), fields[image], _class_of(path, file, key, fields)))
+                yield TarSample(path, file, key, fields)
     except (OSError, tarfile.TarError) as error:
         raise _damaged(path, error) from error
-    return found
 
 
 def _image_of(path: Path, key: str, images: Sequence[str]) -> str:
@@ -144,29 +177,15 @@ def _damaged(path: Path, reason: object) -> FigmentError:
     )
 
 
-def _class_of(path: Path, file: BinaryIO, key: str, fields: dict[str, tuple[int, int]]) -> object:
-    record = _json(path, file, key, fields["json"]) if "json" in fields else {}
+def _class_of(sample: TarSample) -> object:
+    record, key = sample.record(), sample.key
     for name in LABEL_FIELDS:
         if name in record:
             return record[name]
-    if "cls" in fields:
-        return _read(path, file, f"{key}.cls", fields["cls"]).decode("utf-8", "replace").strip()
+    if "cls" in sample.fields:
+        return sample.read("cls").decode("utf-8", "replace").strip()
     if "label" in record:
         return record["label"]
     raise FigmentError(
-        f"{path}: the sample {key} has no class. Put it into {key}.cls, or as class_name into {key}.json."
+        f"{sample.path}: the sample {key} has no class. Put it into {key}.cls, or as class_name into {key}.json."
     )
-
-
-def _json(path: Path, file: BinaryIO, key: str, place: tuple[int, int]) -> dict[str, Any]:
-    try:
-        record = parse_json(_read(path, file, f"{key}.json", place), f"{path}: {key}.json", "sample of a tar")
-    except ValueError as error:
-        raise FigmentError(f"{path}: {key}.json is not JSON ({error}).") from error
-    return record if isinstance(record, dict) else {}
-
-
-def _read(path: Path, file: BinaryIO, name: str, place: tuple[int, int]) -> bytes:
-    check_size(place[1], f"{path}: {name}", "sample of a tar")
-    file.seek(place[0])
-    return file.read(place[1])

@@ -23,6 +23,8 @@ class LearnerSettings(Strict):
 
     starts_untrained: ClassVar[bool] = True  # whether there is a classifier before any image was seen
 
+    reads_labels: ClassVar[bool] = True  # whether it learns the classes that images were generated as
+
     #: Where that is no zero-shot classifier, what the report says: ``called`` and ``what`` it is.
     untrained: ClassVar[Mapping[str, str]] = {}
 

@@ -33,6 +33,8 @@ def take(trial: Trial) -> Iterator[Result]:
     told = {"images": len(trial.kept), "learner": trial.learner.fingerprint}
     if not trial.recipe.train.has_placebo:
         told["has_placebo"] = False
+    if not trial.recipe.prompts.has_classes:
+        told["has_classes"] = False
     yield trial.accuracy("top1/synthetic", trial.of_models, **{**trial.facts, **told})
     yield from trial.over_untrained("gain/synthetic", trial.of_models)
     if trial.shots is not None:

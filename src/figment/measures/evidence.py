@@ -336,7 +336,7 @@ MEASURE = Measure(
         Metric("worth", "gain over the best rival", "points", shown="elsewhere"),
     ),
     take=take,
-    needs=frozenset({"test"}),
+    needs=frozenset({"test", "classes"}),
     check=check,
     asked=lambda recipe: recipe.evaluate.evidence and recipe.train.has_placebo,
     settings=settings,

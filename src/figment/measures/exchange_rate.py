@@ -107,7 +107,7 @@ MEASURE = Measure(
         Metric(f"{OF_CURVE}<k>", "top-1, <k> real images a class", shown="elsewhere"),
     ),
     take=take,
-    needs=frozenset({"test", "train"}),
+    needs=frozenset({"test", "train", "classes"}),
     asked=lambda recipe: recipe.evaluate.exchange_rate,
     settings=settings,
     names=names,

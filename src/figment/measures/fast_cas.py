@@ -28,5 +28,5 @@ MEASURE = Measure(
         Metric("top1/frozen", "fast CAS", what="linear on frozen features, {images:,} generated images, {encoder}"),
     ),
     take=take,
-    needs=frozenset({"test"}),
+    needs=frozenset({"test", "classes"}),
 )

@@ -47,7 +47,7 @@ def take(trial: Trial) -> Iterator[Result]:
     for metric, images in others.items():
         if images is not None and len(images) and len(trial.real_test) > 1:
             yield _near(trial, metric, images)
-    if trial.shots is not None:
+    if trial.shots is not None and trial.recipe.prompts.has_classes:
         yield _source(trial, trial.shots)
 
 

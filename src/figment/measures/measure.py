@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 #: share: in [0, 1], shown in per cent; points: a difference of shares; images a class; plain: any other number.
 Unit = Literal["share", "points", "images a class", "plain"]
-Need = Literal["test", "train", "few_shot", "untrained"]
+Need = Literal["test", "train", "few_shot", "untrained", "classes"]
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,7 @@ NEEDS: dict[Need, str] = {
     "test": "real test images: set task.real.test",
     "train": "real training images: set task.real.train",
     "few_shot": "few real images to learn from: give few_shot, such as few_shot: {shots: 16}",
+    "classes": "generated images of the task's classes: give prompts that have them",
     "untrained": "a classifier that knows the classes before it is trained: a CLIP head does, a network does not",
 }
 
@@ -83,6 +84,7 @@ def lacking(measure: Measure, recipe: Recipe) -> list[Need]:
         "test": bool(recipe.task.real.test),
         "train": bool(recipe.task.real.train),
         "few_shot": recipe.few_shot is not None,
+        "classes": recipe.prompts.has_classes,
         "untrained": starts_untrained(recipe),
     }
     return [need for need in NEEDS if need in measure.needs and not there[need]]

@@ -30,6 +30,6 @@ MEASURE = Measure(
         ),
     ),
     take=take,
-    needs=frozenset({"untrained"}),
+    needs=frozenset({"untrained", "classes"}),
     oracle="scikit-learn's accuracy_score, and f1_score (average macro) in the details",
 )

@@ -18,14 +18,15 @@ LONGEST = 80  # words: text encoders read 77 tokens, and what is longer is no ca
 
 
 class Collected:
-    """The first ``n`` different sentences of one class, in the order they came.
+    """The first ``n`` different sentences of one class, in the order they came; of none where ``label`` is -1.
 
     With ``require_name`` a sentence has to say the class, by its name or a synonym of it. ``rejected`` counts the others
     by reason.
     """
 
     def __init__(self, task: Task, label: int, n: int, require_name: bool = True):
-        self.task, self.label, self.name, self.n = task, label, task.class_names[label], n
+        self.task, self.label, self.n = task, label, n
+        self.name = task.class_names[label] if label >= 0 else ""
         self.names = [self.name, *task.synonyms.get(self.name, [])]
         self.require_name = require_name
         self.rejected: Counter[str] = Counter()
@@ -43,34 +44,33 @@ class Collected:
         """Text, source and group of each sentence so far."""
         return list(self._found.values())
 
-    def add(self, text: str, source: str, group: str = "") -> bool:
-        """Whether the sentence was taken. ``group`` is empty for one that is a group of its own."""
+    def add(self, text: str, source: str, group: str = "", names: Sequence[str] = ()) -> bool:
+        """Whether the sentence was taken. ``group`` is empty for one that is a group of its own; ``names`` is what it has to say in
+        place of the class."""
         if self.missing <= 0:  # how many more there are depends on the batch
             return False
         text = tidy(text)
-        reason = self._reason(text)
+        reason = self._reason(text, names or self.names)
         if reason:
             self.rejected[reason] += 1
         else:
-            self._found[_key(text)] = text, source, group
+            self._found[key_of(text)] = text, source, group
         return not reason
 
-    def _reason(self, text: str) -> str:
-        if not any(c.isalnum() for c in text):
-            return "empty"
-        if len(text.split()) > LONGEST or len(text) > 10 * LONGEST:
-            return "too long"
-        if _key(text) in self._found:
+    def _reason(self, text: str, names: Sequence[str]) -> str:
+        if unfit := unfit_for(text):
+            return unfit
+        if key_of(text) in self._found:
             return "repeated"
-        return "without the class name" if self.require_name and not mentions(text, self.names) else ""
+        return "without the class name" if self.require_name and not mentions(text, names) else ""
 
     def prompts(self) -> list[Prompt]:
-        """The sentences; where they are too few, the task's templates after them, as far as those go."""
+        """The sentences; where a class has too few, the task's templates after them, as far as those go."""
         found = dict(self._found)
-        for i, template in enumerate(self.task.templates):
+        for i, template in enumerate(self.task.templates if self.label >= 0 else ()):
             text = template.replace("{}", self.name)
             if len(found) < self.n:
-                found.setdefault(_key(text), (text, f"template {i}", ""))
+                found.setdefault(key_of(text), (text, f"template {i}", ""))
         ids = [prompt_id(self.label, self.name, i) for i in range(len(found))]
         return [
             Prompt(id, text, self.label, group or id, source)
@@ -94,13 +94,19 @@ def finish(collected: Sequence[Collected], who: str, advice: str, instead: str =
     short = [c for c in collected if c.missing > 0]
     if short:
         listed = ", ".join(f"{c.name[:40]} {len(c)}" for c in short[:8]) + (", ..." if len(short) > 8 else "")
-        log.warning(
-            f"{who}: fewer than {short[0].n} for {len(short):,} of {len(collected):,} classes ({listed})."
-            f" Templates were added, and each prompt of theirs makes more images.{instead}"
-        )
+        of = f" for {len(short):,} of {len(collected):,} classes ({listed}). Templates were added, and each prompt of theirs makes"
+        alone = f": {len(short[0]):,}. Each makes"
+        log.warning(f"{who}: fewer than {short[0].n}{of if short[0].label >= 0 else alone} more images.{instead}")
     return [prompt for c in collected for prompt in c.prompts()]
 
 
-def _key(text: str) -> str:
+def unfit_for(text: str) -> str:
+    """Why a text is no prompt, whatever it says; empty where it may be one."""
+    if not any(c.isalnum() for c in text):
+        return "empty"
+    return "too long" if len(text.split()) > LONGEST or len(text) > 10 * LONGEST else ""
+
+
+def key_of(text: str) -> str:
     """Case, and the full stop at the end, do not make a text another one."""
     return text.casefold().rstrip(".!")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 class FilterSettings(Strict):
     """What the settings of all filters have."""
+
+    reads_labels: ClassVar[bool] = True  # whether verdicts depend on the classes that images were generated as
 
     @property
     def needs(self) -> frozenset[str]:
@@ -41,6 +43,8 @@ def _train_of(given: Given, kind: str) -> types.Images:
 
 class BlankFilterSettings(FilterSettings):
     """Drops black and constant images."""
+
+    reads_labels: ClassVar[bool] = False
 
     kind: Literal["blank"] = "blank"
     minimum_std: float = Field(2.0, ge=0, le=255, description="in grey levels, 0 to 255")
@@ -159,6 +163,8 @@ class CentroidFilterSettings(FilterSettings):
 class DuplicateFilterSettings(FilterSettings):
     """Drops what is nearly the same as an earlier image of its class."""
 
+    reads_labels: ClassVar[bool] = False  # images of no class are compared with all others
+
     kind: Literal["duplicate"] = "duplicate"
     model: FilterModel = None
     threshold: float = Field(
@@ -176,6 +182,8 @@ class DuplicateFilterSettings(FilterSettings):
 
 class MemorisedFilterSettings(FilterSettings):
     """Drops copies of real training images, and of test images."""
+
+    reads_labels: ClassVar[bool] = False
 
     kind: Literal["memorised"] = "memorised"
     model: FilterModel = None
@@ -223,6 +231,8 @@ class CovarianceFilterSettings(FilterSettings):
 
 class FilterPlugin(Plugin, FilterSettings):
     """Your own filter: ``kind: package.module:Name``, called with ``options``."""
+
+    reads_labels: ClassVar[bool] = False  # nobody knows; one that does finds -1 where there is no class
 
     def build(self, given: Given) -> types.Filter:
         from figment.plugins.filter import PluginFilter

@@ -7,12 +7,12 @@ import sys
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Discriminator, Field, JsonValue, Tag, field_validator
+from pydantic import Discriminator, Field, JsonValue, Tag, field_validator, model_validator
 
 from figment import limits
 from figment.errors import FigmentError
 from figment.recipe.plugin import PLUGIN, Plugin, kind_of
-from figment.task import PathText, Strict, Template
+from figment.task import PathText, Strict, Template, Text
 
 if TYPE_CHECKING:
     from figment.recipe.given import Given
@@ -28,6 +28,11 @@ class WriterSettings(Strict):
     def needs(self) -> frozenset[str]:
         """The splits of real images that the words depend on."""
         return frozenset()
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether each prompt is of one of the task's classes. Images of others have the label -1, and a backbone can learn from them."""
+        return True
 
     def n_prompts(self, images_per_class: int) -> int:
         """How many prompts of each class the writer is asked for.
@@ -115,17 +120,16 @@ class Seq2SeqSettings(WriterSettings):
         return Seq2Seq(**self._options())
 
 
-class ChatSettings(WriterSettings):
-    """Captions from a language model behind an OpenAI-compatible server: vLLM, llama.cpp, Ollama, or a hosted one."""
+class ServerSettings(WriterSettings):
+    """What writers have whose words come from a language model behind an OpenAI-compatible server."""
 
-    kind: Literal["chat"] = "chat"
+    kind: str
     base_url: str = Field(description="such as http://localhost:8000/v1")
     model: str = Field(min_length=1, description="as the server calls it")
     api_key_env: str | None = Field(
         None, description="name of the environment variable that holds the key; the key itself is never stored"
     )
     per_class: int = Field(100, ge=1, le=limits.PROMPTS_A_CLASS, description="different captions for each class")
-    per_request: int = Field(20, ge=1, le=200, description="captions asked for at a time")
     temperature: float | None = Field(0.8, ge=0, le=limits.TEMPERATURE, description="None = the server's own")
     top_p: float | None = Field(0.9, gt=0, le=1, description="None = the server's own")
     max_tokens: int | None = Field(2048, ge=1, le=limits.TOP_K, description="of an answer; None = the server's own")
@@ -180,10 +184,93 @@ class ChatSettings(WriterSettings):
     def n_prompts(self, images_per_class: int) -> int:
         return self.per_class
 
+
+class ChatSettings(ServerSettings):
+    """Captions from a language model behind an OpenAI-compatible server: vLLM, llama.cpp, Ollama, or a hosted one."""
+
+    kind: Literal["chat"] = "chat"
+    per_request: int = Field(20, ge=1, le=200, description="captions asked for at a time")
+
     def build(self, given: Given) -> Writer:
         from figment.prompts.chat import Chat
 
         return Chat(**self._options(), cache=given.caches / "chat")
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class SynCLRShares(Strict):
+    """How often each kind of caption is asked for; what there is nothing for is shared out. As SynCLR's own program has it."""
+
+    plain: Share = 0.4004
+    background: Share = 0.4095
+    relation: Share = 0.1001
+    place: Share = 0.088
+    texture: Share = 0.002
+
+    @model_validator(mode="after")
+    def _some(self) -> SynCLRShares:
+        if not self.plain + self.background + self.relation > 0:
+            raise ValueError("plain, background and relation are all 0, so no concept would be written for: raise one")
+        return self
+
+
+class SynCLRSettings(ServerSettings):
+    """Captions for the task's classes, or for a bank of concepts, from a language model that is shown three examples (SynCLR)."""
+
+    kind: Literal["synclr"] = "synclr"
+    per_class: int = Field(
+        100, ge=1, le=limits.PROMPTS, description="different captions for each class; of concepts, in all"
+    )
+    max_tokens: int | None = Field(256, ge=1, le=limits.TOP_K, description="of an answer; None = the server's own")
+    require_name: bool = Field(True, description="a caption has to say its concept")
+    concepts: dict[Text, Annotated[float, Field(gt=0, le=limits.WEIGHT)]] = Field(
+        {},
+        description="where names of concepts come from, and the share of each: built-in tasks (imagenet) or files with a name a line."
+        " {} = the task's classes; the captions of others are of no class",
+    )
+    backgrounds: PathText | None = Field(
+        None, description="a file with a phrase a line, for any concept; None = the model names ten that suit each"
+    )
+    relations: list[Text] | None = Field(None, description="such as 'next to'; None = ten of them")
+    places: PathText | None = Field(None, description="names of places: a built-in task (sun397) or a file")
+    textures: PathText | None = Field(None, description="names of textures: a built-in task (dtd) or a file")
+    shares: SynCLRShares = SynCLRShares()
+
+    @model_validator(mode="after")
+    def _have_a_class(self) -> SynCLRSettings:
+        if self.has_classes and (self.places or self.textures):
+            raise ValueError(
+                "captions of places and textures are of none of the task's classes: give concepts as well, such as concepts:"
+                " {imagenet: 1}, or leave places and textures out"
+            )
+        return self
+
+    @property
+    def has_classes(self) -> bool:
+        return not self.concepts
+
+    def build(self, given: Given) -> Writer:
+        from figment.prompts.chat_model import ChatModel
+        from figment.prompts.name_lists import names_of
+        from figment.prompts.server import ChatServer
+        from figment.prompts.synclr import RELATIONS, Bank, SynCLR
+
+        server = ChatServer(self.base_url, self.api_key_env, self.timeout, self.deadline, self.retries)
+        options = {"temperature": self.temperature, "top_p": self.top_p, "max_tokens": self.max_tokens}
+        model = ChatModel(server, self.model, options, self.extra, self.parallel, given.caches / "chat")
+        lists = {
+            name: names_of(where)
+            for name in ("places", "textures", "backgrounds")
+            if (where := getattr(self, name)) is not None
+        }
+        bank = Bank(
+            tuple((share, names_of(where)) for where, share in self.concepts.items()),
+            relations=RELATIONS if self.relations is None else self.relations,
+            **lists,
+        )
+        return SynCLR(model, bank, self.shares.model_dump(), max_tries=self.max_tries, require_name=self.require_name)
 
 
 class CaptionsSettings(WriterSettings):
@@ -260,6 +347,45 @@ class ContextsSettings(WriterSettings):
         return Contexts(contexts, self.template, exactly=self.per_class is not None)
 
 
+class CaptionSetSettings(WriterSettings):
+    """Captions that one has: CC3M, CC12M, RedCaps, a subset of LAION, a table of one's own, with classes or without."""
+
+    kind: Literal["caption_set"] = "caption_set"
+    source: PathText = Field(
+        description="a CSV, TSV, JSON-lines, JSON or Parquet file, a WebDataset tar, a folder of such or of a saved data set, or"
+        " datasets:NAME:SPLIT"
+    )
+    column: Text | None = Field(
+        None, description="of the captions; None = caption, text or prompt, in any case; of tars .txt, else .json"
+    )
+    label_column: Text | None = Field(
+        None,
+        description="of each caption's class, a name or number of the task's; of tars a field of .json, or cls. None = the captions are of"
+        " no class, and a backbone is trained on their images",
+    )
+    per_class: int | None = Field(
+        None,
+        ge=1,
+        le=limits.PROMPTS,
+        description="the first so many different captions of each class, in all where they have no classes; None = all there are",
+    )
+
+    @property
+    def has_classes(self) -> bool:
+        return self.label_column is not None
+
+    def n_prompts(self, images_per_class: int) -> int:
+        return self.per_class or sys.maxsize
+
+    def build(self, given: Given) -> Writer:
+        from figment.prompts.caption_files import CaptionFiles
+        from figment.prompts.caption_set import CaptionSet
+
+        writer = CaptionSet(CaptionFiles(self.source, self.column, self.label_column))
+        _ = writer.fingerprint  # what is not there is told before anything is spent
+        return writer
+
+
 class WriterPlugin(Plugin, WriterSettings):
     """Your own writer of prompts: ``kind: package.module:Name``, called with ``options``; asked for a prompt an image."""
 
@@ -280,6 +406,8 @@ Prompts = Annotated[
     | Annotated[ChatSettings, Tag("chat")]
     | Annotated[CaptionsSettings, Tag("captions")]
     | Annotated[ContextsSettings, Tag("contexts")]
+    | Annotated[SynCLRSettings, Tag("synclr")]
+    | Annotated[CaptionSetSettings, Tag("caption_set")]
     | Annotated[WriterPlugin, Tag(PLUGIN)],
     Discriminator(kind_of),
 ]

@@ -110,6 +110,8 @@ class Recipe(Strict):
             raise ValueError(
                 "each of evaluate.shot_draws is learnt from with a set drawn again, so there are as many: leave evaluate.resamples out"
             )
+        if not self.prompts.has_classes:
+            self._needs_no_classes()
         if "inception" in (self.encoder, *(getattr(settings, "model", None) for settings in self.filters)):
             raise ValueError(
                 "inception is FID's network, whose rows are features and logits and not of unit length: it is there for fid, kid and"
@@ -126,10 +128,25 @@ class Recipe(Strict):
             raise ValueError("a recipe has arms or a table, not both: make the arms rows of the table")
         return self
 
+    def _needs_no_classes(self) -> None:
+        """Raise ValueError for what reads the class of generated images, where they have none."""
+        readers = [f"the filter {own.kind!r}" for own in self.filters if own.reads_labels]
+        readers += [f"train.kind: {self.train.kind}"] * self.train.reads_labels
+        readers += ["generate.real_guidance"] * self.generate.guided
+        readers += ["generate.finetune.per_class"] * bool(
+            getattr(getattr(self.generate, "finetune", None), "per_class", False)
+        )
+        if readers:
+            raise ValueError(
+                f"prompts.kind: {self.prompts.kind} writes prompts of no class here, and {' and '.join(readers)} read"
+                f"{'s' if len(readers) == 1 else ''} the classes of generated images. Pre-train a backbone on them, such as train: {{kind:"
+                " stablerep}, with filters: [{kind: blank}]; or give the prompts classes"
+            )
+
     @model_validator(mode="after")
     def _is_not_too_much(self) -> Recipe:
         """Each number is in its range; here are those that multiply."""
-        n_classes, generate = len(self.task.class_names), self.generate
+        n_classes, generate = self.n_labels, self.generate
         prompts = self.prompts.n_prompts(generate.images_per_class)
         height, width, batch_size = (getattr(generate, name, None) for name in ("height", "width", "batch_size"))
         side, at_once = getattr(self.train, "image_size", 0), getattr(self.train, "batch_size", 0)
@@ -160,6 +177,11 @@ class Recipe(Strict):
             if n > most:
                 raise ValueError(f"{what} are {n:,}, and at most {most:,} are allowed: lower one of them")
         return self
+
+    @property
+    def n_labels(self) -> int:
+        """How many labels the generated images share: ``images_per_class`` are made of each. 1 where they are of no class."""
+        return len(self.task.class_names) if self.prompts.has_classes else 1
 
     @property
     def encoder_name(self) -> str:

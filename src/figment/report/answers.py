@@ -29,6 +29,10 @@ NO_PLACEBO = (
     "The model is right on {share} of the real test images; guessing would be {chance}. It reads neither labels nor captions, so images"
     " with shuffled ones would teach it the same and are no rival: compare it with the untrained backbone and with real images."
 )
+NO_CLASSES = (
+    "The model is right on {share} of the real test images; guessing would be {chance}. Its images are of no class, so there is no rival with"
+    " shuffled ones: compare it with the untrained backbone and with real images."
+)
 AT_LEVEL = " this one is judged at a level of {level} on one side, and the verdict's intervals are as wide."
 LOOK = "Look {number} at a growing test set, {sizes} images:" + AT_LEVEL
 PLANNED = "Look {number} at {sizes} of {planned:,} planned test images (O'Brien-Fleming):" + AT_LEVEL
@@ -220,9 +224,9 @@ def conclusion_of(
     rows = ledger(results, n_classes)
     if worth is None:
         share, chance = percent(results[OWN].value), percent(1 / n_classes).replace(".0 %", " %")
-        said = (NOT_JUDGED if results[OWN].details.get("has_placebo", True) else NO_PLACEBO).format(
-            share=share, chance=chance
-        )
+        told = results[OWN].details
+        why = NO_CLASSES if not told.get("has_classes", True) else NOT_JUDGED
+        said = (why if told.get("has_placebo", True) else NO_PLACEBO).format(share=share, chance=chance)
         return Conclusion("not judged", said, None, exchange, ledger=rows, cost=cost)
     told = worth.details
     word = holm.among([arm.worth for arm in judged])[-1] if judged else told["verdict"]

@@ -224,11 +224,12 @@ def _tiles(
     chosen: list[int] = []
     rows = np.array([i for i, (filter, _, _) in enumerate(reasons) if (not filter) == kept], np.int64)
     a_class = max(1, (KEPT_TILES if kept else REJECTED_TILES) // max(1, min(len(class_names), 20)))
-    for label in range(min(len(class_names), 20)):
+    for label in range(min(len(class_names), 20)) if (images.labels >= 0).any() else (-1,):
         own = rows[images.labels[rows] == label]
         chosen += own[np.linspace(0, len(own) - 1, min(a_class, len(own))).astype(int)].tolist()
+    named = [*class_names, "no class"]  # the label -1
     return [
-        Tile(thumbnail(image), class_names[images.labels[i]], images.prompts[i], reasons[i][1], reasons[i][2])
+        Tile(thumbnail(image), named[images.labels[i]], images.prompts[i], reasons[i][1], reasons[i][2])
         for i, image in zip(chosen, images.load(chosen), strict=True)
     ]
 
@@ -244,11 +245,13 @@ def _counts(folder: Path, images: ShardImages, reasons: list, class_names: list[
     stage = records.finished(Run(folder).images)["counts"]
     rejected = Counter((filter, reason) for filter, reason, _ in reasons if filter)
     kept = [i for i, (filter, _, _) in enumerate(reasons) if not filter]
-    by_class = Counter(class_names[images.labels[i]] for i in kept)
+    by_class = Counter(class_names[images.labels[i]] for i in kept if images.labels[i] >= 0)
     rows = [(filter, reason, n) for (filter, reason), n in rejected.most_common()]
     wanted = wanted_rows(Run(folder))  # fewer than there are, where the set has grown for another recipe
     attempted = stage["attempted"] if wanted is None else min(wanted, stage["attempted"])
-    return Counts(attempted, attempted - len(images), rows, len(kept), {n: by_class[n] for n in class_names})
+    return Counts(
+        attempted, attempted - len(images), rows, len(kept), {n: by_class[n] for n in class_names if by_class}
+    )
 
 
 def _history(folder: Path) -> dict[str, list[float]]:

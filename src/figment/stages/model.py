@@ -66,7 +66,7 @@ def _say(ctx: Context) -> None:
             "train.select: test_best - the epoch is chosen on the TEST images, as some published numbers were. The"
             " accuracy of the synthetic set is too good by that."
         )
-    if shots is not None and ctx.recipe.evaluate.leaks is not False:
+    if shots is not None and ctx.recipe.prompts.has_classes and ctx.recipe.evaluate.leaks is not False:
         names = ctx.task.class_names
         found = source_shortcut(*(np.bincount(images.labels, minlength=len(names)) for images in (ctx.kept, shots)))
         if found.is_one:

@@ -22,7 +22,7 @@ from figment.types import Prompt
 if TYPE_CHECKING:
     from figment.context import Context
 
-REPEATABLE = ("templates", "attributes")  # writers that write the same twice
+REPEATABLE = ("templates", "attributes", "caption_set")  # writers that write the same twice
 STAND_INS = 100  # prompts of each class that a forecast makes up, for its trial batch
 
 
@@ -108,7 +108,7 @@ class Prompts(Stage):
                 prompts.setdefault(own.id, own)
         all_of = plan(ctx, list(prompts.values()))
         ordered = [prompt for one in all_of.classes for prompt in one]
-        complete = len(all_of.classes) == len(ctx.task.class_names)
+        complete = len(all_of.classes) == ctx.recipe.n_labels
         return ordered if complete and _fit(ctx, ordered) else None
 
 
@@ -122,7 +122,7 @@ def written(ctx: Context) -> list[Prompt]:
     """By the recipe's writer."""
     n = ctx.recipe.prompts.n_prompts(ctx.recipe.generate.images_per_class)
     prompts = ctx.writer(ctx.task, n, np.random.default_rng([ctx.seed, 1]))
-    check_prompts(prompts, ctx.task.class_names)
+    check_prompts(prompts, ctx.task.class_names, ctx.recipe.prompts.has_classes)
     return prompts
 
 
@@ -135,7 +135,7 @@ def stand_ins(ctx: Context) -> tuple[list[Prompt], int]:
     n = settings.n_prompts(ctx.recipe.generate.images_per_class)
     few = min(n, STAND_INS)
     texts = [f"a photo of {{}} in a scene that is described in about so many words, {i}" for i in range(few)]
-    return Templates(texts)(ctx.task, few, np.random.default_rng([ctx.seed, 1])), n * len(ctx.task.class_names)
+    return Templates(texts)(ctx.task, few, np.random.default_rng([ctx.seed, 1])), n * ctx.recipe.n_labels
 
 
 def check_not_stale(record: Record) -> None:

@@ -105,10 +105,10 @@ class Results(Stage):
         if test is None:
             return None
         n, groups, said = len(test), ctx.test_groups, []
-        if ctx.recipe.evaluate.evidence and ctx.recipe.train.has_placebo:
+        if ctx.recipe.evaluate.evidence and ctx.recipe.train.has_placebo and ctx.recipe.prompts.has_classes:
             said.append(planned(ctx.run.folder).shows(n) if groups is None else _shows_in_groups(n, groups))
         g, train = ctx.recipe.generate, ctx.recipe.train
-        images = min(g.images_per_class, train.images_per_class or g.images_per_class) * len(ctx.task.class_names)
+        images = min(g.images_per_class, train.images_per_class or g.images_per_class) * ctx.recipe.n_labels
         by_measure = {m.name: m.trainings(ctx.recipe, images) for m in measures.asked(ctx.recipe)}
         counts = {"the recipe": train.seeds, **{name: n for name, n in by_measure.items() if n}}
         n = sum(counts.values())

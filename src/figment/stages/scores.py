@@ -82,7 +82,8 @@ class Scores(Stage):
             raise FigmentError(
                 f"The filters rejected every image: {selection.counts()}. Look at {ctx.run.images}, or loosen the filters."
             )
-        empty = [name for i, name in enumerate(names) if not (images.labels[selection.keep] == i).any()]
+        classes = enumerate(names if ctx.recipe.prompts.has_classes else ())
+        empty = [name for i, name in classes if not (images.labels[selection.keep] == i).any()]
         if empty:
             log.warning(f"no image was kept of: {', '.join(n[:40] for n in empty)}")
 

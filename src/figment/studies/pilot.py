@@ -127,6 +127,11 @@ def run_pilot(
     """
     out = files.as_path(out)
     check_is_for_a_run(recipe, out)
+    if not recipe.prompts.has_classes:
+        raise FigmentError(
+            f"prompts.kind: {recipe.prompts.kind} writes prompts of no class here, and a pilot asks whether images show their classes."
+            " Look at the first ones instead: figment run with a small generate.images_per_class."
+        )
     n, split = first_of(recipe, images_per_class), _split(recipe, split)
     _check_encoder(recipe)
     ctx = Context(recipe, Run(out), allow_plugins=allow_plugins)
@@ -141,7 +146,7 @@ def look_first(ctx: Context) -> None:
     """The pilot of a run that is about to make its images, where it costs next to nothing of it: says what there is to warn of, and
     never stops the run, whose first images these are."""
     recipe, n, split = ctx.recipe, first_of(ctx.recipe), _split(ctx.recipe, None)
-    if _has_no_encoder(recipe) or records.read_answer(ctx.run.pilot) is not None:
+    if not recipe.prompts.has_classes or _has_no_encoder(recipe) or records.read_answer(ctx.run.pilot) is not None:
         return
     images, there = plan(ctx, ctx.prompts), rows_there(ctx.run, recipe.generate.shard_size, sys.maxsize)
     first = plan(_beginning(ctx, n), ctx.prompts)

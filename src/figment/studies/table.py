@@ -191,7 +191,7 @@ def forecast_table(recipe: Recipe, out: Path, *, allow_plugins: bool = False) ->
     timed: dict[str, float | None] = {}  # by what an image costs: the generator's settings
     sized: dict[str, float] = {}
     for key, own in sets.items():
-        n = own.generate.images_per_class * len(own.task.class_names)
+        n = own.generate.images_per_class * own.n_labels
         images += n
         costs_alike = own.generate.model_dump(exclude={"images_per_class", "shard_size"})
         kind = records.fingerprint([costs_alike, own.few_shot and own.few_shot.shots])

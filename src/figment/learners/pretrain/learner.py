@@ -168,7 +168,7 @@ class PretrainLearner(Learner):
 
     def _known(self, parts: Sequence[Images], captions: Captions) -> Known:
         labels = np.concatenate([part.labels for part in parts])
-        if labels.min() < 0 or labels.max() >= len(self.class_names):
+        if self.settings.reads_labels and (labels.min() < 0 or labels.max() >= len(self.class_names)):
             raise FigmentError(
                 f"The labels run from {labels.min()} to {labels.max()}, and there are {len(self.class_names)} classes. Check that"
                 " the images are of the same task."

@@ -60,6 +60,7 @@ class PretrainSettings(LearnerSettings):
         "called": "untrained backbone",
         "what": "the backbone as it starts, with a linear probe on the same real images",
     }
+    reads_labels: ClassVar[bool] = False
     reads_captions: ClassVar[bool] = False  # which images show one
 
     kind: str
@@ -218,6 +219,8 @@ class CLIPSettings(TextSettings):
 
 class SupervisedSettings(PretrainSettings):
     """A classifier of the classes that images were generated as."""
+
+    reads_labels: ClassVar[bool] = True
 
     kind: Literal["supervised"] = "supervised"
     optimizer: Optimizer = "sgd"

@@ -328,7 +328,7 @@ def _place(seen: Seen, position: int) -> str:
 
 
 def _note_balance(look: Look, folder: Path, what: str, labels: np.ndarray, class_names: Sequence[str]) -> None:
-    if not class_names:
+    if not class_names or (labels < 0).all():
         return
     counts = np.bincount(labels[labels >= 0], minlength=len(class_names)).tolist()
     own = look.name(folder)

@@ -130,6 +130,15 @@ def test_captions_with_classes_make_as_many_images_of_each(recipe, source, tmp_p
 def test_a_forecast_counts_images_in_all(recipe, tmp_path):
     made = forecast(recipe(), tmp_path / "run")
     assert (made.count("prompts"), made.count("images")) == (4, 12)
+    asked = {
+        "kind": "synclr",
+        "base_url": "http://127.0.0.1:1/v1",
+        "model": "m",
+        "per_class": 7,
+        "concepts": {"dtd": 1},
+    }
+    made = forecast(recipe(prompts=asked), tmp_path / "run")  # asks nobody
+    assert (made.count("prompts"), made.count("images")) == (7, 12)
 
 
 @pytest.mark.parametrize("to", ["imagefolder", "webdataset", "parquet", "csv"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -135,7 +136,10 @@ def stand_ins(ctx: Context) -> tuple[list[Prompt], int]:
     n = settings.n_prompts(ctx.recipe.generate.images_per_class)
     few = min(n, STAND_INS)
     texts = [f"a photo of {{}} in a scene that is described in about so many words, {i}" for i in range(few)]
-    return Templates(texts)(ctx.task, few, np.random.default_rng([ctx.seed, 1])), n * ctx.recipe.n_labels
+    prompts = Templates(texts)(ctx.task, few, np.random.default_rng([ctx.seed, 1]))
+    if not settings.has_classes:
+        prompts = [replace(prompt, label=-1) for prompt in prompts if prompt.label == 0]
+    return prompts, n * ctx.recipe.n_labels
 
 
 def check_not_stale(record: Record) -> None:

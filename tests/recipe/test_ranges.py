@@ -20,6 +20,7 @@ from figment.errors import FigmentError
 from figment.forecast import forecast
 from figment.layout import Run
 from figment.recipe import Recipe, load_recipe, validate
+from figment.saving import PNG
 from figment.stages import timing
 from figment.stages.images import stage as images_stage
 from figment.stages.images.stage import MOST_IMAGES, MOST_PIXELS
@@ -221,7 +222,7 @@ def test_a_trial_batch_has_few_images_where_they_are_large(monkeypatch, side, ma
     assert MOST_PIXELS >= 1_024**2
     monkeypatch.setattr(images_stage, "MOST_PIXELS", 50_000)
     generator = Large(side)
-    images_stage._time(generator, ["a"] * 1_000)
+    images_stage._time(generator, ["a"] * 1_000, PNG)
     assert generator.made == made
 
 

@@ -78,40 +78,44 @@ def _contrast(
     if itself is not None:
         positives, count = positives - columns[itself], count - 1
     mean_positive = (rows * positives).sum(1) / count.clamp(min=1)
-    left_out = torch.full((len(rows),), -1, device=rows.device) if itself is None else itself
-    each: Tensor = _LogSumExp.apply(rows, columns, left_out, chunk) - mean_positive
     has = count > 0
     total = on.sum(has.sum())  # of all processes, whose mean of sums is then the mean over images
-    return (each * has).sum() * on.world_size / total.clamp(min=1)
+    weights = has * on.world_size / total.clamp(min=1)
+    left_out = torch.full((len(rows),), -1, device=rows.device) if itself is None else itself
+    return _WeightedSum.apply(rows, columns, mean_positive, weights, left_out, chunk)
 
 
-class _LogSumExp(torch.autograd.Function):
-    """log sum_k exp(row . column_k) without the column ``left_out`` (-1: none), ``chunk`` rows at a time, forward and backward.
+class _WeightedSum(torch.autograd.Function):
+    """sum_i weights_i (log sum_k exp(row_i . column_k) - means_i) without the column ``left_out`` (-1: none), ``chunk`` rows at a time.
 
-    Autograd would keep a softmax of B x K; here a backward pass takes the products once more.
+    Autograd would keep a softmax of B x K. Here the gradients are worked out as the logits pass by, which is once.
     """
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, columns: Tensor, left_out: Tensor, chunk: int) -> Tensor:
-        parts = [
-            _logits(r, columns, o).logsumexp(1) for r, o in zip(rows.split(chunk), left_out.split(chunk), strict=True)
-        ]
-        result = torch.cat(parts)
-        ctx.save_for_backward(rows, columns, left_out, result)
-        ctx.chunk = chunk
-        return result
+    def forward(
+        ctx: Any, rows: Tensor, columns: Tensor, means: Tensor, weights: Tensor, left_out: Tensor, chunk: int
+    ) -> Tensor:
+        of_rows = torch.empty_like(rows) if ctx.needs_input_grad[0] else None
+        of_columns = torch.zeros_like(columns) if ctx.needs_input_grad[1] else None  # a teacher's have none
+        sums = []
+        for start in range(0, len(rows), chunk):
+            part = slice(start, start + chunk)
+            logits = _logits(rows[part], columns, left_out[part])
+            sums.append(logits.logsumexp(1))
+            if of_rows is not None or of_columns is not None:
+                softmax = logits.sub_(sums[-1][:, None]).exp_()
+                if of_rows is not None:
+                    of_rows[part] = (softmax @ columns) * weights[part, None]
+                if of_columns is not None:
+                    of_columns.addmm_(softmax.T, rows[part] * weights[part, None])
+        ctx.save_for_backward(of_rows, of_columns, weights)
+        return (weights * (torch.cat(sums) - means)).sum()
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        rows, columns, left_out, result = ctx.saved_tensors
-        of_rows, of_columns = torch.empty_like(rows), torch.zeros_like(columns)
-        for start in range(0, len(rows), ctx.chunk):
-            part = slice(start, start + ctx.chunk)
-            softmax = (_logits(rows[part], columns, left_out[part]) - result[part, None]).exp_()
-            softmax *= grads[0][part, None]
-            of_rows[part] = softmax @ columns
-            of_columns.addmm_(softmax.T, rows[part])
-        return of_rows, of_columns, None, None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor, None, None, None]:
+        of_rows, of_columns, weights = ctx.saved_tensors
+        by = [None if one is None else one * grads[0] for one in (of_rows, of_columns)]
+        return by[0], by[1], -weights * grads[0], None, None, None
 
 
 def _logits(rows: Tensor, columns: Tensor, left_out: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from figment.checkpoint import Checkpoint
 from figment.errors import WEIGHTS, FigmentError, diverged
+from figment.learners.tracking import Curves, untracked
 from figment.progress import progress
 
 Select = Literal["last", "validation", "test_best"]
@@ -80,15 +81,21 @@ class _Record:
     def state_dict(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "waiting"}
 
-    def look(self) -> None:
-        """Add up the losses that wait. Raises FigmentError, with the step's number, for one that is not finite."""
+    def look(self) -> dict[str, float]:
+        """Add up the losses that wait; their mean, and the last learning rate.
+
+        Raises FigmentError, with the step's number, for a loss that is not finite.
+        """
         losses = torch.stack([step.loss for step in self.waiting]).tolist() if self.waiting else []
         for i, (step, loss) in enumerate(zip(self.waiting, losses, strict=True), self.steps - len(losses) + 1):
             if not math.isfinite(loss):
                 raise diverged("The training", f"its loss became {loss}", i, step.epoch, step.learning_rate, MEND)
             self.epoch_loss += loss * step.images
             self.epoch_shown += step.images
-        self.waiting = []
+        if not losses:
+            return {}
+        rate, self.waiting = self.waiting[-1].learning_rate, []
+        return {"loss": sum(losses) / len(losses), "learning_rate": rate}
 
 
 def train(
@@ -98,6 +105,7 @@ def train(
     validate: Callable[[], float] | None = None,
     look: Callable[[int], Mapping[str, float]] = lambda epoch: {},
     checkpoint: Checkpoint | None = None,
+    curves: Curves = untracked,
     description: str = "train",
 ) -> list[dict[str, Any]]:
     """Take a loop to its end, from where the checkpoint left it if there is one.
@@ -110,6 +118,7 @@ def train(
         look: what else to write down of an epoch, by its number, from 1.
         checkpoint: where to go on from and what to write every so often. A training that had been finished is read
             from it and not repeated.
+        curves: where to draw the loss and what is written down of an epoch, by the number of the step.
         description: beside the progress, which shows images a second and the time left.
 
     Returns:
@@ -130,18 +139,21 @@ def train(
             return record.history
         loop.load_state_dict(saved["loop"])
         log.info("%s: going on from step %d", description, record.steps)
-    with progress(description, loop.images - record.shown) as advance:
+    with progress(description, loop.images - record.shown) as advance, curves(record.steps) as draw:
         for step in loop:
             record.steps += 1
             record.shown += step.images
             record.waiting.append(step)
             if step.ends_epoch or len(record.waiting) >= LOOK_EVERY:
-                record.look()
+                draw(record.steps, record.look())
             if step.ends_epoch:
                 _end_of_epoch(record, step, loop, select, validate)
-                record.history[-1].update(look(step.epoch))
+                seen = look(step.epoch)
+                record.history[-1].update(seen)
+                accuracy = record.history[-1]["val_accuracy"]
+                draw(record.steps, seen if accuracy is None else {"val_accuracy": accuracy, **seen})
             if checkpoint is not None and checkpoint.is_due():
-                record.look()  # a checkpoint never holds what a loss of NaN did
+                draw(record.steps, record.look())  # a checkpoint never holds what a loss of NaN did
                 checkpoint.write({"record": record.state_dict(), "loop": loop.state_dict()})
             advance(step.images)
     if record.best is not None:
@@ -199,6 +211,11 @@ def schedule(learning_rate: float, warmup_steps: int, steps: int) -> list[float]
     rise = [learning_rate * (step + 1) / warmup_steps for step in range(warmup_steps)]
     left = steps - warmup_steps
     return rise + [learning_rate * 0.5 * (1 + math.cos(math.pi * step / left)) for step in range(left)]
+
+
+def half_cosine(start: float, end: float, done: float) -> float:
+    """From ``start`` to ``end`` as ``done`` goes from 0 to 1, slowly at both."""
+    return end - (end - start) * (1 + math.cos(math.pi * done)) / 2
 
 
 @contextmanager

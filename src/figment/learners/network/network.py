@@ -22,6 +22,7 @@ from figment.learners.network.loop import NetworkLoop
 from figment.learners.network.model import NetworkModel, predict
 from figment.learners.network.settings import NOT_PART_OF_A_MODEL, NetworkSettings
 from figment.learners.processes import Processes, processes
+from figment.learners.tracking import curves, needs_tracker
 from figment.learners.training import n_epochs, needs_validation, random_numbers_of, train
 from figment.loading.loader import ImageDataset, Loader
 from figment.loading.orders import Mixed, Order, Shuffled
@@ -63,6 +64,7 @@ class NetworkLearner(Learner):
         checkpoint_seconds: float = 60.0,
     ):
         needs_validation(settings.select, val)
+        needs_tracker(settings.track)
         self.settings, self.class_names, self.val, self.folder = settings, list(class_names), val, folder
         self.device, self.checkpoint_seconds = device, checkpoint_seconds
         self.start = None if settings.pretrained is None else resolve(settings.pretrained)
@@ -96,7 +98,10 @@ class NetworkLearner(Learner):
         test = EvalTransform(network.data)
         validate = None if self.val is None else lambda: self._accuracy(loop, test)
         description = f"train {s.architecture}, seed {seed}"
-        history = train(loop, select=s.select, validate=validate, checkpoint=checkpoint, description=description)
+        drawn = curves(s.track if on.rank == 0 else None, f"{s.architecture}-{seed}", checkpoint)
+        history = train(
+            loop, select=s.select, validate=validate, checkpoint=checkpoint, curves=drawn, description=description
+        )
         on.agree(loop.learnt.state_dict())
         facts = {
             "architecture": s.architecture,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field, JsonValue, model_validator
 
 from figment import limits
-from figment.learners.settings import LearnerSettings, Share, epoch_images
+from figment.learners.settings import LearnerSettings, Share, Track, epoch_images
 from figment.task import PathText
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 NOT_PART_OF_A_MODEL = {
     "kind": "says which settings these are",
     "workers": "batches are the same for any number of them",
+    "track": "what is shown, not what is learnt",
     "seeds": "each training has a seed of its own",
     "images_per_class": "decides what is given to a training, and the images are part of its identity",
 }
@@ -110,6 +111,7 @@ class NetworkSettings(LearnerSettings):
     workers: int | None = Field(
         None, ge=0, le=1_024, description="processes that prepare images; None = none on a CPU, up to 8 beside a GPU"
     )
+    track: Track = None
 
     @model_validator(mode="after")
     def _agree(self) -> NetworkSettings:

@@ -1,0 +1,64 @@
+"""Loss curves, while a training runs: TensorBoard's event files, or the runs of trackio or wandb."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from figment.checkpoint import Checkpoint
+from figment.errors import FigmentError
+from figment.learners.settings import Tracker
+
+Log = Callable[[int, Mapping[str, float]], None]  # step, values by name
+Curves = Callable[[int], AbstractContextManager[Log]]  # the step that a training goes on from
+
+
+def needs_tracker(tracker: Tracker | None) -> None:
+    """Raise FigmentError for one that is not installed."""
+    if tracker is not None and find_spec(tracker) is None:
+        raise FigmentError(
+            f"train.track: {tracker} is not installed. pip install {tracker}, or leave train.track out: the losses of all epochs"
+            " are in the report anyway."
+        )
+
+
+@contextmanager
+def untracked(step: int) -> Iterator[Log]:
+    yield lambda step, values: None
+
+
+def curves(tracker: Tracker | None, name: str, checkpoint: Checkpoint | None) -> Curves:
+    """Of a training, which is one run of the tracker's. TensorBoard's files lie in ``curves`` beside the checkpoint, or here."""
+    if tracker is None:
+        return untracked
+    folder = Path("curves")
+    if checkpoint is not None:  # which knows what tells this training from others of that name
+        folder, name = checkpoint.path.parent / "curves", f"{name}-{checkpoint.identity[:8]}"
+
+    @contextmanager
+    def event_files(step: int) -> Iterator[Log]:
+        from torch.utils.tensorboard import SummaryWriter
+
+        # What a training that was killed had drawn after its last checkpoint is not shown twice.
+        with SummaryWriter(str(folder / name), purge_step=step + 1) as writer:
+
+            def draw(step: int, values: Mapping[str, float]) -> None:
+                for key, value in values.items():
+                    writer.add_scalar(key, value, step)
+
+            yield draw
+
+    @contextmanager
+    def run(step: int) -> Iterator[Log]:
+        module: Any = import_module(tracker)  # trackio has wandb's interface
+        run = module.init(project="figment", name=name, resume="allow")
+        try:
+            yield lambda step, values: run.log(dict(values), step=step)
+        finally:
+            run.finish()
+
+    return event_files if tracker == "tensorboard" else run

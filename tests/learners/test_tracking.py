@@ -1,0 +1,96 @@
+"""Loss curves of a training, and that it is the same without."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from colours import NAMES, coloured
+from figment.errors import FigmentError
+from figment.learners import tracking
+from figment.learners.network.network import NetworkLearner
+from figment.learners.network.settings import NetworkSettings
+from figment.learners.tracking import needs_tracker
+
+SMALL = {
+    "architecture": "test_resnet",
+    "image_size": 32,
+    "epochs": 3,
+    "batch_size": 8,
+    "optimizer": "adamw",
+    "learning_rate": 1e-3,
+}
+
+#: With trackio's and wandb's interface; what is logged lies in a file.
+TRACKIO = """
+import json
+class init:
+    def __init__(self, project, name, resume):
+        self.told = [[project, name, resume]]
+    def log(self, values, step):
+        self.told.append([step, values])
+    def finish(self):
+        with open("told.json", "a") as file:
+            file.write(json.dumps(self.told) + "\\n")
+"""
+
+
+def learn(folder: Path, track: str | None):
+    settings = NetworkSettings(track=track, **SMALL)
+    return NetworkLearner(settings, NAMES, val=coloured(6, 1), folder=folder, device="cpu").learn(
+        coloured(24), None, seed=2
+    )
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path
+
+
+def test_a_run_is_told_the_losses_and_the_model_is_the_same(here):
+    (here / "trackio.py").write_text(TRACKIO)
+    tracked = learn(here / "a", "trackio")
+    (project, name, resume), *told = json.loads((here / "told.json").read_text())
+    assert (project, resume) == ("figment", "allow") and name.startswith("test_resnet-2-")
+    assert [step for step, values in told if "loss" in values] == [3, 6, 9]
+    assert [values["loss"] for _, values in told if "loss" in values] == pytest.approx(
+        [h["loss"] for h in tracked.history]
+    )
+    assert [values["val_accuracy"] for _, values in told if "val_accuracy" in values] == [
+        h["val_accuracy"] for h in tracked.history
+    ]
+    plain = learn(here / "b", None)
+    assert plain.fingerprint == tracked.fingerprint and plain.history == tracked.history
+    assert {path.name for path in (here / "a").glob("*.safetensors")} == {
+        path.name for path in (here / "b").glob("*.safetensors")
+    }
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("tensorboard"), reason="tensorboard is not installed")
+def test_tensorboard_reads_the_curves(here):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    model = learn(here / "a", "tensorboard")
+    (folder,) = (here / "a/curves").iterdir()
+    events = EventAccumulator(str(folder)).Reload()
+    assert [e.step for e in events.Scalars("loss")] == [3, 6, 9]
+    assert [e.value for e in events.Scalars("loss")] == pytest.approx([h["loss"] for h in model.history], rel=1e-5)
+    with tracking.curves("tensorboard", "x", None)(0) as draw:
+        draw(1, {"loss": 1.0})
+        draw(2, {"loss": 2.0})
+    with tracking.curves("tensorboard", "x", None)(1) as draw:  # it was killed after its checkpoint at 1
+        draw(2, {"loss": 3.0})
+    events = EventAccumulator("curves/x").Reload()
+    assert [(e.step, e.value) for e in events.Scalars("loss")] == [(1, 1.0), (2, 3.0)]
+
+
+def test_a_tracker_that_is_not_there_is_said_at_once(monkeypatch):
+    monkeypatch.setattr(tracking, "find_spec", lambda name: None)
+    with pytest.raises(FigmentError, match="train.track: wandb is not installed. pip install wandb"):
+        NetworkLearner(NetworkSettings(track="wandb", **SMALL), NAMES)
+    needs_tracker(None)

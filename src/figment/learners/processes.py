@@ -29,6 +29,17 @@ class Processes:
         ids = None if self.device.type == "cpu" else [self.device.index]
         return nn.parallel.DistributedDataParallel(module, device_ids=ids)
 
+    def synchronised(self, module: nn.Module) -> nn.Module:
+        """The module with BatchNorm over the images of all processes, on GPUs: torch's knows no CPU.
+
+        By timm's conversion: torch's own drops the activation that many networks of timm have in theirs.
+        """
+        if self.world_size == 1 or self.device.type != "cuda":
+            return module
+        from timm.layers import convert_sync_batchnorm
+
+        return convert_sync_batchnorm(module)
+
     def mean(self, value: Tensor) -> Tensor:
         """Of the values of all processes."""
         return self.sum(value) / self.world_size

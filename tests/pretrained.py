@@ -35,7 +35,12 @@ OWN: dict[str, dict[str, Any]] = {
     "byol": {"projector": [48, 16], "momentum": 0.9},
     "mae": {"decoder": (64, 1)},
     "dino": {"projector": [48, 16], "prototypes": 24, "local_views": 1, "momentum": 0.9},
-}
+    "moco_v3": {"projector": [48, 16], "momentum": 0.9},
+    "synclr": {
+        "projector": [48, 16], "patch_projector": [48, 16], "prototypes": 24, "images_per_caption": 3, "local_views": 1,
+        "momentum": 0.9,
+    },
+}  # fmt: skip
 
 
 def twin(features: Tensor, groups: Tensor, temperature: float) -> Tensor:

@@ -1,9 +1,9 @@
-"""Updates of weights in a loop: mixed precision, a learning rate for each step, clipped gradients."""
+"""Updates of weights in a loop: mixed precision, a learning rate and a weight decay for each step, clipped gradients."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -11,7 +11,10 @@ from torch import Tensor, nn
 
 
 class Updates:
-    """Of what ``optimizer`` holds, with the learning rate ``rates[step]``; ``grad_clip`` 0 = gradients as they are."""
+    """Of what ``optimizer`` holds, with the learning rate ``rates[step]``; ``grad_clip`` 0 = gradients as they are.
+
+    With ``decays`` what decays at all does so by ``decays[step]``.
+    """
 
     def __init__(
         self,
@@ -20,21 +23,28 @@ class Updates:
         precision: str,
         device: torch.device,
         grad_clip: float | None,
+        decays: Sequence[float] | None = None,
     ):
         self.optimizer, self.rates, self.device, self.grad_clip = optimizer, rates, device, grad_clip
         self.dtype = autocast_dtype(precision, device)
+        self.decays = decays
+        self.decaying = [group["weight_decay"] > 0 for group in optimizer.param_groups]  # not biases and norms
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
 
     def forward(self) -> torch.autocast:
         """The precision of a forward pass, as a context."""
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
-    def __call__(self, step: int, loss: Tensor, module: nn.Module) -> Tensor:
-        """Take one step down; returns the loss () without its graph."""
-        for group in self.optimizer.param_groups:
+    def __call__(self, step: int, loss: Tensor, module: nn.Module, frozen: Iterable[nn.Parameter] = ()) -> Tensor:
+        """Take one step down, with all but ``frozen``; returns the loss () without its graph."""
+        for group, decays in zip(self.optimizer.param_groups, self.decaying, strict=True):
             group["lr"] = self.rates[step]
+            if decays and self.decays is not None:
+                group["weight_decay"] = self.decays[step]
         self.optimizer.zero_grad()
         self.scaler.scale(loss).backward()
+        for parameter in frozen:
+            parameter.grad = None  # with one of zeros it would still decay
         if self.grad_clip:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(module.parameters(), self.grad_clip)

@@ -207,6 +207,8 @@ Train = Annotated[
     | Annotated[pretrain.BYOLSettings, Tag("byol")]
     | Annotated[pretrain.MAESettings, Tag("mae")]
     | Annotated[pretrain.DINOSettings, Tag("dino")]
+    | Annotated[pretrain.MoCoV3Settings, Tag("moco_v3")]
+    | Annotated[pretrain.SynCLRSettings, Tag("synclr")]
     | Annotated[LearnerPlugin, Tag(PLUGIN)],
     Discriminator(learner_kind),
 ]

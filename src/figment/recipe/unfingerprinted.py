@@ -44,6 +44,8 @@ UNFINGERPRINTED = {
     "generate.finetune.contexts": "a place; the weights' fingerprint knows the captions",
     "train.allow_pickle": STORED,
     "train.workers": SPEED,
+    "train.track": "what is shown meanwhile",
+    "train.compile": SPEED,
     "prices": COST,
 }
 

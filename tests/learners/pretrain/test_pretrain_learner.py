@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from figment.learners.pretrain import learner as module
 from figment.learners.pretrain.health import alignment, rankme, uniformity
 from figment.learners.pretrain.learner import PretrainLearner
 from figment.types import Learner, Model
-from pretrained import KINDS, settings, striped, tinted
+from pretrained import KINDS, OWN, settings, striped, tinted
 
 
 @pytest.fixture
@@ -66,6 +67,8 @@ LEARNT = {
     "byol": 2.8,  # (4)
     "mae": 0.97,  # (1)
     "dino": 0.5,  # (ln 24)
+    "moco_v3": 2.0,  # (.8 ln 24)
+    "synclr": 8.0,  # (2 ln 24 + ln 24)
 }
 
 
@@ -121,7 +124,7 @@ def test_a_training_that_was_killed_thrice_ends_with_the_same_weights(
     kind: str, tmp_path, monkeypatch, few_steps, captioned
 ):
     """All that a next step depends on is in the checkpoint: queue, centre, teachers, optimiser."""
-    images, epochs = striped(24), 4 if "stablerep" in kind else 2  # four steps
+    images, epochs = striped(24), 4 if "images_per_caption" in OWN[kind] else 2  # four steps
     monkeypatch.setattr(module, "LOOKS", 1)
     whole = learner(kind, epochs=epochs).learn(images, None, seed=1)
     step, taken = module.PretrainLoop._update, []
@@ -142,6 +145,70 @@ def test_a_training_that_was_killed_thrice_ends_with_the_same_weights(
     begun = len(taken)
     again = learner(kind, folder=tmp_path, epochs=epochs).learn(images, None, seed=1)  # and is not repeated
     assert again.fingerprint == whole.fingerprint and len(taken) == begun and again.history == model.history
+
+
+def test_pieces_go_on_too(tmp_path, monkeypatch, few_steps, captioned):
+    """With drop-path, whose numbers a piece draws once more in the backward pass."""
+    monkeypatch.setattr(module, "LOOKS", 1)
+    changed = {"gradient_cache": 5, "options": {"patch_size": 8, "drop_path_rate": 0.4}, "epochs": 4}
+    images, step = striped(24), module.PretrainLoop._update
+    whole, taken = learner("stablerep", **changed).learn(images, None, seed=1), []
+
+    def until(loop, *batch):
+        taken.append(0)
+        if len(taken) == 3:
+            raise Killed
+        return step(loop, *batch)
+
+    monkeypatch.setattr(module.PretrainLoop, "_update", until)
+    with pytest.raises(Killed):
+        learner("stablerep", folder=tmp_path, **changed).learn(images, None, seed=1)
+    model = learner("stablerep", folder=tmp_path, **changed).learn(images, None, seed=1)
+    assert model.fingerprint == whole.fingerprint
+    assert len(taken) == 3 + 2  # two were done
+
+
+def test_weight_decay_rises_and_the_last_layer_waits(few_steps, monkeypatch):
+    """DINO's published schedules: half a cosine, as its program has it, and no step for the prototypes in the first epoch."""
+    seen, step = [], module.PretrainLoop._update
+
+    def watched(loop, *batch):
+        loss = step(loop, *batch)
+        groups = loop.updates.optimizer.param_groups
+        seen.append((sorted(g["weight_decay"] for g in groups), loop.method.last.weight.detach().clone()))
+        return loss
+
+    monkeypatch.setattr(module.PretrainLoop, "_update", watched)
+    learner("dino", epochs=2).learn(striped(36), None, seed=0)
+    assert len(seen) == 6
+    for i, (decays, _) in enumerate(seen):
+        expected = 0.4 + 0.5 * (0.04 - 0.4) * (1 + np.cos(np.pi * i / 6))
+        assert decays == [0, pytest.approx(expected)]  # biases and norms never
+    weights = [weight for _, weight in seen]
+    assert all(torch.equal(weights[0], other) for other in weights[:3]) and not torch.equal(weights[2], weights[3])
+
+
+@pytest.mark.slow
+def test_a_compiled_backbone_is_the_same_model(few_steps, monkeypatch):
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))  # what it is compiled to is not ours
+    called, images = [], striped(24)
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda own: called.append(own) or compiled(own))
+    plain, fast = (learner("simclr", epochs=1, compile=one) for one in (False, True))
+    assert plain.fingerprint == fast.fingerprint
+    models = [own.learn(images, None, seed=0) for own in (plain, fast)]
+    assert len(called) == 1
+    for name, value in models[0].network.module.state_dict().items():
+        torch.testing.assert_close(models[1].network.module.state_dict()[name], value, rtol=1e-4, atol=1e-5)
+
+
+compiled = torch.nn.Module.compile
+
+
+@pytest.mark.parametrize(
+    "changed", [{"gradient_cache": 4}, {"gradient_checkpointing": True}], ids=["pieces", "checkpoints"]
+)
+def test_what_may_round_otherwise_is_another_training(changed: dict):
+    assert learner("simclr", **changed).fingerprint != learner("simclr").fingerprint
 
 
 SCRIPT = """

@@ -8,18 +8,29 @@ from dataclasses import replace
 
 import pytest
 import torch
+from timm.layers import DropPath
 from timm.loss import LabelSmoothingCrossEntropy
 from torch import Tensor
 from torch.nn import functional as F
 
 from figment.errors import FigmentError
+from figment.learners.pretrain import synclr
 from figment.learners.pretrain.byol import distance
 from figment.learners.pretrain.dino import assignment_loss
 from figment.learners.pretrain.heads import BatchNorm
 from figment.learners.pretrain.mae import drawing_loss, encode, patches
 from figment.learners.pretrain.method import rising
 from figment.learners.pretrain.moco import info_nce
-from figment.learners.pretrain.settings import MoCoSettings, StableRepPlusSettings, StableRepSettings
+from figment.learners.pretrain.moco_v3 import key_loss
+from figment.learners.pretrain.settings import (
+    DINOSettings,
+    MoCoSettings,
+    MoCoV3Settings,
+    StableRepPlusSettings,
+    StableRepSettings,
+    SynCLRSettings,
+)
+from figment.learners.pretrain.synclr import sinkhorn
 from figment.learners.pretrain.text import TextTower
 from figment.learners.training import random_numbers_of
 from pretrained import KINDS, ONE, batch, method, settings, twin
@@ -130,6 +141,140 @@ def test_mocos_loss_queue_and_key_encoder():
     assert info_nce(query, query, own.queue, 1e-3) < 1e-3
 
 
+def test_moco_v3s_loss_is_symmetric_and_its_keys_follow():
+    """Algorithm 1: each view's prediction among the keys of the other view, times twice the temperature."""
+    own, shown = method("moco_v3"), batch("moco_v3")
+    queries = [F.normalize(own.predictor(own.query(view)), dim=-1) for view in shown.views]
+    keys = [F.normalize(own.key(view), dim=-1) for view in shown.views]
+    total = 0.0
+    for q, k in ((queries[0], keys[1]), (queries[1], keys[0])):
+        for i in range(12):
+            right, all_of_them = torch.exp(q[i] @ k[i] / 0.2), sum(torch.exp(q[i] @ k[j] / 0.2) for j in range(12))
+            total += 2 * 0.2 * -torch.log(right / all_of_them) / 12
+    torch.testing.assert_close(own(shown), total, rtol=1e-4, atol=1e-4)
+    before = copy.deepcopy(own.key.state_dict())
+    own.head[0].weight.data += 1
+    own.after_step(0.5)  # half-way from .9 to 1
+    moved = own.key.state_dict()["1.0.weight"] - before["1.0.weight"]
+    torch.testing.assert_close(moved, torch.full_like(moved, 0.05), rtol=1e-3, atol=1e-4)
+
+
+def test_moco_v3_takes_an_image_for_no_negative_of_itself():
+    """Where a batch shows it twice, both keys are right."""
+    torch.manual_seed(0)
+    queries, keys = torch.randn(6, 8), torch.randn(6, 8)
+    images = torch.tensor([4, 1, 2, 4, 0, 3])
+    logits = F.normalize(queries, dim=-1) @ F.normalize(keys, dim=-1).T / 0.2
+    right = (images[:, None] == images[None]).float()
+    expected = -(right / right.sum(1, keepdim=True) * logits.log_softmax(1)).sum(1).mean()
+    torch.testing.assert_close(key_loss(queries, keys, images, 0.2, ONE), 2 * 0.2 * expected)
+    alone = key_loss(queries, keys, torch.arange(6), 0.2, ONE)
+    torch.testing.assert_close(alone, 2 * 0.2 * F.cross_entropy(logits, torch.arange(6)))
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_moco_v3_leaves_the_projection_of_patches_at_random(frozen: bool):
+    own = method("moco_v3", freeze_patches=frozen)
+    own(batch("moco_v3")).backward()
+    assert (own.backbone.patch_embed.proj.weight.grad is None) == frozen
+    assert all(p.requires_grad for p in method("moco_v3", backbone="test_resnet", options={}).backbone.parameters())
+
+
+def captions_of_a_teacher(student: Tensor, teacher: Tensor, captions: Tensor, views: int) -> Tensor:
+    """SynCLR's multi-positive loss, a row at a time: a large crop is not compared with the teacher's feature of itself."""
+    n, losses = len(teacher), []
+    for row in range(views * n):
+        others = [j for j in range(n) if views > 1 or j != row]
+        positives = [j for j in others if captions[j] == captions[row % n]]
+        logits = torch.stack([F.cosine_similarity(student[row], teacher[j], dim=0) / 0.08 for j in others])
+        log_q = dict(zip(others, logits.log_softmax(0), strict=True))
+        losses.append(-sum(log_q[j] for j in positives) / len(positives))
+    return torch.stack(losses).mean()
+
+
+def swavs(scores: Tensor, temperature: float) -> Tensor:
+    """Algorithm 1 of SwAV: prototypes are rows, all of equal mass; samples are columns."""
+    q = torch.exp(scores / temperature).T
+    q /= q.sum()
+    prototypes, samples = q.shape
+    for _ in range(3):
+        q /= q.sum(1, keepdim=True)
+        q /= prototypes
+        q /= q.sum(0, keepdim=True)
+        q /= samples
+    return (q * samples).T
+
+
+def test_synclrs_loss_is_its_three_parts(monkeypatch):
+    own, shown = method("synclr", local_views=2), batch("synclr")
+    shown = replace(shown, views=[torch.randn(12, 3, 32, 32) for _ in range(3)])
+    hidden = torch.tensor([0, 4, 5]), torch.tensor([[0, 1, 7], [3, 2, 9], [15, 14, 0]])
+    monkeypatch.setattr(synclr, "draw_hidden", lambda *_: hidden)
+    vit, (backbone, head, patch_head) = own.backbone, own.teacher
+    for p in backbone.parameters():
+        p.data += 0.01 * torch.randn_like(p)  # they are no longer the same
+    x = vit.patch_embed(shown.views[0])
+    for image, its in zip(*hidden, strict=True):
+        x.flatten(1, -2)[image, its] = own.hidden
+    tokens = vit.norm(vit.blocks(vit._pos_embed(x)))
+    teacher = head(backbone(shown.views[0]))
+    large = own.predictor(own.head(vit.forward_head(tokens, pre_logits=True)))
+    small = own.predictor(own.head(vit(torch.cat(shown.views[1:]))))
+    contrastive = [
+        captions_of_a_teacher(large, teacher, shown.captions, 1),
+        captions_of_a_teacher(small, teacher, shown.captions, 2),
+    ]
+    seen = backbone.forward_features(shown.views[0])[:, -16:]
+    scores = patch_head(torch.cat([seen[i, p] for i, p in zip(*hidden, strict=True)]))
+    student = own.patch_head(torch.cat([tokens[:, -16:][i, p] for i, p in zip(*hidden, strict=True)]))
+    of_patches = -(swavs(scores, 0.04) * torch.log_softmax(student / 0.1, -1)).sum(1).mean()
+    torch.testing.assert_close(own(shown), sum(contrastive) + of_patches, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("temperature", [0.04, 0.07, 0.5])
+def test_sinkhorn_is_swavs(temperature: float):
+    scores = torch.rand(7, 5, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    found = sinkhorn(scores, temperature, ONE)
+    torch.testing.assert_close(found, swavs(scores, temperature))
+    torch.testing.assert_close(found.sum(1), torch.ones(7))
+    assert found.sum(0).std() < 0.3 * (scores / temperature).softmax(1).sum(0).std()  # prototypes are used alike
+
+
+@pytest.mark.parametrize(("done", "temperature"), [(0.0, 0.04), (1 / 30, 0.055), (1 / 15, 0.07), (0.9, 0.07)])
+def test_the_teachers_temperature_rises(done: float, temperature: float, monkeypatch):
+    asked, own = [], method("synclr")
+    monkeypatch.setattr(synclr, "sinkhorn", lambda scores, t, on: asked.append(t) or scores)
+    own.done = done
+    own(batch("synclr"))
+    assert asked == [pytest.approx(temperature)]
+
+
+def test_synclr_hides_half_of_the_patches_of_half_of_the_images():
+    torch.manual_seed(0)
+    which, patches = synclr.draw_hidden(12, 16, 0.5, torch.device("cpu"))
+    mask = synclr.hide(which, patches, 12, 16)
+    assert sorted(mask.sum(1).tolist()) == [0] * 6 + [8] * 6
+    assert not torch.equal(mask[which[0]], mask[which[1]])  # each image others
+    own, shown = method("synclr"), batch("synclr")
+    changed = shown.views[0].clone()
+    for image, patch in mask.nonzero().tolist():
+        row, column = divmod(patch, 4)
+        changed[image, :, 8 * row : 8 * row + 8, 8 * column : 8 * column + 8] = 9.0
+    seen = [own._tokens(own.backbone, x, mask) for x in (shown.views[0], changed)]
+    assert torch.equal(*seen)  # what is hidden is not looked at
+
+
+@pytest.mark.parametrize("kind", ["synclr", "dino", "moco", "byol"])
+def test_a_teacher_skips_no_block(kind: str):
+    own = method(kind, options={"patch_size": 8, "drop_path_rate": 0.5})
+
+    def rates(network: torch.nn.Module) -> list[float]:
+        return [m.drop_prob for m in network.modules() if isinstance(m, DropPath)]
+
+    follows = next(getattr(own, name) for name in ("teacher", "key", "target") if hasattr(own, name))
+    assert max(rates(own.backbone)) == 0.5 and rates(follows) and set(rates(follows)) == {0.0}
+
+
 def test_byols_loss_both_ways_and_its_target():
     own, shown = method("byol"), batch("byol")
     a, b = shown.views
@@ -201,15 +346,17 @@ def test_a_drawing_lies_where_its_patch_was():
     torch.testing.assert_close(own.decode(encoded, order, 4), own.decode(encoded[:, [2, 0, 3, 1]], shuffled, 4))
 
 
+@pytest.mark.parametrize("kind", ["mae", "synclr"])
 @pytest.mark.parametrize("backbone", ["test_resnet", "test_convnext"])
-def test_mae_is_for_vits(backbone: str):
-    with pytest.raises(FigmentError, match=f"{backbone} is no plain ViT.*vit_tiny_patch16_224"):
-        method("mae", backbone=backbone, options={})
+def test_what_hides_patches_is_for_vits(kind: str, backbone: str):
+    with pytest.raises(FigmentError, match=f"kind: {kind} .*{backbone} is no plain ViT.*vit_tiny_patch16_224"):
+        method(kind, backbone=backbone, options={})
 
 
-def test_mae_needs_patches_to_hide():
+@pytest.mark.parametrize("kind", ["mae", "synclr"])
+def test_what_hides_patches_needs_some(kind: str):
     with pytest.raises(FigmentError, match=r"32 pixels is a single one.*patch_size: 4"):
-        method("mae", options={"patch_size": 32})
+        method(kind, options={"patch_size": 32})
 
 
 @pytest.mark.parametrize("kind", ["moco", "dino"])
@@ -239,6 +386,9 @@ WRONG = {
     "a multiple of 32": ("mae", {"decoder": (40, 1)}),
     "a multiple of 64": ("clip", {"text_tower": (40, 1)}),
     "greater than or equal to 1": ("simclr", {"projector": [0, 4]}),
+    "greater than or equal to 0.02": ("synclr", {"teacher_temperature": (0.01, 0.07)}),
+    "weight_decay is 0: give it a start above 0, or set weight_decay_end: null": ("dino", {"weight_decay": 0}),
+    "greater than 0": ("dino", {"grad_clip": 0}),
 }
 
 
@@ -256,6 +406,11 @@ def test_what_is_left_out_is_as_published():
         [4096, 4096, 256],
         0.1,
     )
+    own = SynCLRSettings()
+    assert (own.images_per_caption, own.temperature, own.momentum, own.weight_decay, own.weight_decay_end) == (4, 0.08, 0.994, 0.04, 0.2)  # fmt: skip
+    assert (own.local_views, own.crop_scale, own.mask_ratio, own.options) == (4, (0.32, 1.0), 0.5, {"drop_path_rate": 0.1})  # fmt: skip
+    assert (MoCoV3Settings().temperature, MoCoV3Settings().momentum) == (0.2, 0.99)
+    assert (DINOSettings().weight_decay_end, DINOSettings().grad_clip, DINOSettings().frozen_epochs) == (0.4, 3.0, 1)
     assert (MoCoSettings().queue, MoCoSettings().temperature, MoCoSettings().crop_scale) == (65_536, 0.2, (0.2, 1.0))
 
 

@@ -43,6 +43,16 @@ def make_backbone(s: PretrainSettings, start: ModelFolder | None) -> Network:
     return replace(network, args={**network.args, "num_classes": 0})
 
 
+def with_checkpoints(module: nn.Module, name: str) -> None:
+    """timm's gradient checkpointing, switched on. Raises FigmentError for a network that has none."""
+    try:
+        cast(Any, module).set_grad_checkpointing(True)
+    except (AttributeError, AssertionError) as error:
+        raise FigmentError(
+            f"train.gradient_checkpointing: {name} has none in timm. Leave it out; gradient_cache: 32 saves memory with any backbone."
+        ) from error
+
+
 def features_of(module: nn.Module, images: Images, data: Mapping[str, Any]) -> np.ndarray:
     """``float32 (n, D)`` of a backbone in eval mode, of images as they are prepared for testing."""
     return predict(module, images, range(len(images)), EvalTransform(data))

@@ -28,7 +28,7 @@ class BYOL(Method):
         self.predictor = mlp([sizes[-1], *sizes], to.on)
 
     @property
-    def online(self) -> nn.Module:
+    def online(self) -> nn.Sequential:
         return nn.Sequential(self.backbone, self.head)
 
     def views(self) -> list[View]:
@@ -36,9 +36,10 @@ class BYOL(Method):
 
     def forward(self, batch: Batch) -> Tensor:
         first, second = batch.views
+        backbone, head = self.target
         with torch.no_grad():
-            targets = self.target(second), self.target(first)
-        predicted = self.predictor(self.online(first)), self.predictor(self.online(second))
+            targets = head(self.encode(second, backbone)), head(self.encode(first, backbone))
+        predicted = [self.predictor(self.head(self.encode(view))) for view in (first, second)]
         return distance(predicted[0], targets[0]) + distance(predicted[1], targets[1])
 
     def after_step(self, done: float) -> None:

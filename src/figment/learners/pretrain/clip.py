@@ -18,7 +18,7 @@ class CLIP(Method):
     def __init__(self, backbone: nn.Module, s: CLIPSettings, to: Setting):
         super().__init__(backbone, s, to)
         self.size, self.m = to.image_size, s.images_per_caption
-        self.text = ImageText(backbone.num_features, s.text_tower, to)  # type: ignore[arg-type]
+        self.text = ImageText(backbone.num_features, s.text_tower, to, s.gradient_cache)  # type: ignore[arg-type]
 
     def views(self) -> list[View]:
         return [view_of(self.s, self.size)]
@@ -26,4 +26,4 @@ class CLIP(Method):
     def forward(self, batch: Batch) -> Tensor:
         assert batch.tokens is not None and batch.texts is not None
         once = slice(None, None, self.m)
-        return self.text(self.backbone(batch.views[0]), batch.texts, batch.tokens[once], batch.texts[once])
+        return self.text(self.encode(batch.views[0]), batch.texts, batch.tokens[once], batch.texts[once])

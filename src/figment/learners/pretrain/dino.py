@@ -41,7 +41,7 @@ class DINO(Method):
         super().__init__(backbone, s, to)
         self.size = to.image_size
         sizes = s.projector
-        self.head = mlp([backbone.num_features, *sizes], to.on, norm=False, activation=nn.GELU)  # type: ignore[list-item]
+        self.head = mlp([backbone.num_features, *sizes], to.on, norm=None, activation=nn.GELU)  # type: ignore[list-item]
         self.last = Prototypes(sizes[-1], s.prototypes)
         self.teacher = teacher_of(self.student)
         self.centre: Tensor
@@ -49,7 +49,7 @@ class DINO(Method):
         self.assigned: Tensor | None = None
 
     @property
-    def student(self) -> nn.Module:
+    def student(self) -> nn.Sequential:
         return nn.Sequential(self.backbone, self.head, self.last)
 
     def views(self) -> list[View]:
@@ -58,11 +58,15 @@ class DINO(Method):
         return [*two_views(large), *[small] * self.s.local_views]
 
     def forward(self, batch: Batch) -> Tensor:
-        student = self.student(torch.cat(list(batch.views))).float().chunk(len(batch.views))
+        student = self.last(self.head(self.encode(torch.cat(list(batch.views))))).chunk(len(batch.views))
+        backbone, head, last = self.teacher
         with torch.no_grad():
-            teacher = self.teacher(torch.cat(list(batch.views[:2]))).float().chunk(2)
+            teacher = last(head(self.encode(torch.cat(list(batch.views[:2])), backbone))).chunk(2)
         self.assigned = gather(torch.stack(teacher).mean((0, 1))[None], self.on).mean(0, keepdim=True)
         return assignment_loss(student, teacher, self.centre, self.s.temperature, self.s.teacher_temperature)
+
+    def frozen(self, epoch: int) -> list[nn.Parameter]:
+        return [self.last.weight] if epoch <= self.s.frozen_epochs else []
 
     def after_step(self, done: float) -> None:
         follow(self.teacher, self.student, rising(self.s.momentum, done))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -37,9 +38,25 @@ class BatchNorm(nn.BatchNorm1d):
         return (x * self.weight + self.bias if self.affine else x).to(input.dtype)
 
 
-def mlp(sizes: Sequence[int], on: Processes, norm: bool = True, activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
-    """``sizes[0]`` to ``sizes[-1]`` features by linear layers, all but the last followed by BatchNorm (``norm``) and an activation."""
+def mlp(
+    sizes: Sequence[int],
+    on: Processes,
+    norm: Literal["batch", "layer"] | None = "batch",
+    activation: type[nn.Module] = nn.ReLU,
+    norm_last: bool = False,
+) -> nn.Sequential:
+    """``sizes[0]`` to ``sizes[-1]`` features by linear layers, all but the last followed by a norm and an activation.
+
+    With ``norm_last`` the last one has a norm too, without weights.
+    """
+
+    def normed(features: int, affine: bool = True) -> list[nn.Module]:
+        if norm == "layer":
+            return [nn.LayerNorm(features, elementwise_affine=affine)]
+        return [BatchNorm(features, on, affine)] if norm == "batch" else []
+
     layers: list[nn.Module] = []
     for a, b in itertools.pairwise(sizes[:-1]):
-        layers += [nn.Linear(a, b, bias=not norm), *([BatchNorm(b, on)] if norm else []), activation()]
-    return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1]))
+        layers += [nn.Linear(a, b, bias=norm != "batch"), *normed(b), activation()]
+    layers.append(nn.Linear(sizes[-2], sizes[-1], bias=not norm_last))
+    return nn.Sequential(*layers, *(normed(sizes[-1], affine=False) if norm_last else []))

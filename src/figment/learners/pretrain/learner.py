@@ -20,7 +20,7 @@ from figment.images_in.captions import Captions, captions_of, shown
 from figment.images_in.concat import concatenate
 from figment.images_in.memory import MemoryImages, in_memory
 from figment.learners.network.architectures import warn_if_tiny
-from figment.learners.pretrain.backbone import BackboneModel, features_of, make_backbone
+from figment.learners.pretrain.backbone import BackboneModel, features_of, make_backbone, with_checkpoints
 from figment.learners.pretrain.health import alignment, rankme, uniformity
 from figment.learners.pretrain.loop import Known, PretrainLoop
 from figment.learners.pretrain.method import Setting
@@ -28,6 +28,7 @@ from figment.learners.pretrain.methods import METHODS
 from figment.learners.pretrain.settings import NOT_PART_OF_A_MODEL, PretrainSettings, TextSettings
 from figment.learners.pretrain.tokens import NO_TOKENS, read
 from figment.learners.processes import Processes, processes
+from figment.learners.tracking import curves, needs_tracker
 from figment.learners.training import n_epochs, random_numbers_of, train
 from figment.loading.loader import ImageDataset, Loader
 from figment.loading.orders import OfEachGroup, Order, Shuffled
@@ -35,7 +36,7 @@ from figment.models import resolve
 from figment.probe import held_out, knn, linear_probe
 from figment.types import Images, Learner
 
-FORMAT = 1  # of the fingerprint: raise it where the same settings come to train otherwise
+FORMAT = 2  # of the fingerprint: raise it where the same settings come to train otherwise
 MEMORY = 2**31  # bytes of decoded images that are kept; more are decoded again in every epoch
 LOOKS, LOOKED_AT = 20, 1_000  # at a training's health: so often, at so many images
 
@@ -76,11 +77,14 @@ class PretrainLearner(Learner):
         self.settings, self.class_names, self.labelled, self.val = settings, list(class_names), labelled, val
         self.template, self.folder, self.reads_captions = template, folder, settings.reads_captions
         self.device, self.checkpoint_seconds = device, checkpoint_seconds
+        needs_tracker(settings.track)
         self.start = None if settings.pretrained is None else resolve(settings.pretrained)
         self.tokens = read(settings.tokenizer) if isinstance(settings, TextSettings) else NO_TOKENS
         with random_numbers_of(0):  # what cannot be made is said before anything is spent
             network = make_backbone(settings, self.start)
             METHODS[settings.kind](network.module, settings, self._setting(Processes(0, 1, torch.device("cpu"))))
+            if settings.gradient_checkpointing:
+                with_checkpoints(network.module, settings.backbone)
         warn_if_tiny(network)
         self.name = f"{settings.backbone} by {settings.kind}, linear probe"
         own = settings.model_dump(mode="json", exclude=set(NOT_PART_OF_A_MODEL))
@@ -108,8 +112,10 @@ class PretrainLearner(Learner):
         loader = self._loader(images, turns, network.data, seed, on)
         loop = PretrainLoop(method, loader, known, network.data, n_epochs(s.epochs, len(loader), s.min_steps), s, seed)
         checkpoint = self._checkpoint(parts, seed, on)
+        drawn = curves(s.track if on.rank == 0 else None, f"{s.kind}-{seed}", checkpoint)
         look = _Health(loop, images, self._neighbours(), len(self.class_names), network.data)
-        history = train(loop, look=look, checkpoint=checkpoint, description=f"{s.kind} {s.backbone}, seed {seed}")
+        description = f"{s.kind} {s.backbone}, seed {seed}"
+        history = train(loop, look=look, checkpoint=checkpoint, curves=drawn, description=description)
         on.agree(loop.learnt.state_dict())
         facts = {
             "method": s.kind,

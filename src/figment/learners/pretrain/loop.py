@@ -8,11 +8,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from figment.learners.pretrain.backbone import with_checkpoints
 from figment.learners.pretrain.method import Batch, Method
 from figment.learners.pretrain.settings import PretrainSettings
 from figment.learners.pretrain.views import Views
 from figment.learners.processes import Processes
-from figment.learners.training import Step, random_numbers_of, schedule
+from figment.learners.training import Step, half_cosine, random_numbers_of, schedule
 from figment.learners.updates import Updates
 from figment.loading.loader import Loader
 
@@ -62,15 +63,21 @@ class PretrainLoop:
         self.step = 0
         rate = s.learning_rate * self.batch_size / USUAL_BATCH
         self.rates = schedule(rate, int(s.warmup * self.steps), self.steps)
-        method.to(self.on.device)
-        if self.on.world_size > 1 and self.on.device.type == "cuda":
-            method = nn.SyncBatchNorm.convert_sync_batchnorm(method)
+        self.on.synchronised(method.to(self.on.device))  # in place: a method is no BatchNorm itself
+        if s.gradient_checkpointing:
+            with_checkpoints(method.backbone, s.backbone)
+        if s.compile:
+            method.backbone.compile()
         self.method = method.train()
         self.trained = self.on.wrap(method)
         self.views = Views(method.views(), data, self.on.device)
         betas = {"betas": BETAS} if s.optimizer == "adamw" else {"momentum": 0.9}
         optimizer = create_optimizer_v2(method, s.optimizer, lr=rate, weight_decay=s.weight_decay, **betas)
-        self.updates = Updates(optimizer, self.rates, s.precision, self.on.device, s.grad_clip)
+        decays = None if s.weight_decay_end is None else self._decays(s.weight_decay, s.weight_decay_end)
+        self.updates = Updates(optimizer, self.rates, s.precision, self.on.device, s.grad_clip, decays)
+
+    def _decays(self, start: float, end: float) -> list[float]:
+        return [half_cosine(start, end, step / self.steps) for step in range(self.steps)]
 
     @property
     def learnt(self) -> nn.Module:
@@ -80,10 +87,11 @@ class PretrainLoop:
         while self.step < self.steps:
             for images, rows in self.loader:
                 self.method.train()
+                self.method.done = self.step / self.steps
+                rate, epoch = self.rates[self.step], self.step // len(self.loader) + 1
                 with random_numbers_of(self.seed, self.step, self.on.rank):  # views, masks, dropout
                     loss = self._update(images.to(self.on.device), rows)
                     self.method.after_step((self.step + 1) / self.steps)
-                rate, epoch = self.rates[self.step], self.step // len(self.loader) + 1
                 self.step += 1
                 yield Step(epoch, self.batch_size, self.on.mean(loss), rate, self.step % len(self.loader) == 0)
 
@@ -92,7 +100,8 @@ class PretrainLoop:
         batch = self.known.of(self.views(images), rows)
         with self.updates.forward():
             loss = self.trained(batch)
-        return self.updates(self.step, loss, self.method)
+        frozen = self.method.frozen(self.step // len(self.loader) + 1)
+        return self.updates(self.step, loss, self.method, frozen)
 
     def weights(self) -> Mapping[str, Tensor]:
         return self.learnt.state_dict()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from figment.errors import FigmentError
 from figment.learners.pretrain.method import Batch, Method, Setting
+from figment.learners.pretrain.pieces import in_pieces
 from figment.learners.pretrain.settings import MAESettings
 from figment.learners.pretrain.views import View, view_of
+from figment.learners.pretrain.vit import needs_patches, through_blocks
 
 
 class MAE(Method):
@@ -24,30 +26,21 @@ class MAE(Method):
     def __init__(self, backbone: nn.Module, s: MAESettings, to: Setting):
         super().__init__(backbone, s, to)
         from timm.layers import build_sincos2d_pos_embed
-        from timm.models.vision_transformer import Block, VisionTransformer
+        from timm.models.vision_transformer import Block
 
-        if not isinstance(backbone, VisionTransformer):
-            raise FigmentError(
-                f"kind: mae hides patches, and {s.backbone} is no plain ViT. Take one of timm.list_models('vit_*'), such as"
-                " vit_tiny_patch16_224 (options: {patch_size: 4} for small images), or another method."
-            )
-        if backbone.patch_embed.num_patches < 2:
-            raise FigmentError(
-                f"kind: mae hides patches, and an image of {to.image_size} pixels is a single one for {s.backbone}. Set a smaller patch, such as"
-                f" options: {{patch_size: {max(1, to.image_size // 8)}}}, or a larger image_size."
-            )
+        vit = needs_patches(backbone, s.kind, s.backbone, to.image_size)
         self.size = to.image_size
         width, layers = s.decoder
-        self.patch = backbone.patch_embed.patch_size[0]
-        grid = backbone.patch_embed.grid_size
-        self.embed = nn.Linear(backbone.embed_dim, width)
+        self.patch = vit.patch_embed.patch_size[0]
+        grid = vit.patch_embed.grid_size
+        self.embed = nn.Linear(vit.embed_dim, width)
         self.hidden = nn.Parameter(torch.randn(width) * 0.02)
         self.position: Tensor
         self.register_buffer("position", build_sincos2d_pos_embed(list(grid), width), persistent=False)  # (P, width)
         self.blocks = nn.Sequential(*[Block(width, num_heads=width // 32) for _ in range(layers)], nn.LayerNorm(width))
         self.draw = nn.Linear(width, self.patch**2 * 3)
         # What timm uses after the blocks to pool the patches learns nothing here.
-        for module in (backbone.fc_norm, backbone.attn_pool):
+        for module in (vit.fc_norm, vit.attn_pool):
             if module is not None:
                 module.requires_grad_(False)
 
@@ -59,7 +52,9 @@ class MAE(Method):
         n = cast(Tensor, self.position).shape[0]
         order = torch.rand(len(images), n, device=images.device).argsort(1)  # (B, P): the first ones are seen
         seen = max(1, int(n * (1 - self.s.mask_ratio)))
-        drawn = self.decode(encode(self.backbone, images, order[:, :seen]), order, seen)
+        of_seen = partial(encode, self.backbone)
+        encoded = in_pieces(of_seen, self.backbone, self.s.gradient_cache, images, order[:, :seen])
+        drawn = self.decode(encoded, order, seen)
         return drawing_loss(drawn, patches(images, self.patch), order[:, seen:])
 
     def decode(self, encoded: Tensor, order: Tensor, seen: int) -> Tensor:
@@ -78,8 +73,7 @@ def encode(vit: Any, images: Tensor, seen: Tensor) -> Tensor:
     x = vit._pos_embed(vit.patch_embed(images))  # (B, prefix + P, D)
     prefix, x = x[:, :n_prefix], x[:, n_prefix:]
     x = x.gather(1, seen[..., None].expand(-1, -1, x.shape[-1]))
-    x = vit.norm(vit.blocks(vit.norm_pre(torch.cat([prefix, x], 1))))
-    return x[:, n_prefix:]
+    return through_blocks(vit, torch.cat([prefix, x], 1))[:, n_prefix:]
 
 
 def patches(images: Tensor, size: int) -> Tensor:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
+from figment.learners.pretrain.pieces import in_pieces
 from figment.learners.pretrain.settings import PretrainSettings
 from figment.learners.pretrain.views import View
 from figment.learners.processes import Processes
+from figment.learners.training import half_cosine
+
+N = TypeVar("N", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,12 @@ class Method(nn.Module):
     def __init__(self, backbone: nn.Module, s: PretrainSettings, to: Setting):
         super().__init__()
         self.backbone, self.s, self.on = backbone, s, to.on
+        self.done = 0.0  # the share of the training that lies behind, in [0, 1): the loop says it before each step
+
+    def encode(self, images: Tensor, by: nn.Module | None = None) -> Tensor:
+        """Features (B, D) of images (B, 3, S, S), of the backbone or of another one like it, ``gradient_cache`` at a time."""
+        network = self.backbone if by is None else by
+        return in_pieces(network, network, self.s.gradient_cache, images)
 
     def views(self) -> list[View]:
         """How each image of a step is seen."""
@@ -58,13 +68,21 @@ class Method(nn.Module):
         """The loss () of this process's part of the batch, whose mean over processes is the batch's."""
         raise NotImplementedError
 
+    def frozen(self, epoch: int) -> list[nn.Parameter]:
+        """What no step of this epoch, from 1, may change."""
+        return []
+
     def after_step(self, done: float) -> None:
         """After the optimiser's step; ``done`` in (0, 1] is the share of the training that lies behind."""
 
 
-def teacher_of(student: nn.Module) -> nn.Module:
-    """A copy that learns by following, not by gradients."""
-    return copy.deepcopy(student).requires_grad_(False)
+def teacher_of(student: N) -> N:
+    """A copy that learns by following, not by gradients, and whose blocks are never skipped."""
+    teacher = copy.deepcopy(student).requires_grad_(False)
+    for module in teacher.modules():
+        if hasattr(module, "drop_prob"):  # timm's DropPath
+            cast(Any, module).drop_prob = 0.0
+    return teacher
 
 
 @torch.no_grad()
@@ -76,4 +94,4 @@ def follow(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
 
 def rising(momentum: float, done: float) -> float:
     """From ``momentum`` to 1 by half a cosine, as BYOL and DINO have it."""
-    return 1 - (1 - momentum) * (1 + math.cos(math.pi * done)) / 2
+    return half_cosine(momentum, 1, done)

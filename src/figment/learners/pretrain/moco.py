@@ -26,7 +26,7 @@ class MoCo(Method):
         super().__init__(backbone, s, to)
         self.size = to.image_size
         sizes = [backbone.num_features, *s.projector]
-        self.head = mlp(sizes, to.on, norm=False)  # type: ignore[arg-type]
+        self.head = mlp(sizes, to.on, norm=None)  # type: ignore[arg-type]
         self.key = teacher_of(self.query)
         self.queue: Tensor
         self.place: Tensor
@@ -35,16 +35,17 @@ class MoCo(Method):
         self.keys: Tensor | None = None
 
     @property
-    def query(self) -> nn.Module:
+    def query(self) -> nn.Sequential:
         return nn.Sequential(self.backbone, self.head)
 
     def views(self) -> list[View]:
         return [view_of(self.s, self.size)] * 2
 
     def forward(self, batch: Batch) -> Tensor:
-        query = F.normalize(self.query(batch.views[0]).float(), dim=-1)
+        query = F.normalize(self.head(self.encode(batch.views[0])).float(), dim=-1)
         with torch.no_grad():
-            key = F.normalize(self.key(batch.views[1]).float(), dim=-1)
+            backbone, head = self.key
+            key = F.normalize(head(self.encode(batch.views[1], backbone)).float(), dim=-1)
         self.keys = gather(key, self.on)
         return info_nce(query, key, self.queue, self.s.temperature)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field, JsonValue, model_validator
 
 from figment import limits
-from figment.learners.settings import LearnerSettings, Share, epoch_images
+from figment.learners.settings import LearnerSettings, Share, Track, epoch_images
 from figment.task import PathText
 
 if TYPE_CHECKING:
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from figment.recipe.recipe import Recipe
 
 NOT_PART_OF_A_MODEL = {
+    "compile": "the same arithmetic in another order, as on another machine",
     "workers": "batches are the same for any number of them",
+    "track": "what is shown, not what is learnt",
     "seeds": "each training has a seed of its own",
     "images_per_class": "decides what is given to a training, and the images are part of its identity",
 }
@@ -50,7 +52,25 @@ Layers = Annotated[int, Field(ge=1, le=100)]
 Projector = Annotated[
     list[Features], Field(min_length=1, max_length=8, description="features after each layer of the projector")
 ]
-Momentum = Annotated[float, Field(ge=0, lt=1, description="of the weights that follow; byol and dino raise it to 1")]
+Momentum = Annotated[float, Field(ge=0, lt=1, description="of the weights that follow; all but moco raise it to 1")]
+Warmup = Annotated[
+    float, Field(ge=0, lt=1, description="share of the steps over which the learning rate rises linearly")
+]
+DecayEnd = Annotated[
+    Annotated[float, Field(ge=0, le=limits.RATE)] | None,
+    Field(description="what weight_decay has become at the end, by half a cosine; None = it stays"),
+]
+GradClip = Annotated[
+    Annotated[float, Field(gt=0, le=limits.WEIGHT)] | None,
+    Field(description="highest norm of a step's gradient; None = no limit"),
+]
+Downsample = Annotated[
+    float,
+    Field(ge=0, le=1, description="probability that an image is shrunk to a quarter or a half and enlarged again"),
+]
+LocalViews = Annotated[int, Field(ge=0, le=16, description="small crops of each image")]
+PatchTemperature = Annotated[float, Field(ge=0.02, le=1)]  # exp(1 / 0.02) is well within float32
+MaskRatio = Annotated[float, Field(gt=0, lt=1, description="share of patches that are hidden")]
 
 
 class PretrainSettings(LearnerSettings):
@@ -95,29 +115,37 @@ class PretrainSettings(LearnerSettings):
     optimizer: Optimizer = "adamw"
     learning_rate: Rate = 1e-4
     weight_decay: Decay = 0.1
-    warmup: float = Field(
-        0.05, ge=0, lt=1, description="share of the steps over which the learning rate rises linearly"
-    )
-    grad_clip: float | None = Field(
-        None, gt=0, le=limits.WEIGHT, description="highest norm of a step's gradient; None = no limit"
-    )
+    weight_decay_end: DecayEnd = None
+    warmup: Warmup = 0.05
+    grad_clip: GradClip = None
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="of the forward pass; auto = bfloat16 on a GPU that has it, else float32"
     )
+    gradient_cache: int | None = Field(
+        None,
+        ge=1,
+        le=limits.BATCH,
+        description="images that the backbone takes at a time: large batches in little memory, for one more forward pass (GradCache);"
+        " None = all of a step",
+    )
+    gradient_checkpointing: bool = Field(
+        False,
+        description="less memory, for one more forward pass, within the backbone; BatchNorm's running statistics move twice a step",
+    )
+    compile: bool = Field(False, description="torch.compile the backbone: faster after minutes of waiting")
 
     crop_scale: Crops = (0.08, 1.0)
     flip: float = Field(0.5, ge=0, le=1, description="probability of a mirror image")
     color: Color = 0.4
     grayscale: Grayscale = 0.2
     blur: Blur = 0.5
-    downsample: float = Field(
-        0.0, ge=0, le=1, description="probability that an image is shrunk to a quarter or a half and enlarged again"
-    )
+    downsample: Downsample = 0.0
 
     select: Literal["last"] = "last"
     workers: int | None = Field(
         None, ge=0, le=1_024, description="processes that prepare images; None = none on a CPU, up to 8 beside a GPU"
     )
+    track: Track = None
 
     @property
     def has_placebo(self) -> bool:
@@ -129,6 +157,11 @@ class PretrainSettings(LearnerSettings):
         if self.crop_scale[0] > self.crop_scale[1]:
             raise ValueError(
                 f"crop_scale {list(self.crop_scale)} must be two shares of the area, 0 < least <= greatest <= 1, such as [0.08, 1.0]"
+            )
+        if self.weight_decay_end and not self.weight_decay:
+            raise ValueError(
+                f"weight_decay_end {self.weight_decay_end} is what weight_decay comes to, and weight_decay is 0: give it a start above 0, or set"
+                " weight_decay_end: null"
             )
         if self.batch_size < 2 * self.images_per_caption:
             raise ValueError(
@@ -249,6 +282,18 @@ class MoCoSettings(PretrainSettings):
     queue: int = Field(65_536, ge=1, le=limits.BATCH, description="images that are remembered")
 
 
+class MoCoV3Settings(PretrainSettings):
+    """MoCo v3: a view's prediction is found among the keys of the batch."""
+
+    kind: Literal["moco_v3"] = "moco_v3"
+    learning_rate: Rate = 1.5e-4
+    warmup: Warmup = 0.13
+    temperature: Temperature = 0.2
+    projector: Projector = [4096, 4096, 256]
+    momentum: Momentum = 0.99
+    freeze_patches: bool = Field(True, description="a ViT's projection of patches stays as it starts")
+
+
 class BYOLSettings(PretrainSettings):
     """BYOL: one view predicts the other."""
 
@@ -267,7 +312,7 @@ class MAESettings(PretrainSettings):
     color: Color = 0.0
     grayscale: Grayscale = 0.0
     blur: Blur = 0.0
-    mask_ratio: float = Field(0.75, gt=0, lt=1, description="share of patches that are hidden")
+    mask_ratio: MaskRatio = 0.75
     decoder: tuple[Features, Layers] = Field((512, 8), description="its width, a multiple of 32, and its layers")
 
     @model_validator(mode="after")
@@ -283,10 +328,46 @@ class DINOSettings(PretrainSettings):
     kind: Literal["dino"] = "dino"
     learning_rate: Rate = 5e-4
     weight_decay: Decay = 0.04
+    weight_decay_end: DecayEnd = 0.4
+    warmup: Warmup = 0.1
+    grad_clip: GradClip = 3.0
     crop_scale: Crops = (0.4, 1.0)
     temperature: Temperature = 0.1
     teacher_temperature: float = Field(0.04, gt=0, le=limits.WEIGHT, description="of what the teacher says")
     projector: Projector = [2048, 2048, 256]
     momentum: Momentum = 0.996
-    local_views: int = Field(8, ge=0, le=16, description="small crops of each image")
+    local_views: LocalViews = 8
     prototypes: int = Field(65_536, ge=2, le=limits.BATCH, description="that images are assigned to")
+    frozen_epochs: int = Field(
+        1, ge=0, le=limits.EPOCHS, description="first epochs, in which prototypes stay as they start"
+    )
+
+
+class SynCLRSettings(PretrainSettings):
+    """SynCLR: several images of a caption, a teacher, and hidden patches."""
+
+    reads_captions: ClassVar[bool] = True
+
+    kind: Literal["synclr"] = "synclr"
+    options: dict[str, JsonValue] = Field(
+        {"drop_path_rate": 0.1},
+        description="timm's own arguments of that architecture; those of your own take the place of all",
+    )
+    images_per_caption: PerCaption = 4
+    learning_rate: Rate = 7.5e-5
+    weight_decay: Decay = 0.04
+    weight_decay_end: DecayEnd = 0.2
+    warmup: Warmup = 0.16
+    crop_scale: Crops = (0.32, 1.0)
+    downsample: Downsample = 0.05
+    temperature: Temperature = 0.08
+    projector: Projector = [4096, 4096, 256]
+    momentum: Momentum = 0.994
+    local_views: LocalViews = 4
+    mask_ratio: MaskRatio = 0.5
+    patch_projector: Projector = [2048, 2048, 256]
+    teacher_temperature: tuple[PatchTemperature, PatchTemperature] = Field(
+        (0.04, 0.07),
+        description="of what the teacher says of a patch: at first, and from a fifteenth of the training on",
+    )
+    prototypes: int = Field(8_192, ge=2, le=limits.BATCH, description="that patches are assigned to")

@@ -26,5 +26,5 @@ class SimCLR(Method):
         return [view_of(self.s, self.size)] * 2
 
     def forward(self, batch: Batch) -> Tensor:
-        features = self.projector(self.backbone(torch.cat(list(batch.views))))
+        features = self.projector(self.encode(torch.cat(list(batch.views))))
         return multi_positive(features, batch.images.repeat(2), self.s.temperature, self.on)

@@ -30,7 +30,7 @@ class StableRep(Method):
 
     def features(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Of the backbone, (V * B, D), view after view, and their captions (V * B,)."""
-        return self.backbone(torch.cat(list(batch.views))), batch.captions.repeat(len(batch.views))
+        return self.encode(torch.cat(list(batch.views))), batch.captions.repeat(len(batch.views))
 
     def image_loss(self, features: Tensor, captions: Tensor) -> Tensor:
         slots = features.unflatten(0, (-1, self.m))  # (V * n, m, D)

@@ -17,7 +17,7 @@ class StableRepPlus(StableRep):
 
     def __init__(self, backbone: nn.Module, s: StableRepPlusSettings, to: Setting):
         super().__init__(backbone, s, to)
-        self.text = ImageText(backbone.num_features, s.text_tower, to)  # type: ignore[arg-type]
+        self.text = ImageText(backbone.num_features, s.text_tower, to, s.gradient_cache)  # type: ignore[arg-type]
 
     def forward(self, batch: Batch) -> Tensor:
         assert batch.tokens is not None and batch.texts is not None

@@ -24,4 +24,4 @@ class Supervised(Method):
         return [view_of(self.s, self.size)]
 
     def forward(self, batch: Batch) -> Tensor:
-        return F.cross_entropy(self.classifier(self.backbone(batch.views[0])).float(), batch.labels)
+        return F.cross_entropy(self.classifier(self.encode(batch.views[0])).float(), batch.labels)

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from figment.learners.pretrain.gather import gather
 from figment.learners.pretrain.loss import contrast
 from figment.learners.pretrain.method import Setting
+from figment.learners.pretrain.pieces import in_pieces
 from figment.learners.processes import Processes
 
 HIGHEST = math.log(100)  # of the scale's logarithm
@@ -45,8 +46,9 @@ class TextTower(nn.Module):
 class ImageText(nn.Module):
     """Images and texts, projected to one space: the loss of each to the other, halved. Several images may have one text."""
 
-    def __init__(self, width: int, text_tower: tuple[int, int], to: Setting, dimensions: int = 512):
+    def __init__(self, width: int, text_tower: tuple[int, int], to: Setting, piece: int | None, dimensions: int = 512):
         super().__init__()
+        self.piece = piece  # texts that are read at a time, see pieces.py
         self.tower = TextTower(*text_tower, to)
         self.of_image = nn.Linear(width, dimensions, bias=False)
         self.of_text = nn.Linear(text_tower[0], dimensions, bias=False)
@@ -56,7 +58,7 @@ class ImageText(nn.Module):
     def forward(self, features: Tensor, said: Tensor, tokens: Tensor, texts: Tensor) -> Tensor:
         """Features (B, D) of images that show the texts ``said`` (B,), and the tokens (T, L) of the texts ``texts`` (T,): ()."""
         image = F.normalize(self.of_image(features).float(), dim=-1)
-        text = F.normalize(self.of_text(self.tower(tokens)).float(), dim=-1)
+        text = F.normalize(self.of_text(in_pieces(self.tower, self.tower, self.piece, tokens)).float(), dim=-1)
         return image_text_loss(image, text, said, texts, self.log_scale.clamp(max=HIGHEST).exp(), self.on)
 
 

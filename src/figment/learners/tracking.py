@@ -11,6 +11,7 @@ from typing import Any
 
 from figment.checkpoint import Checkpoint
 from figment.errors import FigmentError
+from figment.files import is_remote
 from figment.learners.settings import Tracker
 
 Log = Callable[[int, Mapping[str, float]], None]  # step, values by name
@@ -32,12 +33,16 @@ def untracked(step: int) -> Iterator[Log]:
 
 
 def curves(tracker: Tracker | None, name: str, checkpoint: Checkpoint | None) -> Curves:
-    """Of a training, which is one run of the tracker's. TensorBoard's files lie in ``curves`` beside the checkpoint, or here."""
+    """Of a training, which is one run of the tracker's.
+
+    TensorBoard's files lie in ``curves`` beside the checkpoint; in the working folder where there is none, or in a store.
+    """
     if tracker is None:
         return untracked
     folder = Path("curves")
     if checkpoint is not None:  # which knows what tells this training from others of that name
-        folder, name = checkpoint.path.parent / "curves", f"{name}-{checkpoint.identity[:8]}"
+        name = f"{name}-{checkpoint.identity[:8]}"
+        folder = folder if is_remote(checkpoint.path) else checkpoint.path.parent / "curves"
 
     @contextmanager
     def event_files(step: int) -> Iterator[Log]:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from figment.learners.pretrain.gather import gather
 from figment.learners.processes import Processes
 
-CHUNK = 1024  # rows of logits held at a time
+CHUNK = 512  # rows of logits held at a time
 
 
 def multi_positive(features: Tensor, groups: Tensor, temperature: float, on: Processes, chunk: int = CHUNK) -> Tensor:
@@ -101,13 +101,15 @@ class _WeightedSum(torch.autograd.Function):
         for start in range(0, len(rows), chunk):
             part = slice(start, start + chunk)
             logits = _logits(rows[part], columns, left_out[part])
-            sums.append(logits.logsumexp(1))
-            if of_rows is not None or of_columns is not None:
-                softmax = logits.sub_(sums[-1][:, None]).exp_()
-                if of_rows is not None:
-                    of_rows[part] = (softmax @ columns) * weights[part, None]
-                if of_columns is not None:
-                    of_columns.addmm_(softmax.T, rows[part] * weights[part, None])
+            highest = logits.amax(1)
+            exponentials = logits.sub_(highest[:, None]).exp_()
+            total = exponentials.sum(1)
+            sums.append(highest + total.log())
+            scale = (weights[part] / total)[:, None]  # makes them a softmax, where there are D columns and not K
+            if of_rows is not None:
+                of_rows[part] = (exponentials @ columns) * scale
+            if of_columns is not None:
+                of_columns.addmm_(exponentials.T, rows[part] * scale)
         ctx.save_for_backward(of_rows, of_columns, weights)
         return (weights * (torch.cat(sums) - means)).sum()
 

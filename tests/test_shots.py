@@ -9,7 +9,9 @@ import pytest
 
 from figment.errors import FigmentError
 from figment.images_in import open_images
-from figment.shots import draw_shots, read_split, write_split
+from figment.recipe import validate
+from figment.report.answers import few_images as few_in_words
+from figment.shots import ALL, draw_shots, few_images, read_split, write_split
 
 LABELS = np.array([0, 1, 2] * 20)
 
@@ -37,6 +39,32 @@ def test_a_class_does_not_depend_on_the_others():
 def test_too_few_images_is_said():
     with pytest.raises(FigmentError, match="Class 2 has 20 real images, and 21 shots"):
         draw_shots(np.append(LABELS, [0, 1]), 21, 0)
+
+
+def test_all_images_are_shots_where_each_class_has_one(photos):
+    names = ["red thing", "green thing", "blue thing"]
+    pool = open_images(photos / "train", names)
+    uneven = pool.take(range(1, len(pool)))
+    assert few_images(uneven, names, ALL, None, 0).ids == uneven.ids
+    with pytest.raises(FigmentError, match="wants all real images of each class, and 'red thing' has 0. Give more"):
+        few_images(pool.take(np.flatnonzero(pool.labels > 0)), names, ALL, None, 0)
+    with pytest.raises(FigmentError, match="wants 7 .* has 6. Set few_shot.shots to 6 or less, or give more"):
+        few_images(pool, names, 7, None, 0)
+
+
+@pytest.mark.parametrize(
+    ("few", "said"),
+    [
+        ({"shots": 4}, "4 real images a class"),
+        ({"shots": "all"}, "all real images"),
+        ({"split": "s"}, "the split's real images"),
+    ],
+)
+def test_few_shot_in_words_and_in_a_recipe(few, said):
+    recipe = validate({"task": {"class_names": ["a", "b"]}, "few_shot": few}, "it")
+    assert few_in_words(recipe.model_dump()["few_shot"]) == said
+    with pytest.raises(FigmentError, match="few_shot.shots"):
+        recipe.changed({"few_shot.shots": "many"})
 
 
 def test_a_split_file_names_its_images(photos, tmp_path):

@@ -37,15 +37,25 @@ def draw_shots(labels: np.ndarray, shots: int, seed: int) -> np.ndarray:
     return np.concatenate(chosen) if chosen else np.zeros(0, np.int64)
 
 
-def few_images(pool: Images, class_names: Sequence[str], shots: int, split: Path | str | None, seed: int) -> Images:
-    """The images of ``few_shot`` among those of ``pool``: of a split file, or drawn. Raises FigmentError where there are too few."""
+ALL = "all"  # shots: every image there is
+
+
+def few_images(
+    pool: Images, class_names: Sequence[str], shots: int | str, split: Path | str | None, seed: int
+) -> Images:
+    """The images of ``few_shot`` among those of ``pool``: of a split file, drawn, or :data:`ALL`. Raises FigmentError where there are
+    too few."""
     sizes = np.bincount(pool.labels, minlength=len(class_names))
-    if split is None and sizes.min() < shots:
+    fewest = 1 if isinstance(shots, str) else shots
+    if split is None and sizes.min() < fewest:
+        lower = f"Set few_shot.shots to {sizes.min()} or less, or give" if sizes.min() else "Give"
         raise FigmentError(
             f"few_shot wants {shots} real images of each class, and {class_names[int(sizes.argmin())][:60]!r} has"
-            f" {sizes.min()}. Set few_shot.shots to {sizes.min()} or less, or give more images in task.real.train."
+            f" {sizes.min()}. {lower} more images in task.real.train."
         )
-    chosen = pool.take(read_split(split, pool) if split else draw_shots(pool.labels, shots, seed))
+    if split is None and isinstance(shots, str):
+        return pool
+    chosen = pool.take(read_split(split, pool) if split else draw_shots(pool.labels, fewest, seed))
     lacking = [name[:40] for label, name in enumerate(class_names) if not (chosen.labels == label).any()]
     if lacking:
         raise FigmentError(f"The split {split} has no image of: {', '.join(lacking[:10])}.")

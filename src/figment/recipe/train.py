@@ -26,12 +26,19 @@ Baseline = Literal[
 
 
 class FewShot(Strict):
-    """The few real images there are to learn from: so many of each class, drawn from task.real.train with the recipe's seed."""
+    """The real images there are to learn from: so many of each class, drawn from task.real.train with the recipe's seed, or all of them."""
 
-    shots: int = Field(16, ge=1, le=limits.SHOTS, description="real images of each class")
+    shots: Annotated[int, Field(ge=1, le=limits.SHOTS)] | Literal["all"] = Field(
+        16, description="real images of each class; all = every real training image there is, whatever its class"
+    )
     split: PathText | None = Field(
         None, description="a split file that names the images (figment's or CoOp's), in place of a draw"
     )
+
+    @property
+    def each(self) -> int | None:
+        """How many of each class, where a number says it."""
+        return self.shots if self.split is None and isinstance(self.shots, int) else None
 
 
 class ClipHeadSettings(LearnerSettings, MixSettings):

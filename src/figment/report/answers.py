@@ -18,6 +18,7 @@ from figment.report.beside import ledger, mean_over_classes, notes
 from figment.report.page import NOT_MEASURED, Arm, Conclusion, Curve, Number
 from figment.report.results import latest_results
 from figment.report.text import measured, percent, points_interval
+from figment.shots import ALL
 from figment.types import Result
 from figment.words import printable
 
@@ -80,13 +81,19 @@ def _what(recipe: dict[str, Any]) -> str:
         else f"soft targets (weight {soft:g}, T {train['temperature']:g})"
     )
     if recipe["few_shot"]:
-        few = recipe["few_shot"]
-        parts.insert(0, "the split's real images" if few["split"] else f"{few['shots']} real images a class")
+        parts.insert(0, few_images(recipe["few_shot"]))
         if recipe["generate"].get("real_guidance"):
             parts.append("real guidance")
     if recipe["generate"].get("finetune"):
         parts.append("generator tuned on them")
     return ", ".join(parts)
+
+
+def few_images(few: dict[str, Any]) -> str:
+    """The real images of ``few_shot`` in words."""
+    if few["split"]:
+        return "the split's real images"
+    return "all real images" if few["shots"] == ALL else f"{few['shots']} real images a class"
 
 
 def arms_of(folder: Path, recipe: dict[str, Any], results: dict[str, Result]) -> list[Arm]:

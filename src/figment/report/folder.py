@@ -27,6 +27,7 @@ from figment.report.answers import (
     baseline_of,
     conclusion_of,
     curve_of,
+    few_images,
     judged_of,
     recipe_of,
     with_class_intervals,
@@ -43,6 +44,7 @@ from figment.report.page import (
 )
 from figment.report.results import latest_results
 from figment.report.text import test_images
+from figment.shots import ALL
 from figment.task import RealImages
 from figment.types import Result
 from figment.words import printable
@@ -116,8 +118,9 @@ def _question(
 ) -> list[tuple[str, str]]:
     g, task, few = recipe["generate"], recipe["task"], recipe["few_shot"]
     real = task["real"]
-    drawn = few and f"{few['shots']} real images a class, drawn with seed {recipe['seed']}"
-    few_shot = few and (f"the split {few['split']}" if few["split"] else drawn)
+    few_shot = few and (f"the split {few['split']}" if few["split"] else few_images(few))
+    if few and not few["split"] and few["shots"] != ALL:
+        few_shot += f", drawn with seed {recipe['seed']}"
     return [
         ("Classes", f"{len(class_names)}: {', '.join(class_names)}"),
         (
@@ -161,7 +164,7 @@ def _caveats(recipe: dict[str, Any], results: dict[str, Result]) -> list[str]:
             " of the synthetic set."
         )
     few = recipe["few_shot"]
-    if few and results:
+    if few and results and (few["split"] or few["shots"] != ALL):
         which = f"the split {few['split']}" if few["split"] else f"one draw of {few['shots']} a class"
         caveats.append(f"The real images that were learnt from are {which}: others would give other numbers.")
     if recipe["train"].get("select") == "test_best":

@@ -13,6 +13,7 @@ from figment.evaluate.verdict import REAL_ONLY
 from figment.report.answers import OWN, REAL_ALL, Judged, recipe_of
 from figment.report.results import answers_of
 from figment.report.text import shorten
+from figment.shots import ALL
 from figment.types import Result
 
 NAME = 48  # columns of an arm's name
@@ -40,7 +41,7 @@ def lesson_of(recipe: Mapping[str, Any], results: Mapping[str, Result], judged: 
             [_rung(one, word) for one, word in ends],
             step,
             _rung(own, words[-1]),
-            None if few["split"] else few["shots"],
+            None if few["split"] or few["shots"] == ALL else few["shots"],
             float(own.worth.details["accuracies"][REAL_ONLY]),
             Difference.of(own.worth.details["differences"][REAL_ONLY]),
             None if every is None else every.value,

@@ -37,7 +37,11 @@ HELPS, NOTHING = (0.06, 0.02, 0.03), (-0.06, 0.02, 0.03)  # the second hurts for
         (measured(*NOTHING, images_only=0.85, over_images_only=of(-0.05)), "words_and_images: .* 85.0 %, more than"),
         (measured(*NOTHING, untuned_guesses=True), "The untuned classifier is no better than guessing"),
         (measured(*NOTHING, kept={"cat": 0.9, "dog": 0.1}), "rejected 90.0 % of the images of “dog”"),
-        (measured(*NOTHING, guidance_scale=7.5), "A lower generate.guidance_scale: 7.5"),
+        (measured(*NOTHING, guidance={"generate.guidance_scale": 7.5}), "A lower generate.guidance_scale: 7.5"),
+        (
+            measured(*NOTHING, guidance={"generate.stages.0.guidance_scale": 1.0, "generate.stages.1.guidance_scale": 4.0}),
+            "A lower generate.stages.1.guidance_scale: 4",
+        ),
         (measured(*NOTHING, real_images=9), r"holds 9 or more real images .*shots: 9"),
         (measured(*NOTHING, real_images=900), r"shots: 16"),
         (measured(0.001, 0.02, 0.03, n=200), "More test images: 200 show differences of 4.4 points or more. A difference of 1.0"),
@@ -52,8 +56,8 @@ def test_the_first_suggestion(own, first):
 
 
 def test_nothing_is_suggested_without_a_measure_that_says_so():
-    assert levers(measured(*HELPS, guidance_scale=7.5, real_images=9)) == []
-    assert levers(measured(*NOTHING, guidance_scale=2.0, kept={"cat": 0.6})) == []
+    assert levers(measured(*HELPS, guidance={"generate.guidance_scale": 7.5}, real_images=9)) == []
+    assert levers(measured(*NOTHING, guidance={"generate.guidance_scale": 2.0}, kept={"cat": 0.6})) == []
 
 
 def test_the_number_of_test_images_is_that_of_the_rival_that_is_nearest():

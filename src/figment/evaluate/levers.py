@@ -21,7 +21,8 @@ class Measured:
 
     ``own`` and ``images_only`` are accuracies in [0, 1], of the recipe's classifier and of the learner without words; ``over_images_only`` is the
     paired difference of the two. ``kept`` has the share of each class's images that the filters kept. ``real_images`` counts the
-    real images a class that the recipe names and does not learn from.
+    real images a class that the recipe names and does not learn from. ``guidance`` has each scale that the images were guided with, by its
+    field of the recipe.
     """
 
     judgement: Judgement
@@ -36,7 +37,7 @@ class Measured:
     untuned_guesses: bool = False
     kept: Mapping[str, float] = field(default_factory=dict)
     kind: str = "clip_head"
-    guidance_scale: float | None = None
+    guidance: Mapping[str, float] = field(default_factory=dict)
     real_images: int = 0
 
 
@@ -94,11 +95,9 @@ def _rules(m: Measured) -> Iterator[str]:
         seen = m.differences[m.judgement.rival].smallest_visible(m.n)
         if seen > abs(m.judgement.worth):
             yield f"More test images: {m.n:,} show differences of {100 * seen:.1f} points or more. {_more_test_images(m)}"
-    if m.guidance_scale is not None and m.guidance_scale > HIGH_GUIDANCE:
-        yield (
-            f"A lower generate.guidance_scale: {m.guidance_scale:g} makes images alike, and training gains from variety (2 is the"
-            " default)."
-        )
+    name, scale = max(m.guidance.items(), key=lambda pair: pair[1], default=("", 0.0))
+    if scale > HIGH_GUIDANCE:
+        yield f"A lower {name}: {scale:g} makes images alike, and training gains from variety (2 is the default)."
     if m.real_images:
         there = "a real image" if m.real_images == 1 else f"{m.real_images:,} or more real images"
         yield (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from figment.types import Generator
@@ -15,6 +15,15 @@ def described(generator: Generator) -> dict[str, Any]:
     """Model, licence, sampler and the like, for the record of its images."""
     describe: Callable[[], dict[str, Any]] = getattr(generator, "describe", dict)
     return describe()
+
+
+def guidance_of(description: Mapping[str, Any]) -> dict[str, float]:
+    """The scales that images were guided with, as their generator :func:`described` it: field of the recipe -> scale."""
+    stages = description.get("stages")
+    told = (
+        {"generate": description} if stages is None else {f"generate.stages.{i}": own for i, own in enumerate(stages)}
+    )
+    return {f"{where}.guidance_scale": own["guidance_scale"] for where, own in told.items() if "guidance_scale" in own}
 
 
 def warn_of_long_prompts(generator: Generator, texts: list[str]) -> None:

@@ -226,7 +226,7 @@ def _measured(trial: Trial, judged: Judged) -> Measured:
         untuned_guesses=judged.untuned_guesses,
         kept={} if recipe.train.images_per_class else left,  # which leaves some out that no filter rejected
         kind=recipe.train.kind,
-        guidance_scale=getattr(recipe.generate, "guidance_scale", None),
+        guidance=trial.guidance,
         real_images=unused,
     )
 

@@ -54,6 +54,7 @@ class Trial:
         baseline: the learner that a name of ``evaluate.baselines`` stands for.
         groups: int (n,), which burst, video or patient each test image is of; None where all are independent.
         looked_at: the numbers of test images that this run was measured on before, while there were fewer.
+        guidance: field of a recipe -> the scale that the images were guided with, as their record has it; a cascade has several.
     """
 
     recipe: Recipe
@@ -72,6 +73,7 @@ class Trial:
     unlabelled: Images | None = None
     groups: np.ndarray | None = None
     looked_at: Sequence[int] = ()
+    guidance: Mapping[str, float] = field(default_factory=dict)
     val: Images | None = None
     leaks: Leaks | None = None
     recorded: dict[str, np.ndarray] = field(default_factory=dict)  # metric -> predictions, int (S, n)

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from figment import files, layout, machine, measures, plain_yaml, records
 from figment.errors import FigmentError
 from figment.evaluate.kind import smallest_visible
+from figment.generate.said import guidance_of
 from figment.guard import parse_json
 from figment.images_in.captions import shown
 from figment.images_in.changed import shrunk
@@ -209,6 +210,7 @@ def trial(ctx: Context) -> Trial:
         remember=remember_in(ctx.run.trainings),
         groups=ctx.test_groups,
         looked_at=_looked_at(ctx),
+        guidance=guidance_of(records.read(ctx.run.images).data.get("generator", {})),
         val=ctx.readable("val"),
         leaks=ctx.leaks,
     )

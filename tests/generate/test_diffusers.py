@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -233,12 +234,33 @@ def test_setting_mistakes(folders, settings, message):
         make(folders["sd15"], **settings)
 
 
+@pytest.mark.parametrize(
+    ("name", "sides", "unit"),
+    [
+        ("sd15", (65, 64), 8),
+        ("sd15", (60, 60), 8),
+        ("sdxl", (64, 68), 8),
+        ("sd3", (72, 64), 16),
+        ("flux", (64, 72), 16),  # diffusers makes 64 pixels of them
+        ("flux", (24, 24), 16),
+        ("pixart", (64, 36), 8),
+    ],
+)
+def test_sides_that_a_pipeline_does_not_make_are_refused_before_it_is_opened(folders, name, sides, unit):
+    height, width = sides
+    with pytest.raises(
+        FigmentError, match=f"{width}x{height} pixels cannot.*divisible by {unit}. Set generate.height: (16|32|64)"
+    ) as said:
+        make(folders[name], height=height, width=width)
+    better = [int(n) for n in re.findall(r"(?:height|width): (\d+)", str(said.value))]
+    assert make(folders[name], height=better[0], width=better[1]).size() == tuple(better)
+    assert make(folders[name], height=5 * unit, width=unit).size() == (5 * unit, unit)
+
+
 def test_call_mistakes(folders):
     generator = make(folders["sd15"])
     with pytest.raises(FigmentError, match="takes no start images.*with real_guidance"):
         generator(PROMPTS[:1], SEEDS[:1], init=np.zeros((1, 64, 64, 3), np.uint8))
-    with pytest.raises(FigmentError, match="divisible by 8"):
-        make(folders["sd15"], height=65, width=64)(PROMPTS[:1], SEEDS[:1])
     with pytest.raises(FigmentError, match="takes no negative prompt"):
         make(folders["flux"], negative_prompt="blurry")(PROMPTS[:1], SEEDS[:1])
     assert generator([], []) == []

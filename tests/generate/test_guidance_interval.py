@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import diffusers
 import numpy as np
 import pytest
@@ -46,7 +48,8 @@ def plain(request, folders):
 
 def changed(generator, start: float, stop: float, scale: float = 6.0) -> DiffusersGenerator:
     """The same opened pipeline in another interval."""
-    generator.interval, generator.guidance_scale = GuidanceInterval(start, stop), scale
+    interval = GuidanceInterval(start, stop)
+    generator.sampling = replace(generator.sampling, interval=interval, guidance_scale=scale)
     return generator
 
 

@@ -416,6 +416,6 @@ def test_mistakes(folders, init):
     with pytest.raises(FigmentError, match="none for the PixArtAlphaPipeline"):
         make(folders["pixart"])(PROMPTS, SEEDS, init=init)
     with pytest.raises(FigmentError, match="65x64 pixels.*divisible by 8"):
-        make(folders["sd15"], height=64, width=65)(PROMPTS, SEEDS, init=init)
+        make(folders["sd15"], height=64, width=65)
     with pytest.raises(FigmentError, match=r"RealGuidanceSettings\(\).resolved\(16\)"):
         DiffusersGenerator(model=str(folders["sd15"]), real_guidance=RealGuidanceSettings())

@@ -10,8 +10,9 @@ import torch
 
 from figment.errors import FigmentError
 from figment.generate import samplers
+from figment.generate.cascade import CascadeGenerator
 from figment.generate.diffusers import DiffusersGenerator
-from figment.recipe.generate import DiffusersSettings
+from figment.saving import PNG
 from figment.stages.images import stage as images_stage
 from figment.starter import folder
 from figment.types import Prompt
@@ -194,19 +195,37 @@ def test_log_variance_in_images(folders, monkeypatch):
     assert told["log_variance"] == told["scheduler_config"]["log_variance"] == 0.3
 
 
-@pytest.mark.parametrize(("c", "timed"), [(1.0, 1), (0.0, 2)])
-def test_a_trial_takes_the_steps_that_the_scheduler_takes(folders, monkeypatch, c, timed):
-    """Much noise in the two steps of a trial is refused, where in the ten that are asked for it is not: then those are timed."""
-    monkeypatch.setattr(samplers, "_works_as", lambda *given: False)
-    sampler = {"model": str(folders["sd15"]), "scheduler": "DDPMScheduler", "log_variance": c}
-    settings = DiffusersSettings(**sampler, num_inference_steps=10, dtype="float32", guidance_scale=1, batch_size=1)
-    own = settings.build(None)
-    ctx = SimpleNamespace(
-        prompts=[Prompt("a", "a dog", 0, "a")], recipe=SimpleNamespace(generate=settings), untuned=own
-    )
-    time, trials = images_stage._time, []
-    monkeypatch.setattr(
-        images_stage, "_time", lambda g, texts: (trials.append(g.num_inference_steps), time(g, texts))[1]
-    )
+@pytest.mark.parametrize("c", [1.0, 0.0])
+@pytest.mark.parametrize(
+    ("steps", "timed"),
+    [
+        ((10,), [(2,), (6,)]),
+        ((4,), [(4,)]),
+        ((100, 4), [(2, 4), (6, 4)]),
+        ((100, 50), [(2, 2), (6, 2), (2, 6)]),
+        ((6, 2), [(6, 2)]),
+    ],
+)
+def test_a_trial_takes_few_steps_of_each_stage(folders, monkeypatch, c, steps, timed):
+    """Also of a scheduler that makes no images in so few: an image costs a second, and a step of stage i as much as i + 2 of them."""
+    sampler = {"scheduler": "DDPMScheduler", "log_variance": c, "dtype": "float32", "guidance_scale": 1.0}
+    monkeypatch.setattr(samplers, "works", lambda *given: True)
+    models = [folders["if_base"], folders["if_upscaler"]][: len(steps)]
+    stages = [
+        DiffusersGenerator(model=str(m), num_inference_steps=n, **sampler) for m, n in zip(models, steps, strict=True)
+    ]
+    saved = SimpleNamespace(generate=SimpleNamespace(saving=PNG))
+    ctx = SimpleNamespace(prompts=[Prompt("a", "a dog", 0, "a")], untuned=CascadeGenerator(stages), recipe=saved)
+    trials = []
+
+    def time(generator, texts, saving):
+        image = generator(texts, [0])[0]
+        assert image is None or len(image) == 8 * len(steps)
+        trials.append(generator.steps)
+        return 1.0 + sum((i + 2) * n for i, n in enumerate(generator.steps)), 100.0
+
+    monkeypatch.setattr(images_stage, "_time", time)
     seconds, size = images_stage._trial(ctx)
-    assert seconds > 0 and size > 0 and trials == ([2, 6] if timed == 2 else [10])
+    assert trials == timed and size == 100
+    assert seconds == pytest.approx(1.0 + sum((i + 2) * n for i, n in enumerate(steps)))
+    assert ctx.untuned.steps == steps and all(quick.pipe is not None for quick in ctx.untuned.stages)

@@ -55,6 +55,16 @@ class CascadeGenerator:
         """What stages were not distilled for."""
         return [one for stage in self.stages for one in stage.warnings]
 
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """Of each stage."""
+        return tuple(stage.num_inference_steps for stage in self.stages)
+
+    def with_steps(self, *steps: int) -> CascadeGenerator:
+        """The same with so many steps in each stage: see :meth:`DiffusersGenerator.with_steps`."""
+        stages = [stage.with_steps(n) for stage, n in zip(self.stages, steps, strict=True)]
+        return CascadeGenerator(stages, offload=self.offload)
+
     def __call__(
         self, prompts: Sequence[str], seeds: Sequence[int], init: np.ndarray | None = None
     ) -> list[np.ndarray | None]:

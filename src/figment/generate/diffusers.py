@@ -8,6 +8,8 @@ import json
 import platform
 from collections.abc import Sequence
 from contextlib import nullcontext
+from copy import copy
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from figment.generate import samplers
 from figment.generate.denoiser import PART, Denoiser, open_denoiser
 from figment.generate.families import FAMILIES, Family, is_upscaler, own_noise_level
 from figment.generate.few_steps import few_steps, own_settings, scale_argument, warnings_of
-from figment.generate.fits import check_names, check_opened, check_sampler
+from figment.generate.fits import check_names, check_opened, check_sampler, check_size
 from figment.generate.guidance_interval import GuidanceInterval
 from figment.generate.lora import Applied, Lora, open_lora
 from figment.generate.loras import merge, resolve_loras
@@ -40,6 +42,7 @@ from figment.generate.opening import (
 )
 from figment.generate.real_guidance import Start, asked_alpha_bar, crop_to, start_of
 from figment.generate.real_guidance_settings import RealGuidanceSettings
+from figment.generate.sampling import Sampling
 from figment.generate.sizes import auto_batch_size, own_size
 from figment.generate.texts import Asked, Texts
 from figment.models import license_of, resolve
@@ -107,20 +110,20 @@ class DiffusersGenerator:
         if scheduler is not None:
             samplers.scheduler_class(scheduler)
         self.folder = resolve(model, allow_pickle=allow_pickle)
-        self.interval = GuidanceInterval(float(guidance_start), float(guidance_stop))
-        self.scheduler, self.log_variance = scheduler, log_variance
-        self.negative_prompt, self.height, self.width = negative_prompt, height, width
+        self.height, self.width = height, width
         self._device_name, self._dtype_name = check_device(device), check_dtype(dtype)
         self.batch_size = 0 if batch_size == "auto" else int(batch_size)  # 0 = not chosen yet
         self._model, self._allow_pickle = model, allow_pickle
         self.denoiser = open_denoiser(denoiser) if isinstance(denoiser, Path | str) else denoiser
         index = read_index(self.folder.path)  # what it says is found out before the model is opened
         self.loras = resolve_loras(loras)
-        self.num_inference_steps, self.guidance_scale = self._resolved(index, num_inference_steps, guidance_scale)
+        steps, scale = self._resolved(index, num_inference_steps, guidance_scale, scheduler)
         self.upscales = index is not None and is_upscaler(index["_class_name"])
-        self.noise_level = own_noise_level(index["_class_name"]) if index and noise_level is None else noise_level
+        level = own_noise_level(index["_class_name"]) if index and noise_level is None else noise_level
+        interval = GuidanceInterval(float(guidance_start), float(guidance_stop))
+        self.sampling = Sampling(steps, scale, interval, scheduler, log_variance, level, negative_prompt)
         if self.denoiser:
-            self.denoiser.check_goes_with(self.folder, self.num_inference_steps, self.guidance_scale, scheduler)
+            self.denoiser.check_goes_with(self.folder, steps, scale, scheduler)
         self.lora = open_lora(lora) if isinstance(lora, Path | str) else lora
         if self.lora and self.lora.model != self.model_fingerprint:
             raise FigmentError(f"The LoRA in {self.lora.folder} was trained on another model than {model}.")
@@ -131,15 +134,25 @@ class DiffusersGenerator:
             )
         self.real_guidance = real_guidance
         if index is not None:
-            if self.denoiser and not has_unet(index):
-                raise FigmentError(f"The {index['_class_name']} of {model} has no UNet. Leave denoiser out.")
-            place, kind = self._scheduler(index["scheduler"][1])
-            check_names(self, index["_class_name"], scheduler or kind)
-            if (own := own_scheduler(place, kind)) is not None:
-                check_sampler(self, index["_class_name"], self._sampler(own))
+            self._check(index)
+
+    def _check(self, index: dict[str, Any]) -> None:
+        """Raise FigmentError for what the pipeline, by its configuration, cannot do."""
+        name = index["_class_name"]
+        if self.denoiser and not has_unet(index):
+            raise FigmentError(f"The {name} of {self._model} has no UNet. Leave denoiser out.")
+        place, kind = self._scheduler(index["scheduler"][1])
+        check_names(self, name, self.sampling.scheduler or kind)
+        check_size(self, name)
+        if (own := own_scheduler(place, kind)) is not None:
+            check_sampler(self, name, self._sampler(own))
 
     def _resolved(
-        self, index: dict[str, Any] | None, num_inference_steps: int | None, guidance_scale: float | None
+        self,
+        index: dict[str, Any] | None,
+        num_inference_steps: int | None,
+        guidance_scale: float | None,
+        scheduler: str | None,
     ) -> tuple[int, float]:
         """The number of steps and the scale that None stands for."""
         few, name = None, self.folder.name
@@ -159,16 +172,32 @@ class DiffusersGenerator:
         self.warnings = []
         if index and few:
             model = " with ".join([name, *(lora.name for lora in self.loras)])
-            self.warnings = warnings_of(model, few, *asked, self.scheduler or index["scheduler"][1])
+            self.warnings = warnings_of(model, few, *asked, scheduler or index["scheduler"][1])
         return asked
 
     @property
-    def guidance_start(self) -> float:
-        return self.interval.start
+    def guidance_scale(self) -> float:
+        """1 or less is none."""
+        return self.sampling.guidance_scale
 
     @property
-    def guidance_stop(self) -> float:
-        return self.interval.stop
+    def num_inference_steps(self) -> int:
+        return self.sampling.num_inference_steps
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """As :meth:`with_steps` takes them."""
+        return (self.num_inference_steps,)
+
+    def with_steps(self, *steps: int) -> DiffusersGenerator:
+        """The same with another number of steps, to find out what one costs: it shares the opened pipeline, and its images need not be
+        good ones. Raises FigmentError where it cannot be opened."""
+        _ = self.pipe
+        other = copy(self)
+        (n,) = steps
+        other.sampling = replace(self.sampling, num_inference_steps=n)
+        other.__dict__.pop("start", None)  # which follows from them
+        return other
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -176,18 +205,7 @@ class DiffusersGenerator:
 
         With dtype "auto" two machines may round differently; name the dtype where that matters.
         """
-        names = (
-            "guidance_scale",
-            "guidance_stop",
-            "num_inference_steps",
-            "scheduler",
-            "negative_prompt",
-            "height",
-            "width",
-        )
-        given = {"guidance_start": self.guidance_start or None}  # what is not used is not told
-        given |= {"log_variance": self.log_variance, "noise_level": self.noise_level}
-        own: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        own: dict[str, Any] = {}
         if self.lora:
             own["lora"] = self.lora.fingerprint
         if self.denoiser:
@@ -196,7 +214,8 @@ class DiffusersGenerator:
             own["loras"] = [lora.identity for lora in self.loras]
         if self.real_guidance:
             own["real_guidance"] = self.real_guidance.model_dump()
-        return {**{name: getattr(self, name) for name in names}, "dtype": self._dtype_name, **own}
+        size = {"height": self.height, "width": self.width}
+        return {**self.sampling.settings, **size, "dtype": self._dtype_name, **own}
 
     @property
     def wants_labels(self) -> bool:
@@ -260,13 +279,8 @@ class DiffusersGenerator:
     @cached_property
     def image_pipe(self) -> Any:
         """The image-to-image pipeline of the same weights: it shares every part with ``pipe``. Raises FigmentError."""
-        family, pipe, (height, width) = self._family, self.pipe, self.size()
+        family, pipe = self._family, self.pipe
         assert family is not None and family.schedule is not None  # as was checked when it was opened
-        if height % pipe.vae_scale_factor or width % pipe.vae_scale_factor:
-            raise FigmentError(
-                f"Images of {width}x{height} pixels cannot be made by {self.folder.name}: height and width must be divisible by"
-                f" {pipe.vae_scale_factor}."
-            )
         with quiet():
             twin = diffusers.AutoPipelineForImage2Image.from_pipe(pipe, add_watermarker=False)
         twin.set_progress_bar_config(disable=True)
@@ -307,11 +321,11 @@ class DiffusersGenerator:
         with quiet():
             return samplers.choose(
                 own,
-                self.scheduler,
+                self.sampling.scheduler,
                 self.num_inference_steps,
                 self.folder.name,
                 tried=self.real_guidance is None,
-                log_variance=self.log_variance,
+                log_variance=self.sampling.log_variance,
             )
 
     @cached_property
@@ -319,7 +333,7 @@ class DiffusersGenerator:
         """Prompts as the pipeline takes them."""
         assert self._family is not None
         lora = None if self.lora is None else Applied(self.lora, self.pipe)
-        return Texts(self.pipe, self._family, self.negative_prompt, lora)
+        return Texts(self.pipe, self._family, self.sampling.negative_prompt, lora)
 
     @property
     def _family(self) -> Family | None:
@@ -382,9 +396,10 @@ class DiffusersGenerator:
         """The images of one batch, or None when memory ran out."""
         pipe = self.image_pipe if self.real_guidance else self.pipe
         start = {} if init is None else self._low(init) if self.upscales else self._start_arguments(init)
-        whole = self.interval.whole or self.guidance_scale <= 1
+        interval = self.sampling.interval
+        whole = interval.whole or not self.sampling.guided
         try:
-            with torch.inference_mode(), quiet(), nullcontext() if whole else self.interval.applied(pipe):
+            with torch.inference_mode(), quiet(), nullcontext() if whole else interval.applied(pipe):
                 output = pipe(
                     **{**self._arguments(asked), **start},
                     generator=[torch.Generator().manual_seed(int(seed)) for seed in seeds],
@@ -417,7 +432,7 @@ class DiffusersGenerator:
         assert self._family is not None and self._family.pixels is not None
         low, high = self._family.pixels
         pixels = torch.from_numpy(init).movedim(3, 1).float() / 255  # (B, 3, h, w) in [0, 1]
-        return {"image": low + (high - low) * pixels, "noise_level": self.noise_level}
+        return {"image": low + (high - low) * pixels, "noise_level": self.sampling.noise_level}
 
     def _start_arguments(self, init: np.ndarray) -> dict[str, Any]:
         """What the image-to-image pipeline is told of the images it starts from, and how far it goes from them."""
@@ -436,7 +451,7 @@ class DiffusersGenerator:
         shared = {"num_inference_steps": self.num_inference_steps, "output_type": "np", **size}
         if self._family is None:
             return {**shared, **self._plain_text([text for _, text in asked])}
-        texts = self.texts(asked, guided=self._family.guided and self.guidance_scale > 1)
+        texts = self.texts(asked, guided=self._family.guided and self.sampling.guided)
         return {**shared, "guidance_scale": self.guidance_scale, "negative_prompt": None, **texts}
 
     def _plain_text(self, prompts: Sequence[str]) -> dict[str, Any]:
@@ -446,8 +461,9 @@ class DiffusersGenerator:
         arguments: dict[str, Any] = {"prompt": list(prompts), guidance: self.guidance_scale}
         if self.num_inference_steps != 2:  # Sana-Sprint's own is of two steps, and it refuses it with others
             arguments["intermediate_timesteps"] = None
-        if self.guidance_scale > 1 and (self.negative_prompt or guidance == "true_cfg_scale"):
-            arguments["negative_prompt"] = [self.negative_prompt] * len(prompts)
+        negative = self.sampling.negative_prompt
+        if self.sampling.guided and (negative or guidance == "true_cfg_scale"):
+            arguments["negative_prompt"] = [negative] * len(prompts)
         return {name: value for name, value in arguments.items() if name in known}
 
     def size(self, low: tuple[int, int] | None = None) -> tuple[int, int]:
@@ -475,7 +491,7 @@ class DiffusersGenerator:
             "model": self.folder.name,
             "model_fingerprint": self.model_fingerprint,
             "licence": license_of(self.folder.path),
-            "sampler": self._described_sampler()
+            "sampler": self.sampling.said(type(self.pipe.scheduler).__name__)
             + (self.denoiser.described() if self.denoiser else "")
             + "".join(f", LoRA {lora.name} x {lora.scale:g}" for lora in self.loras)
             + (", tuned on real images (LoRA)" if self.lora else "")
@@ -498,19 +514,9 @@ class DiffusersGenerator:
             },
         }
 
-    def _described_sampler(self) -> str:
-        told = (
-            f"{type(self.pipe.scheduler).__name__}, {self.num_inference_steps} steps, guidance {self.guidance_scale:g}"
-        )
-        if not self.interval.whole:
-            told += f" from {100 * self.guidance_start:g} to {100 * self.guidance_stop:g} % of them"
-        if self.log_variance is not None:
-            told += f", log-variance {self.log_variance:g}"
-        return told if self.noise_level is None else f"{told}, noise level {self.noise_level}"
-
     def _described_interval(self) -> dict[str, Any]:
         """The noise levels between which steps are guided, as the paper counts them."""
-        if self.interval.whole:
+        if self.sampling.interval.whole:
             return {}
         family, scheduler = self._family, self.pipe.scheduler
         assert family is not None
@@ -520,7 +526,7 @@ class DiffusersGenerator:
         if self.real_guidance:  # Heun's last step is one call of the model, each other one two
             order = getattr(scheduler, "order", 1)
             left = self.start.steps * order - (order - 1)
-        return {"guided_noise_levels": self.interval.noise_levels(scheduler, left)}
+        return {"guided_noise_levels": self.sampling.interval.noise_levels(scheduler, left)}
 
     def _described_start(self) -> dict[str, Any]:
         """What was asked of real guidance, and what the schedule has nearest to it."""

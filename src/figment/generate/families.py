@@ -31,6 +31,7 @@ class Family:
     schedule: Schedule | None = None
     # In what range an upscaler takes the pixels that it enlarges; None = it makes images from text alone.
     pixels: tuple[float, float] | None = None
+    patch: int = 1  # latent pixels along a side that the denoiser takes as one
     tokens: int | None = None  # of a text that are read, where the pipeline says so in its code alone
 
     @property
@@ -78,11 +79,11 @@ FAMILIES = {
     "StableDiffusionPipeline": Family(_TEXT, doubled=True, schedule=_of_the_scheduler),
     "StableDiffusionXLPipeline": Family(_POOLED, doubled=True, schedule=_of_the_scheduler),
     "StableDiffusion3Pipeline": Family(
-        _POOLED, extra={"prompt_2": None, "prompt_3": None}, doubled=True, schedule=_shifted
+        _POOLED, extra={"prompt_2": None, "prompt_3": None}, doubled=True, schedule=_shifted, patch=2
     ),
     "PixArtAlphaPipeline": _PIXART,
     "PixArtSigmaPipeline": _PIXART,
-    "FluxPipeline": Family(("prompt_embeds", "pooled_prompt_embeds", ""), schedule=_flux_schedule),
+    "FluxPipeline": Family(("prompt_embeds", "pooled_prompt_embeds", ""), schedule=_flux_schedule, patch=2),
     "IFPipeline": Family(_TEXT, extra=_UNCLEANED, doubled=True, tokens=77),
     "IFSuperResolutionPipeline": Family(_TEXT, extra=_UNCLEANED, doubled=True, tokens=77, pixels=(-1.0, 1.0)),
     "StableDiffusionUpscalePipeline": Family(_TEXT, doubled=True, pixels=(0.0, 1.0)),

@@ -52,14 +52,14 @@ def few_steps(folder: Path, name: str, index: Mapping[str, Any], loras: Sequence
     kind, scheduler = index["_class_name"], index["scheduler"][1]
     if kind.startswith("SanaSprint"):
         return SPRINT
-    if kind.startswith("Flux") and _config(folder / "transformer").get("guidance_embeds") is False:
+    if kind.startswith("Flux") and config_of(folder / "transformer").get("guidance_embeds") is False:
         return SCHNELL
     named = [name, str(index.get("_name_or_path", "")), *loras]
     words = {
         w for n in named for w in re.split(r"[^a-z0-9]+", n.lower().replace("\\", "/").strip("/").rpartition("/")[2])
     }
     if kind.startswith("LatentConsistency") or scheduler == "LCMScheduler" or "lcm" in words:
-        return TOLD_LCM if _config(folder / "unet").get("time_cond_proj_dim") else LCM
+        return TOLD_LCM if config_of(folder / "unet").get("time_cond_proj_dim") else LCM
     return next((own for word, (begins, own) in WORDS.items() if word in words and kind.startswith(begins)), None)
 
 
@@ -101,7 +101,7 @@ def warnings_of(
     return [said] if wrong else []
 
 
-def _config(folder: Path) -> dict[str, Any]:
+def config_of(folder: Path) -> dict[str, Any]:
     """Of a part of a pipeline; empty where it cannot be read, which opening the model tells."""
     try:
         told = load_json(folder / "config.json", "model configuration")

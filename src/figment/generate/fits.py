@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import inspect
+from math import lcm
 from typing import TYPE_CHECKING, Any
 
 from figment.errors import FigmentError
 from figment.generate import samplers
 from figment.generate.families import FAMILIES
+from figment.generate.few_steps import config_of
 
 if TYPE_CHECKING:
     from figment.generate.diffusers import DiffusersGenerator
 
 # These go wrong when they start in the middle: with a perfect model they end far from the image, in diffusers 0.42.
 FROM_THE_START_ONLY = ("PNDMScheduler", "LMSDiscreteScheduler", "EDMEulerScheduler")
+
+
+EVEN = 8  # what diffusers' pipelines want sides to be divisible by, whatever their VAE
 
 
 def check_names(g: DiffusersGenerator, name: str, scheduler: str) -> None:
@@ -32,23 +37,37 @@ def check_names(g: DiffusersGenerator, name: str, scheduler: str) -> None:
         )
     if g.lora and not family:
         raise FigmentError(f"The {name} of {model} takes no LoRA here. Leave lora out.")
-    if not g.interval.whole and not (family and family.doubled):
+    if not g.sampling.interval.whole and not (family and family.doubled):
         allowed = ", ".join(n for n, f in FAMILIES.items() if f.doubled)
         raise FigmentError(
             f"guidance_start above 0 and guidance_stop below 1 work with {allowed}, not with the {name} of {model}."
             " Set guidance_start: 0 and guidance_stop: 1."
         )
-    if g.log_variance is not None and not 0 <= g.log_variance <= 1:
-        raise FigmentError(f"log_variance is {g.log_variance}; it lies between 0 (least noise) and 1 (most).")
-    if g.log_variance is not None and not scheduler.endswith("DDPMScheduler"):
+    if g.sampling.log_variance is not None and not 0 <= g.sampling.log_variance <= 1:
+        raise FigmentError(f"log_variance is {g.sampling.log_variance}; it lies between 0 (least noise) and 1 (most).")
+    if g.sampling.log_variance is not None and not scheduler.endswith("DDPMScheduler"):
         raise FigmentError(
-            f"log_variance is {g.log_variance:g}, which is a setting of ancestral sampling (DDPM), and the scheduler is {scheduler}."
+            f"log_variance is {g.sampling.log_variance:g}, which is a setting of ancestral sampling (DDPM), and the scheduler is {scheduler}."
             " Set scheduler: DDPMScheduler, or leave log_variance out."
         )
-    if g.noise_level is not None and not (family and family.pixels):
+    if g.sampling.noise_level is not None and not (family and family.pixels):
         allowed = ", ".join(n for n, f in FAMILIES.items() if f.pixels)
         raise FigmentError(
             f"noise_level is of pipelines that enlarge images ({allowed}), and the {name} of {model} does not. Leave it out."
+        )
+
+
+def check_size(g: DiffusersGenerator, name: str) -> None:
+    """Raise FigmentError for sides that a pipeline, by its class, cannot make. Flux would make others, and only log it."""
+    family, levels = FAMILIES.get(name), config_of(g.folder.path / "vae").get("block_out_channels")
+    if not g.height or not g.width or family is None or not isinstance(levels, list):
+        return
+    side = lcm(EVEN, 2 ** (len(levels) - 1) * family.patch)
+    if g.height % side or g.width % side:
+        height, width = (max(side, round(own / side) * side) for own in (g.height, g.width))
+        raise FigmentError(
+            f"Images of {g.width}x{g.height} pixels cannot be made by {g.folder.name}: height and width must be divisible by {side}."
+            f" Set generate.height: {height} and generate.width: {width}."
         )
 
 
@@ -67,7 +86,7 @@ def check_opened(g: DiffusersGenerator, pipe: Any) -> None:
     check_sampler(g, name, pipe.scheduler)
     if getattr(getattr(pipe, "unet", None), "config", {}).get("time_cond_proj_dim") is not None:
         _check_one_pass(g)
-    if g.negative_prompt and not (family.guided if family else "negative_prompt" in arguments):
+    if g.sampling.negative_prompt and not (family.guided if family else "negative_prompt" in arguments):
         raise FigmentError(f"The {name} of {model} takes no negative prompt. Leave negative_prompt empty.")
 
 
@@ -75,7 +94,7 @@ def check_sampler(g: DiffusersGenerator, name: str, scheduler: Any) -> None:
     """Raise FigmentError where the images to enlarge would be scaled with the noisy ones, as diffusers 0.42 does."""
     if name != "IFSuperResolutionPipeline":
         return
-    scheduler.set_timesteps(g.num_inference_steps)
+    scheduler.set_timesteps(g.sampling.num_inference_steps)
     if samplers.scales_input(scheduler):
         raise FigmentError(
             f"The {type(scheduler).__name__} scales what a model is shown, and the IFSuperResolutionPipeline of {g.folder.name} would scale"
@@ -87,9 +106,9 @@ def check_sampler(g: DiffusersGenerator, name: str, scheduler: Any) -> None:
 def _check_one_pass(g: DiffusersGenerator) -> None:
     """Raise FigmentError for what takes a pass without the text, of which a distilled denoiser has none."""
     given = {
-        "negative_prompt": bool(g.negative_prompt),
-        "guidance_start": g.guidance_start > 0,
-        "guidance_stop": g.guidance_stop < 1,
+        "negative_prompt": bool(g.sampling.negative_prompt),
+        "guidance_start": g.sampling.interval.start > 0,
+        "guidance_stop": g.sampling.interval.stop < 1,
     }
     asked = " and ".join(name for name, is_given in given.items() if is_given)
     if asked:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -126,21 +128,28 @@ def rows_there(run: Run, shard_size: int, wanted: int) -> int:
 
 def _trial(ctx: Context) -> tuple[float, float]:
     """Seconds and bytes an image."""
-    texts, settings = [p.text for p in ctx.prompts], ctx.recipe.generate
-    warn_of_settings(ctx.untuned)
-    own = getattr(ctx.untuned, "num_inference_steps", None)  # of a generator whose settings leave it to the pipeline
-    steps = getattr(settings, "num_inference_steps", None) or own
-    if "num_inference_steps" not in type(settings).model_fields or steps is None:
-        return _time(ctx.untuned, texts, settings.saving)
-    few = [s for s in TRIAL_STEPS if s < steps] or [steps]
-    try:
-        shorter = [settings.model_copy(update={"num_inference_steps": s}).build(ctx) for s in few]
-    except FigmentError:  # so few are not for this scheduler, or for this distilled denoiser
-        return _time(ctx.untuned, texts, settings.saving)
-    timed = [_time(generator, texts, settings.saving) for generator in shorter]
-    seconds, size = timed[-1]
-    if len(few) > 1:
-        seconds += max(0.0, (timed[1][0] - timed[0][0]) / (few[1] - few[0])) * (steps - few[1])
+    texts, generator = [p.text for p in ctx.prompts], ctx.untuned
+    warn_of_settings(generator)
+    steps: tuple[int, ...] = getattr(generator, "steps", ())  # of each of its stages, where it has such
+    time_of = partial(_time, texts=texts, saving=ctx.recipe.generate.saving)
+    if any(own > TRIAL_STEPS[1] for own in steps):
+        with suppress(FigmentError):  # so few are not for this scheduler: then those that are asked for are timed
+            return _extrapolated(generator, time_of, steps)
+    return time_of(generator)
+
+
+def _extrapolated(
+    generator: Any, time_of: Callable[[Generator], tuple[float, float]], steps: tuple[int, ...]
+) -> tuple[float, float]:
+    """The same from a trial of few steps, and for each stage that takes many one with more in that stage."""
+    few, more = TRIAL_STEPS
+    least = [own if own <= more else few for own in steps]
+    short, size = time_of(generator.with_steps(*least))
+    seconds = short
+    for i, own in enumerate(steps):
+        if own > more:
+            longer, size = time_of(generator.with_steps(*least[:i], more, *least[i + 1 :]))
+            seconds += max(0.0, longer - short) / (more - few) * (own - few)
     return seconds, size
 
 

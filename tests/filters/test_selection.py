@@ -83,6 +83,19 @@ def test_threshold_is_the_papers_rule():
     assert [v.keep for v in clip(threshold=0.5)(images)] == [p > 0.5 for p in expected]
 
 
+@pytest.mark.parametrize("highest", [0.3, 0.5, 0.9, 1.0])
+def test_a_window_of_confidence_drops_what_is_too_sure(highest):
+    images = planted()
+    p, verdicts = naive_p(images), clip(highest=highest)(images)
+    assert [v.keep for v in verdicts] == [0.25 < own <= highest for own in p]
+    said = [
+        "" if v.keep else "<= 0.25" if own <= 0.25 else f"> {highest:g}" for v, own in zip(verdicts, p, strict=True)
+    ]
+    assert [v.reason.removeprefix("clip: p(own class) ") for v in verdicts] == said
+    with pytest.raises(ValueError, match="highest drops them"):
+        clip(rule="top_k", k=2, highest=0.5)
+
+
 def test_top_k_keeps_the_best_of_each_class_threshold_or_not():
     images = planted()
     p = np.array(naive_p(images))

@@ -20,7 +20,7 @@ import folders
 from figment.errors import FigmentError
 from figment.images_in import ShardImages, open_shards
 from figment.loading.loader import ImageDataset, Loader
-from figment.loading.orders import Grouped, Mixed, OfEachGroup, Shuffled
+from figment.loading.orders import Dealt, Grouped, Mixed, OfEachGroup, Shuffled
 from figment.types import Sample
 
 N = 50
@@ -50,6 +50,30 @@ def noisy(image: np.ndarray) -> torch.Tensor:
 
 
 # ---- orders ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sizes", "epochs", "beside"),
+    [([12, 12], 3, 0), ([12, 7], 3, 5), ([2, 9], 4, 0), ([1], 1, 0), ([5, 5, 5], 5, 1), ([3], 7, 2)],
+)
+def test_images_are_dealt_out_class_by_class(sizes, epochs, beside):
+    """By a twin that deals cards: each class's pack is cut into equal hands, one an epoch."""
+    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(len(sizes)), sizes))
+    order = Dealt(labels, epochs, beside, seed=1)
+    shown = [order(e) for e in range(2 * epochs)]
+    for e, own in enumerate(shown):
+        assert sorted(own[own >= len(labels)]) == list(range(len(labels), len(labels) + beside))
+        made = labels[own[own < len(labels)]]
+        assert np.bincount(made).tolist() == [max(1, n // epochs) for n in sizes] and len(own) == len(order)
+        assert order(e).tolist() == own.tolist()
+    other = [Dealt(labels, epochs, beside, seed=2)(e).tolist() for e in range(2 * epochs)]
+    assert other != [own.tolist() for own in shown] or len(order) == 1
+    for c, n in enumerate(sizes):
+        for deal in (shown[:epochs], shown[epochs:]):
+            of_class = [i for own in deal for i in own[own < len(labels)] if labels[i] == c]
+            hand = max(1, n // epochs)
+            asked = Counter((np.arange(hand * epochs) % n).tolist())  # none twice before all were shown
+            assert sorted(Counter(of_class).values()) == sorted(asked.values())
 
 
 def test_a_shuffle_is_of_its_seed_and_epoch():

@@ -227,6 +227,19 @@ def test_a_rule_that_needs_k_says_so_before_anything_is_generated():
         assert ClipFilterSettings(rule=rule, k=3).k == 3
 
 
+@pytest.mark.parametrize(
+    ("window", "said"),
+    [
+        ({"highest": 0.9, "rule": "top_k", "k": 2}, "highest drops them"),
+        ({"highest": 0.5, "threshold": 0.5}, "highest 0.5 must be above threshold 0.5"),
+        ({"highest": 0}, "greater than 0"),
+    ],
+)
+def test_windows_of_confidence_that_are_none(window, said):
+    assert said in mistake({"task": TASK, "filters": [{"kind": "clip", **window}]})
+    assert ClipFilterSettings(highest=0.9, threshold=0.3).highest == 0.9
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_numbers_are_numbers(value):
     assert "generate.guidance_scale" in mistake({"task": TASK, "generate": {"guidance_scale": value}})

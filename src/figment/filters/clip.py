@@ -70,7 +70,8 @@ class ClipFilter:
 
     Rules, each decided within a class:
 
-    - ``threshold``: p > ``threshold`` (default 1/N), strictly. A class may end with few images or none.
+    - ``threshold``: p > ``threshold`` (default 1/N), strictly, and p <= ``highest``: with one below 1 the window of confidence that GaFi
+      (Lampis et al. 2023) keeps, without the images that nobody needs to be shown. A class may end with few images or none.
     - ``top_k``: the ``k`` highest p, threshold or not.
     - ``threshold_else_top_k``: what the authors' script does. ``k`` random ones of those that pass, or, where fewer than
       ``k`` pass, the ``k`` highest p with the threshold ignored: a bad class is filled up with bad images.
@@ -92,11 +93,14 @@ class ClipFilter:
         k: int | None = None,
         seed: int = 0,
         remove_bias: bool = True,
+        highest: float = 1.0,
     ):
         if rule != "threshold" and not k:
             raise ValueError(f"rule {rule!r} needs k, the number of images to keep of each class")
         self.features, self.class_names, self.templates = features, list(class_names), list(templates)
-        self.rule, self.k, self.seed, self.remove_bias = rule, k, seed, remove_bias
+        if rule != "threshold" and highest < 1:
+            raise ValueError(f"rule {rule!r} keeps the best images, and highest drops them: leave one of them out")
+        self.rule, self.k, self.seed, self.remove_bias, self.highest = rule, k, seed, remove_bias, highest
         self.threshold = 1 / len(class_names) if threshold is None else threshold
 
     def __call__(self, images: Images) -> list[Verdict]:
@@ -107,7 +111,8 @@ class ClipFilter:
             return [Verdict(True, "", {"clip_p": float(x)}) for x in p]
         keep = self.decide(p, images.labels)
         low = p <= self.threshold
-        reasons = np.where(low, f"clip: p(own class) <= {self.threshold:.3g}", "clip: not among the class's best")
+        best = "not among the class's best" if self.rule != "threshold" else f"p(own class) > {self.highest:.3g}"
+        reasons = np.where(low, f"clip: p(own class) <= {self.threshold:.3g}", f"clip: {best}")
         if self.rule == "threshold_else_top_k":
             reasons = np.where(low, reasons, "clip: more passed than wanted")
         filled = keep & low
@@ -125,7 +130,7 @@ class ClipFilter:
 
     def decide(self, p: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Which to keep, ``bool (B,)``, given each image's probability of its own class."""
-        passed = p > self.threshold
+        passed = (p > self.threshold) & (p <= self.highest)
         if self.rule == "threshold":
             return passed
         keep = np.zeros(len(p), bool)

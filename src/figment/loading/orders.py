@@ -42,6 +42,34 @@ class Shuffled:
         return np.random.default_rng([self.seed, epoch]).permutation(self.n)
 
 
+class Dealt:
+    """Images dealt out to ``epochs`` epochs, each of which shows its own, as many of a class as the others do; after so many they are
+    dealt out anew. The fresh samples of an epoch of GaFi (Lampis et al. 2023), from a set that is made once.
+
+    ``labels`` is ``int64 (N,)``. Of a class of m images an epoch shows m // epochs, or one where there are fewer. ``beside`` images, which
+    come after the N, are shown in every epoch.
+    """
+
+    slot = 1
+
+    def __init__(self, labels: np.ndarray, epochs: int, beside: int = 0, seed: int = 0):
+        self.epochs, self.seed = epochs, seed
+        self._members = _by_class(labels, 0)
+        self._each = [max(1, len(own) // epochs) for own in self._members]
+        self._beside = len(labels) + np.arange(beside)
+
+    def __len__(self) -> int:
+        return sum(self._each) + len(self._beside)
+
+    def __call__(self, epoch: int) -> np.ndarray:
+        deal, turn = divmod(epoch, self.epochs)
+        shown = [self._beside]
+        for c, (own, n) in enumerate(zip(self._members, self._each, strict=True)):
+            dealt = np.random.default_rng([self.seed, 1, c, deal]).permutation(own)
+            shown.append(dealt[(turn * n + np.arange(n)) % len(own)])
+        return np.random.default_rng([self.seed, epoch]).permutation(np.concatenate(shown))
+
+
 class Grouped:
     """Slots of ``m`` images of one group, as StableRep takes several images of one caption (Tian et al. 2023, 3.2).
 

@@ -72,6 +72,12 @@ class ClipFilterSettings(FilterSettings):
     threshold: float | None = Field(
         None, ge=0, lt=1, description="on the softmax probability of the own class; None = 1/N"
     )
+    highest: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="rule threshold: drop images of a higher probability, which teach little; 1 = none are (a window of both: GaFi)",
+    )
     k: int | None = Field(
         None, ge=1, le=limits.IMAGES_A_CLASS, description="images to keep of each class, for the top_k rules"
     )
@@ -82,6 +88,10 @@ class ClipFilterSettings(FilterSettings):
     def _needs_k(self) -> ClipFilterSettings:
         if self.rule != "threshold" and self.k is None:
             raise ValueError(f"rule {self.rule!r} needs k, the number of images to keep of each class")
+        if self.rule != "threshold" and self.highest < 1:
+            raise ValueError(f"rule {self.rule!r} keeps the best images, and highest drops them: leave one of them out")
+        if self.highest <= (self.threshold or 0):
+            raise ValueError(f"highest {self.highest:g} must be above threshold {self.threshold:g}, or nothing is kept")
         return self
 
     def build(self, given: Given) -> types.Filter:
@@ -90,7 +100,7 @@ class ClipFilterSettings(FilterSettings):
         features = given.features(self.model or given.recipe.words_encoder)
         templates = self.templates or given.task.templates
         rule = self.rule, self.threshold, self.k, given.seed
-        return ClipFilter(features, given.task.class_names, templates, *rule, self.remove_bias)
+        return ClipFilter(features, given.task.class_names, templates, *rule, self.remove_bias, self.highest)
 
 
 class ArgmaxFilterSettings(FilterSettings):

@@ -40,6 +40,7 @@ def seconds_of_training(ctx: Context, images: int) -> float:
         "warmup_epochs": 0,
         "min_steps": 0,
         "steps": None,
+        "fresh_epochs": 1,
         "workers": 0,
     }
     short = train.model_copy(update={k: v for k, v in an_epoch.items() if k in type(train).model_fields})

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from colours import NAMES, coloured
 from figment.checkpoint import Checkpoint
+from figment.images_in.concat import concatenate
 from figment.images_in.memory import MemoryImages
 from figment.learners.network.architectures import make
 from figment.learners.network.loop import NetworkLoop
@@ -26,6 +27,7 @@ from figment.learners.network.small_cnn import SMALL_CNN
 from figment.learners.processes import Processes
 from figment.learners.training import schedule
 from figment.learners.updates import autocast_dtype
+from figment.loading.loader import ImageDataset, Loader
 from figment.types import Learner, Model
 
 CPU = Processes(0, 1, torch.device("cpu"))
@@ -44,7 +46,8 @@ def learner(s: NetworkSettings, **options) -> NetworkLearner:
 def loop_of(own: NetworkLearner, images: MemoryImages, seed: int = 0, epochs: int = 2) -> NetworkLoop:
     torch.manual_seed(seed)
     network = make(own.settings, len(NAMES))
-    return NetworkLoop(network, own._loader([images], 12, network.data, seed, CPU), epochs, own.settings, seed, CPU)
+    loader = own._loader([images], own._order(images, None, seed), 12, network.data, CPU)
+    return NetworkLoop(network, loader, epochs, own.settings, seed, CPU)
 
 
 @pytest.mark.slow
@@ -217,11 +220,23 @@ def test_a_process_that_is_killed_leaves_what_the_next_one_goes_on_from(tmp_path
 
 def test_both_kinds_of_images_go_into_each_batch_by_their_share():
     made, real = coloured(36), coloured(12, seed=1)
-    loop = learner(settings(real_share=0.25, **PLAIN))._loader([made, real], 12, make(settings(), 3).data, 0, CPU)
-    for index in loop.batches:
+    shared = Loader(ImageDataset(concatenate(made, real)), learner(settings(real_share=0.25))._order(made, real, 0), 12)
+    for index in shared.batches:
         assert (index[1] >= 36).sum() == 3
-    plain = learner(settings())._loader([made, real], 12, make(settings(), 3).data, 0, CPU)
-    assert sorted(i for _, index in plain.batches for i in index) == list(range(48))
+    assert sorted(learner(settings())._order(made, real, 0)(0)) == list(range(48))
+
+
+def test_each_epoch_shows_generated_images_of_its_own_and_all_real_ones(tmp_path):
+    made, real, s = coloured(36), coloured(6, seed=1), {"epochs": 3, "batch_size": 6, **PLAIN}
+    own = learner(settings(fresh_epochs=3, **s))
+    epochs = [own._order(made, real, 0)(epoch) for epoch in range(3)]
+    shown = [set(epoch[epoch < 36].tolist()) for epoch in epochs]
+    assert set.union(*shown) == set(range(36)) and sum(map(len, shown)) == 36
+    assert all(sorted(epoch[epoch >= 36].tolist()) == list(range(36, 42)) for epoch in epochs)
+    assert own.learn(made, real, seed=0).facts["steps"] == 3 * (12 + 6) // 6
+    assert own.learn(None, real, seed=0).facts["steps"] == 3  # real images alone are all shown
+    assert own.settings.shown(36) == 36 and settings(**s).shown(36) == 3 * 36  # of generated images
+    assert settings(fresh_epochs=3, **{**s, "steps": 5}).shown(36) == 30
 
 
 def test_the_epoch_is_chosen_on_validation_images():

@@ -41,6 +41,7 @@ def test_sizes_and_options_an_architecture_cannot_take():
         ("crop_scale", {"crop_scale": (0.5, 0.2)}),
         ("pad 32 must be less", {"pad": 32}),
         ("greater than or equal to 2", {"batch_size": 1}),
+        ("leave one of them out", {"fresh_epochs": 2, "real_share": 0.5}),
         ("Extra inputs", {"learning_rat": 1}),
         ("sgd", {"optimizer": "lion"}),
     ],

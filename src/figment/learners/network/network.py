@@ -20,12 +20,12 @@ from figment.learners.network.architectures import has_batch_norm, make, warn_if
 from figment.learners.network.augment import EvalTransform, TrainTransform
 from figment.learners.network.loop import NetworkLoop
 from figment.learners.network.model import NetworkModel, predict
-from figment.learners.network.settings import NOT_PART_OF_A_MODEL, NetworkSettings
+from figment.learners.network.settings import LATER, NOT_PART_OF_A_MODEL, NetworkSettings
 from figment.learners.processes import Processes, processes
 from figment.learners.tracking import curves, needs_tracker
 from figment.learners.training import n_epochs, needs_validation, random_numbers_of, train
 from figment.loading.loader import ImageDataset, Loader
-from figment.loading.orders import Mixed, Order, Shuffled
+from figment.loading.orders import Dealt, Mixed, Order, Shuffled
 from figment.models import resolve
 from figment.types import Images, Learner, Model
 
@@ -76,7 +76,7 @@ class NetworkLearner(Learner):
         self.name = f"{settings.architecture}, {origin}"
         chosen = None if val is None else [list(val.digests), val.labels.tolist()]
         weights = None if self.start is None else self.start.fingerprint
-        unsaid = {"steps"} if settings.steps is None else set()  # models from before there were such stay as they are
+        unsaid = {name for name in LATER if getattr(settings, name) == NetworkSettings.model_fields[name].default}
         own = settings.model_dump(mode="json", exclude=set(NOT_PART_OF_A_MODEL) | unsaid)
         self.fingerprint = records.fingerprint(["network", FORMAT, own, self.class_names, weights, chosen])
 
@@ -89,10 +89,11 @@ class NetworkLearner(Learner):
         s, on = self.settings, processes(self.device)
         parts = [part for part in (synthetic, real) if part is not None and len(part)]
         self._check(parts)
-        batch_size = self._batch_size(sum(map(len, parts)), on)
+        order = self._order(synthetic, real, seed)
+        batch_size = self._batch_size(len(order), on)
         with random_numbers_of(seed):
             network = make(s, len(self.class_names), self.start)
-        loader = self._loader(parts, batch_size // on.world_size, network.data, seed, on)
+        loader = self._loader(parts, order, batch_size // on.world_size, network.data, on)
         loop = NetworkLoop(network, loader, n_epochs(s.epochs, len(loader), s.min_steps), s, seed, on)
         checkpoint = self._checkpoint(synthetic, real, seed, on)
         test = EvalTransform(network.data)
@@ -114,7 +115,7 @@ class NetworkLearner(Learner):
 
     def check(self, synthetic: int, real: int) -> None:
         """Too few images for a step, and a batch of one image in front of BatchNorm."""
-        self._batch_size(synthetic + real, processes(self.device))
+        self._batch_size(synthetic // self.settings.fresh_epochs + real, processes(self.device))
 
     def untrained(self) -> Model | None:
         """None: before training, the classifier is random even where the rest is pre-trained."""
@@ -162,11 +163,19 @@ class NetworkLearner(Learner):
             )
         return batch_size
 
-    def _loader(self, parts: list[Images], batch_size: int, data: dict, seed: int, on: Processes) -> Loader:
+    def _order(self, synthetic: Images | None, real: Images | None, seed: int) -> Order:
+        """Which images each epoch shows: the generated ones come first."""
+        s, n_real = self.settings, 0 if real is None else len(real)
+        if synthetic is None or not len(synthetic):
+            return Shuffled(n_real, seed)
+        if s.fresh_epochs > 1:
+            return Dealt(synthetic.labels, s.fresh_epochs, n_real, seed)
+        if real is not None and n_real and s.real_share is not None:
+            return Mixed([synthetic.labels, real.labels], (1 - s.real_share, s.real_share), seed=seed)
+        return Shuffled(len(synthetic) + n_real, seed)
+
+    def _loader(self, parts: list[Images], order: Order, batch_size: int, data: dict, on: Processes) -> Loader:
         s = self.settings
-        order: Order = Shuffled(sum(map(len, parts)), seed)
-        if s.real_share is not None and len(parts) == 2:
-            order = Mixed([part.labels for part in parts], (1 - s.real_share, s.real_share), seed=seed)
         images = in_memory(concatenate(*parts), MEMORY)
         workers = s.workers
         if workers is None:

@@ -23,6 +23,9 @@ NOT_PART_OF_A_MODEL = {
     "images_per_class": "decides what is given to a training, and the images are part of its identity",
 }
 
+#: Fields that came later. Left as they are they change nothing, and models from before there were such keep their names.
+LATER = ("steps", "fresh_epochs")
+
 
 class NetworkSettings(LearnerSettings):
     """Any architecture of timm, trained on generated images, real ones, or both."""
@@ -67,6 +70,13 @@ class NetworkSettings(LearnerSettings):
         lt=1,
         description="share of real images in every batch, classes balanced, where there are generated ones too; None = each"
         " image once an epoch",
+    )
+    fresh_epochs: int = Field(
+        1,
+        ge=1,
+        le=limits.EPOCHS,
+        description="deal the generated images out to so many epochs, each of which shows images of its own (GaFi); 1 = each epoch"
+        " shows all of them",
     )
     optimizer: Literal["sgd", "adamw"] = Field("sgd", description="sgd is with Nesterov's momentum")
     learning_rate: float = Field(
@@ -123,9 +133,16 @@ class NetworkSettings(LearnerSettings):
             )
         if self.steps is not None and self.min_steps:
             raise ValueError("steps says how long a training is, and so does min_steps: give one of them")
+        if self.fresh_epochs > 1 and self.real_share is not None:
+            raise ValueError(
+                "fresh_epochs says which generated images an epoch shows, and so does real_share: leave one of them out"
+            )
         if self.pad >= self.image_size:
             raise ValueError(f"pad {self.pad} must be less than image_size {self.image_size}")
         return self
+
+    def shown(self, images: int) -> int:
+        return super().shown(images if self.steps is not None else -(-images // self.fresh_epochs))
 
     def build(self, given: Given) -> NetworkLearner:
         """The learner. Raises FigmentError for what cannot be trained, before anything is."""

@@ -175,6 +175,7 @@ def run(
 
     if effect is not None and not dry_run:
         raise FigmentError("--effect plans, and so goes with --dry-run.")
+    _check_is_alone(dry_run)
     loaded = load_recipe(recipe, set or [], variant)
     folder = out or _default_out(recipe, variant)
     if loaded.table is not None:
@@ -248,9 +249,12 @@ def generate(
     allow_plugins: AllowPlugins = False,
 ) -> None:
     """Make the images of a recipe and nothing else. figment run goes on from there."""
+    from figment.learners.processes import launched, leave
     from figment.recipe import load_recipe
     from figment.run import make_images
 
+    if part is not None and launched() is not None:
+        raise FigmentError("Each process that a launcher starts makes a part of its own: leave --part out.")
     loaded = load_recipe(recipe, set or [])
     folder = make_images(
         loaded,
@@ -260,6 +264,20 @@ def generate(
         allow_plugins=allow_plugins,
     )
     console.print(f"Images: {folder}", soft_wrap=True)
+    leave()
+
+
+def _check_is_alone(dry_run: bool) -> None:
+    """Raise FigmentError where a launcher started many processes to do what one does."""
+    from figment.learners.processes import launched
+
+    others = launched()
+    if others is not None and not dry_run:
+        raise FigmentError(
+            f"figment run is one process, and a launcher (torchrun, accelerate launch) started {others[1]}. With them make the images:"
+            " torchrun --nproc_per_node 4 -m figment.cli generate RECIPE. They fine-tune the generator together, and each makes its part;"
+            " figment run then goes on from there, alone."
+        )
 
 
 def make_engine(name: str, workers: int | None, address: str | None) -> Engine:

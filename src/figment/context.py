@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from figment.generate.finetune import (
         Finetuning,
     )  # imports diffusers, which takes seconds and which not every run needs
+    from figment.learners.processes import Processes
 
 log = logging.getLogger(__name__)
 
@@ -60,13 +61,13 @@ class Context:
         first: int | None = None,
         reported: bool = True,
         allow_plugins: bool = False,
+        on: Processes | None = None,
     ) -> None:
         self.recipe, self.run = recipe, run
+        self.part, self.on = part, on  # of the images, in a job array; of many processes that fine-tune together
         self.engine: Engine = engine or Local()
-        self.part = part  # of the images, in a job array
         self.first = first  # of the images, so many of each class, for a look at what the rest will be like
-        self.reported = reported  # whether the run gets a page of its own
-        self.allow_plugins = allow_plugins
+        self.reported, self.allow_plugins = reported, allow_plugins  # whether the run gets a page of its own
         self.unreadable: dict[str, dict[str, str]] = {}  # split -> id of a real image -> why it was left out
         self._generator = generator
         self._readable: dict[str, Images] = {}  # split -> its images without those that cannot be read
@@ -110,7 +111,7 @@ class Context:
         few = self.recipe.few_shot
         if few is None:
             return None
-        return few.shots if few.split is None else int(np.bincount(self.draw(self.given.get("train")).labels).max())
+        return few.each or int(np.bincount(self.draw(self.given.get("train")).labels).max())
 
     # ---- what is there already -----------------------------------------------------------------------------------------
 

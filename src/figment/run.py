@@ -12,6 +12,7 @@ from figment.engines import Engine
 from figment.errors import FigmentError
 from figment.heartbeat import CHECK, heartbeat
 from figment.layout import Run, Study
+from figment.learners.processes import launched, processes
 from figment.recipe import Recipe
 from figment.report.results import latest_results
 from figment.stages import OF_IMAGES, STAGES, Stage
@@ -85,14 +86,19 @@ def make_images(
     """Only the prompts and images of a recipe, or the ``part`` ``(i, n)`` of the images, as a job array makes them, or the ``first``
     so many of each class.
 
-    Parts may be made at the same time, on machines that share ``out``; :func:`run_recipe` then goes on from there.
+    Parts may be made at the same time, on machines that share ``out``; :func:`run_recipe` then goes on from there. Processes that
+    ``torchrun`` or ``accelerate launch`` started fine-tune the generator together, and each makes its part.
     ``allow_plugins`` as there. Returns the folder of the images.
     """
-    run = Run(files.as_path(out))
+    run, on = Run(files.as_path(out)), None
     check_is_for_a_run(recipe, run.folder)
+    if part is None and first is None and launched() is not None:
+        device = getattr(recipe.generate, "device", "auto")
+        on = processes(None if device == "auto" else device)
+        part = on.rank, on.world_size
     with claims.held(run.folder, root=run.root, part="" if part is None else f"{part[0]}-of-{part[1]}"):
         ctx = Context(
-            recipe, run, generator=generator, engine=engine, part=part, first=first, allow_plugins=allow_plugins
+            recipe, run, generator=generator, engine=engine, part=part, first=first, allow_plugins=allow_plugins, on=on
         )
         _run(ctx, tuple(stage for stage in STAGES if stage.name in OF_IMAGES))
     return run.images

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import importlib.util
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
@@ -41,6 +42,7 @@ from figment.generate.finetune_settings import FinetuneSettings
 from figment.generate.lora import UP, WEIGHTS, Lora, pack
 from figment.generate.lora_training import Learner, learn, seconds_a_step
 from figment.generate.training.families import UNET, trained
+from figment.generate.training.loop import Share, first_says, is_first
 from figment.progress import progress
 from figment.records import Record, Written, fingerprint
 from figment.types import Images
@@ -236,46 +238,61 @@ class Finetuning:
         """Whether there is nothing left to train."""
         return self.record.is_finished() and all(self.file(label).is_file() for label in self.parts)
 
-    def train(self, checkpoint_steps: int | None = None) -> None:
-        """Train what is missing; see :func:`finetune`."""
-        if self.is_complete():
+    def train(self, checkpoint_steps: int | None = None, on: Share | None = None) -> None:
+        """Train what is missing; see :func:`finetune`. With ``on`` this is one of many processes, which all come here and train together;
+        the first of them holds the folder and writes."""
+        if first_says(on, self.is_complete()):
             return
         self.check()
-        with lock(self.record.folder, wait=True):  # parts of a job array start together; one of them trains
-            if not self.is_complete():
-                self._train(checkpoint_steps)
+        # Parts of a job array start together, and one of them trains: the others wait.
+        with lock(self.record.folder, wait=True) if is_first(on) else nullcontext():
+            if not first_says(on, self.is_complete()):
+                self._train(checkpoint_steps, on)
 
-    def _train(self, checkpoint_steps: int | None) -> None:
-        meter = machine.Meter()
+    def _train(self, checkpoint_steps: int | None, on: Share | None) -> None:
+        meter, writes = machine.Meter(), is_first(on)
+        if writes:
+            self._clean()
+        learner = None
+        shown = progress("tune generator", self.total_steps, "steps") if writes else nullcontext(lambda steps: None)
+        with shown as advance:
+            for label, own in self.parts.items():
+                path, steps = self.file(label), self.steps(len(own))
+                if first_says(on, all(file.is_file() for file in self.files(label))):
+                    advance(steps)
+                    continue
+                learner = learner or self._learner(on)
+                checkpoint = path.with_name(CHECKPOINT)
+                name = f"finetune {label}"
+                judge = None if self.validation is None else self.validation.distance
+                done = learn(learner, own, steps, name, self.seed, checkpoint, checkpoint_steps, advance, judge, on)
+                if writes:
+                    write_json(path.with_name(LOSS), _curve(done.losses, done.scores))
+                    for file, data in self._packed(learner).items():
+                        write_atomic(path.with_name(file), data)  # the weights last: what is there is finished
+                    remove(checkpoint)
+        if writes:
+            self._finish(meter)
+        first_says(on, True)  # nobody goes on before the weights are there
+        del learner
+        gc.collect()
+        torch.cuda.empty_cache()  # for those who make the images
+
+    def _clean(self) -> None:
+        """Take away what a killed training left half written."""
         for folder in {self.record.folder, *(self.file(label).parent for label in self.parts)}:
             for old in leftovers(folder):
                 remove(old)
         if self.settings.method == "full" and not is_remote(self.record.folder):
             self.file(0).parent.mkdir(exist_ok=True)  # tells status what this is, long before there is a checkpoint
-        learner = None
-        with progress("tune generator", self.total_steps, "steps") as advance:
-            for label, own in self.parts.items():
-                path, steps = self.file(label), self.steps(len(own))
-                if all(file.is_file() for file in self.files(label)):
-                    advance(steps)
-                    continue
-                learner = learner or self._learner()
-                checkpoint = path.with_name(CHECKPOINT)
-                name = f"finetune {label}"
-                judge = None if self.validation is None else self.validation.distance
-                done = learn(learner, own, steps, name, self.seed, checkpoint, checkpoint_steps, advance, judge)
-                write_json(path.with_name(LOSS), _curve(done.losses, done.scores))
-                for file, data in self._packed(learner).items():
-                    write_atomic(path.with_name(file), data)  # the weights last: what is there is finished
-                remove(checkpoint)
-        self._finish(meter)
-        del learner
-        gc.collect()
-        torch.cuda.empty_cache()  # for those who make the images
 
-    def _learner(self) -> Learner:
+    def _learner(self, on: Share | None) -> Learner:
+        """The first process encodes the images before the others do: where it keeps that on disk, they find it there."""
         captions = self.captions or captions_of(self.images, self.class_names, self.settings)
-        return Learner(self.generator, self.images, captions, self.settings, self.record.folder / LATENTS)
+        given = self.generator, self.images, captions, self.settings, self.record.folder / LATENTS
+        first = Learner(*given) if is_first(on) else None
+        first_says(on, True)
+        return first or Learner(*given)
 
     def _packed(self, learner: Learner) -> dict[str, bytes]:
         """What is finished as files. alpha / rank is multiplied into a LoRA, so that no reader has to know it."""

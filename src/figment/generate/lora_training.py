@@ -27,7 +27,7 @@ from figment.generate.training.latents import (
     encode_images,
     store_latents,
 )
-from figment.generate.training.loop import Advice, Training, resume
+from figment.generate.training.loop import Advice, Share, Training, is_first, resume
 from figment.images_in.memory import MemoryImages
 from figment.types import Images
 
@@ -163,10 +163,13 @@ class Learner:
             )
         return images
 
-    def loss(self, index: np.ndarray, seed: int) -> Tensor | Iterator[Tensor]:
-        """Of one step, perhaps in parts: the error at random times on these images, with noise, times and coins from ``seed``."""
+    def loss(self, index: np.ndarray, seed: int, on: Share | None = None) -> Tensor | Iterator[Tensor]:
+        """Of one step, perhaps in parts: the error at random times on these images, with noise, times and coins from ``seed``; the share
+        of one of many processes."""
         parts = self.settings.gradient_accumulation_steps
-        return self.denoising(index, seed) if parts == 1 else self.denoising.parts(index, seed, parts)
+        if on is None:
+            return self.denoising(index, seed) if parts == 1 else self.denoising.parts(index, seed, parts)
+        return self.denoising.parts(index, seed, parts * on.world_size, slice(on.rank, None, on.world_size))
 
 
 def learn(
@@ -179,9 +182,10 @@ def learn(
     checkpoint_steps: int | None,
     advance: Callable[[int], None],
     distance: Callable[[Sequence[np.ndarray]], float] | None = None,
+    on: Share | None = None,
 ) -> Training:
     """Train what learns in a learner on the images ``own``; returns the finished training. With ``distance`` what is left is what made
-    the images that were nearest by it.
+    the images that were nearest by it: of many processes (``on``) in the first alone, which measures it and writes the checkpoints.
 
     Everything random in a step follows from ``seed``, ``name`` and the step's number, so that going on from
     ``checkpoint`` leads to the same weights as never having stopped. It is written every ``checkpoint_steps``; None = as suits
@@ -197,7 +201,7 @@ def learn(
     advice = Advice("Fine-tuning the generator", mend, memory, steps_an_epoch(len(own), settings.batch_size))
 
     def loss_of(step: int) -> Tensor | Iterator[Tensor]:
-        return learner.loss(batch_of(own, settings.batch_size, step, seed), sample_seed(seed, name, step + 1))
+        return learner.loss(batch_of(own, settings.batch_size, step, seed), sample_seed(seed, name, step + 1), on)
 
     def judge() -> float:
         assert distance is not None
@@ -208,12 +212,13 @@ def learn(
         loss_of,
         settings.training(steps, learner.half),
         advice,
-        judge=None if distance is None else judge,
+        judge=None if distance is None or not is_first(on) else judge,
         judge_every=settings.validate_steps or steps,
+        on=on,
     )
     every = checkpoint_steps or (None if settings.method == "full" else LORA_STEPS)
     known = 0
-    for step in resume(training, Checkpoint(checkpoint, name, seconds=FULL_SECONDS), every):
+    for step in resume(training, Checkpoint(checkpoint, name, seconds=FULL_SECONDS, writes=is_first(on)), every):
         advance(step.number - known)
         known = step.number
     training.use_best()

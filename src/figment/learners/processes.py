@@ -9,9 +9,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 from torch import Tensor, nn
+
+#: The others wait while the first process writes a checkpoint of gigabytes or generates what it chooses weights by: longer than torch's
+#: ten minutes.
+PATIENCE = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -58,12 +63,24 @@ class Processes:
                 torch.distributed.broadcast(value, 0)
 
 
+def launched() -> tuple[int, int] | None:
+    """Which process this is and of how many, where a launcher started it with others; None where it is alone."""
+    n = int(os.environ.get("WORLD_SIZE", 1))
+    return (int(os.environ["RANK"]), n) if n > 1 else None
+
+
+def leave() -> None:
+    """Part from the others, at the end of a program: torch complains of those who just go."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 def processes(device: str | None = None) -> Processes:
     """This process. ``device`` is torch's name of one; None takes a GPU where there is one."""
     cpu = (device or "").startswith("cpu")
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+    if launched() is not None:
         from accelerate import PartialState
 
-        state = PartialState(cpu=cpu)
+        state = PartialState(cpu=cpu, timeout=PATIENCE)
         return Processes(state.process_index, state.num_processes, state.device)
     return Processes(0, 1, torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))

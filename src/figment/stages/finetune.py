@@ -29,7 +29,7 @@ class Finetune(Stage):
 
     def run(self, ctx: Context) -> None:
         if ctx.finetuning is not None:
-            ctx.finetuning.train()
+            ctx.finetuning.train(on=ctx.on)
 
     def cost(self, ctx: Context) -> Cost | None:
         """Counted on the real images as they are: looking for broken ones would take as long as encoding them."""

@@ -40,9 +40,22 @@ class Share(Protocol):
     @property
     def world_size(self) -> int: ...
 
+    @property
+    def device(self) -> torch.device: ...
+
     def sum(self, value: Tensor) -> Tensor:
         """Of the values of all processes."""
         ...
+
+
+def is_first(on: Share | None) -> bool:
+    """Whether this is the process that writes: the only one, or the first of many."""
+    return on is None or on.rank == 0
+
+
+def first_says(on: Share | None, value: bool) -> bool:
+    """What the first process gave; all processes come here, and none goes on before."""
+    return value if on is None else bool(on.sum(torch.tensor(int(value and on.rank == 0), device=on.device)))
 
 
 @dataclass(frozen=True)

@@ -229,6 +229,22 @@ class CascadeSettings(GeneratorSettings):
         return CascadeGenerator(stages, offload=self.offload)
 
 
+class GlideSettings(GeneratorSettings):
+    """GLIDE's released models (Nichol et al. 2021), by the package of their authors: 64 pixels from text, enlarged to 256."""
+
+    kind: Literal["glide"] = "glide"
+    weights: PathText = Field("glide_model_cache", description="a folder with base.pt and upsample.pt")
+    guidance_scale: float = Field(3.0, ge=0, le=1_000, description="of the first stage; 1 = no guidance")
+    num_inference_steps: int = Field(100, ge=2, le=1_000, description="of the first stage; the second takes its own 27")
+    device: str = "auto"
+    batch_size: int = Field(16, ge=1, le=limits.BATCH, description="images at a time")
+
+    def build(self, given: Given) -> Generator:
+        from figment.generate.glide import GlideGenerator
+
+        return GlideGenerator(**self.model_dump(exclude={"kind", "images_per_class", "shard_size"}))
+
+
 class ProceduralSettings(GeneratorSettings):
     """Images drawn by arithmetic: the whole path without a model."""
 
@@ -261,6 +277,7 @@ def _generator_kind(value: Any) -> str:
 Generate = Annotated[
     Annotated[DiffusersSettings, Tag("diffusers")]
     | Annotated[CascadeSettings, Tag("cascade")]
+    | Annotated[GlideSettings, Tag("glide")]
     | Annotated[ProceduralSettings, Tag("procedural")]
     | Annotated[GeneratorPlugin, Tag(PLUGIN)],
     Discriminator(_generator_kind),

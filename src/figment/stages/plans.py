@@ -60,6 +60,7 @@ def _places(recipe: Recipe) -> dict[str, Any]:
     judged = getattr(getattr(g, "finetune", None), "validate_steps", None)  # by these images, as that encoder sees them
     asked = {
         "denoiser": getattr(g, "denoiser", None),
+        "weights": getattr(g, "weights", None),
         "loras": [lora.model_dump() for lora in getattr(g, "loras", ())],
         "finetune.contexts": getattr(getattr(g, "finetune", None), "contexts", None),
         "prompts.contexts": getattr(recipe.prompts, "contexts", None),

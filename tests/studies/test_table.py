@@ -15,11 +15,14 @@ from counting import counting
 from figment.cli import _print_table
 from figment.errors import FigmentError
 from figment.evaluate.accuracy import paired_difference
+from figment.images_in import open_images
+from figment.images_in.contexts import contexts_of
 from figment.recipe import Recipe, load_recipe, validate
 from figment.recipe.table import Table
 from figment.repair import repair
 from figment.report.folder import report_of
 from figment.run import run_recipe
+from figment.shots import few_images
 from figment.stages.plans import images_key
 from figment.starter import AS_IT_IS, look_and_split
 from figment.starter.looks import LOOKS
@@ -33,7 +36,7 @@ from figment.studies.table import (
     run_table,
     table_runs,
 )
-from figment.task import load_task
+from figment.task import load_task, real_folder
 from figment.types import Result
 from figment.verify import verify
 
@@ -371,10 +374,13 @@ def test_a_variant_changes_the_recipe_and_is_refused_by_name(tmp_path):
 def test_folders_inside_of_what_a_row_changes_are_relative_to_the_recipe(tmp_path):
     (tmp_path / "clip").mkdir()
     path = tmp_path / "r.yaml"
+    bob = {"kind": "contexts", "contexts": "shots.csv"}
     rows = {
         "a": {
             "task": {"like": "fashion", "real": {"test": "data/test"}},
             "filters": [{"kind": "clip", "model": "clip"}],
+            "prompts": bob,
+            "generate": {"finetune": {"contexts": "shots.csv"}, "loras": [{"lora": "./style"}]},
         },
         "b": {"prompts": {"kind": "some.module:Writer", "options": {"model": "clip"}}},
     }
@@ -382,6 +388,14 @@ def test_folders_inside_of_what_a_row_changes_are_relative_to_the_recipe(tmp_pat
     a, _, _, b, _, _ = (own for *_, own in table_runs(load_recipe(path)))
     assert a.task.real.test == str(tmp_path / "data/test")
     assert a.filters[0].model == str(tmp_path / "clip")
+    assert [a.prompts.contexts, a.generate.finetune.contexts] == [str(tmp_path / "shots.csv")] * 2
+    assert a.generate.loras[0].lora == str(tmp_path / "style")
+    path.write_text(yaml.safe_dump({"task": "fashion", "prompts": bob, "generate": rows["a"]["generate"]}))
+    assert (
+        load_recipe(path).prompts.contexts
+        == load_recipe(path).generate.finetune.contexts
+        == str(tmp_path / "shots.csv")
+    )
     assert b.prompts.options == {"model": "clip"}  # a plugin's own business
 
 
@@ -438,6 +452,15 @@ def test_the_header_counts_what_the_scale_model_makes_and_how_long_it_takes(path
     total, minutes = sum(sets.values()), round(sum(sets.values()) / 13 / 60)
     asked = f"{recipe.table.seeds} seeds, {len(runs)} runs, {total:,} images in {len(sets)} sets, {minutes} minutes on two cores"
     assert f"The scale model: {asked}" in header_of(path)
+
+
+def test_every_shot_of_bobs_scale_model_has_its_context():
+    recipe = load_recipe(next(path for path in ALL if path.parent.name == "bob"), variant="starter")
+    pool = open_images(real_folder("starter/pool"), recipe.task.class_names)
+    for shots, seed in {(own.few_shot.shots, seed) for _, seed, own in table_runs(recipe)}:
+        few = few_images(pool, recipe.task.class_names, shots, None, seed)
+        contexts = contexts_of(few, recipe.table.rows["BOB"]["prompts"]["contexts"], "prompts.contexts")
+        assert len(contexts) == 10 * shots and (shots < 4 or len(set(contexts)) > 3)
 
 
 def test_the_first_table_asks_every_look():

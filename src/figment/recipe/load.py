@@ -143,10 +143,14 @@ def _absolute(field: str, value: Any, base: Path) -> Any:
         return {name: v if name == "options" else _absolute(f"{field}.{name}", v, base) for name, v in value.items()}
     if isinstance(value, list):
         return [_absolute(f"{field}.{i}", v, base) for i, v in enumerate(value)]
-    is_real = field.startswith("task.real.") or field == "few_shot.split"
+    is_real = field.startswith("task.real.") or field in (
+        "few_shot.split",
+        "prompts.contexts",
+        "generate.finetune.contexts",
+    )
     if field in ("task.real.groups.column", "task.real.groups.pattern"):
         return value
-    is_model = field.rpartition(".")[2] in ("model", "encoder", "denoiser", "weights")
+    is_model = field.rpartition(".")[2] in ("model", "encoder", "denoiser", "weights", "lora")
     if not isinstance(value, str) or not value or not (is_real or is_model):
         return value
     if value.startswith("starter/") or "://" in value:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -217,6 +218,27 @@ def test_no_task_at_all():
     assert "task: this field is needed" in mistake({})
     for data in (None, [], "text", 3):
         assert "it has 1 mistake" in mistake(data)
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        (
+            {"few_shot": {"shots": "many"}},
+            "few_shot.shots: input should be a valid integer, .*, or 'all' \\(got 'many'\\).",
+        ),
+        (
+            {"few_shot": {"shots": 0}},
+            "few_shot.shots: input should be greater than or equal to 1, or 'all' \\(got '0'\\).",
+        ),
+        ({"generate": {"batch_size": "big"}}, "generate.batch_size: input should be a valid integer, .*, or 'auto'"),
+        ({"arms": {"int": 3}}, "arms.int: input should be a valid dict"),  # an arm's name, and no alternative
+        ({"arms": {"int": 3, "float": 3}}, "2 mistakes"),
+    ],
+)
+def test_a_number_or_a_word_is_one_mistake(part, said):
+    text = mistake({"task": TASK, **part})
+    assert re.search(said, text) and ("1 mistake:" in text or "2 mistakes" in said), text
 
 
 def test_a_rule_that_needs_k_says_so_before_anything_is_generated():

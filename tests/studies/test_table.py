@@ -463,6 +463,15 @@ def test_every_shot_of_bobs_scale_model_has_its_context():
         assert len(contexts) == 10 * shots and (shots < 4 or len(set(contexts)) > 3)
 
 
+@pytest.mark.parametrize("name", ["sweep", "figure4"])
+def test_the_starter_takes_every_log_variance_in_as_few_steps_as_are_asked_for(name):
+    recipe = load_recipe(next(path for path in ALL if path.stem == name), variant="starter")
+    asked = {own.generate.model_dump_json(exclude={"images_per_class"}): own.generate for *_, own in table_runs(recipe)}
+    made = [settings.build(None) for settings in asked.values()]
+    assert len({generator.fingerprint for generator in made}) == len(made) == (4 if name == "figure4" else 12)
+    assert {generator.sampling.log_variance for generator in made} >= {0.0, 0.3, 1.0}
+
+
 def test_the_first_table_asks_every_look():
     recipe = load_recipe(next(path for path in HE if path.stem == "table1"), variant="starter")
     asked = {look_and_split(own.task.real.test)[0] for *_, own in table_runs(recipe)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, Tag, ValidationError
 
@@ -17,7 +17,7 @@ QUOTES = "YAML takes yes, no, on, off, true, null, numbers and dates for somethi
 
 def explain(error: ValidationError, where: str, root: type[BaseModel]) -> str:
     """All mistakes of data that is no ``root``, in lines; ``where`` says what they are in."""
-    errors = error.errors(include_url=False)
+    errors = _joined(error.errors(include_url=False), root)
     mistakes = list(dict.fromkeys(_mistake(e, root) for e in errors))
     many = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes):,} mistakes"
     shown = [f"  - {m}" for m in mistakes[:MOST_MISTAKES]]
@@ -26,6 +26,27 @@ def explain(error: ValidationError, where: str, root: type[BaseModel]) -> str:
     if any(e["type"] == "string_type" and _is_yaml_scalar(e["input"]) for e in errors):
         shown.append(QUOTES)
     return "\n".join([f"{where} has {many}:", *shown])
+
+
+def _joined(errors: Sequence[Any], root: type[BaseModel]) -> list[Any]:
+    """One error in the place of those that each alternative of "a number, or a word" gives, under pydantic's names for them."""
+    left: dict[Any, Any] = {}
+    for number, e in enumerate(errors):
+        place = e["loc"][:-1] if _is_alternative(root, e["loc"]) else number
+        alike = left.get(place)
+        if alike is None:
+            left[place] = e
+        else:
+            said = f"{alike['msg']}, or {e['msg'].removeprefix('Input should be ')}"
+            left[place] = {**alike, "loc": e["loc"][:-1], "msg": said}
+    return list(left.values())
+
+
+def _is_alternative(root: type[BaseModel], loc: Sequence[Any]) -> bool:
+    """Whether a place is one of the things that a field may be, a word among them."""
+    _, models = _follow(root, loc[:-2])
+    own = next((m.model_fields[loc[-2]] for m in models if len(loc) > 1 and loc[-2] in m.model_fields), None)
+    return own is not None and any(get_origin(part) is Literal for part in get_args(own.annotation))
 
 
 def _mistake(error: Any, root: type[BaseModel]) -> str:

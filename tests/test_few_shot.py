@@ -65,6 +65,17 @@ def test_the_shots_are_drawn_with_the_recipes_seed_and_published(recipe, photos,
     assert shots is not None and list(shots.ids) == [pool.ids[i] for i in own]
 
 
+def test_all_real_images_are_shots(recipe, photos, tmp_path):
+    """Then the shots alone are all real images, and nothing was drawn that could have been drawn otherwise."""
+    changes = {"few_shot.shots": "all", "train": {"kind": "images_only", "encoder": recipe().train.encoder}}
+    found = run_recipe(recipe(**changes, **{"evaluate.real_all": True}), tmp_path).results
+    assert found["top1/real_only"].value == found["top1/real_all"].value
+    pool = train_of(photos)
+    assert sorted(read_split(tmp_path / "shots.json", pool)) == list(range(len(pool)))
+    told = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "all real images" in told and "drawn with seed" not in told and "one draw of" not in told
+
+
 def test_the_classifier_is_that_of_mixed_training_on_the_shots_and_the_images(recipe, photos, clip, tmp_path):
     outcome = run_recipe(recipe(), tmp_path / "run")
     encoder = open_encoder(str(clip))

@@ -175,9 +175,10 @@ def run(
 
     if effect is not None and not dry_run:
         raise FigmentError("--effect plans, and so goes with --dry-run.")
-    _check_is_alone(dry_run)
     loaded = load_recipe(recipe, set or [], variant)
     folder = out or _default_out(recipe, variant)
+    if not dry_run:
+        _check_is_alone()
     if loaded.table is not None:
         _run_table(loaded, folder, make_engine(engine, workers, address), dry_run, allow_plugins)
     elif dry_run:
@@ -267,12 +268,12 @@ def generate(
     leave()
 
 
-def _check_is_alone(dry_run: bool) -> None:
+def _check_is_alone() -> None:
     """Raise FigmentError where a launcher started many processes to do what one does."""
     from figment.learners.processes import launched
 
     others = launched()
-    if others is not None and not dry_run:
+    if others is not None:
         raise FigmentError(
             f"figment run is one process, and a launcher (torchrun, accelerate launch) started {others[1]}. With them make the images:"
             " torchrun --nproc_per_node 4 -m figment.cli generate RECIPE. They fine-tune the generator together, and each makes its part;"

@@ -100,11 +100,10 @@ def test_what_the_first_process_says_holds(own, first):
 
 
 def test_what_one_process_does_is_refused_to_many(monkeypatch):
-    _check_is_alone(dry_run=False)
+    _check_is_alone()
     assert launched() is None
     monkeypatch.setenv("WORLD_SIZE", "4")
     monkeypatch.setenv("RANK", "2")
     assert launched() == (2, 4)
-    _check_is_alone(dry_run=True)
     with pytest.raises(FigmentError, match="started 4. With them make the images: torchrun .* generate RECIPE"):
-        _check_is_alone(dry_run=False)
+        _check_is_alone()

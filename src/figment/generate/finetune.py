@@ -265,7 +265,7 @@ class Finetuning:
                 checkpoint = path.with_name(CHECKPOINT)
                 name = f"finetune {label}"
                 judge = None if self.validation is None else self.validation.distance
-                done = learn(learner, own, steps, name, self.seed, checkpoint, checkpoint_steps, advance, judge, on)
+                done = learn(learner, own, steps, name, self.seed, checkpoint, checkpoint_steps, advance, judge)
                 if writes:
                     write_json(path.with_name(LOSS), _curve(done.losses, done.scores))
                     for file, data in self._packed(learner).items():
@@ -289,7 +289,7 @@ class Finetuning:
     def _learner(self, on: Share | None) -> Learner:
         """The first process encodes the images before the others do: where it keeps that on disk, they find it there."""
         captions = self.captions or captions_of(self.images, self.class_names, self.settings)
-        given = self.generator, self.images, captions, self.settings, self.record.folder / LATENTS
+        given = self.generator, self.images, captions, self.settings, self.record.folder / LATENTS, on
         first = Learner(*given) if is_first(on) else None
         first_says(on, True)
         return first or Learner(*given)

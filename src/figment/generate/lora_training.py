@@ -42,7 +42,8 @@ MOST_TIMED, TIMED_PIXELS = 8, 2**20  # images of a forecast's batch, and their p
 class Learner:
     """A pipeline of its own in which a LoRA, or all of the denoiser, can learn, and the images as its VAE sees them.
 
-    ``captions`` say what each image shows. In the folder ``stored`` lies what the VAE sees of a set too large for memory.
+    ``captions`` say what each image shows. In the folder ``stored`` lies what the VAE sees of a set too large for memory. ``on`` is one of
+    many processes that learn together.
     """
 
     def __init__(
@@ -52,7 +53,9 @@ class Learner:
         captions: Sequence[str],
         settings: FinetuneSettings,
         stored: Path | None = None,
+        on: Share | None = None,
     ):
+        self.on = on
         self.half = generator.dtype != torch.float32  # as products may be in training, where the weights are not
         opened = copy(generator)  # settings alone: it opens the model by itself, and the user's stays as it is
         opened.lora = None
@@ -163,10 +166,10 @@ class Learner:
             )
         return images
 
-    def loss(self, index: np.ndarray, seed: int, on: Share | None = None) -> Tensor | Iterator[Tensor]:
-        """Of one step, perhaps in parts: the error at random times on these images, with noise, times and coins from ``seed``; the share
-        of one of many processes."""
-        parts = self.settings.gradient_accumulation_steps
+    def loss(self, index: np.ndarray, seed: int) -> Tensor | Iterator[Tensor]:
+        """Of one step, perhaps in parts: the error at random times on these images, with noise, times and coins from ``seed``; this
+        process's share of it."""
+        parts, on = self.settings.gradient_accumulation_steps, self.on
         if on is None:
             return self.denoising(index, seed) if parts == 1 else self.denoising.parts(index, seed, parts)
         return self.denoising.parts(index, seed, parts * on.world_size, slice(on.rank, None, on.world_size))
@@ -182,16 +185,15 @@ def learn(
     checkpoint_steps: int | None,
     advance: Callable[[int], None],
     distance: Callable[[Sequence[np.ndarray]], float] | None = None,
-    on: Share | None = None,
 ) -> Training:
     """Train what learns in a learner on the images ``own``; returns the finished training. With ``distance`` what is left is what made
-    the images that were nearest by it: of many processes (``on``) in the first alone, which measures it and writes the checkpoints.
+    the images that were nearest by it: of many processes in the first alone, which measures it and writes the checkpoints.
 
     Everything random in a step follows from ``seed``, ``name`` and the step's number, so that going on from
     ``checkpoint`` leads to the same weights as never having stopped. It is written every ``checkpoint_steps``; None = as suits
     its size. Raises FigmentError where the training diverges.
     """
-    settings = learner.settings
+    settings, on = learner.settings, learner.on
     learner.reset(sample_seed(seed, name, 0))
     memory = (
         f"tuning the generator on {settings.batch_size} images a step. Raise finetune.gradient_accumulation_steps, or"
@@ -201,7 +203,7 @@ def learn(
     advice = Advice("Fine-tuning the generator", mend, memory, steps_an_epoch(len(own), settings.batch_size))
 
     def loss_of(step: int) -> Tensor | Iterator[Tensor]:
-        return learner.loss(batch_of(own, settings.batch_size, step, seed), sample_seed(seed, name, step + 1), on)
+        return learner.loss(batch_of(own, settings.batch_size, step, seed), sample_seed(seed, name, step + 1))
 
     def judge() -> float:
         assert distance is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 
 import diffusers
 import numpy as np
@@ -131,6 +132,6 @@ def test_what_is_not_there_is_said(weights, monkeypatch):
     (weights / BASE).unlink()
     with pytest.raises(FigmentError, match=r"There is no base.pt in .* Download it from https://"):
         made(weights)
-    monkeypatch.delitem(__import__("sys").modules, "glide_text2im")
+    monkeypatch.delitem(sys.modules, "glide_text2im")
     with pytest.raises(FigmentError, match="pip install git\\+https://github.com/openai/glide-text2im"):
         made(weights)

@@ -242,7 +242,8 @@ class GlideSettings(GeneratorSettings):
     def build(self, given: Given) -> Generator:
         from figment.generate.glide import GlideGenerator
 
-        return GlideGenerator(**self.model_dump(exclude={"kind", "images_per_class", "shard_size"}))
+        own = {"weights", "guidance_scale", "num_inference_steps", "device", "batch_size"}
+        return GlideGenerator(**self.model_dump(include=own))
 
 
 class ProceduralSettings(GeneratorSettings):

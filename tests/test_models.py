@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import threading
@@ -270,28 +271,78 @@ def test_which_variant_is_opened(tmp_path, names, variant):
     assert variant_of(tmp_path) == variant
 
 
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A Hub in a folder: what the patterns let through is copied, and counted."""
+    there, here, copied = tmp_path / "hub", tmp_path / "0123abcd", []
+
+    def snapshot(repo, revision, allow_patterns, ignore_patterns=None):
+        names = [p.relative_to(there).as_posix() for p in there.rglob("*") if p.is_file()]
+        for name in filter_repo_objects(names, allow_patterns=allow_patterns, ignore_patterns=ignore_patterns):
+            (here / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(there / name, here / name)
+            copied.append(name)
+        return str(here)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
+    return there, here, copied
+
+
+def test_of_a_pipeline_the_weights_of_its_parts_are_fetched_and_no_copies_beside_them(hub):
+    """As in Stable Diffusion 3.5's repository: text_encoders/ and one file for other programs."""
+    there, here, _ = hub
+    tiny.sd15(there)
+    for stray in (
+        "text_encoders/t5xxl_fp16.safetensors",
+        "text_encoders/clip_l.safetensors",
+        "sd3.5_large.safetensors",
+    ):
+        (there / stray).parent.mkdir(exist_ok=True)
+        shutil.copy(next((there / "vae").glob("*.safetensors")), there / stray)
+    assert resolve("owner/name").path == here
+    assert {p.parent.name for p in here.rglob("*.safetensors")} == {"unet", "vae", "text_encoder"}
+
+
+@pytest.mark.parametrize("kind", ["StableDiffusionInpaintPipeline", "AudioLDM2Pipeline", "DDPMPipeline"])
+def test_a_pipeline_of_another_kind_is_refused_before_its_weights_are_fetched(hub, kind):
+    from figment.generate.diffusers import DiffusersGenerator
+
+    there, _, copied = hub
+    tiny.sd15(there)
+    index = json.loads((there / "model_index.json").read_text())
+    (there / "model_index.json").write_text(json.dumps({**index, "_class_name": kind}))
+    with pytest.raises(FigmentError, match=f"^The model owner/name is a {kind}, which makes no images from text alone"):
+        DiffusersGenerator(model="owner/name")
+    assert copied and not [name for name in copied if name.endswith(".safetensors")]
+
+
+def test_a_models_bytes_are_read_once_for_many_arms_and_again_when_they_change(tmp_path, monkeypatch):
+    folder, read = tiny.sd15(tmp_path / "pipeline"), []
+    digest = hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda file, kind: (read.append(file.name), digest(file, kind))[1])
+    first = resolve(str(folder)).fingerprint
+    assert read and len(read) == len(set(read))
+    n = len(read)
+    assert resolve(str(folder)).fingerprint == first and len(read) == n
+    weights = next((folder / "unet").glob("*.safetensors"))
+    data = weights.read_bytes()
+    weights.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    assert resolve(str(folder)).fingerprint != first and len(read) == n + 1
+
+
 @pytest.mark.parametrize(
     ("halved", "fetched"),
     [([], 0), (["unet", "vae", "text_encoder"], 3), (["unet"], 1)],
     ids=["none", "all parts", "one part"],
 )
-def test_half_precision_is_fetched_where_there_is_no_other(tmp_path, monkeypatch, halved, fetched):
-    """From a Hub in a folder: what the patterns let through is copied."""
-    hub, here = tiny.sd15(tmp_path / "hub"), tmp_path / "0123abcd"
+def test_half_precision_is_fetched_where_there_is_no_other(hub, halved, fetched):
+    there, here, _ = hub
+    tiny.sd15(there)
     for part in ("unet", "vae", "text_encoder"):
-        (weights,) = (hub / part).glob("*.safetensors")
+        (weights,) = (there / part).glob("*.safetensors")
         shutil.copy(weights, weights.with_suffix(".fp16.safetensors"))
         if part in halved:
             weights.unlink()
-
-    def snapshot(repo, revision, allow_patterns, ignore_patterns):
-        names = [p.relative_to(hub).as_posix() for p in hub.rglob("*") if p.is_file()]
-        for name in filter_repo_objects(names, allow_patterns=allow_patterns, ignore_patterns=ignore_patterns):
-            (here / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(hub / name, here / name)
-        return str(here)
-
-    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
     assert resolve("owner/name").path == here
     assert len(list(here.rglob("*.fp16.safetensors"))) == fetched and len(list(here.rglob("*.safetensors"))) == 3
 

@@ -9,6 +9,8 @@ import threading
 import time
 from pathlib import Path
 
+import torch
+
 from figment.errors import FigmentError
 from figment.generate.fill import generate_images
 from figment.generate.procedural import ProceduralGenerator
@@ -34,6 +36,24 @@ class Deadly(ProceduralGenerator):
             if self.mark:
                 self.mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
+        return super().__call__(prompts, seeds)
+
+
+class Poisoned(ProceduralGenerator):
+    """A GPU that fails at one seed, once, and answers nothing any more in that process."""
+
+    batch_size = 4
+
+    def __init__(self, seed: int, mark: Path):
+        super().__init__()
+        self.seed, self.mark, self.lost = seed, mark, False
+
+    def __call__(self, prompts, seeds, init=None):
+        if self.seed in seeds and not self.mark.exists():
+            self.mark.touch()
+            self.lost = True
+        if self.lost:
+            raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered\nCompile with ...")
         return super().__call__(prompts, seeds)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import torch
 
-from figment.errors import FigmentError, nearest
+from figment.errors import DeviceFailed, FigmentError, nearest
+from figment.files import AGAIN
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
@@ -69,3 +72,29 @@ def cpu_has_bfloat16() -> bool:
     """Whether the CPU computes in bfloat16; others emulate it, about twenty times slower than float32."""
     chip = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return bool(chip.get("avx512_bf16") or chip.get("amx_bf16"))
+
+
+#: How older versions of torch, and libraries that pass errors on as text, say what is a torch.AcceleratorError today. What cuBLAS and
+#: cuDNN say of themselves is none: mostly they lacked memory, and the next call works.
+_FAILED = re.compile(r"\b(CUDA|HIP|XPU) error: (?!CU[A-Z]+_STATUS)")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Of the device or the machine; less at a time may fit."""
+    text = str(error).lower()
+    told = ("out of memory", "can't allocate memory", "status_alloc_failed")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in text for words in told)
+
+
+def failure(error: BaseException) -> DeviceFailed | None:
+    """What to raise in its place where an error says that the device itself has failed; else None.
+
+    It is what a kernel left behind (an illegal access, an assertion, a lost GPU): in that process every later call ends in it too.
+    """
+    if is_out_of_memory(error) or not (isinstance(error, torch.AcceleratorError) or _FAILED.search(str(error))):
+        return None
+    said = " ".join(str(error).split("\n")[0].split())[:200].rstrip(".")
+    return DeviceFailed(
+        f"The device failed: {said}. In this process it cannot be used any more. {AGAIN} If it fails there again, look at nvidia-smi"
+        " and the system's log, take another with generate.device, or lower generate.batch_size."
+    )

@@ -13,6 +13,13 @@ class FigmentError(Exception):
     """
 
 
+class DeviceFailed(FigmentError):
+    """The device answers nothing any more in this process: whatever is asked of it next fails too.
+
+    A worker that meets it ends, and another one takes over; without workers it ends the run.
+    """
+
+
 def missing_extra(package: str, extra: str) -> FigmentError:
     """The error for an optional dependency that is not installed."""
     return FigmentError(

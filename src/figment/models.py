@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +46,14 @@ class ModelFolder:
     fingerprint: str
 
 
-def resolve(name: str, *, allow_pickle: bool = False) -> ModelFolder:
+def resolve(
+    name: str, *, allow_pickle: bool = False, check: Callable[[Path], None] = lambda folder: None
+) -> ModelFolder:
     """The folder of a model: ``starter``, ``starter/clip``, ``starter/clip_rn``, a folder's path, or a Hub id ``owner/name[@revision]``.
 
-    A Hub model is downloaded once, without pickles unless ``allow_pickle``. Raises FigmentError where the model cannot
-    be had, has only pickled weights, or would need code of its own to be run.
+    A Hub model is downloaded once, without pickles unless ``allow_pickle``. ``check`` looks at the folder when its configuration is
+    there, before weights are downloaded or read, and raises FigmentError for a model that is of no use. Raises it too where the model
+    cannot be had, has only pickled weights, or would need code of its own to be run.
     """
     if name in STARTER:
         from figment.starter import folder
@@ -63,9 +67,10 @@ def resolve(name: str, *, allow_pickle: bool = False) -> ModelFolder:
                 f"The folder {path} holds no model: no model_index.json, config.json or {OPEN_CLIP_CONFIG}."
             )
         files = _checked_files(path, name, allow_pickle)
+        check(path)
         return ModelFolder(path.resolve(), name, _hash_files(path, files, pickles=allow_pickle))
     if match := HUB_ID.fullmatch(name):
-        path = _download(match[1], match[2], allow_pickle)
+        path = _download(match[1], match[2], allow_pickle, check)
         _checked_files(path, name, allow_pickle)
         # The Hub names a snapshot's folder after its commit, which stands for every byte in it.
         return ModelFolder(path, name, records.fingerprint([match[1], path.name, allow_pickle]))
@@ -122,12 +127,13 @@ def download(repo: str, revision: str | None, files: Sequence[str]) -> Path:
     return _fetched(repo, revision, lambda fetch: Path(fetch(allow_patterns=list(files))))
 
 
-def _download(repo: str, revision: str | None, allow_pickle: bool) -> Path:
+def _download(repo: str, revision: str | None, allow_pickle: bool, check: Callable[[Path], None]) -> Path:
     """The folder of a Hub model."""
 
     def whole(fetch: Callable[..., str]) -> Path:
         # These say which of a repository's weights are wanted.
         folder = Path(fetch(allow_patterns=SMALL, ignore_patterns=UNWANTED))
+        check(folder)
         folder = Path(fetch(allow_patterns=SMALL + _weights(folder, allow_pickle), ignore_patterns=UNWANTED))
         for variant in VARIANTS:
             if lacking := _without_weights(folder):
@@ -152,6 +158,8 @@ def _fetched(repo: str, revision: str | None, wanted: Callable[[Callable[..., st
 
     try:
         return wanted(partial(snapshot_download, repo, revision=revision))
+    except FigmentError:
+        raise
     except GatedRepoError as error:
         raise FigmentError(
             f"The model {repo} asks its users to accept its licence."
@@ -200,9 +208,23 @@ def _not_fetched(repo: str, revision: str | None, error: BaseException) -> Figme
 
 
 def _weights(folder: Path, allow_pickle: bool) -> list[str]:
-    """The patterns of a model's weights, by what lies beside them."""
-    safe, pickled = (OPEN_CLIP_WEIGHTS, OPEN_CLIP_PICKLES) if is_open_clip(folder) else (WEIGHTS, PICKLED_WEIGHTS)
+    """The patterns of a model's weights, by what lies beside them.
+
+    A pipeline's are those of its parts: beside them there may be the same again, as Stable Diffusion 3.5's ``text_encoders/`` (16 GB).
+    """
+    if is_open_clip(folder):
+        safe, pickled = OPEN_CLIP_WEIGHTS, OPEN_CLIP_PICKLES
+    elif parts := _parts(folder):
+        safe, pickled = [f"{part}/*.safetensors" for part in parts], [f"{part}/*.bin" for part in parts]
+    else:
+        safe, pickled = WEIGHTS, PICKLED_WEIGHTS
     return safe + pickled if allow_pickle else safe
+
+
+def _parts(folder: Path) -> list[str]:
+    """The parts of a pipeline, by its index; none where it has no index."""
+    index = _read_json(folder / "model_index.json")
+    return [part for part, entry in index.items() if isinstance(entry, list) and entry and entry[0] is not None]
 
 
 def _without_weights(folder: Path) -> list[str]:
@@ -307,6 +329,16 @@ def _hash_files(folder: Path, files: Sequence[Path], pickles: bool) -> str:
     suffixes = {".json", ".txt", ".model", ".safetensors", *(PICKLES if pickles else ())}
     digest = hashlib.sha256()
     for name, path in sorted((p.relative_to(folder).as_posix(), p) for p in files if p.suffix in suffixes):
-        with path.open("rb") as file:
-            digest.update(f"{name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+        digest.update(f"{name}\0{_hash_file(path.resolve(), path.stat())}\n".encode())
     return digest.hexdigest()[:16]
+
+
+def _hash_file(path: Path, stat: os.stat_result) -> str:
+    return _hash_once(path, stat.st_size, stat.st_mtime_ns, stat.st_ino)
+
+
+@lru_cache(maxsize=4096)
+def _hash_once(path: Path, size: int, mtime_ns: int, inode: int) -> str:
+    """Of a file's bytes, which are read once: a table of 20 arms would read a model of 34 GB twenty times, 90 seconds each."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

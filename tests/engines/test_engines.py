@@ -31,6 +31,7 @@ from workers import (
     Elsewhere,
     Hiccup,
     Locked,
+    Poisoned,
     Refusing,
     Slow,
     Started,
@@ -113,6 +114,23 @@ def test_a_worker_killed_half_way_changes_nothing(engine, tmp_path, expected, ca
     assert mark.exists()
     assert rows(tmp_path / "made") == expected
     assert "a worker died at shard 2" in capsys.readouterr().out
+
+
+def test_a_device_that_fails_costs_a_worker_and_no_image(engine, tmp_path, expected, capsys):
+    make(tmp_path / "made", engine, Poisoned(seed_in(expected, 2), tmp_path / "mark"))
+    assert rows(tmp_path / "made") == expected  # without an error in any row
+    assert "died at shard 2 (The device failed: CUDA error: an illegal memory access" in capsys.readouterr().out
+
+
+def test_a_device_that_fails_without_workers_ends_the_run_and_spoils_nothing(tmp_path, expected):
+    broken = Poisoned(seed_in(expected, 2), tmp_path / "mark")
+    with pytest.raises(FigmentError, match="^The device failed: CUDA error: .*same command again") as caught:
+        make(tmp_path / "made", Local(1), broken)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "made/stage.json").exists()
+    assert rows(tmp_path / "made") == expected[: 2 * 16]  # the shards before
+    make(tmp_path / "made", Local(1))
+    assert rows(tmp_path / "made") == expected
 
 
 def test_a_worker_killed_from_outside_changes_nothing(tmp_path, expected):

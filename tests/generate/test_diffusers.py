@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 import shutil
+import weakref
 from pathlib import Path
 
 import diffusers
@@ -14,7 +16,7 @@ import torch
 
 import tiny
 from figment.device import generator_dtype
-from figment.errors import FigmentError
+from figment.errors import DeviceFailed, FigmentError
 from figment.generate import families
 from figment.generate.diffusers import DiffusersGenerator
 from figment.generate.fill import generate_images
@@ -50,7 +52,9 @@ def distance(a, b) -> int:
 class Counter:
     """Wraps a module's forward and records the batch size of each call."""
 
-    def __init__(self, module: torch.nn.Module, largest: int = 10**9):
+    OUT_OF_MEMORY = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    def __init__(self, module: torch.nn.Module, largest: int = 10**9, error: Exception = OUT_OF_MEMORY):
         self.batches: list[int] = []
         self.tried: list[int] = []
         forward = module.forward
@@ -58,7 +62,7 @@ class Counter:
         def counted(first, *args, **kwargs):
             self.tried.append(len(first))
             if len(first) > largest:
-                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+                raise error
             self.batches.append(len(first))
             return forward(first, *args, **kwargs)
 
@@ -156,6 +160,95 @@ def test_out_of_memory_halves_the_batch(folders):
     assert denoiser.tried == [5] + [2] * 6 + [1] * 3  # nothing that was done is done again
     generator(PROMPTS[:3], SEEDS[:3])
     assert max(denoiser.tried[10:]) == 2  # and it is remembered
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "GET was unable to find an engine to execute this computation",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+    ],
+)
+def test_memory_that_runs_out_under_another_name_halves_the_batch(folders, said):
+    generator = make(folders["sd15"], batch_size=4, guidance_scale=1.0)
+    expected = generator(PROMPTS[:4], SEEDS[:4])
+    denoiser = Counter(generator.pipe.unet, largest=2, error=RuntimeError(said))
+    assert distance(generator(PROMPTS[:4], SEEDS[:4]), expected) <= 1
+    assert generator.batch_size == 2 and denoiser.tried[:2] == [4, 2]
+
+
+def test_an_error_at_every_batch_is_raised_and_leaves_the_batch_as_it_was(folders):
+    generator = make(folders["sd15"], batch_size=4, guidance_scale=1.0)
+    denoiser = Counter(generator.pipe.unet, largest=0, error=RuntimeError("shapes cannot be multiplied"))
+    with pytest.raises(RuntimeError, match="multiplied"):
+        generator(PROMPTS[:4], SEEDS[:4])
+    assert denoiser.tried == [4, 2, 1] and generator.batch_size == 4
+
+
+def test_a_failed_device_is_not_tried_again(folders):
+    generator = make(folders["sd15"], batch_size=4, guidance_scale=1.0)
+    lost = torch.AcceleratorError("CUDA error: device-side assert triggered")
+    denoiser = Counter(generator.pipe.unet, largest=0, error=lost)
+    with pytest.raises(
+        DeviceFailed, match="^The device failed: CUDA error: device-side assert triggered[.] In this process"
+    ):
+        generator(PROMPTS[:4], SEEDS[:4])
+    assert denoiser.tried == [4]
+
+
+def test_sdxls_decoder_is_left_in_its_precision_when_memory_runs_out(folders):
+    """diffusers decodes SDXL's latents in float32, and sets that back only where nothing went wrong."""
+    generator = make(folders["sdxl"], dtype="float16", batch_size=2, guidance_scale=1.0)
+    vae = generator.pipe.vae
+    vae.register_to_config(force_upcast=True)
+    expected, decode = generator(PROMPTS[:2], SEEDS[:2]), vae.decode
+
+    def small(latents, **more):
+        if len(latents) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        assert latents.dtype == torch.float32
+        return decode(latents, **more)
+
+    vae.decode = small
+    assert distance(generator(PROMPTS[:2], SEEDS[:2]), expected) <= 2
+    assert vae.dtype == torch.float16 and generator.batch_size == 1
+
+
+def test_a_model_that_does_not_fit_is_opened_once_and_says_so(folders, monkeypatch, tmp_path):
+    generator, opened, to = make(folders["sd15"]), [], torch.nn.Module.to
+
+    def full(module, *args, memory_format=None, **more):
+        if memory_format is not None:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return to(module, *args, **more)
+
+    monkeypatch.setattr(torch.nn.Module, "to", full)
+    own = DiffusersGenerator._open
+    monkeypatch.setattr(DiffusersGenerator, "_open", lambda self: (opened.append(1), own(self))[1])
+    prompts = [Prompt(f"000-x/{i:05d}", text, 0, f"g{i}") for i, text in enumerate(PROMPTS)]
+    with pytest.raises(FigmentError, match="cannot be placed on cpu in float32: CUDA out of memory.*generate.dtype"):
+        generate_images(prompts, generator, tmp_path, ["x"], images_per_class=5)
+    assert opened == [1]
+
+
+def test_the_cache_of_torch_counts_as_free_memory(folders, monkeypatch):
+    pipe = make(folders["sd15"]).pipe
+    monkeypatch.setattr(type(pipe), "device", torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2**20, 2**34))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 2**30 + 2**21)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 2**21)
+    assert auto_batch_size(pipe, 64, 64) == (2**20 + 2**30) // (64 * 64 * 2048 * 4)
+
+
+def test_a_closed_generator_lets_go_of_its_model_and_opens_it_again(folders):
+    generator = make(folders["sd15"])
+    expected = generator(PROMPTS[:1], SEEDS[:1])
+    model = weakref.ref(generator.pipe.unet)
+    generator.close()
+    gc.collect()
+    assert model() is None
+    assert distance(generator(PROMPTS[:1], SEEDS[:1]), expected) == 0
 
 
 @pytest.mark.slow

@@ -102,9 +102,28 @@ def test_one_that_fails_is_a_row_with_a_reason_takes_no_other_with_it_and_is_tri
 
 
 def test_when_none_succeeds_the_run_stops_and_says_why(tmp_path):
-    with pytest.raises(FigmentError, match="None of 6 images could be made: the model gave NaN"):
+    with pytest.raises(FigmentError, match="None of the 6 images of shard 0 could be made: the model gave NaN"):
         make(tmp_path, Noise(nan=tuple(p.text for p in PROMPTS)))
     assert not shard_files(tmp_path)
+
+
+def test_a_later_shard_in_which_every_image_failed_with_an_error_is_not_written(tmp_path):
+    class Tired(Noise):
+        def __call__(self, prompts, seeds, init=None):
+            if self.calls >= 3:  # 6 images are two calls
+                raise RuntimeError("no more")
+            return super().__call__(prompts, seeds)
+
+    with pytest.raises(
+        FigmentError, match="None of the 6 images of shard 2 could be made: RuntimeError: no more.*again"
+    ) as told:
+        make(tmp_path, Tired())
+    assert "\n" not in str(told.value)
+    assert len(shard_files(tmp_path)) == 2 and not (tmp_path / "stage.json").exists()
+    make(tmp_path, Noise())
+    whole = tmp_path / "whole"
+    make(whole, Noise())
+    assert rows(tmp_path) == rows(whole)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from figment.engines.todo import Todo, pickled, portable
+from figment.errors import DeviceFailed
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -70,11 +71,14 @@ def _in_workers(
                     worker.stop()
                     del workers[worker.pipe]
                     advance(-worker.advanced)
-                    todo.lost(worker.piece, worker.how_it_ended())
+                    todo.lost(worker.piece, worker.last_words or worker.how_it_ended())
                     start(worker.environment)
                     continue
                 if kind == "failed":
                     raise value
+                if kind == "lost":
+                    worker.last_words = value  # and now it ends
+                    continue
                 if kind == "advance":
                     worker.advanced += value
                     advance(value)
@@ -102,6 +106,7 @@ class _Worker:
     def __init__(self, environment: Mapping[str, str]):
         self.environment, self.advanced = environment, 0
         self.piece: int | None = None
+        self.last_words = ""
         context = get_context("spawn")  # a fork of a process with threads or CUDA in it may hang
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs,), daemon=True)
@@ -187,6 +192,8 @@ def _serve(pipe: Connection) -> None:
         job = pickle.loads(told.get())
         while (piece := told.get()) != THE_END:
             _say(pipe, "done", job(pickle.loads(piece), partial(_say, pipe, "advance")))
+    except DeviceFailed as error:
+        _say(pipe, "lost", str(error).partition(". ")[0])
     except Exception as error:
         _say(pipe, "failed", portable(error))
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from figment.engines.local import same_arithmetic
 from figment.engines.todo import Todo, pickled, portable
-from figment.errors import FigmentError, missing_extra
+from figment.errors import DeviceFailed, FigmentError, missing_extra
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +66,10 @@ class _Crew:
             try:
                 kind, value, units = self.ray.get(reference)
             except self.ray.exceptions.RayError as error:  # it died, or its node did
+                kind, value, units = "lost", str(error).partition("\n")[0].rstrip("."), 0  # what follows is long
+            if kind == "lost":
                 self.ray.kill(actor)
-                todo.lost(piece, str(error).partition("\n")[0].rstrip("."))  # what follows is long
+                todo.lost(piece, value)
                 self.hire()
                 continue
             if kind == "failed":
@@ -120,6 +122,8 @@ class _Worker:
         units: list[int] = []
         try:
             return "done", self.job(piece, units.append), sum(units)
+        except DeviceFailed as error:
+            return "lost", str(error).partition(". ")[0], 0
         except Exception as error:
             return "failed", portable(error), 0
 

@@ -101,6 +101,11 @@ class CascadeGenerator:
             if self.offload:  # diffusers would say each time that it does not compute there in half precision
                 stage.pipe.to("cpu", silence_dtype_warnings=True)
 
+    def close(self) -> None:
+        """Let go of all models; the next call opens them again."""
+        for stage in self.stages:
+            stage.close()
+
     def count_cut(self, prompts: Sequence[str]) -> int:
         """How many of the prompts some stage does not read to the end."""
         return max(stage.count_cut(prompts) for stage in self.stages)

@@ -20,13 +20,13 @@ import torch
 import transformers
 
 from figment import records
-from figment.device import check_device, check_dtype, choose_device, generator_dtype
+from figment.device import check_device, check_dtype, choose_device, failure, generator_dtype, is_out_of_memory
 from figment.errors import FigmentError
 from figment.generate import samplers
 from figment.generate.denoiser import PART, Denoiser, open_denoiser
 from figment.generate.families import FAMILIES, Family, is_upscaler, own_noise_level
 from figment.generate.few_steps import few_steps, own_settings, scale_argument, warnings_of
-from figment.generate.fits import check_names, check_opened, check_sampler, check_size
+from figment.generate.fits import check_folder, check_names, check_opened, check_sampler, check_size
 from figment.generate.guidance_interval import GuidanceInterval
 from figment.generate.lora import Applied, Lora, open_lora
 from figment.generate.loras import merge, resolve_loras
@@ -46,6 +46,8 @@ from figment.generate.sampling import Sampling
 from figment.generate.sizes import auto_batch_size, own_size
 from figment.generate.texts import Asked, Texts
 from figment.models import license_of, resolve
+
+OPENED = ("pipe", "image_pipe", "start", "texts")  # attributes that hold the model, or parts of it
 
 
 class DiffusersGenerator:
@@ -109,7 +111,7 @@ class DiffusersGenerator:
             )
         if scheduler is not None:
             samplers.scheduler_class(scheduler)
-        self.folder = resolve(model, allow_pickle=allow_pickle)
+        self.folder = resolve(model, allow_pickle=allow_pickle, check=check_folder(model))
         self.height, self.width = height, width
         self._device_name, self._dtype_name = check_device(device), check_dtype(dtype)
         self.batch_size = 0 if batch_size == "auto" else int(batch_size)  # 0 = not chosen yet
@@ -247,8 +249,7 @@ class DiffusersGenerator:
 
     def __getstate__(self) -> dict[str, Any]:
         """What travels to a worker: settings. It opens the model by itself."""
-        opened = ("pipe", "image_pipe", "start", "device", "dtype", "texts")
-        return {k: v for k, v in self.__dict__.items() if k not in opened}
+        return {k: v for k, v in self.__dict__.items() if k not in (*OPENED, "device", "dtype")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -260,6 +261,12 @@ class DiffusersGenerator:
                 )
             self.folder = here
 
+    def close(self) -> None:
+        """Let go of the model, so that its memory is free for what follows. The next call opens it again."""
+        for name in OPENED:
+            self.__dict__.pop(name, None)
+        self._free_memory()
+
     @cached_property
     def pipe(self) -> Any:
         """The diffusers pipeline, opened, checked and placed. Raises FigmentError."""
@@ -270,10 +277,6 @@ class DiffusersGenerator:
             check_opened(self, pipe)
             move_to(pipe, self.device, f"The model {self.folder.name}")
         pipe.set_progress_bar_config(disable=True)
-        if hasattr(pipe, "unet"):  # convolutions are faster so; transformers have none to speak of
-            for part in (pipe.unet, getattr(pipe, "vae", None)):
-                if part is not None:
-                    part.to(memory_format=torch.channels_last)
         return pipe
 
     @cached_property
@@ -381,23 +384,28 @@ class DiffusersGenerator:
             self.pipe, *self.size(init.shape[1:3] if init is not None and self.upscales else None)
         )
         images: list[np.ndarray | None] = []
+        size = self.batch_size
         while len(images) < len(prompts):
-            part = slice(len(images), len(images) + self.batch_size)
+            part = slice(len(images), len(images) + size)
             made = self._attempt(asked[part], seeds[part], None if init is None else init[part])
             if made is None:
-                self._halve_batch(len(asked[part]))
+                size = len(asked[part]) // 2
+                self._free_memory()
             else:
                 images += made
+                self.batch_size = size  # a smaller one, for good, once it has been seen to help
         return images
 
     def _attempt(
         self, asked: Sequence[Asked], seeds: Sequence[int], init: np.ndarray | None
     ) -> list[np.ndarray | None] | None:
-        """The images of one batch, or None when memory ran out."""
+        """The images of one batch, or None where fewer at a time may fit."""
         pipe = self.image_pipe if self.real_guidance else self.pipe
         start = {} if init is None else self._low(init) if self.upscales else self._start_arguments(init)
         interval = self.sampling.interval
         whole = interval.whole or not self.sampling.guided
+        vae = getattr(pipe, "vae", None)
+        precision = None if vae is None else vae.dtype
         try:
             with torch.inference_mode(), quiet(), nullcontext() if whole else interval.applied(pipe):
                 output = pipe(
@@ -409,20 +417,29 @@ class DiffusersGenerator:
                 f"The {type(pipe).__name__} of {self.folder.name} refused these settings: {error}"
             ) from error
         except (RuntimeError, MemoryError) as error:
-            if not _is_out_of_memory(error):
-                raise
+            self._raise_what_no_smaller_batch_helps(error, len(asked))
             return None  # the pipeline's tensors live in the error's traceback, and go with it
+        finally:
+            if vae is not None and vae.dtype != precision:  # SDXL decodes in float32, and an error leaves it there
+                vae.to(dtype=precision)
         return [_image(image) for image in np.asarray(output.images)]
 
-    def _halve_batch(self, tried: int) -> None:
-        if tried == 1:
-            height, width = self.size()
-            raise FigmentError(
-                f"Out of memory for a single image of {width}x{height} pixels in {str(self.dtype).removeprefix('torch.')} on"
-                f" {self.device}. Lower generate.height and generate.width, set generate.dtype to bfloat16 or float16,"
-                " or choose a smaller model."
-            )
-        self.batch_size = tried // 2
+    def _raise_what_no_smaller_batch_helps(self, error: Exception, tried: int) -> None:
+        """cuDNN and cuBLAS rarely say that it is memory they lack ("unable to find an engine"): whatever fails in a batch is tried in less."""
+        if lost := failure(error):
+            raise lost from error
+        if tried > 1:
+            return
+        if not is_out_of_memory(error):
+            raise error
+        height, width = self.size()
+        raise FigmentError(
+            f"Out of memory for a single image of {width}x{height} pixels in {str(self.dtype).removeprefix('torch.')} on"
+            f" {self.device}. Lower generate.height and generate.width, set generate.dtype to bfloat16 or float16,"
+            " or choose a smaller model."
+        ) from error
+
+    def _free_memory(self) -> None:
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -542,12 +559,3 @@ def _image(image: np.ndarray) -> np.ndarray | None:
         return None
     pixels = (image * 255).round().astype(np.uint8)
     return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    text = str(error).lower()
-    return (
-        isinstance(error, torch.OutOfMemoryError | MemoryError)
-        or "out of memory" in text
-        or "can't allocate memory" in text
-    )

@@ -16,7 +16,7 @@ import numpy as np
 from figment import claims, machine, records
 from figment.engines import Engine, Local
 from figment.errors import FigmentError
-from figment.files import as_path, leftovers, remove, write_atomic
+from figment.files import AGAIN, as_path, leftovers, remove, write_atomic
 from figment.generate.plan import Plan, ids_by_class
 from figment.generate.said import described
 from figment.images_in import ShardImages, open_shards
@@ -232,7 +232,7 @@ class ShardJob:
             self.plan.shard(work.shard), self.generator, work.rows, advance, self.shots, self.images.saving
         )
         if work.whole:
-            self._check_some_succeed(made)
+            self._check_some_succeed(work, made)
         rows = [] if work.whole else read_shard(self.images.shard(work.shard)).to_pylist()
         for place, row in zip(work.rows, made, strict=True):
             rows[place : place + 1] = [row]  # in place of one that failed, or at the end
@@ -240,14 +240,19 @@ class ShardJob:
         sidecar = self.images.write(work.shard, sample_table(rows, self.class_names))
         return Done(sidecar, described(self.generator))
 
-    def _check_some_succeed(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Raise FigmentError where the first shard holds not a single image: then it is not the samples that are wrong."""
+    def _check_some_succeed(self, work: Work, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Raise FigmentError for a shard without a single image: then it is not the samples that are wrong.
+
+        Images that a model spoilt (NaN) are its answer, and count as made once others were not spoilt.
+        """
         errors = Counter(row["error"] for row in rows if row["error"])
-        if errors.total() == len(rows) and not self.images.listing().shards:
-            said = str(errors.most_common(1)[0][0])
-            raise FigmentError(
-                f"None of {len(rows)} images could be made: {said.rstrip('.')}. {_advice(said, self.generator)}"
-            )
+        if errors.total() < len(rows) or (set(errors) == {NOT_FINITE} and self.images.listing().shards):
+            return
+        said, others = str(errors.most_common(1)[0][0]), self.images.listing().shards
+        raise FigmentError(
+            f"None of the {len(rows)} images of {work} could be made: {said.rstrip('.')}. {_advice(said, self.generator)}"
+            + (f" {AGAIN}" if others else "")
+        )
 
 
 def _advice(said: str, generator: Generator) -> str:
@@ -345,7 +350,8 @@ def _attempt_batch(batch: Sequence[Sample], wanted: Sequence[int], maker: _Maker
         return [made[i] for i in wanted]
     except FigmentError:
         raise
-    except Exception:
+    except Exception as error:
+        _raise_if_lost(error)
         return [_attempt_one(batch[i], maker) for i in wanted]
 
 
@@ -355,7 +361,17 @@ def _attempt_one(sample: Sample, maker: _Maker) -> Sample:
     except FigmentError:
         raise
     except Exception as error:
+        _raise_if_lost(error)
         return _finished(sample, None, printable(f"{type(error).__name__}: {error}"[:300]))
+
+
+def _raise_if_lost(error: Exception) -> None:
+    """Raise DeviceFailed for what is no fault of a sample: the next one would fail too."""
+    from figment.device import failure  # loads torch, which a generator that fails so has loaded
+
+    lost = failure(error)
+    if lost is not None:
+        raise lost from error
 
 
 def _finished(sample: Sample, image: np.ndarray | None, error: str = NOT_FINITE) -> Sample:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import inspect
+import re
+from collections.abc import Callable
 from math import lcm
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import diffusers
 
 from figment.errors import FigmentError
 from figment.generate import samplers
 from figment.generate.families import FAMILIES
 from figment.generate.few_steps import config_of
+from figment.generate.opening import read_index
 
 if TYPE_CHECKING:
     from figment.generate.diffusers import DiffusersGenerator
@@ -19,6 +25,42 @@ FROM_THE_START_ONLY = ("PNDMScheduler", "LMSDiscreteScheduler", "EDMEulerSchedul
 
 
 EVEN = 8  # what diffusers' pipelines want sides to be divisible by, whatever their VAE
+#: Of classes in diffusers that take a text and make something else from it, or take more than a text: what their names have.
+_OTHERS = re.compile(
+    "Img2Img|ImageToImage|I2I|Emb2Emb|Inpaint|Edit|Control|Adapter|Fill|Layered|Refiner|Pix2Pix|Depth2Img|GLIGEN|LatentUpscale"
+    "|CycleDiffusion|Prior|Decoder|Video|Audio|Music|ShapE|LDM3D|UniDiffuser|DiffusionGemma|LLaDA"
+)
+_OTHER_OUTPUTS = (
+    "num_frames",
+    "frames",
+    "video_length",
+    "audio_length_in_s",
+    "audio_duration",
+    "audio_duration_s",
+    "audio_end_in_s",
+)
+
+
+def check_class(name: str, model: str) -> None:
+    """Raise FigmentError for a pipeline that, by its class in diffusers, does not make images from text alone.
+
+    Those that enlarge images (families with ``pixels``) are stages of a cascade, and pass. So does a class that this diffusers lacks,
+    which opening it tells.
+    """
+    kind, family = getattr(diffusers, name, None), FAMILIES.get(name)
+    if kind is None or family is not None:
+        return
+    arguments = inspect.signature(kind.__call__).parameters
+    needed = [
+        argument
+        for argument, told in arguments.items()
+        if told.default is told.empty and told.kind is told.POSITIONAL_OR_KEYWORD and argument not in ("self", "prompt")
+    ]
+    others = _OTHERS.search(name) or any(argument in arguments for argument in _OTHER_OUTPUTS)
+    if "prompt" not in arguments or "generator" not in arguments or needed or others:
+        raise FigmentError(
+            f"The model {model} is a {name}, which makes no images from text alone. Choose a text-to-image model."
+        )
 
 
 def check_names(g: DiffusersGenerator, name: str, scheduler: str) -> None:
@@ -71,14 +113,21 @@ def check_size(g: DiffusersGenerator, name: str) -> None:
         )
 
 
+def check_folder(model: str) -> Callable[[Path], None]:
+    """`check_class` of a model's folder, whose weights need not be there yet."""
+
+    def check(folder: Path) -> None:
+        if (index := read_index(folder)) is not None:
+            check_class(index["_class_name"], model)
+
+    return check
+
+
 def check_opened(g: DiffusersGenerator, pipe: Any) -> None:
     """Raise FigmentError for settings that an opened pipeline cannot honour."""
     name, model = type(pipe).__name__, g.folder.name
     arguments = inspect.signature(pipe.__call__).parameters
-    if "prompt" not in arguments or "generator" not in arguments:
-        raise FigmentError(
-            f"The model {model} is a {name}, which makes no images from text. Choose a text-to-image model."
-        )
+    check_class(name, model)
     check_names(g, name, type(pipe.scheduler).__name__)
     family = FAMILIES.get(name)
     if g.height and "height" not in arguments:

@@ -92,8 +92,13 @@ def open_part(kind: Any, folder: Path, part: str, name: str, dtype: torch.dtype,
 
 
 def move_to(pipe: Any, device: torch.device, what: str) -> None:
+    """Raises FigmentError where it does not fit."""
     try:
         pipe.to(device)
+        if hasattr(pipe, "unet"):  # convolutions are faster so; transformers have none to speak of
+            for part in (pipe.unet, getattr(pipe, "vae", None)):
+                if part is not None:
+                    part.to(memory_format=torch.channels_last)
     except (RuntimeError, NotImplementedError) as error:
         reason = " ".join(str(error).split())[:200]
         raise FigmentError(

@@ -59,6 +59,8 @@ class ImagesStage(Stage):
             shots=ctx.starts,
             card=lambda facts: dataset_card(ctx.recipe, facts),
         )
+        if (close := getattr(ctx.generator, "close", None)) is not None:
+            close()  # the filters' and the learner's models need its memory
         if ctx.part is None:
             _ = ctx.images
 

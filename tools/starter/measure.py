@@ -74,7 +74,7 @@ class Measurer:
         return in_memory(open_images(real_folder(where), self.names), 2**30)
 
     def zero_shot(self, words: Task) -> Row:
-        head = zero_shot_head(self.encoder, self.names, words.templates)
+        head = zero_shot_head(self.encoder.encoder, self.names, words.templates)
         return {"accuracy": accuracy(head.predict(self.encoder(self.test)), self.test.labels, self.names)}
 
     def linear(self) -> Row:

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 # These go wrong when they start in the middle: with a perfect model they end far from the image, in diffusers 0.42.
 FROM_THE_START_ONLY = ("PNDMScheduler", "LMSDiscreteScheduler", "EDMEulerScheduler")
-
-
 EVEN = 8  # what diffusers' pipelines want sides to be divisible by, whatever their VAE
 #: Of classes in diffusers that take a text and make something else from it, or take more than a text: what their names have.
 _OTHERS = re.compile(

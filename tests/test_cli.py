@@ -178,20 +178,6 @@ def test_a_mistake_ends_the_real_process_with_2_and_no_traceback(tmp_path):
     assert "figment init" in error_of(subprocess.run(command, capture_output=True, text=True, check=False))
 
 
-@pytest.mark.slow
-def test_help_and_import_are_light():
-    code = """
-import sys, figment, figment.cli
-sys.argv = ["figment", "--help"]
-try:
-    figment.cli.main()
-except SystemExit:
-    print([m for m in ('torch', 'diffusers', 'transformers') if m in sys.modules])
-"""
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert said.splitlines()[-1] == "[]"
-
-
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
 def test_init_with_a_name_that_yaml_reads_as_something_else(tmp_path):
     for name in ("123", "yes", "null", "1e3"):

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from figment import measures
-from figment.encoders import Features, open_encoder
 from figment.engines import Engine, Local
 from figment.errors import FigmentError
 from figment.filters.selection import Selection, select
@@ -25,7 +24,6 @@ from figment.images_in.tones import warn_of_other_whites
 from figment.images_in.unlabelled import open_unlabelled
 from figment.images_in.unreadable import check_enough_is_left, named
 from figment.layout import Run
-from figment.learners.clip_head.baselines import baseline
 from figment.plugins import permission
 from figment.recipe import Recipe
 from figment.recipe.encoder import TimmEncoderSettings
@@ -35,10 +33,9 @@ from figment.task import Task, real_folder
 from figment.types import Encoder, Filter, Generator, Images, Learner, Model, Prompt, Training, Writer
 from figment.words import is_code, printable
 
-if TYPE_CHECKING:
-    from figment.generate.finetune import (
-        Finetuning,
-    )  # imports diffusers, which takes seconds and which not every run needs
+if TYPE_CHECKING:  # torch and diffusers take seconds to import, and not every command needs them
+    from figment.encoders import Features
+    from figment.generate.finetune import Finetuning
     from figment.learners.processes import Processes
 
 log = logging.getLogger(__name__)
@@ -90,13 +87,7 @@ class Context:
     def features(self, encoder: str | None = None) -> Features:
         name = encoder or self.recipe.encoder_name
         if name not in self._features:
-            own = self.recipe.encoder
-            opened: Encoder
-            if encoder is None and isinstance(own, TimmEncoderSettings):
-                opened = own.build()
-            else:
-                opened = open_encoder(name, allow_pickle=self.recipe.encoder_pickles)
-            self._features[name] = Features(opened, self.caches)
+            self._features[name] = _open_features(self, encoder)
         return self._features[name]
 
     def real(self, split: str) -> Images | None:
@@ -296,8 +287,28 @@ class Context:
         synthetic = (most if limit is None else min(most, limit)) * self.recipe.n_labels
         real = 0 if self.recipe.few_shot is None else len(self.draw(self.given.get("train")))
         self.learner.check(synthetic, real)
-        for name in self.recipe.evaluate.baselines:
-            baseline(name, self.learner)
+        if self.recipe.evaluate.baselines:
+            _check_baselines(self)
+
+
+def _open_features(ctx: Context, encoder: str | None) -> Features:
+    """Of an encoder by its name, or of the recipe's own."""
+    from figment.encoders import Features, open_encoder
+
+    own = ctx.recipe.encoder
+    opened: Encoder
+    if encoder is None and isinstance(own, TimmEncoderSettings):
+        opened = own.build()
+    else:
+        opened = open_encoder(encoder or ctx.recipe.encoder_name, allow_pickle=ctx.recipe.encoder_pickles)
+    return Features(opened, ctx.caches)
+
+
+def _check_baselines(ctx: Context) -> None:
+    from figment.learners.clip_head.baselines import baseline
+
+    for name in ctx.recipe.evaluate.baselines:
+        baseline(name, ctx.learner)
 
 
 def _check_splits(ctx: Context) -> None:

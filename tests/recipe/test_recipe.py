@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -487,18 +484,6 @@ def test_data_that_holds_itself(tmp_path):
         load_recipe, written(tmp_path, "task: {class_names: [a, b]}\nfilters: &f [{kind: 'a:b', options: {x: *f}}]")
     )
     refused(load_recipe, written(tmp_path, "a: " + "[" * 5000))
-
-
-# ---- light -----------------------------------------------------------------------------------------------------------
-
-
-def test_reading_a_recipe_loads_no_torch(tmp_path):
-    code = (
-        "import sys, figment; figment.load_recipe(sys.argv[1]); dir(figment)\n"
-        "assert not {'torch', 'diffusers', 'transformers'} & set(sys.modules)"
-    )
-    path = written(tmp_path, {"task": "fashion"})
-    subprocess.run([sys.executable, "-c", code, str(path)], check=True, env=os.environ)
 
 
 def test_a_task_is_frozen():

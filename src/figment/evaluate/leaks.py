@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import chi2_contingency, nbinom
 
 from figment.errors import FigmentError
 from figment.neighbours import limit_of, nearest, nearest_of_own
@@ -49,6 +48,8 @@ def near_copies(queries: np.ndarray, reference: np.ndarray, seed: int = 0) -> Ne
 
     The cost is (Q + min(R, 10,000)) * R * D multiplications. Raises FigmentError for fewer than two references.
     """
+    from scipy.stats import nbinom  # takes most of a second, and not every command asks
+
     if len(reference) < 2:
         raise FigmentError("How near different photographs come to each other takes two of them or more.")
     own = np.arange(len(reference))
@@ -88,6 +89,8 @@ def source_shortcut(synthetic: np.ndarray, real: np.ndarray) -> Shortcut:
     Odds, not shares: where one image in ten is real, shares of .9 and .95 look alike, and a real image is twice as likely to
     be of the first class. Where a count is 0, half an image is added to all (Haldane).
     """
+    from scipy.stats import chi2_contingency
+
     table = np.stack([synthetic, real]).astype(np.float64)  # (2, N)
     own, others = table, table.sum(1, keepdims=True) - table
     if not (own.all() and others.all()):

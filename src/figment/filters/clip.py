@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from scipy.stats import binomtest
 
 from figment.bias import bias_of, shares_of
 from figment.encoders import Features, class_prototypes
@@ -51,6 +50,8 @@ def is_guessing(p: np.ndarray, labels: np.ndarray) -> bool:
     n, n_classes = p.shape
     if n < FEWEST:
         return False
+    from scipy.stats import binomtest
+
     agree = int((p.argmax(1) == labels).sum())
     low = binomtest(agree, n).proportion_ci(method="wilson").low
     return bool(low <= min(2 / n_classes, 1 / n_classes + KNOWS_LITTLE * (1 - 1 / n_classes)))

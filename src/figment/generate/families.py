@@ -14,7 +14,6 @@ from typing import Any
 import diffusers
 import numpy as np
 import torch
-from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 
 Encoded = dict[str, torch.Tensor]  # argument of the pipeline's __call__ -> (1, ...)
 Schedule = Callable[[Any, int, int, int], dict[str, Any]]  # of a pipeline, the steps, height and width
@@ -57,6 +56,8 @@ def _flux_schedule(pipe: Any, steps: int, height: int, width: int) -> dict[str, 
 
 
 def _mu(pipe: Any, patch: int, height: int, width: int, max_shift: float) -> float:
+    from diffusers.pipelines.flux.pipeline_flux import calculate_shift  # which imports all of Flux
+
     config, side = pipe.scheduler.config, pipe.vae_scale_factor
     return calculate_shift(
         (height // side // patch) * (width // side // patch),

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 
 GARMENT = 0.06  # of 1: what is brighter is garment and not background
 SOBEL = np.outer([1.0, 2, 1], [-1, 0, 1])
@@ -64,6 +63,8 @@ def x_ray(x: np.ndarray, dice: Dice) -> np.ndarray:
 
 def sketch(x: np.ndarray, dice: Dice) -> np.ndarray:
     """A pencil's lines on paper, along the edges."""
+    from scipy import ndimage
+
     soft = _blurred(x, 0.5)
     edges = np.hypot(*(ndimage.correlate(soft, kernel[None]) for kernel in (SOBEL, SOBEL.T))) / 4
     paper = 0.92 + 0.03 * _blurred(dice.noise(), 0.7)
@@ -136,11 +137,15 @@ def _grid(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _blurred(x: np.ndarray, down: float, right: float | None = None) -> np.ndarray:
+    from scipy import ndimage
+
     return ndimage.gaussian_filter(x, (0, down, down if right is None else right))
 
 
 def _taken(x: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Each pixel from where it says, between pixels too; black from outside."""
+    from scipy import ndimage
+
     which = np.arange(len(x), dtype=float)[:, None, None]
     return ndimage.map_coordinates(x, np.broadcast_arrays(which, rows, columns), order=1)
 

@@ -6,8 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from typing import Any
 
-from scipy.stats import pearsonr, spearmanr
-
 from figment.errors import FigmentError
 from figment.evaluate.accuracy import paired_difference
 from figment.recipe import Recipe
@@ -128,6 +126,8 @@ def _cheapest(cells: Mapping[Place, Measured], scored: Sequence[str], best: str)
 
 def _correlations(cells: Mapping[Place, Measured], scored: Sequence[str]) -> str:
     """How closely what is cheap follows the score over the settings of the second phase."""
+    from scipy.stats import pearsonr, spearmanr
+
     said = []
     score = [cells[row, SCORE].value for row in scored]
     for column, sign in ((FAST, 1), (DISTANCE, -1)):

@@ -14,7 +14,6 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from transformers.optimization import Adafactor
 
 from figment.checkpoint import Checkpoint
 from figment.errors import WEIGHTS, FigmentError, diverged
@@ -249,6 +248,8 @@ class Training:
 def _optimizer(groups: list[dict[str, Any]], settings: TrainingSettings) -> torch.optim.Optimizer:
     """The one that is asked for; its learning rate is set before each step."""
     if settings.optimizer == "adafactor":
+        from transformers.optimization import Adafactor
+
         # Here the learning rate is the step's size, as AdamW's is. torch's own Adafactor multiplies it by each matrix's RMS, so that a
         # LoRA, half of which starts at zero, would stay there.
         return Adafactor(groups, lr=0.0, scale_parameter=False, relative_step=False)

@@ -8,11 +8,13 @@ import platform
 import resource
 import sys
 import time
+from functools import cache
 from typing import Any
 
 PACKAGES = ("figment-vision", "torch", "diffusers", "transformers", "numpy", "pyarrow", "pillow")
 
 
+@cache  # every stage tells them, and to look them up takes longer than some stages
 def versions() -> dict[str, str]:
     """Versions of Python and the packages that decide what comes out."""
     found = {"python": platform.python_version()}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,11 @@ class _Loader(yaml.SafeLoader):
 def parse(text: str, what: str) -> Any:
     """The data of a YAML text. Raises FigmentError, beginning with ``what``, for text that is none, for a field that is given
     twice (YAML would take the last and say nothing), and for aliases that hold themselves or stand for far too much."""
+    return deepcopy(_parsed(text, what))
+
+
+@lru_cache(maxsize=16)  # a run asks its own recipe at every stage, and YAML takes tens of milliseconds
+def _parsed(text: str, what: str) -> Any:
     if len(text) > MOST_CHARACTERS:
         raise FigmentError(
             f"{what} is longer than {MOST_CHARACTERS:,} characters, which no recipe is. Is it another file?"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+from copy import deepcopy
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -210,7 +212,7 @@ def builtin(name: str, names_from: str | None = None) -> dict:
         raise FigmentError(
             f"There is no built-in task {name!r}.{nearest(name, builtin_names())} Built in: {', '.join(builtin_names())}. Or give class_names."
         )
-    own = yaml.safe_load((resources.files("figment") / "tasks" / f"{name}.yaml").read_text(encoding="utf-8"))
+    own = deepcopy(_parsed(name))
     like, others = own.pop("like", None), own.pop("other_class_names", {})
     own = own if like is None else {**builtin(like), **own}
     if names_from is None:
@@ -221,6 +223,12 @@ def builtin(name: str, names_from: str | None = None) -> dict:
             f"The task {name!r} has no class names from {names_from!r}. {there}. Leave class_names_from out for its own."
         )
     return _renamed(own, others[names_from])
+
+
+@cache
+def _parsed(name: str) -> dict:
+    """What the file of a built-in task holds: a table reads it for each of its cells, and a thousand names take long to parse."""
+    return yaml.safe_load((resources.files("figment") / "tasks" / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
 def _renamed(own: dict, names: list[str]) -> dict:

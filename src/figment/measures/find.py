@@ -5,6 +5,7 @@ from __future__ import annotations
 import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +30,12 @@ class Measured:
 
 def found() -> dict[str, Measure]:
     """Name -> measure, of every file in this folder that defines ``MEASURE``."""
-    package = import_module("figment.measures")
-    modules = (import_module(f"{package.__name__}.{file.name}") for file in pkgutil.iter_modules(package.__path__))
+    return _found(tuple(import_module("figment.measures").__path__))
+
+
+@cache  # a table asks for each of its cells
+def _found(places: tuple[str, ...]) -> dict[str, Measure]:
+    modules = (import_module(f"figment.measures.{file.name}") for file in pkgutil.iter_modules(places))
     own = [module.MEASURE for module in modules if hasattr(module, "MEASURE")]
     return {measure.name: measure for measure in own}
 

@@ -217,8 +217,12 @@ class Recipe(Strict):
 
     def changed(self, changes: dict[str, Any], where: str = "the changed recipe") -> Recipe:
         """A copy with dotted fields replaced: ``recipe.changed({"generate.guidance_scale": 3.0})``. Raises FigmentError."""
-        data = self.model_dump(mode="json")
-        for field, value in renewed_changes(changes).items():
+        changes = renewed_changes(changes)
+        of_task = any(field.partition(".")[0] == "task" for field in changes)
+        # A thousand class names take long to check again, and a table has hundreds of cells.
+        task = self.task.model_dump(mode="json") if of_task else self.task
+        data = {**self.model_dump(mode="json", exclude={"task"}), "task": task}
+        for field, value in changes.items():
             try:
                 put(data, field, value)
             except FigmentError as error:

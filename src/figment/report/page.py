@@ -11,6 +11,7 @@ import base64
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import jinja2
@@ -233,6 +234,7 @@ def render(report: Report) -> str:
     )
 
 
+@cache  # they are compiled when they are first used, which takes longer than to fill them in
 def templates() -> jinja2.Environment:
     """The templates of this folder. Every value they show is escaped, and freed of what no page may be sent."""
     environment = jinja2.Environment(

@@ -295,16 +295,20 @@ def _publish(ctx: Context, run: Run) -> None:
 
 def write_resolved(recipe: Recipe, run: Run) -> None:
     """The resolved recipe of a run. One that somebody has edited is set aside: what they wrote is not written over."""
-    if run.resolved.is_file() and _is_edited(run.resolved):
+    text = recipe.to_yaml()
+    if run.resolved.is_file() and _is_edited(run.resolved, text):
         with suppress(FileNotFoundError):  # another part of a job array was faster
             kept = move(run.resolved, run.set_aside)
             log.warning(f"{run.resolved} was not as figment writes it. What it held is kept in {kept}.")
-    files.write_atomic(run.resolved, recipe.to_yaml().encode())
+    files.write_atomic(run.resolved, text.encode())
 
 
-def _is_edited(path: Path) -> bool:
-    """Whether a resolved recipe is another text than figment writes for what it says; one that lacks fields of today is not."""
+def _is_edited(path: Path, ours: str) -> bool:
+    """Whether a resolved recipe is another text than figment writes for what it says; one that lacks fields of today is not, and
+    ``ours`` is none."""
     try:
+        if files.read_text(path, "recipe") == ours:
+            return False
         data = plain_yaml.read(path)
         validate(data, str(path))
         return as_yaml(data) != files.read_text(path, "recipe")

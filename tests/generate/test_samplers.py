@@ -89,6 +89,16 @@ def test_it_is_refused_with_those_that_work(name, steps):
     assert name not in offered and "EDMEulerScheduler" not in offered and "SDE" not in offered
 
 
+def test_more_steps_than_there_are_of_training_are_refused_without_trying_the_others(monkeypatch):
+    own, tried = SCHEDULES["pixels"](), []
+    monkeypatch.setattr(samplers, "_works_as", lambda name, *_: tried.append(name) or True)
+    with pytest.raises(
+        FigmentError, match="in 1,001 steps: the noise schedule of it has 1,000. Set num_inference_steps to 1,000"
+    ):
+        samplers.choose(own, "DDIMScheduler", 1_001, "it")
+    assert not tried
+
+
 @pytest.mark.parametrize(("schedule", "name", "steps"), WORK)
 def test_one_that_works_is_taken(schedule, name, steps):
     own = SCHEDULES[schedule]()

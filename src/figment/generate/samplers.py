@@ -78,6 +78,12 @@ def choose(
         chosen = LogVarianceDDPMScheduler.from_config(chosen.config, variance_type="fixed_small")
         chosen.register_to_config(log_variance=log_variance)
     if tried and not works(chosen, steps, own):
+        trained = int(own.config.get("num_train_timesteps", steps))
+        if steps > trained:  # to try all the others for so long would take minutes
+            raise FigmentError(
+                f"The {type(chosen).__name__} makes no images in {steps:,} steps: the noise schedule of {model} has {trained:,}. Set"
+                f" num_inference_steps to {trained:,} or less."
+            )
         good = [n for n in allowed if _works_as(n, steps, own)]
         raise FigmentError(
             f"The {type(chosen).__name__} makes no images in {steps} steps on the noise schedule of {model}: it fails even with a"

@@ -6,8 +6,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -17,7 +15,6 @@ import pytest
 import yaml
 from PIL import Image
 
-import tiny
 from figment.errors import FigmentError
 from figment.images_in import open_shards
 from figment.layout import shard_files
@@ -27,14 +24,14 @@ from figment.run import make_images, run_recipe
 from figment.status import status
 from figment.studies.arms import run_arms
 from trials import OF_EVIDENCE
+from warm import python
 
 NAMES = ["red square", "blue disc"]
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory) -> dict[str, str]:
-    folder = tmp_path_factory.mktemp("models")
-    return {name: str(getattr(tiny, name)(folder / name)) for name in ("sd15", "sdxl", "clip")}
+def models(sd15, sdxl, clip) -> dict[str, str]:
+    return {"sd15": str(sd15), "sdxl": str(sdxl), "clip": str(clip)}
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +61,7 @@ def recipe(models: dict[str, str], photos: Path | None, pipeline: str = "sd15", 
         "prompts": {"kind": "attributes", "per_class": 3},
         "generate": {"model": models[pipeline], "images_per_class": 6, "num_inference_steps": 2, "shard_size": 4},
         "filters": [{"kind": "blank"}, {"kind": "clip", "rule": "top_k", "k": 4}],
-        "train": {"encoder": models["clip"], "epochs": 2, "seeds": 2},
+        "train": {"encoder": models["clip"], "epochs": 2, "min_steps": 20, "seeds": 2},
         "evaluate": {"shots": [1, 2], "draws": 2},
     }
     return validate(data, "test").changed(changes)
@@ -182,21 +179,18 @@ class Unhurried(ProceduralGenerator):
 def test_killed_at_three_moments_it_ends_as_if_it_never_was(models, tmp_path, monkeypatch):
     (tmp_path / "unhurried.py").write_text(UNHURRIED)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
     own = recipe(models, None, generate={"kind": "unhurried:Unhurried", "images_per_class": 20, "shard_size": 3})
     path, killed = tmp_path / "recipe.yaml", tmp_path / "killed"
     path.write_text(own.to_yaml())
-    command = [sys.executable, "-m", "figment.cli", "run", str(path), "--out", str(killed), "--allow-plugins"]
+    figment = "from figment.cli import main; main()"
     shards = 14  # 40 images, 3 a shard
     for until in (1, 5, 9):
-        process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-        )
+        process = python(figment, "run", path, "--out", killed, "--allow-plugins", path=[tmp_path])
         while len(shard_files(killed / "images")) < until:
-            assert process.poll() is None, "the run ended before it could be killed"
+            assert process.is_alive(), "the run ended before it could be killed"
             time.sleep(0.005)
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        process.join()
         assert not (killed / "images" / "stage.json").exists()
         assert any("at images" in row.text and "stopped" in row.text for row in status(killed))
     run_recipe(own, killed, allow_plugins=True)

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -17,7 +13,6 @@ import pytest
 import safetensors.torch
 import torch
 
-import figment
 import tiny
 from figment import files, records
 from figment.checkpoint import Checkpoint
@@ -50,6 +45,7 @@ from figment.status import status
 from figment.studies.arms import run_arms
 from figment.types import Prompt
 from figment.verify import verify
+from warm import python
 
 pytest.importorskip("peft")
 
@@ -540,28 +536,26 @@ from figment.generate.diffusers import DiffusersGenerator
 from figment.images_in import open_images
 model, photos, folder = sys.argv[1:]
 names = ["red thing", "green thing", "blue thing"]
-settings = FinetuneSettings(rank=4, alpha=8, learning_rate=1e-2, warmup_steps=1, steps=60, batch_size=4)
+settings = FinetuneSettings(rank=4, alpha=8, learning_rate=1e-2, warmup_steps=1, steps=20, batch_size=4)
 base = DiffusersGenerator(model=model, dtype="float32")
 finetune(base, open_images(photos, names), names, settings, folder=Path(folder), checkpoint_steps=1)
 """
 
 
 def test_kill_9(sd15, photos, images, tmp_path):
-    whole = tune(generator(sd15), images, tmp_path / "whole", steps=60)
-    src = str(Path(figment.__file__).parents[1])
-    command = [sys.executable, "-c", KILLED, str(sd15), str(photos / "train"), str(tmp_path / "killed")]
-    process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": src})
+    whole = tune(generator(sd15), images, tmp_path / "whole", steps=20)
+    process = python(KILLED, sd15, photos / "train", tmp_path / "killed")
     deadline = time.monotonic() + 120
     while not list((tmp_path / "killed").glob(f"*/{CHECKPOINT}")):
-        assert time.monotonic() < deadline and process.poll() is None
+        assert time.monotonic() < deadline and process.is_alive()
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
     folder = next((tmp_path / "killed").iterdir())
     assert not (folder / "stage.json").exists()
     assert stages_status(tmp_path / "killed", folder).state == "partial"
     files.temporary_of(folder / CHECKPOINT).write_bytes(b"half")
-    resumed = tune(generator(sd15), images, tmp_path / "killed", steps=60)
+    resumed = tune(generator(sd15), images, tmp_path / "killed", steps=20)
     assert weights(resumed) == weights(whole) and resumed.lora.folder.name == whole.lora.folder.name
     assert not list(folder.glob(".*.tmp"))
 

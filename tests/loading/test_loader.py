@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import pickle
 import random
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from figment.images_in import ShardImages, open_shards
 from figment.loading.loader import ImageDataset, Loader
 from figment.loading.orders import Dealt, Grouped, Mixed, OfEachGroup, Shuffled
 from figment.types import Sample
+from warm import ended, python
 
 N = 50
 
@@ -367,12 +366,6 @@ while loader.epoch < 2:
 def test_a_killed_process_is_carried_on_by_another(images, tmp_path):
     folder = str(images.shards.files[0].parent.parent)
     for stop, code in ((4, -9), (3, -9), (99, 0)):
-        args = [folder, str(tmp_path / "state.json"), str(tmp_path / "seen"), str(stop)]
-        assert subprocess.run([sys.executable, "-c", KILLED, *args], check=False).returncode == code
+        assert ended(python(KILLED, folder, tmp_path / "state.json", tmp_path / "seen", stop)) == code
     seen = [json.loads(line) for line in (tmp_path / "seen").read_text().splitlines()]
     assert seen == expected_epochs(images, 2)
-
-
-def test_orders_need_no_torch():
-    code = "import sys, figment.loading.orders, figment.images_in.verdicts, figment.images_in.concat; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +17,7 @@ from figment.generate.training.latents import Latents
 from figment.generate.training.loop import Advice, Training, resume
 from figment.generate.training.settings import DenoiserSettings, TrainingSettings
 from figment.learners.processes import Processes
+from warm import launched
 
 SETTINGS = DenoiserSettings(steps=3, batch_size=3, learning_rate=1e-4, warmup_steps=0, grad_clip=0.1, ema_decay=0.9)
 SCRIPT = """
@@ -51,17 +49,7 @@ def trained(model: str, on: Processes | None, checkpoint: Checkpoint) -> tuple[l
 @pytest.mark.slow
 def test_two_processes_end_with_the_weights_of_one(sd15, tmp_path):
     """A batch of three is two images and one; the last of an epoch of seven is one image, and none for the second process."""
-    (tmp_path / "train.py").write_text(SCRIPT)
-    here = Path(__file__).parent
-    path = os.pathsep.join([str(here), str(here.parents[1]), *sys.path])
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
-    done = subprocess.run(
-        [*command, str(tmp_path / "train.py"), str(sd15), str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
+    launched(2, SCRIPT, sd15, tmp_path, path=[Path(__file__).parent])
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
     losses, weights = trained(str(sd15), None, Checkpoint(tmp_path / "alone.safetensors", "it"))
     assert first == second

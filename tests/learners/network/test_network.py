@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +26,7 @@ from figment.learners.training import schedule
 from figment.learners.updates import autocast_dtype
 from figment.loading.loader import ImageDataset, Loader
 from figment.types import Learner, Model
+from warm import ended, python
 
 CPU = Processes(0, 1, torch.device("cpu"))
 PLAIN = {"crop_scale": None, "flip": 0.0, "label_smoothing": 0.0, "warmup": 0.0}
@@ -200,16 +198,8 @@ learner(settings(epochs=3, **FULL), val=coloured(6, seed=1), folder=Path(sys.arg
 
 
 @pytest.mark.slow
-def test_a_process_that_is_killed_leaves_what_the_next_one_goes_on_from(tmp_path: Path, monkeypatch):
-    here = Path(__file__).parent
-    path = os.pathsep.join([str(here), str(here.parents[1]), *sys.path])
-    threads = str(torch.get_num_threads())
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": threads},
-        capture_output=True,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+def test_a_process_that_is_killed_leaves_what_the_next_one_goes_on_from(tmp_path: Path):
+    assert ended(python(SCRIPT, tmp_path, path=[Path(__file__).parent])) == -signal.SIGKILL
     (path,) = tmp_path.glob("*.safetensors")
     s, val = settings(epochs=3, **FULL), coloured(6, seed=1)
     assert Checkpoint(path, path.stem).read()["loop"]["step"] == 3

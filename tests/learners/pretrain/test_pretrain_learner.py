@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -27,6 +23,7 @@ from figment.learners.pretrain.health import alignment, rankme, uniformity
 from figment.learners.pretrain.learner import PretrainLearner
 from figment.types import Learner, Model
 from pretrained import KINDS, OWN, settings, striped, tinted
+from warm import ended, python
 
 
 @pytest.fixture
@@ -218,33 +215,22 @@ from colours import NAMES, coloured
 from figment.learners.pretrain.learner import PretrainLearner
 from pretrained import KINDS, settings, striped
 own = PretrainLearner(settings("moco", epochs=12), NAMES, striped(20, 5), folder=Path(sys.argv[1]), device="cpu", checkpoint_seconds=0)
-print(own.learn(striped(24), None, seed=1).fingerprint)
+Path(f"{sys.argv[1]}.txt").write_text(own.learn(striped(24), None, seed=1).fingerprint)
 """
 
 
 @pytest.mark.slow
 def test_a_process_that_is_killed_goes_on(tmp_path):
-    env = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path]),
-        "OMP_NUM_THREADS": "1",
-    }
-    command = [sys.executable, "-c", SCRIPT, str(tmp_path / "killed")]
     for _ in range(3):
-        process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         before = _written(tmp_path)
+        process = python(SCRIPT, tmp_path / "killed")
         until = time.monotonic() + 60
-        while process.poll() is None and _written(tmp_path) == before and time.monotonic() < until:
+        while process.is_alive() and _written(tmp_path) == before and time.monotonic() < until:
             time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    ends = [
-        subprocess.run(
-            [*command[:-1], str(tmp_path / name)], env=env, capture_output=True, text=True, check=True
-        ).stdout
-        for name in ("killed", "whole")
-    ]
-    assert ends[0].split()[-1] == ends[1].split()[-1]
+        process.kill()
+        process.join()
+    assert [ended(python(SCRIPT, tmp_path / name)) for name in ("killed", "whole")] == [0, 0]
+    assert (tmp_path / "killed.txt").read_text() == (tmp_path / "whole.txt").read_text()
 
 
 def _written(folder: Path) -> list[int]:

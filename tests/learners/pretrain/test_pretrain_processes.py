@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -21,6 +18,7 @@ from figment.learners.pretrain.method import Batch, Method
 from figment.learners.processes import Processes, processes
 from figment.learners.training import random_numbers_of
 from pretrained import KINDS, ONE, batch, method
+from warm import launched
 
 #: MAE draws which patches it hides, each process its own.
 OTHERS = tuple(kind for kind in KINDS if kind != "mae")
@@ -120,17 +118,7 @@ torch.distributed.destroy_process_group()
 
 def of_two(script: str, folder: Path) -> list[dict[str, dict[str, Tensor]]]:
     """What each of two processes that run a script has saved."""
-    here = Path(__file__).parent
-    (folder / "train.py").write_text(script)
-    path = os.pathsep.join([str(here), str(here.parents[1]), *sys.path])
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
-    done = subprocess.run(
-        [*command, str(folder / "train.py"), str(folder)],
-        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
+    launched(2, script, folder, path=[Path(__file__).parent])
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
 
 

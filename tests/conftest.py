@@ -8,8 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # as many workers as cores: more threads would get in each other's way
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models gain nothing from more, and workers get in each other's way
 
 import numpy as np
 import pytest
@@ -66,6 +65,28 @@ def write_photos(root: Path) -> Path:
                 pixels = (rng.normal(colour, 40, (24, 20, 3))).clip(0, 255).astype(np.uint8)
                 Image.fromarray(pixels).save(folder / f"{i}.png")
     return root
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_sync() -> Iterator[None]:
+    """No test cuts the power, and a disk takes milliseconds to sync: twice for each file that is written."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", os.fstat)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _few_trainings() -> Iterator[None]:
+    """For its verdict a run trains 2 placebos and draws 2 sets again, where it usually does 6 and 20: most tests look at something
+    else. Those that count them ask for ``usual_trainings``."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("figment.measures.evidence.CHEAP", (2, 2))
+        yield
+
+
+@pytest.fixture
+def usual_trainings(monkeypatch) -> None:
+    monkeypatch.setattr("figment.measures.evidence.CHEAP", (6, 20))
 
 
 BUCKETS = itertools.count()

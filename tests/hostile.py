@@ -161,7 +161,7 @@ class Bench:
             "prompts": {"kind": "templates"},
             "generate": {"kind": "procedural", "images_per_class": 3, "height": 8, "width": 8},
             "filters": [{"kind": "blank"}, {"kind": "clip", "rule": "top_k", "k": 2}],
-            "train": {"kind": "clip_head", "encoder": str(self.clip), "epochs": 1, "seeds": 1},
+            "train": {"kind": "clip_head", "encoder": str(self.clip), "epochs": 1, "min_steps": 5, "seeds": 1},
             "evaluate": {"exchange_rate": False, "real_all": False},
         }
 
@@ -262,7 +262,7 @@ class Bench:
         copy = self.inputs / "encoder"
         shutil.copytree(self.clip if which == "clip" else starter.folder(which), copy)
         damage(copy)
-        train = {"encoder": str(copy), "epochs": 1, "seeds": 1, **changes}
+        train = {"encoder": str(copy), "epochs": 1, "min_steps": 5, "seeds": 1, **changes}
         return self.early({"train": train})
 
     # ---- commands
@@ -1012,7 +1012,9 @@ def guided(**generate: Any) -> Callable[[Bench], str]:
 
 
 def trained(**train: Any) -> Callable[[Bench], str]:
-    return lambda b: b.few({"train": {"kind": "clip_head", "encoder": str(b.clip), "epochs": 1, "seeds": 1, **train}})
+    return lambda b: b.few(
+        {"train": {"kind": "clip_head", "encoder": str(b.clip), "epochs": 1, "min_steps": 5, "seeds": 1, **train}}
+    )
 
 
 def evaluated(**evaluate: Any) -> Callable[[Bench], str]:
@@ -1196,7 +1198,13 @@ ENCODERS = [
 
 def damaged_live(bench: Bench) -> str:
     """The encoder that a run has tuned and kept is used by another one."""
-    live = {"encoder": str(bench.clip), "epochs": 1, "seeds": 1, "unfrozen": {"trainable_fraction": 0.1}}
+    live = {
+        "encoder": str(bench.clip),
+        "epochs": 1,
+        "min_steps": 5,
+        "seeds": 1,
+        "unfrozen": {"trainable_fraction": 0.1},
+    }
     bench.run({"train": live}, out="first")
     encoder = bench.folder / "first" / "model" / "encoder"
     shortened("model.safetensors")(encoder)

@@ -41,7 +41,7 @@ def recipe(clip: Path, photos: Path, **changes: Any) -> Recipe:
         "prompts": {"kind": "templates"},
         "generate": {"kind": "procedural", "images_per_class": 3, "shard_size": 4, "height": 24, "width": 20},
         "filters": [{"kind": "blank"}],
-        "train": {"encoder": str(clip), "epochs": 1, "seeds": 1, "learning_rate": 0.05},
+        "train": {"encoder": str(clip), "epochs": 1, "min_steps": 20, "seeds": 1, "learning_rate": 0.05},
         "evaluate": {"shots": [1], "draws": 2},
     }
     return validate({**data, **changes}, "test")

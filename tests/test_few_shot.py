@@ -19,7 +19,7 @@ from figment.images_in import open_images, open_shards
 from figment.layout import Run, shard_files
 from figment.learners.clip_head.head import Head
 from figment.learners.clip_head.mix import tune_mixed
-from figment.learners.clip_head.settings import FEW_SHOT_STEPS, MixSettings
+from figment.learners.clip_head.settings import MixSettings
 from figment.recipe import Recipe, validate
 from figment.report.folder import report_of
 from figment.run import run_recipe
@@ -29,6 +29,7 @@ from trials import OF_EVIDENCE
 pytestmark = pytest.mark.slow
 
 NAMES = ["red thing", "green thing", "blue thing"]
+STEPS = 20  # of a training, at least
 
 
 @pytest.fixture
@@ -41,7 +42,14 @@ def recipe(clip, photos):
             "generate": {"kind": "procedural", "images_per_class": 8, "height": 24, "width": 20},
             "filters": [],
             "few_shot": {"shots": 2},
-            "train": {"encoder": str(clip), "epochs": 2, "seeds": 2, "real_batch_size": 3, "batch_size": 7},
+            "train": {
+                "encoder": str(clip),
+                "epochs": 2,
+                "min_steps": STEPS,
+                "seeds": 2,
+                "real_batch_size": 3,
+                "batch_size": 7,
+            },
             "evaluate": {"exchange_rate": False, "real_all": False},
         }
         return validate(data, "test").changed(changes)
@@ -85,7 +93,7 @@ def test_the_classifier_is_that_of_mixed_training_on_the_shots_and_the_images(re
     from figment.learners.clip_head.head import zero_shot_head
 
     start = zero_shot_head(encoder, NAMES, ["a photo of a {}."])
-    settings = MixSettings(learning_rate=2e-3, epochs=2, real_batch_size=3, batch_size=7, min_steps=FEW_SHOT_STEPS)
+    settings = MixSettings(learning_rate=2e-3, epochs=2, real_batch_size=3, batch_size=7, min_steps=STEPS)
     rights = []
     assert recipe().training_seeds == (6, 7)  # others for another seed of the recipe
     for seed in (6, 7):

@@ -54,7 +54,7 @@ def recipe(clip, videos):
             "prompts": {"kind": "templates"},
             "generate": {"kind": "procedural", "images_per_class": 4, "shard_size": 6, "height": 24, "width": 20},
             "filters": [],
-            "train": {"encoder": str(clip), "epochs": 1, "seeds": 2, "learning_rate": 0.01},
+            "train": {"encoder": str(clip), "epochs": 1, "min_steps": 20, "seeds": 2, "learning_rate": 0.01},
             "evaluate": {"shots": [1, 2], "draws": 2, "resamples": 3, "placebos": 2},
         }
         return validate(data, "test").changed(changes)

@@ -37,7 +37,7 @@ def recipe(clip, own):
             "prompts": {"kind": "templates"},
             "generate": {"kind": "procedural", "images_per_class": 4, "height": 24, "width": 20},
             "filters": [],
-            "train": {"encoder": str(clip), "epochs": 1, "seeds": 1},
+            "train": {"encoder": str(clip), "epochs": 1, "min_steps": 20, "seeds": 1},
             "evaluate": {"exchange_rate": False, "placebos": 2, "resamples": 2},
         }
         return validate(data, "test").changed(changes)

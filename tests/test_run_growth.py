@@ -26,7 +26,7 @@ def recipe(clip, photos):
             "prompts": {"kind": "templates"},
             "generate": {"kind": "procedural", "images_per_class": images, "shard_size": 6, "height": 24, "width": 20},
             "filters": [{"kind": "blank"}, {"kind": "clip", "rule": "top_k", "k": images - 1}],
-            "train": {"encoder": str(clip), "epochs": 2, "seeds": 1, "learning_rate": 0.05},
+            "train": {"encoder": str(clip), "epochs": 2, "min_steps": 20, "seeds": 1, "learning_rate": 0.05},
             "evaluate": {"exchange_rate": False, "real_all": False},
         }
         return validate(data, "test").changed(changes)

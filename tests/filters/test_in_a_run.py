@@ -29,7 +29,7 @@ def recipe(clip: Path, real: dict, filters: list[dict]):
         "prompts": {"kind": "templates"},
         "generate": {"kind": "procedural", "images_per_class": 8, "height": 24, "width": 20},
         "filters": filters,
-        "train": {"encoder": str(clip), "epochs": 1, "seeds": 1},
+        "train": {"encoder": str(clip), "epochs": 1, "min_steps": 20, "seeds": 1},
         "evaluate": {"exchange_rate": False, "real_all": False},
     }
     return validate(data, "test")

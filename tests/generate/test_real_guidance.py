@@ -32,7 +32,10 @@ from figment.generate.real_guidance import (
 from figment.generate.real_guidance_settings import T_STAR, RealGuidanceSettings
 from figment.images_in import open_images
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # tens of thousands, of numpy in diffusers
+]
 
 #: shots, t*, original timestep, alpha-bar, signal, noise, the step of Stable Diffusion with that signal-to-noise ratio
 PUBLISHED = [

@@ -185,6 +185,7 @@ def test_what_other_real_images_do_is_in_the_intervals():
 # ---- what is remembered ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("usual_trainings")
 def test_what_two_runs_have_in_common_is_trained_once():
     memory: dict[str, np.ndarray] = {}
 
@@ -240,6 +241,7 @@ def test_logits_that_are_not_finite_are_refused():
         measures.take(trial(Broken()))
 
 
+@pytest.mark.usefixtures("usual_trainings")
 def test_long_trainings_are_not_repeated_for_sets_drawn_again(monkeypatch):
     asked = lambda **evaluate: numbers(recipe(**evaluate), len(KEPT))
     assert asked() == (6, 20) and asked(placebos=3, resamples=5) == (3, 5)

@@ -37,7 +37,7 @@ def run(clip, photos, tmp_path_factory):
         "generate": {"kind": "procedural", "images_per_class": 4, "height": 24, "width": 20},
         "filters": [],
         "few_shot": {"shots": 2},
-        "train": {"encoder": str(clip), "epochs": 1, "seeds": 2},
+        "train": {"encoder": str(clip), "epochs": 1, "min_steps": 20, "seeds": 2},
         "evaluate": {"exchange_rate": False, "measures": ["frechet", "recognisability"]},
     }
     folder = tmp_path_factory.mktemp("runs") / "run"

@@ -80,7 +80,7 @@ def test_a_forecast_counts_and_times_the_trainings_and_knows_a_finished_run(clip
         "prompts": {"kind": "templates"},
         "generate": {"kind": "procedural", "images_per_class": 4, "height": 24, "width": 20},
         "filters": [],
-        "train": {"encoder": str(clip), "epochs": 1, "seeds": 2},
+        "train": {"encoder": str(clip), "epochs": 1, "min_steps": 20, "seeds": 2},
         "evaluate": {"shots": [1, 2], "draws": 2, "resamples": 3},
         "prices": {"gpu_hour": 3600.0, "labelled_photograph": 1.0, "currency": "francs"},
     }

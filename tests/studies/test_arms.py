@@ -32,7 +32,7 @@ def recipe(clip, photos):
             "prompts": {"kind": "templates"},
             "generate": {"kind": "procedural", "images_per_class": 4, "shard_size": 6, "height": 24, "width": 20},
             "filters": [],
-            "train": {"encoder": str(clip), "epochs": 1, "seeds": 2},
+            "train": {"encoder": str(clip), "epochs": 1, "min_steps": 20, "seeds": 2},
             "evaluate": {"exchange_rate": False, "real_all": False, "evidence": False},
             "arms": arms,
         }

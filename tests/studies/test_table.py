@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +52,7 @@ def recipe(clip, photos):
             "prompts": {"kind": "templates"},
             "generate": {"kind": "procedural", "images_per_class": 6, "height": 24, "width": 20},
             "filters": [],
-            "train": {"encoder": str(clip), "epochs": 3, "seeds": 1, "learning_rate": 0.05},
+            "train": {"encoder": str(clip), "epochs": 3, "min_steps": 20, "seeds": 1, "learning_rate": 0.05},
         }
         own = {
             "title": "Losses and amounts",
@@ -399,8 +400,19 @@ def test_folders_inside_of_what_a_row_changes_are_relative_to_the_recipe(tmp_pat
     assert b.prompts.options == {"model": "clip"}  # a plugin's own business
 
 
+@cache
+def read(path: Path, variant: str | None) -> Recipe:
+    return load_recipe(path, variant=variant)
+
+
+@cache
+def runs_of(path: Path, variant: str | None) -> list:
+    """The runs of its table, of which some have hundreds."""
+    return table_runs(read(path, variant))
+
+
 ALL = sorted((Path(__file__).parents[2] / "recipes").glob("*/*.yaml"))
-RECIPES = [path for path in ALL if load_recipe(path).table is not None]
+RECIPES = [path for path in ALL if read(path, None).table is not None]
 HE = [path for path in RECIPES if path.parent.name == "he2023"]  # of which one paper's tables must agree
 VARIANTS = [
     pytest.param(path, variant, id=f"{path.stem}-{variant or 'paper'}")
@@ -419,8 +431,8 @@ def header_of(path: Path) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("path, variant", VARIANTS)
 def test_every_recipe_and_variant_holds_and_its_header_says_how_to_run_it(path, variant):
-    recipe = load_recipe(path, variant=variant)
-    assert recipe.table is None or (table_runs(recipe) and recipe.table.seeds >= 3)
+    recipe = read(path, variant)
+    assert recipe.table is None or (runs_of(path, variant) and recipe.table.seeds >= 3)
     command = f"figment run recipes/{path.parent.name}/{path.name}" + (f" --variant {variant}" if variant else "")
     assert command in header_of(path) and "A100" in header_of(path)
 
@@ -428,8 +440,8 @@ def test_every_recipe_and_variant_holds_and_its_header_says_how_to_run_it(path, 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
 def test_the_header_counts_the_images_that_a_seed_makes(path):
-    recipe, sets = load_recipe(path), {}
-    for _, seed, own in table_runs(recipe):
+    recipe, sets = read(path, None), {}
+    for _, seed, own in runs_of(path, None):
         if seed == recipe.seed:
             n, key = own.generate.images_per_class * len(own.task.class_names), images_key(own)
             sets[key] = max(n, sets.get(key, 0))
@@ -444,8 +456,7 @@ NUMBERS = {"two": 2, "three": 3, "four": 4}
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
 def test_the_header_counts_what_the_scale_model_makes_and_how_long_it_takes(path):
-    recipe, sets = load_recipe(path, variant="starter"), {}
-    runs = table_runs(recipe)
+    recipe, runs, sets = read(path, "starter"), runs_of(path, "starter"), {}
     for *_, own in runs:
         n, key = own.generate.images_per_class * len(own.task.class_names), images_key(own)
         sets[key] = max(n, sets.get(key, 0))
@@ -473,8 +484,9 @@ def test_the_starter_takes_every_log_variance_in_as_few_steps_as_are_asked_for(n
 
 
 def test_the_first_table_asks_every_look():
-    recipe = load_recipe(next(path for path in HE if path.stem == "table1"), variant="starter")
-    asked = {look_and_split(own.task.real.test)[0] for *_, own in table_runs(recipe)}
+    path = next(path for path in HE if path.stem == "table1")
+    recipe, runs = read(path, "starter"), runs_of(path, "starter")
+    asked = {look_and_split(own.task.real.test)[0] for *_, own in runs}
     assert asked == set(LOOKS) and len(recipe.table.rows) == 7
 
 
@@ -482,15 +494,15 @@ def test_the_tables_of_one_scale_model_share_their_images():
     """Where their settings agree: the guided ones of Figure 1 are Table 7's, and those of Tables 3, 6 and A.15 are Table 1's."""
     sets = {}
     for path in HE:
-        sets[path.stem] = {images_key(own) for *_, own in table_runs(load_recipe(path, variant="starter"))}
+        sets[path.stem] = {images_key(own) for *_, own in runs_of(path, "starter")}
     assert sets["table7"] < sets["figure1"] and sets["tableA14"] < sets["table7"]
     assert all(sets[name] < sets["table1"] for name in ("table3", "table6", "tableA12", "tableA13", "tableA15"))
 
 
 @pytest.mark.parametrize("path", ALL, ids=lambda p: p.stem)
 def test_every_recipe_has_a_scale_model_that_needs_nothing_but_the_starter(path):
-    recipe = load_recipe(path, variant="starter")
-    for own in [recipe] if recipe.table is None else [own for *_, own in table_runs(recipe)]:
+    recipe = read(path, "starter")
+    for own in [recipe] if recipe.table is None else [own for *_, own in runs_of(path, "starter")]:
         look, split = look_and_split(own.task.real.test)
         assert own.generate.model == "starter" and own.encoder_name.startswith("starter/") and split == "test"
         assert own.task.name == ("fashion" if look == AS_IT_IS else f"fashion-{look}")
@@ -499,9 +511,9 @@ def test_every_recipe_has_a_scale_model_that_needs_nothing_but_the_starter(path)
 
 def test_what_recognises_the_images_has_not_chosen_them():
     for variant in (None, "starter"):
-        recipe = load_recipe(next(p for p in HE if p.stem == "tableA16"), variant=variant)
-        filters = [f for *_, own in table_runs(recipe) for f in own.filters if f.kind == "clip"]
-        assert filters and all(f.model not in (None, recipe.train.encoder) for f in filters)
+        path = next(p for p in HE if p.stem == "tableA16")
+        filters = [f for *_, own in runs_of(path, variant) for f in own.filters if f.kind == "clip"]
+        assert filters and all(f.model not in (None, read(path, variant).train.encoder) for f in filters)
 
 
 @pytest.mark.slow
@@ -509,7 +521,7 @@ def test_class_names_and_sentences_about_satellite_images_are_the_same_in_every_
     """The authors' programs have CoOp's names, but for EuroSAT, where only those for few shots have them."""
     few_shots = {"figure1", "table5", "table7", "tableA14"}
     for path in HE:
-        runs = [own for *_, own in table_runs(load_recipe(path))]
+        runs = [own for *_, own in runs_of(path, None)]
         named = {own.task.name: own.task for own in runs if own.task.name in ("eurosat", "cars", "sun397")}
         for name, task in named.items():
             names_from = None if name == "eurosat" and path.stem not in few_shots else "coop"
@@ -520,7 +532,7 @@ def test_class_names_and_sentences_about_satellite_images_are_the_same_in_every_
 
 def test_numbers_that_the_paper_prints_in_several_tables_are_the_same_in_all_recipes():
     """Each recipe was typed in from a table of its own."""
-    printed = {path.stem: load_recipe(path).table.printed for path in HE}  # type: ignore[union-attr]
+    printed = {path.stem: read(path, None).table.printed for path in HE}  # type: ignore[union-attr]
     one, two, three, ensemble = (printed[name] for name in ("table1", "table2", "table3", "tableA15"))
     for row, cells in two.items():
         assert (cells["CLIP"], cells["LE+CF, SCE"]) == (one[row]["RN50"], one[row]["RN50 + SYN"]), row
@@ -536,14 +548,15 @@ def test_numbers_that_the_paper_prints_in_several_tables_are_the_same_in_all_rec
     assert printed["figure1"]["with synthetic, RG"] == seven["mixed"]
     assert seven["mixed"]["16 shots"] == guided["RG"] == printed["tableA14"]["EuroSAT"]["800 a class"]
     assert seven["synthetic, then real"]["16 shots"] == guided["B"]
-    basic = load_recipe(next(p for p in HE if p.stem == "table7"), variant="basic")
+    path = next(p for p in HE if p.stem == "table7")
+    basic = read(path, "basic")
     assert basic.table is not None and basic.table.printed["mixed"]["16 shots"] == guided["B"]
-    assert len({images_key(own) for _, seed, own in table_runs(basic) if seed == basic.seed}) == 1
+    assert len({images_key(own) for _, seed, own in runs_of(path, "basic") if seed == basic.seed}) == 1
 
 
 def test_the_rows_of_table_a15_have_the_means_that_the_paper_prints():
     """Which count the single sentence where there is no ensemble; of the fourth the paper prints 60.10."""
-    table = load_recipe(next(p for p in HE if p.stem == "tableA15")).table
+    table = read(next(p for p in HE if p.stem == "tableA15"), None).table
     assert table is not None and table.printed.keys() == table.rows.keys() and len(table.rows) == 13
     rows = [{"ensemble": r["simple"], "ensemble + SYN": r["simple + SYN"], **r} for r in table.printed.values()]
     assert [round(float(np.mean([r[c] for r in rows])), 2) for c in table.columns] == [56.14, 60.31, 56.33, 60.14]
@@ -555,8 +568,9 @@ def test_the_rows_of_table_a15_have_the_means_that_the_paper_prints():
     + [pytest.param("figure1", "sun397", marks=pytest.mark.slow), ("table7", "basic")],
 )
 def test_shots_alone_are_shown_in_the_papers_epochs_and_in_as_many_steps_as_mixing(name, variant):
-    recipe = load_recipe(next(p for p in HE if p.stem == name), variant=variant)
-    groups = [(group.cells.values(), own) for group, seed, own in table_runs(recipe) if seed == recipe.seed]
+    path = next(p for p in HE if p.stem == name)
+    recipe = read(path, variant)
+    groups = [(group.cells.values(), own) for group, seed, own in runs_of(path, variant) if seed == recipe.seed]
     n_classes = len(recipe.task.class_names)
     mixed = {
         own.train.epochs * math.ceil(own.generate.images_per_class * n_classes / own.train.batch_size)
@@ -569,7 +583,7 @@ def test_shots_alone_are_shown_in_the_papers_epochs_and_in_as_many_steps_as_mixi
 
 def test_the_rows_of_table_1_have_the_means_that_follow_from_the_paper():
     """Its own averages of the larger model are 65.42 and 68.32; those of the smaller one it miscalculated."""
-    table = load_recipe(next(p for p in HE if p.stem == "table1")).table
+    table = read(next(p for p in HE if p.stem == "table1"), None).table
     assert table is not None and len(table.printed) == 17
     means = {c: round(float(np.mean([row[c] for row in table.printed.values()])), 2) for c in table.columns}
     assert (means["ViT-B/16"], means["ViT-B/16 + SYN"]) == (65.42, 68.32)

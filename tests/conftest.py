@@ -19,10 +19,15 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # huggingface_hub reads it when it is import
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever needs the object store waits for a server and for leases: it is slow without saying so."""
+    """Whatever needs the object store waits for a server and for leases: it is slow without saying so. What takes longest comes first:
+    last, all workers but one would wait for it."""
     for item in items:
         if "s3" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
+LONGEST = ("test_kill_storm.py", "test_job_array.py", "test_wheel.py")
 
 
 COLOURS = {"red thing": (220, 30, 30), "green thing": (30, 200, 40), "blue thing": (40, 40, 230)}

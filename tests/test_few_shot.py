@@ -85,7 +85,7 @@ def test_all_real_images_are_shots(recipe, photos, tmp_path):
 
 
 def test_the_classifier_is_that_of_mixed_training_on_the_shots_and_the_images(recipe, photos, clip, tmp_path):
-    outcome = run_recipe(recipe(), tmp_path / "run")
+    outcome = run_recipe(recipe(**{"train.start": "zero_shot"}), tmp_path / "run")
     encoder = open_encoder(str(clip))
     features = Features(encoder)
     pool, made = train_of(photos), open_shards(tmp_path / "run" / "images")[0]

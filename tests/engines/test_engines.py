@@ -150,14 +150,15 @@ def test_a_worker_killed_from_outside_changes_nothing(tmp_path, expected):
     assert done and rows(tmp_path) == expected
 
 
-def test_a_diffusion_model_makes_the_same_images_in_two_processes(tmp_path, sd15, engine):
+def test_a_diffusion_model_makes_the_same_images_in_two_processes(tmp_path, sd15, cluster):
+    """Of Ray's: `tests/generate/test_finetune.py` has it with Local(2), and a LoRA of each class."""
     from figment.generate.diffusers import DiffusersGenerator
 
     def generator() -> DiffusersGenerator:
         return DiffusersGenerator(model=str(sd15), num_inference_steps=4, dtype="float32", batch_size=8)
 
     make(tmp_path / "one", None, generator(), n=16)
-    make(tmp_path / "two", engine, generator(), n=16)
+    make(tmp_path / "two", Ray(2), generator(), n=16)
     assert rows(tmp_path / "two") == rows(tmp_path / "one")
     assert not any(row["error"] for row in rows(tmp_path / "two"))
 

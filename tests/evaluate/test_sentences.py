@@ -49,7 +49,7 @@ def _outcomes() -> Iterator[tuple[str, dict[str, float], dict[str, Difference], 
     for rivals in BASELINES.values():
         several = VALUES if len(rivals) < 4 else (-0.06, 0.0, 0.0004, 0.06)
         for values in itertools.product(several, repeat=len(rivals)):
-            for half, n, content in itertools.product((0.0002, 0.02), SIZES, CONTENTS[:: 1 if len(rivals) < 4 else 3]):
+            for half, n, content in itertools.product((0.0002, 0.02), SIZES, CONTENTS[:: 1 if len(rivals) < 3 else 3]):
                 differences = {name: of(v, half) for name, v in zip(rivals, values, strict=True)}
                 own = 0.0 if min(values) == -1 else 1.0 if max(values) == 1 else 0.8
                 accuracies = {

@@ -458,7 +458,8 @@ def refused(call, *arguments) -> Recipe | None:
 def test_any_data_is_a_recipe_or_a_clear_error(data):
     recipe = refused(validate, data, "it")
     if recipe is not None:
-        assert validate(yaml.safe_load(recipe.to_yaml()), "it").to_yaml() == recipe.to_yaml()
+        text = recipe.to_yaml()
+        assert validate(yaml.safe_load(text), "it").to_yaml() == text
 
 
 @pytest.mark.slow
@@ -467,7 +468,8 @@ def test_any_data_is_a_recipe_or_a_clear_error(data):
 def test_any_yaml_is_a_recipe_or_a_clear_error(tmp_path, data):
     recipe = refused(load_recipe, written(tmp_path, data))
     if recipe is not None:
-        assert load_recipe(written(tmp_path, recipe.to_yaml())).to_yaml() == recipe.to_yaml()
+        text = recipe.to_yaml()
+        assert load_recipe(written(tmp_path, text)).to_yaml() == text
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -81,12 +81,12 @@ def test_a_forecast_counts_and_times_the_trainings_and_knows_a_finished_run(clip
         "generate": {"kind": "procedural", "images_per_class": 4, "height": 24, "width": 20},
         "filters": [],
         "train": {"encoder": str(clip), "epochs": 1, "min_steps": 20, "seeds": 2},
-        "evaluate": {"shots": [1, 2], "draws": 2, "resamples": 3},
+        "evaluate": {"shots": [1, 2], "draws": 2, "placebos": 4, "resamples": 3},
         "prices": {"gpu_hour": 3600.0, "labelled_photograph": 1.0, "currency": "francs"},
     }
     recipe, out = validate(data, "test"), tmp_path / "run"
     before = forecast(recipe, out)
-    assert before.count("trainings") == 2 + (6 + 2 * 3) + (2 * 2 + 20) + 2
+    assert before.count("trainings") == 2 + (4 + 2 * 3) + (2 * 2 + 20) + 2
     assert before.costs["results"].seconds > 0 and "planned with values" in before.costs["results"].text
     assert "francs" in before.money and not out.exists() and not (tmp_path / "runs").exists()
     run_recipe(recipe, out)

@@ -39,16 +39,18 @@ def word_of(kind: str, seed: int, n: int = 100) -> str:
     test, y = images(n, rng)
     zero, seen = 10 * test @ WORDS.T, 10 * x @ WORDS.T
 
-    def right(rows: np.ndarray, named: np.ndarray) -> np.ndarray:
-        return (discriminant(x[rows], named, N_CLASSES).predict(test) + zero + bias_of(seen[rows])).argmax(1) == y
-
     every = np.arange(len(x))
     again = [resample(labels, rng) for _ in range(RESAMPLES)]
-    own = right(every, labels).astype(float)
-    sets = np.stack([right(r, labels[r]) for r in again]).astype(float)
-    placebos = np.stack([right(every, spread_labels(labels, rng)) for _ in range(PLACEBOS)])
-    of_sets = np.stack([right(r, spread_labels(labels[r], rng)) for r in again])
-    unbiased = np.stack([(zero + bias_of(seen[r])).argmax(1) == y for r in [every, *again]])
+    first, *others = [zero + bias_of(seen[rows]) for rows in (every, *again)]  # labels change nothing of it
+
+    def right(rows: np.ndarray, named: np.ndarray, words: np.ndarray) -> np.ndarray:
+        return (discriminant(x[rows], named, N_CLASSES).predict(test) + words).argmax(1) == y
+
+    own = right(every, labels, first).astype(float)
+    sets = np.stack([right(r, labels[r], w) for r, w in zip(again, others, strict=True)]).astype(float)
+    placebos = np.stack([right(every, spread_labels(labels, rng), first) for _ in range(PLACEBOS)])
+    of_sets = np.stack([right(r, spread_labels(labels[r], rng), w) for r, w in zip(again, others, strict=True)])
+    unbiased = np.stack([words.argmax(1) == y for words in (first, *others)])
     untuned = zero.argmax(1) == y
     only = discriminant(x, labels, N_CLASSES).predict(test).argmax(1)
     differences = {

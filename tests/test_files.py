@@ -265,7 +265,8 @@ def test_a_run_in_a_bucket_is_the_run_on_a_disk_is_verified_and_repaired(s3, tmp
     local = damage.make(tmp_path / "run")
     remote = damage.make(f"{s3}/run")
     assert damage.content(remote) == damage.content(local)
-    assert verify(f"{s3}/run").ok and not verify(f"{s3}/run").findings
+    found = verify(f"{s3}/run")
+    assert found.ok and not found.findings
     assert verify(f"{s3}/run/images").ok
     assert {s.name: s.state for s in status(remote)}["images"] == "done"
     images, names = open_shards(remote / "images")

@@ -84,11 +84,12 @@ class Context:
     def caches(self) -> Path:
         return self.run.features
 
-    def features(self, encoder: str | None = None) -> Features:
-        name = encoder or self.recipe.encoder_name
-        if name not in self._features:
-            self._features[name] = _open_features(self, encoder)
-        return self._features[name]
+    def features(self, encoder: str | TimmEncoderSettings | None = None) -> Features:
+        own = encoder or self.recipe.looks_with
+        key = own if isinstance(own, str) else own.model_dump_json()
+        if key not in self._features:
+            self._features[key] = _open_features(self, own)
+        return self._features[key]
 
     def real(self, split: str) -> Images | None:
         """The real images that may be looked at: of ``train`` the shots alone, where there is ``few_shot``."""
@@ -291,16 +292,14 @@ class Context:
             _check_baselines(self)
 
 
-def _open_features(ctx: Context, encoder: str | None) -> Features:
-    """Of an encoder by its name, or of the recipe's own."""
+def _open_features(ctx: Context, own: str | TimmEncoderSettings) -> Features:
     from figment.encoders import Features, open_encoder
 
-    own = ctx.recipe.encoder
     opened: Encoder
-    if encoder is None and isinstance(own, TimmEncoderSettings):
+    if isinstance(own, TimmEncoderSettings):
         opened = own.build()
     else:
-        opened = open_encoder(encoder or ctx.recipe.encoder_name, allow_pickle=ctx.recipe.encoder_pickles)
+        opened = open_encoder(own, allow_pickle=ctx.recipe.encoder_pickles)
     return Features(opened, ctx.caches)
 
 

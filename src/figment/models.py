@@ -95,6 +95,11 @@ def is_open_clip(folder: Path) -> bool:
     return (folder / OPEN_CLIP_CONFIG).is_file() and model_type(folder) != "clip"
 
 
+def is_timm(folder: Path) -> bool:
+    """Whether a folder's config.json says of which architecture of timm it holds the weights, and nothing else can open it."""
+    return isinstance(_read_json(folder / "config.json").get("architecture"), str) and not is_open_clip(folder)
+
+
 def license_of(folder: Path) -> str | None:
     """What the model card in the folder says of its licence (``openrail++``), or None."""
     try:

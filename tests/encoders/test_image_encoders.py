@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,14 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 from figment import measures
 from figment.context import Context
 from figment.encoders import Features, InceptionEncoder, TimmEncoder, identity, inception, open_encoder
+from figment.encoders.timm import open_timm
 from figment.errors import FigmentError
 from figment.layout import Run
+from figment.learners.network.architectures import make
+from figment.learners.network.model import NetworkModel
+from figment.learners.network.settings import NetworkSettings
+from figment.learners.pretrain.backbone import make_backbone
+from figment.learners.pretrain.settings import SimCLRSettings
 from figment.recipe import load_recipe, validate
 from trials import colours
 
@@ -196,7 +203,6 @@ def test_a_recipe_names_it_and_filters_that_read_words_take_a_clip(state, tmp_pa
 @pytest.mark.parametrize(
     ("encoder", "said"),
     [
-        ("{timm: resnet18}", r"encoder.weights: this field is needed"),
         ("{timm: resnet18, weights: w.pth, size: 3}", "encoder.size: there is no such field"),
         ("3", r"encoder: input should be a valid string \(got '3'\)"),
         ("inception", "inception is FID's network.*fid, kid and inception_score"),
@@ -206,6 +212,113 @@ def test_a_recipe_names_it_and_filters_that_read_words_take_a_clip(state, tmp_pa
 def test_a_recipe_that_names_it_wrongly_is_told_where(tmp_path, encoder, said):
     with pytest.raises(FigmentError, match=said):
         load_recipe(recipe_with(tmp_path, encoder))
+
+
+# ---- folders of timm's, as figment and timm write them ---------------------------------------------------------------
+
+
+def a_network(folder: Path) -> torch.nn.Module:
+    own = NetworkSettings(architecture="test_vit", image_size=32, options={"patch_size": 8})
+    made = make(own, 3)
+    NetworkModel(made, ["a", "b", "c"]).save(folder)
+    return made.module
+
+
+def a_backbone(folder: Path) -> torch.nn.Module:
+    own = SimCLRSettings(backbone="test_vit", image_size=32, options={"patch_size": 8})
+    made = make_backbone(own, None)
+    NetworkModel(made, ["a", "b", "c"]).save(folder)
+    return made.module
+
+
+def of_timm(folder: Path) -> torch.nn.Module:
+    module = timm.create_model(NETWORK, num_classes=4)
+    timm.models.save_for_hf(module, folder, model_config={"num_classes": 4}, safe_serialization=True)
+    return module
+
+
+def of_old_timm(folder: Path) -> torch.nn.Module:
+    """Architecture and preparation in one dict, the weights under another name."""
+    module = of_timm(folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({"architecture": NETWORK, **config["pretrained_cfg"]}))
+    (folder / "model.safetensors").rename(folder / "weights.safetensors")
+    return module
+
+
+@pytest.mark.parametrize("write", [a_network, a_backbone, of_timm, of_old_timm])
+def test_a_folder_of_a_model_is_an_encoder(tmp_path, write):
+    torch.manual_seed(1)
+    module = write(tmp_path / "model").eval()
+    encoder = open_timm(str(tmp_path / "model"))
+    decoded = images(3, 40, 64)
+    with torch.inference_mode():
+        features = module.forward_head(module.forward_features(encoder.pixels(decoded)), pre_logits=True)
+    assert encoder.images(decoded) == pytest.approx(F.normalize(features, dim=1).numpy(), abs=1e-5)
+    assert encoder.pixels(decoded).shape[-1] == (32 if write in (a_network, a_backbone) else 160)
+    torch.manual_seed(2)
+    write(tmp_path / "other")
+    assert open_timm(str(tmp_path / "other")).fingerprint != encoder.fingerprint
+
+
+def of_another(config: dict) -> dict:
+    return {**config, "architecture": "resnet18"}
+
+
+def of_nobody(config: dict) -> dict:
+    return {name: value for name, value in config.items() if name != "architecture"}
+
+
+def of_no_architecture(config: dict) -> dict:
+    return {**config, "architecture": "test_eficientnet"}
+
+
+def with_strange_arguments(config: dict) -> dict:
+    return {**config, "model_args": {"patches": 3}}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (of_another, "are missing"),
+        (of_nobody, "its config.json names no architecture"),
+        (of_no_architecture, "no architecture 'test_eficientnet'. Did you mean 'test_efficientnet'"),
+        (with_strange_arguments, "timm cannot make test_efficientnet with the options {'patches': 3}"),
+    ],
+)
+def test_a_folder_that_does_not_hold_what_it_says_is_refused(tmp_path, change, said):
+    of_timm(tmp_path)
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(change(json.loads(config.read_text()))))
+    with pytest.raises(FigmentError, match=said):
+        open_timm(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", [NETWORK, "resnet18"])
+def test_an_architecture_alone_has_no_weights(name):
+    with pytest.raises(FigmentError, match=rf"{name}}} names an architecture and no weights.*runs/NAME/model"):
+        open_timm(name)
+
+
+def test_a_backbone_is_what_images_alone_are_learnt_on(tmp_path):
+    a_backbone(tmp_path / "model")
+    (tmp_path / "recipe.yaml").write_text(
+        "task: {class_names: [red, green]}\ngenerate: {kind: procedural}\ntrain: {kind: images_only, encoder: {timm: model}}\n"
+        "arms: {another: {train.encoder: {timm: model}}}\n"
+    )
+    recipe = load_recipe(tmp_path / "recipe.yaml")
+    where = str(tmp_path / "model")
+    assert recipe.train.encoder.timm == recipe.encoder_name == where and recipe.words_encoder == "starter/clip"
+    assert recipe.arms["another"]["train.encoder"] == {"timm": where}
+    assert not measures.starts_untrained(recipe) and "top1/zero_shot" not in measures.metrics(recipe)
+    learner = recipe.train.build(Context(recipe, Run(tmp_path / "run")))
+    assert learner.untrained() is None
+    given = colours(4, 0)
+    model = learner.learn(None, given.take(range(8)), 0)
+    model.save(tmp_path / "head")
+    assert json.loads((tmp_path / "head" / "head.json").read_text())["encoder"] == where
+    with pytest.raises(FigmentError, match=rf"reads no words.*write encoder: {{timm: {where}}}"):
+        open_encoder(where)
 
 
 # ---- Inception -------------------------------------------------------------------------------------------------------

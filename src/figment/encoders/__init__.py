@@ -9,7 +9,8 @@ from figment.encoders.inception import InceptionEncoder
 from figment.encoders.open_clip import OpenClipEncoder
 from figment.encoders.timm import TimmEncoder
 from figment.encoders.towers import Towers
-from figment.models import is_open_clip, resolve
+from figment.errors import FigmentError
+from figment.models import is_open_clip, is_timm, resolve
 from figment.types import Encoder
 
 __all__ = [
@@ -41,6 +42,11 @@ def open_encoder(
     if name == INCEPTION:
         return InceptionEncoder(device)
     folder = resolve(name, allow_pickle=allow_pickle)
+    if is_timm(folder.path):
+        raise FigmentError(
+            f"{name} holds a network of timm, which sees images and reads no words. Where images alone are looked at, write"
+            f" encoder: {{timm: {name}}}; train: {{kind: images_only}} learns on it. Whatever goes by the class names needs a CLIP."
+        )
     kind = OpenClipEncoder if is_open_clip(folder.path) else ClipEncoder
     return kind(folder, device, dtype, batch_size, allow_pickle)
 

@@ -17,10 +17,15 @@ from figment import records, weights
 from figment.device import choose_device, encoder_dtype
 from figment.encoders.towers import image_features
 from figment.errors import FigmentError, nearest
+from figment.files import read_json
+from figment.models import ModelFolder, resolve
 
 log = logging.getLogger(__name__)
 
 MOST_HEAD = 2  # tensors of a classifier, weight and bias, which features do without
+#: Arguments of timm's that say where weights come from, or what else is built: none of a folder's business.
+NOT_OPTIONS = {"num_classes", "pretrained", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay"}
+NOT_OPTIONS |= {"features_only", "cache_dir", "scriptable", "exportable", "no_jit"}
 
 
 class TimmEncoder:
@@ -109,6 +114,55 @@ class TimmEncoder:
             " by the class names, and figment pilot, need a CLIP: give the filter one of its own (model: starter/clip), or set encoder"
             " to one."
         )
+
+
+def open_timm(
+    model: str | ModelFolder, device: str = "auto", dtype: str = "auto", batch_size: int = 128
+) -> TimmEncoder:
+    """The network in a folder that timm or figment wrote, or in a Hub repository, which says of which architecture it is and how images
+    are prepared: ``{timm: runs/NAME/model}``.
+
+    Raises FigmentError for a folder that holds none, and as `TimmEncoder` does.
+    """
+    import timm
+
+    if isinstance(model, str) and timm.is_model(model) and not Path(model).is_dir():
+        raise FigmentError(
+            f"encoder: {{timm: {model}}} names an architecture and no weights. Give them, weights: FILE, or name a folder of a model, such"
+            " as runs/NAME/model, or a Hub id, such as timm/resnet50.a1_in1k."
+        )
+    folder = resolve(model) if isinstance(model, str) else model
+    architecture, cfg = timm_config(folder)
+    asked = read_json(folder.path / "config.json").get("model_args") or {}
+    options = {name: value for name, value in asked.items() if name not in NOT_OPTIONS}
+    return TimmEncoder(
+        architecture.partition(".")[0], timm_weights(folder), device, dtype, batch_size, options=options, cfg=cfg
+    )
+
+
+def timm_config(folder: ModelFolder) -> tuple[str, dict[str, Any]]:
+    """The architecture and timm's configuration of a folder's weights. Old folders have both in one dict. Raises FigmentError."""
+    config = read_json(folder.path / "config.json")
+    architecture = config.get("architecture")
+    if not isinstance(architecture, str):
+        raise FigmentError(
+            f"{folder.name} holds no timm model: its config.json names no architecture. Give a folder that timm or figment"
+            " wrote, or a Hub id such as timm/resnet50.a1_in1k."
+        )
+    return architecture, config.get("pretrained_cfg", config)
+
+
+def timm_weights(folder: ModelFolder) -> Path:
+    """The file of a timm folder's weights. Raises FigmentError where there is none."""
+    found = sorted(folder.path.glob("*.safetensors"))
+    if (folder.path / "model.safetensors") in found:
+        return folder.path / "model.safetensors"
+    if len(found) != 1:
+        raise FigmentError(
+            f"{folder.name} holds no timm model: there is no model.safetensors beside its config.json. Give a folder that timm"
+            " or figment wrote, or a Hub id such as timm/resnet50.a1_in1k."
+        )
+    return found[0]
 
 
 def _load(module: nn.Module, given: Mapping[str, Tensor], what: str) -> None:

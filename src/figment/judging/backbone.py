@@ -11,16 +11,13 @@ import torch
 
 from figment import records
 from figment.encoders import TimmEncoder, Towers, open_encoder
+from figment.encoders.timm import open_timm
 from figment.errors import FigmentError
 from figment.files import read_json
 from figment.judging.pyramid import Pyramid
-from figment.learners.network.architectures import timm_config, timm_weights
 from figment.models import ModelFolder, resolve
 
 LOCAL = "local-dir:"  # as timm calls a folder
-#: Arguments of timm's that say where weights come from, or what else is built: none of a folder's business.
-NOT_OPTIONS = {"num_classes", "pretrained", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay"}
-NOT_OPTIONS |= {"features_only", "cache_dir", "scriptable", "exportable", "no_jit"}
 
 
 class Backbone:
@@ -89,16 +86,8 @@ def open_backbone(
     _needs_weights(place)
     folder = resolve(place)
     if "architecture" in _config(folder):
-        return Backbone(_of_timm(folder, device, dtype, batch_size), name)
+        return Backbone(open_timm(folder, device, dtype, batch_size), name)
     return Backbone(cast(Towers, open_encoder(place, device, dtype, batch_size)), name)
-
-
-def _of_timm(folder: ModelFolder, device: str, dtype: str, batch_size: int) -> TimmEncoder:
-    architecture, cfg = timm_config(folder)
-    options = {k: v for k, v in (_config(folder).get("model_args") or {}).items() if k not in NOT_OPTIONS}
-    return TimmEncoder(
-        architecture.partition(".")[0], timm_weights(folder), device, dtype, batch_size, options=options, cfg=cfg
-    )
 
 
 def _model_of(place: str) -> str:

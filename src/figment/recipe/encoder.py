@@ -6,27 +6,32 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Discriminator, Field, Tag
 
-from figment.task import PathText, Strict, Text
+from figment.task import PathText, Strict
 
 if TYPE_CHECKING:
     from figment.encoders import TimmEncoder
 
 
 class TimmEncoderSettings(Strict):
-    """An image network of timm with weights from a file: no hub is asked."""
+    """An image network of timm, which reads no words: a folder of one, or an architecture with weights from a file."""
 
-    timm: Text = Field(description="an architecture of timm.list_models(), such as tf_efficientnet_lite0")
-    weights: PathText = Field(description="its weights: .safetensors, or a .pth that holds tensors and nothing else")
+    timm: PathText = Field(
+        description="a folder that timm or figment wrote, such as runs/NAME/model, or a Hub id; with weights an architecture of"
+        " timm.list_models(), such as tf_efficientnet_lite0"
+    )
+    weights: PathText | None = Field(
+        None, description="of that architecture: .safetensors, or a .pth that holds tensors and nothing else"
+    )
 
     @property
     def name(self) -> str:
-        return f"timm/{self.timm}"
+        return self.timm if self.weights is None else f"timm/{self.timm}"
 
     def build(self) -> TimmEncoder:
         """The encoder. Raises FigmentError for an architecture that there is not, and weights that are not its own."""
-        from figment.encoders import TimmEncoder
+        from figment.encoders.timm import TimmEncoder, open_timm
 
-        return TimmEncoder(self.timm, self.weights)
+        return open_timm(self.timm) if self.weights is None else TimmEncoder(self.timm, self.weights)
 
 
 Encoder = Annotated[

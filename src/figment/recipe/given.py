@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from figment.encoders import Features
+    from figment.recipe.encoder import TimmEncoderSettings
     from figment.recipe.recipe import Recipe
     from figment.task import Task
     from figment.types import Images
@@ -39,8 +40,8 @@ class Given(Protocol):
         without ``few_shot``."""
         ...
 
-    def features(self, encoder: str | None = None) -> Features:
-        """Of images, by content, computed once; of the encoder of that name, or (None) of the recipe's own."""
+    def features(self, encoder: str | TimmEncoderSettings | None = None) -> Features:
+        """Of images, by content, computed once; of that encoder, or (None) of the recipe's own."""
         ...
 
     def real(self, split: str) -> Images | None:

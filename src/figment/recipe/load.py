@@ -18,6 +18,8 @@ from figment.recipe.recipe import Recipe, default_of, put, validate
 from figment.task import PathText
 
 IS_PATH = get_args(PathText)[1]
+#: How fields are called that may name a model's folder.
+MODELS = ("model", "encoder", "denoiser", "weights", "timm", "pretrained", "tokenizer", "lora")
 
 
 def load_recipe(path: str | Path, changes: Sequence[str] = (), variant: str | None = None) -> Recipe:
@@ -150,7 +152,7 @@ def _absolute(field: str, value: Any, base: Path) -> Any:
     )
     if field in ("task.real.groups.column", "task.real.groups.pattern"):
         return value
-    is_model = field.rpartition(".")[2] in ("model", "encoder", "denoiser", "weights", "lora")
+    is_model = field.rpartition(".")[2] in MODELS
     if not isinstance(value, str) or not value or not (is_real or is_model):
         return value
     if value.startswith("starter/") or "://" in value:

@@ -24,6 +24,7 @@ from figment.recipe.train import Evaluate, FewShot, Train, WordsAndImagesSetting
 from figment.task import Strict, Task, Text, builtin
 
 HEADS = ("words_and_images", "clip_head", "images_only")  # on features of images, which are worked out once
+STARTER = "starter/clip"
 OF_ALL_KINDS = GeneratorSettings.model_fields.keys() | LearnerSettings.model_fields.keys()
 
 
@@ -184,15 +185,20 @@ class Recipe(Strict):
         return len(self.task.class_names) if self.prompts.has_classes else 1
 
     @property
-    def encoder_name(self) -> str:
+    def looks_with(self) -> str | TimmEncoderSettings:
         """The encoder that filters and measures look with, where they name none of their own."""
-        return self.encoder.name if isinstance(self.encoder, TimmEncoderSettings) else self.words_encoder
+        return self.encoder or getattr(self.train, "encoder", STARTER)
+
+    @property
+    def encoder_name(self) -> str:
+        """Of ``looks_with``."""
+        return self.looks_with if isinstance(self.looks_with, str) else self.looks_with.name
 
     @property
     def words_encoder(self) -> str:
         """The CLIP that filters read class names with, where they name none of their own."""
-        own = self.encoder if isinstance(self.encoder, str) else None
-        return own or str(getattr(self.train, "encoder", "starter/clip"))
+        named = (self.encoder, getattr(self.train, "encoder", None))
+        return next((own for own in named if isinstance(own, str)), STARTER)
 
     @property
     def encoder_pickles(self) -> bool:

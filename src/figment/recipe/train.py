@@ -12,6 +12,7 @@ from figment.learners.clip_head.settings import FEW_SHOT_STEPS, MixSettings, Sta
 from figment.learners.network.settings import NetworkSettings
 from figment.learners.pretrain import settings as pretrain
 from figment.learners.settings import LearnerSettings, epoch_images
+from figment.recipe.encoder import Encoder
 from figment.recipe.plugin import PLUGIN, Plugin, kind_of
 from figment.task import PathText, Strict, Text
 
@@ -148,13 +149,22 @@ class ImagesOnlySettings(ClosedFormSettings):
     """A classifier that never sees the name of a class: linear discriminant analysis on the features of the images."""
 
     kind: Literal["images_only"] = "images_only"
+    encoder: Encoder = Field(  # type: ignore[assignment]
+        "starter/clip",
+        description="as above; or {timm: runs/NAME/model}, a backbone or any other network of timm, which reads no words",
+    )
+
+    @property
+    def starts_untrained(self) -> bool:  # type: ignore[override]
+        """A network that reads no words has no classifier before it has seen an image."""
+        return isinstance(self.encoder, str)
 
     def build(self, given: Given) -> Learner:
         from figment.learners.clip_head.images_only import ImagesOnlyLearner
 
-        return ImagesOnlyLearner(
-            given.features(self.encoder), given.task.class_names, self.encoder, given.task.templates
-        )
+        own = self.encoder
+        name, templates = (own, given.task.templates) if isinstance(own, str) else (own.name, [])
+        return ImagesOnlyLearner(given.features(own), given.task.class_names, name, templates)
 
 
 class WordsAndImagesSettings(ClosedFormSettings):

@@ -153,7 +153,7 @@ def _piloted(run: Run, recipe: dict[str, Any]) -> list[str]:
 
 def _caveats(recipe: dict[str, Any], results: dict[str, Result]) -> list[str]:
     caveats = []
-    models = (recipe["generate"].get("model"), recipe["train"].get("encoder"))
+    models = (recipe["generate"].get("model"), _encoder(recipe))
     if any((model or "").split("/")[0] == "starter" for model in models):
         caveats.append(
             "The starter is a scale model: it shows that the method and the machinery work, not what large models reach."
@@ -288,8 +288,16 @@ def _seeds(n: int) -> str:
 def _classifier(folder: Path, recipe: dict[str, Any]) -> str:
     """What learnt, and on top of what: ``CLIP head on starter/clip``, ``resnet18, from scratch``."""
     learner = records.finished(Run(folder).model).get("learner", "CLIP head")
-    encoder = recipe["train"].get("encoder")
+    encoder = _encoder(recipe)
     return f"{learner} on {encoder}" if encoder else learner
+
+
+def _encoder(recipe: dict[str, Any]) -> str:
+    """The name of what the classifier looks with; nothing where it looks by itself."""
+    own = recipe["train"].get("encoder")
+    if isinstance(own, dict):
+        return own["timm"] if own.get("weights") is None else f"timm/{own['timm']}"
+    return own or ""
 
 
 def _models(folder: Path, recipe: dict[str, Any]) -> list[Model]:

@@ -38,7 +38,8 @@ def together(first: Table, second: Table | None) -> Table:
 def _of_settings(recipe: Recipe, settings: list[Setting], columns: tuple[str, ...]) -> Table:
     assert recipe.table is not None
     there = recipe.table.laid_out().columns
-    opened = {"encoder": recipe.encoder_name, "train.encoder": recipe.encoder_name}
+    own = recipe.looks_with if isinstance(recipe.looks_with, str) else recipe.looks_with.model_dump()
+    opened = {"encoder": own, "train.encoder": own}
     for column in (DISTANCE, FAST):  # the learner of the first phase has the encoder that the recipe looks with
         there = {**there, column: {**there[column], **opened, "train.allow_pickle": recipe.encoder_pickles}}
     rows = {sweep.name_of(setting): setting for setting in settings}

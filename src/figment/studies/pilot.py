@@ -28,7 +28,6 @@ from figment.layout import Run
 from figment.learners.clip_head.head import Head, zero_shot_head
 from figment.learners.clip_head.images_only import discriminant
 from figment.recipe import Recipe
-from figment.recipe.encoder import TimmEncoderSettings
 from figment.report.planned import planned
 from figment.run import check_is_for_a_run, make_images
 from figment.stages.images.stage import ImagesStage, rows_there
@@ -218,9 +217,7 @@ def _split(recipe: Recipe, asked: str | None) -> str:
 
 def _has_no_encoder(recipe: Recipe) -> bool:
     """Whether it names no CLIP: a timm network reads no words."""
-    return isinstance(recipe.encoder, TimmEncoderSettings) or (
-        recipe.encoder is None and not hasattr(recipe.train, "encoder")
-    )
+    return not isinstance(recipe.encoder or getattr(recipe.train, "encoder", None), str)
 
 
 def _check_encoder(recipe: Recipe) -> None:

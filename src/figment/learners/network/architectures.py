@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import safetensors.torch
@@ -14,8 +13,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from figment import weights
+from figment.encoders.timm import timm_config, timm_weights
 from figment.errors import FigmentError
-from figment.files import read_json
 from figment.learners.network.settings import NetworkSettings
 from figment.learners.network.small_cnn import NAME as SMALL_CNN_NAME
 from figment.learners.network.small_cnn import SmallCNN
@@ -80,6 +79,12 @@ def make(s: NetworkSettings, n_classes: int, start: ModelFolder | None = None) -
     return network
 
 
+def with_classifier(backbone: Network, n_classes: int) -> Network:
+    """A backbone of timm's with a new classifier of ``n_classes`` outputs; torch's generator decides its weights."""
+    cast(Any, backbone.module).reset_classifier(n_classes)
+    return replace(backbone, args={**backbone.args, "num_classes": n_classes})
+
+
 def _timm(s: NetworkSettings, args: dict[str, Any], start: ModelFolder | None) -> Network:
     import timm
     from timm.data import resolve_data_config
@@ -134,31 +139,6 @@ def _started(s: NetworkSettings, args: dict[str, Any], start: ModelFolder) -> nn
     module.reset_classifier(args["num_classes"])
     module.pretrained_cfg.pop("state_dict", None)
     return module
-
-
-def timm_config(start: ModelFolder) -> tuple[str, dict[str, Any]]:
-    """The architecture and timm's configuration of a folder's weights. Old folders have both in one dict. Raises FigmentError."""
-    config = read_json(start.path / "config.json")
-    architecture = config.get("architecture")
-    if not isinstance(architecture, str):
-        raise FigmentError(
-            f"{start.name} holds no timm model: its config.json names no architecture. Give a folder that timm or figment"
-            " wrote, or a Hub id such as timm/resnet50.a1_in1k."
-        )
-    return architecture, config.get("pretrained_cfg", config)
-
-
-def timm_weights(start: ModelFolder) -> Path:
-    """The file of a timm folder's weights. Raises FigmentError where there is none."""
-    found = sorted(start.path.glob("*.safetensors"))
-    if (start.path / "model.safetensors") in found:
-        return start.path / "model.safetensors"
-    if len(found) != 1:
-        raise FigmentError(
-            f"{start.name} holds no timm model: there is no model.safetensors beside its config.json. Give a folder that timm"
-            " or figment wrote, or a Hub id such as timm/resnet50.a1_in1k."
-        )
-    return found[0]
 
 
 def _try(network: Network, s: NetworkSettings) -> None:

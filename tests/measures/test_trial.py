@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -24,10 +25,12 @@ from figment.images_in import ShardImages, open_shards
 from figment.images_in.leaks import Leaks
 from figment.learners.clip_head.images_only import discriminant
 from figment.learners.network.settings import NetworkSettings
+from figment.learners.pretrain.settings import StableRepSettings
 from figment.measures.evidence import numbers
 from figment.measures.trial import Trial
-from figment.types import Sample, Training
-from trials import Blind, Colours, Means, colours, mean_colours, recipe
+from figment.report.answers import conclusion_of
+from figment.types import Learner, Sample, Training
+from trials import ArrayImages, Blind, Colours, Means, colours, mean_colours, recipe
 
 TEST, TRAIN, KEPT, SHOTS = colours(30, 1), colours(8, 2), colours(12, 3, noise=150), colours(2, 4)
 
@@ -162,6 +165,57 @@ def test_a_learner_without_an_untrained_classifier_has_no_gain_over_one():
         "with_real"
     ]  # what it is worth is the generated images' and the shots' together
     assert {"top1/real_only", "gain/over_real_only"} <= set(few) and not {"gain/real_only", "gain/synthetic"} & set(few)
+
+
+class Pixels(Learner):
+    """A backbone by count: the more different images it saw, the more test images it gets right; a caption is worth a third."""
+
+    name, fingerprint = "pixels", "pixels-1"
+
+    def learn(self, synthetic, real, seed):
+        assert synthetic is None or real is SHOTS or real is None  # what judges it stays as it is
+        captions = 4 / 3 if isinstance(synthetic, Captioned) else 1.0
+        seen = real if synthetic is None else synthetic
+        share = 0.2 + 0.1 * np.log2(captions * len(set(seen.digests)) / 3)
+        right = np.random.default_rng(seed).permutation(len(TEST)) < round(share * len(TEST))
+        answers = np.where(right, TEST.labels, (TEST.labels + 1) % 3)
+        return SimpleNamespace(logits=lambda images: np.eye(3, dtype=np.float32)[answers], facts={}, history=[])
+
+    def untrained(self):
+        return self.learn(TRAIN.take([0, 8, 16]), None, 0)
+
+
+class Captioned(ArrayImages):
+    """Generated images."""
+
+    def take(self, indices):
+        return Captioned([self.arrays[i] for i in indices], self.labels[np.asarray(indices, int)])
+
+
+@pytest.mark.parametrize("few_shot", [None, {"shots": 2}])
+@pytest.mark.parametrize(("kept", "worth", "placebo"), [(1, 4 / 3, 1), (2, 8 / 3, 2), (4, 16 / 3, 4)])
+def test_the_exchange_rate_of_a_backbone_is_that_of_pixels(few_shot, kept, worth, placebo):
+    """Generated images stand in the place of real ones, and the placebo, whose captions are spread, is worth its pixels."""
+    own = recipe(few_shot=few_shot, shots=[1, 2, 4, 8], draws=2)
+    own = own.model_copy(update={"train": StableRepSettings(steps=5)})
+    made = colours(kept, 3)
+    made = Captioned(made.arrays, made.labels)
+    learner = Pixels()
+    shots = SHOTS if few_shot else None
+    models = [learner.learn(made, shots, seed) for seed in own.training_seeds]
+    given = {"train": TRAIN, "test": TEST, "leaks": Leaks(), "features": lambda name: Colours()}
+    own_trial = Trial(own, learner, lambda: models, made, made, shots=shots, **given)
+    found = {r.metric: r for r in measures.take(own_trial).results}
+    rate = found["exchange_rate"]
+    assert rate.value == pytest.approx(worth, rel=0.05) and rate.ci[0] <= worth <= rate.ci[1]
+    assert rate.details["pixels"] and not rate.details["with_real"]
+    number = float(re.search(r"about ([0-9.]+)", rate.details["placebo"])[1])
+    assert number == pytest.approx(placebo, rel=0.05)
+    assert found["exchange_rate/placebo"].value == pytest.approx(placebo, rel=0.05)
+    assert set(found) == set(measures.metrics(own))
+    said = conclusion_of(found, 3).exchange
+    assert said.startswith("To pre-train on, in as many steps, the generated images are worth about")
+    assert "With captions spread over them they are worth about" in said
 
 
 def test_what_other_real_images_do_is_in_the_intervals():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -27,6 +27,9 @@ class LearnerSettings(Strict):
 
     reads_labels: ClassVar[bool] = True  # whether it learns the classes that images were generated as
 
+    #: Whether a training leaves features, judged by labelled images of their own: what else it is given is worth its pixels alone.
+    teaches_features: ClassVar[bool] = False
+
     #: Where that is no zero-shot classifier, what the report says: ``called`` and ``what`` it is.
     untrained: ClassVar[Mapping[str, str]] = {}
 
@@ -47,6 +50,11 @@ class LearnerSettings(Strict):
     def is_cheap(self) -> bool:
         """Whether dozens of trainings are a matter of seconds."""
         return False
+
+    @property
+    def parts(self) -> Sequence[LearnerSettings]:
+        """The settings of what a training does, one after the other."""
+        return [self]
 
     def shown(self, images: int) -> int:
         """How many times a training on so many images looks at one."""

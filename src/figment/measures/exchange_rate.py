@@ -1,4 +1,4 @@
-"""How many real images a class the generated ones are worth."""
+"""How many real images a class the generated ones are worth: with their labels, or, to a backbone, as pixels."""
 
 from __future__ import annotations
 
@@ -13,22 +13,27 @@ from figment.measures.measure import Measure, Metric
 from figment.types import Result, Training
 
 if TYPE_CHECKING:
+    from figment.evaluate.exchange_rate import Curve
     from figment.measures.trial import Trial
     from figment.recipe import Recipe
     from figment.types import Images
 
 OF_CURVE = "top1/real_"
+OF_PLACEBO = "exchange_rate/placebo"
+PLACEBO = "top1/placebo"  # of the measure evidence, which is taken first
 SETS = 20  # drawn again, for the interval
 
 
 def names(recipe: Recipe) -> list[str]:
     """As far as the recipe tells: points above the size of the smallest class fall away."""
-    return ["exchange_rate", *(f"{OF_CURVE}{k}" for k in sorted(set(recipe.evaluate.shots)))]
+    spread = recipe.train.teaches_features and recipe.train.has_placebo and recipe.evaluate.evidence
+    return ["exchange_rate", *[OF_PLACEBO] * spread, *(f"{OF_CURVE}{k}" for k in sorted(set(recipe.evaluate.shots)))]
 
 
 def settings(metrics: set[str]) -> dict[str, Any]:
-    of_curve = any(m == "exchange_rate" or m.removeprefix(OF_CURVE).isdigit() for m in metrics)
-    return {"evaluate.exchange_rate": of_curve}
+    of_curve = any(m in ("exchange_rate", OF_PLACEBO) or m.removeprefix(OF_CURVE).isdigit() for m in metrics)
+    placebos = {"evaluate.evidence": True} if OF_PLACEBO in metrics else {}
+    return {"evaluate.exchange_rate": of_curve, **placebos}
 
 
 def check(recipe: Recipe, given: Mapping[str, Images]) -> None:
@@ -50,11 +55,12 @@ def take(trial: Trial) -> Iterator[Result]:
     evaluate, train, labels = trial.recipe.evaluate, trial.train, trial.real_test.labels
     assert train is not None
 
-    wordless = trial.untrained is None  # the recipe's own learner never sees a class name
+    of_pixels = trial.recipe.train.teaches_features
+    wordless = of_pixels or trial.untrained is None  # the recipe's own learner never sees a class name
     learner = trial.learner if wordless else trial.images_only
 
     def learn(draws: Sequence[Draw]) -> np.ndarray:
-        trainings = [Training(real=train.take(d.index), seed=d.seed) for d in draws]
+        trainings = [_training(trial, train.take(d.index), d.seed, of_pixels) for d in draws]
         return trial.predictions("real images alone, for the exchange rate", trainings, learner)
 
     shots, draws, seed = evaluate.shots, evaluate.draws, trial.recipe.seed
@@ -63,13 +69,36 @@ def take(trial: Trial) -> Iterator[Result]:
     made, again = (trial.of_models, None) if wordless else _of_images_only(trial)
     resampled = None if again is None else again == labels
     rate = exchange_rate(curve, correctness(made, labels), seed=seed, resampled=resampled, groups=trial.groups)
-    with_real = wordless and trial.shots is not None  # the recipe's own models learnt from those too
+    with_real = wordless and not of_pixels and trial.shots is not None  # the recipe's own models learnt from those too
     told = {
         "learner": learner.name,
         "with_real": with_real,
+        "pixels": of_pixels,
         "synthetic_ci": list(trial.interval(made == labels)),
     }
+    spread = None if not of_pixels else _of_placebo(trial, curve)
+    if spread is not None:
+        told["placebo"] = spread.details["text"]
+        yield replace(spread, metric=OF_PLACEBO)
     yield replace(rate, metric="exchange_rate", details={**rate.details, **told})
+
+
+def _training(trial: Trial, real: Images, seed: int, of_pixels: bool) -> Training:
+    """Where only the pixels are asked about, these take the place of the generated images, and what features are judged by stays."""
+    return Training(real, trial.shots, seed) if of_pixels else Training(real=real, seed=seed)
+
+
+def _of_placebo(trial: Trial, curve: Curve) -> Result | None:
+    """Of a backbone: what the verdict's placebo, the same pixels with captions and labels spread over them, is worth on the same curve,
+    where it was trained. What the generated images are worth beyond it, their captions have taught."""
+    from figment.evaluate.accuracy import correctness
+    from figment.evaluate.exchange_rate import exchange_rate
+
+    placebo = trial.recorded.get(PLACEBO)
+    if placebo is None:
+        return None
+    right = correctness(placebo, trial.real_test.labels)
+    return exchange_rate(curve, right, seed=trial.recipe.seed, groups=trial.groups)
 
 
 def _of_images_only(trial: Trial) -> tuple[np.ndarray, np.ndarray]:
@@ -101,9 +130,11 @@ MEASURE = Measure(
     " images meets that curve is what they are worth (`evaluate.exchange_rate`, `shots`, `draws`). Both sides are learnt by a"
     " learner that never sees the name of a class, from all generated images before any filter: on a scale that starts at the"
     " zero-shot classifier, shuffled labels are worth photographs too. 0 means less than the smallest number, infinity more than"
-    " the largest.",
+    " the largest. Of a backbone it is the pixels' worth: the same pre-training in as many steps on real images in the place of the"
+    " generated ones, judged by the same labelled images; its details have the worth of the placebo, whose captions are spread.",
     metrics=(
         Metric("exchange_rate", "worth in real images a class", "images a class", shown="elsewhere"),
+        Metric(OF_PLACEBO, "worth of the placebo in real images a class", "images a class", shown="elsewhere"),
         Metric(f"{OF_CURVE}<k>", "top-1, <k> real images a class", shown="elsewhere"),
     ),
     take=take,
@@ -112,5 +143,7 @@ MEASURE = Measure(
     settings=settings,
     names=names,
     check=check,
-    trainings=lambda recipe, images: recipe.evaluate.draws * len(set(recipe.evaluate.shots)) + SETS,
+    trainings=lambda recipe, images: (
+        recipe.evaluate.draws * len(set(recipe.evaluate.shots)) + SETS * recipe.train.is_cheap
+    ),
 )

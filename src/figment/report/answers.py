@@ -264,6 +264,10 @@ def _best(judged: Sequence[Judged]) -> Iterator[str]:
 def _exchange(rate: Result) -> str:
     if rate.details.get("learner") is None:  # of version 0.1, whose scale began at the zero-shot classifier
         return ""
+    if rate.details.get("pixels"):
+        placebo = rate.details.get("placebo")
+        beside = f" With captions spread over them they are worth {placebo}." if placebo else ""
+        return f"To pre-train on, in as many steps, the generated images are worth {rate.details['text']}.{beside}"
     what = "the few real images and the generated ones together" if rate.details.get("with_real") else "the images"
     return f"To a learner that has never seen the class names, {what} are worth {rate.details['text']}."
 

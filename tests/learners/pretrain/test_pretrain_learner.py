@@ -112,6 +112,16 @@ def test_the_seed_decides_all_and_nothing_around_it_does(few_steps, captioned):
     assert own.learn(images, None, seed=2).fingerprint != first.fingerprint
 
 
+@pytest.mark.parametrize(("n", "steps"), [(12, 3), (24, 3), (24, 5), (60, 3)])
+def test_steps_are_as_many_as_asked_for_however_many_images_there_are(n: int, steps: int, few_steps, monkeypatch):
+    """Less than an epoch of them, or several and a part."""
+    monkeypatch.setattr(module, "LOOKS", 1)
+    model = learner("simclr", steps=steps).learn(striped(n), None, seed=0)
+    assert model.facts["steps"] == steps
+    assert model.history[-1]["epoch"] == len(model.history) == -(-steps // (n // 12))
+    assert model.history[-1]["learning_rate"] < model.history[0]["learning_rate"] or len(model.history) == 1
+
+
 class Killed(BaseException):
     """As a signal is: nobody catches it."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from figment.errors import FigmentError
 from figment.images_in.captions import Captions, captions_of, shown
 from figment.images_in.concat import concatenate
 from figment.images_in.memory import MemoryImages, in_memory
-from figment.learners.network.architectures import warn_if_tiny
+from figment.learners.network.architectures import Network, warn_if_tiny
 from figment.learners.pretrain.backbone import BackboneModel, features_of, make_backbone, with_checkpoints
 from figment.learners.pretrain.health import alignment, rankme, uniformity
 from figment.learners.pretrain.loop import Known, PretrainLoop
@@ -39,6 +39,15 @@ from figment.types import Images, Learner
 FORMAT = 2  # of the fingerprint: raise it where the same settings come to train otherwise
 MEMORY = 2**31  # bytes of decoded images that are kept; more are decoded again in every epoch
 LOOKS, LOOKED_AT = 20, 1_000  # at a training's health: so often, at so many images
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A network without a classifier, and what its training has to tell."""
+
+    network: Network
+    history: list[dict[str, Any]] = field(default_factory=list)
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 class PretrainLearner(Learner):
@@ -87,7 +96,8 @@ class PretrainLearner(Learner):
                 with_checkpoints(network.module, settings.backbone)
         warn_if_tiny(network)
         self.name = f"{settings.backbone} by {settings.kind}, linear probe"
-        own = settings.model_dump(mode="json", exclude=set(NOT_PART_OF_A_MODEL))
+        unsaid = {"steps"} if settings.steps is None else set()  # models from before there were such stay as they are
+        own = settings.model_dump(mode="json", exclude=set(NOT_PART_OF_A_MODEL) | unsaid)
         probed = [[list(images.digests), images.labels.tolist()] for images in (labelled, val) if images is not None]
         weights = None if self.start is None else self.start.fingerprint
         self.fingerprint = records.fingerprint(
@@ -99,6 +109,14 @@ class PretrainLearner(Learner):
 
         Raises FigmentError for too few images for a step, and a loss that is not finite.
         """
+        labelled = self.labelled if real is None else real
+        return self._probed(self.backbone(synthetic, real, seed), labelled)
+
+    def practise(self, images: Images, seed: int) -> None:
+        self.backbone(images, None, seed)
+
+    def backbone(self, synthetic: Images | None, real: Images | None, seed: int) -> Backbone:
+        """`learn` without the probe."""
         s, on = self.settings, processes(self.device)
         parts = [part for part in (synthetic, real) if part is not None and len(part)]
         if not parts:
@@ -125,8 +143,7 @@ class PretrainLearner(Learner):
             "batch_size": loop.batch_size,
             "captions": len(np.unique(turns)),
         }
-        labelled = self.labelled if real is None else real
-        return self._probed(replace(network, module=loop.learnt.eval()), labelled, history, facts)
+        return Backbone(replace(network, module=loop.learnt.eval()), history, facts)
 
     def check(self, synthetic: int, real: int) -> None:
         """Too few images for a step, even if each had a caption of its own."""
@@ -137,15 +154,18 @@ class PretrainLearner(Learner):
         with random_numbers_of(0):
             network = make_backbone(self.settings, self.start)
         network.module.eval().to(processes(self.device).device)
-        return self._probed(network, self.labelled, [], {})
+        return self._probed(Backbone(network), self.labelled)
 
-    def _probed(
-        self, network: Any, labelled: Images, history: list[dict[str, Any]], facts: Mapping[str, Any]
-    ) -> BackboneModel:
+    def _probed(self, learnt: Backbone, labelled: Images) -> BackboneModel:
+        network = learnt.network
         features = features_of(network.module, labelled, network.data)
         probe = linear_probe(features, labelled.labels, len(self.class_names), device=processes(self.device).device)
-        told = {**facts, "rankme": rankme(torch.from_numpy(features[:LOOKED_AT])), "probe_learning_rate": probe.rate}
-        return BackboneModel(network, probe, self.class_names, history, told)
+        told = {
+            **learnt.facts,
+            "rankme": rankme(torch.from_numpy(features[:LOOKED_AT])),
+            "probe_learning_rate": probe.rate,
+        }
+        return BackboneModel(network, probe, self.class_names, learnt.history, told)
 
     def _setting(self, on: Processes) -> Setting:
         s, t = self.settings, self.tokens

@@ -57,7 +57,7 @@ class PretrainLoop:
 
         self.on: Processes = method.on
         self.loader, self.known, self.s, self.seed = loader, known, s, seed
-        self.steps = epochs * len(loader)
+        self.steps = s.steps or epochs * len(loader)
         self.batch_size = loader.batches.batch_size * self.on.world_size
         self.images = self.steps * self.batch_size
         self.step = 0
@@ -93,7 +93,10 @@ class PretrainLoop:
                     loss = self._update(images.to(self.on.device), rows)
                     self.method.after_step((self.step + 1) / self.steps)
                 self.step += 1
-                yield Step(epoch, self.batch_size, self.on.mean(loss), rate, self.step % len(self.loader) == 0)
+                ends = self.step % len(self.loader) == 0 or self.step == self.steps
+                yield Step(epoch, self.batch_size, self.on.mean(loss), rate, ends)
+                if self.step == self.steps:  # in the middle of an epoch, perhaps
+                    return
 
     def _update(self, images: Tensor, rows: Tensor) -> Tensor:
         """One step on ``uint8 (B, 3, H, W)`` at positions ``int64 (B,)``; returns the loss ()."""

@@ -82,6 +82,7 @@ class PretrainSettings(LearnerSettings):
     }
     reads_labels: ClassVar[bool] = False
     reads_captions: ClassVar[bool] = False  # which images show one
+    teaches_features: ClassVar[bool] = True
 
     kind: str
     backbone: str = Field("vit_small_patch16_224", description="a name of timm's (timm.list_models() has them all)")
@@ -104,6 +105,13 @@ class PretrainSettings(LearnerSettings):
     )
     min_steps: int = Field(
         0, ge=0, le=limits.STEPS, description="as many more epochs as it takes to have so many steps"
+    )
+    steps: int | None = Field(
+        None,
+        ge=1,
+        le=limits.STEPS,
+        description="exactly so many steps in place of epochs, however many images there are: trainings on sets of different size"
+        " are then of one length",
     )
     batch_size: int = Field(
         256,
@@ -168,6 +176,8 @@ class PretrainSettings(LearnerSettings):
                 f"images_per_caption {self.images_per_caption} must be at most half of batch_size {self.batch_size}: a step takes two"
                 " captions or more"
             )
+        if self.steps is not None and self.min_steps:
+            raise ValueError("steps says how long a training is, and so does min_steps: give one of them")
         return self
 
     def goes_with(self, recipe: Recipe) -> None:
@@ -176,6 +186,11 @@ class PretrainSettings(LearnerSettings):
             raise ValueError(
                 f"train.kind: {self.kind} gives a backbone, which is judged by a linear probe on real training images. Set"
                 " task.real.train"
+            )
+        if recipe.evaluate.exchange_rate and self.steps is None:
+            raise ValueError(
+                "evaluate.exchange_rate of a backbone pre-trains on real images in place of the generated ones, few and many, which must"
+                " be equally long: give train.steps, such as train.steps: 2000"
             )
 
     def build(self, given: Given) -> PretrainLearner:
@@ -371,3 +386,20 @@ class SynCLRSettings(PretrainSettings):
         description="of what the teacher says of a patch: at first, and from a fifteenth of the training on",
     )
     prototypes: int = Field(8_192, ge=2, le=limits.BATCH, description="that patches are assigned to")
+
+
+#: Any method's, by its kind.
+AnyMethod = Annotated[
+    SimCLRSettings
+    | StableRepSettings
+    | StableRepPlusSettings
+    | CLIPSettings
+    | SupervisedSettings
+    | MoCoSettings
+    | BYOLSettings
+    | MAESettings
+    | DINOSettings
+    | MoCoV3Settings
+    | SynCLRSettings,
+    Field(discriminator="kind"),
+]

@@ -214,6 +214,10 @@ class Learner(Protocol):
         for t in trainings:
             yield self.learn(t.synthetic, t.real, t.seed)
 
+    def practise(self, images: Images, seed: int) -> None:
+        """What of a training takes longer the more generated images there are, to be timed."""
+        self.learn(images, None, seed)
+
     def check(self, synthetic: int, real: int) -> None:
         """Raise FigmentError, before anything is spent, for what would fail with so many images of each kind."""
         return

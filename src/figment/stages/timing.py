@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from figment.images_in.memory import MemoryImages
+from figment.images_in.provenance import Stored
+from figment.learners.settings import LearnerSettings
 from figment.task import RealImages
 
 if TYPE_CHECKING:
@@ -26,13 +28,24 @@ def seconds_of_training(ctx: Context, images: int) -> float:
 
     About right, and no more: real images take longer to decode. Raises FigmentError where the learner cannot be had.
     """
-    train, n_classes = ctx.recipe.train, len(ctx.task.class_names)
+    return sum(_seconds_of(part, ctx, images) for part in ctx.recipe.train.parts)
+
+
+def _seconds_of(train: LearnerSettings, ctx: Context, images: int) -> float:
+    n_classes = len(ctx.task.class_names)
     n, times = CHEAP, TIMES
     if not train.is_cheap:
         n, times = max(2, min(COSTLY, PIXELS // getattr(train, "image_size", 1) ** 2)), 1
         n_classes = min(n_classes, FEW_CLASSES, n)
         task = ctx.task.model_copy(update={"class_names": ctx.task.class_names[:n_classes], "real": RealImages()})
-        ctx = type(ctx)(ctx.recipe.model_copy(update={"task": task}), ctx.run, allow_plugins=ctx.allow_plugins)
+        few = ctx.recipe.model_copy(update={"task": task, "few_shot": None})
+        ctx = type(ctx)(few, ctx.run, allow_plugins=ctx.allow_plugins)
+    rng = np.random.default_rng(0)
+    some = [rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8) for _ in range(n)]
+    labels = np.arange(n) % n_classes
+    once = MemoryImages(some, labels)
+    if not train.is_cheap:  # what features are judged by: no real image is looked at
+        ctx.given = {"train": cast(Stored, once)}
     an_epoch = {
         "epochs": 1,
         "select": "last",
@@ -44,14 +57,13 @@ def seconds_of_training(ctx: Context, images: int) -> float:
         "workers": 0,
     }
     short = train.model_copy(update={k: v for k, v in an_epoch.items() if k in type(train).model_fields})
-    learner, rng = short.build(ctx), np.random.default_rng(0)
-    some = [rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8) for _ in range(n)]
-    labels = np.arange(n) % n_classes
-    learner.learn(MemoryImages(some, labels), None, 0)  # also encodes them, where the learner looks at features
+    learner = short.build(ctx)
+    learner.practise(once, 0)  # also encodes them, where the learner looks at features
     trial = MemoryImages(some * times, np.tile(labels, times))
     seconds = math.inf
-    for _ in range(2):
+    for seed in (1, 2):  # each another training: one that was finished is read and not repeated
         started = time.perf_counter()
-        learner.learn(trial, None, 0)
+        learner.practise(trial, seed)
         seconds = min(seconds, time.perf_counter() - started)
-    return seconds * train.shown(images) / len(trial)
+    shown = len(trial) * getattr(train, "images_per_caption", 1)  # they have no captions: each is shown so often
+    return seconds * train.shown(images) / shown

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,10 +14,11 @@ import torch
 from figment import records
 from figment.checkpoint import Checkpoint
 from figment.errors import FigmentError
+from figment.images_in.captions import shown
 from figment.images_in.concat import concatenate
 from figment.images_in.labels import listed
 from figment.images_in.memory import in_memory
-from figment.learners.network.architectures import has_batch_norm, make, warn_if_tiny
+from figment.learners.network.architectures import has_batch_norm, make, warn_if_tiny, with_classifier
 from figment.learners.network.augment import EvalTransform, TrainTransform
 from figment.learners.network.loop import NetworkLoop
 from figment.learners.network.model import NetworkModel, predict
@@ -28,6 +30,9 @@ from figment.loading.loader import ImageDataset, Loader
 from figment.loading.orders import Dealt, Mixed, Order, Shuffled
 from figment.models import resolve
 from figment.types import Images, Learner, Model
+
+if TYPE_CHECKING:
+    from figment.learners.pretrain.learner import PretrainLearner
 
 FORMAT = 1  # of the fingerprint: raise it where the same settings come to train otherwise
 MEMORY = 2**31  # bytes of decoded images that are kept; more are decoded again in every epoch
@@ -43,6 +48,7 @@ class NetworkLearner(Learner):
         settings: see `NetworkSettings`.
         class_names: N names, in label order.
         val: images to choose the epoch on, and for the history.
+        pretrainer: what pre-trains the network on the images of a training before it learns their labels; None = nothing.
         folder: where a training keeps its state, so that the same one goes on after a kill and is not repeated when it
             was finished; None keeps nothing.
         device: torch's name of one; None takes a GPU where there is one.
@@ -59,6 +65,7 @@ class NetworkLearner(Learner):
         class_names: Sequence[str],
         *,
         val: Images | None = None,
+        pretrainer: PretrainLearner | None = None,
         folder: Path | None = None,
         device: str | None = None,
         checkpoint_seconds: float = 60.0,
@@ -72,13 +79,17 @@ class NetworkLearner(Learner):
             network = make(settings, len(self.class_names), self.start)
         warn_if_tiny(network)
         self.has_batch_norm = has_batch_norm(network.module)
+        self.pretrainer = pretrainer
+        self.reads_captions = pretrainer is not None and pretrainer.reads_captions
         origin = "from scratch" if self.start is None else f"pre-trained, from {self.start.name}"
+        origin += "" if pretrainer is None else f", after {pretrainer.settings.kind} on the same images"
         self.name = f"{settings.architecture}, {origin}"
         chosen = None if val is None else [list(val.digests), val.labels.tolist()]
         weights = None if self.start is None else self.start.fingerprint
         unsaid = {name for name in LATER if getattr(settings, name) == NetworkSettings.model_fields[name].default}
         own = settings.model_dump(mode="json", exclude=set(NOT_PART_OF_A_MODEL) | unsaid)
-        self.fingerprint = records.fingerprint(["network", FORMAT, own, self.class_names, weights, chosen])
+        first = [] if pretrainer is None else [pretrainer.fingerprint]
+        self.fingerprint = records.fingerprint(["network", FORMAT, own, self.class_names, weights, chosen, *first])
 
     def learn(self, synthetic: Images | None, real: Images | None, seed: int) -> NetworkModel:
         """Train from the start. ``seed`` is of the network's first weights, the order of the images and all augmentation.
@@ -87,12 +98,17 @@ class NetworkLearner(Learner):
         is not finite.
         """
         s, on = self.settings, processes(self.device)
-        parts = [part for part in (synthetic, real) if part is not None and len(part)]
+        labelled = None if s.real_share == 1 and real is not None else synthetic  # else they were for pre-training alone
+        parts = [part for part in (labelled, real) if part is not None and len(part)]
         self._check(parts)
-        order = self._order(synthetic, real, seed)
+        order = self._order(labelled, real, seed)
         batch_size = self._batch_size(len(order), on)
         with random_numbers_of(seed):
             network = make(s, len(self.class_names), self.start)
+        if self.pretrainer is not None:
+            backbone = self.pretrainer.backbone(synthetic, real, seed).network
+            with random_numbers_of(seed):
+                network = with_classifier(backbone, len(self.class_names))
         loader = self._loader(parts, order, batch_size // on.world_size, network.data, on)
         loop = NetworkLoop(network, loader, n_epochs(s.epochs, len(loader), s.min_steps), s, seed, on)
         checkpoint = self._checkpoint(synthetic, real, seed, on)
@@ -115,7 +131,11 @@ class NetworkLearner(Learner):
 
     def check(self, synthetic: int, real: int) -> None:
         """Too few images for a step, and a batch of one image in front of BatchNorm."""
-        self._batch_size(synthetic // self.settings.fresh_epochs + real, processes(self.device))
+        s = self.settings
+        if self.pretrainer is not None:
+            self.pretrainer.check(synthetic, real)
+        alone = s.real_share == 1 and real
+        self._batch_size(real if alone else synthetic // s.fresh_epochs + real, processes(self.device))
 
     def untrained(self) -> Model | None:
         """None: before training, the classifier is random even where the rest is pre-trained."""
@@ -194,7 +214,8 @@ class NetworkLearner(Learner):
         if self.folder is None:
             return None
         given = [None if p is None else [list(p.digests), p.labels.tolist()] for p in (synthetic, real)]
-        own = records.fingerprint([self.fingerprint, given, seed, on.world_size])
+        captions = [shown(p, True) for p in (synthetic, real) if p is not None] if self.reads_captions else []
+        own = records.fingerprint([self.fingerprint, given, seed, on.world_size, *captions])
         path = self.folder / f"{own}.safetensors"
         return Checkpoint(path, own, seconds=self.checkpoint_seconds, writes=on.rank == 0)
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, field_serializer, model_validator
 
 from figment import limits
+from figment.learners.pretrain.settings import AnyMethod, PretrainSettings
 from figment.learners.settings import LearnerSettings, Share, Track, epoch_images
 from figment.task import PathText
 
 if TYPE_CHECKING:
     from figment.learners.network.network import NetworkLearner
     from figment.recipe.given import Given
+    from figment.recipe.recipe import Recipe
 
 #: Fields that no trained weight depends on, each with its reason.
 NOT_PART_OF_A_MODEL = {
@@ -22,9 +25,19 @@ NOT_PART_OF_A_MODEL = {
     "seeds": "each training has a seed of its own",
     "images_per_class": "decides what is given to a training, and the images are part of its identity",
 }
+#: Fields of ``pretrain`` that are the network's own -> which.
+OF_THE_NETWORK = {
+    "backbone": "architecture",
+    "options": "options",
+    "pretrained": "pretrained",
+    "image_size": "image_size",
+    "seeds": "seeds",
+    "images_per_class": "images_per_class",
+    "workers": "workers",
+}
 
 #: Fields that came later. Left as they are they change nothing, and models from before there were such keep their names.
-LATER = ("steps", "fresh_epochs")
+LATER = ("steps", "fresh_epochs", "pretrain")
 
 
 class NetworkSettings(LearnerSettings):
@@ -52,6 +65,11 @@ class NetworkSettings(LearnerSettings):
         description="share of an image's shorter side that is seen in testing; None = the pre-trained's, or 1",
     )
 
+    pretrain: AnyMethod | None = Field(
+        None,
+        description="first pre-train the network on the same images, by any method of docs/pretrain.md: {kind: simclr}; its backbone,"
+        " image_size and the like are the network's. None = no pre-training",
+    )
     epochs: int = Field(90, ge=1, le=limits.EPOCHS, description="passes over the images")
     min_steps: int = Field(
         0, ge=0, le=limits.STEPS, description="as many more epochs as it takes to have so many steps"
@@ -67,9 +85,9 @@ class NetworkSettings(LearnerSettings):
     real_share: float | None = Field(
         None,
         gt=0,
-        lt=1,
-        description="share of real images in every batch, classes balanced, where there are generated ones too; None = each"
-        " image once an epoch",
+        le=1,
+        description="share of real images in every batch, classes balanced, where there are generated ones too; 1, with pretrain, ="
+        " pre-train on all images and then learn from the real ones alone; None = each image once an epoch",
     )
     fresh_epochs: int = Field(
         1,
@@ -123,8 +141,27 @@ class NetworkSettings(LearnerSettings):
     )
     track: Track = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _is_one_network(cls, data: Any) -> Any:
+        own = data.get("pretrain") if isinstance(data, dict) else None
+        if isinstance(own, dict) and (said := [name for name in OF_THE_NETWORK if name in own]):
+            raise ValueError(
+                f"pretrain.{said[0]} is the network's own {OF_THE_NETWORK[said[0]]}: set that, and leave it out of pretrain"
+            )
+        return data
+
+    @field_serializer("pretrain")
+    def _without_the_networks_own(self, own: PretrainSettings | None) -> dict[str, Any] | None:
+        return None if own is None else own.model_dump(mode="json", exclude=set(OF_THE_NETWORK))
+
     @model_validator(mode="after")
     def _agree(self) -> NetworkSettings:
+        if self.real_share == 1 and self.pretrain is None:
+            raise ValueError(
+                "real_share: 1 learns from real images alone, so the generated ones would be for nothing: give pretrain, which learns from"
+                " all of them first, or a share below 1"
+            )
         if (self.mixup or self.cutmix) and self.batch_size % 2:
             raise ValueError(f"mixup and cutmix take images in pairs, and batch_size {self.batch_size} is odd")
         if self.crop_scale and not 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1:
@@ -141,12 +178,43 @@ class NetworkSettings(LearnerSettings):
             raise ValueError(f"pad {self.pad} must be less than image_size {self.image_size}")
         return self
 
+    @property
+    def pretraining(self) -> PretrainSettings | None:
+        """``pretrain``, of this network."""
+        own = {name: getattr(self, field) for name, field in OF_THE_NETWORK.items()}
+        return None if self.pretrain is None else self.pretrain.model_copy(update=own)
+
+    @property
+    def has_placebo(self) -> bool:
+        """Where labels are read of real images alone, it depends on how the pre-training reads the others."""
+        return self.real_share != 1 or self.pretrain is None or self.pretrain.has_placebo
+
+    @property
+    def parts(self) -> Sequence[LearnerSettings]:
+        if self.pretraining is None:
+            return [self]
+        alone = {"pretrain": None, "real_share": None if self.real_share == 1 else self.real_share}
+        return [self.pretraining, self.model_copy(update=alone)]
+
     def shown(self, images: int) -> int:
-        return super().shown(images if self.steps is not None else -(-images // self.fresh_epochs))
+        first = 0 if self.pretraining is None else self.pretraining.shown(images)
+        return first + super().shown(images if self.steps is not None else -(-images // self.fresh_epochs))
+
+    def goes_with(self, recipe: Recipe) -> None:
+        if self.pretrain is not None and not recipe.task.real.train:
+            raise ValueError("train.pretrain is watched by real training images while it learns. Set task.real.train")
+        if self.real_share == 1 and recipe.few_shot is None:
+            raise ValueError(
+                "train.real_share: 1 learns from real images alone after the pre-training, and there are none: give few_shot, such as"
+                " few_shot: {shots: 16}"
+            )
 
     def build(self, given: Given) -> NetworkLearner:
         """The learner. Raises FigmentError for what cannot be trained, before anything is."""
         from figment.learners.network.network import NetworkLearner
 
         val = epoch_images(self.select, given)
-        return NetworkLearner(self, given.task.class_names, val=val, folder=given.caches / "networks")
+        own = self.pretraining
+        pretrainer = None if own is None else own.build(given)
+        folder = given.caches / "networks"
+        return NetworkLearner(self, given.task.class_names, val=val, pretrainer=pretrainer, folder=folder)

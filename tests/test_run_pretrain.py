@@ -213,7 +213,7 @@ def small_fashion(root: Path) -> dict[str, str]:
 
 @pytest.mark.slow
 def test_the_scale_model_of_a_recipe_runs(tmp_path):
-    """Pre-train first, or mix: every row, with next to no images and steps."""
+    """Pre-train first, or mix: every row but the one that mixes longer, with next to no images and steps."""
     path = Path(__file__).parents[1] / "recipes" / "imaginefsl" / "shots.yaml"
     less = {
         "generate.images_per_class": 1,
@@ -222,13 +222,10 @@ def test_the_scale_model_of_a_recipe_runs(tmp_path):
         "train.pretrain.steps": 1,
     }
     own = load_recipe(path, variant="starter").changed({**less, "task.real": small_fashion(tmp_path / "real")})
-    rows = {
-        name: {k: min(v, 3) if k == "train.steps" else v for k, v in row.items()}
-        for name, row in own.table.rows.items()
-    }
+    rows = {name: row for name, row in own.table.rows.items() if "as long" not in name}
     table = {"rows": rows, "columns": {"2 shots": {"few_shot.shots": 2}}, "seeds": 1}
     page = run_table(own.changed({f"table.{name}": value for name, value in table.items()}), tmp_path / "run")
-    assert len(page.cells) == 6 and all(0 <= cell.value <= 1 for cell in page.cells.values())
+    assert len(page.cells) == 5 and all(0 <= cell.value <= 1 for cell in page.cells.values())
     assert verify(tmp_path / "run").ok
 
 

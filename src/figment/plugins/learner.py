@@ -67,6 +67,9 @@ class PluginLearner:
             model = self.plugin.made.learn(synthetic, real, seed)
         return self._model(model, Training(synthetic, real, seed))
 
+    def practise(self, images: Images, seed: int) -> None:
+        self.learn(images, None, seed)
+
     def learn_many(self, trainings: Sequence[Training]) -> Iterator[Model]:
         many = self.plugin.attribute("learn_many", None)
         if many is None:

@@ -187,7 +187,7 @@ class Recipe(Strict):
     @property
     def looks_with(self) -> str | TimmEncoderSettings:
         """The encoder that filters and measures look with, where they name none of their own."""
-        return self.encoder or getattr(self.train, "encoder", STARTER)
+        return getattr(self.train, "encoder", STARTER) if self.encoder is None else self.encoder
 
     @property
     def encoder_name(self) -> str:

@@ -356,6 +356,7 @@ def test_a_table_and_arms_do_not_go_together(recipe):
 def test_a_forecast_counts_runs_and_images_and_writes_nothing(recipe, tmp_path):
     said = forecast_table(recipe(), tmp_path / "table")
     assert "8 runs that share 2 sets of 36 images in all" in said and not (tmp_path / "table").exists()
+    assert said.endswith("At most 8 trainings come on top, which look at 324 images.")  # 3 epochs of 18, or of 9
 
 
 # ---- variants and the recipes of the paper ---------------------------------------------------------------------------

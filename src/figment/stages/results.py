@@ -108,10 +108,8 @@ class Results(Stage):
         n, groups, said = len(test), ctx.test_groups, []
         if ctx.recipe.evaluate.evidence and ctx.recipe.train.has_placebo and ctx.recipe.prompts.has_classes:
             said.append(planned(ctx.run.folder).shows(n) if groups is None else _shows_in_groups(n, groups))
-        g, train = ctx.recipe.generate, ctx.recipe.train
-        images = min(g.images_per_class, train.images_per_class or g.images_per_class) * ctx.recipe.n_labels
-        by_measure = {m.name: m.trainings(ctx.recipe, images) for m in measures.asked(ctx.recipe)}
-        counts = {"the recipe": train.seeds, **{name: n for name, n in by_measure.items() if n}}
+        train, images = ctx.recipe.train, learnt_from(ctx.recipe)
+        counts = trainings_of(ctx.recipe)
         n = sum(counts.values())
         parts = ", ".join(f"{name.replace('_', ' ')} {k:,}" for name, k in counts.items())
         trainings = f"{n:,} training{'s' if n != 1 else ''} ({parts})"
@@ -177,6 +175,18 @@ class Results(Stage):
             write_report(run)
         measured = records.read(run.folder).data.get("seconds") != before.data.get("seconds")
         yield "results: measured again" if measured else "results: wrote anew what was not as it was, without measuring"
+
+
+def learnt_from(recipe: Recipe) -> int:
+    """Generated images of a training, unless filters leave some out."""
+    most = recipe.generate.images_per_class
+    return min(most, recipe.train.images_per_class or most) * recipe.n_labels
+
+
+def trainings_of(recipe: Recipe) -> dict[str, int]:
+    """How many trainings a run takes, by what they are for."""
+    by_measure = {m.name: m.trainings(recipe, learnt_from(recipe)) for m in measures.asked(recipe)}
+    return {"the recipe": recipe.train.seeds, **{name: n for name, n in by_measure.items() if n}}
 
 
 def _shows_in_groups(n: int, groups: np.ndarray) -> str:

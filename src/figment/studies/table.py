@@ -37,7 +37,7 @@ from figment.report.table import Answer, Cell, Ordering, Printed, TablePage, con
 from figment.report.text import duration
 from figment.run import run_recipe
 from figment.stages.plans import images_key
-from figment.stages.results import write_resolved
+from figment.stages.results import learnt_from, trainings_of, write_resolved
 from figment.studies import scaling, sweep
 from figment.studies.measured import Measured, Place
 from figment.studies.phases import first_phase, second_phase, together
@@ -210,8 +210,15 @@ def forecast_table(recipe: Recipe, out: Path, *, allow_plugins: bool = False) ->
         if unknown
         else f"about {duration(seconds)} of generation on this machine and {size / 2**20:,.0f} MiB of disk"
     )
-    said = f"{len(runs)} runs that share {len(sets)} sets of {images:,} images in all; {cost}. Training comes on top."
+    said = f"{len(runs)} runs that share {len(sets)} sets of {images:,} images in all; {cost}. {_trainings(runs)}"
     return "\n".join([said, *_plans(recipe, out)])
+
+
+def _trainings(runs: Sequence[Todo]) -> str:
+    """How much is trained besides. Cells may have some of it in common, so this is the most."""
+    counts = [(sum(trainings_of(own).values()), own.train.shown(learnt_from(own))) for _, _, own in runs]
+    n, shown = sum(k for k, _ in counts), sum(k * each for k, each in counts)
+    return f"At most {n:,} trainings come on top, which look at {shown:,} images."
 
 
 def _plans(recipe: Recipe, out: Path) -> list[str]:

@@ -321,6 +321,13 @@ def test_a_backbone_is_what_images_alone_are_learnt_on(tmp_path):
         open_encoder(where)
 
 
+@pytest.mark.parametrize("kind", [{}, {"kind": "words_and_images"}, {"kind": "clip_head"}])
+def test_a_learner_that_goes_by_words_wants_a_clip(kind):
+    train = {**kind, "encoder": {"timm": "somewhere"}}
+    with pytest.raises(FigmentError, match=r"train.encoder: a network of timm reads no words.*train.kind: images_only"):
+        validate({"task": {"class_names": ["red", "green"]}, "train": train}, "it")
+
+
 # ---- Inception -------------------------------------------------------------------------------------------------------
 
 

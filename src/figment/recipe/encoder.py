@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import BeforeValidator, Discriminator, Field, Tag
 
 from figment.task import PathText, Strict
 
@@ -38,3 +38,15 @@ Encoder = Annotated[
     Annotated[PathText, Tag("named")] | Annotated[TimmEncoderSettings, Tag("from a file")],
     Discriminator(lambda value: "from a file" if isinstance(value, dict | TimmEncoderSettings) else "named"),
 ]
+
+
+def _reads_words(value: Any) -> Any:
+    if isinstance(value, dict | TimmEncoderSettings):
+        raise ValueError(
+            "a network of timm reads no words, and this learner goes by the class names: name a CLIP, or take train.kind: images_only"
+        )
+    return value
+
+
+#: An encoder of words and images.
+Clip = Annotated[PathText, BeforeValidator(_reads_words)]

@@ -12,7 +12,7 @@ from figment.learners.clip_head.settings import FEW_SHOT_STEPS, MixSettings, Sta
 from figment.learners.network.settings import NetworkSettings
 from figment.learners.pretrain import settings as pretrain
 from figment.learners.settings import LearnerSettings, epoch_images
-from figment.recipe.encoder import Encoder
+from figment.recipe.encoder import Clip, Encoder
 from figment.recipe.plugin import PLUGIN, Plugin, kind_of
 from figment.task import PathText, Strict, Text
 
@@ -59,7 +59,7 @@ class ClipHeadSettings(LearnerSettings, MixSettings):
         description="real images alone, and both kinds mixed, get as many more epochs as it takes to have so many steps, so that"
         " neither wins by training longer; 0 = the epochs as they are, as in the paper",
     )
-    encoder: PathText = Field(
+    encoder: Clip = Field(
         "starter/clip", description="'starter/clip', a folder of a CLIP or an open_clip model, or a Hub id"
     )
     start: Start = Field(
@@ -131,7 +131,7 @@ class ClosedFormSettings(LearnerSettings):
     """A head in closed form on the features of a CLIP: no steps, no learning rate, and no seed that matters."""
 
     seeds: int = Field(1, ge=1, le=limits.TRAININGS, description="trainings, all the same: nothing is left to chance")
-    encoder: PathText = Field(
+    encoder: Clip = Field(
         "starter/clip", description="'starter/clip', a folder of a CLIP or an open_clip model, or a Hub id"
     )
     allow_pickle: bool = Field(False, description="load weights stored as pickles, which can run code")

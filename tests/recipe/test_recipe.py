@@ -70,7 +70,7 @@ def test_only_documented_fields_are_needed():
         ("table.sweep", "fields"),
         ("table.sweep", "then"),
         ("encoder", "timm"),
-        ("encoder", "weights"),
+        ("train.images_only.encoder", "timm"),
         ("prompts.chat", "base_url"),
         ("prompts.chat", "model"),
         ("prompts.synclr", "base_url"),

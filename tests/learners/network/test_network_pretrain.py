@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ from figment.learners.network.network import NetworkLearner
 from figment.learners.network.settings import OF_THE_NETWORK, NetworkSettings
 from figment.learners.pretrain.learner import PretrainLearner
 from figment.learners.pretrain.loop import PretrainLoop
+from figment.learners.pretrain.settings import AnyMethod
 from figment.recipe import Recipe, validate
 from pretrained import KINDS, OWN
 
@@ -54,6 +55,10 @@ def test_any_method_comes_first(kind):
     model = own.learn(coloured(24), None, 0)
     assert model.logits(LABELLED).shape == (10, 3) and model.network.args["num_classes"] == 3
     assert model.fingerprint != fingerprint(settings(None), coloured(24), None, 0)
+
+
+def test_every_method_there_is_may_come_first():
+    assert {own.model_fields["kind"].default for own in get_args(get_args(AnyMethod)[0])} == set(KINDS)
 
 
 def test_it_starts_where_the_pre_training_ends():

@@ -98,9 +98,8 @@ class NetworkLearner(Learner):
         is not finite.
         """
         s, on = self.settings, processes(self.device)
-        labelled = (
-            None if s.real_share == 1 and real is not None else synthetic
-        )  # else they were for pre-training alone
+        # Where all of a batch is real, the generated images were for the pre-training alone.
+        labelled = None if s.real_share == 1 and real is not None else synthetic
         parts = [part for part in (labelled, real) if part is not None and len(part)]
         self._check(parts)
         order = self._order(labelled, real, seed)

@@ -273,6 +273,10 @@ def of_no_architecture(config: dict) -> dict:
     return {**config, "architecture": "test_eficientnet"}
 
 
+def prepared(**settings):
+    return lambda config: {**config, "pretrained_cfg": {**config["pretrained_cfg"], **settings}}
+
+
 def with_strange_arguments(config: dict) -> dict:
     return {**config, "model_args": {"patches": 3}}
 
@@ -284,6 +288,13 @@ def with_strange_arguments(config: dict) -> dict:
         (of_nobody, "its config.json names no architecture"),
         (of_no_architecture, "no architecture 'test_eficientnet'. Did you mean 'test_efficientnet'"),
         (with_strange_arguments, "timm cannot make test_efficientnet with the options {'patches': 3}"),
+        (lambda config: [config], "its config.json names no architecture"),
+        (lambda config: {**config, "model_args": ["patches"]}, "model_args of its config.json is"),
+        (lambda config: {**config, "pretrained_cfg": "as usual"}, "pretrained_cfg of its config.json is 'as usual'"),
+        (prepared(input_size=160), "timm cannot prepare images.*input_size"),
+        (prepared(input_size=[3, 0, 0]), "timm cannot prepare images"),
+        (prepared(mean="grey"), "timm cannot prepare images"),
+        (prepared(interpolation="by eye"), "timm cannot prepare images.*KeyError"),
     ],
 )
 def test_a_folder_that_does_not_hold_what_it_says_is_refused(tmp_path, change, said):

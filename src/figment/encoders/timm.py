@@ -57,7 +57,6 @@ class TimmEncoder:
         cfg: Mapping[str, Any] | None = None,
     ):
         import timm
-        from timm.data import create_transform, resolve_data_config
 
         if not timm.is_model(architecture):
             raise FigmentError(
@@ -69,10 +68,9 @@ class TimmEncoder:
         self.dtype = encoder_dtype(dtype, self.device)
         self.architecture, self.path, self.options = architecture, Path(path), dict(options or {})
         module: Any = self.network()
-        config = resolve_data_config({}, pretrained_cfg=dict(cfg or module.pretrained_cfg))
-        self.data = config
+        self.data, self.transform = _preparation(self.name, cfg or module.pretrained_cfg)
+        config = self.data
         self.resize = f"{config['input_size'][-1]} {config['interpolation']}, crop {config['crop_pct']} (timm)"
-        self.transform: Any = create_transform(**config, is_training=False)
         self.image_tower: nn.Module = module.to(self.device, self.dtype).eval()
         self.n_features = int(module.num_features)
         with Path(path).open("rb") as file:
@@ -134,6 +132,10 @@ def open_timm(
     folder = resolve(model) if isinstance(model, str) else model
     architecture, cfg = timm_config(folder)
     asked = read_json(folder.path / "config.json").get("model_args") or {}
+    if not isinstance(asked, dict):
+        raise FigmentError(
+            f"{folder.name}: model_args of its config.json is {str(asked)[:60]!r}, not a table of options."
+        )
     options = {name: value for name, value in asked.items() if name not in NOT_OPTIONS}
     return TimmEncoder(
         architecture.partition(".")[0], timm_weights(folder), device, dtype, batch_size, options=options, cfg=cfg
@@ -143,13 +145,18 @@ def open_timm(
 def timm_config(folder: ModelFolder) -> tuple[str, dict[str, Any]]:
     """The architecture and timm's configuration of a folder's weights. Old folders have both in one dict. Raises FigmentError."""
     config = read_json(folder.path / "config.json")
-    architecture = config.get("architecture")
+    architecture = config.get("architecture") if isinstance(config, dict) else None
     if not isinstance(architecture, str):
         raise FigmentError(
             f"{folder.name} holds no timm model: its config.json names no architecture. Give a folder that timm or figment"
             " wrote, or a Hub id such as timm/resnet50.a1_in1k."
         )
-    return architecture, config.get("pretrained_cfg", config)
+    cfg = config.get("pretrained_cfg", config) or {}
+    if not isinstance(cfg, dict):
+        raise FigmentError(
+            f"{folder.name}: pretrained_cfg of its config.json is {str(cfg)[:60]!r}, not a table of settings."
+        )
+    return architecture, cfg
 
 
 def timm_weights(folder: ModelFolder) -> Path:
@@ -163,6 +170,24 @@ def timm_weights(folder: ModelFolder) -> Path:
             " or figment wrote, or a Hub id such as timm/resnet50.a1_in1k."
         )
     return found[0]
+
+
+def _preparation(name: str, cfg: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
+    """timm's settings of how images are prepared, and what prepares one. Raises FigmentError for settings that timm cannot read."""
+    from timm.data import create_transform, resolve_data_config
+
+    try:
+        config = resolve_data_config({}, pretrained_cfg=dict(cfg))
+        _, _, _ = config["input_size"]
+        transform: Any = create_transform(**config, is_training=False)
+        transform(Image.new("RGB", (8, 8)))
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:150].rstrip(".")
+        raise FigmentError(
+            f"timm cannot prepare images for {name} as its configuration says: {type(error).__name__}, {reason}. Check input_size, mean, std,"
+            " interpolation and crop_pct of pretrained_cfg in its config.json."
+        ) from error
+    return config, transform
 
 
 def _load(module: nn.Module, given: Mapping[str, Tensor], what: str) -> None:

@@ -137,6 +137,12 @@ def test_what_is_missing_is_named(lost: str, told: str, tmp_path):
     assert "Its splits: test" in str(error.value) or "2012_train_000" in str(error.value)
 
 
+def test_images_that_are_learnt_are_not_tested(data, network, tmp_path):
+    (data / "ImageSets" / "Main" / "val.txt").write_text("2012_trainval_001\n2012_test_000\n")
+    with pytest.raises(FigmentError, match="1 of the 2 test images.*2012_trainval_001.*--set detection.train=train"):
+        Detection(test="val").measure(given(network, tmp_path), str(data))
+
+
 SMALL = {"train": "trainval", "batch_size": 2, "warmup": 2, "channels": 16, "sides": [48], "longest": 64}
 
 

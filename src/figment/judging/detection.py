@@ -152,6 +152,11 @@ def _check(learnt: Sequence[Annotation], test: Sequence[Annotation], names: Sequ
         raise FigmentError(
             f"{where} has no {'boxes to learn from' if not learnt else 'images to test on'}: its list of images is empty."
         )
+    if shared := sorted({image.path for image in learnt} & {image.path for image in test}):
+        raise FigmentError(
+            f"{len(shared)} of the {len(test)} test images of {where} are learnt too, such as {shared[0].name}. Name splits that share none:"
+            " --set detection.train=train --set detection.test=val"
+        )
     if strange := sorted({name for image in test for name in image.names} - set(names)):
         raise FigmentError(
             f"The test images of {where} have objects that no training image has: {listed(strange)}. Take them out, or train on more."

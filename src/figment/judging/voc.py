@@ -53,6 +53,7 @@ def read_split(folder: Path, split: str) -> list[Annotation]:
         there = sorted(p.stem for p in table.parent.glob("*.txt") if "_" not in p.stem)
         raise FigmentError(
             f"{folder} has no split {split!r}: there is no {table}. Its splits: {', '.join(there) or 'none'}."
+            " Name those to be learnt and tested: --set detection.train=train --set detection.test=val"
         )
     names = read_text(table, "split file").split()
     return [_annotated(folder, name) for name in names]

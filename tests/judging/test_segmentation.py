@@ -103,6 +103,23 @@ def test_a_head_learns_two_colours_and_goes_on_where_it_was(given, tmp_path):
     assert own.measure(judged, str(folder)) == found
 
 
+@pytest.mark.parametrize("split", ["training", "validation"])
+def test_labels_of_another_size_than_their_image(split: str, given, tmp_path):
+    folder = ade20k(tmp_path, {"training": 2, "validation": 1})
+    for png in (folder / "annotations" / split).iterdir():
+        Image.new("L", (40, 48), 1).save(png)
+    own = Segmentation(classes=2, steps=1, batch_size=2, side=32, channels=8)
+    with pytest.raises(FigmentError, match="has 40 x 48 pixels, and its image .* has 48 x 40"):
+        own.measure(given("test_convnext"), str(folder))
+
+
+def test_a_batch_without_a_class_teaches_nothing(given):
+    module = UperNet(given("test_convnext").backbone.pyramid(), 3, 8)
+    loss = module.loss(torch.zeros((2, 3, 32, 32), dtype=torch.uint8), torch.full((2, 32, 32), IGNORED))
+    loss.backward()
+    assert loss == 0 and all(p.grad is None or not p.grad.any() for p in module.parameters())
+
+
 def test_one_training_image_is_too_few(given, tmp_path):
     folder = ade20k(tmp_path, {"training": 1, "validation": 1})
     with pytest.raises(FigmentError, match="one training image"):

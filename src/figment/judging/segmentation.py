@@ -71,7 +71,8 @@ class Segmentation(Evaluation):
         counts = np.zeros((self.classes, self.classes), np.int64)
         with progress("segment", len(test)) as advance:
             for image in test:
-                counts += confusion(self._predicted(module, image), labels_of(image, self.classes), self.classes)
+                pixels, labels = self._read(image)
+                counts += confusion(self._predicted(module, pixels), labels, self.classes)
                 advance(1)
         of_class = ious(counts)
         values = {"mIoU": float(np.nanmean(of_class)), "pixels": float(np.trace(counts) / max(1, counts.sum()))}
@@ -89,9 +90,8 @@ class Segmentation(Evaluation):
         )
 
         def loss_of(rows: Sequence[int]) -> Tensor:
-            crops = [
-                augment(_pixels(learnt[row]), tv_tensors.Mask(labels_of(learnt[row], self.classes))) for row in rows
-            ]
+            read = (self._read(learnt[row]) for row in rows)
+            crops = [augment(pixels, tv_tensors.Mask(labels)) for pixels, labels in read]
             images, labels = (torch.stack(list(part)).to(device) for part in zip(*crops, strict=True))
             return module.loss(images, labels)
 
@@ -104,10 +104,20 @@ class Segmentation(Evaluation):
         ]
         return DenseLoop(module, loss_of, len(learnt), self.batch_size, optimizer, rates, device, given.seed)
 
+    def _read(self, image: Annotation) -> tuple[tv_tensors.Image, np.ndarray]:
+        """uint8 (3, H, W), and the class of each pixel, int64 (H, W). Raises FigmentError where they differ in size."""
+        pixels, labels = decode(read_file(image.path), str(image.path)), labels_of(image, self.classes)
+        if pixels.shape[:2] != labels.shape:
+            (h, w), (own_h, own_w) = labels.shape, pixels.shape[:2]
+            raise FigmentError(
+                f"{image.labels} has {w} x {h} pixels, and its image {image.path} has {own_w} x {own_h}, upright by its EXIF. Make them"
+                " equal, or take both out."
+            )
+        return tv_tensors.Image(torch.from_numpy(pixels).permute(2, 0, 1)), labels
+
     @torch.inference_mode()
-    def _predicted(self, module: UperNet, image: Annotation) -> np.ndarray:
-        """The class of each pixel, int64 (H, W)."""
-        pixels = _pixels(image)
+    def _predicted(self, module: UperNet, pixels: Tensor) -> np.ndarray:
+        """The class of each pixel of uint8 (3, H, W), int64 (H, W)."""
         x = v2.functional.resize(pixels, [self.side], max_size=4 * self.side, antialias=True)[None]
         logits = module(x.to(module.mean.device))
         return F.interpolate(logits, size=pixels.shape[-2:], mode="bilinear").argmax(1)[0].cpu().numpy()
@@ -138,10 +148,11 @@ class UperNet(nn.Module):
         return self._logits(self.head, self._maps(images), images)
 
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Of ``int64 (B, H, W)``: cross-entropy over pixels that have a class, and .4 of the auxiliary head's, as UperNet is trained."""
-        maps = self._maps(images)
+        """Of ``int64 (B, H, W)``: cross-entropy over pixels that have a class, and .4 of the auxiliary head's, as UperNet is trained. 0 where
+        no pixel has one."""
+        maps, counted = self._maps(images), (labels != IGNORED).sum().clamp(min=1)
         own, auxiliary = (
-            F.cross_entropy(self._logits(head, maps, images), labels, ignore_index=IGNORED)
+            F.cross_entropy(self._logits(head, maps, images), labels, ignore_index=IGNORED, reduction="sum") / counted
             for head in (self.head, self.auxiliary)
         )
         return own + self.auxiliary_weight * auxiliary
@@ -169,8 +180,3 @@ def ious(counts: np.ndarray) -> np.ndarray:
     right = np.diag(counts).astype(np.float64)
     union = counts.sum(0) + counts.sum(1) - right
     return np.divide(right, union, out=np.full(len(right), np.nan), where=union > 0)
-
-
-def _pixels(image: Annotation) -> tv_tensors.Image:
-    """uint8 (3, H, W)."""
-    return tv_tensors.Image(torch.from_numpy(decode(read_file(image.path), str(image.path))).permute(2, 0, 1))

@@ -225,6 +225,10 @@ def test_aro_is_the_mean_over_relations_of_what_the_model_prefers(clip, tmp_path
         (lambda text: text.replace("bbox_w", "width"), "row 0 must have"),
         (lambda text: text.replace("relation_name", "relation"), "row 0 must have"),
         (lambda text: text.replace('"bbox_x": 3', '"bbox_x": 300'), "holds none"),
+        (lambda text: text.replace('"bbox_y": 4', '"bbox_y": -30'), "holds none"),  # it ends above the image
+        (lambda text: text.replace('"bbox_x": 3', '"bbox_x": -30'), "holds none"),
+        (lambda text: text.replace('"bbox_x": 3', '"bbox_x": NaN'), "row 0 must have"),
+        (lambda text: text.replace('"bbox_x": 3', '"bbox_x": 1e999'), "row 0 must have"),
     ],
 )
 def test_a_file_that_is_not_aros(change, told: str, clip, tmp_path):

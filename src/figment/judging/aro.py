@@ -23,6 +23,7 @@ PARTS = {
     "relation": ("visual_genome_relation.json", "relation_name"),
     "attribution": ("visual_genome_attribution.json", "attributes"),
 }
+FARTHEST = 2**31  # pixels: no number of a box is so large, nor NaN
 BOX = ("bbox_x", "bbox_y", "bbox_w", "bbox_h")  # pixels
 CAPTIONS = ("true_caption", "false_caption")
 
@@ -84,7 +85,7 @@ def _rows(path: Path, group: str) -> list[Mapping[str, Any]]:
             and group in row
             and all(isinstance(row.get(k), str) for k in ("image_path", *CAPTIONS))
         )
-        if not known or not all(isinstance(row.get(k), int | float) for k in BOX):
+        if not known or not all(isinstance(v := row.get(k), int | float) and abs(v) < FARTHEST for k in BOX):
             raise FigmentError(
                 f"{path}: row {i} must have image_path, {', '.join(CAPTIONS)}, {', '.join(BOX)} and {group}, as ARO's rows have."
             )
@@ -96,7 +97,9 @@ def _region(images: Path, row: Mapping[str, Any]) -> np.ndarray:
     path = images / Path(row["image_path"]).name
     image = decode(read_file(path), str(path))
     x, y, w, h = (int(row[k]) for k in BOX)
-    region = image[max(y, 0) : y + h, max(x, 0) : x + w]
+    region = image[
+        max(y, 0) : max(y + h, 0), max(x, 0) : max(x + w, 0)
+    ]  # an end below 0 would count from the other side
     if not region.size:
         raise FigmentError(
             f"{path} has {image.shape[1]} x {image.shape[0]} pixels, and the box {x}, {y}, {w}, {h} (x, y, w, h) holds none."

@@ -412,7 +412,7 @@ def judge(
         typer.Option(
             "--on",
             metavar="[EVALUATION=]WHERE",
-            help="what to judge it by, and the data set: linear,knn=photos, detection=VOCdevkit/VOC2012; may be repeated",
+            help="what to judge it by, and the data set: linear,knn=photos, detection=VOCdevkit; may be repeated",
         ),
     ],
     out: Annotated[
@@ -433,14 +433,14 @@ def judge(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="of all chance")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
+    dtype: Annotated[str, typer.Option(help="of frozen features; auto: float16 on a GPU, else float32")] = "auto",
 ) -> None:
     """Say what a backbone is good for: linear probe, neighbours, few shots, detection, segmentation and more."""
     from figment.judging.backbone import open_backbone
     from figment.judging.judge import FILE, judge_backbone
 
-    slug = "-".join("".join(c if c.isalnum() else " " for c in backbone).split())[-60:] or "backbone"
-    folder = out or Path("runs") / f"judge-{slug}"
-    judged = judge_backbone(open_backbone(backbone, weights, device), on, folder, set or [], seed)
+    folder = out or _judged_folder(backbone, weights)
+    judged = judge_backbone(open_backbone(backbone, weights, device, dtype), on, folder, set or [], seed)
     table = Table(box=None, pad_edge=False)
     for heading in ("evaluation", "on", "", "", "tested", "took"):
         table.add_column(heading, no_wrap=heading != "on", overflow="fold")
@@ -453,6 +453,13 @@ def judge(
             table.add_row(first[0], Text(printable(first[1])), name, shown, *first[2:])
     console.print(table)
     console.print(f"\nIn brackets: 95 % intervals. All of it: {folder / FILE}", soft_wrap=True)
+
+
+def _judged_folder(backbone: str, weights: Path | None) -> Path:
+    """Another one for other weights of the same architecture."""
+    named = backbone if weights is None else f"{backbone} {weights.with_suffix('')}"
+    slug = "-".join("".join(c if c.isalnum() else " " for c in named).split())[-60:] or "backbone"
+    return Path("runs") / f"judge-{slug}"
 
 
 @app.command()

@@ -182,6 +182,7 @@ def test_a_folder_may_not_say_where_else_weights_lie(run, tmp_path):
     assert found.fingerprint == own.fingerprint
 
 
+VIT = {"depth": 1, "embed_dim": 24, "num_heads": 3, "img_size": 56}
 SWIN = {"embed_dim": 16, "depths": (1, 1, 1, 1), "num_heads": (1, 1, 2, 2), "img_size": 56}
 
 
@@ -191,11 +192,9 @@ SWIN = {"embed_dim": 16, "depths": (1, 1, 1, 1), "num_heads": (1, 1, 2, 2), "img
         ("test_efficientnet", {}, [4, 8, 16, 32]),
         ("test_nfnet", {}, [4, 8, 16, 32]),
         ("swin_tiny_patch4_window7_224", SWIN, [4, 8, 16, 32]),
-        (
-            "eva02_tiny_patch14_224",
-            {"depth": 2, "img_size": 56},
-            [3, 6, 13, 32],
-        ),  # 3.5, 7, 14, 28, and the image padded
+        # torchvision takes strides for powers of two: patches of 14 pixels count as 16.
+        ("eva02_tiny_patch14_224", {"depth": 2, "img_size": 56}, [4, 8, 16, 32]),
+        ("vit_tiny_patch16_224", {**VIT, "patch_size": 14}, [4, 8, 16, 32]),
         ("test_maxvit", {}, []),
     ],
 )
@@ -211,7 +210,27 @@ def test_maps_of_all_kinds_of_networks_or_a_paragraph(architecture: str, options
     pyramid = Pyramid(encoder).eval()
     with torch.no_grad():
         maps = pyramid(torch.zeros(1, 3, 96, 160))
-    assert [96 // m.shape[2] for m in maps] == strides and [m.shape[1] for m in maps] == pyramid.channels
+    assert [(96 / m.shape[2], 160 / m.shape[3]) for m in maps] == [(s, s) for s in strides]
+    assert [m.shape[1] for m in maps] == pyramid.channels
+
+
+def test_features_beyond_half_precision_are_not_passed_on(tmp_path):
+    torch.manual_seed(0)
+    module = timm.create_model("test_resnet")
+    for p in module.parameters():
+        p.data *= 30
+    save_file(module.state_dict(), tmp_path / "w.safetensors")
+    half = open_backbone("test_resnet", tmp_path / "w.safetensors", device="cpu", dtype="float16")
+    with pytest.raises(FigmentError, match="in float16.*--dtype float32"):
+        half.images(images())
+    assert np.isfinite(open_backbone("test_resnet", tmp_path / "w.safetensors", device="cpu").images(images())).all()
+
+
+def test_other_weights_of_an_architecture_are_judged_in_another_folder():
+    from figment.cli import _judged_folder
+
+    folders = {_judged_folder("resnet50", weights) for weights in (None, Path("a.pth"), Path("b.pth"))}
+    assert len(folders) == 3 and _judged_folder("runs/pets", None) == Path("runs/judge-runs-pets")
 
 
 def test_files_of_others_are_left_alone(run, photos, tmp_path):

@@ -36,13 +36,19 @@ class Backbone:
 
     @torch.inference_mode()
     def images(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        """``float32 (B, D)`` of ``uint8 (H, W, 3)`` images of any sizes."""
+        """``float32 (B, D)`` of ``uint8 (H, W, 3)`` images of any sizes. Raises FigmentError for features that are not finite."""
         own = self.encoder
         parts = [np.zeros((0, own.n_features), np.float32)]
         for start in range(0, len(images), own.batch_size):
             pixels = own.pixels(images[start : start + own.batch_size])
             parts.append(own.image_tower(pixels.to(own.device, own.dtype)).float().cpu().numpy())
-        return np.concatenate(parts)
+        features = np.concatenate(parts)
+        if not np.isfinite(features).all():
+            raise FigmentError(
+                f"{self.name} gives features that are NaN or infinite, computed in {str(self.dtype).removeprefix('torch.')}. Compute them in"
+                " full precision, --dtype float32; where they are so still, its weights are damaged."
+            )
+        return features
 
     @property
     def reads(self) -> bool:

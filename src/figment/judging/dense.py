@@ -14,7 +14,6 @@ from figment import records
 from figment.checkpoint import Checkpoint
 from figment.learners.training import Step, random_numbers_of, train
 from figment.learners.updates import Updates
-from figment.neighbours import slices
 
 
 class DenseLoop:
@@ -81,9 +80,3 @@ def trained(loop: DenseLoop, folder: Path, identity: Any, description: str) -> n
     own = records.fingerprint([identity, loop.seed])
     train(loop, checkpoint=Checkpoint(folder / f"{own}.safetensors", own), description=description)
     return loop.module.eval()
-
-
-def batches(n: int, size: int) -> Iterator[range]:
-    """Positions 0 to n - 1, ``size`` at a time."""
-    for rows in slices(n, size):
-        yield range(n)[rows]

@@ -23,8 +23,11 @@ class Pyramid(nn.Module):
     """Images ``float (B, 3, H, W)`` to four maps ``(B, C_i, h_i, w_i)``, large ones first.
 
     A network of stages gives the maps of its last four. A plain ViT gives those of four blocks, equally far apart, resized
-    bilinearly to four strides as BEiT and ViTDet have them (these learn the resizing). ``channels`` are C_i. Its body has the
-    encoder's weights, and learns without changing those.
+    bilinearly to four strides as BEiT and ViTDet have them (these learn the resizing). Strides are powers of two, as torchvision's
+    detectors take them to be: a ViT with patches of 14 pixels sees images at 14/16 of their size. ``channels`` are C_i. Its body has
+    the encoder's weights, and learns without changing those.
+
+    H and W are multiples of `STRIDE`.
 
     Raises FigmentError for a network without maps (what timm calls ``features_only``).
     """
@@ -40,12 +43,15 @@ class Pyramid(nn.Module):
         n = len(info)
         self.is_plain = len({level["reduction"] for level in info}) == 1
         if self.is_plain:
+            self.patch = int(info[0]["reduction"])
             self.indices = [math.ceil(n * (i + 1) / LEVELS) - 1 for i in range(LEVELS)]
         else:
             self.indices = list(range(n))[-LEVELS:]
         self.channels = self._channels(encoder)
 
     def forward(self, x: Tensor) -> list[Tensor]:
+        if self.is_plain and (wide := 2 ** math.ceil(math.log2(self.patch))) != self.patch:
+            x = F.interpolate(x, [side * self.patch // wide for side in x.shape[-2:]], mode="bilinear", antialias=True)
         wanted = sorted(set(self.indices))
         found = cast(Any, self.body).forward_intermediates(
             x, indices=wanted, output_fmt="NCHW", intermediates_only=True

@@ -9,8 +9,6 @@ import threading
 import time
 from pathlib import Path
 
-import torch
-
 from figment.errors import FigmentError
 from figment.generate.fill import generate_images
 from figment.generate.procedural import ProceduralGenerator
@@ -53,6 +51,8 @@ class Poisoned(ProceduralGenerator):
             self.mark.touch()
             self.lost = True
         if self.lost:
+            import torch  # not at the top: some workers are to do without
+
             raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered\nCompile with ...")
         return super().__call__(prompts, seeds)
 

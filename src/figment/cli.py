@@ -250,7 +250,8 @@ def generate(
     allow_plugins: AllowPlugins = False,
 ) -> None:
     """Make the images of a recipe and nothing else. figment run goes on from there."""
-    from figment.learners.processes import launched, leave
+    from figment.learners.processes import leave
+    from figment.machine import launched
     from figment.recipe import load_recipe
     from figment.run import make_images
 
@@ -270,7 +271,7 @@ def generate(
 
 def _check_is_alone() -> None:
     """Raise FigmentError where a launcher started many processes to do what one does."""
-    from figment.learners.processes import launched
+    from figment.machine import launched
 
     others = launched()
     if others is not None:

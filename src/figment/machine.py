@@ -63,3 +63,9 @@ class Meter:
             "device": device(),
             "versions": versions(),
         }
+
+
+def launched() -> tuple[int, int] | None:
+    """Which process this is and of how many, where a launcher started it with others; None where it is alone."""
+    n = int(os.environ.get("WORLD_SIZE", 1))
+    return (int(os.environ["RANK"]), n) if n > 1 else None

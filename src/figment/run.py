@@ -12,7 +12,7 @@ from figment.engines import Engine
 from figment.errors import FigmentError
 from figment.heartbeat import CHECK, heartbeat
 from figment.layout import Run, Study
-from figment.learners.processes import launched, processes
+from figment.machine import launched
 from figment.recipe import Recipe
 from figment.report.results import latest_results
 from figment.stages import OF_IMAGES, STAGES, Stage
@@ -94,6 +94,8 @@ def make_images(
     check_is_for_a_run(recipe, run.folder)
     if part is None and first is None and launched() is not None:
         device = getattr(recipe.generate, "device", "auto")
+        from figment.learners.processes import processes  # loads torch
+
         on = processes(None if device == "auto" else device)
         part = on.rank, on.world_size
     with claims.held(run.folder, root=run.root, part="" if part is None else f"{part[0]}-of-{part[1]}"):

@@ -111,7 +111,10 @@ def test_every_suggestion():
     """One or two after anything but helps and where something was measured; none after helps."""
     said, firsts = set(), set()
     kinds = itertools.cycle(["clip_head", "words_and_images", "network", "images_only"])
-    scales, numbers, shares = (itertools.cycle(values) for values in ((7.5, 2.0, None), (0, 1, 955, 3, 4), (0.2, 0.9)))
+    scales, numbers, shares = (
+        itertools.cycle(values)
+        for values in (({"guidance_scale": 7.5}, {"guidance_scale": 2.0}, {}), (0, 1, 955, 3, 4), (0.2, 0.9))
+    )
     for word, accuracies, differences, content, n, _ in outcomes():
         judgement = judge(differences, content, n)
         of_images = of(accuracies["own"] - content.accuracy, 0.01)
@@ -119,7 +122,7 @@ def test_every_suggestion():
             "bias_removed": accuracies.get(BIAS_REMOVED),
             "kept": {"cat": 0.9, "a very long name of a class that nobody would ever give": next(shares)},
             "kind": next(kinds),
-            "guidance_scale": next(scales),
+            "guidance": next(scales),
             "real_images": next(numbers),
             "untuned_guesses": accuracies["own"] == 0,
         }

@@ -16,7 +16,8 @@ from figment.cli import _check_is_alone
 from figment.errors import FigmentError
 from figment.files import read_json
 from figment.generate.training.loop import first_says, is_first
-from figment.learners.processes import Processes, launched
+from figment.learners.processes import Processes
+from figment.machine import launched
 from figment.recipe import load_recipe
 from figment.run import make_images
 from folders import rows

@@ -6,13 +6,14 @@ What starts them is accelerate's or torch's own command, on one machine or under
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
 import torch
 from torch import Tensor, nn
+
+from figment.machine import launched
 
 #: The others wait while the first process writes a checkpoint of gigabytes or generates what it chooses weights by: longer than torch's
 #: ten minutes.
@@ -61,12 +62,6 @@ class Processes:
         if self.world_size > 1:
             for value in tensors.values():
                 torch.distributed.broadcast(value, 0)
-
-
-def launched() -> tuple[int, int] | None:
-    """Which process this is and of how many, where a launcher started it with others; None where it is alone."""
-    n = int(os.environ.get("WORLD_SIZE", 1))
-    return (int(os.environ["RANK"]), n) if n > 1 else None
 
 
 def leave() -> None:

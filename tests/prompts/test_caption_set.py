@@ -151,8 +151,32 @@ def saved(folder: Path) -> Path:
     return folder / "saved"
 
 
+def quoted_without_headings(folder: Path) -> Path:
+    """An address with a comma among them."""
+    urls = ["https://example.org/0,a.jpg", *URLS[1:]]
+    return write_rows(folder / "quoted.csv", list(zip(urls, SAID, strict=True)), quoting=csv.QUOTE_ALL)
+
+
+def numbered_without_headings(folder: Path) -> Path:
+    return write_bare(folder / "numbered.tsv", [(str(i), URLS[i], text) for i, text in enumerate(SAID)])
+
+
+def beside_a_folder(folder: Path) -> Path:
+    """Which is called like a file: a tar that was unpacked."""
+    own = folder / "own"
+    (own / "00001.tar").mkdir(parents=True)
+    write_tar(own / "00000.tar", img2dataset(SAID))
+    return own
+
+
+def tar_with_gaps(folder: Path) -> Path:
+    """What could not be downloaded has a record without a caption."""
+    samples = [{"json": sample["json"]} for sample in img2dataset(SAID)]
+    return write_tar(folder / "gaps.tar", [*samples[:2], {"json": b'{"status": "failed_to_download"}'}, samples[2]])
+
+
 LAYOUTS = [
-    cc3m, cc3m_labels, cc12m, with_headings, paths_and_captions, spreadsheet, redcaps, coco, json_lines, laion, several_a_row, tar,
+    quoted_without_headings, numbered_without_headings, beside_a_folder, tar_with_gaps, cc3m, cc3m_labels, cc12m, with_headings, paths_and_captions, spreadsheet, redcaps, coco, json_lines, laion, several_a_row, tar,
     tars_as_img2dataset_leaves_them, tar_of_json, saved,
 ]  # fmt: skip
 
@@ -217,6 +241,22 @@ def labelled_tar(folder: Path) -> tuple[Path, str]:
     return write_tar(folder / "own.tar", samples), "cls"
 
 
+def labelled_tar_of_json(folder: Path) -> tuple[Path, str]:
+    """Captions in one file of a sample, classes in another."""
+    classes = [b"dog", b"cat", b"", b"dog", b"cat"]
+    samples = [
+        {"json": json.dumps({"caption": text}).encode(), "cls": own} for text, own in zip("abcde", classes, strict=True)
+    ]
+    return write_tar(folder / "own.tar", samples), "cls"
+
+
+def labelled_in_json(folder: Path) -> tuple[Path, str]:
+    """One sample lacks a class."""
+    rows = [{"caption": text, "of": own} for text, own in zip("abde", ["dog", "cat"] * 2, strict=True)]
+    rows.insert(2, {"caption": "c"})
+    return write_tar(folder / "own.tar", [{"json": json.dumps(row).encode()} for row in rows]), "of"
+
+
 def labelled_lines(folder: Path) -> tuple[Path, str]:
     classes = ["dog", "cat", None, "dog", "cat"]
     rows = [{"prompt": text, "label": own} for text, own in zip("abcde", classes, strict=True)]
@@ -225,7 +265,17 @@ def labelled_lines(folder: Path) -> tuple[Path, str]:
 
 
 @pytest.mark.parametrize(
-    "layout", [labelled_csv, labelled_parquet, labelled_saved, labelled_tar, labelled_lines], ids=lambda f: f.__name__
+    "layout",
+    [
+        labelled_csv,
+        labelled_parquet,
+        labelled_saved,
+        labelled_tar,
+        labelled_tar_of_json,
+        labelled_in_json,
+        labelled_lines,
+    ],
+    ids=lambda f: f.__name__,
 )
 def test_classes_come_from_a_column(layout, tmp_path, capsys):
     path, column = layout(tmp_path)
@@ -251,6 +301,26 @@ def test_two_spellings_of_a_class_are_one(tmp_path):
     assert [(p.label, p.text) for p in prompts] == [(0, "a"), (0, "b"), (1, "c")]
 
 
+def test_a_caption_under_two_spellings_of_its_class_is_kept_once(tmp_path):
+    rows = [("caption", "class"), ("a", "cat"), ("A.", "CAT"), ("b", "CAT"), ("a", "dog")]
+    path = write_rows(tmp_path / "own.csv", rows)
+    assert [(p.label, p.text) for p in write(CaptionFiles(str(path), label_column="class"))] == [
+        (0, "a"), (0, "b"), (1, "a"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("shown_as", ["numpy", "torch", "pandas", "arrow"])
+def test_what_a_data_set_was_saved_to_be_shown_as_does_not_matter(shown_as, tmp_path):
+    """Its classes are in another order than the task's: as a frame, their numbers were taken for the task's."""
+    features = datasets.Features(
+        {"caption": datasets.List(datasets.Value("string")), "label": datasets.ClassLabel(names=["dog", "cat"])}
+    )
+    own = datasets.Dataset.from_dict({"caption": [["a", "b"], ["c"]], "label": [0, 1]}, features=features)
+    own.with_format(shown_as, columns=["label"]).save_to_disk(tmp_path / "saved")
+    prompts = write(CaptionFiles(str(tmp_path / "saved"), label_column="label"))
+    assert [(p.label, p.text) for p in prompts] == [(0, "c"), (1, "a"), (1, "b")]
+
+
 # ---- what is left out ------------------------------------------------------------------------------------------------
 
 
@@ -263,6 +333,17 @@ def test_repeats_and_what_is_no_caption_are_counted_and_said(tmp_path, capsys):
     check_prompts(prompts, TASK.class_names, has_classes=False)
     said = " ".join(capsys.readouterr().out.split())
     assert "3 captions; left out: 4 empty, 2 repeated, 1 too long" in said
+
+
+QUOTING = ['"old" harbour, by night', '"a dog', "a cat on a mat", 'a "b" c', 'two dogs"']
+
+
+def test_quotation_marks_of_captions_between_tabs_swallow_no_rows(tmp_path):
+    rows = [("url", "caption"), *((f"https://e.org/{i}", text) for i, text in enumerate(QUOTING))]
+    assert [p.text for p in write(CaptionFiles(str(write_bare(tmp_path / "own.tsv", rows))))] == QUOTING
+    path = write_rows(tmp_path / "quoted.tsv", rows, "\t", quoting=csv.QUOTE_ALL)  # the table's own
+    assert [p.text for p in write(CaptionFiles(str(path)))] == QUOTING
+    assert [p.text for p in write(CaptionFiles(str(write_bare(tmp_path / "bare.tsv", rows[1:]))))] == QUOTING
 
 
 def test_the_first_captions_are_taken_and_few_are_said(tmp_path, capsys):
@@ -363,6 +444,19 @@ def a_tar_cut_short(folder: Path) -> CaptionFiles:
     return CaptionFiles(str(path))
 
 
+def quotes_that_swallow_rows(folder: Path) -> CaptionFiles:
+    (folder / "a.csv").write_text('caption,n\n"a dog,1\na cat,2\n"b" c,3\n')
+    return CaptionFiles(str(folder / "a.csv"))
+
+
+def a_link_to_nothing(folder: Path) -> CaptionFiles:
+    (folder / "own").mkdir()
+    (folder / "own" / "a.csv").symlink_to(folder / "gone.csv")
+    files = CaptionFiles(str(folder / "own"))
+    _ = files.fingerprint  # worked out before anything is read
+    return files
+
+
 def empty_texts(folder: Path) -> CaptionFiles:
     return CaptionFiles(str(write_rows(folder / "a.csv", [("caption", "n"), ("", "1")])))
 
@@ -381,6 +475,8 @@ BAD = {
     a_broken_line: "a.jsonl cannot be read as captions: line 2: no JSON",
     a_tar_of_images_alone: "a.tar holds no captions: a sample's is its .txt",
     a_tar_cut_short: "00000.tar is not a whole, uncompressed tar",
+    quotes_that_swallow_rows: "a.csv cannot be read as captions: .* expected after",
+    a_link_to_nothing: "a.csv cannot be read as captions: .*No such file",
     empty_texts: "no caption that can be a prompt. .*0 captions; left out: 1 empty",
 }
 
@@ -405,3 +501,14 @@ def test_files_are_known_by_their_content_not_their_place(layout, tmp_path):
     data[len(data) // 2] ^= 1
     changed.write_bytes(bytes(data))
     assert CaptionSet(CaptionFiles(str(other))).fingerprint != first
+
+
+def test_parts_of_a_split_are_told_apart(tmp_path, monkeypatch):
+    """They lie in the same file of the library's cache."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "train.jsonl").write_text("".join(json.dumps({"caption": text}) + "\n" for text in SAID))
+    parts = {"train": SAID, "train[:1]": SAID[:1], "train[1:2]": SAID[1:2], "train[1:]": SAID[1:]}
+    sets = {part: CaptionFiles(f"datasets:{tmp_path / 'own'}:{part}") for part in parts}
+    assert {part: [p.text for p in write(own)] for part, own in sets.items()} == parts
+    assert len({own.fingerprint for own in sets.values()}) == len(parts)

@@ -65,7 +65,8 @@ class CaptionFiles:
                     f"prompts.source: {path} is of no kind that captions are read from. Kinds: {', '.join(SUFFIXES)}."
                 )
             return [path]
-        found = sorted(p for p in path.rglob("*.*") if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+        named = (p for p in path.rglob("*.*") if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+        found = sorted(p for p in named if not p.is_dir())
         kinds = [[p for p in found if p.suffix.lower() == suffix] for suffix in SUFFIXES]
         if not found:
             raise FigmentError(
@@ -84,9 +85,14 @@ class CaptionFiles:
 
     @property
     def fingerprint(self) -> str:
-        """Of the files by name, size and both ends: a data set of a terabyte is not read to know it again."""
+        """Of the files by name, size and both ends: a data set of a terabyte is not read to know it again. Of a data set of the
+        ``datasets`` library also by its split and length: ``train[:50]`` and ``train[50:]`` lie in the same files."""
         names = [self._name(path) if self._table is None else "" for path in self.files]
-        return records.fingerprint([list(z) for z in zip(names, map(_ends, self.files), strict=True)])
+        own: list[Any] = [list(z) for z in zip(names, map(_ends, self.files), strict=True)]
+        if self._table is not None:
+            split = self.source.removeprefix(PREFIX).partition(":")[2] if self.source.startswith(PREFIX) else ""
+            own.append([split, len(self._table)])
+        return records.fingerprint(own)
 
     def _name(self, path: Path) -> str:
         folder = as_path(self.source)
@@ -126,14 +132,18 @@ class CaptionFiles:
             file.seek(0)
             tabs = path.suffix.lower() == ".tsv" or "\t" in start  # a caption has commas, and no tabs
             delimiter = "\t" if tabs else max(",;", key=start.count)
-            bare = _bare_column(start.rstrip("\r\n").split(delimiter)) if self.column is None else None
+            quoting = csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL
+            first = next(csv.reader([start], delimiter=delimiter, quoting=quoting), [])
+            bare = _bare_column(first) if self.column is None else None
             if bare is not None:  # as CC3M and CC12M are handed out: addresses and captions, no headings, no quotes
                 if self.label_column is not None:
                     raise FigmentError(f"{path} has no headings: prompts.label_column cannot name a column of it.")
-                for row in csv.reader(file, delimiter=delimiter, quoting=csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL):
+                for row in csv.reader(file, delimiter=delimiter, quoting=quoting, strict=True):
                     yield row[bare] if len(row) > bare else None, None
                 return
-            reader = csv.DictReader(file, delimiter=delimiter, restkey="")
+            if tabs and _has_quoted_cells(file):
+                quoting = csv.QUOTE_MINIMAL
+            reader = csv.DictReader(file, delimiter=delimiter, restkey="", quoting=quoting, strict=True)
             reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
             caption, label = self._columns(path, reader.fieldnames)
             yield from ((row.get(caption), row.get(label) if label else None) for row in reader)
@@ -177,19 +187,19 @@ class CaptionFiles:
             yield from ((text, value, self.source) for text, value in _pairs(batch, caption, label, names))
 
     def _of_tar(self, path: Path) -> Iterator[tuple[object, object]]:
-        there = False
+        there, caption = False, ""
         for sample in samples_of(path):
             in_text = self.column is None and "txt" in sample.fields
             record = {} if in_text and self.label_column in (None, "cls") else sample.record()
             if not in_text and not record:
                 continue
             there = True
-            caption = "" if in_text else self._columns(f"{path}: {sample.key}.json", list(record))[0]
-            text = sample.read("txt").decode("utf-8", "replace") if in_text else record.get(caption)
-            label = record.get(self.label_column) if self.label_column else None
             if self.label_column == "cls" and "cls" in sample.fields:
-                label = sample.read("cls").decode("utf-8", "replace").strip()
-            yield text, label
+                record["cls"] = sample.read("cls").decode("utf-8", "replace").strip()
+            if not in_text and not caption:
+                caption, _ = self._columns(f"{path}: {sample.key}.json", list(record))
+            text = sample.read("txt").decode("utf-8", "replace") if in_text else record.get(caption)
+            yield text, record.get(self.label_column) if self.label_column else None
         if not there:
             raise FigmentError(f"{path} holds no captions: a sample's is its .txt, or stands in its .json.")
 
@@ -215,10 +225,24 @@ def _pairs(
 
 
 def _bare_column(row: Sequence[str]) -> int | None:
-    """Where the caption stands in a row that is data: the first cell that is neither an address nor the path of an image. None for
-    headings, and for what has no such neighbour."""
+    """Where the caption stands in a row that is data: the first cell with a letter in it that is neither an address nor the path of
+    an image. None for headings, and for what has no such neighbour."""
     places = [bool(ADDRESS.match(cell)) or cell.lower().endswith(IMAGES) for cell in row]
-    return places.index(False) if any(places) and not all(places) else None
+    words = (i for i, cell in enumerate(row) if not places[i] and any(map(str.isalpha, cell)))
+    return next(words, None) if any(places) else None
+
+
+def _has_quoted_cells(file: TextIO) -> bool:
+    """Whether quotation marks around cells of a file with tabs are the table's, as spreadsheets write them; else they are the
+    captions' own, one of which would swallow all rows up to the next. The file is then where it was."""
+    try:
+        for _ in csv.reader(file, delimiter="\t", strict=True):
+            pass
+    except csv.Error:
+        return False
+    finally:
+        file.seek(0)
+    return True
 
 
 @contextmanager
@@ -247,9 +271,10 @@ def _ends(path: Path) -> list[Any]:
         size = path.stat().st_size
         first, last = read_range(path, 0, min(ENDS, size)), read_range(path, max(0, size - ENDS), min(ENDS, size))
     else:
-        guard.check(path)
-        with path.open("rb") as file:
-            size, first = path.stat().st_size, file.read(ENDS)
-            file.seek(max(0, size - ENDS))
-            last = file.read()
+        with _explained(path):
+            guard.check(path)
+            with path.open("rb") as file:
+                size, first = path.stat().st_size, file.read(ENDS)
+                file.seek(max(0, size - ENDS))
+                last = file.read()
     return [size, records.digest(first + last)]

@@ -58,9 +58,15 @@ class CaptionSet:
             labels = labels_by_code(np.asarray(codes, np.int64), values, task.class_names, self.files.source)
         prompts: list[Prompt] = []
         counts: Counter[int] = Counter()
+        seen: set[int] = set()
         for i in np.argsort(labels, kind="stable").tolist():
             label = int(labels[i])
-            if counts[label] < n:  # two spellings of a class were counted apart
+            if has_classes:  # two spellings of a class were told apart, and counted apart
+                key = _hash(label, texts[i])
+                if key in seen:
+                    continue
+                seen.add(key)
+            if counts[label] < n:
                 id = prompt_id(label, task.class_names[label] if has_classes else "", counts[label])
                 prompts.append(Prompt(id, texts[i], label, id, sources[i]))
                 counts[label] += 1

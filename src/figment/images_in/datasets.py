@@ -92,13 +92,13 @@ def saved_table(folder: Path) -> Any:
 
 
 def _only(library: Any, found: Any, where: str) -> Any:
-    """The one split there is."""
+    """The one split there is, in Python's own types: what it was saved to be shown as (tensors, a frame) is nothing to its readers."""
     if not isinstance(found, library.DatasetDict):
-        return found
+        return found.with_format(None)
     if len(found) != 1:
         way = f"{where}:{next(iter(found))}" if where.startswith(PREFIX) else f"{where}/{next(iter(found))}"
         raise FigmentError(f"{where} has several splits: {', '.join(found)}. Choose one, such as {way}")
-    return next(iter(found.values()))
+    return next(iter(found.values())).with_format(None)
 
 
 def is_saved(folder: Path) -> bool:

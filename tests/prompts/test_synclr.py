@@ -241,6 +241,10 @@ def test_a_recipe_makes_the_writer_and_its_bank_is_in_the_fingerprint(tmp_path):
             "captions of places and textures are of none of the task's classes: give concepts as well",
         ),
         ({"shares": {"plain": 0, "background": 0, "relation": 0}}, "no concept would be written for"),
+        (
+            {"relations": [], "shares": {"plain": 0, "background": 0}, "concepts": {"imagenet": 1}, "places": "sun397"},
+            "relations is empty, and shares ask for nothing else",
+        ),
         ({"concepts": {"imagenet": 0}}, "greater than 0"),
     ],
 )

@@ -247,6 +247,14 @@ class SynCLRSettings(ServerSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _have_relations(self) -> SynCLRSettings:
+        if self.relations == [] and not self.shares.plain + self.shares.background > 0:
+            raise ValueError(
+                "relations is empty, and shares ask for nothing else of a concept: raise plain or background"
+            )
+        return self
+
     @property
     def has_classes(self) -> bool:
         return not self.concepts

@@ -79,7 +79,8 @@ def with_xmp(data: bytes, packet: str) -> bytes:
     if data.startswith(b"RIFF"):
         return _webp_with_xmp(data, packet.encode())
     body = XMP_IN_JPEG + packet.encode()
-    return data[:2] + b"\xff\xe1" + struct.pack(">H", 2 + len(body)) + body + data[2:]
+    start = 4 + int.from_bytes(data[4:6], "big")  # after JFIF's own segment, which has to be the first
+    return data[:start] + b"\xff\xe1" + struct.pack(">H", 2 + len(body)) + body + data[start:]
 
 
 def _webp_with_xmp(data: bytes, packet: bytes) -> bytes:

@@ -387,11 +387,12 @@ def test_folders_that_cannot_be_exported(plain, tmp_path):
         export(plain[0], "imagefoler", tmp_path / "out")
 
 
-def test_a_damaged_image_stops_the_export(tmp_path):
+@pytest.mark.parametrize("at", [0, 45])  # in the signature, which the files' names are taken from, and behind it
+def test_a_damaged_image_stops_the_export(tmp_path, at):
     made = make_run(tmp_path / "run", PLAIN)
     path = layout.shard_path(tmp_path / "run" / "images", 0)
     whole, image = path.read_bytes(), png.encode(made[0].image)
-    at = whole.index(image) + 45
+    at += whole.index(image)
     path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
     with pytest.raises(FigmentError, match="damaged since it was made.*figment verify"):
         export(tmp_path / "run", "webdataset", tmp_path / "out")

@@ -84,7 +84,7 @@ class Source:
     @cached_property
     def suffix(self) -> str:
         """What the names of the images' files end in: ``.png``, ``.jpg`` or ``.webp``."""
-        return suffix(self.images.data(0))
+        return suffix(self.data(0))
 
     @cached_property
     def _xmp(self) -> str:

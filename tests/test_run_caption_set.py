@@ -145,6 +145,9 @@ def test_a_forecast_counts_images_in_all(recipe, tmp_path):
 def test_exports_of_images_without_classes(recipe, to, tmp_path):
     make_images(recipe(), tmp_path / "run")
     export(tmp_path / "run", to, tmp_path / "out", rejected=True)
+    if to != "csv":
+        card = (tmp_path / "out" / "README.md").read_text()
+        assert "12 images of captions without classes" in card and "| -1 | none | 12 |" in card
     if to == "imagefolder":
         assert len(list((tmp_path / "out" / "no class").glob("*.jpg"))) == 12
         lines = (tmp_path / "out" / "metadata.jsonl").read_text().splitlines()

@@ -31,12 +31,15 @@ def card(source: Source, data_files: Sequence[str], layout: str, **reader: Any) 
     counts = Counter(source.images.labels.tolist())
     kept = int(source.kept.sum())
     rows = [f"| {label} | {markdown(name[:80])} | {counts[label]:,} |" for label, name in enumerate(source.class_names)]
+    of = f"{len(source.class_names)} classes"
+    if counts[-1]:
+        of, rows = "captions without classes", [f"| -1 | none | {counts[-1]:,} |"]
     lines = [
         front_matter(front),
         "",
         "# Generated images",
         "",
-        f"{len(source):,} images of {len(source.class_names)} classes, all of them synthetic: {kept:,} that the filters kept"
+        f"{len(source):,} images of {of}, all of them synthetic: {kept:,} that the filters kept"
         f" and {len(source) - kept:,} that they rejected (`kept` is false, `reason` says why).",
         "",
         layout,

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import markdown_it
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from PIL import Image
@@ -397,6 +398,19 @@ def test_a_damaged_image_stops_the_export(tmp_path, at):
     with pytest.raises(FigmentError, match="damaged since it was made.*figment verify"):
         export(tmp_path / "run", "webdataset", tmp_path / "out")
     assert not list((tmp_path / "out").glob("*.tar"))
+
+
+@pytest.mark.parametrize("column", ["label", "group"])
+def test_a_damaged_column_stops_the_export(tmp_path, column):
+    make_run(tmp_path / "run", PLAIN)
+    path = layout.shard_path(tmp_path / "run" / "images", 0)
+    data, own = bytearray(path.read_bytes()), pq.ParquetFile(path).metadata.row_group(0)
+    chunk = next(own.column(i) for i in range(own.num_columns) if own.column(i).path_in_schema == column)
+    start = chunk.dictionary_page_offset or chunk.data_page_offset
+    data[start : start + chunk.total_compressed_size] = bytes(chunk.total_compressed_size)
+    path.write_bytes(bytes(data))
+    with pytest.raises(FigmentError, match="is not a Parquet file that can be read"):
+        export(tmp_path / "run", "webdataset", tmp_path / "out")
 
 
 # ---- never over anything, finished by the same command ---------------------------------------------------------------

@@ -7,9 +7,9 @@ import resource
 import shlex
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import accumulate
@@ -251,7 +251,7 @@ class _Footer:
 
 
 def _read_footer(path: Path, class_names: Sequence[str] = ()) -> _Footer:
-    try:
+    with _explained(path):
         parquet = open_parquet(path)
         columns = columns_of(path, parquet.schema_arrow, class_names)
         labels, names = labels_in(parquet.read(columns=[columns.label])[columns.label])
@@ -262,8 +262,6 @@ def _read_footer(path: Path, class_names: Sequence[str] = ()) -> _Footer:
             parts = [has_image(batch[columns.image]) for batch in parquet.iter_batches(256, columns=[columns.image])]
             has = np.concatenate(parts) if parts else np.zeros(0, bool)
             offsets, lengths = np.full(len(has), -1), has.astype(np.int32)
-    except (OSError, pa.ArrowException) as error:
-        raise FigmentError(f"{path} is not a Parquet file that can be read ({error}). Copy it again.") from error
     return _Footer(columns.image, labels, columns.names or names, offsets, lengths)
 
 
@@ -297,8 +295,18 @@ def _renumbered(footer: _Footer, names: tuple[str, ...], position: Mapping[str, 
 
 
 def _read_column(path: Path, name: str) -> pa.ChunkedArray | None:
-    parquet = open_parquet(path)
-    return parquet.read(columns=[name])[name] if name in parquet.schema_arrow.names else None
+    with _explained(path):
+        parquet = open_parquet(path)
+        return parquet.read(columns=[name])[name] if name in parquet.schema_arrow.names else None
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """What pyarrow raises on a damaged file, in one paragraph."""
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        raise FigmentError(f"{path} is not a Parquet file that can be read ({error}). Copy it again.") from error
 
 
 def open_shards(folder: Path, first: int | None = None) -> tuple[ShardImages, list[str]]:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 import pyarrow as pa
 
@@ -132,7 +132,7 @@ class CaptionFiles:
             file.seek(0)
             tabs = path.suffix.lower() == ".tsv" or "\t" in start  # a caption has commas, and no tabs
             delimiter = "\t" if tabs else max(",;", key=start.count)
-            quoting = csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL
+            quoting: Literal[0, 3] = csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL
             first = next(csv.reader([start], delimiter=delimiter, quoting=quoting), [])
             bare = _bare_column(first) if self.column is None else None
             if bare is not None:  # as CC3M and CC12M are handed out: addresses and captions, no headings, no quotes

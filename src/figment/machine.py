@@ -66,6 +66,12 @@ class Meter:
 
 
 def launched() -> tuple[int, int] | None:
-    """Which process this is and of how many, where a launcher started it with others; None where it is alone."""
-    n = int(os.environ.get("WORLD_SIZE", 1))
-    return (int(os.environ["RANK"]), n) if n > 1 else None
+    """Which process this is and of how many, where a launcher started it with others; None where it is alone.
+
+    Launchers say both. Job scripts may set ``WORLD_SIZE`` alone, for themselves.
+    """
+    told = [os.environ.get(name, "") for name in ("RANK", "WORLD_SIZE")]
+    if not all(one.isdecimal() for one in told):
+        return None
+    rank, n = map(int, told)
+    return (rank, n) if n > 1 else None

@@ -108,3 +108,13 @@ def test_what_one_process_does_is_refused_to_many(monkeypatch):
     assert launched() == (2, 4)
     with pytest.raises(FigmentError, match="started 4. With them make the images: torchrun .* generate RECIPE"):
         _check_is_alone()
+
+
+@pytest.mark.parametrize(
+    "told", [{"WORLD_SIZE": "4"}, {"RANK": "2"}, {"WORLD_SIZE": "all", "RANK": "2"}, {"WORLD_SIZE": "1", "RANK": "0"}]
+)
+def test_a_job_script_that_says_half_of_it_is_no_launcher(monkeypatch, told):
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    assert launched() is None
+    _check_is_alone()

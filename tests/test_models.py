@@ -347,6 +347,17 @@ def test_half_precision_is_fetched_where_there_is_no_other(hub, halved, fetched)
     assert len(list(here.rglob("*.fp16.safetensors"))) == fetched and len(list(here.rglob("*.safetensors"))) == 3
 
 
+def test_half_precision_of_what_is_no_part_is_not_fetched(hub):
+    """As in SDXL's repository: vae_1_0/ is another VAE, with a configuration of its own."""
+    there, here, _ = hub
+    tiny.sd15(there)
+    shutil.copytree(there / "vae", there / "vae_1_0")
+    (weights,) = (there / "vae_1_0").glob("*.safetensors")
+    shutil.copy(weights, weights.with_suffix(".fp16.safetensors"))
+    assert resolve("owner/name").path == here
+    assert not list((here / "vae_1_0").glob("*.safetensors"))
+
+
 def test_stray_pickles_do_no_harm(tmp_path):
     folder = tiny.sd15(tmp_path / "pipeline")
     for stray in ("v1-5-pruned.ckpt", "unet/diffusion_pytorch_model.bin", "optimizer.pt"):

@@ -233,9 +233,17 @@ def _parts(folder: Path) -> list[str]:
 
 
 def _without_weights(folder: Path) -> list[str]:
-    """The parts of a model, as prefixes of names (``unet/``, or empty for the folder itself), that have a configuration and no weights."""
+    """The parts of a model, as prefixes of names (``unet/``, or empty for the folder itself), that have a configuration and no weights.
+
+    Of a pipeline those that its index names: beside them there may be others, as SDXL's ``vae_1_0/``.
+    """
+    own = {folder / part for part in _parts(folder)}
     parts = {p.parent for p in folder.rglob("config.json")}
-    bare = [p for p in sorted(parts) if not any(q.suffix in (".safetensors", ".bin") for q in p.iterdir())]
+    bare = [
+        p
+        for p in sorted(parts & own if own else parts)
+        if not any(q.suffix in (".safetensors", ".bin") for q in p.iterdir())
+    ]
     return ["" if p == folder else f"{p.relative_to(folder).as_posix()}/" for p in bare]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import re
 from collections.abc import Callable
@@ -43,9 +44,14 @@ def check_class(name: str, model: str) -> None:
     """Raise FigmentError for a pipeline that, by its class in diffusers, does not make images from text alone.
 
     Those that enlarge images (families with ``pixels``) are stages of a cascade, and pass. So does a class that this diffusers lacks,
-    which opening it tells.
+    which opening it tells. Raises it too for one whose packages are not installed: in its place diffusers has a stand-in that does nothing.
     """
     kind, family = getattr(diffusers, name, None), FAMILIES.get(name)
+    lacking = [package for package in getattr(kind, "_backends", ()) if importlib.util.find_spec(package) is None]
+    if lacking:
+        raise FigmentError(
+            f"The {name} of {model} needs what is not installed here: {', '.join(lacking)}. Run: pip install {' '.join(lacking)}"
+        )
     if kind is None or family is not None:
         return
     arguments = inspect.signature(kind.__call__).parameters

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 
 import torch
@@ -74,9 +75,9 @@ def cpu_has_bfloat16() -> bool:
     return bool(chip.get("avx512_bf16") or chip.get("amx_bf16"))
 
 
-#: How older versions of torch, and libraries that pass errors on as text, say what is a torch.AcceleratorError today. What cuBLAS and
-#: cuDNN say of themselves is none: mostly they lacked memory, and the next call works.
-_FAILED = re.compile(r"\b(CUDA|HIP|XPU) error: (?!CU[A-Z]+_STATUS)")
+#: How older versions of torch, and libraries that pass errors on as text, say what is a torch.AcceleratorError today. What cuBLAS,
+#: cuDNN and their like (``CUBLAS_STATUS_...``) say of themselves is none: mostly they lacked memory, and the next call works.
+_FAILED = re.compile(r"\b(CUDA|HIP|XPU) error: (?![A-Z]+_STATUS)")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -84,6 +85,13 @@ def is_out_of_memory(error: BaseException) -> bool:
     text = str(error).lower()
     told = ("out of memory", "can't allocate memory", "status_alloc_failed")
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in text for words in told)
+
+
+def free_memory(device: torch.device) -> None:
+    """Give back what nothing refers to any more, also what torch keeps for later."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def failure(error: BaseException) -> DeviceFailed | None:

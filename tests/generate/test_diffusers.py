@@ -186,6 +186,22 @@ def test_an_error_at_every_batch_is_raised_and_leaves_the_batch_as_it_was(folder
     assert denoiser.tried == [4, 2, 1] and generator.batch_size == 4
 
 
+def test_one_image_that_fails_does_not_shrink_the_batches_of_the_others(folders):
+    generator = make(folders["sd15"], batch_size=4, guidance_scale=1.0)
+    denoise = generator.pipe.unet.forward
+    broken = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(SEEDS[1]))
+
+    def forward(sample, *args, **more):
+        if (sample == broken).all((1, 2, 3)).any():
+            raise RuntimeError("shapes cannot be multiplied")
+        return denoise(sample, *args, **more)
+
+    generator.pipe.unet.forward = forward
+    with pytest.raises(RuntimeError, match="multiplied"):
+        generator(PROMPTS[:4], SEEDS[:4])
+    assert generator.batch_size == 4
+
+
 def test_a_failed_device_is_not_tried_again(folders):
     generator = make(folders["sd15"], batch_size=4, guidance_scale=1.0)
     lost = torch.AcceleratorError("CUDA error: device-side assert triggered")

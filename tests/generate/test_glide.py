@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import sys
+import weakref
 
 import diffusers
 import numpy as np
@@ -92,6 +93,15 @@ def test_an_image_depends_on_its_prompt_seed_and_settings_alone(weights):
     assert len(prints | {made(weights).fingerprint}) == 4
     assert distance(images, made(weights)(PROMPTS, SEEDS)) > 1
     assert made(weights, device="cpu", batch_size=2).fingerprint == made(weights).fingerprint
+
+
+def test_closed_it_lets_go_of_both_models_and_opens_them_again(weights):
+    generator = made(weights)
+    expected = generator(PROMPTS, SEEDS)
+    models = [weakref.ref(opened[0]) for opened in (generator.base, generator.upsampler)]
+    generator.close()
+    assert [model() for model in models] == [None, None]
+    assert distance(generator(PROMPTS, SEEDS), expected) == 0
 
 
 def test_an_image_that_fails_spares_the_others(weights):

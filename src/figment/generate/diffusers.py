@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import inspect
 import json
 import platform
@@ -20,7 +19,15 @@ import torch
 import transformers
 
 from figment import records
-from figment.device import check_device, check_dtype, choose_device, failure, generator_dtype, is_out_of_memory
+from figment.device import (
+    check_device,
+    check_dtype,
+    choose_device,
+    failure,
+    free_memory,
+    generator_dtype,
+    is_out_of_memory,
+)
 from figment.errors import FigmentError
 from figment.generate import samplers
 from figment.generate.denoiser import PART, Denoiser, open_denoiser
@@ -265,7 +272,7 @@ class DiffusersGenerator:
         """Let go of the model, so that its memory is free for what follows. The next call opens it again."""
         for name in OPENED:
             self.__dict__.pop(name, None)
-        self._free_memory()
+        free_memory(self.device)
 
     @cached_property
     def pipe(self) -> Any:
@@ -384,13 +391,17 @@ class DiffusersGenerator:
             self.pipe, *self.size(init.shape[1:3] if init is not None and self.upscales else None)
         )
         images: list[np.ndarray | None] = []
-        size = self.batch_size
+        before = size = self.batch_size
         while len(images) < len(prompts):
             part = slice(len(images), len(images) + size)
-            made = self._attempt(asked[part], seeds[part], None if init is None else init[part])
+            try:
+                made = self._attempt(asked[part], seeds[part], None if init is None else init[part])
+            except Exception:
+                self.batch_size = before  # a single image fails: it was not the batch that was too large
+                raise
             if made is None:
                 size = len(asked[part]) // 2
-                self._free_memory()
+                free_memory(self.device)
             else:
                 images += made
                 self.batch_size = size  # a smaller one, for good, once it has been seen to help
@@ -438,11 +449,6 @@ class DiffusersGenerator:
             f" {self.device}. Lower generate.height and generate.width, set generate.dtype to bfloat16 or float16,"
             " or choose a smaller model."
         ) from error
-
-    def _free_memory(self) -> None:
-        gc.collect()
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
 
     def _low(self, init: np.ndarray) -> dict[str, Any]:
         """What an upscaler is told of the images it enlarges."""

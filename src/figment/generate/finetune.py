@@ -6,7 +6,6 @@ trained with the pipeline's own loss on the real images there are, each under a 
 
 from __future__ import annotations
 
-import gc
 import importlib.util
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -17,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from figment import machine
+from figment.device import free_memory
 from figment.errors import FigmentError, missing_extra
 from figment.files import (
     as_path,
@@ -275,8 +274,7 @@ class Finetuning:
             self._finish(meter)
         first_says(on, True)  # nobody goes on before the weights are there
         del learner
-        gc.collect()
-        torch.cuda.empty_cache()  # for those who make the images
+        free_memory(self.generator.device)  # for those who make the images
 
     def _clean(self) -> None:
         """Take away what a killed training left half written."""

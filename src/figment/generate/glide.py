@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from figment import records
-from figment.device import check_device, choose_device
+from figment.device import check_device, choose_device, free_memory
 from figment.errors import FigmentError
 from figment.files import as_path
 from figment.generate.seeds import stage_seed
@@ -24,6 +24,7 @@ PACKAGE = "glide_text2im"
 REPOSITORY = "https://github.com/openai/glide-text2im"
 CHECKPOINTS = "https://openaipublic.blob.core.windows.net/diffusion/dec-2021"
 BASE, UPSAMPLER = "base.pt", "upsample.pt"
+OPENED = ("base", "upsampler")  # attributes that hold the models
 UPSAMPLER_STEPS, UPSAMPLER_TEMPERATURE = "fast27", 0.997  # 27 steps of DDIM, unguided, from a little less noise
 
 
@@ -76,7 +77,13 @@ class GlideGenerator:
         return records.fingerprint(["glide", 1, self.model_fingerprint, self.settings])
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k not in ("device", "base", "upsampler")}
+        return {k: v for k, v in self.__dict__.items() if k not in (*OPENED, "device")}
+
+    def close(self) -> None:
+        """Let go of both models; the next call opens them again."""
+        for name in OPENED:
+            self.__dict__.pop(name, None)
+        free_memory(self.device)
 
     @cached_property
     def device(self) -> torch.device:

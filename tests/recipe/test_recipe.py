@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from figment.recipe.filters import ClipFilterSettings
 from figment.recipe.mistakes import _tag, models_in
 from figment.recipe.plugin import Plugin
 from figment.recipe.prompts import AttributesSettings, TemplatesSettings
+from figment.stages.plans import images_key, prompts_settings
 from figment.task import Task, builtin_names, load_task
 
 TASK = {"class_names": ["cat", "dog"]}
@@ -389,6 +391,44 @@ def test_paths_are_relative_to_the_recipe(tmp_path, monkeypatch):
         "generate.model": str(tmp_path / "sub/other"),
         "task.real.test": str(tmp_path / "sub/photos/test"),
     }
+
+
+CHAT = {"base_url": "http://127.0.0.1:1", "model": "m"}
+PLACES = {
+    "captions": {"kind": "caption_set", "source": "words.txt"},
+    "contexts": {"kind": "contexts", "contexts": "words.txt"},
+    "backgrounds": {"kind": "synclr", **CHAT, "backgrounds": "words.txt"},
+    "concepts": {
+        "kind": "synclr",
+        **CHAT,
+        "concepts": {"words.txt": 0.5, "dtd": 0.5},
+        "places": "words.txt",
+        "textures": "dtd",
+    },
+}
+
+
+@pytest.mark.parametrize("prompts", PLACES.values(), ids=PLACES)
+def test_files_of_words_are_relative_to_the_recipe(prompts, tmp_path):
+    """Built-in tasks go by their names, also where there is a folder of that name."""
+    (tmp_path / "words.txt").write_text("a heron\n")
+    (tmp_path / "dtd").mkdir()
+    train = {"kind": "stablerep"} if prompts["kind"] in ("caption_set", "synclr") else {"kind": "clip_head"}
+    data = {
+        "task": {**TASK, "real": {"train": "photos"}},
+        "train": train,
+        "filters": [],
+        "prompts": prompts,
+        "arms": {"a": {"prompts": prompts}},
+    }
+    recipe = load_recipe(written(tmp_path, data))
+    absolute = json.loads(json.dumps(prompts).replace("words.txt", str(tmp_path / "words.txt")))
+    assert recipe.prompts == recipe.changed({"prompts": absolute}).prompts
+    assert recipe.arms["a"]["prompts"] == absolute
+    (tmp_path / "moved").mkdir()
+    (tmp_path / "moved" / "words.txt").write_text("a heron\n")
+    moved = load_recipe(written(tmp_path / "moved", data))
+    assert prompts_settings(moved) == prompts_settings(recipe) and images_key(moved) != images_key(recipe)
 
 
 def test_the_home_folder(tmp_path, monkeypatch):

@@ -20,6 +20,10 @@ from figment.task import PathText
 IS_PATH = get_args(PathText)[1]
 #: How fields are called that may name a model's folder.
 MODELS = ("model", "encoder", "denoiser", "weights", "timm", "pretrained", "tokenizer", "lora")
+#: Fields that name a file or folder, and none of a model.
+FILES = ("few_shot.split", "prompts.contexts", "prompts.source", "prompts.backgrounds", "generate.finetune.contexts")
+#: Fields that name a built-in task, or else a file. Of the last one these are keys.
+LISTS = ("prompts.places", "prompts.textures", "prompts.concepts")
 
 
 def load_recipe(path: str | Path, changes: Sequence[str] = (), variant: str | None = None) -> Recipe:
@@ -102,6 +106,8 @@ def _put(data: dict[str, Any], field: str, value: Any) -> None:
 def _with_absolute_paths(recipe: Recipe, base: Path) -> Recipe:
     """Folders named relative to the recipe file, made absolute, so that the resolved recipe works from anywhere."""
     changes: dict[str, Any] = {field: _absolute(field, where, base) for field, where in _paths(recipe)}
+    if concepts := getattr(recipe.prompts, "concepts", None):
+        changes["prompts.concepts"] = _absolute("prompts.concepts", concepts, base)
     changes["arms"] = _absolute_changes(recipe.arms, base)
     if recipe.table is not None:
         changes["table.rows"] = _absolute_changes(recipe.table.rows, base)
@@ -141,18 +147,16 @@ def _absolute_changes(named: dict[str, dict[str, Any]], base: Path) -> dict[str,
 
 def _absolute(field: str, value: Any, base: Path) -> Any:
     """The value of a field, made absolute where it is a relative folder, also inside of it; Hub ids and built-in names stay."""
+    if isinstance(value, dict) and field in LISTS:
+        return {_absolute(field, where, base): share for where, share in value.items()}
     if isinstance(value, dict):  # a table's row may change a whole part
         return {name: v if name == "options" else _absolute(f"{field}.{name}", v, base) for name, v in value.items()}
     if isinstance(value, list):
         return [_absolute(f"{field}.{i}", v, base) for i, v in enumerate(value)]
-    is_real = field.startswith("task.real.") or field in (
-        "few_shot.split",
-        "prompts.contexts",
-        "generate.finetune.contexts",
-    )
+    is_real = field.startswith("task.real.") or field in FILES
     if field in ("task.real.groups.column", "task.real.groups.pattern"):
         return value
-    is_model = field.rpartition(".")[2] in MODELS
+    is_model = field.rpartition(".")[2] in MODELS or field in LISTS
     if not isinstance(value, str) or not value or not (is_real or is_model):
         return value
     if value.startswith("starter/") or "://" in value:
@@ -164,6 +168,7 @@ def _absolute(field: str, value: Any, base: Path) -> Any:
         folder = (base / Path(value).expanduser()).resolve()
     except (ValueError, RuntimeError, OSError):  # no folder can be called so; whoever opens it says why
         return value
-    if is_real or value.startswith((".", "/", "~")) or (value != "starter" and folder.exists()):
+    is_there = folder.is_file() if field in LISTS else value != "starter" and folder.exists()
+    if is_real or value.startswith((".", "/", "~")) or is_there:
         return str(folder)
     return value

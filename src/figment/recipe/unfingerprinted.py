@@ -22,6 +22,7 @@ UNFINGERPRINTED = {
     "task.real": "places; the images in them count by their content",
     "prompts.contexts": "a place; the writer's fingerprint knows what it says",
     "prompts.source": "a place; the writer's fingerprint knows what lies there",
+    "prompts.concepts": "places, or tasks; the writer's fingerprint knows what they say, and their shares",
     "prompts.backgrounds": "a place; the writer's fingerprint knows what it says",
     "prompts.places": "a place, or a task; the writer's fingerprint knows what it says",
     "prompts.textures": "a place, or a task; the writer's fingerprint knows what it says",
@@ -47,6 +48,8 @@ UNFINGERPRINTED = {
     "train.workers": SPEED,
     "train.track": "what is shown meanwhile",
     "train.compile": SPEED,
+    "train.pretrain.track": "what is shown meanwhile",
+    "train.pretrain.compile": SPEED,
     "prices": COST,
 }
 

@@ -19,7 +19,7 @@ from figment.records import Record
 from figment.shards import IMAGE_COLUMNS, ShardFolder
 from figment.types import Prompt
 
-PLACES = ("source", "backgrounds", "places", "textures")  # of prompts: files of words
+PLACES = ("source", "concepts", "backgrounds", "places", "textures")  # of prompts: files of words
 
 if TYPE_CHECKING:
     from figment.context import Context

@@ -27,8 +27,9 @@ NOT_JUDGED = (
     " with shuffled labels would give was not looked at (evaluate.evidence)."
 )
 NO_PLACEBO = (
-    "The model is right on {share} of the real test images; guessing would be {chance}. It reads neither labels nor captions, so images"
-    " with shuffled ones would teach it the same and are no rival: compare it with the untrained backbone and with real images."
+    "The model is right on {share} of the real test images; guessing would be {chance}. It reads neither labels nor captions of generated"
+    " images, so those with shuffled ones would teach it the same and are no rival: compare it with real images, and a backbone with the"
+    " untrained one."
 )
 NO_CLASSES = (
     "The model is right on {share} of the real test images; guessing would be {chance}. Its images are of no class, so there is no rival with"

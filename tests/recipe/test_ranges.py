@@ -87,6 +87,11 @@ TOO_MUCH = {
     "height x width x batch_size: pixels are 1,152": {"generate": {"height": 24, "width": 24, "batch_size": 2, "images_per_class": 1, "shard_size": 1}},
     "height x width x shard_size: pixels are 1,200": {"generate": {"kind": "procedural", "height": 20, "width": 20, "shard_size": 3, "images_per_class": 1}},
     "image_size squared x batch_size: pixels are 1,024": {"train": {"kind": "network", "image_size": 16, "batch_size": 4}, "generate": {"images_per_class": 1, "shard_size": 1}},
+    "image_size squared x batch_size: pixels are 4,096": {
+        "train": {"kind": "network", "image_size": 16, "batch_size": 2, "pretrain": {"kind": "simclr", "batch_size": 16}},
+        "task": {**CLASSES, "real": {"train": "photos"}},
+        "generate": {"images_per_class": 1, "shard_size": 1},
+    },
     "epochs x generated images: images shown are 120": {
         "train": {"kind": "clip_head", "epochs": 60},
         "generate": {"images_per_class": 1, "shard_size": 1},

@@ -150,7 +150,9 @@ class Recipe(Strict):
         n_classes, generate = self.n_labels, self.generate
         prompts = self.prompts.n_prompts(generate.images_per_class)
         height, width, batch_size = (getattr(generate, name, None) for name in ("height", "width", "batch_size"))
-        side, at_once = getattr(self.train, "image_size", 0), getattr(self.train, "batch_size", 0)
+        pixels_at_once = (
+            getattr(part, "image_size", 0) ** 2 * getattr(part, "batch_size", 0) for part in self.train.parts
+        )
         pixels = (height or 0) * (width or 0)
         has_steps = getattr(self.train, "steps", None) is not None
         length = "train.steps x batch_size" if has_steps else "train.epochs x generated images"
@@ -172,7 +174,7 @@ class Recipe(Strict):
                 limits.PIXELS,
             ),
             ("generate.height x width x shard_size: pixels", pixels * generate.shard_size, limits.SHARD_PIXELS),
-            ("train.image_size squared x batch_size: pixels", side * side * at_once, limits.PIXELS),
+            ("train.image_size squared x batch_size: pixels", max(pixels_at_once), limits.PIXELS),
             (f"{length}: images shown", self.train.shown(n_classes * learnt), limits.SHOWN),
         ):
             if n > most:

@@ -229,6 +229,18 @@ def test_each_epoch_shows_generated_images_of_its_own_and_all_real_ones(tmp_path
     assert settings(fresh_epochs=3, **{**s, "steps": 5}).shown(36) == 30
 
 
+@pytest.mark.parametrize(("synthetic", "real", "shown"), [(30, 0, 3), (30, 6, 9), (3, 0, 3), (2_400, 0, 24), (0, 6, 6)])
+def test_an_epoch_of_its_own_images_has_one_of_each_class_at_least(synthetic, real, shown):
+    """What is refused before anything is made is what the training would refuse."""
+    own = learner(settings(fresh_epochs=100))
+    made, photos = coloured(synthetic) if synthetic else None, coloured(real, seed=1) if real else None
+    assert len(own._order(made, photos, 0)) == shown
+    counted = []
+    own._batch_size = lambda n, on: counted.append(n)
+    own.check(synthetic, real)
+    assert counted == [shown]
+
+
 def test_the_epoch_is_chosen_on_validation_images():
     val = coloured(12, seed=3)
     model = learner(settings(epochs=3, select="validation"), val=val).learn(coloured(24), coloured(6, seed=9), seed=0)

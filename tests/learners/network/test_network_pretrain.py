@@ -15,8 +15,9 @@ from figment.learners.network.network import NetworkLearner
 from figment.learners.network.settings import OF_THE_NETWORK, NetworkSettings
 from figment.learners.pretrain.learner import PretrainLearner
 from figment.learners.pretrain.loop import PretrainLoop
-from figment.learners.pretrain.settings import AnyMethod
+from figment.learners.pretrain.settings import AnyMethod, SimCLRSettings
 from figment.recipe import Recipe, validate
+from figment.recipe.unfingerprinted import identity
 from pretrained import KINDS, OWN
 
 LABELLED = coloured(10, seed=5)
@@ -72,6 +73,29 @@ def test_it_starts_where_the_pre_training_ends():
         np.testing.assert_allclose(theirs[name], value, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("kind", "options", "own"),
+    [
+        ("moco_v3", {}, {}),  # whose projection of patches stays as it starts
+        ("mae", {"global_pool": "avg"}, {}),  # which does not pool
+        ("simclr", {}, {"gradient_checkpointing": True}),  # which is the pre-training's alone
+    ],
+)
+def test_nothing_but_weights_is_left_of_a_pre_training(kind, options, own):
+    s = settings(kind, own, options={"patch_size": 8, **options}, crop_pct=0.5)
+    network = learner(s).learn(coloured(24), None, 0).network
+    assert all(p.requires_grad for p in network.module.parameters()) and not network.module.grad_checkpointing
+    assert network.data["crop_pct"] == 0.5
+
+
+@pytest.mark.parametrize(("field", "value", "counts"), [("compile", True, False), ("temperature", 0.2, True)])
+def test_what_changes_nothing_of_a_pre_training_is_no_part_of_its_identity(field, value, counts):
+    own, changed = settings(), settings(own={field: value})
+    assert (learner(own).fingerprint != learner(changed).fingerprint) == counts
+    assert (identity(own) != identity(changed)) == counts
+    assert changed.model_dump()["pretrain"][field] == value
+
+
 def test_labels_of_generated_images_can_be_left_unread():
     """``real_share: 1`` learns them from real images alone; their pixels still count."""
     made, shots = coloured(24), coloured(12, seed=1)
@@ -111,6 +135,12 @@ def test_what_is_the_networks_is_said_once(field):
     with pytest.raises(ValueError, match=rf"pretrain.{field} is the network's own {OF_THE_NETWORK[field]}"):
         settings(own={field: 3})
     assert field not in settings().model_dump()["pretrain"]
+
+
+def test_it_is_said_once_in_python_too():
+    with pytest.raises(ValueError, match="pretrain.backbone is the network's own architecture"):
+        NetworkSettings(pretrain=SimCLRSettings(backbone="resnet18"))
+    assert NetworkSettings(pretrain=SimCLRSettings(epochs=3)).pretraining.backbone == "resnet50"
 
 
 def recipe(**changes: Any) -> Recipe:

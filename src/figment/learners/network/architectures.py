@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, cast
 
 import safetensors.torch
@@ -79,10 +79,10 @@ def make(s: NetworkSettings, n_classes: int, start: ModelFolder | None = None) -
     return network
 
 
-def with_classifier(backbone: Network, n_classes: int) -> Network:
-    """A backbone of timm's with a new classifier of ``n_classes`` outputs; torch's generator decides its weights."""
-    cast(Any, backbone.module).reset_classifier(n_classes)
-    return replace(backbone, args={**backbone.args, "num_classes": n_classes})
+def start_from(network: Network, backbone: Network) -> None:
+    """Give a network the weights of one like it that has no classifier. Its own classifier, and all else about it, stays: what a
+    pre-training froze or recomputes is no matter of what comes after."""
+    cast(Any, network.module).load_state_dict(backbone.module.state_dict(), strict=False)
 
 
 def _timm(s: NetworkSettings, args: dict[str, Any], start: ModelFolder | None) -> Network:

@@ -18,7 +18,7 @@ from figment.images_in.captions import shown
 from figment.images_in.concat import concatenate
 from figment.images_in.labels import listed
 from figment.images_in.memory import in_memory
-from figment.learners.network.architectures import has_batch_norm, make, warn_if_tiny, with_classifier
+from figment.learners.network.architectures import has_batch_norm, make, start_from, warn_if_tiny
 from figment.learners.network.augment import EvalTransform, TrainTransform
 from figment.learners.network.loop import NetworkLoop
 from figment.learners.network.model import NetworkModel, predict
@@ -107,9 +107,7 @@ class NetworkLearner(Learner):
         with random_numbers_of(seed):
             network = make(s, len(self.class_names), self.start)
         if self.pretrainer is not None:
-            backbone = self.pretrainer.backbone(synthetic, real, seed).network
-            with random_numbers_of(seed):
-                network = with_classifier(backbone, len(self.class_names))
+            start_from(network, self.pretrainer.backbone(synthetic, real, seed).network)
         loader = self._loader(parts, order, batch_size // on.world_size, network.data, on)
         loop = NetworkLoop(network, loader, n_epochs(s.epochs, len(loader), s.min_steps), s, seed, on)
         checkpoint = self._checkpoint(synthetic, real, seed, on)
@@ -135,8 +133,9 @@ class NetworkLearner(Learner):
         s = self.settings
         if self.pretrainer is not None:
             self.pretrainer.check(synthetic, real)
-        alone = s.real_share == 1 and real
-        self._batch_size(real if alone else synthetic // s.fresh_epochs + real, processes(self.device))
+        n = len(self.class_names)
+        an_epoch = max(min(synthetic, n), synthetic // s.fresh_epochs)  # of each class one at least
+        self._batch_size(real if s.real_share == 1 and real else an_epoch + real, processes(self.device))
 
     def untrained(self) -> Model | None:
         """None: before training, the classifier is random even where the rest is pre-trained."""

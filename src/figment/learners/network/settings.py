@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field, JsonValue, field_serializer, model_validator
+from pydantic import Field, JsonValue, SerializerFunctionWrapHandler, field_serializer, model_validator
 
 from figment import limits
 from figment.learners.pretrain.settings import AnyMethod, PretrainSettings
@@ -24,6 +24,7 @@ NOT_PART_OF_A_MODEL = {
     "track": "what is shown, not what is learnt",
     "seeds": "each training has a seed of its own",
     "images_per_class": "decides what is given to a training, and the images are part of its identity",
+    "pretrain": "what pre-trains has a fingerprint of its own, which is part of the identity",
 }
 #: Fields of ``pretrain`` that are the network's own -> which.
 OF_THE_NETWORK = {
@@ -37,7 +38,7 @@ OF_THE_NETWORK = {
 }
 
 #: Fields that came later. Left as they are they change nothing, and models from before there were such keep their names.
-LATER = ("steps", "fresh_epochs", "pretrain")
+LATER = ("steps", "fresh_epochs")
 
 
 class NetworkSettings(LearnerSettings):
@@ -145,15 +146,17 @@ class NetworkSettings(LearnerSettings):
     @classmethod
     def _is_one_network(cls, data: Any) -> Any:
         own = data.get("pretrain") if isinstance(data, dict) else None
-        if isinstance(own, dict) and (said := [name for name in OF_THE_NETWORK if name in own]):
+        own = own.model_fields_set if isinstance(own, PretrainSettings) else own
+        if isinstance(own, dict | set) and (said := [name for name in OF_THE_NETWORK if name in own]):
             raise ValueError(
                 f"pretrain.{said[0]} is the network's own {OF_THE_NETWORK[said[0]]}: set that, and leave it out of pretrain"
             )
         return data
 
-    @field_serializer("pretrain")
-    def _without_the_networks_own(self, own: PretrainSettings | None) -> dict[str, Any] | None:
-        return None if own is None else own.model_dump(mode="json", exclude=set(OF_THE_NETWORK))
+    @field_serializer("pretrain", mode="wrap")
+    def _without_the_networks_own(self, own: Any, plain: SerializerFunctionWrapHandler) -> Any:
+        data = plain(own)
+        return data and {name: value for name, value in data.items() if name not in OF_THE_NETWORK}
 
     @model_validator(mode="after")
     def _agree(self) -> NetworkSettings:

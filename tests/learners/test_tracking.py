@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
 from colours import NAMES, coloured
+from figment.checkpoint import Checkpoint
 from figment.errors import FigmentError
 from figment.learners import tracking
 from figment.learners.network.network import NetworkLearner
@@ -87,6 +89,31 @@ def test_tensorboard_reads_the_curves(here):
         draw(2, {"loss": 3.0})
     events = EventAccumulator("curves/x").Reload()
     assert [(e.step, e.value) for e in events.Scalars("loss")] == [(1, 1.0), (2, 3.0)]
+
+
+#: What wandb is started with lies in a file.
+WANDB = """
+import json
+from pathlib import Path
+class init:
+    def __init__(self, **known):
+        Path("known.json").write_text(json.dumps(known))
+    def finish(self): ...
+"""
+
+
+@pytest.mark.parametrize("tracker", ["wandb", "trackio"])
+@pytest.mark.parametrize("kept", [True, False], ids=["checkpoint", "none"])
+def test_a_run_is_resumed_where_a_training_goes_on(tracker: str, kept: bool, here, monkeypatch):
+    """wandb knows a run again by its id alone. What cannot go on is another run each time, though it has the same name."""
+    monkeypatch.delitem(sys.modules, tracker, raising=False)
+    (here / f"{tracker}.py").write_text(WANDB)
+    checkpoint = Checkpoint(here / "a.safetensors", "0123456789abcdef") if kept else None
+    with tracking.curves(tracker, "x", checkpoint)(0):
+        known = json.loads((here / "known.json").read_text())
+    monkeypatch.delitem(sys.modules, tracker)
+    resumed = {"name": "x-01234567", "resume": "allow"} | ({"id": "0123456789abcdef"} if tracker == "wandb" else {})
+    assert known == {"project": "figment", **(resumed if kept else {"name": "x", "resume": "never"})}
 
 
 def test_a_tracker_that_is_not_there_is_said_at_once(monkeypatch):

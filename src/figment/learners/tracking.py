@@ -39,9 +39,11 @@ def curves(tracker: Tracker | None, name: str, checkpoint: Checkpoint | None) ->
     """
     if tracker is None:
         return untracked
-    folder = Path("curves")
+    folder, known = Path("curves"), {"resume": "never"}
     if checkpoint is not None:  # which knows what tells this training from others of that name
-        name = f"{name}-{checkpoint.identity[:8]}"
+        name, known = f"{name}-{checkpoint.identity[:8]}", {"resume": "allow"}
+        if tracker == "wandb":  # goes by the id: a name is nothing but shown
+            known["id"] = checkpoint.identity
         folder = folder if is_remote(checkpoint.path) else checkpoint.path.parent / "curves"
 
     @contextmanager
@@ -60,7 +62,7 @@ def curves(tracker: Tracker | None, name: str, checkpoint: Checkpoint | None) ->
     @contextmanager
     def run(step: int) -> Iterator[Log]:
         module: Any = import_module(tracker)  # trackio has wandb's interface
-        run = module.init(project="figment", name=name, resume="allow")
+        run = module.init(project="figment", name=name, **known)
         try:
             yield lambda step, values: run.log(dict(values), step=step)
         finally:

@@ -230,6 +230,15 @@ def test_a_backbone_is_handed_over_free(kind: str, options: dict, few_steps, mon
     assert not own.grad_checkpointing
 
 
+@pytest.mark.parametrize("images", [1, 2])
+def test_pieces_of_one_image_are_refused_to_batch_norm(images: int):
+    with pytest.raises(
+        FigmentError, match=f"gradient_cache: {images} leaves single images to .* test_resnet.* Set 3 or"
+    ):
+        learner("simclr", backbone="test_resnet", options={}, gradient_cache=images)
+    learner("simclr", gradient_cache=images)  # a ViT has none
+
+
 SCRIPT = """
 import sys
 from pathlib import Path

@@ -16,7 +16,7 @@ from figment.learners.pretrain.pieces import in_pieces
 from figment.learners.training import random_numbers_of
 from pretrained import KINDS, batch, method
 
-PIECE = 5  # fills no batch of twelve
+PIECE = 5  # at most: twelve are taken in three of four
 
 
 def trained(kind: str, **changed) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -75,7 +75,7 @@ def test_dropout_is_the_same_when_a_piece_is_run_again():
         return [p.grad.clone() for p in vit.parameters() if p.grad is not None]
 
     def kept() -> Tensor:
-        return torch.cat([vit(some) for some in images.split(PIECE)])
+        return torch.cat([vit(some) for some in images.tensor_split(3)])
 
     expected = gradients(kept, 3)
     torch.testing.assert_close(gradients(lambda: in_pieces(vit, vit, PIECE, images), 3), expected, rtol=1e-5, atol=1e-6)
@@ -87,7 +87,7 @@ def test_batch_norm_counts_a_piece_once(backbone: str):
     """Its statistics are those of each piece, as where the pieces are batches of their own."""
     own, images = timm.create_model(backbone, num_classes=0).train(), torch.randn(12, 3, 32, 32)
     once = copy.deepcopy(own)
-    expected = torch.cat([once(some) for some in images.split(PIECE)])
+    expected = torch.cat([once(some) for some in images.tensor_split(3)])
     found = in_pieces(own, own, PIECE, images)
     expected.square().sum().backward()
     found.square().sum().backward()
@@ -98,6 +98,18 @@ def test_batch_norm_counts_a_piece_once(backbone: str):
         torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-5)
     own(images)  # and they move again afterwards
     assert not torch.equal(own.bn1.running_mean, once.bn1.running_mean)
+
+
+@pytest.mark.parametrize(("n", "piece"), [(13, 12), (13, 4), (7, 3), (4, 3)])
+def test_no_image_is_left_over_for_batch_norm(n: int, piece: int):
+    norm, sizes = nn.BatchNorm1d(2), []
+
+    def seen(x: Tensor) -> Tensor:
+        sizes.append(len(x))
+        return norm(x)
+
+    assert in_pieces(seen, norm, piece, torch.randn(n, 2)).shape == (n, 2)
+    assert sum(sizes) == n and min(sizes) >= 2 and max(sizes) <= piece
 
 
 def peak(work: Callable[[], object]) -> int:

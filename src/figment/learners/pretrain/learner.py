@@ -19,7 +19,7 @@ from figment.errors import FigmentError
 from figment.images_in.captions import Captions, captions_of, shown
 from figment.images_in.concat import concatenate
 from figment.images_in.memory import MemoryImages, in_memory
-from figment.learners.network.architectures import Network, warn_if_tiny
+from figment.learners.network.architectures import Network, has_batch_norm, warn_if_tiny
 from figment.learners.pretrain.backbone import BackboneModel, features_of, make_backbone, with_checkpoints
 from figment.learners.pretrain.health import alignment, rankme, uniformity
 from figment.learners.pretrain.loop import Known, PretrainLoop
@@ -94,6 +94,11 @@ class PretrainLearner(Learner):
             METHODS[settings.kind](network.module, settings, self._setting(Processes(0, 1, torch.device("cpu"))))
             if settings.gradient_checkpointing:
                 with_checkpoints(network.module, settings.backbone)
+        if settings.gradient_cache in (1, 2) and has_batch_norm(network.module):
+            raise FigmentError(
+                f"train.gradient_cache: {settings.gradient_cache} leaves single images to the BatchNorm layers of {settings.backbone}, which"
+                " normalise several together. Set 3 or more, better 32; or take a backbone without, such as a ViT."
+            )
         warn_if_tiny(network)
         self.name = f"{settings.backbone} by {settings.kind}, linear probe"
         unsaid = {"steps"} if settings.steps is None else set()  # models from before there were such stay as they are

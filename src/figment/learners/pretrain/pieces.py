@@ -8,6 +8,7 @@ each piece is run once more, with its activations and the same random numbers, a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import cast
@@ -26,11 +27,14 @@ def in_pieces(encode: Callable[..., Tensor], module: nn.Module, piece: int | Non
     Args:
         encode: (B, ...) tensors to one of (B, ...), by the weights of ``module``.
         module: its BatchNorms count each piece once, though it is run twice.
-        piece: rows at a time; None = all of them.
+        piece: rows at a time, at most; None = all of them.
     """
     if piece is None or len(inputs[0]) <= piece:
         return encode(*inputs)
-    pieces = zip(*(x.split(piece) for x in inputs), strict=True)
+    n = math.ceil(
+        len(inputs[0]) / piece
+    )  # nearly equal: BatchNorm makes little of a few that are left over, of one nothing
+    pieces = zip(*(x.tensor_split(n) for x in inputs), strict=True)
     if not torch.is_grad_enabled():
         return torch.cat([encode(*some) for some in pieces])
 

@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 NOT_FINITE = "the model gave NaN or infinite pixels"
 READERS = 8  # sidecars looked at together when a run is taken up: waiting, mostly, where they are remote
+TELLING = 6  # rows of a shard that do not all fail by chance
 ENCODERS = 4  # threads that compress images while the next ones are made
 CARD = "README.md"
 
@@ -243,10 +244,11 @@ class ShardJob:
     def _check_some_succeed(self, work: Work, rows: Sequence[Mapping[str, Any]]) -> None:
         """Raise FigmentError for a shard without a single image: then it is not the samples that are wrong.
 
-        Images that a model spoilt (NaN) are its answer, and count as made once others were not spoilt.
+        Once there are others, a shard of few rows may be refused for what they ask, and images that a model spoilt (NaN) are its answer.
         """
         errors = Counter(row["error"] for row in rows if row["error"])
-        if errors.total() < len(rows) or (set(errors) == {NOT_FINITE} and self.images.listing().shards):
+        excused = len(rows) < TELLING or set(errors) == {NOT_FINITE}
+        if errors.total() < len(rows) or (excused and self.images.listing().shards):
             return
         said, others = str(errors.most_common(1)[0][0]), self.images.listing().shards
         raise FigmentError(

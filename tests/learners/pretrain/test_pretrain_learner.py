@@ -218,18 +218,6 @@ def test_what_may_round_otherwise_is_another_training(changed: dict):
     assert learner("simclr", **changed).fingerprint != learner("simclr").fingerprint
 
 
-@pytest.mark.parametrize(
-    ("kind", "options"), [("moco_v3", {}), ("mae", {"global_pool": "avg"}), ("mae", {"global_pool": "map"})]
-)
-def test_a_backbone_is_handed_over_free(kind: str, options: dict, few_steps, monkeypatch):
-    """What one training keeps still another one may learn: so does a network that goes on from it."""
-    monkeypatch.setattr(module, "LOOKS", 1)
-    changed = {"options": {"patch_size": 8, **options}, "gradient_checkpointing": True, "epochs": 1}
-    own = learner(kind, **changed).backbone(striped(24), None, seed=0).network.module
-    assert [name for name, p in own.named_parameters() if not p.requires_grad] == []
-    assert not own.grad_checkpointing
-
-
 @pytest.mark.parametrize("images", [1, 2])
 def test_pieces_of_one_image_are_refused_to_batch_norm(images: int):
     with pytest.raises(

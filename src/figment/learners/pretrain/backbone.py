@@ -43,10 +43,10 @@ def make_backbone(s: PretrainSettings, start: ModelFolder | None) -> Network:
     return replace(network, args={**network.args, "num_classes": 0})
 
 
-def with_checkpoints(module: nn.Module, name: str, on: bool = True) -> None:
-    """timm's gradient checkpointing, switched on or off. Raises FigmentError for a network that has none."""
+def with_checkpoints(module: nn.Module, name: str) -> None:
+    """timm's gradient checkpointing, switched on. Raises FigmentError for a network that has none."""
     try:
-        cast(Any, module).set_grad_checkpointing(on)
+        cast(Any, module).set_grad_checkpointing(True)
     except (AttributeError, AssertionError) as error:
         raise FigmentError(
             f"train.gradient_checkpointing: {name} has none in timm. Leave it out; gradient_cache: 32 saves memory with any backbone."

@@ -148,7 +148,7 @@ class PretrainLearner(Learner):
             "batch_size": loop.batch_size,
             "captions": len(np.unique(turns)),
         }
-        return Backbone(replace(network, module=loop.released()), history, facts)
+        return Backbone(replace(network, module=loop.learnt.eval()), history, facts)
 
     def check(self, synthetic: int, real: int) -> None:
         """Too few images for a step, even if each had a caption of its own."""

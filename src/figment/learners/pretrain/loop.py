@@ -83,12 +83,6 @@ class PretrainLoop:
     def learnt(self) -> nn.Module:
         return self.method.backbone
 
-    def released(self) -> nn.Module:
-        """What is learnt, for another training: without what this one kept still, and without its checkpoints."""
-        if self.s.gradient_checkpointing:
-            with_checkpoints(self.learnt, self.s.backbone, False)
-        return self.learnt.eval().requires_grad_(True)
-
     def __iter__(self) -> Iterator[Step]:
         while self.step < self.steps:
             for images, rows in self.loader:

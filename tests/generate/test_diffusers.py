@@ -267,6 +267,10 @@ def test_a_closed_generator_lets_go_of_its_model_and_opens_it_again(folders):
     assert distance(generator(PROMPTS[:1], SEEDS[:1]), expected) == 0
 
 
+def test_closing_what_was_never_opened_asks_for_no_device(folders):
+    make(folders["sd15"], device="cuda:7").close()
+
+
 @pytest.mark.slow
 def test_out_of_memory_for_one_image_says_what_to_lower(folders):
     generator = make(folders["sd15"], batch_size=4)

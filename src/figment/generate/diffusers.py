@@ -270,6 +270,8 @@ class DiffusersGenerator:
 
     def close(self) -> None:
         """Let go of the model, so that its memory is free for what follows. The next call opens it again."""
+        if "pipe" not in self.__dict__:
+            return  # images that are there already may be of a device that is not
         for name in OPENED:
             self.__dict__.pop(name, None)
         free_memory(self.device)

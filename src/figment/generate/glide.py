@@ -81,6 +81,8 @@ class GlideGenerator:
 
     def close(self) -> None:
         """Let go of both models; the next call opens them again."""
+        if not self.__dict__.keys() & set(OPENED):
+            return  # images that are there already may be of a device that is not
         for name in OPENED:
             self.__dict__.pop(name, None)
         free_memory(self.device)

@@ -1,4 +1,4 @@
-"""What the README shows is run as it stands."""
+"""What the README and its pages show is run as it stands."""
 
 from __future__ import annotations
 
@@ -11,27 +11,45 @@ import yaml
 import figment
 from figment.recipe import validate
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+STAGES, TRAINING = re.findall(r"```python\n(.*?)```", (ROOT / "docs/python.md").read_text(encoding="utf-8"), re.DOTALL)
+LINKS = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
 
-STAGES, TRAINING = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+def test_the_readme_is_short():
+    assert len(README.splitlines()) <= 150
+
+
+def test_pages_lead_to_files_that_are_there_and_the_index_to_every_page():
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    leads = {
+        page: [link for link in LINKS.findall(page.read_text(encoding="utf-8")) if "://" not in link] for page in pages
+    }
+    lost = [
+        f"{page.name}: {link}" for page, links in leads.items() for link in links if not (page.parent / link).exists()
+    ]
+    assert not lost
+    index = ROOT / "docs/index.md"
+    missed = {page.name for page in index.parent.glob("*.md")} - {index.name, *leads[index]}
+    assert not missed
 
 
 @pytest.mark.slow
-def test_the_python_of_the_readme_runs_and_is_short(tmp_path, monkeypatch, capsys):
+def test_the_python_that_is_shown_runs_and_is_short(tmp_path, monkeypatch, capsys):
     assert len([line for line in STAGES.splitlines() if line.strip()]) <= 15
     monkeypatch.chdir(tmp_path)
     fewer = STAGES.replace("(task, 10,", "(task, 2,").replace("images_per_class=10", "images_per_class=2")
     test = "figment.open_images(real_folder(task.real.test), task.class_names)"
     fewer = fewer.replace(f"test = {test}", f"test = {test}.take(range(0, 10000, 200))")
     assert fewer.count("2") == STAGES.count("2") + 3  # nothing else is changed: all of it takes a minute and a half
-    exec(compile(fewer, "README.md", "exec"), {})
+    exec(compile(fewer, "python.md", "exec"), {})
     answer = capsys.readouterr().out.splitlines()[-1]
     assert re.match(r"(better|worse|no evidence): [+-]0\.\d{3}, 95 % interval \(-?0\.\d+, -?0\.\d+\)$", answer)
 
 
 @pytest.mark.slow
-def test_the_training_of_the_readme_runs(tmp_path, monkeypatch):
+def test_the_training_that_is_shown_runs(tmp_path, monkeypatch):
     generate = {"kind": "procedural", "images_per_class": 20}
     recipe = validate(
         {"task": {"like": "fashion", "real": {}}, "generate": generate, "filters": [{"kind": "blank"}]}, ""
@@ -42,7 +60,7 @@ def test_the_training_of_the_readme_runs(tmp_path, monkeypatch):
     pool = 'figment.open_images(real_folder("starter/pool"), task.class_names)'
     fewer = TRAINING.replace(pool, f"{pool}.take(range(0, 10000, 20))")  # nothing else is changed
     assert fewer != TRAINING
-    exec(compile(fewer, "README.md", "exec"), names)
+    exec(compile(fewer, "python.md", "exec"), names)
     assert names["images"].shape == (64, 3, 32, 32) and names["state"]["batches"] > 0
 
 

@@ -19,7 +19,10 @@ def write_images(
 ) -> ShardFolder:
     """A shard for each part, and the record, which says ``facts`` too."""
     images = ShardFolder(Record(folder, "images", {"made": "by hand"}, {}), max(len(parts[0]), 1))
-    told = [images.write(i, shards.sample_table(shards.sample_rows(p), class_names)) for i, p in enumerate(parts)]
+    told = [
+        images.write(i, shards.sample_table([shards.sample_row(s) for s in p], class_names))
+        for i, p in enumerate(parts)
+    ]
     if finished:
         images.finish(told, {}, **facts)
     return images

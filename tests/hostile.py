@@ -176,7 +176,7 @@ class Bench:
             for i in range(2 * len(names))
         ]
         recipe = validate({**self.data(**task), **(changes or {})}, "recipe.yaml")
-        table = shards.sample_table(shards.sample_rows(samples), names).select(
+        table = shards.sample_table([shards.sample_row(s) for s in samples], names).select(
             ["image", "label"]
         )  # as photographs lie there
         self.file("test/train-0.parquet", shards.parquet(table))

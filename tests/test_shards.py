@@ -39,7 +39,7 @@ def rows(*errors: str) -> pa.Table:
     """A table of images, of which those with an error are none."""
     image = np.zeros((2, 2, 3), np.uint8)
     samples = [Sample(f"p/{i}", "p", "t", 0, i, "g", None if e else image, e or None) for i, e in enumerate(errors)]
-    return shards.sample_table(shards.sample_rows(samples), ["a"])
+    return shards.sample_table([shards.sample_row(s) for s in samples], ["a"])
 
 
 def refuse(number: int):
@@ -283,14 +283,10 @@ def test_prompts_survive_a_shard(tmp_path):
     assert shards.prompts_in(tmp_path / "prompts") == prompts and own.is_finished()
 
 
-def test_sample_rows_say_what_failed():
+def test_rows_of_samples_say_what_failed():
     image = np.zeros((2, 2, 3), np.uint8)
-    rows = shards.sample_table(
-        shards.sample_rows(
-            [Sample("p/0", "p", "t", 1, 2**63 - 1, "g", image), Sample("p/1", "p", "t", 1, 5, "g", None, "NaN")]
-        ),
-        ["a", "b"],
-    ).to_pylist()
+    samples = [Sample("p/0", "p", "t", 1, 2**63 - 1, "g", image), Sample("p/1", "p", "t", 1, 5, "g", None, "NaN")]
+    rows = shards.sample_table([shards.sample_row(s) for s in samples], ["a", "b"]).to_pylist()
     assert rows[0]["image"]["path"] == "p/0.png" and rows[0]["error"] == "" and rows[0]["seed"] == 2**63 - 1
     assert rows[1]["image"] is None and rows[1]["digest"] == "" and rows[1]["error"] == "NaN"
 

@@ -340,30 +340,25 @@ def prompts_in(folder: Path) -> list[Prompt]:
     return [prompt for path in paths for prompt in read_prompts(read_shard(path))]
 
 
-def sample_rows(samples: Sequence[Sample], saving: Saving = PNG) -> list[dict[str, Any]]:
-    """One row for each attempt, its image as a file, by default PNG; a failed one has no image and says why."""
-    rows = []
-    for s in samples:
-        data = None if s.image is None else saving.encode(s.image)
-        rows.append(
-            {
-                "image": None if data is None else {"bytes": data, "path": f"{s.id}{suffix(data)}"},
-                "label": s.label,
-                "prompt": s.prompt,
-                "id": s.id,
-                "prompt_id": s.prompt_id,
-                "seed": s.seed,
-                "group": s.group,
-                "init": s.init,
-                "digest": "" if data is None else records.digest(data),
-                "error": s.error or "",
-            }
-        )
-    return rows
+def sample_row(sample: Sample, saving: Saving = PNG) -> dict[str, Any]:
+    """The row of an attempt, its image as a file, by default PNG; a failed one has no image and says why."""
+    data = None if sample.image is None else saving.encode(sample.image)
+    return {
+        "image": None if data is None else {"bytes": data, "path": f"{sample.id}{suffix(data)}"},
+        "label": sample.label,
+        "prompt": sample.prompt,
+        "id": sample.id,
+        "prompt_id": sample.prompt_id,
+        "seed": sample.seed,
+        "group": sample.group,
+        "init": sample.init,
+        "digest": "" if data is None else records.digest(data),
+        "error": sample.error or "",
+    }
 
 
 def sample_table(rows: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> pa.Table:
-    """The table of a shard from the rows of :func:`sample_rows`."""
+    """The table of a shard from the rows of :func:`sample_row`."""
     return pa.Table.from_pylist(list(rows), with_features(IMAGE_COLUMNS, class_names))
 
 

@@ -176,7 +176,7 @@ def test_names_past_99_999_are_read_in_order(tmp_path):
 def rows_of_one(number: int) -> dict:
     from figment.types import Sample
 
-    return shards.sample_rows([Sample(f"p/{number}", "p", "t", 0, 1, "g", np.zeros((2, 2, 3), np.uint8))])[0]
+    return shards.sample_row(Sample(f"p/{number}", "p", "t", 0, 1, "g", np.zeros((2, 2, 3), np.uint8)))
 
 
 def test_a_start_of_a_finished_set_opens_the_record_and_lists(tmp_path, monkeypatch):

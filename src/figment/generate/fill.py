@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +24,7 @@ from figment.layout import image_folders
 from figment.progress import progress
 from figment.records import Record, Written, fingerprint
 from figment.saving import PNG, Format, Saving
-from figment.shards import ShardFolder, Sidecar, read_shard, sample_rows, sample_table, shards_told
+from figment.shards import ShardFolder, Sidecar, read_shard, sample_row, sample_table, shards_told
 from figment.types import Generator, Images, Prompt, Sample
 from figment.words import printable
 
@@ -33,7 +33,6 @@ log = logging.getLogger(__name__)
 NOT_FINITE = "the model gave NaN or infinite pixels"
 READERS = 8  # sidecars looked at together when a run is taken up: waiting, mostly, where they are remote
 TELLING = 6  # rows of a shard that do not all fail by chance
-ENCODERS = 4  # threads that compress images while the next ones are made
 CARD = "README.md"
 
 
@@ -283,21 +282,22 @@ def make_rows(
     """
     maker = _Maker(generator, shots)
     chosen = range(len(samples)) if wanted is None else wanted
-    futures: list[Future[list[dict[str, Any]]]] = []
+    rows: list[Future[dict[str, Any]]] = []
     start = 0
-    with ThreadPoolExecutor(ENCODERS) as pool:
+    with ThreadPoolExecutor(
+        machine.cores()
+    ) as pool:  # an image each, so that no core waits for the others at a shard's end
         while start < len(samples):
             # 0: the generator has not chosen yet. It may also take less at a time from now on, if memory ran out.
             batch = samples[start : start + (getattr(generator, "batch_size", 0) or len(samples))]
             own = [i - start for i in chosen if start <= i < start + len(batch)]
             start += len(batch)
             if own:
-                done = _attempt_batch(batch, own, maker)
-                futures.append(pool.submit(sample_rows, done, saving))
+                before, done = len(rows), _attempt_batch(batch, own, maker)
+                wait(rows[:before])  # pixels do not pile up where encoding is the slower part
+                rows += [pool.submit(sample_row, sample, saving) for sample in done]
                 advance(len(own))
-                if len(futures) > ENCODERS:
-                    futures[-ENCODERS - 1].result()  # pixels do not pile up where encoding is the slower part
-        return [row for future in futures for row in future.result()]
+        return [row.result() for row in rows]
 
 
 class _Maker:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from figment import records
+from figment import machine, records
 from figment.checkpoint import Checkpoint
 from figment.errors import FigmentError
 from figment.images_in.captions import shown
@@ -199,7 +198,7 @@ class NetworkLearner(Learner):
         images = in_memory(concatenate(*parts), MEMORY)
         workers = s.workers
         if workers is None:
-            workers = 0 if on.device.type == "cpu" else min(8, len(os.sched_getaffinity(0)))
+            workers = 0 if on.device.type == "cpu" else min(8, machine.cores())
         return Loader(
             ImageDataset(images, TrainTransform(s, data)),
             order,

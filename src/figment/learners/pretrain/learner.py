@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 from torchvision.transforms import InterpolationMode, v2
 
-from figment import records
+from figment import machine, records
 from figment.checkpoint import Checkpoint
 from figment.errors import FigmentError
 from figment.images_in.captions import Captions, captions_of, shown
@@ -230,7 +229,7 @@ class PretrainLearner(Learner):
         order: Order = Shuffled(len(images), seed) if m == 1 else OfEachGroup(turns, m, seed)
         workers = s.workers
         if workers is None:
-            workers = 0 if on.device.type == "cpu" else min(8, len(os.sched_getaffinity(0)))
+            workers = 0 if on.device.type == "cpu" else min(8, machine.cores())
         return Loader(
             ImageDataset(images, to_one_size(images, s.image_size, data), np.arange(len(images))),
             order,

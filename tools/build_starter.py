@@ -3,7 +3,8 @@
 Trains CLIP, a second CLIP with BatchNorm, the VAE, the denoiser and the VAE's decoder once more on the web of looks that is made of
 Fashion-MNIST's first 50,000 images; then packs them in half precision with the real images, measures them and writes the card. The same
 command again goes on where it was killed, to the same weights. Hours on two CPU cores, minutes on a GPU; ``--minutes`` ends each
-training's schedule by the clock.
+training's schedule by the clock. ``--begin PACKAGE`` takes the models of a package and trains its denoiser on, where one sitting is too
+short for it.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=data.DEBIAN_FOLDER, help="folder of the four IDX files")
     parser.add_argument("--package", type=Path, default=PACKAGE, help="where the finished models go")
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
+    parser.add_argument("--begin", type=Path, help="a package whose models are kept, and its denoiser trained on")
     parser.add_argument("--minutes", type=float, help="end each training's schedule by then")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 = torch's own choice")
@@ -39,6 +41,8 @@ def main() -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
+    if args.begin:
+        pack.take(args.begin, args.out)
     device = torch.device(args.device)
     for stage, train in TRAININGS.items():
         if stage in args.stages and not training.is_over(stage, args.out):

@@ -16,6 +16,7 @@ from figment.starter.looks import LOOKS
 from figment.task import load_task, real_folder
 
 from .measure import GENERATED, PLAIN, Row, measure, tasks
+from .pack import trainings
 
 SAMPLING: Mapping[str, Any] = {
     "guidance_scale": 1.0,
@@ -95,7 +96,7 @@ def _made(found: Mapping[str, Mapping[str, Row]]) -> str:
 
 
 def _history(work: Path) -> str:
-    spent = {phase: json.loads((work / f"{phase}.json").read_text()) for phase in PHASES}
+    spent = {phase: trainings(work)[phase] for phase in PHASES}
     return "\n".join(f"| {phase} | {s['steps']:,} | {s['seconds'] / 60:.0f} min |" for phase, s in spent.items())
 
 

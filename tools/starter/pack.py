@@ -1,8 +1,10 @@
-"""Put what was trained into the package: half precision, the folders of diffusers, transformers and open_clip, the real images."""
+"""Put what was trained into the package: half precision, the folders of diffusers, transformers and open_clip, the real images.
+And take it out again, to train the denoiser on."""
 
 from __future__ import annotations
 
 import io
+import json
 import re
 import shutil
 from pathlib import Path
@@ -16,11 +18,51 @@ from transformers import CLIPModel, CLIPTokenizer
 
 from figment.shards import with_features
 
-from . import clip, clip_rn, data, unet
+from . import clip, clip_rn, data, training, unet
+
+TRAININGS = "trainings.json"  # in a package: stage -> steps and seconds of all that its weights were trained
+TAKEN = {
+    "clip": "clip",
+    "clip_rn": "clip_rn",
+    "vae": "pipeline/vae",
+    "decoder": "pipeline/vae",
+    "unet": "pipeline/unet",
+}
+WORKING = {
+    "vae": "pipeline/vae",
+    "decoder": "pipeline/vae_refined",
+    "unet": unet.START,
+}  # where not by its stage's name
+
+
+def take(package: Path, out: Path) -> None:
+    """The finished trainings of a package become those of the working folder ``out``, and its denoiser what the next one begins with.
+
+    Of what lies in ``out`` nothing is replaced, so that the same command again goes on.
+    """
+    told = json.loads((package / TRAININGS).read_text(encoding="utf-8"))
+    for stage, folder in TAKEN.items():
+        target = out / WORKING.get(stage, stage)
+        if not target.exists():
+            shutil.copytree(package / folder, target)
+        if stage != "unet" and not training.is_over(stage, out):
+            (out / f"{stage}.json").write_text(json.dumps(told[stage]) + "\n", encoding="utf-8")
+    (out / unet.START / TRAININGS).write_text(json.dumps(told["unet"]) + "\n", encoding="utf-8")
+
+
+def trainings(out: Path) -> dict[str, dict[str, float]]:
+    """Stage -> steps and seconds; of a denoiser that was trained on those of all its trainings."""
+    told = {stage: json.loads((out / f"{stage}.json").read_text(encoding="utf-8")) for stage in TAKEN}
+    before = out / unet.START / TRAININGS
+    if before.is_file():
+        known = json.loads(before.read_text(encoding="utf-8"))
+        told["unet"] |= {key: told["unet"][key] + known[key] for key in ("steps", "seconds")}
+    return told
 
 
 def pack(out: Path, data_folder: Path, package: Path) -> None:
     """Fill ``package`` (``src/figment/starter``) with ``pipeline``, ``clip``, ``clip_rn``, ``pool`` and ``test``."""
+    package.mkdir(parents=True, exist_ok=True)
     half = torch.float16
     for part in ("pipeline", "clip", "pool", "test"):
         shutil.rmtree(package / part, ignore_errors=True)
@@ -40,6 +82,7 @@ def pack(out: Path, data_folder: Path, package: Path) -> None:
     for config in package.rglob("config.json"):  # diffusers notes the folder that it loaded from
         text = re.sub(r'\n *"_name_or_path": ".*",', "", config.read_text(encoding="utf-8"))
         config.write_text(text, encoding="utf-8")
+    (package / TRAININGS).write_text(json.dumps(trainings(out), indent=1) + "\n", encoding="utf-8")
     for split in ("pool", "test"):
         images, labels = data.load(split, data_folder)
         write_images(package / split, data.pad(images), labels)

@@ -17,6 +17,7 @@ from figment.generate.training.settings import DenoiserSettings
 from . import captions, data, training
 
 SIZE = (32, 32)
+START = "start"  # folder of the working folder: a denoiser to begin with, in place of a new one
 #: Made for latents this small: Stable Diffusion's own schedule would leave an 8x8 latent too clean for too long.
 SCHEDULE = {"num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction"}
 
@@ -58,7 +59,9 @@ def train(
 ) -> None:
     web = data.web(data_folder)
     torch.manual_seed(0)
-    pipe = pipeline(out, make_model(), "vae").to(device)
+    start = out / START
+    model = UNet2DConditionModel.from_pretrained(start) if start.is_dir() else make_model()
+    pipe = pipeline(out, model, "vae").to(device)
     settings = DenoiserSettings(
         steps=steps,
         minutes=minutes,

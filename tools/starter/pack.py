@@ -42,6 +42,8 @@ def take(package: Path, out: Path) -> None:
     """
     told = json.loads((package / TRAININGS).read_text(encoding="utf-8"))
     for stage, folder in TAKEN.items():
+        if stage not in told:
+            continue
         target = out / WORKING.get(stage, stage)
         if not target.exists():
             shutil.copytree(package / folder, target)
@@ -52,7 +54,9 @@ def take(package: Path, out: Path) -> None:
 
 def trainings(out: Path) -> dict[str, dict[str, float]]:
     """Stage -> steps and seconds; of a denoiser that was trained on those of all its trainings."""
-    told = {stage: json.loads((out / f"{stage}.json").read_text(encoding="utf-8")) for stage in TAKEN}
+    told = {
+        stage: json.loads((out / f"{stage}.json").read_text("utf-8")) for stage in TAKEN if training.is_over(stage, out)
+    }
     before = out / unet.START / TRAININGS
     if before.is_file():
         known = json.loads(before.read_text(encoding="utf-8"))
@@ -72,7 +76,8 @@ def pack(out: Path, data_folder: Path, package: Path) -> None:
     tokenizer.save_pretrained(package / "clip")
     clip.image_processor().save_pretrained(package / "clip")
 
-    clip_rn.pack(out / "clip_rn", package / "clip_rn")
+    if (out / "clip_rn").is_dir():  # else the package keeps the one it has, or has none yet
+        clip_rn.pack(out / "clip_rn", package / "clip_rn")
 
     denoiser = UNet2DConditionModel.from_pretrained(out / "pipeline" / "unet")
     pipeline = unet.pipeline(out, denoiser, "vae_refined")

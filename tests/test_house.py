@@ -53,7 +53,7 @@ FLOORS = (
     {"report", "exports"},
     {"context", "stages"},
     {"run", "verify", "repair", "status", "forecast"},
-    {"studies"},
+    {"studies", "look"},
     {"cli", "doctor"},
 )
 #: Ways of doing one thing each, for recipes to choose from: they do not know one another.
@@ -78,6 +78,7 @@ READERS = {
     "figment.images_in.folder": "looked at in the same function",
     "figment.integrity": "what was dumped just now",
     "figment.checkpoint": "looked at by whoever names the file; JSON with a checksum of its own",
+    "figment.look.server": "its own page",
     "figment.plugins.load": "code, of a module that Python found",
     "figment.records": "what was dumped just now",
     "figment.stages.model": "what was written just now, in a temporary folder",

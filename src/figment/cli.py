@@ -359,6 +359,30 @@ def repair(
 
 
 @app.command()
+def look(
+    folder: Folder,
+    port: Annotated[
+        int | None, typer.Option("--port", min=1, max=65_535, help="of 127.0.0.1; default: one of the run's own")
+    ] = None,
+) -> None:
+    """Look at a run's images in a browser, and reject some by hand. The page is served to this machine alone."""
+    from figment.look.album import Album
+    from figment.look.server import LookServer
+
+    album = Album(folder)
+    server = LookServer(album, port)
+    console.print(f"{len(album):,} images: {server.url}", soft_wrap=True, markup=False, highlight=False)
+    console.print("Whoever has this address can judge the images. Ctrl-C ends it; every word is saved as it is said.")
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        counts = ", ".join(f"{n:,} {what}" for what, n in album.counts().items())
+        console.print(f"\n{counts}. To train on what is left: figment run {shlex.quote(str(folder))}", soft_wrap=True)
+    finally:
+        server.server_close()
+
+
+@app.command()
 def report(folder: Folder) -> None:
     """Write report.html again and print the results."""
     from figment.layout import Run

@@ -12,8 +12,9 @@ import numpy as np
 from figment import measures
 from figment.engines import Engine, Local
 from figment.errors import FigmentError
+from figment.filters.hand import HandFilter
 from figment.filters.selection import Selection, select
-from figment.images_in import ShardImages, open_images
+from figment.images_in import ShardImages, by_hand, open_images
 from figment.images_in.black import warn_of_black
 from figment.images_in.groups import check_groups, groups_of
 from figment.images_in.labels import listed
@@ -118,8 +119,9 @@ class Context:
 
     @cached_property
     def selection(self) -> Selection:
-        """What the filters say of the images."""
-        return select(self.images, self.filters)
+        """What the filters say of the images, and after them whoever rejected some by hand."""
+        said = by_hand.read(self.run)
+        return select(self.images, [*self.filters, *([HandFilter(said)] if said.rejects() else [])])
 
     # ---- real images -------------------------------------------------------------------------------------------------
 

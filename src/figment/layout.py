@@ -22,6 +22,7 @@ NAMES = frozenset(
     {"prompts", "images", "scores", "model", "features", "trainings", "finetune", "arms", "cells", "hub", "set-aside"}
 )
 NAMES |= {
+    "hand",
     "resolved.yaml",
     "shared.json",
     "shots.json",
@@ -61,6 +62,11 @@ class Run:
     @property
     def scores(self) -> Path:
         return self.folder / "scores"
+
+    @property
+    def hand(self) -> Path:
+        """What a person said of the images, beside them: it holds for every run that uses them."""
+        return self.made.folder / "hand"
 
     @property
     def model(self) -> Path:

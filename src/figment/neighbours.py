@@ -41,6 +41,14 @@ def nearest_of_own(features: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return nearest(features[rows], features, (rows, np.arange(len(features))))[0]
 
 
+def nearest_few(query: np.ndarray, keys: np.ndarray, few: int) -> tuple[np.ndarray, np.ndarray]:
+    """The cosines of one query ``float32 (D,)`` and its ``few`` nearest keys, ``float32 (k,)`` up to 1, nearest first, and which keys these
+    are, ``int64 (k,)``. Of equally near keys the first."""
+    cosines = keys @ query  # (K,)
+    order = np.argsort(-cosines, kind="stable")[:few]
+    return np.minimum(cosines[order], 1), order
+
+
 def limit_of(cosine: np.ndarray, quantile: float) -> float:
     """The cosine above which an image is a copy: nearer to another than a share ``quantile`` of images are that are none."""
     return float(np.quantile(cosine.astype(np.float64), quantile))

@@ -92,6 +92,7 @@ def _leftovers(run: Run) -> Iterator[str]:
         *layout.image_folders(run.images),
         run.model,
         *run.scores.glob("*"),
+        run.hand,
         *run.features.glob("*"),
         run.trainings,
     ]

@@ -19,6 +19,7 @@ from figment import plain_yaml, records
 from figment.errors import FigmentError
 from figment.images_in import ShardImages, open_shards
 from figment.images_in.provenance import xmp
+from figment.images_in.by_hand import FILTER as BY_HAND
 from figment.images_in.verdicts import read_verdicts
 from figment.layout import Run, Study, subfolders
 from figment.saving import suffix, with_xmp
@@ -133,7 +134,7 @@ def open_source(folder: Path, rejected: bool = False) -> Source:
     if is_run:
         said = read_verdicts(folder)
         if not rejected:
-            _check_filtered(folder, said.filters, len(said.images))
+            _check_filtered(folder, [name for name in said.filters if name != BY_HAND], len(said.images))
         images, kept, reasons, scores = said.images, said.rejected_by < 0, said.reasons, said.scores
     else:
         images, _ = open_shards(decoded)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from figment import layout, records
 from figment.errors import FigmentError, nearest
 from figment.files import as_path
+from figment.images_in import by_hand
 from figment.images_in.shards import ShardImages, open_run_images
 from figment.layout import Run
 from figment.words import natural
@@ -83,7 +84,22 @@ def open_kept(
 
 
 def read_verdicts(folder: Path, images: ShardImages | None = None) -> Verdicts:
-    """Read ``images``, unless they are given, and ``scores`` of a run folder, finished or not."""
+    """Read ``images``, unless they are given, and ``scores`` of a run folder, finished or not; what was rejected by hand since counts
+    as a last filter, ``hand``."""
+    verdicts, said = read_filtered(folder, images), by_hand.read(Run(folder))
+    if not said.rejects():
+        return verdicts
+    out = (said.of(verdicts.images) == by_hand.REJECTED) & (verdicts.rejected_by < 0)
+    return replace(
+        verdicts,
+        filters=[*verdicts.filters, by_hand.FILTER],
+        rejected_by=np.where(out, len(verdicts.filters), verdicts.rejected_by),
+        reasons=np.where(out, by_hand.REASON, verdicts.reasons),
+    )
+
+
+def read_filtered(folder: Path, images: ShardImages | None = None) -> Verdicts:
+    """The same without what was said by hand."""
     run = Run(folder)
     images = open_run_images(run) if images is None else images
     rejected_by = np.full(len(images), -1)

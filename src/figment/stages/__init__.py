@@ -3,6 +3,7 @@
 from figment.layout import Run
 from figment.stages.caches import Caches
 from figment.stages.finetune import Finetune
+from figment.stages.hand import Hand
 from figment.stages.images import ImagesStage
 from figment.stages.model import ModelStage
 from figment.stages.prompts import Prompts
@@ -16,6 +17,7 @@ STAGES: tuple[Stage, ...] = (
     Prompts(),
     Finetune(),
     ImagesStage(),
+    Hand(),
     Scores(),
     ModelStage(),
     Results(),

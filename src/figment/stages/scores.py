@@ -37,11 +37,12 @@ class Scores(Stage):
 
     def run(self, ctx: Context) -> None:
         started = machine.Meter()
-        names = [f"{i}-{step.filter}" for i, step in enumerate(ctx.selection.steps)]
+        steps = ctx.selection.steps[: len(ctx.filters)]  # what was rejected by hand lies in a file of its own
+        names = [f"{i}-{step.filter}" for i, step in enumerate(steps)]
         shown = records.fingerprint(list(ctx.images.digests))
         inputs = {"images": records.finished(ctx.run.images)["fingerprint"], "content": shown}
         own = [identity(settings) for settings in ctx.recipe.filters]
-        for settings, step, name in zip(own, ctx.selection.steps, names, strict=True):
+        for settings, step, name in zip(own, steps, names, strict=True):
             self._write(ctx, Record(ctx.run.scores / name, "scores", settings, inputs), step)
         whole = Record(ctx.run.scores, "selection", {"filters": own}, inputs)
         kept = int(ctx.selection.keep.sum())

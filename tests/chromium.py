@@ -18,7 +18,16 @@ FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-u
 FLAGS += ("--disable-background-networking", "--disable-component-update", "--disable-extensions", "--disable-sync")
 WAIT = 60.0  # seconds for anything, on a busy machine
 #: What a key is called by the protocol, where it is no letter.
-CODES = {"ArrowRight": 39, "ArrowLeft": 37, "ArrowDown": 40, "ArrowUp": 38, "Home": 36, "End": 35, "PageDown": 34, "Escape": 27}
+CODES = {
+    "ArrowRight": 39,
+    "ArrowLeft": 37,
+    "ArrowDown": 40,
+    "ArrowUp": 38,
+    "Home": 36,
+    "End": 35,
+    "PageDown": 34,
+    "Escape": 27,
+}
 
 
 @dataclass
@@ -49,7 +58,7 @@ class Browser:
         return json.loads(message)
 
     def page(self, url: str = "about:blank") -> Page:
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        target = self.call("Target.createTarget", url="about:blank", newWindow=True)["targetId"]
         session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         page = Page(self, session, target)
         for domain in ("Page", "Runtime", "Log"):
@@ -107,7 +116,13 @@ def chromium(profile: Path, width: int = 1200, height: int = 800) -> Iterator[Br
     """A browser of its own, killed at the end."""
     assert PROGRAM is not None
     (their_in, our_out), (our_in, their_out) = os.pipe(), os.pipe()
-    command = [PROGRAM, *FLAGS, f"--user-data-dir={profile}", f"--window-size={width},{height}", "--remote-debugging-pipe"]
+    command = [
+        PROGRAM,
+        *FLAGS,
+        f"--user-data-dir={profile}",
+        f"--window-size={width},{height}",
+        "--remote-debugging-pipe",
+    ]
     process = subprocess.Popen(
         ["bash", "-c", f'exec "$@" 3<&{their_in} 4>&{their_out}', "chromium", *command],
         pass_fds=(their_in, their_out),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,14 +28,19 @@ COLOURS = [(220, 30, 30), (30, 200, 40), (40, 40, 230)]
 
 
 def make_run(
-    folder: Path, n: int = 12, names: Sequence[str] = NAMES, prompt: str = "a photo of a {}", **recipe: Any
+    folder: Path,
+    n: int = 12,
+    names: Sequence[str] = NAMES,
+    prompt: str = "a photo of a {}",
+    side: int = 8,
+    **recipe: Any,
 ) -> Path:
-    """n images of 8 x 8 pixels, each other than the others; the filter ``blank`` threw out every fourth."""
+    """n images of ``side`` pixels, each other than the others; the filter ``blank`` threw out every fourth."""
     each = -(-n // len(names))
     data = {
         "task": {"class_names": list(names)},
         "prompts": {"kind": "templates"},
-        "generate": {"kind": "procedural", "images_per_class": each, "height": 8, "width": 8},
+        "generate": {"kind": "procedural", "images_per_class": each, "height": side, "width": side},
         "filters": [{"kind": "blank"}],
         **recipe,
     }
@@ -42,9 +48,11 @@ def make_run(
     files.write_atomic(Run(folder).resolved, as_yaml(validate(data, "test").model_dump(mode="json")).encode())
     made = []
     for i in range(n):
-        image = np.full((8, 8, 3), COLOURS[i % 3], np.uint8)
-        image[0] = [(i >> 8, i & 255, 0)] * 8
-        made.append(Sample(f"p{i:05d}/0", f"p{i:05d}", prompt.format(names[i % len(names)]), i % len(names), i, "g", image))
+        image = np.full((side, side, 3), COLOURS[i % 3], np.uint8)
+        image[0] = i >> 8, i & 255, 0
+        made.append(
+            Sample(f"p{i:05d}/0", f"p{i:05d}", prompt.format(names[i % len(names)]), i % len(names), i, "g", image)
+        )
     images = folders.write_images(folder / "images", [made], names)
     verdicts = [Verdict(i % 4 != 3, "" if i % 4 != 3 else "too plain", {"std": (i * 7 % n) / n}) for i in range(n)]
     table = shards.score_table([s.id for s in made], [s.label for s in made], verdicts, names)
@@ -71,7 +79,7 @@ class Served:
         try:
             place = f"/{self.server.token if token is None else token}/{way}"
             connection.putrequest(method or ("GET" if body is None else "POST"), place, skip_host=True)
-            for name, value in {**own, **({} if data is None else {"Content-Length": str(len(data))})}.items():
+            for name, value in {**({} if data is None else {"Content-Length": str(len(data))}), **own}.items():
                 if value:
                     connection.putheader(name, value)
             connection.endheaders(data)
@@ -93,9 +101,28 @@ class Served:
         return self.json("verdicts.json", {"changes": [self.change(*one) for one in changes]})
 
 
+class Killable(LookServer):
+    """One whose connections end with it, as those of a process do."""
+
+    def __init__(self, *arguments: Any, **options: Any):
+        self.wires: list[socket.socket] = []
+        super().__init__(*arguments, **options)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        wire, address = super().get_request()
+        self.wires.append(wire)
+        return wire, address
+
+    def server_close(self) -> None:
+        super().server_close()
+        for wire in self.wires:
+            with suppress(OSError):
+                wire.shutdown(socket.SHUT_RDWR)
+
+
 @contextmanager
 def served(folder: Path, **options: Any) -> Iterator[Served]:
-    server = LookServer(Album(folder), **options)
+    server = Killable(Album(folder), **options)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:

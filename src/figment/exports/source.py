@@ -18,8 +18,8 @@ import pyarrow as pa
 from figment import plain_yaml, records
 from figment.errors import FigmentError
 from figment.images_in import ShardImages, open_shards
-from figment.images_in.provenance import xmp
 from figment.images_in.by_hand import FILTER as BY_HAND
+from figment.images_in.provenance import xmp
 from figment.images_in.verdicts import read_verdicts
 from figment.layout import Run, Study, subfolders
 from figment.saving import suffix, with_xmp

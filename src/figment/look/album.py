@@ -107,7 +107,10 @@ class Album:
     def _plain(self, said: ByHand) -> dict[str, Any]:
         places = ((self._place.get(id), digest, word) for id, (digest, word) in said.said.items())
         held = [(at, word) for at, digest, word in places if at is not None and self.images.digests[at] == digest]
-        return {"version": said.version, "words": {w: [at for at, word in held if word == w] for w in by_hand.WORDS[1:]}}
+        return {
+            "version": said.version,
+            "words": {w: sorted(at for at, word in held if word == w) for w in by_hand.WORDS[1:]},
+        }
 
     def counts(self) -> dict[str, int]:
         """How many images the run keeps, and how many of them it would without a person's word."""
@@ -150,7 +153,9 @@ class Album:
             found, features = self._real
             own = self._context.features()(self.images.take([at]))[0]
             cosines, order = nearest_few(own, features, FEW)
-            return [self._neighbour(found, place, cosine) for place, cosine in zip(order.tolist(), cosines, strict=True)]
+            return [
+                self._neighbour(found, place, cosine) for place, cosine in zip(order.tolist(), cosines, strict=True)
+            ]
 
     def _neighbour(self, found: list[tuple[str, Images]], place: int, cosine: float) -> dict[str, Any]:
         for split, images in found:

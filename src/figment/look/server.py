@@ -27,7 +27,11 @@ from figment.look.album import Album
 
 LOOPBACK = "127.0.0.1"
 HEADER = "X-Figment-Look"  # of every request that changes something
-PAGES = {"": ("page.html", "text/html"), "look.css": ("look.css", "text/css"), "look.js": ("look.js", "text/javascript")}
+PAGES = {
+    "": ("page.html", "text/html"),
+    "look.css": ("look.css", "text/css"),
+    "look.js": ("look.js", "text/javascript"),
+}
 MOST_BYTES = 2**20  # of a request
 MOST_CHANGES = 1_000  # the page sends fewer at a time
 FIRST_PORT, PORTS = 49_152, 16_384  # those that nobody owns (RFC 6335)
@@ -200,5 +204,7 @@ def _changes(body: bytes) -> list[Change]:
     except (ValueError, KeyError, TypeError) as error:
         raise _Refused(HTTPStatus.BAD_REQUEST, "This is no list of changes.") from error
     if len(changes) > MOST_CHANGES or any(word not in WORDS for c in changes for word in (c.was, c.now)):
-        raise _Refused(HTTPStatus.BAD_REQUEST, f"At most {MOST_CHANGES:,} changes, from and to one of {', '.join(WORDS[1:])}.")
+        raise _Refused(
+            HTTPStatus.BAD_REQUEST, f"At most {MOST_CHANGES:,} changes, from and to one of {', '.join(WORDS[1:])}."
+        )
     return changes

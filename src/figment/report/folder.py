@@ -14,7 +14,7 @@ import yaml
 
 from figment import records
 from figment.errors import FigmentError
-from figment.images_in import ShardImages
+from figment.images_in import ShardImages, by_hand
 from figment.images_in.shards import open_run_images, wanted_rows
 from figment.images_in.unreadable import named
 from figment.images_in.verdicts import read_verdicts
@@ -80,7 +80,13 @@ def report_of(folder: Path) -> Report:
         baseline=baseline,
         curve=curve_of(results),
         also=list(also_measured(results)),
-        caveats=[*_caveats(recipe, results), *_piloted(run, recipe), *_left_out(folder), *_kept_all_the_same(reasons)],
+        caveats=[
+            *_caveats(recipe, results),
+            *_piloted(run, recipe),
+            *_left_out(folder),
+            *_kept_all_the_same(reasons),
+            *_by_hand(reasons),
+        ],
         comparison=Comparison(next((a for a in arms if a.name == baseline), None), own, class_names) if own else None,
         kept=_tiles(images, reasons, class_names, recipe, folder, kept=True),
         rejected=_tiles(images, reasons, class_names, recipe, folder, kept=False),
@@ -91,7 +97,7 @@ def report_of(folder: Path) -> Report:
         settings=yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=120),
         provenance=_provenance(folder),
         models=_models(folder, recipe),
-        missing=_missing(recipe, results),
+        missing=_missing(recipe, results, reasons),
     )
 
 
@@ -187,6 +193,13 @@ def _left_out(folder: Path) -> list[str]:
     ]
 
 
+def _by_hand(reasons: list[tuple[str, str, dict[str, float]]]) -> list[str]:
+    """A person's choice is no part of the recipe."""
+    n = sum(filter == by_hand.FILTER for filter, _, _ in reasons)
+    said = f"Images rejected by hand: {n:,}. Another set from the same recipe would have to be looked through too."
+    return [said] if n else []
+
+
 def _kept_all_the_same(reasons: list[tuple[str, str, dict[str, float]]]) -> list[str]:
     """What filters have against images that they let through, as the recipe told them to."""
     kept = [scores for filter, _, scores in reasons if not filter]
@@ -203,7 +216,9 @@ def _kept_all_the_same(reasons: list[tuple[str, str, dict[str, float]]]) -> list
     return caveats
 
 
-def _missing(recipe: dict[str, Any], results: dict[str, Result]) -> dict[str, str]:
+def _missing(
+    recipe: dict[str, Any], results: dict[str, Result], reasons: list[tuple[str, str, dict[str, float]]]
+) -> dict[str, str]:
     missing = {}
     real = recipe["task"]["real"]
     if OWN not in results:
@@ -215,7 +230,7 @@ def _missing(recipe: dict[str, Any], results: dict[str, Result]) -> dict[str, st
             else "no real training images were given (task.real.train)"
         )
         missing["exchange"] = f"The exchange rate was not measured: {why}."
-    if not recipe["filters"]:
+    if not recipe["filters"] and not _by_hand(reasons):
         missing["rejected"] = "There were no filters."
     return missing
 

@@ -57,7 +57,9 @@ class Hand(Stage):
         except FigmentError:
             return  # the images are not there, or damaged, which their own stage says
         if there < len(said.said):
-            text = f"{len(said.said) - there:,} verdicts are on images that the run does not hold now; they wait for them"
+            text = (
+                f"{len(said.said) - there:,} verdicts are on images that the run does not hold now; they wait for them"
+            )
             look.add("note", run.hand, text)
 
     def repair(self, ctx: Context, look: Look) -> Iterator[str]:

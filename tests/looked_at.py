@@ -51,7 +51,9 @@ def make_run(
         image = np.full((side, side, 3), COLOURS[i % 3], np.uint8)
         image[0] = i >> 8, i & 255, 0
         made.append(
-            Sample(f"p{i:05d}/0", f"p{i:05d}", prompt.format(names[i % len(names)]), i % len(names), i, "g", image)
+            Sample(
+                f"p{i:05d}/0", f"p{i:05d}", prompt.replace("{}", names[i % len(names)]), i % len(names), i, "g", image
+            )
         )
     images = folders.write_images(folder / "images", [made], names)
     verdicts = [Verdict(i % 4 != 3, "" if i % 4 != 3 else "too plain", {"std": (i * 7 % n) / n}) for i in range(n)]

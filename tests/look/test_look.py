@@ -26,8 +26,9 @@ from figment.look.album import Album
 from figment.look.server import MOST_BYTES, LookServer
 from figment.neighbours import nearest_few
 from figment.repair import _leftovers
+from figment.stages.hand import Hand
+from figment.stages.stage import Look, Verification
 from figment.status import status
-from figment.verify import verify
 from looked_at import make_run, served
 
 
@@ -253,17 +254,25 @@ def test_status_and_verify_tell_of_it(run):
     with served(run) as page:
         page.say((0, "", "rejected"), (1, "", "accepted"), (2, "", "accepted"))
     assert [(row.state, row.text) for row in status(run) if row.name == "hand"] == [("done", "1 rejected, 2 accepted")]
-    found = verify(run)
-    assert found.checked["hand"] == "1 rejected, 2 accepted"
-    assert not [f for f in found.findings if f.stage == "hand" or "unknown" in f.text]
+    look = looked(run)
+    assert look.found.checked == {"hand": "1 rejected, 2 accepted"} and not look.found.findings
+    assert look.known == {file_of(run)}
 
     file = file_of(run)
     file.write_bytes(file.read_bytes().replace(b"p00000", b"p00004"))  # another image
-    (finding,) = [f for f in verify(run).findings if f.stage == "hand"]
-    assert finding.severity == "broken" and "not as it was written" in finding.text
+    (finding,) = looked(run).found.findings
+    assert (finding.severity, finding.remedy) == ("broken", "") and "not as it was written" in finding.text
+    assert [row.state for row in status(run) if row.name == "hand"] == ["partial"]
     for reads in (lambda: open_kept(run), lambda: Album(run), lambda: open_source(run)):
         with pytest.raises(FigmentError, match="Put a copy of it back"):
             reads()
+
+
+def looked(run: Path) -> Look:
+    """What verify says of the words alone."""
+    look = Look(Run(run), None, Verification(run))
+    Hand().verify(look)
+    return look
 
 
 def test_verdicts_wait_for_images_that_are_not_there(run):
@@ -272,7 +281,7 @@ def test_verdicts_wait_for_images_that_are_not_there(run):
     resolved = Run(run).resolved
     resolved.write_text(resolved.read_text().replace("images_per_class: 4", "images_per_class: 3"))
     assert len(read_verdicts(run).images) == 9 and read_verdicts(run).rejected_by[0] == 1
-    (note,) = [f for f in verify(run).findings if f.stage == "hand"]
+    (note,) = looked(run).found.findings
     assert note.severity == "note" and note.text.startswith("1 verdicts are on images that the run does not hold")
 
 
@@ -282,7 +291,7 @@ def test_what_cannot_be_looked_at(tmp_path, run):
     (tmp_path / "table" / "cells" / "a" / "b").mkdir(parents=True)
     with pytest.raises(FigmentError, match="is a table of runs. Look at one of its runs"):
         Album(tmp_path / "table")
-    with pytest.raises(FigmentError, match="not the folder of a run"):
+    with pytest.raises(FigmentError, match="neither the folder of a run"):
         Album(run / "images")
     shutil.rmtree(run / "images")
     with pytest.raises(FigmentError, match="has no images yet"):

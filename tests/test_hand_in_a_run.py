@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+import chromium
 from counting import counting
 from figment import records
 from figment.context import Context
@@ -15,6 +18,7 @@ from figment.repair import repair
 from figment.report.folder import report_of
 from figment.run import make_images, run_recipe
 from figment.verify import verify
+from looked_at import served
 from made import of_two_classes
 from made import recipe as small
 
@@ -27,11 +31,23 @@ def recipe(clip, photos, tmp_path_factory) -> Recipe:
     return small(clip, two, evaluate={"real_all": False, "exchange_rate": False, "evidence": False})
 
 
-def say(folder, now, was="", at=0) -> str:
-    """One word on one image of a run; its id."""
+def say(folder, now, was="", at=0) -> None:
+    """One word on one image of a run."""
     images = Context(None, Run(folder)).images  # type: ignore[arg-type]
     by_hand.say(Run(folder), [Change(images.ids[at], images.digests[at], was, now)])
-    return images.ids[at]
+
+
+def reject_the_first(folder: Path, profile: Path) -> None:
+    """As a person does, in a browser where there is one."""
+    with served(folder) as server:
+        if chromium.PROGRAM is None:
+            server.say((0, "", "rejected"))
+            return
+        with chromium.chromium(profile) as browser:
+            page = browser.page(server.server.url)
+            page.until("document.body?.dataset.ready")
+            page.press("r")
+            page.until("document.querySelector('#saved').textContent === 'saved'")
 
 
 def kept(folder) -> dict:
@@ -42,7 +58,7 @@ def test_a_run_trains_without_it_grows_with_it_and_takes_it_back(recipe, tmp_pat
     run = tmp_path / "run"
     before = run_recipe(recipe, run)
     assert kept(run) == {"seen": 6, "kept": 6}
-    id = say(run, "rejected")
+    reject_the_first(run, tmp_path / "profile")
     with counting() as spent:
         after = run_recipe(recipe, run)
     assert not spent.made and not spent.encoded and spent.trained
@@ -57,7 +73,7 @@ def test_a_run_trains_without_it_grows_with_it_and_takes_it_back(recipe, tmp_pat
     with counting() as spent:
         run_recipe(recipe, run)
         assert kept(run)["kept"] == 5
-        by_hand.say(Run(run), [Change(id, Context(recipe, Run(run)).images.digests[0], "rejected", "")])
+        say(run, "", was="rejected")
         back = run_recipe(recipe, run)
     assert not spent.made and back.results == before.results and kept(run)["kept"] == 6
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -15,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from figment import png
+from figment import cli, png
 from figment.errors import FigmentError
 from figment.exports.export import export
 from figment.exports.source import open_source
@@ -44,6 +45,20 @@ def run(ready, tmp_path) -> Path:
 
 def file_of(run: Path) -> Path:
     return by_hand.place(Run(run))
+
+
+def test_the_command_prints_the_address_and_at_the_end_what_was_said(run, monkeypatch, capsys):
+    def looked_at(server: LookServer) -> None:
+        server.album.say([by_hand.Change("p00000/0", server.album.images.digests[0], "", "rejected")])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LookServer, "serve_forever", looked_at)
+    monkeypatch.setattr(sys, "argv", ["figment", "look", str(run)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    said = capsys.readouterr().out
+    assert ended.value.code == 0 and re.search(r"^12 images: http://127\.0\.0\.1:\d+/[\w-]{32}/$", said, re.MULTILINE)
+    assert f"9 kept by the filters, 1 rejected by hand. To train on what is left: figment run {run}" in said
 
 
 # ---- who is answered -------------------------------------------------------------------------------------------------

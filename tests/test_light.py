@@ -25,6 +25,8 @@ STEPS = {
     "with contextlib.suppress(SystemExit): figment.cli.main()",
     "make images": "figment.make_images(figment.load_recipe('recipe.yaml'), 'run')",
     "say how far a run is": "import figment.status, pathlib; figment.status.status(pathlib.Path('run'))",
+    "serve the curation page": "import figment.look.server, pathlib\n"
+    "assert sorted(figment.look.server.Album(pathlib.Path('run')).columns()['label']) == [0, 0, 1, 1]",
     "verify": "import figment.verify, pathlib; assert figment.verify.verify(pathlib.Path('run')).ok",
 }
 PROGRAM = """

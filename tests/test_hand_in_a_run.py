@@ -12,6 +12,7 @@ from figment import records
 from figment.context import Context
 from figment.images_in import by_hand
 from figment.images_in.by_hand import Change
+from figment.images_in.shards import open_run_images
 from figment.layout import Run, shard_files
 from figment.recipe import Recipe
 from figment.repair import repair
@@ -33,7 +34,7 @@ def recipe(clip, photos, tmp_path_factory) -> Recipe:
 
 def say(folder, now, was="", at=0) -> None:
     """One word on one image of a run."""
-    images = Context(None, Run(folder)).images  # type: ignore[arg-type]
+    images = open_run_images(Run(folder))
     by_hand.say(Run(folder), [Change(images.ids[at], images.digests[at], was, now)])
 
 

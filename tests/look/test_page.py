@@ -137,19 +137,22 @@ def test_two_pages_at_once(browser, run):
 def test_a_server_that_is_killed_loses_nothing(browser, run):
     with served(run) as server:
         old, port = opened(browser, server.server.url), server.server.server_port
+        gone = opened(browser, server.server.url)
         old.press("r")
         old.until(SAVED)
+    gone.press("End", "r")
+    gone.until("document.querySelector('#saved').textContent.startsWith('1 word not saved yet')")
+    gone.close()
     old.press("r", "a")
-    old.until(
-        "document.querySelector('#saved').textContent.startsWith('2 words not saved yet. figment look does not answer')"
-    )
+    old.until("document.querySelector('#saved').textContent.includes('not saved yet. figment look does not answer')")
     assert words(run) == {"p00000/0": "rejected"}
     with served(run, port=port) as server:  # as the run's own port would be; the token is another
         old.until("document.querySelector('#saved').textContent.includes('was started again')")
         new = opened(browser, server.server.url)
-        new.until("document.querySelector('#counts').textContent.endsWith('2 rejected, 1 accepted')")
+        new.until("document.querySelector('#counts').textContent.endsWith('3 rejected, 1 accepted')")
         new.until(SAVED)
-        assert words(run) == {"p00000/0": "rejected", "p00001/0": "rejected", "p00002/0": "accepted"}
+        saved = {"p00000/0": "rejected", "p00001/0": "rejected", "p00002/0": "accepted", "p00011/0": "rejected"}
+        assert words(run) == saved
         new.press("u")
         assert text(new, "#said") == "There is nothing to undo."  # here
         new.close()

@@ -319,7 +319,7 @@ function tell() {
 }
 
 async function near(place) {
-  $("why").textContent = "looking";
+  $("why").textContent = "looking; the first time all real images are encoded";
   let found = [], why = "";
   try { found = await ask(`neighbours/${place}`); } catch (error) { why = error.message; }
   if (list[at] !== place) return;

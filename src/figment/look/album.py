@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +11,6 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from figment import claims, layout, records
 from figment.context import Context
@@ -22,7 +20,7 @@ from figment.images_in.by_hand import ByHand, Change
 from figment.images_in.verdicts import read_filtered
 from figment.layout import Run, Study, subfolders
 from figment.neighbours import nearest_few
-from figment.saving import Saving, suffix
+from figment.saving import SUFFIXES, Saving
 from figment.types import Images
 from figment.verify import recipe_of
 from figment.words import printable
@@ -33,7 +31,8 @@ FEW = 6  # real neighbours that are shown
 SIDE = 192  # pixels of the shorter side that images are reduced to in the grid
 SMALL = 2**16  # bytes: an image of so many is sent as it is stored, undecoded
 SCREEN = 1_024  # pixels of a real image in full
-TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp"}
+#: The first bytes of a file, and what HTTP calls it.
+TYPES = dict(zip(SUFFIXES, ("image/png", "image/jpeg", "image/webp"), strict=True))
 
 
 @dataclass(frozen=True)
@@ -45,14 +44,20 @@ class File:
 
     @classmethod
     def of(cls, data: bytes) -> File:
-        return cls(data, TYPES[suffix(data)])
+        """Raises LookupError for what figment never wrote: the file was damaged."""
+        kind = next((kind for start, kind in TYPES.items() if data.startswith(start)), None)
+        if kind is None:
+            raise LookupError("no image")
+        return cls(data, kind)
 
 
 class Album:
-    """The N images of a run that were made. Thread-safe: a browser asks for many things at once."""
+    """The N images of a run that were made. Thread-safe: a browser asks for many things at once.
+
+    Raises FigmentError for what is no run, or has no images yet.
+    """
 
     def __init__(self, folder: Path):
-        """Raises FigmentError for what is no run, or has no images yet."""
         self.run = run_of(folder)
         self._verdicts = read_filtered(self.run.folder)
         self.images = self._verdicts.images
@@ -127,7 +132,11 @@ class Album:
 
     def thumbnail(self, at: int) -> File:
         file = self.image(at)
-        return file if len(file.data) <= SMALL else _reduced(file.data)
+        if len(file.data) <= SMALL:
+            return file
+        with self._reading:
+            (pixels,) = self.images.load([at])
+        return File.of(Saving("jpeg", SIDE).encode(pixels))
 
     # ---- real images -------------------------------------------------------------------------------------------------
 
@@ -197,11 +206,6 @@ def run_of(folder: Path) -> Run:
     if not layout.shard_files(run.images):
         raise FigmentError(f"{folder} has no images yet. Make them: figment run {shlex.quote(str(folder))}")
     return run
-
-
-def _reduced(data: bytes) -> File:
-    with Image.open(io.BytesIO(data)) as image:
-        return File.of(Saving("jpeg", SIDE).encode(np.asarray(image.convert("RGB"))))
 
 
 def _coded(texts: Sequence[str]) -> tuple[list[str], list[int]]:

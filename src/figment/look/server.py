@@ -42,14 +42,14 @@ POLICY = (
 
 
 class LookServer(ThreadingHTTPServer):
-    """Serves one album until it is shut down."""
+    """Serves one album until it is shut down.
 
-    daemon_threads = True
+    ``port`` None: the run's own, where a browser finds what it kept for the page, or any other if that is taken. Raises FigmentError
+    where one that is given is taken.
+    """
 
-    def __init__(self, album: Album, port: int | None = None, token: str | None = None):
-        """``port`` None: the run's own, so that a page that is still open finds its way back, or any free one. Raises FigmentError
-        where the one that is given is taken."""
-        self.album, self.token = album, token or secrets.token_urlsafe(24)
+    def __init__(self, album: Album, port: int | None = None):
+        self.album, self.token = album, secrets.token_urlsafe(24)
         try:
             super().__init__((LOOPBACK, usual_port(album.run.folder) if port is None else port), Handler)
         except OSError as error:

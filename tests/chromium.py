@@ -34,6 +34,7 @@ CODES = {
 class Browser:
     to: int  # ends of pipes
     answers: int
+    process: int
     number: int = 0
     ahead: bytes = b""  # what was read beyond the end of a message
     events: list[dict[str, Any]] = field(default_factory=list)
@@ -134,7 +135,7 @@ def chromium(profile: Path, width: int = 1200, height: int = 800) -> Iterator[Br
     os.close(their_in)
     os.close(their_out)
     try:
-        yield Browser(our_out, our_in)
+        yield Browser(our_out, our_in, process.pid)
     finally:
         os.killpg(process.pid, 9)
         process.wait()

@@ -351,3 +351,17 @@ def test_large_images_are_reduced_for_the_grid(ready, monkeypatch):
         monkeypatch.setattr("figment.look.album.SIDE", 4)
         data = page.ask("thumbnail/0")[1]
         assert data.startswith(b"\xff\xd8") and len(data) > 10
+
+
+def test_a_damaged_image_is_no_page_and_no_traceback(run, monkeypatch, capfd):
+    with served(run) as page:
+        images = page.server.album.images
+        starts, (path,) = images.shards.offsets.tolist(), images.shards.files
+        data = bytearray(path.read_bytes())
+        data[starts[0]] ^= 255  # its first byte
+        data[starts[1] + 60] ^= 255  # its pixels
+        path.write_bytes(data)
+        assert [page.ask(f"image/{at}")[0] for at in (0, 1, 2)] == [404, 200, 200]
+        monkeypatch.setattr("figment.look.album.SMALL", 10)
+        assert [page.ask(f"thumbnail/{at}")[0] for at in (0, 1, 2)] == [404, 409, 200]
+    assert "Traceback" not in capfd.readouterr().err

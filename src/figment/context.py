@@ -14,15 +14,15 @@ from figment.engines import Engine, Local
 from figment.errors import FigmentError
 from figment.filters.hand import HandFilter
 from figment.filters.selection import Selection, select
-from figment.images_in import ShardImages, by_hand, open_images
+from figment.images_in import ShardImages, by_hand
 from figment.images_in.black import warn_of_black
 from figment.images_in.groups import check_groups, groups_of
 from figment.images_in.labels import listed
 from figment.images_in.leaks import Leaks, find_leaks
 from figment.images_in.provenance import Stored
+from figment.images_in.real import open_real
 from figment.images_in.shards import made_before, open_run_images
 from figment.images_in.tones import warn_of_other_whites
-from figment.images_in.unlabelled import open_unlabelled
 from figment.images_in.unreadable import check_enough_is_left, named
 from figment.layout import Run
 from figment.plugins import permission
@@ -30,7 +30,7 @@ from figment.recipe import Recipe
 from figment.recipe.encoder import TimmEncoderSettings
 from figment.shards import prompts_in
 from figment.shots import few_images, other_images
-from figment.task import Task, real_folder
+from figment.task import Task
 from figment.types import Encoder, Filter, Generator, Images, Learner, Model, Prompt, Training, Writer
 from figment.words import is_code, printable
 
@@ -128,12 +128,7 @@ class Context:
     @cached_property
     def given(self) -> dict[str, Stored]:
         """Split -> its real images as they were given, for the splits the task has."""
-        return {
-            split: open_unlabelled(where)
-            if split == "unlabelled"
-            else open_images(real_folder(where), self.task.class_names, self.task.own_names)
-            for split, where in self.task.real.places.items()
-        }
+        return open_real(self.task)
 
     @cached_property
     def leaks(self) -> Leaks | None:

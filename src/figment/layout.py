@@ -26,6 +26,7 @@ NAMES |= {
     "resolved.yaml",
     "shared.json",
     "shots.json",
+    "split.json",
     "results.jsonl",
     "results.csv",
     "predictions.parquet",
@@ -107,6 +108,11 @@ class Run:
     @property
     def shots(self) -> Path:
         return self.folder / "shots.json"
+
+    @property
+    def split(self) -> Path:
+        """Of real images that nobody had split: which of them went where."""
+        return self.folder / "split.json"
 
     @property
     def results(self) -> Path:

@@ -114,10 +114,12 @@ class RealImages(Strict):
 
     A folder with one sub-folder a class, or with a ``metadata.jsonl``, Parquet shards, WebDataset tars or a saved data set;
     a ``.csv`` of paths and classes; one ``.tar``; or ``datasets:NAME:SPLIT`` for what ``datasets.load_dataset`` opens. Where several
-    splits lie together, ``WHERE:SPLIT`` is one of them.
+    splits lie together, ``WHERE:SPLIT`` is one of them. Where nobody has split them, ``folder`` and ``test_share`` stand for ``train``,
+    ``val`` and ``test``: see :func:`figment.images_in.deal.deal`.
     """
 
     SPLITS: ClassVar[tuple[str, ...]] = ("train", "val", "test", "unlabelled")
+    DEALT: ClassVar[tuple[str, ...]] = ("test", "val", "train")
 
     train: PathText | None = Field(
         None, description="photographs one has: few-shot, the exchange rate; never tested on"
@@ -131,16 +133,59 @@ class RealImages(Strict):
         description="a folder of photographs that nobody has labelled, of classes about equally frequent, 100 or more: the bias"
         " of the untrained classifier is removed on them, in place of generated or few labelled images",
     )
+    folder: PathText | None = Field(
+        None,
+        description="photographs that nobody has split, in place of train, val and test: each class is dealt into these by content"
+        " hash, the same images on every machine; photographs that are the same, or of one group, stay together",
+    )
+    test_share: float | None = Field(None, gt=0, lt=1, description="of each class in folder: what is tested on")
+    val_share: float | None = Field(
+        None, gt=0, lt=1, description="of each class in folder: what chooses the epoch; None = no validation images"
+    )
+    split_seed: int = Field(0, ge=0, lt=2**32, description="another one deals folder in another way")
     groups: Groups | None = Field(
         None,
         description="which images are not independent of one another: bursts, videos, patients. Intervals then count groups, and the"
         " test images may share none with train or val",
     )
 
+    @model_validator(mode="after")
+    def _split_once(self) -> RealImages:
+        given = [split for split in self.DEALT if getattr(self, split)]
+        shares = [name for name in ("test_share", "val_share") if getattr(self, name) is not None]
+        if self.folder is None and shares:
+            raise ValueError(
+                f"{shares[0]} deals the photographs of folder, and there is none: give folder, such as photos"
+            )
+        if self.folder is None:
+            return self
+        if given:
+            raise ValueError(
+                f"folder is dealt into train and test, and {' and '.join(given)} {'are' if len(given) > 1 else 'is'} given as well:"
+                " give either folder, or the places of the splits"
+            )
+        if self.test_share is None:
+            raise ValueError("folder needs test_share, the share of each class that is tested on, such as 0.3")
+        if sum(self.shares.values()) >= 1:
+            raise ValueError("test_share and val_share leave nothing to learn from: they must add up to less than 1")
+        return self
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Split -> the share of ``folder`` that it gets; the rest is ``train``'s."""
+        told = {"test": self.test_share, "val": self.val_share}
+        return {split: share for split, share in told.items() if share is not None}
+
     @property
     def places(self) -> dict[str, str]:
-        """Split -> where its images are, of those there are."""
-        return {split: where for split in self.SPLITS if (where := getattr(self, split))}
+        """Split -> where its images are, of those there are: a place to be opened, or in words which part of ``folder``."""
+        if self.folder is None:
+            dealt = {}
+        else:
+            told = ", ".join(f"{split} {share:g}" for split, share in self.shares.items())
+            part = f"of {self.folder} (shares: {told}; split_seed {self.split_seed})"
+            dealt = {split: f"{split} {part}" for split in (*self.shares, "train")}
+        return {split: where for split in self.SPLITS if (where := dealt.get(split) or getattr(self, split))}
 
 
 class Task(Strict):

@@ -12,8 +12,7 @@ from PIL import Image
 import folders
 from figment import png
 from figment.errors import FigmentError
-from figment.images_in import leaks as module
-from figment.images_in import open_images
+from figment.images_in import open_images, same
 from figment.images_in.leaks import Leaks, find_leaks
 from figment.images_in.provenance import xmp
 from figment.images_in.shards import made_before
@@ -80,12 +79,12 @@ def test_training_images_in_val_are_reported(tmp_path):
 
 
 def test_large_splits_are_compared_by_their_files(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "MOST_IMAGES", 2)
+    monkeypatch.setattr(same, "MOST_IMAGES", 2)
     other = look(tmp_path / "a", train={"dog_7": file_of(1)}, test={"dog_3": file_of(1, "BMP")})
     assert not other.serious
     assert look(tmp_path / "b", train={"dog_7": file_of(1)}, test={"dog_3": file_of(1)}).serious
-    monkeypatch.setattr(module, "MOST_IMAGES", 100)
-    monkeypatch.setattr(module, "MOST_BYTES", 300)
+    monkeypatch.setattr(same, "MOST_IMAGES", 100)
+    monkeypatch.setattr(same, "MOST_BYTES", 300)
     assert not look(tmp_path / "c", train={"dog_7": file_of(1)}, test={"dog_3": file_of(1, "BMP")}).serious
 
 

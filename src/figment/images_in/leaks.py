@@ -9,17 +9,11 @@ from itertools import islice
 
 import numpy as np
 
-from figment import png
 from figment.errors import FigmentError
-from figment.images_in.decode import decode, pixel_hash
 from figment.images_in.provenance import Stored, is_signed, maker_of, makers_by_table, read
-from figment.images_in.tones import White
-from figment.images_in.unreadable import Unreadable
+from figment.images_in.same import Pixels
 from figment.words import printable
 
-#: Splits of up to so many images and stored bytes are decoded and compared by pixels, in some seconds; larger ones by their files.
-MOST_IMAGES, MOST_BYTES = 20_000, 2**27
-_HASHES: dict[str, str] = {}  # content hash -> that of the pixels: all runs of a study look at the same images
 EARLIER = "a run in this folder made them"
 SHOWN = 2
 ADVICE = "Take them out; or, if this is meant, set evaluate.leaks: report, and the report says it beside the numbers (docs/evidence.md)."
@@ -91,29 +85,14 @@ class _Found:
 
 def _look(name: str, images: Stored, made: frozenset[str]) -> _Split:
     makers = dict(makers_by_table(images))
-    pixels: list[str] | None = [] if len(images) <= MOST_IMAGES else None
-    signed, size = 0, 0
+    pixels, signed = Pixels(len(images), images.white), 0
     for i, digest in enumerate(images.digests):
         data = read(images, i) or b""
-        size += len(data)
+        pixels.add(data, digest)
         if i not in makers and (maker := maker_of(data) or (EARLIER if digest in made else "")):
             makers[i] = maker
         signed += is_signed(data)
-        if size > MOST_BYTES:
-            pixels = None
-        elif pixels is not None:
-            pixels.append(_pixels(data, digest, images.white))
-    return _Split(name, images, makers, signed, pixels)
-
-
-def _pixels(data: bytes, digest: str, white: White) -> str:
-    if digest not in _HASHES:
-        try:
-            image = png.decode(data)
-            _HASHES[digest] = pixel_hash(decode(data, "", white) if image is None else image)
-        except Unreadable:
-            _HASHES[digest] = ""
-    return _HASHES[digest]
+    return _Split(name, images, makers, signed, pixels.hashes)
 
 
 def _keys(*splits: _Split) -> list[Sequence[str]]:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from figment.errors import FigmentError, nearest
 from figment.files import as_path
-from figment.images_in import open_images
 from figment.images_in.folder import is_hidden
+from figment.images_in.real import open_real
 from figment.recipe.load import load_recipe
-from figment.task import Task, builtin_names, load_task, real_folder
+from figment.task import Task, builtin_names, load_task
 from figment.types import Images
 
 TRAIN, TEST = ("train", "training"), ("test", "val", "validation")  # how the folders of a split are called, best first
@@ -37,17 +37,14 @@ def open_labelled(where: str) -> Labelled:
 
 
 def of_task(task: Task, where: str) -> Labelled:
-    missing = [f"task.real.{split}" for split in ("train", "test") if not getattr(task.real, split)]
+    missing = [f"task.real.{split}" for split in ("train", "test") if split not in task.real.places]
     if missing:
         raise FigmentError(
             f"The task of {where} says nothing of its images in {' and '.join(missing)}. A classifier on features learns from the real"
             " training images and is tested on the test images: write a file with task: {like: ..., real: {train: DIR, test: DIR}}."
         )
-    train, test = (
-        open_images(real_folder(str(place)), task.class_names, task.own_names)
-        for place in (task.real.train, task.real.test)
-    )
-    return Labelled(task.class_names, train, test, task.own_names)
+    real = open_real(task, ("train", "test"))
+    return Labelled(task.class_names, real["train"], real["test"], task.own_names)
 
 
 def _task(where: str) -> Task:

@@ -24,11 +24,11 @@ WITH = {"leaks/train": "real training", "leaks/val": "validation", "leaks/genera
 
 def names(recipe: Recipe) -> list[str]:
     """As far as the recipe tells: training images that nothing reads are not compared."""
-    real, few = recipe.task.real, recipe.few_shot is not None
+    real, few = recipe.task.real.places, recipe.few_shot is not None
     there = {
         "leaks/test": True,
-        "leaks/train": bool(real.train),
-        "leaks/val": bool(real.val),
+        "leaks/train": "train" in real,
+        "leaks/val": "val" in real,
         "leaks/generated": True,
         "leaks/source": few,
     }

@@ -81,8 +81,8 @@ NEEDS: dict[Need, str] = {
 def lacking(measure: Measure, recipe: Recipe) -> list[Need]:
     """The needs of a measure that a recipe does not meet."""
     there = {
-        "test": bool(recipe.task.real.test),
-        "train": bool(recipe.task.real.train),
+        "test": "test" in recipe.task.real.places,
+        "train": "train" in recipe.task.real.places,
         "few_shot": recipe.few_shot is not None,
         "classes": recipe.prompts.has_classes,
         "untrained": starts_untrained(recipe),

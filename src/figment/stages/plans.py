@@ -48,7 +48,7 @@ def images_key(recipe: Recipe) -> str:
     g = recipe.generate
     if g.finetunes or g.guided or "train" in recipe.prompts.needs:
         few = recipe.few_shot
-        parts["real"] = [recipe.task.real.train, None if few is None else few.model_dump()]
+        parts["real"] = [recipe.task.real.places.get("train"), None if few is None else few.model_dump()]
     if places := _places(recipe):
         parts["places"] = places
     return records.fingerprint(parts)
@@ -65,7 +65,7 @@ def _places(recipe: Recipe) -> dict[str, Any]:
         "finetune.contexts": getattr(getattr(g, "finetune", None), "contexts", None),
         "prompts.contexts": getattr(recipe.prompts, "contexts", None),
         **{f"prompts.{name}": getattr(recipe.prompts, name, None) for name in PLACES},
-        "finetune.validate_steps": judged and [recipe.task.real.val, recipe.encoder_name],
+        "finetune.validate_steps": judged and [recipe.task.real.places.get("val"), recipe.encoder_name],
     }
     return {name: place for name, place in asked.items() if place}
 

@@ -21,6 +21,7 @@ from figment.generate.said import guidance_of
 from figment.guard import parse_json
 from figment.images_in.captions import shown
 from figment.images_in.changed import shrunk
+from figment.images_in.real import how_dealt
 from figment.layout import Run, Study
 from figment.measures.trial import Trial
 from figment.recipe.recipe import as_yaml, validate
@@ -301,6 +302,9 @@ def _publish(ctx: Context, run: Run) -> None:
     if few is not None and ctx.shots is not None:
         facts = {**few.model_dump(), "seed": ctx.seed}
         write_split(run.shots, ctx.shots, range(len(ctx.shots)), **facts)
+    real = ctx.recipe.task.real
+    if real.folder is not None:
+        files.write_json(run.split, how_dealt(real, ctx.given))
 
 
 def write_resolved(recipe: Recipe, run: Run) -> None:
@@ -337,7 +341,7 @@ def _publish_set(ctx: Context, run: Run) -> None:
 
 def _told(run: Run) -> list[Path]:
     """The files of :func:`publish`."""
-    return [run.resolved, run.shots, run.shared, Study(run.folder).order_of_arms]
+    return [run.resolved, run.shots, run.split, run.shared, Study(run.folder).order_of_arms]
 
 
 def _written(paths: Iterable[Path], run: Run) -> dict[str, Written]:

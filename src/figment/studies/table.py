@@ -302,10 +302,8 @@ def _check_metric(metric: str, own: Recipe, where: str) -> None:
     if metric in measures.metrics(own):
         return
     known = measures.possible(own)
-    places = {"train": own.task.real.train, "test": own.task.real.test, "few_shot": own.few_shot}
-    lacking = [
-        f"task.real.{name}" if name in ("train", "test") else name for name, value in places.items() if not value
-    ]
+    lacking = [f"task.real.{split}" for split in ("train", "test") if split not in own.task.real.places]
+    lacking += ["few_shot"] * (own.few_shot is None)
     hint = f" Some need {', '.join(lacking)}, which the cell has not." if lacking else ""
     raise FigmentError(
         f"The table wants {metric[:60]!r} of {where}, and that is not measured.{nearest(metric, known)} What can be"
@@ -358,7 +356,7 @@ def _cell_names(out: Path, todo: Sequence[Todo], seeds: int) -> list[str]:
 
 def _task_of(recipe: Recipe) -> str:
     """The same for recipes that are asked the same question: the classes, and where the test images are."""
-    return records.fingerprint([recipe.task.class_names, recipe.task.real.test])
+    return records.fingerprint([recipe.task.class_names, recipe.task.real.places.get("test")])
 
 
 def _chosen_on_test(own: Recipe, metric: str) -> bool:

@@ -204,7 +204,7 @@ class NetworkSettings(LearnerSettings):
         return first + super().shown(images if self.steps is not None else -(-images // self.fresh_epochs))
 
     def goes_with(self, recipe: Recipe) -> None:
-        if self.pretrain is not None and not recipe.task.real.train:
+        if self.pretrain is not None and "train" not in recipe.task.real.places:
             raise ValueError("train.pretrain is watched by real training images while it learns. Set task.real.train")
         if self.real_share == 1 and recipe.few_shot is None:
             raise ValueError(

@@ -182,7 +182,7 @@ class PretrainSettings(LearnerSettings):
 
     def goes_with(self, recipe: Recipe) -> None:
         """Only real images can tell what a backbone is good for."""
-        if not recipe.task.real.train:
+        if "train" not in recipe.task.real.places:
             raise ValueError(
                 f"train.kind: {self.kind} gives a backbone, which is judged by a linear probe on real training images. Set"
                 " task.real.train"

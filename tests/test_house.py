@@ -51,7 +51,7 @@ FLOORS = (
     {"cas", "recipe", "judging"},
     {"measures"},
     {"report", "exports"},
-    {"context", "stages"},
+    {"context", "stages", "checking"},
     {"run", "verify", "repair", "status", "forecast"},
     {"studies", "look"},
     {"cli", "doctor"},

@@ -24,11 +24,13 @@ from figment.progress import ConsoleHandler, console, silence
 from figment.words import one_line, printable
 
 if TYPE_CHECKING:
+    from figment.checking.check import Checked
     from figment.engines import Engine
     from figment.recipe import Recipe
     from figment.report.table import TablePage
 
 MOST_FINDINGS = 40  # shown by verify
+MOST_CLASSES = 20  # shown one by one
 QUESTIONS = {
     "classes": "Does the generator know the classes?",
     "domain": "Does it know the domain?",
@@ -185,6 +187,91 @@ def run(
         _print_forecast(loaded, folder, effect, allow_plugins)
     else:
         _run(loaded, folder, make_engine(engine, workers, address), allow_plugins)
+
+
+@app.command()
+def check(
+    real: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="REAL...",
+            help="photographs: train=DIR test=DIR, a folder that holds both, one place that nobody has split, or a recipe",
+        ),
+    ],
+    test_share: Annotated[
+        float | None,
+        typer.Option(min=0.01, max=0.99, help="of one place that nobody has split: what is tested on; default: 0.3"),
+    ] = None,
+    val_share: Annotated[float | None, typer.Option(min=0.01, max=0.99, help="the same for validation images")] = None,
+    split_seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="another one deals it in another way")] = 0,
+    encoder: Annotated[
+        str | None, typer.Option(metavar="CLIP", help="ask it which images and class names it cannot tell apart")
+    ] = None,
+    min_images: Annotated[int, typer.Option(min=1, help="fail below so many images of a class in a split")] = 1,
+    min_side: Annotated[int, typer.Option(min=1, help="pixels of the shorter side below which an image is tiny")] = 32,
+    max_tiny: Annotated[
+        float, typer.Option(min=0, max=1, help="fail above this share of tiny images in a split")
+    ] = 0.1,
+    max_unreadable: Annotated[
+        float, typer.Option(min=0, max=1, help="fail above this share of unreadable files")
+    ] = 0.1,
+    max_repeated: Annotated[
+        float | None, typer.Option(min=0, max=1, help="fail above this share of images that are there twice in a split")
+    ] = None,
+    max_imbalance: Annotated[
+        float | None,
+        typer.Option(min=1, help="fail above so many images of the largest class for each of the smallest"),
+    ] = None,
+    effect: Annotated[
+        float | None,
+        typer.Option(metavar="POINTS", help="fail where the test images cannot show a gain of so many points"),
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", parser=_folder, metavar="FILE", help="write all of it there, and the split")
+    ] = None,
+) -> None:
+    """Look at real images before anything is spent. Fails (exit code 1) where a study would, or a limit is crossed."""
+    from figment import files
+    from figment.checking.check import check as check_real
+    from figment.checking.findings import Limits
+
+    limits = Limits(
+        min_images=min_images,
+        min_side=min_side,
+        max_tiny=max_tiny,
+        max_unreadable=max_unreadable,
+        max_repeated=max_repeated,
+        max_imbalance=max_imbalance,
+        effect=None if effect is None else effect / 100,
+    )
+    found = check_real(real, limits, test_share=test_share, val_share=val_share, split_seed=split_seed, encoder=encoder)
+    _print_checked(found)
+    if json_file is not None:
+        files.write_json(json_file, found.told())
+    if not found.ok:
+        raise typer.Exit(1)
+
+
+def _print_checked(found: Checked) -> None:
+    """Images of each class, what was found, and how a recipe names photographs that figment splits."""
+    splits = list(found.counts)
+    table = Table("class", *splits, box=None, pad_edge=False)
+    names = list(next(iter(found.counts.values()), {}))
+    for name in names[:MOST_CLASSES]:
+        table.add_row(Text(one_line(name)[:60]), *(f"{found.counts[split][name]:,}" for split in splits))
+    if len(names) > MOST_CLASSES:
+        table.add_row(f"... and {len(names) - MOST_CLASSES:,} more", *("" for _ in splits))
+    table.add_row("all", *(f"{sum(found.counts[split].values()):,}" for split in splits), style="bold")
+    console.print(table)
+    lines = Table.grid(padding=(0, 2))
+    colours = {"ok": "green", "note": "yellow", "wrong": "red"}
+    for finding in sorted(found.findings, key=lambda finding: list(colours)[::-1].index(finding.state)):
+        lines.add_row(finding.subject, Text(finding.state, style=colours[finding.state]), Text(printable(finding.text)))
+    console.print()
+    console.print(lines)
+    if found.real is not None:
+        told = ", ".join(f"{name}: {value}" for name, value in found.real.items())
+        console.print(f"\nIn a recipe, this very split: task: {{real: {{{told}}}}}", soft_wrap=True, markup=False)
 
 
 @app.command()

@@ -48,7 +48,7 @@ def decode(data: bytes, where: str, white: White | None = None) -> np.ndarray:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of oddities in files that can be read all the same
             tiff.check(tags)
-            image = Image.open(io.BytesIO(data), formats=_known_formats())
+            image = Image.open(io.BytesIO(data), formats=known_formats())
             if image.width * image.height > MOST_PIXELS:
                 raise Image.DecompressionBombError
             if image.format == "PNG":
@@ -64,7 +64,8 @@ def pixel_hash(image: np.ndarray) -> str:
     return hashlib.sha256(f"{image.shape}".encode() + image.tobytes()).hexdigest()
 
 
-def _known_formats() -> list[str]:
+def known_formats() -> list[str]:
+    """Of :data:`FORMATS`, those that this build of Pillow reads."""
     Image.init()
     return [name for name in FORMATS if name in Image.OPEN]  # AVIF and JPEG 2000 are not in every build
 

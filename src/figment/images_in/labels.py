@@ -18,12 +18,20 @@ CLASS_COLUMNS = ("class_name", "class", "label")
 WHOLE_NUMBER = re.compile(r"-?[0-9]{1,9}")
 
 
+class OtherClasses(FigmentError):
+    """The classes that images bring along, ``found``, are not those of the task."""
+
+    def __init__(self, message: str, found: Sequence[str]):
+        super().__init__(message)
+        self.found = list(found)
+
+
 def normalised(name: str) -> str:
     return comparable(name.replace("_", " ").replace("-", " "))
 
 
 def match_classes(found: Sequence[str], class_names: Sequence[str], where: object) -> list[int]:
-    """The task's label of each class found in ``where``. Raises FigmentError where the two sets differ."""
+    """The task's label of each class found in ``where``. Raises OtherClasses where the two sets differ."""
     exact = {n: i for i, n in enumerate(class_names)}  # wins where two names differ by a hyphen alone
     wanted = {normalised(n): i for i, n in enumerate(class_names)}
     labels = [exact.get(n, wanted.get(normalised(n), -1)) for n in found]
@@ -31,12 +39,13 @@ def match_classes(found: Sequence[str], class_names: Sequence[str], where: objec
     strange = [n for n, label in zip(found, labels, strict=True) if label < 0]
     if missing or strange:
         hint = nearest(normalised(strange[0]), wanted) if strange else ""
-        raise FigmentError(
+        raise OtherClasses(
             f"The classes of {where} are not those of the task."
             + (f" Missing there: {listed(missing)}." if missing else "")
             + (f" Not in the task: {listed(strange)}.{hint}" if strange else "")
             + " Rename them there, or change task.class_names (case, spaces, hyphens and underscores do not matter)."
-            + (_own_names(found) if len(strange) == len(class_names) and not hint else "")
+            + (_own_names(found) if len(strange) == len(class_names) and not hint else ""),
+            found,
         )
     return labels
 
@@ -65,7 +74,7 @@ def labels_by_code(own: np.ndarray, values: Sequence[object], class_names: Seque
     check_range(np.array(used, np.int64), len(values), where)
     classes = [values[code] for code in used]
     found = ["" if value is None else str(value) for value in classes]
-    if _are_numbers(classes, class_names):
+    if class_names and _are_numbers(classes, class_names):
         labels = _by_position([int(text) for text in found], class_names, where)
     else:
         below = [text for text in found if WHOLE_NUMBER.fullmatch(text) and text.startswith("-")]

@@ -16,7 +16,7 @@ from figment.images_in import splits
 from figment.images_in.changed import in_look
 from figment.images_in.datasets import PREFIX, is_saved, open_named, open_saved
 from figment.images_in.folder import open_class_folders
-from figment.images_in.labels import WHOLE_NUMBER, labels_by_code
+from figment.images_in.labels import WHOLE_NUMBER, OtherClasses, labels_by_code
 from figment.images_in.provenance import Stored
 from figment.images_in.shards import ShardImages, Shards
 from figment.images_in.table import open_csv, open_metadata
@@ -46,6 +46,19 @@ def open_images(where: Path | str, class_names: Sequence[str], own_names: Sequen
             if own_names:
                 return _open(where, own_names)
         raise
+
+
+def class_names_in(where: Path | str) -> list[str]:
+    """What the images of a place call their classes, whatever kind of place it is; numbers as they are. In the order in which the place
+    numbers them, or else names them.
+
+    Raises FigmentError as :func:`open_images` does, and where nothing tells the classes but the names of columns, one for each.
+    """
+    try:
+        _open(where, ())  # no class is one of none, so whoever reads the classes says which there are
+    except OtherClasses as told:
+        return told.found
+    raise FigmentError(f"{where} holds no images of any class. Give a folder with one sub-folder of images a class.")
 
 
 def _open(where: Path | str, class_names: Sequence[str]) -> Stored:

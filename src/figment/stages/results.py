@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 
 from figment import files, layout, machine, measures, plain_yaml, records
 from figment.errors import FigmentError
-from figment.evaluate.kind import smallest_visible
 from figment.generate.said import guidance_of
 from figment.guard import parse_json
 from figment.images_in.captions import shown
@@ -28,7 +27,7 @@ from figment.recipe.recipe import as_yaml, validate
 from figment.records import Found, Record, Written
 from figment.report.answers import OWN
 from figment.report.csv import write_results
-from figment.report.planned import planned
+from figment.report.planned import planned, shows_in_groups
 from figment.report.results import is_result, latest_results, read_results, result_lines
 from figment.report.text import duration
 from figment.shots import write_split
@@ -108,7 +107,7 @@ class Results(Stage):
             return None
         n, groups, said = len(test), ctx.test_groups, []
         if ctx.recipe.evaluate.evidence and ctx.recipe.train.has_placebo and ctx.recipe.prompts.has_classes:
-            said.append(planned(ctx.run.folder).shows(n) if groups is None else _shows_in_groups(n, groups))
+            said.append(planned(ctx.run.folder).shows(n) if groups is None else shows_in_groups(n, groups))
         train, images = ctx.recipe.train, learnt_from(ctx.recipe)
         counts = trainings_of(ctx.recipe)
         n = sum(counts.values())
@@ -188,16 +187,6 @@ def trainings_of(recipe: Recipe) -> dict[str, int]:
     """How many trainings a run takes, by what they are for."""
     by_measure = {m.name: m.trainings(recipe, learnt_from(recipe)) for m in measures.asked(recipe)}
     return {"the recipe": recipe.train.seeds, **{name: n for name, n in by_measure.items() if n}}
-
-
-def _shows_in_groups(n: int, groups: np.ndarray) -> str:
-    """What n test images can show that are not independent."""
-    n_groups = len(np.unique(groups))
-    alone, together = (100 * smallest_visible(k) for k in (n, n_groups))
-    return (
-        f"{n:,} real test images in {n_groups:,} groups: the gain over the rivals that shows in four of five such studies lies"
-        f" between {alone:.1f} points, if the images of a group have nothing in common, and {together:.1f}, if they are all alike"
-    )
 
 
 # ---- what there is to measure ----------------------------------------------------------------------------------------

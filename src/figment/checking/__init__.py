@@ -1,0 +1,1 @@
+"""Are real images fit for a study? Looked at before anything is spent."""

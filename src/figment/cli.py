@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from figment.recipe import Recipe
     from figment.report.table import TablePage
 
-MOST_FINDINGS = 40  # shown by verify
+MOST_FINDINGS = 40  # shown by verify; of compare, pairs
 MOST_CLASSES = 20  # shown one by one
 QUESTIONS = {
     "classes": "Does the generator know the classes?",
@@ -483,6 +483,46 @@ def report(folder: Folder) -> None:
         return
     write_report(Run(folder))
     _print_results(folder)
+
+
+@app.command()
+def compare(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(parser=_folder, metavar="RUN...", help="folders of finished runs; an arm or a cell is one too"),
+    ],
+    metric: Annotated[str, typer.Option(metavar="NAME", help="which accuracy")] = "top1/synthetic",
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            parser=_folder, metavar="RUN", help="compare each with this one alone: fewer pairs, more of them sure"
+        ),
+    ] = None,
+    csv: Annotated[
+        Path | None, typer.Option("--csv", parser=_folder, metavar="FILE", help="write a line a pair there")
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", parser=_folder, metavar="FILE", help="write a page there")
+    ] = None,
+) -> None:
+    """Say which of several runs are better, image by image on the same test images, allowing for how many they are."""
+    from figment.report import comparison, table
+
+    found = comparison.compare(runs, metric, against)
+    shown = Table("run", "accuracy", "test images", "intervals allow for", box=None, pad_edge=False)
+    for name, *cells in comparison.rows(found):
+        shown.add_row(Text(one_line(name)), *cells)
+    console.print(shown)
+    console.print()
+    for pair in found.pairs[:MOST_FINDINGS]:
+        console.print(printable(comparison.sentence(found, pair)), soft_wrap=True, markup=False)
+    if len(found.pairs) > MOST_FINDINGS:
+        console.print(f"... and {len(found.pairs) - MOST_FINDINGS:,} more pairs (--csv writes all)")
+    console.print(f"\n{comparison.summary(found)}.", soft_wrap=True)
+    if csv is not None:
+        comparison.write_csv(found, csv)
+    if html is not None:
+        table.write(comparison.page(found), html)
 
 
 @app.command()

@@ -122,8 +122,7 @@ def _question(
     class_names: list[str],
     results: dict[str, Result],
 ) -> list[tuple[str, str]]:
-    g, task, few = recipe["generate"], recipe["task"], recipe["few_shot"]
-    real = task["real"]
+    g, few = recipe["generate"], recipe["few_shot"]
     few_shot = few and (f"the split {few['split']}" if few["split"] else few_images(few))
     if few and not few["split"] and few["shots"] != ALL:
         few_shot += f", drawn with seed {recipe['seed']}"
@@ -140,10 +139,15 @@ def _question(
         ("Classifier", _classifier(folder, recipe) + _seeds(recipe["train"]["seeds"])),
         (
             "Real images",
-            "; ".join(f"{split}: {real[split]}" for split in RealImages.SPLITS if real.get(split)) or "none",
+            "; ".join(f"{split}: {where}" for split, where in _places(recipe).items()) or "none",
         ),
         *([("Tested on", test_images(results[OWN]))] if OWN in results else []),
     ]
+
+
+def _places(recipe: dict[str, Any]) -> dict[str, str]:
+    """Split -> where its real images are, also of an older recipe, which is not looked through again."""
+    return RealImages.model_construct(**recipe["task"]["real"]).places
 
 
 def _piloted(run: Run, recipe: dict[str, Any]) -> list[str]:
@@ -151,7 +155,7 @@ def _piloted(run: Run, recipe: dict[str, Any]) -> list[str]:
     told = records.read_answer(run.pilot) or {}
     n, said = told.get("images_per_class"), told.get("summary")
     encoder = recipe.get("encoder") or recipe["train"].get("encoder", "starter/clip")
-    real = recipe["task"]["real"].get(told.get("split")) or ""
+    real = _places(recipe).get(str(told.get("split")), "")
     if (told.get("encoder"), told.get("real")) != (encoder, real):
         return []
     return [f"A pilot of {n} images a class said: {printable(str(said))}"] if said else []
@@ -220,13 +224,12 @@ def _missing(
     recipe: dict[str, Any], results: dict[str, Result], reasons: list[tuple[str, str, dict[str, float]]]
 ) -> dict[str, str]:
     missing = {}
-    real = recipe["task"]["real"]
     if OWN not in results:
         missing["arms"] = "No real test images were given (task.real.test), so nothing was measured."
     elif "exchange_rate" not in results:
         why = (
             "it was switched off (evaluate.exchange_rate)"
-            if real["train"]
+            if "train" in _places(recipe)
             else "no real training images were given (task.real.train)"
         )
         missing["exchange"] = f"The exchange rate was not measured: {why}."

@@ -17,6 +17,7 @@ from figment.shots import ALL
 from figment.types import Result
 
 NAME = 48  # columns of an arm's name
+TEST = ("test", "folder", "test_share", "val_share", "split_seed")  # what decides which images are tested on
 
 
 def lesson_of(recipe: Mapping[str, Any], results: Mapping[str, Result], judged: Sequence[Judged]) -> str:
@@ -51,7 +52,8 @@ def lesson_of(recipe: Mapping[str, Any], results: Mapping[str, Result], judged: 
 
 def _question(recipe: Mapping[str, Any]) -> tuple[Any, ...]:
     """What the accuracies of two runs must have in common to be compared."""
-    return recipe["task"]["class_names"], recipe["task"]["real"]["test"]
+    real = recipe["task"]["real"]
+    return recipe["task"]["class_names"], *(real.get(name) for name in TEST)
 
 
 def _rung(one: Judged, word: str) -> Rung:

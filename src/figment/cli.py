@@ -254,6 +254,8 @@ def check(
 
 def _print_checked(found: Checked) -> None:
     """Images of each class, what was found, and how a recipe names photographs that figment splits."""
+    import yaml
+
     splits = list(found.counts)
     table = Table("class", *splits, box=None, pad_edge=False)
     names = list(next(iter(found.counts.values()), {}))
@@ -270,8 +272,10 @@ def _print_checked(found: Checked) -> None:
     console.print()
     console.print(lines)
     if found.real is not None:
-        told = ", ".join(f"{name}: {value}" for name, value in found.real.items())
-        console.print(f"\nIn a recipe, this very split: task: {{real: {{{told}}}}}", soft_wrap=True, markup=False)
+        told = yaml.safe_dump(found.real, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10_000)
+        console.print(
+            f"\nIn a recipe, this very split:\n  task: {{real: {told.strip()}}}", soft_wrap=True, markup=False
+        )
 
 
 @app.command()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -136,7 +137,13 @@ def test_one_folder_is_split_and_the_split_is_told(tmp_path):
     assert found.ok and found.counts["test"] == {"cat": 2, "dog": 2} and found.counts["val"] == {"cat": 1, "dog": 1}
     assert found.real == {"folder": str(folder), "test_share": 0.2, "val_share": 0.1}
     assert found.split is not None and len(found.split["images"]) == 20
+    too_much = check([str(folder)], test_share=0.6, val_share=0.5)
+    assert "test_share and val_share leave nothing to learn from" in said(too_much, "wrong")[0]
     assert check([str(folder)]).counts["test"] == {"cat": 3, "dog": 3}
+    one = check([str(photos(tmp_path / "one", names=["cat"]))])
+    assert said(one, "wrong") == [
+        "split: No recipe can have these images: a recogniser needs two classes or more; class_names has 1."
+    ]
     alone = check([str(photos(tmp_path / "alone", n=1))])
     assert not alone.ok and "cannot be dealt into test and train" in said(alone, "wrong")[0]
 
@@ -190,7 +197,9 @@ def test_the_command_fails_in_ci_and_writes_what_it_found(tmp_path):
     alone = run(app, ["check", str(root / "train"), "--test-share", "0.4"])  # its name says which split it is
     assert isinstance(alone.exception, FigmentError)
     split = run(app, ["check", f"folder={root / 'train'}", "--test-share", "0.4"])
-    assert split.exit_code == 0 and f"real: {{folder: {root / 'train'}, test_share: 0.4}}" in split.output
+    told = split.output.partition("this very split:")[2]
+    assert split.exit_code == 0
+    assert yaml.safe_load(told)["task"]["real"] == {"folder": str(root / "train"), "test_share": 0.4}
 
 
 def test_an_encoder_says_what_it_cannot_tell_apart(tmp_path, clip):

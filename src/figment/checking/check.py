@@ -69,6 +69,13 @@ def check(
     """
     limits = limits or Limits()
     asked = places_of(reals)
+    shares = {"test_share": test_share, "val_share": val_share, "split_seed": split_seed or None}
+    shares = {name: value for name, value in shares.items() if value is not None}
+    if shares and UNSPLIT not in asked.places:
+        raise FigmentError(
+            f"These images are split already ({', '.join(asked.places)}), and {', '.join(shares)} deal one place that nobody has split:"
+            " leave them out, or name that one place as folder=DIR."
+        )
     opened = open_places(asked)
     done = Checked()
     done.findings += [Finding("classes", "wrong", f"{split}: {said}") for split, said in opened.refused.items()]
@@ -78,13 +85,9 @@ def check(
         done.findings += of_repeats(split, images, looked.keys, opened.class_names, limits)
     given = opened.given
     if UNSPLIT in given:
-        given = _dealt(
-            done, asked, opened, {"test_share": test_share, "val_share": val_share, "split_seed": split_seed}
-        )
-    elif test_share is not None or val_share is not None:
-        raise FigmentError(
-            "These images are split already: --test-share and --val-share deal one place that nobody has split."
-        )
+        given = _dealt(done, asked, opened, shares)
+    elif asked.task is None and (said := _wrong_names(opened.class_names)):
+        done.findings.append(Finding("classes", "wrong", said))
     done.counts = {split: _counts(images, opened.class_names) for split, images in given.items()}
     done.findings += of_names(opened.class_names, given)
     done.findings += of_balance(done.counts, opened.refused, limits)
@@ -101,13 +104,9 @@ def check(
 def _dealt(done: Checked, asked: Places, opened: Opened, shares: Mapping[str, Any]) -> dict[str, Stored]:
     """Split -> its part of the images that nobody has split; all of them where they cannot be split, which is then a finding."""
     images = opened.given[UNSPLIT]
-    settings = {name: value for name, value in shares.items() if value is not None}
-    if asked.task is not None:
-        told = {**asked.task.real.model_dump(), **{name: value for name, value in settings.items() if value}}
-    else:
-        told = {"folder": asked.places[UNSPLIT], "test_share": SHARE, **settings}
+    usual = {"folder": asked.places[UNSPLIT], "test_share": SHARE}
     try:
-        own = task_of(opened.class_names, RealImages.model_validate(told))
+        own = task_of(opened.class_names, {**(usual if asked.task is None else asked.task.real.model_dump()), **shares})
         parts = dealt(own, images)
     except FigmentError as error:
         done.findings.append(Finding("split", "wrong", str(error)))
@@ -115,6 +114,15 @@ def _dealt(done: Checked, asked: Places, opened: Opened, shares: Mapping[str, An
     done.real = {name: value for name, value in own.real.model_dump(exclude_none=True).items() if value != 0}
     done.split = how_dealt(own.real, parts)
     return {split: parts[split] for split in RealImages.SPLITS if split in parts}
+
+
+def _wrong_names(class_names: Sequence[str]) -> str:
+    """Why no recipe can have these classes; empty where one can."""
+    try:
+        task_of(class_names, {})
+    except FigmentError as error:
+        return str(error)
+    return ""
 
 
 def _counts(images: Stored, class_names: Sequence[str]) -> dict[str, int]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
@@ -152,10 +153,10 @@ def _under(labels: np.ndarray, images: Stored) -> Stored:
     return replace(own, labels=labels[kept])
 
 
-def task_of(class_names: Sequence[str], real: RealImages) -> Task:
-    """A task of these classes. Raises FigmentError for names that no task can have."""
+def task_of(class_names: Sequence[str], real: Mapping[str, Any]) -> Task:
+    """A task of these classes with these real images. Raises FigmentError for names and settings that no task can have."""
     try:
-        return Task.model_validate({"class_names": list(class_names), "real": real.model_dump()})
+        return Task.model_validate({"class_names": list(class_names), "real": real})
     except ValidationError as error:
         said = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
-        raise FigmentError(f"These classes cannot be a recipe's: {said}.") from error
+        raise FigmentError(f"No recipe can have these images: {said}.") from error

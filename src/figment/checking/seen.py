@@ -48,17 +48,13 @@ def _of_pairs(features: np.ndarray, images: Images, class_names: Sequence[str]) 
     if len(np.unique(labels)) < 2:
         return
     cosine, other = nearest(features, features, (labels, labels))
-    if len(alike := np.flatnonzero(cosine > ALIKE)):
-        such = "; ".join(
-            f"{printable(images.ids[i].partition('/')[2])[-80:]} ({class_names[labels[i]][:40]}) and"
-            f" {printable(images.ids[other[i]].partition('/')[2])[-80:]} ({class_names[labels[other[i]]][:40]})"
-            for i in alike[:SHOWN].tolist()
+    alike = sorted({(min(i, j), max(i, j)) for i, j in enumerate(other.tolist()) if cosine[i] > ALIKE})
+    if alike:
+        such = "; ".join(" and ".join(_named(images, i, class_names) for i in pair) for pair in alike[:SHOWN])
+        text = (
+            f"{len(alike):,} pair{'s' * (len(alike) != 1)} of images of two classes look the same to it, such as {such}"
         )
-        yield Finding(
-            "encoder",
-            "note",
-            f"{len(alike):,} images look the same to it as one of another class: {such}. No classifier on it can tell them apart",
-        )
+        yield Finding("encoder", "note", f"{text}. No classifier on it can tell them apart")
     taken = labels[nearest(features, features, (rows, rows))[1]]
     right = float((taken == labels).mean())
     text = f"{100 * right:.1f} % of images are of the class of the image nearest to them"
@@ -67,6 +63,11 @@ def _of_pairs(features: np.ndarray, images: Images, class_names: Sequence[str]) 
         (a, b), n = pairs[counts.argmax()].tolist(), int(counts.max())
         text += f"; most often {class_names[a][:40]!r} is taken for {class_names[b][:40]!r} ({n:,} of {int((labels == a).sum()):,})"
     yield Finding("encoder", "ok", text)
+
+
+def _named(images: Images, index: int, class_names: Sequence[str]) -> str:
+    name = images.ids[index].partition("/")[2]  # without the number of the split
+    return f"{printable(name)[-80:]} ({class_names[images.labels[index]][:40]})"
 
 
 def _of_copies(test: np.ndarray, others: np.ndarray, split: str) -> Iterator[Finding]:

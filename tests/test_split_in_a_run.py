@@ -12,6 +12,7 @@ import yaml
 from figment import records
 from figment.judging.labelled import open_labelled
 from figment.recipe import load_recipe
+from figment.report.comparison import compare
 from figment.run import run_recipe
 from figment.verify import verify
 
@@ -45,6 +46,8 @@ def test_it_is_tested_on_a_part_that_it_names_and_learns_from_the_rest(folder, t
     shots = {row["id"] for row in json.loads((tmp_path / "run/shots.json").read_text())["images"]}
     assert len(shots) == 6 and shots <= parts["train"]
     assert "split.json" in records.read(tmp_path / "run").files and verify(tmp_path / "run").ok
+    (pair,) = compare([tmp_path / "run", Path(shutil.copytree(tmp_path / "run", tmp_path / "copy"))]).pairs
+    assert (pair.word, pair.p) == ("no evidence", 1)
 
 
 def test_a_backbone_is_judged_on_it_too(folder):

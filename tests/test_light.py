@@ -21,6 +21,7 @@ STEPS = {
     "write to a chat": "import figment.prompts.chat",
     "draw the page of a table": "import figment.report.table",
     "list the measures": "import figment.measures; figment.measures.documentation()",
+    "look at photographs, and at several runs": "import figment.checking.check, figment.report.comparison",
     "help": "import contextlib, sys, figment.cli\nsys.argv = ['figment', '--help']\n"
     "with contextlib.suppress(SystemExit): figment.cli.main()",
     "make images": "figment.make_images(figment.load_recipe('recipe.yaml'), 'run')",

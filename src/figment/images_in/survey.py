@@ -85,10 +85,17 @@ def look(data: bytes) -> tuple[tuple[int, int], list[str]]:
             "CMYK": mode == "CMYK",
             "a colour profile": bool(info.get("icc_profile")) and mode != "CMYK",
             "grey alone": mode in ("1", "L", "LA", "La") or mode.startswith("I"),
-            "several pages or frames": getattr(image, "n_frames", 1) > 1,
+            "several pages or frames": _frames(image) > 1,
             "a turn in EXIF": _orientation(image) != UPRIGHT,
         }
     return image.size, [kind for kind, is_one in there.items() if is_one]
+
+
+def _frames(image: Image.Image) -> int:
+    try:
+        return int(getattr(image, "n_frames", 1))  # some formats look through the whole file for it
+    except Exception:  # a later frame is broken; the first one was read
+        return 2
 
 
 def _orientation(image: Image.Image) -> int:

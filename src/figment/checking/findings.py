@@ -112,23 +112,15 @@ def _id(images: Stored, index: int) -> str:
 def of_names(class_names: Sequence[str], given: Mapping[str, Stored]) -> Iterator[Finding]:
     """Names that no model reads as words, and files that number the classes otherwise."""
     if codes := [name for name in class_names if is_code(name)]:
-        yield Finding(
-            "class names",
-            "note",
-            f"{len(codes):,} of {len(class_names):,} are spelt for programs, such as {listed(codes, 3)}: models read them as words. Write words in"
-            " task.class_names, and these in task.own_names",
-        )
+        text = f"{len(codes):,} of {len(class_names):,} are spelt for programs, such as {listed(codes, 3)}, and models read them as words"
+        yield Finding("class names", "note", f"{text}. Write words in task.class_names, and these in task.own_names")
     order = {normalised(name): i for i, name in enumerate(class_names)}
     for split, images in given.items():
         if isinstance(images, ShardImages):
             own = [order[normalised(name)] for name in images.shards.class_names if normalised(name) in order]
             if own != sorted(own):
-                yield Finding(
-                    "label order",
-                    "note",
-                    f"{split} numbers the classes in another order than {listed(class_names, 3)}: figment goes by their names, but whoever reads the"
-                    " numbers mixes them up",
-                )
+                text = f"{split} numbers the classes in another order than {listed(class_names, 3)}: figment goes by their names"
+                yield Finding("label order", "note", f"{text}, but whoever reads the numbers mixes them up")
 
 
 def of_balance(

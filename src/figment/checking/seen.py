@@ -76,8 +76,5 @@ def _of_copies(test: np.ndarray, others: np.ndarray, split: str) -> Iterator[Fin
     found = near_copies(*((others, test) if turned else (test, others)))
     n = len(set(found.pairs[:, 1 if turned else 0].tolist()))
     if found.surely:
-        yield Finding(
-            "leaks",
-            "note",
-            f"{n:,} of the {len(test):,} test images are as near to one in {split} as copies are, where about {found.by_chance:.1f} would be by chance: look at them",
-        )
+        text = f"{n:,} of the {len(test):,} test images are as near to one in {split} as copies are, where about"
+        yield Finding("leaks", "note", f"{text} {found.by_chance:.1f} would be by chance: look at them")

@@ -130,7 +130,8 @@ def _check_all_classes(
     """Raise FigmentError where a class has no image in a split."""
     if missing := [c for c, n in enumerate(_counts(own, len(total)).tolist()) if not n]:
         n, splits = int(total[missing[0]]), [*shares, "train"]
+        left = f"there {'is' if n == 1 else 'are'} {n:,} image{'s' * (n != 1)} that can be read, and none is left for {split}"
         raise FigmentError(
-            f"task.real.folder cannot be dealt into {', '.join(splits[:-1])} and {splits[-1]}: of {class_names[missing[0]][:60]!r}"
-            f" there {'is' if n == 1 else 'are'} {n:,} image{'s' * (n != 1)} that can be read, and none is left for {split} where those that are the same or of one group stay together. Give photographs of more kinds, or splits of your own."
+            f"task.real.folder cannot be dealt into {', '.join(splits[:-1])} and {splits[-1]}: of {class_names[missing[0]][:60]!r} {left}"
+            " where those that are the same or of one group stay together. Give photographs of more kinds, or splits of your own."
         )

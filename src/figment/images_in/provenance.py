@@ -14,7 +14,7 @@ from figment.files import open_parquet
 from figment.images_in.shards import ShardImages
 from figment.images_in.tones import White
 from figment.images_in.unreadable import Unreadable
-from figment.types import Images
+from figment.types import Images, Indices
 
 #: What figment's tables of images have besides image and label: those of a run, and exports. Its real images have none of these.
 COLUMNS = {"prompt", "seed", "group", "digest"}
@@ -45,6 +45,10 @@ class Stored(Images, Protocol):
     @property
     def white(self) -> White:
         """What is white in those of more than 8 bits."""
+        ...
+
+    def take(self, indices: Indices) -> Stored:
+        """The same kind of object with only these images, in this order."""
         ...
 
     def data(self, index: int) -> bytes:

@@ -107,10 +107,10 @@ def compare(folders: Sequence[Path], metric: str = OWN, against: Path | None = N
     judged = _judged(runs, [pair for pair in pairs if runs[pair.own].test == runs[pair.than].test])
     refused = [pair for pair in pairs if runs[pair.own].test != runs[pair.than].test]
     if not judged:
-        first, second = runs[refused[0].own], runs[refused[0].than]
+        told = ", ".join(f"{run.name} on {run.result.n:,}" for run in runs[:4])
         raise FigmentError(
-            f"No two of these runs were tested on the same images ({first.name}: {first.result.n:,}, {second.name}: {second.result.n:,}), so none"
-            " can be compared image by image. Run one of the recipes again with the test images of the other: --set task.real.test=DIR"
+            f"No two of these runs were tested on the same images ({told}), so none can be compared image by image. Run one of the"
+            " recipes again with the test images of the other: --set task.real.test=DIR"
         )
     return Comparison(metric, runs, sorted(judged, key=lambda pair: pair.p) + refused)
 

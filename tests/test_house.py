@@ -29,6 +29,7 @@ FLOORS = (
         "heartbeat",
         "plain_yaml",
         "guard",
+        "hub",
         "claims",
         "checkpoint",
     },
@@ -54,7 +55,7 @@ FLOORS = (
     {"context", "stages", "checking"},
     {"run", "verify", "repair", "status", "forecast"},
     {"studies", "look"},
-    {"cli", "doctor"},
+    {"cli", "doctor", "fetches"},
 )
 #: Ways of doing one thing each, for recipes to choose from: they do not know one another.
 METHODS = {"prompts", "generate", "filters", "learners", "evaluate"}

@@ -8,16 +8,18 @@ import shutil
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import huggingface_hub.constants
 import pytest
 import torch
-from huggingface_hub.utils import filter_repo_objects
 
 import tiny
 from figment.errors import FigmentError
-from figment.models import SMALL, UNWANTED, _weights, is_open_clip, license_of, model_type, resolve, variant_of
+from figment.models import is_open_clip, license_of, model_type, resolve, variant_of, wanted
+from figment.words import size_text
+from hubs import standing_in
 
 
 @pytest.fixture
@@ -146,13 +148,8 @@ def test_what_of_an_open_clip_repository_is_fetched(tmp_path, config, safe, trus
     if config:
         (tmp_path / "config.json").write_text(json.dumps(config))
     weights = {"model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin", "open_clip_pytorch_model.bin"}
-    fetched = lambda allow_pickle: set(
-        filter_repo_objects(
-            SMALL_FILES | weights, allow_patterns=SMALL + _weights(tmp_path, allow_pickle), ignore_patterns=UNWANTED
-        )
-    )
-    assert fetched(False) == SMALL_FILES | safe
-    assert fetched(True) == SMALL_FILES | safe | trusted
+    assert set(wanted(tmp_path, SMALL_FILES | weights)) == SMALL_FILES | safe
+    assert set(wanted(tmp_path, SMALL_FILES | weights, allow_pickle=True)) == SMALL_FILES | safe | trusted
 
 
 def test_what_a_folder_is_of(tmp_path):
@@ -273,24 +270,18 @@ def test_which_variant_is_opened(tmp_path, names, variant):
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    """A Hub in a folder: what the patterns let through is copied, and counted."""
-    there, here, copied = tmp_path / "hub", tmp_path / "0123abcd", []
+    """A Hub, and the folder in it that is ``owner/name``."""
+    with standing_in(tmp_path, monkeypatch) as server:
+        yield server, server.root / "owner" / "name"
 
-    def snapshot(repo, revision, allow_patterns, ignore_patterns=None):
-        names = [p.relative_to(there).as_posix() for p in there.rglob("*") if p.is_file()]
-        for name in filter_repo_objects(names, allow_patterns=allow_patterns, ignore_patterns=ignore_patterns):
-            (here / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(there / name, here / name)
-            copied.append(name)
-        return str(here)
 
-    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
-    return there, here, copied
+def safetensors_in(folder: Path) -> set[str]:
+    return {p.relative_to(folder).as_posix() for p in folder.rglob("*.safetensors")}
 
 
 def test_of_a_pipeline_the_weights_of_its_parts_are_fetched_and_no_copies_beside_them(hub):
     """As in Stable Diffusion 3.5's repository: text_encoders/ and one file for other programs."""
-    there, here, _ = hub
+    _, there = hub
     tiny.sd15(there)
     for stray in (
         "text_encoders/t5xxl_fp16.safetensors",
@@ -299,21 +290,21 @@ def test_of_a_pipeline_the_weights_of_its_parts_are_fetched_and_no_copies_beside
     ):
         (there / stray).parent.mkdir(exist_ok=True)
         shutil.copy(next((there / "vae").glob("*.safetensors")), there / stray)
-    assert resolve("owner/name").path == here
-    assert {p.parent.name for p in here.rglob("*.safetensors")} == {"unet", "vae", "text_encoder"}
+    here = resolve("owner/name").path
+    assert {Path(name).parent.name for name in safetensors_in(here)} == {"unet", "vae", "text_encoder"}
 
 
 @pytest.mark.parametrize("kind", ["StableDiffusionInpaintPipeline", "AudioLDM2Pipeline", "DDPMPipeline"])
 def test_a_pipeline_of_another_kind_is_refused_before_its_weights_are_fetched(hub, kind):
     from figment.generate.diffusers import DiffusersGenerator
 
-    there, _, copied = hub
+    server, there = hub
     tiny.sd15(there)
     index = json.loads((there / "model_index.json").read_text())
     (there / "model_index.json").write_text(json.dumps({**index, "_class_name": kind}))
     with pytest.raises(FigmentError, match=f"^The model owner/name is a {kind}, which makes no images from text alone"):
         DiffusersGenerator(model="owner/name")
-    assert copied and not [name for name in copied if name.endswith(".safetensors")]
+    assert server.fetched and not [name for name in server.fetched if name.endswith(".safetensors")]
 
 
 def test_a_models_bytes_are_read_once_for_many_arms_and_again_when_they_change(tmp_path, monkeypatch):
@@ -336,26 +327,70 @@ def test_a_models_bytes_are_read_once_for_many_arms_and_again_when_they_change(t
     ids=["none", "all parts", "one part"],
 )
 def test_half_precision_is_fetched_where_there_is_no_other(hub, halved, fetched):
-    there, here, _ = hub
+    _, there = hub
     tiny.sd15(there)
     for part in ("unet", "vae", "text_encoder"):
         (weights,) = (there / part).glob("*.safetensors")
         shutil.copy(weights, weights.with_suffix(".fp16.safetensors"))
         if part in halved:
             weights.unlink()
-    assert resolve("owner/name").path == here
-    assert len(list(here.rglob("*.fp16.safetensors"))) == fetched and len(list(here.rglob("*.safetensors"))) == 3
+    names = safetensors_in(resolve("owner/name").path)
+    assert len([name for name in names if ".fp16." in name]) == fetched and len(names) == 3
 
 
 def test_half_precision_of_what_is_no_part_is_not_fetched(hub):
     """As in SDXL's repository: vae_1_0/ is another VAE, with a configuration of its own."""
-    there, here, _ = hub
+    _, there = hub
     tiny.sd15(there)
     shutil.copytree(there / "vae", there / "vae_1_0")
     (weights,) = (there / "vae_1_0").glob("*.safetensors")
     shutil.copy(weights, weights.with_suffix(".fp16.safetensors"))
-    assert resolve("owner/name").path == here
-    assert not list((here / "vae_1_0").glob("*.safetensors"))
+    assert not list((resolve("owner/name").path / "vae_1_0").glob("*.safetensors"))
+
+
+LICENSED = "---\nlicense: other\nlicense_name: faipl-1.0-sd\n---\n"
+
+
+def test_what_is_fetched_is_said_before_with_size_and_licence(hub, caplog):
+    server, there = hub
+    caplog.set_level("INFO", "figment")
+    tiny.clip(there)
+    (there / "README.md").write_text(LICENSED)
+    weights = there / "model.safetensors"
+    place = resolve("owner/name").path
+    said = f"fetching owner/name: {size_text(weights.stat().st_size)} in 1 file, licence faipl-1.0-sd, to {place.parents[2]}"
+    assert caplog.messages == [said]
+    n = len(server.fetched)
+    resolve("owner/name")
+    assert caplog.messages == [said] and len(server.fetched) == n  # nothing to say where nothing is fetched
+
+
+def test_a_disk_without_room_is_found_out_before_anything_is_fetched(hub, monkeypatch):
+    server, there = hub
+    tiny.clip(there)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=10))
+    with pytest.raises(FigmentError, match=r"owner/name takes .* more, and 0 kB are free in .*HF_HOME"):
+        resolve("owner/name")
+    assert "model.safetensors" not in server.fetched
+
+
+def test_a_gated_model_says_where_it_is_accepted_and_how_one_logs_in(hub):
+    server, there = hub
+    tiny.clip(there)
+    server.gated.add("owner/name")
+    with pytest.raises(FigmentError, match=r"gated.* https://huggingface.co/owner/name, then run: hf auth login$"):
+        resolve("owner/name")
+
+
+def test_what_was_not_fetched_to_the_end_is_no_model_offline(hub, monkeypatch):
+    _, there = hub
+    tiny.clip(there)
+    folder = resolve("owner/name").path
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert resolve("owner/name").path == folder
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(FigmentError, match="owner/name is not on this machine.*cannot be reached"):
+        resolve("owner/name")
 
 
 def test_stray_pickles_do_no_harm(tmp_path):

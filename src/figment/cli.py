@@ -634,15 +634,32 @@ def tasks() -> None:
 
 
 @app.command()
-def doctor() -> None:
-    """Say what this machine can do and what is missing."""
+def doctor(
+    recipe: Annotated[
+        Path | None,
+        typer.Argument(
+            parser=_folder,
+            metavar="[RECIPE]",
+            help="a YAML recipe, or the folder of an earlier run: say what it would fetch, with sizes and licences",
+        ),
+    ] = None,
+    set: Set = None,
+    variant: Variant = None,
+) -> None:
+    """Say what this machine can do and what is missing; of a RECIPE, what it would fetch."""
     from figment.doctor import examine
 
     table = Table.grid(padding=(0, 2))
-    findings = examine()
+    if recipe is None:
+        findings = examine()
+    else:
+        from figment.fetches import examine_recipe
+        from figment.recipe import load_recipe
+
+        findings = examine_recipe(load_recipe(recipe, set or [], variant))
     for finding in findings:
         colour = {"ok": "green", "note": "yellow", "missing": "red"}[finding.state]
-        table.add_row(finding.subject, Text(finding.state, style=colour), finding.text)
+        table.add_row(Text(finding.subject), Text(finding.state, style=colour), Text(printable(finding.text)))
     console.print(table)
     if any(f.state == "missing" for f in findings):
         raise typer.Exit(1)

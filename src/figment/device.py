@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import re
+from typing import Any
 
 import torch
 
@@ -92,6 +93,46 @@ def free_memory(device: torch.device) -> None:
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """What is free on a CUDA GPU, torch's own cache counted as free; None of other devices, which do not say."""
+    if device.type != "cuda":
+        return None
+    free, _ = torch.cuda.mem_get_info(device)
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+
+
+def weight_bytes(module: torch.nn.Module) -> int:
+    """Of its parameters and buffers."""
+    return sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
+
+
+def gib(size: float) -> str:
+    """Bytes as they are shown: ``6.9 GiB``."""
+    return f"{size / 2**30:,.1f} GiB"
+
+
+def put(
+    module: Any,
+    device: torch.device,
+    what: str,
+    mend: str = "Choose a smaller model, or end what else uses that memory.",
+) -> Any:
+    """The module, moved to the device. Raises FigmentError where it does not fit there, which ends in ``mend``."""
+    free = free_bytes(device)
+    try:
+        return module.to(device)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise FigmentError(f"{does_not_fit(what, weight_bytes(module), device, free)} {mend}") from error
+
+
+def does_not_fit(what: str, size: int, device: torch.device, free: int | None) -> str:
+    """The first sentence on weights that a device, or the machine, has no memory for."""
+    there = "" if free is None else f", where {gib(free)} are free"
+    return f"{what} does not fit into the memory of {device}: its weights take {gib(size)}{there}."
 
 
 def failure(error: BaseException) -> DeviceFailed | None:

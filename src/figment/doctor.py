@@ -13,13 +13,15 @@ from typing import Literal
 from figment import machine
 from figment.errors import FigmentError
 
+State = Literal["ok", "note", "missing"]
+
 
 @dataclass(frozen=True)
 class Finding:
     """One line: a subject, how it stands, and what that means."""
 
     subject: str
-    state: Literal["ok", "note", "missing"]
+    state: State
     text: str
 
 

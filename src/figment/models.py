@@ -5,16 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from figment import guard, records
+from figment import guard, hub, records
 from figment.errors import FigmentError, nearest
 from figment.files import load_json, read_bytes
-from figment.words import one_line, without_secret
 
 STARTER = {"starter": "pipeline", "starter/clip": "clip", "starter/clip_rn": "clip_rn"}
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -35,6 +34,8 @@ LFS_POINTER_BYTES = 1024  # at most
 OPEN_CLIP_CONFIG = "open_clip_config.json"
 OPEN_CLIP_WEIGHTS = ["open_clip_model.safetensors", "open_clip_pytorch_model.safetensors"]
 OPEN_CLIP_PICKLES = ["open_clip_pytorch_model.bin"]
+
+CONFIGS = ("model_index.json", "config.json", OPEN_CLIP_CONFIG)  # which say what of a repository is wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,89 +128,38 @@ def _missing(path: Path, name: str) -> FigmentError:
     )
 
 
-def download(repo: str, revision: str | None, files: Sequence[str]) -> Path:
-    """The folder of these files of a Hub repository. Raises FigmentError where they cannot be had."""
-    return _fetched(repo, revision, lambda fetch: Path(fetch(allow_patterns=list(files))))
-
-
 def _download(repo: str, revision: str | None, allow_pickle: bool, check: Callable[[Path], None]) -> Path:
     """The folder of a Hub model."""
 
-    def whole(fetch: Callable[..., str]) -> Path:
-        # These say which of a repository's weights are wanted.
-        folder = Path(fetch(allow_patterns=SMALL, ignore_patterns=UNWANTED))
+    def whole(get: Callable[..., str]) -> Path:
+        # These say which of a repository's weights are wanted, and under which licence they are.
+        folder = Path(get(allow_patterns=SMALL, ignore_patterns=UNWANTED))
         check(folder)
-        folder = Path(fetch(allow_patterns=SMALL + _weights(folder, allow_pickle), ignore_patterns=UNWANTED))
-        for variant in VARIANTS:
-            if lacking := _without_weights(folder):
-                half = [f"{part}*.{variant}*" for part in lacking]
-                folder = Path(fetch(allow_patterns=half, ignore_patterns=NEVER + ([] if allow_pickle else ["*.bin"])))
-        return folder
+        sizes = hub.listed(repo, folder)
+        names = wanted(folder, sizes, allow_pickle)
+        hub.announce(repo, {name: sizes[name] for name in names}, folder, license_of(folder))
+        return Path(get(allow_patterns=hub.only(names)))
 
-    return _fetched(repo, revision, whole)
+    return hub.fetch(repo, revision, whole)
 
 
-def _fetched(repo: str, revision: str | None, wanted: Callable[[Callable[..., str]], Path]) -> Path:
-    """What ``wanted`` returns, which is given the Hub's function for some files of this repository; its errors in a paragraph."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
+def wanted(folder: Path, names: Collection[str], allow_pickle: bool = False) -> list[str]:
+    """Of the files of a Hub repository those that its model is opened from, as the configuration in ``folder`` says."""
+    from huggingface_hub.utils import filter_repo_objects
 
-    try:
-        return wanted(partial(snapshot_download, repo, revision=revision))
-    except FigmentError:
-        raise
-    except GatedRepoError as error:
-        raise FigmentError(
-            f"The model {repo} asks its users to accept its licence."
-            f" Do so on https://huggingface.co/{repo}, then run: hf auth login"
-        ) from error
-    except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
-        at = f" at revision {revision!r}" if revision else ""
-        raise FigmentError(
-            f"There is neither a folder {repo} nor a model of that name on the Hugging Face Hub{at}."
-            " Check the spelling; a private model needs: hf auth login"
-        ) from error
-    except Exception as error:  # the Hub's client lets its network library's errors through, and those of JSON
-        if isinstance(error, OSError) and not isinstance(error, LocalEntryNotFoundError | HfHubHTTPError):
-            raise FigmentError(f"The model {repo} could not be stored on this machine: {error}.") from error
-        raise _not_fetched(repo, revision, error) from error
+    def matching(allow: Sequence[str], ignore: Sequence[str]) -> set[str]:
+        return set(filter_repo_objects(names, allow_patterns=list(allow), ignore_patterns=list(ignore)))
+
+    chosen = matching(SMALL + _weights(folder, allow_pickle), UNWANTED)
+    for variant in VARIANTS:
+        half = [f"{part}*.{variant}*" for part in _without_weights(folder, chosen)]
+        chosen |= matching(half, [*NEVER, *([] if allow_pickle else ["*.bin"])]) if half else set()
+    return sorted(chosen)
 
 
-def _not_fetched(repo: str, revision: str | None, error: BaseException) -> FigmentError:
-    """What the Hub, or whoever answered in its place, said; else that nobody did."""
-    from huggingface_hub import get_token
-
-    causes: list[BaseException] = []
-    cause: BaseException | None = error
-    while cause is not None and len(causes) < 10:
-        causes.append(cause)
-        cause = cause.__cause__ or cause.__context__
-    statuses = [status for one in causes if (status := getattr(getattr(one, "response", None), "status_code", 0))]
-    if statuses:
-        why = (
-            "wants fewer requests (wait a while; hf auth login raises the limit)"
-            if statuses[0] == 429
-            else "does not serve it now"
-        )
-        said = f"the Hugging Face Hub {why}: HTTP {statuses[0]}"
-    elif isinstance(error, OSError):
-        said = "the Hugging Face Hub cannot be reached (no network, or HF_HUB_OFFLINE is set)"
-    else:
-        reason = one_line(without_secret(f"{type(error).__name__}: {error}", get_token()))[:200].rstrip(".")
-        said = f"the Hugging Face Hub gave no answer that can be read ({reason})"
-    version = f" --revision {revision}" if revision else ""
-    return FigmentError(
-        f"The model {repo} is not on this machine, and {said}. The same command again tries again. Or, on a machine with a network, run:"
-        f" hf download {repo}{version} and copy its cache here, or give the path of a folder that holds the model,"
-        " or use 'starter', which needs no network."
-    )
+def is_weights(name: str) -> bool:
+    """Whether a file holds weights, by its name."""
+    return Path(name).suffix in (".safetensors", *PICKLES)
 
 
 def _weights(folder: Path, allow_pickle: bool) -> list[str]:
@@ -232,19 +182,17 @@ def _parts(folder: Path) -> list[str]:
     return [part for part, entry in index.items() if isinstance(entry, list) and entry and entry[0] is not None]
 
 
-def _without_weights(folder: Path) -> list[str]:
-    """The parts of a model, as prefixes of names (``unet/``, or empty for the folder itself), that have a configuration and no weights.
+def _without_weights(folder: Path, names: Collection[str]) -> list[str]:
+    """The parts of a model, as prefixes of names (``unet/``, or empty for the folder itself), that have a configuration and no weights
+    among these files.
 
-    Of a pipeline those that its index names: beside them there may be others, as SDXL's ``vae_1_0/``.
+    Of a pipeline those that its index in ``folder`` names: beside them there may be others, as SDXL's ``vae_1_0/``.
     """
-    own = {folder / part for part in _parts(folder)}
-    parts = {p.parent for p in folder.rglob("config.json")}
-    bare = [
-        p
-        for p in sorted(parts & own if own else parts)
-        if not any(q.suffix in (".safetensors", ".bin") for q in p.iterdir())
-    ]
-    return ["" if p == folder else f"{p.relative_to(folder).as_posix()}/" for p in bare]
+    own = set(_parts(folder))
+    place = lambda name: name.rpartition("/")[0]
+    parts = {place(name) for name in names if name.rpartition("/")[2] == "config.json"}
+    there = {place(name) for name in names if name.endswith((".safetensors", ".bin"))}
+    return [f"{part}/" if part else "" for part in sorted((parts & own if own else parts) - there)]
 
 
 def _checked_files(folder: Path, name: str, allow_pickle: bool) -> list[Path]:

@@ -95,3 +95,10 @@ _CODES = re.compile(
 def is_code(name: str) -> bool:
     """Whether a class name is written for programs rather than in words."""
     return bool(_CODES.fullmatch(name))
+
+
+def size_text(size: float) -> str:
+    """Bytes as download pages show them: ``6.9 GB``, ``95 MB``, ``12 kB``."""
+    if size >= 1e9:
+        return f"{size / 1e9:,.1f} GB"
+    return f"{size / 1e6:.0f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"

@@ -11,7 +11,7 @@ import PIL.Image
 from torch import Tensor, nn
 
 from figment import weights
-from figment.device import choose_device, encoder_dtype
+from figment.device import choose_device, encoder_dtype, put
 from figment.encoders.towers import image_features, needs_tokenizer, text_features, written_into
 from figment.errors import FigmentError
 from figment.models import ModelFolder, model_type, resolve
@@ -60,7 +60,7 @@ class ClipEncoder:
             ) from error
         size = "x".join(str(side) for side in dict(self.processor.size).values() if side)
         self.resize = f"{size} {PIL.Image.Resampling(self.processor.resample).name.lower()} (transformers)"
-        self.model = clip.to(self.device).eval()
+        self.model = put(clip, self.device, what).eval()
         self.logit_scale = float(self.model.logit_scale.detach().exp())
         self.n_features = int(self.model.config.projection_dim)
         self.image_tower: nn.Module = _Tower(self.model.vision_model, self.model.visual_projection)

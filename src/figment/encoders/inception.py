@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from figment import weights
-from figment.device import choose_device
+from figment.device import choose_device, put
 from figment.errors import FigmentError, missing_extra
 
 NAME = "inception"
@@ -72,7 +72,7 @@ class InceptionEncoder:
         safe.seek(0)
         self.device, self.batch_size = choose_device(device), batch_size
         network: Any = FeatureExtractorInceptionV3(NAME, list(LAYERS), feature_extractor_weights_path=safe)
-        self.network = network.to(self.device)
+        self.network = put(network, self.device, "FID's Inception network")
         self.fingerprint = _digest(path)[:16]
 
     @torch.inference_mode()

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from figment import weights
-from figment.device import choose_device, encoder_dtype
+from figment.device import choose_device, encoder_dtype, put
 from figment.encoders.towers import image_features, needs_tokenizer, text_features, written_into
 from figment.errors import FigmentError, missing_extra
 from figment.files import load_json
@@ -76,7 +76,7 @@ class OpenClipEncoder:
         weights.check(cast(nn.Module, clip), f"The model {folder.name}")
         self.logit_scale = float(clip.logit_scale.detach().exp())
         _cast(clip, self.dtype)
-        self.model = cast(Any, clip).to(self.device).eval()
+        self.model = put(clip, self.device, f"The model {folder.name}").eval()
         self.image_tower: nn.Module = _ImageTower(self.model.visual)
         self.text_tower: nn.Module = self.model.text
         self.token_embedding: nn.Embedding = self.model.text.token_embedding

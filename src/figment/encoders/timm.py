@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from figment import records, weights
-from figment.device import choose_device, encoder_dtype
+from figment.device import choose_device, encoder_dtype, put
 from figment.encoders.towers import image_features
 from figment.errors import FigmentError, nearest
 from figment.files import read_json
@@ -71,7 +71,7 @@ class TimmEncoder:
         self.data, self.transform = _preparation(self.name, cfg or module.pretrained_cfg)
         config = self.data
         self.resize = f"{config['input_size'][-1]} {config['interpolation']}, crop {config['crop_pct']} (timm)"
-        self.image_tower: nn.Module = module.to(self.device, self.dtype).eval()
+        self.image_tower: nn.Module = put(module.to(self.dtype), self.device, f"The encoder {self.name}").eval()
         self.n_features = int(module.num_features)
         with Path(path).open("rb") as file:
             self.fingerprint = records.fingerprint(

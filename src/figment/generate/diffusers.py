@@ -30,6 +30,7 @@ from figment.device import (
 )
 from figment.errors import FigmentError
 from figment.generate import samplers
+from figment.generate.decoding import decode_in_slices
 from figment.generate.denoiser import PART, Denoiser, open_denoiser
 from figment.generate.families import FAMILIES, Family, is_upscaler, own_noise_level
 from figment.generate.few_steps import few_steps, own_settings, scale_argument, warnings_of
@@ -39,7 +40,6 @@ from figment.generate.lora import Applied, Lora, open_lora
 from figment.generate.loras import merge, resolve_loras
 from figment.generate.opening import (
     has_unet,
-    move_to,
     open_part,
     open_pipeline,
     own_scheduler,
@@ -47,6 +47,7 @@ from figment.generate.opening import (
     read_index,
     tokenizers,
 )
+from figment.generate.placing import check_offload, place, still_to_come, texts_in_the_way
 from figment.generate.real_guidance import Start, asked_alpha_bar, crop_to, start_of
 from figment.generate.real_guidance_settings import RealGuidanceSettings
 from figment.generate.sampling import Sampling
@@ -85,6 +86,10 @@ class DiffusersGenerator:
     same weights. ``num_inference_steps`` counts the whole schedule, as in diffusers, of which little noise leaves few steps:
     the paper's for 16 shots is 2 steps of 20, and 6 of 100. Raise it where that is too coarse.
 
+    ``offload`` keeps the weights in main memory, for a GPU that does not hold them: ``model`` moves one part at a time to it,
+    ``sequential`` one layer at a time, many times slower. Without, text encoders that would take more of a GPU than is left beside them
+    are there only while texts are encoded. A batch whose decoding runs out of memory is decoded in slices.
+
     The pipeline is opened at the first use of ``pipe``, so a fingerprint costs no memory. Raises FigmentError for a
     model that cannot be had or opened, and for settings that it cannot honour.
     """
@@ -106,6 +111,7 @@ class DiffusersGenerator:
         dtype: str = "auto",
         device: str = "auto",
         batch_size: int | str = "auto",
+        offload: str = "none",
         allow_pickle: bool = False,
         denoiser: Denoiser | Path | str | None = None,
         lora: Lora | Path | str | None = None,
@@ -121,6 +127,8 @@ class DiffusersGenerator:
         self.folder = resolve(model, allow_pickle=allow_pickle, check=check_folder(model))
         self.height, self.width = height, width
         self._device_name, self._dtype_name = check_device(device), check_dtype(dtype)
+        check_offload(offload, device.partition(":")[0])  # whether "auto" finds a GPU is told where the images are made
+        self.offload = offload
         self.batch_size = 0 if batch_size == "auto" else int(batch_size)  # 0 = not chosen yet
         self._model, self._allow_pickle = model, allow_pickle
         self.denoiser = open_denoiser(denoiser) if isinstance(denoiser, Path | str) else denoiser
@@ -284,7 +292,8 @@ class DiffusersGenerator:
             merge(pipe, self.loras, self.folder.name)
             pipe.scheduler = self._sampler(pipe.scheduler)
             check_opened(self, pipe)
-            move_to(pipe, self.device, f"The model {self.folder.name}")
+            place(pipe, self.device, self.offload, f"The model {self.folder.name}")
+        decode_in_slices(pipe, self.device)
         pipe.set_progress_bar_config(disable=True)
         return pipe
 
@@ -345,11 +354,28 @@ class DiffusersGenerator:
         """Prompts as the pipeline takes them."""
         assert self._family is not None
         lora = None if self.lora is None else Applied(self.lora, self.pipe)
-        return Texts(self.pipe, self._family, self.sampling.negative_prompt, lora)
+        aside = texts_in_the_way(self.pipe, self.offload)
+        waiting = bool(aside) or self.offload != "none"
+        return Texts(self.pipe, self._family, self.sampling.negative_prompt, lora, aside, waiting)
 
     @property
     def _family(self) -> Family | None:
         return FAMILIES.get(type(self.pipe).__name__)
+
+    def read_ahead(self, prompts: Sequence[str], labels: Sequence[int] | None = None) -> None:
+        """Open the model, and encode the prompts of a shard at once where text encoders have to be brought for it. Raises FigmentError."""
+        if self._family is None or not self.texts.waiting:
+            return
+        try:
+            with torch.inference_mode(), quiet():
+                self.texts.read_ahead(self._asked(prompts, labels), self._family.guided and self.sampling.guided)
+        except (RuntimeError, MemoryError) as error:  # each batch then encodes its own, and says what is wrong
+            if lost := failure(error):
+                raise lost from error
+
+    def _asked(self, prompts: Sequence[str], labels: Sequence[int] | None) -> list[Asked]:
+        own = labels if labels is not None and self.wants_labels else [0] * len(prompts)
+        return list(zip(own, prompts, strict=True))
 
     def __call__(
         self,
@@ -386,11 +412,9 @@ class DiffusersGenerator:
             )
         if labels is None and self.wants_labels:
             raise FigmentError("Each class has a LoRA of its own here: call the generator with labels, one a prompt.")
-        asked = list(
-            zip(labels if labels is not None and self.wants_labels else [0] * len(prompts), prompts, strict=True)
-        )
-        self.batch_size = self.batch_size or auto_batch_size(
-            self.pipe, *self.size(init.shape[1:3] if init is not None and self.upscales else None)
+        asked = self._asked(prompts, labels)
+        self.batch_size = self.batch_size or self._own_batch_size(
+            self.size(init.shape[1:3] if init is not None and self.upscales else None)
         )
         images: list[np.ndarray | None] = []
         before = size = self.batch_size
@@ -403,6 +427,7 @@ class DiffusersGenerator:
                 raise
             if made is None:
                 size = len(asked[part]) // 2
+                self.pipe.maybe_free_model_hooks()  # what is offloaded and was at work
                 free_memory(self.device)
             else:
                 images += made
@@ -449,7 +474,7 @@ class DiffusersGenerator:
         raise FigmentError(
             f"Out of memory for a single image of {width}x{height} pixels in {str(self.dtype).removeprefix('torch.')} on"
             f" {self.device}. Lower generate.height and generate.width, set generate.dtype to bfloat16 or float16,"
-            " or choose a smaller model."
+            f"{' set generate.offload: model,' if self.offload == 'none' else ''} or choose a smaller model."
         ) from error
 
     def _low(self, init: np.ndarray) -> dict[str, Any]:
@@ -495,6 +520,11 @@ class DiffusersGenerator:
         """Height and width of the images, in pixels. ``low`` is the size of those that an upscaler enlarges."""
         return (self.height, self.width) if self.height and self.width else own_size(self.pipe, low)
 
+    def _own_batch_size(self, size: tuple[int, int]) -> int:
+        if self._family is not None:
+            _ = self.texts  # which may put encoders aside
+        return auto_batch_size(self.pipe, *size, still_to_come(self.pipe, self.offload))
+
     def count_cut(self, prompts: Sequence[str]) -> int:
         """How many of the prompts no text encoder of the pipeline reads to the end. Opens the tokenizers, not the model."""
         left = list(dict.fromkeys(prompts))
@@ -531,7 +561,7 @@ class DiffusersGenerator:
             "height": height,
             "width": width,
             "device": str(self.device),
-            "batch_size": self.batch_size or auto_batch_size(self.pipe, height, width),
+            "batch_size": self.batch_size or self._own_batch_size((height, width)),
             "versions": {
                 "diffusers": diffusers.__version__,
                 "transformers": transformers.__version__,

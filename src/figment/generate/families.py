@@ -15,6 +15,8 @@ import diffusers
 import numpy as np
 import torch
 
+from figment.generate.placing import computes_on
+
 Encoded = dict[str, torch.Tensor]  # argument of the pipeline's __call__ -> (1, ...)
 Schedule = Callable[[Any, int, int, int], dict[str, Any]]  # of a pipeline, the steps, height and width
 
@@ -119,5 +121,5 @@ def encode_negative(pipe: Any, family: Family, negative_prompt: str) -> Encoded:
 
 
 def _encode(pipe: Any, family: Family, **arguments: Any) -> Encoded:
-    returned = pipe.encode_prompt(device=pipe.device, num_images_per_prompt=1, **family.extra, **arguments)
+    returned = pipe.encode_prompt(device=computes_on(pipe), num_images_per_prompt=1, **family.extra, **arguments)
     return {name: tensor for name, tensor in zip(family.returned, returned, strict=True) if name and tensor is not None}

@@ -281,6 +281,7 @@ def make_rows(
     ``shots`` that samples start from is not there or cannot be read, and for what the generator cannot do at all.
     """
     maker = _Maker(generator, shots)
+    maker.tell(samples)
     chosen = range(len(samples)) if wanted is None else wanted
     rows: list[Future[dict[str, Any]]] = []
     start = 0
@@ -315,6 +316,12 @@ class _Maker:
         if self.shots is not None:
             more["init"] = np.stack([self._start(s.init) for s in samples])
         return ask([s.prompt for s in samples], [s.seed for s in samples], **more)
+
+    def tell(self, samples: Sequence[Sample]) -> None:
+        """Say what a shard will ask for, to a generator that wants to know. It opens its model now, outside of what is tried again."""
+        read_ahead: Callable[..., None] | None = getattr(self.generator, "read_ahead", None)
+        if read_ahead is not None:
+            read_ahead([s.prompt for s in samples], [s.label for s in samples])
 
     def _start(self, id: str) -> np.ndarray:
         assert self.shots is not None
@@ -363,17 +370,23 @@ def _attempt_one(sample: Sample, maker: _Maker) -> Sample:
     except FigmentError:
         raise
     except Exception as error:
-        _raise_if_lost(error)
+        _raise_if_lost(error, alone=True)
         return _finished(sample, None, printable(f"{type(error).__name__}: {error}"[:300]))
 
 
-def _raise_if_lost(error: Exception) -> None:
-    """Raise DeviceFailed for what is no fault of a sample: the next one would fail too."""
-    from figment.device import failure  # loads torch, which a generator that fails so has loaded
+def _raise_if_lost(error: Exception, alone: bool = False) -> None:
+    """Raise FigmentError for what is no fault of a sample, ``alone`` in its batch or not: the next one would fail too."""
+    from figment.device import failure, is_out_of_memory  # loads torch, which a generator that fails so has loaded
 
     lost = failure(error)
     if lost is not None:
         raise lost from error
+    if alone and is_out_of_memory(error):
+        said = " ".join(str(error).split("\n")[0].split())[:200].rstrip(".") or type(error).__name__
+        raise FigmentError(
+            f"Out of memory for a single image: {said}. {AGAIN} Lower the size of the images, choose a smaller model, or end what else"
+            " uses that memory."
+        ) from error
 
 
 def _finished(sample: Sample, image: np.ndarray | None, error: str = NOT_FINITE) -> Sample:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from figment import records
-from figment.device import check_device, choose_device, free_memory
+from figment.device import check_device, choose_device, free_memory, put
 from figment.errors import FigmentError
 from figment.files import as_path
 from figment.generate.seeds import stage_seed
@@ -118,7 +118,7 @@ class GlideGenerator:
             ) from error
         if half:
             model.convert_to_fp16()
-        return model.eval().to(self.device), diffusion, options["image_size"]
+        return put(model.eval(), self.device, f"GLIDE's {name}"), diffusion, options["image_size"]
 
     def __call__(
         self, prompts: Sequence[str], seeds: Sequence[int], init: np.ndarray | None = None

@@ -20,6 +20,7 @@ import torch
 from figment import layout, records, weights
 from figment.errors import FigmentError
 from figment.files import as_path, read_bytes, read_json
+from figment.generate.placing import computes_on
 
 WEIGHTS = layout.LORA
 DOWN, UP = ".lora_A.weight", ".lora_B.weight"
@@ -140,13 +141,13 @@ class Applied:
             self._load(wanted)
         place = {label: i for i, label in enumerate(self.present)}
         index = [place[label] for label in labels] if self.lora.per_class else [0]
-        self.index = torch.tensor(index, device=self.pipe.device)
+        self.index = torch.tensor(index, device=computes_on(self.pipe))
 
     def _load(self, labels: list[int]) -> None:
         read = [self.lora.read(label) for label in labels]
         for label, tensors in zip(labels, read, strict=True):
             _check(tensors, self.pipe, f"The LoRA in {self.lora.file(label)}")
-        place = {"device": self.pipe.device, "dtype": self.pipe.dtype}
+        place = {"device": computes_on(self.pipe), "dtype": self.pipe.dtype}
         names = [name.removesuffix(DOWN) for name in read[0] if name.endswith(DOWN)]
         self.down = {n: torch.stack([w[n + DOWN] for w in read]).to(**place) for n in names}
         self.up = {n: (torch.stack([w[n + UP] for w in read]) * self.lora.scale).to(**place) for n in names}

@@ -58,7 +58,7 @@ class Learner:
         self.on = on
         self.half = generator.dtype != torch.float32  # as products may be in training, where the weights are not
         opened = copy(generator)  # settings alone: it opens the model by itself, and the user's stays as it is
-        opened.lora = None
+        opened.lora, opened.offload = None, "none"  # what is trained stays on the device
         if opened.dtype == torch.float16 or settings.method == "full":  # whose smallest gradients would be zero
             opened.dtype = torch.float32
         self.opened, self.settings, self.pipe, self.size = opened, settings, opened.pipe, opened.size()

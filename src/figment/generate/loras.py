@@ -15,10 +15,10 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from figment import guard, layout, weights
+from figment import guard, hub, layout, weights
 from figment.errors import FigmentError, missing_extra
 from figment.generate.loras_settings import LoraSettings
-from figment.models import HUB_ID, download
+from figment.models import HUB_ID
 
 log = logging.getLogger(__name__)
 
@@ -143,7 +143,7 @@ def _file(settings: LoraSettings) -> Path:
     if path.is_dir():
         folder = path.resolve()
     elif match := HUB_ID.fullmatch(name):
-        folder = download(match[1], match[2], [wanted or layout.LORA])
+        folder = hub.download(match[1], match[2], [wanted or layout.LORA])
     else:
         raise FigmentError(
             f"There is no LoRA {path}: it is a .safetensors file, the folder of one, or a Hub id, owner/name."

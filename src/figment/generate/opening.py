@@ -14,6 +14,7 @@ import torch
 import transformers
 
 from figment import weights
+from figment.device import is_out_of_memory
 from figment.errors import FigmentError
 from figment.files import load_json, read_text
 from figment.generate.denoiser import PART
@@ -53,6 +54,7 @@ def open_pipeline(
     except (
         Exception
     ) as error:  # damaged files, missing parts, classes this diffusers lacks: each library has its own errors
+        _raise_if_memory_lacks(error, f"the model {name}", dtype)
         raise FigmentError(
             f"The model {name} cannot be opened by diffusers {diffusers.__version__}: {' '.join(str(error).split())}"
         ) from error
@@ -85,26 +87,22 @@ def open_part(kind: Any, folder: Path, part: str, name: str, dtype: torch.dtype,
     except FigmentError:
         raise
     except Exception as error:
+        _raise_if_memory_lacks(error, f"the {part} of the model {name}", dtype)
         version = diffusers.__version__ if library == "diffusers" else transformers.__version__
         raise FigmentError(
             f"The {part} of the model {name} cannot be opened by {library} {version}: {' '.join(str(error).split())}"
         ) from error
 
 
-def move_to(pipe: Any, device: torch.device, what: str) -> None:
-    """Raises FigmentError where it does not fit."""
-    try:
-        pipe.to(device)
-        if hasattr(pipe, "unet"):  # convolutions are faster so; transformers have none to speak of
-            for part in (pipe.unet, getattr(pipe, "vae", None)):
-                if part is not None:
-                    part.to(memory_format=torch.channels_last)
-    except (RuntimeError, NotImplementedError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise FigmentError(
-            f"{what} cannot be placed on {device} in {str(pipe.dtype).removeprefix('torch.')}: {reason.rstrip('.')}. Set generate.device"
-            " to another, generate.dtype to bfloat16 or float16 if it does not fit, or choose a smaller model."
-        ) from error
+def _raise_if_memory_lacks(error: Exception, what: str, dtype: torch.dtype) -> None:
+    """Weights are read into main memory, whatever device they are for."""
+    if not is_out_of_memory(error):
+        return
+    shorter = "Set generate.dtype: bfloat16, which takes half, close" if dtype == torch.float32 else "Close"
+    raise FigmentError(
+        f"The memory of this machine ran out while {what} was opened in {str(dtype).removeprefix('torch.')}."
+        f" {shorter} other programs, take fewer workers, or choose a smaller or quantised model."
+    ) from error
 
 
 def read_index(folder: Path) -> dict[str, Any] | None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from figment.generate.placing import computes_on
 from figment.generate.real_guidance_settings import RealGuidanceSettings, t_star_of_shots
 
 GLIDE_STEPS = 1000
@@ -97,7 +98,7 @@ def strength_for(pipe: Any, num_inference_steps: int, steps: int) -> float:
     Some pipelines round the steps they take, others those they leave out; both also trip over the last digit of a float.
     """
     tries = [share / num_inference_steps for share in (steps, min(steps + 0.5, num_inference_steps), steps - 0.5)]
-    return next(s for s in tries if pipe.get_timesteps(num_inference_steps, s, pipe.device)[1] == steps)
+    return next(s for s in tries if pipe.get_timesteps(num_inference_steps, s, computes_on(pipe))[1] == steps)
 
 
 def crop_to(image: np.ndarray, height: int, width: int) -> np.ndarray:

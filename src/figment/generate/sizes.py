@@ -5,9 +5,9 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-import torch
-
+from figment.device import free_bytes
 from figment.generate.families import FAMILIES
+from figment.generate.placing import computes_on
 
 CPU_LATENT_PIXELS = 8192  # a batch's; more no longer helps a CPU
 CUDA_BYTES_PER_PIXEL = 2048  # of one image's output pixels and one byte of dtype: the decoder's peak, generously
@@ -31,18 +31,18 @@ def own_size(pipe: Any, low: tuple[int, int] | None = None) -> tuple[int, int]:
     return height * _scale(pipe), width * _scale(pipe)
 
 
-def auto_batch_size(pipe: Any, height: int, width: int) -> int:
+def auto_batch_size(pipe: Any, height: int, width: int, to_come: int = 0) -> int:
     """Images a batch. On a CPU about 8,192 latent pixels: 128 images of 8x8 latents, 2 of 64x64.
 
     On a GPU what is free once the weights are there, torch's own cache counted as free, at 4 KB an output pixel in half precision and 8 KB in float32 (a
-    published SDXL-Turbo measurement comes to 3.6 KB in half precision), 512 at most. Too much is halved by itself.
+    published SDXL-Turbo measurement comes to 3.6 KB in half precision), 512 at most. Too much is halved by itself. ``to_come`` are bytes of
+    weights that wait elsewhere and will be there too.
     """
-    if pipe.device.type != "cuda":
+    free = free_bytes(computes_on(pipe))
+    if free is None:
         return max(1, CPU_LATENT_PIXELS // ((height // _scale(pipe)) * (width // _scale(pipe))))
-    free, _ = torch.cuda.mem_get_info(pipe.device)
-    free += torch.cuda.memory_reserved(pipe.device) - torch.cuda.memory_allocated(pipe.device)
     image = height * width * CUDA_BYTES_PER_PIXEL * pipe.dtype.itemsize
-    return int(min(max(1, free // image), CUDA_LARGEST_BATCH))
+    return int(min(max(1, (free - to_come) // image), CUDA_LARGEST_BATCH))
 
 
 def _scale(pipe: Any) -> int:

@@ -102,4 +102,13 @@ def compared(
         each = f"{of_each_class} {what} images or more of each class"
         return each if of_each_class else f"{fewest} {what} images or more"
 
-    return Measure(name, explains, metrics, take, needs=frozenset({"train", "classes"}), check=check, oracle=oracle)
+    return Measure(
+        name,
+        explains,
+        metrics,
+        take,
+        needs=frozenset({"train", "classes"}),
+        check=check,
+        oracle=oracle,
+        encoder=encoder,
+    )

@@ -49,7 +49,7 @@ class Measure:
     the metrics of a recipe's run where these are not simply all of ``metrics``. ``check`` raises FigmentError, before anything
     is spent, for what would fail at the end; it is handed the real images as they were given, split -> images. ``trainings`` counts
     those it needs besides the recipe's own, where the recipe learns from so many images: for the forecast. ``oracle`` is whose numbers
-    it gives on the same input, as the tests have it.
+    it gives on the same input, as the tests have it. ``encoder`` is the one that it looks with; None = the recipe's.
     """
 
     name: str
@@ -63,6 +63,7 @@ class Measure:
     check: Callable[[Recipe, Mapping[str, Images]], None] = field(default=lambda recipe, given: None)
     trainings: Callable[[Recipe, int], int] = field(default=lambda recipe, images: 0)
     oracle: str = ""
+    encoder: str | None = None
 
 
 #: Metrics that had another name in version 0.1; read for one version.

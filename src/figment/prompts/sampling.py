@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from figment import weights
-from figment.device import choose_device
+from figment.device import choose_device, put
 from figment.errors import FigmentError
 from figment.models import ModelFolder
 from figment.records import fingerprint
@@ -83,7 +83,7 @@ def open_model(kind: Any, folder: ModelFolder, allow_pickle: bool) -> Any:
     try:
         what = f"The model {folder.name}"
         model = weights.load(kind, folder.path, what, allow_pickle=allow_pickle, dtype=torch.float32)
-        return model.to(choose_device()).eval()
+        return put(model, choose_device(), what).eval()
     except FigmentError:
         raise
     except Exception as error:  # damaged files, other kinds of models: each has an exception of its own

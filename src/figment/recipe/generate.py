@@ -114,6 +114,11 @@ class DiffusersSettings(SamplerSettings, GeneratorSettings):
     batch_size: Annotated[int, Field(ge=1, le=limits.BATCH)] | Literal["auto"] = Field(
         "auto", description="halved by itself when memory runs out"
     )
+    offload: Literal["none", "model", "sequential"] = Field(
+        "none",
+        description="keep weights in main memory until they are needed: model moves one part of the pipeline at a time to the GPU,"
+        " sequential one layer at a time, many times slower",
+    )
     allow_pickle: bool = Field(False, description="load weights stored as pickles, which can run code")
     denoiser: PathText | None = Field(
         None,

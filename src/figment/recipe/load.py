@@ -105,7 +105,7 @@ def _put(data: dict[str, Any], field: str, value: Any) -> None:
 
 def _with_absolute_paths(recipe: Recipe, base: Path) -> Recipe:
     """Folders named relative to the recipe file, made absolute, so that the resolved recipe works from anywhere."""
-    changes: dict[str, Any] = {field: _absolute(field, where, base) for field, where in _paths(recipe)}
+    changes: dict[str, Any] = {field: _absolute(field, where, base) for field, where, _ in paths_in(recipe)}
     if concepts := getattr(recipe.prompts, "concepts", None):
         changes["prompts.concepts"] = _absolute("prompts.concepts", concepts, base)
     changes["arms"] = _absolute_changes(recipe.arms, base)
@@ -120,17 +120,17 @@ def _with_absolute_paths(recipe: Recipe, base: Path) -> Recipe:
     return recipe.changed(changes)
 
 
-def _paths(settings: BaseModel, where: str = "") -> Iterator[tuple[str, str]]:
-    """The fields below these settings that may name a folder (those annotated as ``PathText``), and what they name."""
+def paths_in(settings: BaseModel, where: str = "") -> Iterator[tuple[str, str, BaseModel]]:
+    """The fields below these settings that may name a folder (those annotated as ``PathText``), what they name, and whose they are."""
     for name, field in type(settings).model_fields.items():
         value = getattr(settings, name)
         parts = value if isinstance(value, list) else [value]
         for i, part in enumerate(parts):
             at = f"{where}{name}" + (f".{i}" if isinstance(value, list) else "")
             if isinstance(part, BaseModel):
-                yield from _paths(part, f"{at}.")
+                yield from paths_in(part, f"{at}.")
             elif isinstance(part, str) and (IS_PATH in field.metadata or _is_path(field.annotation)):
-                yield at, part
+                yield at, part, settings
 
 
 def _is_path(annotation: Any) -> bool:

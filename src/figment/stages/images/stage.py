@@ -135,6 +135,7 @@ def _trial(ctx: Context) -> tuple[float, float]:
     steps: tuple[int, ...] = getattr(generator, "steps", ())  # of each of its stages, where it has such
     time_of = partial(_time, texts=texts, saving=ctx.recipe.generate.saving)
     if any(own > TRIAL_STEPS[1] for own in steps):
+        generator.with_steps(*steps)  # type: ignore[attr-defined]  # opens it: a model that does not fit is not opened again
         with suppress(FigmentError):  # so few are not for this scheduler: then those that are asked for are timed
             return _extrapolated(generator, time_of, steps)
     return time_of(generator)

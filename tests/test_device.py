@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from figment.device import check_device, choose_device, devices, encoder_dtype, generator_dtype
+from figment.device import check_device, choose_device, devices, encoder_dtype, free_bytes, generator_dtype, put
 from figment.encoders import ClipEncoder
 from figment.errors import FigmentError
 from figment.generate.diffusers import DiffusersGenerator
+
+CPU = torch.device("cpu")
 
 
 @pytest.fixture
@@ -69,3 +71,33 @@ def test_models_ask(machine):
     generator = DiffusersGenerator(device="cuda")  # its fingerprint may be asked for on a machine without one
     with pytest.raises(FigmentError, match="device is cuda"):
         generator(["a coat"], [0])
+
+
+def test_what_is_free_on_a_gpu_counts_what_torch_keeps_for_later(monkeypatch):
+    assert free_bytes(torch.device("cpu")) is None
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (100, 1_000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 50)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 20)
+    assert free_bytes(torch.device("cuda")) == 130
+
+
+def test_an_encoder_that_does_not_fit_says_how_much_it_takes(monkeypatch):
+    """In the words of all that is opened, and not as an error of the file."""
+    to = torch.nn.Module.to
+
+    def full(module, device):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    assert put(torch.nn.Linear(2, 2), torch.device("cpu"), "It").weight.shape == (2, 2)
+    monkeypatch.setattr(
+        torch.nn.Module,
+        "to",
+        lambda self, *args, **more: full(self, *args) if args == (CPU,) else to(self, *args, **more),
+    )
+    with pytest.raises(
+        FigmentError, match=r"^The model starter/clip does not fit into the memory of cpu: its weights take 0\.\d GiB"
+    ):
+        ClipEncoder("starter/clip", "cpu")
+    with pytest.raises(RuntimeError, match="meta"):
+        monkeypatch.undo()
+        put(torch.nn.Linear(2, 2, device="meta"), CPU, "It")

@@ -145,7 +145,7 @@ def test_arms_and_cells_fetch_too(hub):
     clip(hub.root / "some" / "clip")
     arms = {"other": {"encoder": "some/clip"}}
     assert "some/clip" in said(examine_recipe(recipe(arms=arms)), "encoder")
-    rows, columns = {"own": {}, "other": {"encoder": "some/clip"}}, {"one": {"seed": 1}}
+    rows, columns = {"own": {}, "other": {"encoder": "some/clip"}}, {"one": {"generate.images_per_class": 3}}
     table = {"title": "t", "metric": "top1/synthetic", "rows": rows, "columns": columns}
     real = {"class_names": ["a", "b"], "real": {"test": "starter/test"}}
     assert "some/clip" in said(examine_recipe(recipe(task=real, table=table)), "encoder")

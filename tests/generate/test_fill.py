@@ -107,6 +107,34 @@ def test_when_none_succeeds_the_run_stops_and_says_why(tmp_path):
     assert not shard_files(tmp_path)
 
 
+def test_memory_that_does_not_hold_one_image_ends_the_run_at_once(tmp_path):
+    """Not a row with an error for each image, after each was tried."""
+
+    class Full(Noise):
+        def __call__(self, prompts, seeds, init=None):
+            self.calls += 1
+            raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB\nand more")
+
+    generator = Full()
+    with pytest.raises(
+        FigmentError, match="^Out of memory for a single image: CUDA out of memory.*20.00 GiB. What was"
+    ):
+        make(tmp_path, generator)
+    assert generator.calls == 2 and not shard_files(tmp_path)  # a batch, and one of it alone
+
+
+def test_a_generator_is_told_beforehand_what_a_shard_asks_for(tmp_path):
+    class Reader(Noise):
+        told: list = []  # noqa: RUF012
+
+        def read_ahead(self, prompts, labels):
+            self.told.append((list(prompts), list(labels), self.calls))
+
+    make(tmp_path, Reader(), n=3)
+    ((prompts, labels, calls),) = Reader.told
+    assert len(prompts) == 6 and set(labels) == {0, 1} and calls == 0
+
+
 def test_a_later_shard_in_which_every_image_failed_with_an_error_is_not_written(tmp_path):
     class Tired(Noise):
         def __call__(self, prompts, seeds, init=None):

@@ -114,6 +114,16 @@ def test_a_gated_model_is_missing_until_it_is_accepted(hub):
     assert told.endswith("https://huggingface.co/big/pipeline, then run: hf auth login")
 
 
+def test_a_gated_model_that_is_here_needs_no_more(hub):
+    clip(hub.root / "some" / "clip")
+    place = resolve("some/clip").path
+    hub.gated.add("some/clip")
+    assert (
+        said(examine_recipe(recipe(encoder="some/clip")), "encoder")
+        == f"ok: some/clip: here, 2 MB in {place}; licence mit"
+    )
+
+
 def test_what_is_not_there_or_cannot_be_opened_is_missing(hub):
     model(hub.root / "only" / "pickles", **{"pytorch_model.bin": MB})
     (hub.root / "only" / "pickles" / "config.json").write_text("{}")
@@ -135,6 +145,9 @@ def test_loras_and_data_sets(hub, tmp_path, monkeypatch):
     found = examine_recipe(own)
     assert said(found, "generate.loras.0.lora") == "note: a/lora: 1 MB to fetch; licence not told"
     assert "has no none.safetensors. Set weight_name" in said(found, "generate.loras.1.lora")
+    place = figment_hub.download("a/lora", None, ["pytorch_lora_weights.safetensors"])
+    found = examine_recipe(own)
+    assert said(found, "generate.loras.0.lora") == f"ok: a/lora: here, 1 MB in {place}; licence not told"
     wanted = "a/set: at most 5 MB to fetch; licence cc-by-4.0, mit"
     assert said(found, "task.real.train, task.real.test") == f"note: {wanted}"
     (tmp_path / "data" / "a___set").mkdir(parents=True)
@@ -176,7 +189,3 @@ def test_the_command(hub, tmp_path, monkeypatch):
     assert told.exit_code == 1 and "missing" in told.stdout
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=MB))
     assert CliRunner().invoke(app, ["doctor", str(path)]).exit_code == 1
-
-
-def test_sums_are_of_the_hubs_cache():
-    assert figment_hub.cache().is_absolute()

@@ -95,7 +95,7 @@ def _of_model(source: Source, repo: str, told: Told) -> Fetch:
     folder = hub.snapshot(repo, told.commit)
     barred = told.gated and not hub.may_have(repo)
     try:
-        names = _files(source, repo, told, barred)
+        names = _files(source, repo, told, folder, barred)
     except FigmentError as error:
         return Fetch("missing", str(error), None)
     if said := _weights_lacking(names, told, source):
@@ -112,8 +112,9 @@ def _of_model(source: Source, repo: str, told: Told) -> Fetch:
     return Fetch("note", text + ("; gated, and accepted" if told.gated else ""), size)
 
 
-def _files(source: Source, repo: str, told: Told, barred: bool) -> list[str]:
-    """What would be fetched of a repository. What is ``barred`` tells no configuration: then all that may be its parts counts."""
+def _files(source: Source, repo: str, told: Told, folder: Path | None, barred: bool) -> list[str]:
+    """What would be fetched of a repository, by its configuration, here in ``folder`` or there. What is ``barred`` tells none: then all
+    that may be its parts counts."""
     if source.kind == "lora":
         name = source.file or layout.LORA
         if name not in told.sizes:
@@ -122,10 +123,12 @@ def _files(source: Source, repo: str, told: Told, barred: bool) -> list[str]:
             )
             raise FigmentError(f"has no {name}. Set weight_name to the file that is meant; there is {there}")
         return [name]
+    own = [name for name in CONFIGS if name in told.sizes]
+    if folder is not None and not hub.lacking(own, folder):
+        return wanted(folder, told.sizes, source.allow_pickle)
     with TemporaryDirectory() as place:
-        here = [name for name in CONFIGS if name in told.sizes]
-        if here and not barred:
-            hub.fetch(repo, told.commit, lambda get: Path(get(allow_patterns=hub.only(here), local_dir=place)))
+        if own and not barred:
+            hub.fetch(repo, told.commit, lambda get: Path(get(allow_patterns=hub.only(own), local_dir=place)))
         return wanted(Path(place), told.sizes, source.allow_pickle)
 
 

@@ -98,9 +98,7 @@ def snapshot(repo: str, revision: str | None) -> Path | None:
     from huggingface_hub import snapshot_download
 
     with suppress(Exception):  # each way of not being there has its own
-        return Path(
-            snapshot_download(repo, revision=revision, local_files_only=True, allow_patterns=only(["README.md"]))
-        )
+        return Path(snapshot_download(repo, revision=revision, local_files_only=True, allow_patterns=[]))
     return None
 
 

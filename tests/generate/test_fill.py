@@ -125,7 +125,7 @@ def test_memory_that_does_not_hold_one_image_ends_the_run_at_once(tmp_path):
 
 def test_a_generator_is_told_beforehand_what_a_shard_asks_for(tmp_path):
     class Reader(Noise):
-        told: list = []  # noqa: RUF012
+        told: list = []
 
         def read_ahead(self, prompts, labels):
             self.told.append((list(prompts), list(labels), self.calls))

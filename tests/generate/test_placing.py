@@ -15,6 +15,7 @@ from figment.forecast import forecast
 from figment.generate import placing, sizes
 from figment.generate.diffusers import DiffusersGenerator
 from figment.generate.fill import generate_images
+from figment.generate.real_guidance_settings import RealGuidanceSettings
 from figment.recipe import validate
 from figment.types import Prompt
 
@@ -76,6 +77,16 @@ def test_offloaded_images_are_the_same_and_texts_are_encoded_once_a_shard(
     assert all(hasattr(getattr(generator.pipe, part), "_hf_hook") for part in ("text_encoder", "unet", "vae"))
     assert (generator.pipe.unet.device.type == "meta") == (offload == "sequential")
     assert order == ["text_encoder", "unet"]  # and not again for each batch of one
+
+
+def test_real_guidance_is_offloaded_too(folders, accelerator):
+    init = np.random.default_rng(0).integers(0, 255, (2, 64, 64, 3), np.uint8)
+    settings = {"num_inference_steps": 4, "real_guidance": RealGuidanceSettings(t_star=50), "batch_size": 1}
+    expected, made = (
+        np.stack(make(folders, **settings, offload=offload)(["a dog", "a cat"], [1, 2], init=init)).astype(int)
+        for offload in ("none", "model")
+    )
+    assert np.abs(made - expected).max() <= 1
 
 
 def test_where_weights_wait_changes_no_fingerprint(folders):
@@ -160,7 +171,14 @@ def test_what_does_not_fit_is_told_with_what_would(monkeypatch, free, offload, w
     assert [way for way in ways if way not in said] == [] and [way for way in not_ways if way in said] == []
 
 
-def test_a_dry_run_tells_what_does_not_fit(folders, tmp_path, monkeypatch):
+@pytest.fixture
+def recipe(folders):
+    model = {"model": str(folders["sd15"]), "images_per_class": 2}
+    task = {"class_names": ["a", "b"]}
+    return validate({"task": task, "prompts": {"kind": "templates"}, "generate": model, "filters": []}, "it")
+
+
+def test_a_dry_run_tells_what_does_not_fit(recipe, tmp_path, monkeypatch):
     opened = []
 
     def full(pipe, *args, **more):
@@ -168,17 +186,15 @@ def test_a_dry_run_tells_what_does_not_fit(folders, tmp_path, monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
     monkeypatch.setattr(diffusers.StableDiffusionPipeline, "to", full)
-    recipe = validate(
-        {
-            "task": {"class_names": ["a", "b"]},
-            "prompts": {"kind": "templates"},
-            "generate": {"model": str(folders["sd15"]), "images_per_class": 2},
-            "filters": [],
-        },
-        "it",
-    )
     (said,) = [line for line in forecast(recipe, tmp_path / "run").text if "not known" in line]
     assert "time and disk are not known: The model" in said and "does not fit into the memory of cpu" in said
+    assert len(opened) == 1
+
+
+def test_a_dry_run_opens_a_model_once_for_all_its_trials(recipe, tmp_path, monkeypatch):
+    opened, own = [], DiffusersGenerator._open
+    monkeypatch.setattr(DiffusersGenerator, "_open", lambda self: (opened.append(self), own(self))[1])
+    assert forecast(recipe, tmp_path / "run").seconds is not None
     assert len(opened) == 1
 
 

@@ -210,10 +210,10 @@ class DiffusersGenerator:
         """The same with another number of steps, to find out what one costs: it shares the opened pipeline, and its images need not be
         good ones. Raises FigmentError where it cannot be opened."""
         _ = self.pipe
-        other = copy(self)
+        other = copy(self)  # of the settings alone
+        other.__dict__ |= {name: part for name, part in self.__dict__.items() if name in OPENED and name != "start"}
         (n,) = steps
         other.sampling = replace(self.sampling, num_inference_steps=n)
-        other.__dict__.pop("start", None)  # which follows from them
         return other
 
     @property
@@ -304,6 +304,8 @@ class DiffusersGenerator:
         assert family is not None and family.schedule is not None  # as was checked when it was opened
         with quiet():
             twin = diffusers.AutoPipelineForImage2Image.from_pipe(pipe, add_watermarker=False)
+        if self.offload == "model":
+            twin.enable_model_cpu_offload(device=self.device)  # else its calls would leave behind what they brought
         twin.set_progress_bar_config(disable=True)
         return twin
 
@@ -427,7 +429,7 @@ class DiffusersGenerator:
                 raise
             if made is None:
                 size = len(asked[part]) // 2
-                self.pipe.maybe_free_model_hooks()  # what is offloaded and was at work
+                (self.image_pipe if self.real_guidance else self.pipe).maybe_free_model_hooks()  # what was at work
                 free_memory(self.device)
             else:
                 images += made

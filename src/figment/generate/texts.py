@@ -55,9 +55,12 @@ class Texts:
 
     def read_ahead(self, asked: Sequence[Asked], guided: bool) -> None:
         """Encode what a shard asks for all at once, so that encoders which have to be brought for it are brought once."""
+        new = [one for one in dict.fromkeys(asked) if one not in self.encoded]
+        if not new:
+            return
         with self._at_hand():
-            for i in range(0, len(asked), TOGETHER):
-                self._remembered(asked[i : i + TOGETHER])
+            for i in range(0, len(new), TOGETHER):
+                self._remembered(new[i : i + TOGETHER])
             for label in dict.fromkeys(label for label, _ in asked if guided):
                 self._negative(label)
 
@@ -76,9 +79,8 @@ class Texts:
         for one in asked:
             self.encoded.move_to_end(one)
         encoded = [self.encoded[one] for one in asked]
-        most = max(
-            1, (WAITING_CACHE_BYTES if self.waiting else CACHE_BYTES) // sum(t.nbytes for t in encoded[0].values())
-        )
+        room = WAITING_CACHE_BYTES if self.waiting else CACHE_BYTES
+        most = max(1, room // sum(t.nbytes for t in encoded[0].values()))
         while len(self.encoded) > most:
             self.encoded.popitem(last=False)
         return encoded

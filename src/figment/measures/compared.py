@@ -11,7 +11,7 @@ import numpy as np
 
 from figment import machine
 from figment.errors import FigmentError
-from figment.measures.measure import Measure, Metric
+from figment.measures.measure import Measure, Metric, Need
 
 if TYPE_CHECKING:
     from figment.measures.trial import Trial
@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 FLOORS = "; {at_floor_n:.3g} at {floor_n:,} images, {floor_real:.3g} between halves of the real ones and {floor_generated:.3g} of the generated"
 #: The same of a number of one set, which for real images is something too.
 OF_REAL = "; {at_floor_n:.3g} at {floor_n:,} images, {of_real:.3g} of real ones; halves differ by {floor_generated:.2g} and {floor_real:.2g}"
+NEEDS: frozenset[Need] = frozenset({"train", "classes"})
 INCEPTION = "inception"  # `figment.encoders.INCEPTION`, which imports torch
 
 
@@ -102,13 +103,4 @@ def compared(
         each = f"{of_each_class} {what} images or more of each class"
         return each if of_each_class else f"{fewest} {what} images or more"
 
-    return Measure(
-        name,
-        explains,
-        metrics,
-        take,
-        needs=frozenset({"train", "classes"}),
-        check=check,
-        oracle=oracle,
-        encoder=encoder,
-    )
+    return Measure(name, explains, metrics, take, NEEDS, check=check, oracle=oracle, encoder=encoder)

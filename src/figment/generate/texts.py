@@ -39,6 +39,7 @@ class Texts:
     ):
         self.pipe, self.family, self.negative_prompt, self.lora = pipe, family, negative_prompt, lora
         self.aside, self.waiting, self.device = list(aside), waiting, computes_on(pipe)
+        self.at_hand = True  # whether what lies aside is where it computes just now
         self._put_aside()
         self.encoded: OrderedDict[Asked, Encoded] = OrderedDict()  # the least recently used first
         self.negatives: dict[int, Encoded] = {}  # by label

@@ -25,6 +25,7 @@ from figment.words import one_line, printable
 
 if TYPE_CHECKING:
     from figment.checking.check import Checked
+    from figment.doctor import Finding
     from figment.engines import Engine
     from figment.recipe import Recipe
     from figment.report.table import TablePage
@@ -649,20 +650,26 @@ def doctor(
     """Say what this machine can do and what is missing; of a RECIPE, what it would fetch."""
     from figment.doctor import examine
 
-    table = Table.grid(padding=(0, 2))
     if recipe is None:
         findings = examine()
+        table = Table.grid(padding=(0, 2))
+        for finding in findings:
+            table.add_row(finding.subject, _state(finding), Text(printable(finding.text)))
+        console.print(table)
     else:
         from figment.fetches import examine_recipe
         from figment.recipe import load_recipe
 
         findings = examine_recipe(load_recipe(recipe, set or [], variant))
-    for finding in findings:
-        colour = {"ok": "green", "note": "yellow", "missing": "red"}[finding.state]
-        table.add_row(Text(finding.subject), Text(finding.state, style=colour), Text(printable(finding.text)))
-    console.print(table)
+        for finding in findings:  # in whole lines: names and addresses are long, and to be copied
+            console.print(Text.assemble(_state(finding), " ", printable(finding.subject)), soft_wrap=True)
+            console.print(f"  {printable(finding.text)}", soft_wrap=True, markup=False, highlight=False)
     if any(f.state == "missing" for f in findings):
         raise typer.Exit(1)
+
+
+def _state(finding: Finding) -> Text:
+    return Text(finding.state, style={"ok": "green", "note": "yellow", "missing": "red"}[finding.state])
 
 
 def _default_out(recipe: Path, variant: str | None = None) -> Path:

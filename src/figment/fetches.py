@@ -66,8 +66,9 @@ def _sum(fetches: list[Fetch]) -> Finding:
         return Finding("in all", "ok", "nothing is to be fetched")
     place = hub.cache()
     free = shutil.disk_usage(next(p for p in (place, *place.parents) if p.exists())).free
-    more = f", and {unknown} of which nobody can say how large they are" if unknown else ""
-    text = f"{size_text(known)} to be fetched{more}; {size_text(free)} are free in {place}"
+    told = [f"{size_text(known)} to be fetched"] if known else []
+    told += [f"{unknown} of unknown size"] if unknown else []
+    text = f"{' and '.join(told)}; {size_text(free)} are free in {place}"
     return Finding("in all", "note" if known <= free else "missing", text)
 
 
@@ -159,22 +160,24 @@ def _data_cache() -> Path:
     return Path(os.environ.get("HF_DATASETS_CACHE") or Path(constants.HF_HOME) / "datasets")
 
 
-def _without_a_network(source: Source, repo: str, revision: str | None, error: FigmentError) -> Fetch:
+def _without_a_network(source: Source, repo: str, revision: str | None, error: hub.Away) -> Fetch:
     """What the cache alone can say."""
     if source.kind == "data set":
         copy = _data_cache() / repo.replace("/", "___")
         if copy.is_dir():
             return Fetch("ok", f"a copy is in {copy}")
-        return Fetch("missing", f"not here; its size and licence cannot be known. {error}", None)
+        return Fetch("missing", f"not here, and {error.said}: its size and licence cannot be known", None)
     folder = hub.snapshot(repo, revision)
     if folder is None:
-        return Fetch("missing", f"not here; its size and licence cannot be known. {error}", None)
+        return Fetch("missing", f"not here, and {error.said}: its size and licence cannot be known", None)
     sizes = hub.listed(repo, folder)
     names = [source.file or layout.LORA] if source.kind == "lora" else wanted(folder, sizes, source.allow_pickle)
     missing = hub.lacking(names, folder)
     if missing:
         size = sum(sizes.get(name, 0) for name in missing)
-        return Fetch("missing", f"{size_text(size)} of it are not here ({', '.join(missing[:3])}). {error}", size)
+        return Fetch(
+            "missing", f"{size_text(size)} of it are not here ({', '.join(missing[:3])}), and {error.said}", size
+        )
     whole = sum(sizes[name] for name in names)
     return Fetch("ok", f"here, {size_text(whole)} in {folder}; licence {license_of(folder) or 'not told'}")
 

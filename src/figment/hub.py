@@ -21,7 +21,9 @@ Kind = Literal["model", "dataset"]
 
 
 class Away(FigmentError):
-    """The Hub, or who stands before it, did not answer: what it has is not known."""
+    """The Hub, or who stands before it, did not answer: what it has is not known. ``said`` is why, in a few words."""
+
+    said = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,12 +173,14 @@ def _explained(repo: str, revision: str | None, kind: Kind) -> Iterator[None]:
 
 def _not_fetched(repo: str, revision: str | None, what: str, error: BaseException) -> Away:
     """What the Hub, or whoever answered in its place, said; else that nobody did."""
-    version = f" --revision {revision}" if revision else ""
-    return Away(
-        f"The {what} {repo} is not on this machine, and {_said(error)}. The same command again tries again. Or, on a machine with a network, run:"
+    version, said = f" --revision {revision}" if revision else "", _said(error)
+    away = Away(
+        f"The {what} {repo} is not on this machine, and {said}. The same command again tries again. Or, on a machine with a network, run:"
         f" hf download {repo}{version} and copy its cache here, or give the path of a folder that holds the {what},"
         " or use 'starter', which needs no network."
     )
+    away.said = said
+    return away
 
 
 def _said(error: BaseException) -> str:

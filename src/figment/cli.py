@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from importlib import resources
+from importlib import metadata, resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -47,6 +47,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        console.print(f"figment {metadata.version('figment-vision')}", highlight=False)
+        raise typer.Exit()
+
+
+@app.callback()
+def _begin(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="say the version and stop")
+    ] = False,
+) -> None:
+    context.obj = time.monotonic()  # what a command imports is a part of the time that it says it took
 
 
 def _folder(text: str) -> Path:
@@ -102,6 +118,7 @@ Variant = Annotated[
 
 @app.command()
 def demo(
+    context: typer.Context,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -130,7 +147,7 @@ def demo(
     console.print(
         "The starter is a scale model trained on Fashion-MNIST: it shows the method, not what large models reach.\n"
     )
-    _run(recipe, out or Path("runs") / ("demo" if look is None else f"demo-{look}"))
+    _run(recipe, out or Path("runs") / ("demo" if look is None else f"demo-{look}"), context.obj)
 
 
 @app.command()
@@ -159,6 +176,7 @@ def init(path: Annotated[Path, typer.Argument(help="the recipe to write")] = Pat
 
 @app.command()
 def run(
+    context: typer.Context,
     recipe: RecipePath,
     out: Out = None,
     set: Set = None,
@@ -187,7 +205,7 @@ def run(
     elif dry_run:
         _print_forecast(loaded, folder, effect, allow_plugins)
     else:
-        _run(loaded, folder, make_engine(engine, workers, address), allow_plugins)
+        _run(loaded, folder, context.obj, make_engine(engine, workers, address), allow_plugins)
 
 
 @app.command()
@@ -683,14 +701,13 @@ def _default_out(recipe: Path, variant: str | None = None) -> Path:
     return Path("runs") / (recipe.stem if variant is None else f"{recipe.stem}-{variant}")
 
 
-def _run(recipe: Recipe, folder: Path, engine: Engine | None = None, allow_plugins: bool = False) -> None:
+def _run(recipe: Recipe, folder: Path, began: float, engine: Engine | None = None, allow_plugins: bool = False) -> None:
     from figment.studies.arms import run_arms
 
-    started = time.monotonic()
     run_arms(recipe, folder, engine, allow_plugins=allow_plugins)
     console.print()
     _print_results(folder)
-    console.print(f"Took {time.monotonic() - started:.0f} s.")
+    console.print(f"Took {time.monotonic() - began:.0f} s.")
 
 
 def _run_table(recipe: Recipe, folder: Path, engine: Engine, dry_run: bool, allow_plugins: bool) -> None:

@@ -76,9 +76,14 @@ def record_of(folder: Path, found: Found) -> Record | None:
 
 
 def check_file(
-    data: bytes, fingerprint: str, columns: pa.Schema, recorded: Written | None, extra_scores: bool = False
+    data: bytes,
+    fingerprint: str,
+    columns: pa.Schema,
+    recorded: Written | None,
+    more: tuple[str, pa.DataType] | None = None,
 ) -> File:
-    """Checksum, page checksums, origin and columns of one Parquet file. ``recorded`` is what is said of it elsewhere."""
+    """Checksum, page checksums, origin and columns of one Parquet file. ``recorded`` is what is said of it elsewhere; ``more`` is what
+    the names of further columns begin with, and their type."""
     found = File()
     if recorded is not None and hashlib.sha256(data).hexdigest() != recorded.sha256:
         size = f", it has {len(data):,} bytes instead of {recorded.bytes:,}" if len(data) != recorded.bytes else ""
@@ -97,8 +102,8 @@ def check_file(
         return found
     fields = list(table.schema)
     as_written = fields[: len(columns)] == list(columns)
-    more = all(extra_scores and f.type == pa.float64() for f in fields[len(columns) :])
-    if not (as_written and more):
+    further = all(more and f.name.startswith(more[0]) and f.type == more[1] for f in fields[len(columns) :])
+    if not (as_written and further):
         found.problems.append(f"has other columns than the format: {', '.join(f'{f.name} {f.type}' for f in fields)}")
         return found
     found.table = table
@@ -127,8 +132,8 @@ def check_plan(table: pa.Table, samples: Sequence[Sample], init: bool = True) ->
     if ids != wanted:
         return [_ids_differ(ids, wanted)]
     problems = []
-    for name in ("label", "prompt", "prompt_id", "seed", "group", *(["init"] if init else [])):
-        values = table[name].to_pylist()
+    for name in ("label", "prompt", "prompt_id", "seed", "group", *(["init"] if init else []), "attributes"):
+        values = shards.attributes_in(table) if name == "attributes" else table[name].to_pylist()
         wrong = [i for i, (v, s) in enumerate(zip(values, samples, strict=True)) if v != getattr(s, name)]
         if wrong:
             i = wrong[0]

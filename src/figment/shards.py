@@ -313,12 +313,33 @@ IMAGE_COLUMNS = pa.schema(
         ("error", pa.string()),
     ]
 )
+#: Before the kind, in the names of the columns for what an image was asked to show. They come last, and only where a writer says so.
+ATTRIBUTE = "attribute_"
+ATTRIBUTES = ATTRIBUTE, pa.string()
 SCORE_COLUMNS = pa.schema([("id", pa.string()), ("label", pa.int64()), ("keep", pa.bool_()), ("reason", pa.string())])
 
 
 def prompt_table(prompts: Sequence[Prompt], class_names: Sequence[str]) -> pa.Table:
     columns = [pa.array([getattr(p, f.name) for p in prompts], f.type) for f in PROMPT_COLUMNS]
-    return pa.Table.from_arrays(columns, schema=with_features(PROMPT_COLUMNS, class_names))
+    own = [dict(p.attributes) for p in prompts]
+    kinds = list(dict.fromkeys(kind for one in own for kind in one))
+    columns += [pa.array([one.get(kind, "") for one in own], pa.string()) for kind in kinds]
+    schema = _with_attributes(PROMPT_COLUMNS, [f"{ATTRIBUTE}{kind}" for kind in kinds])
+    return pa.Table.from_arrays(columns, schema=with_features(schema, class_names))
+
+
+def _with_attributes(schema: pa.Schema, names: Iterable[str]) -> pa.Schema:
+    return pa.schema([*schema, *((name, pa.string()) for name in names)])
+
+
+def attributes_in(table: pa.Table) -> list[tuple[tuple[str, str], ...]]:
+    """The attributes of each row, as a prompt has them; none in tables without such columns."""
+    names = [name for name in table.column_names if name.startswith(ATTRIBUTE)]
+    if not names:
+        return [()] * len(table)
+    kinds = [name.removeprefix(ATTRIBUTE) for name in names]
+    rows = zip(*(table[name].to_pylist() for name in names), strict=True)
+    return [tuple((kind, word or "") for kind, word in zip(kinds, row, strict=True)) for row in rows]
 
 
 def read_prompts(table: pa.Table) -> list[Prompt]:
@@ -327,8 +348,8 @@ def read_prompts(table: pa.Table) -> list[Prompt]:
     sources = table["source"].to_pylist() if "source" in table.column_names else [""] * len(table)
     once: dict[str, str] = {}  # many prompts have the same source, and most are a group of their own
     return [
-        Prompt(id, text, label, id if group == id else group, once.setdefault(source or "", source or ""))
-        for id, text, label, group, source in zip(*columns, sources, strict=True)
+        Prompt(id, text, label, id if group == id else group, once.setdefault(source or "", source or ""), attributes)
+        for id, text, label, group, source, attributes in zip(*columns, sources, attributes_in(table), strict=True)
     ]
 
 
@@ -354,12 +375,14 @@ def sample_row(sample: Sample, saving: Saving = PNG) -> dict[str, Any]:
         "init": sample.init,
         "digest": "" if data is None else records.digest(data),
         "error": sample.error or "",
+        **{f"{ATTRIBUTE}{kind}": word for kind, word in sample.attributes},
     }
 
 
 def sample_table(rows: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> pa.Table:
     """The table of a shard from the rows of :func:`sample_row`."""
-    return pa.Table.from_pylist(list(rows), with_features(IMAGE_COLUMNS, class_names))
+    attributes = [name for name in (rows[0] if rows else ()) if name.startswith(ATTRIBUTE)]
+    return pa.Table.from_pylist(list(rows), with_features(_with_attributes(IMAGE_COLUMNS, attributes), class_names))
 
 
 def score_table(

@@ -21,7 +21,9 @@ class Prompt:
     """A text that asks for one image of one class.
 
     ``id`` is readable and unique in a run (``coat/0007``); ``group`` ties the prompts (and so the images) of one caption together.
-    ``source`` says where the words come from (``template 0``, ``caption of coat/3.jpg``); nothing depends on it.
+    ``source`` says where the words come from (``template 0``, ``caption of coat/3.jpg``); nothing depends on it. ``attributes`` are
+    those it asks for, as pairs of kind and word (``("tone", "dark")``), the same kinds for all prompts of a writer; an empty word where
+    a prompt leaves the kind open.
     """
 
     id: str
@@ -29,6 +31,7 @@ class Prompt:
     label: int
     group: str
     source: str = ""
+    attributes: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,7 @@ class Sample:
     """One attempt at an image. ``image`` is None where it failed, and ``error`` then says why.
 
     ``id`` is ``<prompt_id>/<k>``: the k-th image of its prompt. ``init`` is the id of the real image it starts from, where
-    it starts from one.
+    it starts from one; ``attributes`` are its prompt's.
     """
 
     id: str
@@ -48,6 +51,7 @@ class Sample:
     image: np.ndarray | None = None
     error: str | None = None
     init: str = ""
+    attributes: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ SMALL = Task(
 
 def test_templates_say_the_class_name_and_nothing_else():
     prompts = Templates(["a photo of a {}.", "{}"])(SMALL, 10, rng())
-    assert [p.text for p in prompts] == ["a photo of a shoe.", "shoe", "a photo of a ankle boot.", "ankle boot"]
+    assert [p.text for p in prompts] == ["a photo of a shoe.", "shoe", "a photo of an ankle boot.", "ankle boot"]
     assert [p.label for p in prompts] == [0, 0, 1, 1]
     assert [p.id for p in prompts] == [
         "000-shoe/00000",
@@ -49,7 +49,7 @@ def test_templates_say_the_class_name_and_nothing_else():
 
 
 def test_templates_default_to_the_tasks_and_stop_at_n():
-    assert [p.text for p in Templates()(SMALL, 5, rng())] == ["a photo of a shoe.", "a photo of a ankle boot."]
+    assert [p.text for p in Templates()(SMALL, 5, rng())] == ["a photo of a shoe.", "a photo of an ankle boot."]
     assert len(Templates(["{} 1", "{} 2", "{} 3"])(SMALL, 2, rng())) == 4
 
 

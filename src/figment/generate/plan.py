@@ -52,7 +52,16 @@ class Plan:
         prompt, k = own[turn % len(own)], turn // len(own)
         seed = sample_seed(self.seed, prompt.id, k)
         init = self._shot(turn, prompt.label, len(own)) if self.shots is not None else ""
-        return Sample(f"{prompt.id}/{k}", prompt.id, prompt.text, prompt.label, seed, prompt.group, init=init)
+        return Sample(
+            f"{prompt.id}/{k}",
+            prompt.id,
+            prompt.text,
+            prompt.label,
+            seed,
+            prompt.group,
+            init=init,
+            attributes=prompt.attributes,
+        )
 
     def _shot(self, turn: int, label: int, prompts: int) -> str:
         """The shots in turn, with a step to the side whenever the pairs with the prompts would begin again."""

@@ -28,7 +28,7 @@ from figment.images_in.tones import White
 from figment.images_in.unreadable import Unreadable
 from figment.layout import Run, Study, shard_files
 from figment.records import digest
-from figment.shards import image_places
+from figment.shards import ATTRIBUTE, image_places
 from figment.types import Indices
 
 OPEN_FILES = max(64, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)  # kept open at a time; the process may have 4x
@@ -173,6 +173,12 @@ class ShardImages:
         """The text each was made from; empty for images that were not made from texts."""
         known = self.column("prompt")
         return [] if known is None else known.to_pylist()
+
+    @property
+    def attributes(self) -> list[str]:
+        """The columns that say what an image was asked to show, ``attribute_tone``; in all files of a set, or in none."""
+        first = open_parquet(self.shards.files[0]).schema_arrow.names
+        return [name for name in first if name.startswith(ATTRIBUTE)]
 
     @cached_property
     def groups(self) -> np.ndarray:

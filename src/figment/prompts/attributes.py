@@ -6,18 +6,21 @@ simplest form, which needs no language model.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
 
 from figment.errors import FigmentError
 from figment.prompts.ids import prompt_id
+from figment.prompts.words import fill
 from figment.task import Task
 from figment.types import Prompt
 
 MENTION = 0.5  # how often one kind of attribute, or a context, is said at all
+CONTEXT = "context"  # what a prompt's context counts as, beside the task's kinds of attributes
 GIVE_UP = 2_000  # draws in a row that bring nothing new: (nearly) all the grammar holds has been seen
+
+Said = tuple[tuple[str, str], ...]  # kind and word, as `figment.types.Prompt` has them
 
 
 class Attributes:
@@ -33,37 +36,42 @@ class Attributes:
     def __call__(self, task: Task, n: int, rng: np.random.Generator) -> list[Prompt]:
         prompts = []
         for label, name in enumerate(task.class_names):
-            texts = self._texts(task, name, n, rng)
-            for i, text in enumerate(texts):
+            for i, (text, said) in enumerate(self._texts(task, name, n, rng).items()):
                 id = prompt_id(label, name, i)
-                prompts.append(Prompt(id, text, label, id, "attributes"))
+                prompts.append(Prompt(id, text, label, id, "attributes", said))
         return prompts
 
     def _nouns(self, task: Task, name: str) -> list[str]:
         return [name, *(task.synonyms.get(name, []) if self.synonyms else [])]
 
-    def _texts(self, task: Task, name: str, n: int, rng: np.random.Generator) -> list[str]:
-        found: dict[str, None] = {}
+    def _texts(self, task: Task, name: str, n: int, rng: np.random.Generator) -> dict[str, Said]:
+        found: dict[str, Said] = {}
         misses = 0
         while len(found) < n and misses < GIVE_UP:
-            text = self._draw(task, name, rng)
+            text, said = self._draw(task, name, rng)
             misses = misses + 1 if text in found else 0
-            found[text] = None
+            found.setdefault(text, said)
         if len(found) < n and self.exactly:
             raise FigmentError(
                 f"The attribute grammar makes only {len(found)} different prompts for the class {name[:60]!r}, and {n} were asked for. "
                 f"Set prompts.per_class to {len(found)} or less (several images are then made of each prompt), "
                 "or add words to task.attributes, task.contexts or task.synonyms."
             )
-        return list(found)
+        return found
 
-    def _draw(self, task: Task, name: str, rng: np.random.Generator) -> str:
+    def _draw(self, task: Task, name: str, rng: np.random.Generator) -> tuple[str, Said]:
         nouns = self._nouns(task, name)
         # Half the prompts say the class name itself; the rest share out the other words for it.
         noun = nouns[0] if len(nouns) == 1 or rng.random() < 0.5 else nouns[1 + rng.integers(len(nouns) - 1)]
-        words = [str(rng.choice(words)) for words in task.attributes.values() if words and rng.random() < MENTION]
+        said = {
+            kind: str(rng.choice(words)) if words and rng.random() < MENTION else ""
+            for kind, words in task.attributes.items()
+        }
         sentences = self.templates or [sentence.rstrip(".") for sentence in task.templates]  # a context may follow
-        text = sentences[int(rng.integers(len(sentences)))].replace("{}", " ".join([*words, noun]))
-        if task.contexts and rng.random() < MENTION:
-            text = f"{text.rstrip('.')} {rng.choice(task.contexts)}"
-        return re.sub(r"\ba (?=[aeiouAEIOU])", "an ", text)
+        sentence = sentences[int(rng.integers(len(sentences)))]
+        text = fill(sentence, " ".join([*filter(None, said.values()), noun]))
+        if task.contexts:
+            context = str(rng.choice(task.contexts)) if rng.random() < MENTION else ""
+            text = f"{text.rstrip('.')} {context}" if context else text
+            said.setdefault(CONTEXT, context)
+        return text, tuple(said.items())

@@ -17,7 +17,7 @@ from figment.prompts.answered import captions_in
 from figment.prompts.chat_model import ChatModel
 from figment.prompts.collect import Collected, finish
 from figment.prompts.server import ChatServer
-from figment.prompts.words import with_article, without_article
+from figment.prompts.words import fill, with_article, without_article
 from figment.records import fingerprint
 from figment.task import Task
 from figment.types import Prompt
@@ -111,7 +111,7 @@ class Chat:
 def instruction(task: Task, label: int, number: int, k: int, rng: np.random.Generator) -> str:
     """The text of one request for ``k`` captions."""
     name = task.class_names[label]
-    template = task.templates[number % len(task.templates)].replace("{}", name)
+    template = fill(task.templates[number % len(task.templates)], name)
     others = [n for n in task.class_names if n != name]
     others = [others[i] for i in sorted(rng.permutation(len(others))[:MENTIONED])]
     words = [*task.contexts, *(word for kind in task.attributes.values() for word in kind)]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from figment.errors import FigmentError
 from figment.prompts.ids import prompt_id
-from figment.prompts.words import mentions, tidy
+from figment.prompts.words import fill, mentions, tidy
 from figment.task import Task
 from figment.types import Prompt
 
@@ -68,7 +68,7 @@ class Collected:
         """The sentences; where a class has too few, the task's templates after them, as far as those go."""
         found = dict(self._found)
         for i, template in enumerate(self.task.templates if self.label >= 0 else ()):
-            text = template.replace("{}", self.name)
+            text = fill(template, self.name)
             if len(found) < self.n:
                 found.setdefault(key_of(text), (text, f"template {i}", ""))
         ids = [prompt_id(self.label, self.name, i) for i in range(len(found))]

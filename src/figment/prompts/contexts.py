@@ -14,6 +14,7 @@ from figment import records
 from figment.errors import FigmentError
 from figment.images_in.contexts import in_context
 from figment.prompts.ids import prompt_id
+from figment.prompts.words import fill
 from figment.task import Task
 from figment.types import Prompt
 
@@ -43,7 +44,7 @@ class Contexts:
             )
         prompts = []
         for label, name in enumerate(task.class_names):
-            sentence = (self.template or task.templates[0]).replace("{}", name)
+            sentence = fill(self.template or task.templates[0], name)
             for i, j in enumerate(rng.permutation(len(self.contexts))[:n]):
                 id = prompt_id(label, name, i)
                 prompts.append(Prompt(id, in_context(sentence, self.contexts[j]), label, id, f"context {j}"))

@@ -9,8 +9,13 @@ from functools import lru_cache
 
 ARTICLE = re.compile(r"(?:an?|the)\s+(?=\S)", re.IGNORECASE)
 # What begins with a vowel in writing but not in speech (a unicorn, a European, a U.S. flag), and the other way round.
-_SAID_A = re.compile(r"(?:uni(?!n|m)|us[aeu]|ur[aeiou]|ut[ei]|uk|ufo|eu|ewe|one\b|once\b|u\W)", re.IGNORECASE)
-_SAID_AN = re.compile(r"(?:[aeiou]|hour|honest|heir|8|1[18]\b|[fhlmnrsx][\W\d])", re.IGNORECASE)
+_SAID_A = re.compile(
+    r"(?:uni(?!n|m)|us[aeu]|ur[aeiou]|ut[ei]|uk|ufo|eu|ewe|one\b|once\b|ouija|u(?:\W|$))", re.IGNORECASE
+)
+_SAID_AN = re.compile(r"(?:[aeiou]|hour|honest|honou?r|heir|8|1[18]\b|[fhlmnrsx](?:[\W\d]|$))", re.IGNORECASE)
+# Said letter by letter: two or three capitals (MRI, SUV), or more without a vowel (HTML). MINI and NASA are said as words.
+_SPELLED = re.compile(r"(?:[A-Z]{2,3}|[B-DF-HJ-NP-TV-XZ]{4,})(?![A-Za-z])")
+_BEFORE_NAME = re.compile(r"\b(a)n?(\s+\{\})", re.IGNORECASE)
 _PLURAL = re.compile(r"(?<!s|u|i|a)s$(?<!\blens)", re.IGNORECASE)
 
 
@@ -26,7 +31,16 @@ def with_article(name: str) -> str:
 
 def article_of(words: str) -> str:
     """``a`` or ``an``, by how the first word sounds."""
+    if _SPELLED.match(words):
+        return "an" if words[0] in "AEFHILMNORSX" else "a"
     return "an" if _SAID_AN.match(words) and not _SAID_A.match(words) else "a"
+
+
+def fill(template: str, words: str) -> str:
+    """The template with ``words`` in place of ``{}``. An indefinite article right before them is the one that they take, ``a photo of
+    a {}`` -> ``a photo of an apple``; all else stays to the letter."""
+    n = article_of(words)[1:]
+    return _BEFORE_NAME.sub(lambda found: f"{found[1]}{n}{found[2]}", template).replace("{}", words)
 
 
 def tidy(text: str) -> str:

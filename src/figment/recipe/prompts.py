@@ -56,6 +56,10 @@ class TemplatesSettings(WriterSettings):
 
     kind: Literal["templates"] = "templates"
     templates: list[Template] | None = Field(None, description="None = the task's")
+    articles: Literal["fitting", "exact"] = Field(
+        "fitting",
+        description="fitting: 'a photo of an apple'; exact: each template to the letter, as tables of papers ask for",
+    )
 
     def n_prompts(self, images_per_class: int) -> int:
         return sys.maxsize  # one for each template, however many those are
@@ -63,7 +67,7 @@ class TemplatesSettings(WriterSettings):
     def build(self, given: Given) -> Writer:
         from figment.prompts.templates import Templates
 
-        return Templates(self.templates)
+        return Templates(self.templates, self.articles)
 
 
 class AttributesSettings(WriterSettings):

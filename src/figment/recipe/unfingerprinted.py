@@ -52,6 +52,8 @@ UNFINGERPRINTED = {
     "train.pretrain.compile": SPEED,
     "prices": COST,
 }
+#: Field -> the value at which it does not count: it came later, and what was recorded before goes on as it is.
+LATER = {"prompts.articles": "fitting"}
 
 
 def identity(settings: BaseModel, without: Iterable[str] = ()) -> dict[str, Any]:
@@ -69,7 +71,11 @@ def identity(settings: BaseModel, without: Iterable[str] = ()) -> dict[str, Any]
                 exclude[name] = True
             elif exclude.setdefault(name, {}) is not True:
                 exclude[name][inner] = True
-    return settings.model_dump(mode="json", exclude=exclude)
+    dumped = settings.model_dump(mode="json", exclude=exclude)
+    return {name: value for name, value in dumped.items() if LATER.get(f"{prefix}{name}", _COUNTS) != value}
+
+
+_COUNTS = object()  # equals no value
 
 
 def _part_of(settings: type[BaseModel]) -> str:

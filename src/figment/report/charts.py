@@ -6,12 +6,15 @@ dark mode and print need nothing here. Markup is only ever built by ``Markup.for
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 from markupsafe import Markup
+from PIL import Image
 
 from figment.report.text import count, interval, loss, percent, points_interval, quantity, shorten, width
 from figment.types import Result
@@ -24,6 +27,12 @@ SERIES = (
     "before",
 )  # CSS classes of the lines of a history, told apart by dashes as well as by colour
 MAX_HEATMAP_CLASSES = 20
+MAX_PICTURE_SIDE = 400  # pixels: more are finer than a page shows
+RIGHT, WRONG, FAINTEST = (
+    (0, 114, 178),
+    (213, 94, 0),
+    0.35,
+)  # of the picture of a matrix: the style's colours, least opacity
 N_COLOURS = 6  # of the lines of a chart: CSS classes c0 to c5
 # markers around (0, 0); five shapes and six colours come together once in 30 lines
 SHAPES = (
@@ -258,28 +267,59 @@ def key(look: int) -> Markup:
     return Markup(shape).format(look % N_COLOURS, SHAPES[look % len(SHAPES)])
 
 
-def heatmap(confusion: Sequence[Sequence[float]], class_names: Sequence[str]) -> Markup:
-    """The confusion matrix, each row as shares of its true class: right answers in one colour, wrong ones in another."""
+def matrix_picture(confusion: np.ndarray, order: Sequence[int]) -> bytes:
+    """The confusion matrix of many classes as a PNG with a transparent ground: rows are true classes and columns predicted ones, both in
+    this order. A pixel is one cell, or the strongest of ``picture_step`` x as many; a wrong answer is never fainter than can be seen."""
+    counts = np.asarray(confusion, np.float64)
+    shares = np.sqrt(counts / np.maximum(1, counts.sum(1, keepdims=True)))[np.ix_(order, order)]  # as in `heatmap`
+    diagonal = np.eye(len(order), dtype=bool)
+    step = picture_step(len(order))
+    right, wrong = (_strongest(np.where(cells, shares, 0), step) for cells in (diagonal, ~diagonal))
+    on_diagonal = _strongest(diagonal, step)
+    opacity = np.where(on_diagonal, right, np.where(wrong > 0, np.maximum(wrong, FAINTEST), 0))
+    pixels = np.zeros((*opacity.shape, 4), np.uint8)
+    pixels[..., :3] = np.where(on_diagonal[..., None], RIGHT, WRONG)
+    pixels[..., 3] = np.round(255 * opacity)
+    pixels[pixels[..., 3] == 0] = 0  # so that what is empty compresses to nothing
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def picture_step(n: int) -> int:
+    """How many of ``n`` classes share a row of pixels in their `matrix_picture`."""
+    return -(-n // MAX_PICTURE_SIDE)
+
+
+def _strongest(cells: np.ndarray, step: int) -> np.ndarray:
+    """The greatest of each ``step`` x ``step`` block; blocks at the ends may be smaller."""
+    starts = np.arange(0, len(cells), step)
+    return np.maximum.reduceat(np.maximum.reduceat(cells, starts, axis=0), starts, axis=1)
+
+
+def heatmap(confusion: Sequence[Sequence[float]] | np.ndarray, class_names: Sequence[str], rest: str = "") -> Markup:
+    """The confusion matrix, each row as shares of its true class: right answers in one colour, wrong ones in another. ``rest`` is what
+    a last column is called that holds all other classes."""
     names = [shorten(name, 22) for name in class_names]
+    columns = [*names, *([rest] if rest else [])]
     cell = min(52, max(34, 640 // len(names)))
     left = 12 + round(7.2 * max(map(width, names)))
-    top = 24 + round(5.2 * max(map(width, names)))
+    top = 24 + round(5.2 * max(map(width, columns)))
     size = cell * len(names)
-    body = []
+    body = [_column_name(left + (j + 0.5) * cell, top - 8, name) for j, name in enumerate(columns)]
     for i, row in enumerate(confusion):
         body += [
             Markup('<text x="{}" y="{}" text-anchor="end">{}</text>').format(
                 left - 8, top + (i + 0.5) * cell + 4, names[i]
             )
         ]
-        body += [_column_name(left + (i + 0.5) * cell, top - 8, names[i])]
-        body += [_cell(left + j * cell, top + i * cell, cell, row, i, j, names) for j in range(len(names))]
+        body += [_cell(left + j * cell, top + i * cell, cell, row, i, j, columns) for j in range(len(columns))]
     # room at the right for the last slanted name
     shape = Markup(
         '<svg class="heatmap" role="img" width="{0}" height="{1}" viewBox="0 0 {0} {1}"><title>{2}</title>{3}</svg>'
     )
     title = f"Confusion matrix of {len(names)} classes: rows are true classes, columns predicted ones, in per cent of the row"
-    return shape.format(left + size + round(0.75 * top), top + size + 2, title, _join(body))
+    return shape.format(left + cell * len(columns) + round(0.75 * top), top + size + 2, title, _join(body))
 
 
 def shares(parts: Sequence[tuple[str, int, str]]) -> Markup:

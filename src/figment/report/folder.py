@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,12 @@ from figment.report.answers import (
     recipe_of,
     with_class_intervals,
 )
+from figment.report.attributes import asked_of
 from figment.report.beside import cost
+from figment.report.classes import confused_pairs
 from figment.report.lesson import lesson_of
 from figment.report.page import (
+    Arm,
     Comparison,
     Counts,
     Model,
@@ -50,6 +54,7 @@ from figment.types import Result
 from figment.words import printable
 
 KEPT_TILES, REJECTED_TILES = 80, 40
+SHELVES = 20  # classes of which images are shown
 
 
 def report_of(folder: Path) -> Report:
@@ -88,8 +93,9 @@ def report_of(folder: Path) -> Report:
             *_by_hand(reasons),
         ],
         comparison=Comparison(next((a for a in arms if a.name == baseline), None), own, class_names) if own else None,
-        kept=_tiles(images, reasons, class_names, recipe, folder, kept=True),
-        rejected=_tiles(images, reasons, class_names, recipe, folder, kept=False),
+        kept=_tiles(images, reasons, class_names, _most_confused_first(own, class_names), kept=True),
+        rejected=_tiles(images, reasons, class_names, _most_confused_first(own, class_names), kept=False),
+        attributes=asked_of(images, reasons),
         counts=_counts(folder, images, reasons, class_names),
         history=_history(folder),
         command=f"figment run {shlex.quote(str(run.recipe))} --out {shlex.quote(f'{folder}-again')}",
@@ -127,7 +133,7 @@ def _question(
     if few and not few["split"] and few["shots"] != ALL:
         few_shot += f", drawn with seed {recipe['seed']}"
     return [
-        ("Classes", f"{len(class_names)}: {', '.join(class_names)}"),
+        ("Classes", f"{len(class_names):,}: {', '.join(class_names)}"),
         (
             "Prompts",
             f"{recipe['prompts']['kind']}, {len(set(images.prompts)):,} different ones, such as “{images.prompts[len(images) // 2]}”",
@@ -238,14 +244,14 @@ def _missing(
     return missing
 
 
-def _tiles(
-    images: ShardImages, reasons: list, class_names: list[str], recipe: dict[str, Any], folder: Path, kept: bool
-) -> list[Tile]:
-    """A few images a class, spread over the data set."""
+def _tiles(images: ShardImages, reasons: list, class_names: list[str], order: Sequence[int], kept: bool) -> list[Tile]:
+    """A few images a class, spread over the data set; of many classes those that come first in ``order`` and have any."""
     chosen: list[int] = []
     rows = np.array([i for i, (filter, _, _) in enumerate(reasons) if (not filter) == kept], np.int64)
-    a_class = max(1, (KEPT_TILES if kept else REJECTED_TILES) // max(1, min(len(class_names), 20)))
-    for label in range(min(len(class_names), 20)) if (images.labels >= 0).any() else (-1,):
+    there = set(images.labels[rows].tolist())
+    shown = sorted([label for label in (*order, -1) if label in there][:SHELVES])
+    a_class = max(1, (KEPT_TILES if kept else REJECTED_TILES) // max(1, min(len(class_names), SHELVES)))
+    for label in shown:
         own = rows[images.labels[rows] == label]
         chosen += own[np.linspace(0, len(own) - 1, min(a_class, len(own))).astype(int)].tolist()
     named = [*class_names, "no class"]  # the label -1
@@ -253,6 +259,13 @@ def _tiles(
         Tile(thumbnail(image), named[images.labels[i]], images.prompts[i], reasons[i][1], reasons[i][2])
         for i, image in zip(chosen, images.load(chosen), strict=True)
     ]
+
+
+def _most_confused_first(own: Arm | None, class_names: list[str]) -> list[int]:
+    """All labels, those that are taken for one another before the others: their images are the ones to look at."""
+    confusion = [] if own is None else own.result.details.get("confusion", [])
+    pairs = confused_pairs(np.asarray(confusion, np.float64)) if len(confusion) else []
+    return list(dict.fromkeys([*(label for pair in pairs for label in pair[:2]), *range(len(class_names))]))
 
 
 def _cost(run: Run, recipe: dict[str, Any], results: dict[str, Result], n_classes: int) -> str:

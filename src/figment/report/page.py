@@ -8,7 +8,8 @@ template escapes them all, and long ones are cut on display.
 from __future__ import annotations
 
 import base64
-import struct
+import hashlib
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -17,15 +18,28 @@ from pathlib import Path
 import jinja2
 import numpy as np
 from markupsafe import Markup
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from figment import files, png, words
 from figment.report import charts, text
+from figment.report.attributes import Asked
+from figment.report.classes import (
+    EXTREMES,
+    MAX_CLASS_ROWS,
+    MAX_GROUPS,
+    Group,
+    Listed,
+    alike,
+    class_rows,
+    confused_pairs,
+    groups_of,
+    listed,
+    together,
+)
 from figment.types import Result
 
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-MAX_CLASS_ROWS = 40  # of the charts with one row a class
-MAX_PAIRS = 15
+SMALL_SIDE = 64  # pixels: images up to it are shown with hard edges, and stored as they are
+QUALITY = 85  # of the JPEG of larger ones: a tenth of the bytes of a PNG, on a page that travels
 
 # field of Report: name in the page's list of contents, in the order of the page
 SECTIONS = {
@@ -35,9 +49,11 @@ SECTIONS = {
     "also": "Also measured",
     "caveats": "Caveats",
     "comparison": "Classes",
+    "every": "Every class",
     "kept": "Kept",
     "rejected": "Rejected",
     "counts": "Counts",
+    "attributes": "Attributes",
     "history": "Training",
     "command": "Reproduce",
     "settings": "Settings",
@@ -120,9 +136,9 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Tile:
-    """An image of the grids: PNG bytes (see ``thumbnail``), its class and prompt, and a filter's reason and scores if rejected."""
+    """An image of the grids: a PNG or JPEG file (see ``thumbnail``), its class and prompt, and a filter's reason and scores if rejected."""
 
-    png: bytes
+    file: bytes
     label: str
     caption: str = ""
     reason: str = ""
@@ -157,7 +173,7 @@ class Model:
 class Report:
     """Everything the page shows, in its order.
 
-    Images travel inside the page, so give a few a class: a row holds 11 small ones or 6 of 128 pixels, these about 30 kB each.
+    Images travel inside the page, so give a few a class: a row holds 11 small ones or 6 of 128 pixels, these about 5 kB each.
     """
 
     title: str
@@ -176,6 +192,7 @@ class Report:
     kept: Sequence[Tile] = ()
     rejected: Sequence[Tile] = ()
     counts: Counts | None = None
+    attributes: Sequence[Asked] = ()
     history: Mapping[str, Sequence[float]] = field(default_factory=dict)  # line name -> loss of each epoch
     command: str = ""  # what to type to make this run again
     python: str = ""  # the same in Python
@@ -192,46 +209,67 @@ class Report:
             raise ValueError(f"Report.missing has no part named {sorted(unknown)}; parts are {[*SECTIONS, 'exchange']}")
 
 
-@dataclass(frozen=True)
-class ClassRow:
-    """A row of the class-by-class table; accuracies are shares of one."""
-
-    name: str
-    before: charts.Mark
-    after: charts.Mark
-    n: int | None = None  # test images
-
-    @property
-    def gain(self) -> float:
-        return self.after.value - self.before.value
-
-
 def thumbnail(image: np.ndarray, max_side: int = 128) -> bytes:
-    """PNG bytes of ``uint8 (H, W, 3)``, scaled down so that no side is longer than ``max_side`` pixels; never scaled up."""
+    """A file of ``uint8 (H, W, 3)``, scaled down so that no side is longer than ``max_side`` pixels; never scaled up. A PNG where
+    both sides are small, else a JPEG."""
     small = Image.fromarray(image)
     small.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
-    return png.encode(np.asarray(small))
+    if max(small.size) <= SMALL_SIDE:
+        return png.encode(np.asarray(small))
+    file = io.BytesIO()
+    small.save(file, "JPEG", quality=QUALITY)
+    return file.getvalue()
+
+
+@dataclass(frozen=True)
+class _Mistakes:
+    """Which classes are taken for which."""
+
+    confusion: np.ndarray  # float (N, N), counts; rows are true classes
+    pairs: Sequence[tuple[int, int, float, float]]
+    groups: Sequence[Group]
+    picture: bytes  # of all classes, those of a group side by side; empty where a matrix with names shows them
+    step: int = 1  # classes a point of the picture
 
 
 def render(report: Report) -> str:
-    """The page as HTML: no script, and nothing loaded from elsewhere."""
-    rows = class_rows(report.comparison) if report.comparison else []
-    confusion = _confusion(report.comparison) if report.comparison else []
+    """The page as HTML, with nothing loaded from elsewhere. One of many classes has a script that searches the list of them; pages
+    of few have none."""
+    compared = report.comparison
+    before = None if compared is None or compared.before is None else compared.before.result
+    rows = [] if compared is None else class_rows(before, compared.after.result)
+    mistakes = None if compared is None else _mistakes(compared)
+    everything = _all_classes(report, mistakes)
     return (
         templates()
         .get_template("template.html.j2")
         .render(
             report=report,
-            sections={name: title for name, title in SECTIONS.items() if _has(report, name)},
-            class_rows=rows
-            if len(rows) <= MAX_CLASS_ROWS
-            else rows[: MAX_CLASS_ROWS // 2] + rows[-MAX_CLASS_ROWS // 2 :],
+            sections={
+                name: title
+                for name, title in SECTIONS.items()
+                if (everything if name == "every" else _has(report, name))
+            },
+            class_rows=rows if len(rows) <= MAX_CLASS_ROWS else rows[:EXTREMES] + rows[-EXTREMES:],
             n_classes=len(rows),
-            confusion=confusion,
-            confused=confused_pairs(confusion),
+            gains=alike({row.name: row.gain for row in rows}) if len(rows) > MAX_CLASS_ROWS else (),
+            mistakes=mistakes,
+            everything=everything,
+            script=Markup(_script()) if everything else "",
+            script_hash=_hash(_script()) if everything else "",
             shelves=_by_label(report.kept),
         )
     )
+
+
+@cache
+def _script() -> str:
+    return (Path(__file__).parent / "search.js").read_text(encoding="utf-8")
+
+
+def _hash(script: str) -> str:
+    """What the page's policy knows its one script by: no other runs, whatever stands on the page."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
 
 
 @cache  # they are compiled when they are first used, which takes longer than to fill them in
@@ -251,34 +289,16 @@ def templates() -> jinja2.Environment:
         "signed": text.signed,
         "interval": text.interval,
     }
-    environment.filters |= {"thousands": "{:,}".format}
-    environment.globals |= {"charts": charts, "text": text, "image": _image, "max_class_rows": MAX_CLASS_ROWS}
+    environment.filters |= {"thousands": "{:,}".format, "base64": lambda file: base64.b64encode(file).decode()}
+    environment.globals |= {"names_of": lambda classes, names: [names[c] for c in classes]}
+    environment.globals |= {"charts": charts, "text": text, "image": _image, "alike": alike}
+    environment.globals |= {"max_class_rows": MAX_CLASS_ROWS, "extremes": EXTREMES}
     return environment
 
 
 def write(report: Report, path: Path) -> None:
     """Render to ``path``; a page that was there stays whole until the new one is."""
     files.write_atomic(path, render(report).encode())
-
-
-def class_rows(comparison: Comparison) -> list[ClassRow]:
-    """One row for each class that both arms measured, the largest gain first."""
-    if comparison.before is None:
-        return []
-    before, after = comparison.before.result, comparison.after.result
-    names = [name for name in after.per_class if name in before.per_class]
-    counts = {name: told["n"] for name, told in after.details.get("classes", {}).items()}
-    rows = [
-        ClassRow(name, _class_mark(before, name, "before", 33), _class_mark(after, name, "after", 67), counts.get(name))
-        for name in names
-    ]
-    return sorted(rows, key=lambda row: -row.gain)
-
-
-def confused_pairs(confusion: Sequence[Sequence[float]], most: int = MAX_PAIRS) -> list[tuple[int, int, float, float]]:
-    """(true class, predicted class, count (a mean over seeds), share of the true class) of wrong answers, the most frequent first."""
-    pairs = [(i, j, n, n / sum(row)) for i, row in enumerate(confusion) for j, n in enumerate(row) if i != j and n]
-    return sorted(pairs, key=lambda pair: -pair[2])[:most]
 
 
 def _has(report: Report, name: str) -> bool:
@@ -293,28 +313,45 @@ def _by_label(tiles: Sequence[Tile]) -> dict[str, list[Tile]]:
     return shelves
 
 
-def _confusion(comparison: Comparison) -> Sequence[Sequence[float]]:
-    confusion = comparison.after.result.details.get("confusion", [])
-    if len(confusion) and {len(confusion), *map(len, confusion)} != {len(comparison.class_names)}:
-        raise ValueError(
-            f"the confusion matrix has {len(confusion)} rows, but there are {len(comparison.class_names)} class names"
-        )
-    return confusion
+def _mistakes(comparison: Comparison) -> _Mistakes | None:
+    """None where the matrix was not kept."""
+    told = comparison.after.result.details.get("confusion", [])
+    if not len(told):
+        return None
+    n = len(comparison.class_names)
+    if {len(told), *map(len, told)} != {n}:
+        raise ValueError(f"the confusion matrix has {len(told)} rows, but there are {n} class names")
+    confusion = np.asarray(told, np.float64)
+    if n <= charts.MAX_HEATMAP_CLASSES:
+        return _Mistakes(confusion, confused_pairs(confusion), (), b"")
+    groups = groups_of(confusion)
+    picture = charts.matrix_picture(confusion, together(groups, n))
+    return _Mistakes(confusion, confused_pairs(confusion), groups[:MAX_GROUPS], picture, charts.picture_step(n))
 
 
-def _class_mark(result: Result, name: str, kind: str, y: float) -> charts.Mark:
-    return charts.Mark(result.per_class[name], result.details.get("per_class_ci", {}).get(name), kind, y)
+def _all_classes(report: Report, mistakes: _Mistakes | None) -> list[Listed]:
+    """The list to search in; none where the charts show all classes."""
+    compared = report.comparison
+    kept = {} if report.counts is None else report.counts.kept_by_class
+    names = list(kept) if compared is None else compared.class_names
+    if len(names) <= MAX_CLASS_ROWS:
+        return []
+    before = None if compared is None or compared.before is None else compared.before.result
+    after = None if compared is None else compared.after.result
+    return listed(names, before, after, None if mistakes is None else mistakes.confusion, kept)
 
 
 def _image(tile: Tile) -> Markup:
     """The tile's image, small ones enlarged by a whole number to about 72 pixels with hard edges."""
-    if not tile.png.startswith(PNG_SIGNATURE):
-        raise ValueError(f"Tile.png must hold PNG bytes; these start with {tile.png[:8]!r}")
-    width, height = struct.unpack(">II", tile.png[16:24])
+    try:
+        with Image.open(io.BytesIO(tile.file), formats=("PNG", "JPEG")) as opened:
+            (width, height), kind = opened.size, str(opened.format).lower()
+    except UnidentifiedImageError as error:
+        raise ValueError(f"Tile.file must be a PNG or JPEG file; this begins with {tile.file[:8]!r}") from error
     side = max(width, height)
-    zoom = max(1, round(72 / side)) if side <= 64 else min(1.0, 128 / side)
+    zoom = max(1, round(72 / side)) if side <= SMALL_SIDE else min(1.0, 128 / side)
     alt = f"{text.shorten(tile.label)}: {text.shorten(tile.caption, 120)}" if tile.caption else text.shorten(tile.label)
-    image = Markup('<img class="{}" src="data:image/png;base64,{}" width="{}" height="{}" alt="{}" title="{}">')
-    data = base64.b64encode(tile.png).decode()
-    kind = "small" if side <= 64 else "large"
-    return image.format(kind, data, max(1, round(width * zoom)), max(1, round(height * zoom)), alt, alt)
+    image = Markup('<img class="{}" src="data:image/{};base64,{}" width="{}" height="{}" alt="{}" title="{}">')
+    data = base64.b64encode(tile.file).decode()
+    look = "small" if side <= SMALL_SIDE else "large"
+    return image.format(look, kind, data, max(1, round(width * zoom)), max(1, round(height * zoom)), alt, alt)

@@ -16,7 +16,7 @@ from figment.generate.plan import Plan, ids_by_class
 from figment.integrity import check_file, record_of
 from figment.recipe.unfingerprinted import identity
 from figment.records import Record
-from figment.shards import IMAGE_COLUMNS, ShardFolder
+from figment.shards import ATTRIBUTES, IMAGE_COLUMNS, ShardFolder
 from figment.types import Prompt
 
 PLACES = ("source", "concepts", "backgrounds", "places", "textures")  # of prompts: files of words
@@ -106,6 +106,6 @@ def sound_images(folder: Path) -> Iterator[tuple[int, pa.Table]]:
         return
     for path in layout.shard_files(folder):
         if path.name[6:-8].isdigit():
-            file = check_file(read_bytes(path), record.fingerprint, IMAGE_COLUMNS, None)
+            file = check_file(read_bytes(path), record.fingerprint, IMAGE_COLUMNS, None, ATTRIBUTES)
             if file.table is not None and not file.problems:
                 yield int(path.name[6:-8]), file.table.drop(["image"])

@@ -65,7 +65,7 @@ class Prompts(Stage):
             if found.state != "finished" or look.broken(folder):
                 continue
             data = files.read_bytes(folder / shards.ROWS)
-            file = check_file(data, found.data["fingerprint"], shards.PROMPT_COLUMNS, None)
+            file = check_file(data, found.data["fingerprint"], shards.PROMPT_COLUMNS, None, shards.ATTRIBUTES)
             for text in file.problems:
                 look.add("broken", folder, f"{shards.ROWS} {text}", remedy="repair")
             if file.table is None:
@@ -82,11 +82,10 @@ class Prompts(Stage):
         record = prompts_record(ctx)
         before = records.read(record.folder)
         kind = ctx.recipe.prompts.kind
-        prompts = None if kind in REPEATABLE else self._of_images(ctx)
+        repeated = kind in REPEATABLE and _fit(ctx, written(ctx))  # not where an earlier version wrote other words
+        prompts = None if repeated else self._of_images(ctx)
         how = (
-            "wrote them anew"
-            if prompts is None
-            else f"took them from the images, since {kind} may not write the same twice"
+            "wrote them anew" if prompts is None else f"took them from the images, since {kind} would now write others"
         )
         if prompts is None:
             prompts = written(ctx)
@@ -104,9 +103,9 @@ class Prompts(Stage):
         """The prompts that the images were made from; None where these do not hold all that were drawn."""
         prompts: dict[str, Prompt] = {}
         for _, table in sound_images(ctx.run.images):
-            for row in table.select(["prompt_id", "prompt", "label", "group"]).to_pylist():
-                own = Prompt(row["prompt_id"], row["prompt"], row["label"], row["group"])
-                prompts.setdefault(own.id, own)
+            columns = [table[name].to_pylist() for name in ("prompt_id", "prompt", "label", "group")]
+            for id, text, label, group, attributes in zip(*columns, shards.attributes_in(table), strict=True):
+                prompts.setdefault(id, Prompt(id, text, label, group, attributes=attributes))
         all_of = plan(ctx, list(prompts.values()))
         ordered = [prompt for one in all_of.classes for prompt in one]
         complete = len(all_of.classes) == ctx.recipe.n_labels

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 
 from figment import machine, records, shards
 from figment.errors import FigmentError
@@ -126,7 +127,7 @@ def _verify_step(look: Look, folder: Path, reached: np.ndarray | None, whole: bo
     if found.state != "finished" or look.broken(folder):
         return None
     data = read_bytes(folder / shards.ROWS)
-    file = check_file(data, found.data["fingerprint"], shards.SCORE_COLUMNS, None, extra_scores=True)
+    file = check_file(data, found.data["fingerprint"], shards.SCORE_COLUMNS, None, more=("", pa.float64()))
     for text in file.problems:
         look.add("broken", folder, f"{shards.ROWS} {text}", remedy="repair")
     if file.table is None:

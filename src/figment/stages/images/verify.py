@@ -147,7 +147,7 @@ def check_shard(
 ) -> File:
     """Everything about one shard of images. ``File.problems`` is empty where it is as it should be."""
     written = None if sidecar is None else sidecar.written
-    file = check_file(data, images.fingerprint, shards.IMAGE_COLUMNS, written)
+    file = check_file(data, images.fingerprint, shards.IMAGE_COLUMNS, written, shards.ATTRIBUTES)
     if file.table is None:
         return file
     if sidecar is not None and (

@@ -12,7 +12,9 @@ import sys
 import time
 import traceback
 from contextlib import redirect_stderr, redirect_stdout
+from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -309,3 +311,19 @@ def test_a_reader_that_leaves_early_is_no_error(recipe, tmp_path, verb, lines):
     if verb in ("run", "report"):
         assert process.returncode == 0
         assert (out / "report.html").read_text().rstrip().endswith("</html>")
+
+
+def test_the_version_is_that_of_the_package():
+    said = figment("--version")
+    assert said.returncode == 0 and said.stdout == f"figment {metadata.version('figment-vision')}\n"
+
+
+def test_the_time_said_begins_before_anything_is_imported(monkeypatch, tmp_path):
+    """Half of a small run's seconds are imports, which a user waits for as for the rest."""
+    clock = iter((100.0, 117.0))
+    monkeypatch.setattr("figment.cli.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr("figment.studies.arms.run_arms", lambda *_, **__: {})
+    monkeypatch.setattr("figment.cli._print_results", lambda folder: None)
+    (tmp_path / "recipe.yaml").write_text("task: {class_names: [a, b]}")
+    said = figment("run", tmp_path / "recipe.yaml", "--out", tmp_path / "run")
+    assert "Took 17 s." in said.stdout and said.returncode == 0

@@ -16,6 +16,7 @@ from figment.prompts.attributes import Attributes
 from figment.prompts.ids import prompt_id
 from figment.prompts.templates import Templates
 from figment.recipe import validate
+from figment.recipe.unfingerprinted import identity
 from figment.task import Task, load_task
 from given_of import GivenOf
 
@@ -46,6 +47,20 @@ def test_templates_say_the_class_name_and_nothing_else():
         "001-ankle-boot/00001",
     ]
     assert [p.group for p in prompts] == [p.id for p in prompts]
+
+
+def test_a_table_of_a_paper_has_its_templates_to_the_letter():
+    exact = Templates(["a photo of a {}."], articles="exact")(SMALL, 1, rng())
+    assert [p.text for p in exact] == ["a photo of a shoe.", "a photo of a ankle boot."]
+
+
+def test_prompts_that_were_recorded_before_there_were_articles_stay_valid():
+    def settings(**changes):
+        recipe = validate({"task": {"class_names": ["a", "b"]}, "prompts": {"kind": "templates", **changes}}, "it")
+        return identity(recipe.prompts)
+
+    assert settings() == settings(articles="fitting") == {"kind": "templates", "templates": None}
+    assert settings(articles="exact")["articles"] == "exact"
 
 
 def test_templates_default_to_the_tasks_and_stop_at_n():
@@ -144,6 +159,19 @@ def test_the_article_goes_with_the_word_behind_it():
         "a photo of an old ankle boot",
         "a photo of a dark old ankle boot",
     }
+
+
+def test_each_prompt_tells_the_attributes_it_asks_for():
+    for prompt in Attributes()(SMALL, 10, rng()):
+        said = dict(prompt.attributes)
+        assert list(said) == ["tone", "cut", "context"]
+        for word in ("dark", "old", "wide", "on a table"):
+            assert (word in said.values()) == (f" {word}" in prompt.text)
+
+
+def test_a_kind_called_context_is_the_tasks_own():
+    task = Task(class_names=["a", "b"], attributes={"context": ["red"]}, contexts=["at sea"])
+    assert {dict(p.attributes)["context"] for p in Attributes()(task, 4, rng())} == {"red", ""}
 
 
 def test_a_context_follows_the_sentence_without_its_full_stop():

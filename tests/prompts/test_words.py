@@ -6,7 +6,7 @@ import pytest
 
 from figment.errors import FigmentError
 from figment.prompts.collect import Collected, finish
-from figment.prompts.words import find, mentions, tidy, with_article, without_article
+from figment.prompts.words import fill, find, mentions, tidy, with_article, without_article
 from figment.task import Task
 
 TASK = Task(class_names=["cat", "St. Bernard"], synonyms={"cat": ["kitten"]}, templates=["{}", "a {}.", "the {}"])
@@ -16,12 +16,31 @@ TASK = Task(class_names=["cat", "St. Bernard"], synonyms={"cat": ["kitten"]}, te
     "text",
     [
         *("an otter", "a cat", "a unicorn", "an umbrella", "a U.S. flag", "an F-16", "an X-ray", "a T-shirt"),
+        *("an MRI scan", "an SUV", "a BMW", "an HTML page", "a NASA rocket", "a MINI Cooper", "an A320", "a UFO"),
+        *("an hour", "an honour", "a ouija board", "a euphonium", "an R", "a U"),
         *("an hourglass", "a European mole", "an 8-ball", "a bus", "a lens", "a glass", "an iris", "a one-way sign"),
     ],
 )
 def test_articles_follow_the_sound(text):
     assert with_article(text.split(" ", 1)[1]) == text
     assert without_article(text) == text.split(" ", 1)[1]
+
+
+@pytest.mark.parametrize(
+    ("template", "words", "text"),
+    [
+        ("a photo of a {}.", "apple", "a photo of an apple."),
+        ("a photo of an {}.", "pear", "a photo of a pear."),
+        ("A {}, a object", "hourglass", "An hourglass, a object"),  # the words of a template are its author's
+        ("{} a {{", "owl", "owl a {{"),
+        ("a photo of the {}", "apple", "a photo of the apple"),
+        ("a photo of data {}", "apple", "a photo of data apple"),
+        ("a {}", "b {}", "a b {}"),
+        ("a {}", r"\1 {0}", r"a \1 {0}"),
+    ],
+)
+def test_a_template_takes_the_article_of_what_follows(template, words, text):
+    assert fill(template, words) == text
 
 
 @pytest.mark.parametrize("name", ["a Forest", "An owl", "the Thinker", "trousers", "ankle boots"])

@@ -325,8 +325,9 @@ def test_write_replaces_the_page_whole(tmp_path):
 def test_a_page_that_cannot_be_made_leaves_the_old_one(tmp_path):
     path = tmp_path / "report.html"
     write(Report("first"), path)
-    with pytest.raises(ValueError, match="PNG or JPEG"):
-        write(Report("second", kept=[Tile(b"GIF89a", "coat")]), path)
+    report = full_report()
+    with pytest.raises(ValueError, match="10 rows, but there are 9 class names"):
+        write(replace(report, comparison=replace(report.comparison, class_names=NAMES[:9])), path)
     assert "first" in path.read_text()
 
 
@@ -334,10 +335,13 @@ def test_a_page_that_cannot_be_made_leaves_the_old_one(tmp_path):
 
 
 def test_thumbnails_shrink_and_never_grow():
-    large = Image.open(io.BytesIO(thumbnail(np.full((300, 512, 3), 7, np.uint8))))
-    assert large.format == "JPEG" and large.size == (128, 75) and large.getpixel((5, 5)) == (7, 7, 7)
+    large = thumbnail(np.full((300, 512, 3), 7, np.uint8))
+    pixels = Image.open(io.BytesIO(large.file))
+    assert (large.format, large.width, large.height) == ("jpeg", 128, 75) and pixels.size == (128, 75)
+    assert pixels.format == "JPEG" and pixels.getpixel((5, 5)) == (7, 7, 7)
     one = image(np.random.default_rng(1))
-    assert np.array_equal(np.asarray(Image.open(io.BytesIO(thumbnail(one)))), one)
+    small = thumbnail(one)
+    assert small.format == "png" and np.array_equal(np.asarray(Image.open(io.BytesIO(small.file))), one)
 
 
 @pytest.mark.parametrize(

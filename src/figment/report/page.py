@@ -14,11 +14,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import jinja2
 import numpy as np
 from markupsafe import Markup
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from figment import files, png, words
 from figment.report import charts, text
@@ -135,10 +136,20 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Tile:
-    """An image of the grids: a PNG or JPEG file (see ``thumbnail``), its class and prompt, and a filter's reason and scores if rejected."""
+class Thumbnail:
+    """A small image as a page holds it: the file, its format, and its pixels."""
 
     file: bytes
+    format: Literal["png", "jpeg"]
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Tile:
+    """An image of the grids (see ``thumbnail``), its class and prompt, and a filter's reason and scores if rejected."""
+
+    image: Thumbnail
     label: str
     caption: str = ""
     reason: str = ""
@@ -209,16 +220,16 @@ class Report:
             raise ValueError(f"Report.missing has no part named {sorted(unknown)}; parts are {[*SECTIONS, 'exchange']}")
 
 
-def thumbnail(image: np.ndarray, max_side: int = 128) -> bytes:
-    """A file of ``uint8 (H, W, 3)``, scaled down so that no side is longer than ``max_side`` pixels; never scaled up. A PNG where
-    both sides are small, else a JPEG."""
+def thumbnail(image: np.ndarray, max_side: int = 128) -> Thumbnail:
+    """Of ``uint8 (H, W, 3)``, scaled down so that no side is longer than ``max_side`` pixels; never scaled up. A PNG where both sides are
+    small, else a JPEG."""
     small = Image.fromarray(image)
     small.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
     if max(small.size) <= SMALL_SIDE:
-        return png.encode(np.asarray(small))
+        return Thumbnail(png.encode(np.asarray(small)), "png", *small.size)
     file = io.BytesIO()
     small.save(file, "JPEG", quality=QUALITY)
-    return file.getvalue()
+    return Thumbnail(file.getvalue(), "jpeg", *small.size)
 
 
 @dataclass(frozen=True)
@@ -343,15 +354,10 @@ def _all_classes(report: Report, mistakes: _Mistakes | None) -> list[Listed]:
 
 def _image(tile: Tile) -> Markup:
     """The tile's image, small ones enlarged by a whole number to about 72 pixels with hard edges."""
-    try:
-        with Image.open(io.BytesIO(tile.file), formats=("PNG", "JPEG")) as opened:
-            (width, height), kind = opened.size, str(opened.format).lower()
-    except UnidentifiedImageError as error:
-        raise ValueError(f"Tile.file must be a PNG or JPEG file; this begins with {tile.file[:8]!r}") from error
-    side = max(width, height)
+    shown = tile.image
+    side = max(shown.width, shown.height)
     zoom = max(1, round(72 / side)) if side <= SMALL_SIDE else min(1.0, 128 / side)
     alt = f"{text.shorten(tile.label)}: {text.shorten(tile.caption, 120)}" if tile.caption else text.shorten(tile.label)
     image = Markup('<img class="{}" src="data:image/{};base64,{}" width="{}" height="{}" alt="{}" title="{}">')
-    data = base64.b64encode(tile.file).decode()
-    look = "small" if side <= SMALL_SIDE else "large"
-    return image.format(look, kind, data, max(1, round(width * zoom)), max(1, round(height * zoom)), alt, alt)
+    data, size = base64.b64encode(shown.file).decode(), (max(1, round(x * zoom)) for x in (shown.width, shown.height))
+    return image.format("small" if side <= SMALL_SIDE else "large", shown.format, data, *size, alt, alt)

@@ -82,11 +82,11 @@ class Prompts(Stage):
         record = prompts_record(ctx)
         before = records.read(record.folder)
         kind = ctx.recipe.prompts.kind
-        repeated = kind in REPEATABLE and _fit(ctx, written(ctx))  # not where an earlier version wrote other words
-        prompts = None if repeated else self._of_images(ctx)
-        how = (
-            "wrote them anew" if prompts is None else f"took them from the images, since {kind} would now write others"
-        )
+        repeatable = kind in REPEATABLE
+        same = repeatable and _fit(ctx, written(ctx))  # an earlier version may have written other words
+        prompts = None if same else self._of_images(ctx)
+        why = f"this version's {kind} writes others" if repeatable else f"{kind} may not write the same twice"
+        how = "wrote them anew" if prompts is None else f"took them from the images, since {why}"
         if prompts is None:
             prompts = written(ctx)
             if not _fit(ctx, prompts):
@@ -96,8 +96,8 @@ class Prompts(Stage):
                     " The images that are there can still be read."
                 )
         self._write(ctx, record, prompts)
-        same = before.files == records.read(record.folder).files
-        yield f"prompts: {how}" + ("; they are the same as before, byte for byte" if same else "")
+        unchanged = before.files == records.read(record.folder).files
+        yield f"prompts: {how}" + ("; they are the same as before, byte for byte" if unchanged else "")
 
     def _of_images(self, ctx: Context) -> list[Prompt] | None:
         """The prompts that the images were made from; None where these do not hold all that were drawn."""

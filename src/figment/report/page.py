@@ -275,7 +275,7 @@ def render(report: Report) -> str:
 
 @cache
 def _script() -> str:
-    return (Path(__file__).parent / "search.js").read_text(encoding="utf-8")
+    return templates().get_template("search.js").render()
 
 
 def _hash(script: str) -> str:

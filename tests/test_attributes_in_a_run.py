@@ -62,7 +62,7 @@ def test_an_export_has_the_columns_too(run, tmp_path):
 
 def test_the_report_counts_what_was_kept_of_each(run):
     images = open_run_images(run)
-    tones = images.column("attribute_tone").to_pylist()
+    tones = images.attributes["attribute_tone"].to_pylist()
     reasons = [("clip", "odd", {"p": 0.1}) if tone == "dark" else ("", "", {"p": 0.9}) for tone in tones]
     lines = {(line.kind, line.word): line for line in asked_of(images, reasons)}
     assert {kind for kind, _ in lines} == {"tone", "the cut", "context"}
@@ -84,7 +84,7 @@ def test_a_lost_shard_is_made_again_with_its_columns(run):
 def test_runs_whose_prompts_tell_none_have_no_such_columns(tmp_path):
     plain = made(tmp_path / "run", prompts={"kind": "templates"})
     (path, *_) = plain.images.glob("*/*.parquet")
-    assert open_run_images(plain).attributes == [] and pq.read_schema(path).names[-1] == "error"
+    assert open_run_images(plain).attributes == {} and pq.read_schema(path).names[-1] == "error"
 
 
 def test_words_of_an_earlier_version_are_kept_by_repair(tmp_path, monkeypatch):

@@ -39,7 +39,7 @@ def _schema(source: Source) -> pa.Schema:
         ("label", pa.int64()),
         *((name, pa.string()) for name in ("class_name", "prompt", "id")),
         ("seed", pa.int64()),
-        *((name, pa.string()) for name in ("group", "init", "digest", *source.attributes)),
+        *((name, pa.string()) for name in ("group", "init", "digest", *source.images.attributes)),
         ("kept", pa.bool_()),
         ("reason", pa.string()),
         *((f"score_{name}", pa.float64()) for name in source.scores),

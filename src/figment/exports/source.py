@@ -47,11 +47,6 @@ class Source:
     def class_names(self) -> list[str]:
         return self.images.shards.class_names
 
-    @property
-    def attributes(self) -> list[str]:
-        """The names of the columns that say what an image was asked to show."""
-        return self.images.attributes
-
     @cached_property
     def fingerprint(self) -> str:
         """Of everything that is written."""
@@ -65,7 +60,7 @@ class Source:
         columns = {name: self.images.column(name) for name in ("prompt", "id", "seed", "group", "init", "digest")}
         if columns["init"] is None:  # images of format 2 and before
             columns["init"] = pa.repeat("", len(self))
-        columns |= {name: self.images.column(name) for name in self.attributes}
+        columns |= self.images.attributes
         batches = pa.table(columns).to_batches(max_chunksize=SHARD_IMAGES)
         for i, row in enumerate(row for batch in batches for row in batch.to_pylist()):
             label = int(self.images.labels[i])

@@ -174,11 +174,12 @@ class ShardImages:
         known = self.column("prompt")
         return [] if known is None else known.to_pylist()
 
-    @property
-    def attributes(self) -> list[str]:
-        """The columns that say what an image was asked to show, ``attribute_tone``; in all files of a set, or in none."""
-        first = open_parquet(self.shards.files[0]).schema_arrow.names
-        return [name for name in first if name.startswith(ATTRIBUTE)]
+    @cached_property
+    def attributes(self) -> dict[str, pa.ChunkedArray]:
+        """The columns that say what each image was asked to show, by their names (``attribute_tone``)."""
+        names = open_parquet(self.shards.files[0]).schema_arrow.names
+        found = {name: self.column(name) for name in names if name.startswith(ATTRIBUTE)}
+        return {name: column for name, column in found.items() if column is not None}
 
     @cached_property
     def groups(self) -> np.ndarray:

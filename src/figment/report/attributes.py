@@ -40,9 +40,9 @@ def asked_of(images: ShardImages, reasons: Sequence[tuple[str, str, Mapping[str,
         return []
     scores = {name: np.array([own.get(name, np.nan) for _, _, own in reasons]) for name in names}
     lines = []
-    for column in images.attributes:
-        said = np.array([word or NOT_SAID for word in images.column(column).to_pylist()], object)
-        own = [_line(column.removeprefix(ATTRIBUTE), word, said == word, kept, scores) for word in sorted(set(said))]
+    for name, column in images.attributes.items():
+        said = np.array([word or NOT_SAID for word in column.to_pylist()], object)
+        own = [_line(name.removeprefix(ATTRIBUTE), word, said == word, kept, scores) for word in sorted(set(said))]
         lines += sorted(own, key=lambda line: line.kept)[:MOST_WORDS]
     return lines
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -170,8 +171,11 @@ def listed(
         Listed(name, was.get(name), now.get(name), n.get(name), guess, kept.get(name))
         for name, guess in zip(class_names, guesses, strict=True)
     ]
-    worst = {True: lambda own: own.gain, False: lambda own: own.after}[before is not None]
-    return sorted(lines, key=lambda own: (worst(own) is None, worst(own) or 0.0))
+    values = [line.after if before is None else line.gain for line in lines]
+    least_first = np.argsort(
+        [math.nan if v is None else v for v in values], kind="stable"
+    )  # those not measured at the end
+    return [lines[k] for k in least_first.tolist()]
 
 
 def _most_taken_for(class_names: Sequence[str], confusion: np.ndarray | None) -> list[tuple[str, float] | None]:

@@ -420,7 +420,7 @@ def test_the_instruction_says_what_the_task_knows():
     task = load_task("fashion")
     text = instruction(task, task.class_names.index("ankle boot"), 0, 7, rng())
     assert text.startswith("Write 7 captions of 7 different photographs of an ankle boot (also called boot).")
-    assert '"a photo of a ankle boot."' in text and "sandal" in text and "JSON array" in text
+    assert '"a photo of an ankle boot."' in text and "sandal" in text and "JSON array" in text
     assert any(word in text for word in [*task.contexts, "striped", "slim"])
     focus = {instruction(task, 0, i, 7, rng()).split("vary above all")[1].split(".")[0] for i in range(8)}
     assert len(focus) == 8

@@ -41,7 +41,7 @@ def asked_of(images: ShardImages, reasons: Sequence[tuple[str, str, Mapping[str,
     scores = {name: np.array([own.get(name, np.nan) for _, _, own in reasons]) for name in names}
     lines = []
     for name, column in images.attributes.items():
-        said = np.array([word or NOT_SAID for word in column.to_pylist()], object)
+        said = np.array([word or NOT_SAID for word in column.to_pylist()], dtype=object)
         own = [_line(name.removeprefix(ATTRIBUTE), word, said == word, kept, scores) for word in sorted(set(said))]
         lines += sorted(own, key=lambda line: line.kept)[:MOST_WORDS]
     return lines

@@ -306,6 +306,24 @@ def test_an_image_depends_on_its_prompt_seed_and_start_alone(folders, init, name
     assert distance(together[:1], generator(PROMPTS[2:3], SEEDS[:1], init=init[:1])) >= 1
 
 
+@pytest.mark.parametrize("name", ["sd15", "flux"])
+def test_each_start_image_is_encoded_once_and_those_of_a_batch_together(folders, init, name, monkeypatch):
+    generator, encoded = make(folders[name], batch_size=3), []
+    starts = init[[0, 1, 0, 2, 1]]
+    expected = generator(PROMPTS, SEEDS, init=starts)
+    vae = generator.pipe.vae
+    encode = vae._encode
+    monkeypatch.setattr(vae, "_encode", lambda rows: (encoded.append(len(rows)), encode(rows))[1])
+    assert distance(expected, generator(PROMPTS, SEEDS, init=starts)) == 0 and encoded == []
+    generator.start_images.encoded.clear()
+    assert distance(expected, generator(PROMPTS, SEEDS, init=starts)) == 0
+    assert encoded == [2, 1]  # of the three first ones, then what the two others lack
+    one = next(iter(generator.start_images.encoded.values())).nbytes
+    monkeypatch.setattr("figment.generate.start_images.CACHE_BYTES", 2 * one)
+    generator(PROMPTS[:1], SEEDS[:1], init=init[3:4])
+    assert len(generator.start_images.encoded) == 2 and encoded == [2, 1, 1]
+
+
 def test_little_noise_gives_back_the_image_as_the_vae_knows_it(sd15, init):
     """And much noise does not. The first of a sample's random numbers go into the VAE's own sampling."""
     near = make(sd15, {"alpha_bar": 0.9999}, num_inference_steps=500, guidance_scale=1.0)

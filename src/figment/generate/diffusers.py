@@ -33,8 +33,9 @@ from figment.generate import samplers
 from figment.generate.decoding import decode_in_slices
 from figment.generate.denoiser import PART, Denoiser, open_denoiser
 from figment.generate.families import FAMILIES, Family, is_upscaler, own_noise_level
-from figment.generate.few_steps import few_steps, own_settings, scale_argument, warnings_of
+from figment.generate.few_steps import few_steps, own_steps, warnings_of
 from figment.generate.fits import check_folder, check_names, check_opened, check_sampler, check_size
+from figment.generate.guidance import Guidance, guidance_of
 from figment.generate.guidance_interval import GuidanceInterval
 from figment.generate.lora import Applied, Lora, open_lora
 from figment.generate.loras import merge, resolve_loras
@@ -52,10 +53,11 @@ from figment.generate.real_guidance import Start, asked_alpha_bar, crop_to, star
 from figment.generate.real_guidance_settings import RealGuidanceSettings
 from figment.generate.sampling import Sampling
 from figment.generate.sizes import auto_batch_size, own_size
+from figment.generate.start_images import StartImages
 from figment.generate.texts import Asked, Texts
 from figment.models import license_of, resolve
 
-OPENED = ("pipe", "image_pipe", "start", "texts")  # attributes that hold the model, or parts of it
+OPENED = ("pipe", "image_pipe", "start", "start_images", "texts")  # attributes that hold the model, or parts of it
 
 
 class DiffusersGenerator:
@@ -134,7 +136,9 @@ class DiffusersGenerator:
         self.denoiser = open_denoiser(denoiser) if isinstance(denoiser, Path | str) else denoiser
         index = read_index(self.folder.path)  # what it says is found out before the model is opened
         self.loras = resolve_loras(loras)
+        self.guidance = guidance_of(index, self.folder.path) if index else Guidance()
         steps, scale = self._resolved(index, num_inference_steps, guidance_scale, scheduler)
+        self.guidance.check(guidance_scale, scale, self.folder.name)
         self.upscales = index is not None and is_upscaler(index["_class_name"])
         level = own_noise_level(index["_class_name"]) if index and noise_level is None else noise_level
         interval = GuidanceInterval(float(guidance_start), float(guidance_stop))
@@ -176,15 +180,14 @@ class DiffusersGenerator:
         if index and self.denoiser is None:
             merged = [called for lora in self.loras for called in (lora.name, lora.path.name)]
             few = few_steps(self.folder.path, name, index, merged)
-        if num_inference_steps is None or guidance_scale is None:
-            distilled = self.denoiser.distilled if self.denoiser else None
-            steps, scale = (
-                own_settings(index, few) if index else (1, 1.0)
-            )  # opening it tells what is wrong with the index
+        distilled = self.denoiser.distilled if self.denoiser else None
+        if num_inference_steps is None:  # without an index opening it tells what is wrong
+            own = own_steps(index, few) if index else 1
+            num_inference_steps = max(distilled.steps) if distilled else own
+        if guidance_scale is None:
+            guidance_scale = few.guidance_scale if few else self.guidance.own() if index else 1.0
             if distilled:
-                steps, scale = max(distilled.steps), min(max(scale, distilled.guidance[0]), distilled.guidance[1])
-            num_inference_steps = steps if num_inference_steps is None else num_inference_steps
-            guidance_scale = scale if guidance_scale is None else guidance_scale
+                guidance_scale = min(max(guidance_scale, distilled.guidance[0]), distilled.guidance[1])
         asked = num_inference_steps, float(guidance_scale)
         self.warnings = []
         if index and few:
@@ -231,8 +234,15 @@ class DiffusersGenerator:
             own["loras"] = [lora.identity for lora in self.loras]
         if self.real_guidance:
             own["real_guidance"] = self.real_guidance.model_dump()
+        if (told := self._told) not in ({}, {"guidance_scale": self.guidance_scale}):
+            own["told"] = told
         size = {"height": self.height, "width": self.width}
         return {**self.sampling.settings, **size, "dtype": self._dtype_name, **own}
+
+    @property
+    def _told(self) -> dict[str, float]:
+        """What the pipeline is called with for ``guidance_scale``."""
+        return self.guidance.tells(self.guidance_scale, self.num_inference_steps)
 
     @property
     def wants_labels(self) -> bool:
@@ -316,6 +326,11 @@ class DiffusersGenerator:
         assert self.real_guidance is not None and family is not None and family.schedule is not None
         schedule = family.schedule(pipe, self.num_inference_steps, *self.size())
         return start_of(pipe, self.num_inference_steps, self.real_guidance, **schedule)
+
+    @cached_property
+    def start_images(self) -> StartImages:
+        """Real images as the VAE knows them."""
+        return StartImages(self.pipe.vae)
 
     def _open(self) -> Any:
         """The pipeline, with the denoiser in the place of its own."""
@@ -444,10 +459,11 @@ class DiffusersGenerator:
         start = {} if init is None else self._low(init) if self.upscales else self._start_arguments(init)
         interval = self.sampling.interval
         whole = interval.whole or not self.sampling.guided
+        encoding = nullcontext() if init is None or self.upscales else self.start_images.applied(start["image"])
         vae = getattr(pipe, "vae", None)
         precision = None if vae is None else vae.dtype
         try:
-            with torch.inference_mode(), quiet(), nullcontext() if whole else interval.applied(pipe):
+            with torch.inference_mode(), quiet(), encoding, nullcontext() if whole else interval.applied(pipe):
                 output = pipe(
                     **{**self._arguments(asked), **start},
                     generator=[torch.Generator().manual_seed(int(seed)) for seed in seeds],
@@ -504,17 +520,16 @@ class DiffusersGenerator:
         if self._family is None:
             return {**shared, **self._plain_text([text for _, text in asked])}
         texts = self.texts(asked, guided=self._family.guided and self.sampling.guided)
-        return {**shared, "guidance_scale": self.guidance_scale, "negative_prompt": None, **texts}
+        return {**shared, **self._told, "negative_prompt": None, **texts}
 
     def _plain_text(self, prompts: Sequence[str]) -> dict[str, Any]:
         """For pipelines of families we do not know: texts as they are, and of our settings those that they have."""
         known = inspect.signature(self.pipe.__call__).parameters
-        guidance = scale_argument(known)
-        arguments: dict[str, Any] = {"prompt": list(prompts), guidance: self.guidance_scale}
+        arguments: dict[str, Any] = {"prompt": list(prompts), **self._told}
         if self.num_inference_steps != 2:  # Sana-Sprint's own is of two steps, and it refuses it with others
             arguments["intermediate_timesteps"] = None
         negative = self.sampling.negative_prompt
-        if self.sampling.guided and (negative or guidance == "true_cfg_scale"):
+        if self.sampling.guided and (negative or self.guidance.needs_negative):
             arguments["negative_prompt"] = [negative] * len(prompts)
         return {name: value for name, value in arguments.items() if name in known}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -10,11 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import diffusers
-
 from figment.errors import FigmentError
-from figment.files import load_json
-from figment.generate.families import FAMILIES
+from figment.generate.guidance import config_of, defaults_of, guidance_of
 
 
 @dataclass(frozen=True)
@@ -32,8 +28,8 @@ class FewSteps:
 TURBO = FewSteps(4, 4, 0.0, (0, 1))
 #: Progressive adversarial distillation (Lin et al. 2024): one set of weights for each number of steps, the largest 8.
 LIGHTNING = FewSteps(4, 8, 0.0, (0, 1))
-#: FLUX.1-schnell; it has no input for a scale, so any is ignored.
-SCHNELL = FewSteps(4, 4, 0.0, (0, math.inf))
+#: FLUX.1-schnell, FLUX.2-klein where it is distilled; they have no input for a scale.
+SCHNELL = FewSteps(4, 4, 0.0, (0, 1))
 #: Sana-Sprint (Chen et al. 2025). The scale is a number that it is told.
 SPRINT = FewSteps(2, 4, 4.5, (0, math.inf), ("SCMScheduler",))
 #: Latent consistency models (Luo et al. 2023), told a scale between 2 and 14 in training; others of them learnt one scale.
@@ -52,7 +48,7 @@ def few_steps(folder: Path, name: str, index: Mapping[str, Any], loras: Sequence
     kind, scheduler = index["_class_name"], index["scheduler"][1]
     if kind.startswith("SanaSprint"):
         return SPRINT
-    if kind.startswith("Flux") and config_of(folder / "transformer").get("guidance_embeds") is False:
+    if kind.startswith("Flux") and not guidance_of(index, folder).arguments:
         return SCHNELL
     named = [name, str(index.get("_name_or_path", "")), *loras]
     words = {
@@ -63,26 +59,15 @@ def few_steps(folder: Path, name: str, index: Mapping[str, Any], loras: Sequence
     return next((own for word, (begins, own) in WORDS.items() if word in words and kind.startswith(begins)), None)
 
 
-def own_settings(index: Mapping[str, Any], few: FewSteps | None) -> tuple[int, float]:
-    """``num_inference_steps`` and ``guidance_scale`` that a pipeline has for its own.
-
-    Those it was distilled for, else the defaults of its class in diffusers. A class without guidance has a scale of 1.
-    """
+def own_steps(index: Mapping[str, Any], few: FewSteps | None) -> int:
+    """``num_inference_steps`` that a pipeline has for its own: what it was distilled for, else the default of its class in diffusers."""
     if few is not None:
-        return few.num_inference_steps, few.guidance_scale
+        return few.num_inference_steps
     name = index["_class_name"]
-    kind = getattr(diffusers, name, None)
-    arguments: Mapping[str, Any] = inspect.signature(kind.__call__).parameters if kind else {}
-    argument = "guidance_scale" if name in FAMILIES else scale_argument(arguments)
-    steps, scale = arguments.get("num_inference_steps"), arguments.get(argument)
-    if steps is None or not isinstance(steps.default, int):
+    steps = defaults_of(name).get("num_inference_steps")
+    if not isinstance(steps, int):
         raise FigmentError(f"The {name} has no number of steps of its own. Set num_inference_steps to a number.")
-    return steps.default, float(scale.default) if scale is not None and scale.default is not None else 1.0
-
-
-def scale_argument(arguments: Mapping[str, Any]) -> str:
-    """Where both exist, guidance_scale is a number that the model is told, true_cfg_scale is guidance (Qwen-Image)."""
-    return "true_cfg_scale" if "true_cfg_scale" in arguments else "guidance_scale"
+    return steps
 
 
 def warnings_of(
@@ -99,12 +84,3 @@ def warnings_of(
         wrong.append(f"scheduler is {scheduler} (it takes {' or '.join(few.schedulers)})")
     said = f"{model} was distilled to a few steps, and its images suffer: {'; '.join(wrong)}. null stands for its own steps and scale"
     return [said] if wrong else []
-
-
-def config_of(folder: Path) -> dict[str, Any]:
-    """Of a part of a pipeline; empty where it cannot be read, which opening the model tells."""
-    try:
-        told = load_json(folder / "config.json", "model configuration")
-    except (OSError, ValueError, FigmentError):
-        return {}
-    return told if isinstance(told, dict) else {}

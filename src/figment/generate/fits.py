@@ -15,7 +15,7 @@ import diffusers
 from figment.errors import FigmentError
 from figment.generate import samplers
 from figment.generate.families import FAMILIES
-from figment.generate.few_steps import config_of
+from figment.generate.guidance import GUIDANCE, Guidance, config_of
 from figment.generate.opening import read_index
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ def check_class(name: str, model: str) -> None:
         raise FigmentError(
             f"The {name} of {model} needs what is not installed here: {', '.join(lacking)}. Run: pip install {' '.join(lacking)}"
         )
+    if refused := GUIDANCE.get(name, Guidance()).refused:
+        raise FigmentError(f"The {name} of {model} {refused}. Choose another model.")
     if kind is None or family is not None:
         return
     arguments = inspect.signature(kind.__call__).parameters
@@ -81,6 +83,10 @@ def check_names(g: DiffusersGenerator, name: str, scheduler: str) -> None:
             f"The {scheduler} cannot start in the middle of its schedule, as real guidance does. Set"
             " scheduler: DDIMScheduler, EulerDiscreteScheduler, DPMSolverMultistepScheduler or UniPCMultistepScheduler."
         )
+    if g.sampling.scheduler and name.endswith(
+        "CombinedPipeline"
+    ):  # which keeps it, and samples with those it was opened with
+        raise FigmentError(f"The {name} of {model} samples with schedulers of its own. Leave scheduler out.")
     if g.lora and not family:
         raise FigmentError(f"The {name} of {model} takes no LoRA here. Leave lora out.")
     if not g.sampling.interval.whole and not (family and family.doubled):
@@ -139,7 +145,9 @@ def check_opened(g: DiffusersGenerator, pipe: Any) -> None:
     check_sampler(g, name, pipe.scheduler)
     if getattr(getattr(pipe, "unet", None), "config", {}).get("time_cond_proj_dim") is not None:
         _check_one_pass(g)
-    if g.sampling.negative_prompt and not (family.guided if family else "negative_prompt" in arguments):
+    if g.sampling.negative_prompt and not (
+        family.guided if family else "negative_prompt" in arguments and not g.guidance.told
+    ):
         raise FigmentError(f"The {name} of {model} takes no negative prompt. Leave negative_prompt empty.")
 
 

@@ -431,6 +431,49 @@ def test_files_of_words_are_relative_to_the_recipe(prompts, tmp_path):
     assert prompts_settings(moved) == prompts_settings(recipe) and images_key(moved) != images_key(recipe)
 
 
+@pytest.mark.parametrize(
+    ("prompts", "reads"),
+    [
+        ({"kind": "templates"}, "templates"),
+        ({"kind": "templates", "templates": ["a {}"]}, ""),
+        ({"kind": "attributes"}, "templates synonyms attributes contexts"),
+        ({"kind": "attributes", "templates": ["a {}"], "synonyms": False}, "attributes contexts"),
+        ({"kind": "seq2seq"}, "templates synonyms"),
+        ({"kind": "chat", "base_url": "http://x/v1", "model": "m"}, "templates synonyms attributes contexts"),
+        ({"kind": "synclr", "base_url": "http://x/v1", "model": "m"}, "templates synonyms"),
+        ({"kind": "captions"}, "templates synonyms attributes contexts"),
+        ({"kind": "captions", "vary": False}, "templates synonyms"),
+        ({"kind": "contexts", "contexts": "c.csv"}, "templates"),
+        ({"kind": "contexts", "contexts": "c.csv", "template": "a {}"}, ""),
+        ({"kind": "caption_set", "source": "c.csv", "label_column": "c"}, ""),
+        ({"kind": "pandas:DataFrame"}, "templates synonyms attributes contexts"),
+    ],
+)
+def test_tasks_that_differ_in_words_that_no_prompt_has_share_their_images(prompts, reads):
+    real = {"train": "/photos"}
+    recipe = validate({"task": {**TASK, "real": real}, "prompts": prompts}, "test")
+    others = {
+        "templates": ["a sketch of a {}."],
+        "synonyms": {TASK["class_names"][0]: ["another word"]},
+        "attributes": {"colour": ["red"]},
+        "contexts": ["on a table"],
+    }
+    for field, words in others.items():
+        other = validate({"task": {**TASK, "real": real, field: words}, "prompts": prompts}, "test")
+        assert (images_key(other) != images_key(recipe)) == (field in reads.split()), field
+
+
+def test_imagenet_and_its_sketches_share_images_of_sentences():
+    made = {
+        kind: {
+            images_key(validate({"task": task, "prompts": {"kind": kind}}, "test"))
+            for task in ("imagenet", "imagenet-sketch")
+        }
+        for kind in ("seq2seq", "attributes")
+    }
+    assert len(made["seq2seq"]) == 1 and len(made["attributes"]) == 2
+
+
 def test_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
     recipe = load_recipe(written(tmp_path, {"task": {**TASK, "real": {"test": "~/p"}}}))

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from figment.types import Writer
 
 MANY_PROMPTS = 50  # a class, where a recipe names no number
+#: What a task has for writers, beside its classes.
+WORDS = frozenset({"synonyms", "templates", "attributes", "contexts"})
+COLLECTED = frozenset(
+    {"synonyms", "templates"}
+)  # of those whose sentences a model writes: it has to name the class, and may fail
 
 
 class WriterSettings(Strict):
@@ -28,6 +33,11 @@ class WriterSettings(Strict):
     def needs(self) -> frozenset[str]:
         """The splits of real images that the words depend on."""
         return frozenset()
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """Which of the task's WORDS the prompts depend on: two tasks that differ in others have the same prompts."""
+        return WORDS
 
     @property
     def has_classes(self) -> bool:
@@ -61,6 +71,10 @@ class TemplatesSettings(WriterSettings):
         description="fitting: 'a photo of an apple'; exact: each template to the letter, as tables of papers ask for",
     )
 
+    @property
+    def reads(self) -> frozenset[str]:
+        return frozenset() if self.templates else frozenset({"templates"})
+
     def n_prompts(self, images_per_class: int) -> int:
         return sys.maxsize  # one for each template, however many those are
 
@@ -82,6 +96,11 @@ class AttributesSettings(WriterSettings):
     )
     templates: list[Template] | None = Field(None, description="None = the task's")
     synonyms: bool = Field(True, description="also use the task's other words for a class")
+
+    @property
+    def reads(self) -> frozenset[str]:
+        own = {"templates": bool(self.templates), "synonyms": not self.synonyms}
+        return WORDS - {name for name, ignored in own.items() if ignored}
 
     def n_prompts(self, images_per_class: int) -> int:
         return self.per_class or MANY_PROMPTS
@@ -114,6 +133,10 @@ class Seq2SeqSettings(WriterSettings):
     require_name: bool = Field(True, description="a sentence has to say its class, or a synonym")
     batch_size: int = Field(64, ge=1, le=limits.BATCH, description="sentences; changes the speed alone")
     allow_pickle: bool = Field(False, description="load weights stored as pickles, which can run code")
+
+    @property
+    def reads(self) -> frozenset[str]:
+        return COLLECTED
 
     def n_prompts(self, images_per_class: int) -> int:
         return self.per_class
@@ -263,6 +286,10 @@ class SynCLRSettings(ServerSettings):
     def has_classes(self) -> bool:
         return not self.concepts
 
+    @property
+    def reads(self) -> frozenset[str]:
+        return COLLECTED
+
     def build(self, given: Given) -> Writer:
         from figment.prompts.chat_model import ChatModel
         from figment.prompts.name_lists import names_of
@@ -307,6 +334,10 @@ class CaptionsSettings(WriterSettings):
     batch_size: int = Field(16, ge=1, le=limits.BATCH, description="images; changes the speed alone")
     allow_pickle: bool = Field(False, description="load weights stored as pickles, which can run code")
 
+    @property
+    def reads(self) -> frozenset[str]:
+        return WORDS if self.vary else COLLECTED
+
     def n_prompts(self, images_per_class: int) -> int:
         return self.per_class
 
@@ -337,6 +368,10 @@ class ContextsSettings(WriterSettings):
         None, ge=1, le=limits.PROMPTS_A_CLASS, description="prompts for each class; None = 50, or one for each image"
     )
     template: Template | None = Field(None, description="of the class, before the context; None = the task's first")
+
+    @property
+    def reads(self) -> frozenset[str]:
+        return frozenset() if self.template else frozenset({"templates"})
 
     def n_prompts(self, images_per_class: int) -> int:
         return self.per_class or MANY_PROMPTS
@@ -385,6 +420,10 @@ class CaptionSetSettings(WriterSettings):
     @property
     def has_classes(self) -> bool:
         return self.label_column is not None
+
+    @property
+    def reads(self) -> frozenset[str]:
+        return frozenset()
 
     def n_prompts(self, images_per_class: int) -> int:
         return self.per_class or sys.maxsize

@@ -14,6 +14,7 @@ from figment.files import read_bytes
 from figment.generate.fill import shots_fingerprint
 from figment.generate.plan import Plan, ids_by_class
 from figment.integrity import check_file, record_of
+from figment.recipe.prompts import WORDS
 from figment.recipe.unfingerprinted import identity
 from figment.records import Record
 from figment.shards import ATTRIBUTES, IMAGE_COLUMNS, ShardFolder
@@ -34,8 +35,9 @@ def images_settings(recipe: Recipe) -> dict[str, Any]:
 def prompts_settings(recipe: Recipe) -> dict[str, Any]:
     """What the prompts of a recipe depend on."""
     asked = recipe.prompts.n_prompts(recipe.generate.images_per_class)
+    ignored = {"real", "name", "own_names", "ensemble", *(WORDS - recipe.prompts.reads)}
     return {
-        "task": recipe.task.model_dump(mode="json", exclude={"real", "name", "own_names", "ensemble"}),
+        "task": recipe.task.model_dump(mode="json", exclude=ignored),
         "prompts": identity(recipe.prompts),
         "prompts_per_class": None if asked == sys.maxsize else asked,
         "seed": recipe.seed,
@@ -49,6 +51,8 @@ def images_key(recipe: Recipe) -> str:
     if g.finetunes or g.guided or "train" in recipe.prompts.needs:
         few = recipe.few_shot
         parts["real"] = [recipe.task.real.places.get("train"), None if few is None else few.model_dump()]
+    if g.finetunes:  # on images of the task's first sentence, where it names none of its own
+        parts["templates"] = recipe.task.templates
     if places := _places(recipe):
         parts["places"] = places
     return records.fingerprint(parts)

@@ -27,9 +27,7 @@ class Guidance:
     """``arguments`` are those that take the scale; none = a model that is not guided. The first one's default is the pipeline's own."""
 
     arguments: tuple[str, ...] = ("guidance_scale",)
-    offset: float = (
-        0.0  # how much less than ours its number is: 1 where it adds scale * (cond - uncond) to cond, not to uncond
-    )
+    offset: float = 0.0  # what its number is less than ours: 1 where scale * (cond - uncond) is added to cond
     from_one: bool = False  # what is below 1 is not "none" to it, but another scale, or an error
     unguided_to: float = 1.0  # what is above 1 and up to here it takes for no guidance
     told: bool = False  # a number among the inputs of a distilled denoiser, which takes no second pass at any scale
@@ -105,6 +103,7 @@ _ALWAYS = Guidance(always=True)
 _BOTH = Guidance(arguments=("guidance_scale", "prior_guidance_scale"), prior=True)
 _PRIOR = Guidance(arguments=("prior_guidance_scale",), prior=True)  # its decoder's own scale is 0: none
 _GUIDER = Guidance(refused="is guided by a component of its own, in ways that guidance_scale says nothing of")
+_SCHEDULED = Guidance(refused="is guided by a second model at every step, by a list of scales")
 _PERTURBED = Guidance(
     refused="is also guided by its own attention, at guidance_scale 1 too, which figment has no field for"
 )
@@ -167,10 +166,11 @@ GUIDANCE = {
     ),
     "Flux2KleinKVPipeline": _NONE,
     **dict.fromkeys(["QwenImage21Pipeline", "QwenImagePipeline"], _TRUE_CFG),
-    **dict.fromkeys(["Ideogram4Pipeline", "OmniGenPipeline"], _ALWAYS),
+    "OmniGenPipeline": _ALWAYS,
     **dict.fromkeys(["KandinskyCombinedPipeline", "KandinskyV22CombinedPipeline", "StableUnCLIPPipeline"], _BOTH),
     **dict.fromkeys(["StableCascadeCombinedPipeline", "WuerstchenCombinedPipeline"], _PRIOR),
     "HunyuanImagePipeline": _GUIDER,
+    "Ideogram4Pipeline": _SCHEDULED,
     **dict.fromkeys(
         [
             "HunyuanDiTPAGPipeline",

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from figment import records
+from figment import records, stores
 from figment.errors import FigmentError
 from figment.files import as_path, is_remote, read_bytes, write_atomic
 from figment.layout import Run
@@ -56,6 +56,7 @@ def store(monkeypatch) -> Iterator[Callable[[int | None], None]]:
         monkeypatch.setenv(f"AWS_{name}", value)
     monkeypatch.delenv("AWS_PROFILE", raising=False)
     monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)  # who waits learns nothing here
+    monkeypatch.setattr(stores, "PATIENCE", 0.0)
     s3fs.S3FileSystem.clear_instance_cache()
 
     def start(status: int | None) -> None:

@@ -20,6 +20,14 @@ class DeviceFailed(FigmentError):
     """
 
 
+class Unreachable(FigmentError):
+    """A store that does not answer now, or refuses: it may answer later, or whoever asks from another machine."""
+
+
+class NothingMade(FigmentError):
+    """Nothing came of one piece of work. Of others something may come all the same."""
+
+
 def missing_extra(package: str, extra: str) -> FigmentError:
     """The error for an optional dependency that is not installed."""
     return FigmentError(

@@ -16,6 +16,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from figment import guard
-from figment.errors import FigmentError
+from figment.errors import FigmentError, Unreachable
 
 AN_ADDRESS = re.compile(r"[A-Za-z][\w+.:-]*://")
 #: ``s3://`` without a bucket, ``s3:/bucket`` and ``s3:bucket``, which would be folders on this disk.
@@ -73,6 +74,14 @@ def is_remote(path: Path) -> bool:
     return hasattr(path, "fs")
 
 
+def names_in(folder: Path) -> list[str]:
+    """The names of what lies in a folder, in any order; none where there is no folder. Nothing is opened, nor asked about one by one."""
+    try:
+        return cast(Any, folder).names() if is_remote(folder) else os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return []
+
+
 def read_bytes(path: Path, kind: str | None = None) -> bytes:
     """The whole of a file, in one request where it is remote: old or new, while another process writes it.
 
@@ -106,7 +115,10 @@ def open_parquet(path: Path) -> pq.ParquetFile:
     """The footer is read, the rows are not. Raises what pyarrow raises for a damaged file: see :func:`legible`."""
     if is_remote(path):
         remote = cast(Any, path)
-        return pq.ParquetFile(remote.path, filesystem=remote.fs, page_checksum_verification=True)
+        from figment.stores import patiently
+
+        ask = partial(pq.ParquetFile, remote.path, filesystem=remote.fs, page_checksum_verification=True)
+        return patiently(ask, path)
     guard.check(path)
     return pq.ParquetFile(path, page_checksum_verification=True)
 
@@ -141,7 +153,7 @@ def explained(path: Path) -> Iterator[None]:
     except Exception as error:
         if is_remote(path):  # object stores have errors of their own
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-            raise FigmentError(
+            raise Unreachable(
                 f"Cannot write to {path.parent} ({reason.rstrip('.')}). Check that the bucket exists, that it can be reached and that the keys are right. {AGAIN}"
             ) from error
         if not isinstance(error, OSError):
@@ -165,7 +177,7 @@ def write_atomic(path: Path, data: bytes) -> None:
     """
     with explained(path):
         if is_remote(path):
-            cast(Any, path).fs.pipe_file(cast(Any, path).path, data)
+            cast(Any, path).put(data)
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = temporary_of(path)
@@ -364,7 +376,7 @@ def _take(path: Path, name: bytes, folder: Path, wait: bool) -> None:
 def _create(path: Path, data: bytes) -> bool:
     """Make an object; False where it is there already."""
     try:
-        cast(Any, path).fs.pipe_file(cast(Any, path).path, data, mode="create")
+        cast(Any, path).put(data, mode="create")
     except FileExistsError:
         return False
     return True

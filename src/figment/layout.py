@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from figment import records
+from figment import files, records
 from figment.errors import FigmentError
 from figment.files import is_remote, load_json, write_json
 
@@ -301,6 +302,8 @@ def is_images_folder(folder: Path) -> bool:
 
 SHARD = re.compile(r"train-(\d{7,})\.parquet", re.ASCII)
 SIDECAR = re.compile(r"(\d{7,})(\.partial)?\.json", re.ASCII)
+A_FOLDERS_NAME = re.compile(r"\d{5}", re.ASCII)
+LISTERS = 16  # folders of shards listed at a time: waiting, mostly
 A_FOLDER = 1000  # shards: a folder of a million files is slow to list everywhere
 
 
@@ -316,17 +319,44 @@ def sidecar_path(folder: Path, index: int, partial: bool = False) -> Path:
 
 def image_folders(folder: Path) -> list[Path]:
     """The folder of a set of images, and those below it in which its shards lie."""
-    return [folder, *sorted(folder.glob("[0-9][0-9][0-9][0-9][0-9]"))]
+    return [folder, *(folder / name for name in _folders_of_shards(folder))]
+
+
+def _folders_of_shards(folder: Path) -> list[str]:
+    return sorted(name for name in files.names_in(folder) if A_FOLDERS_NAME.fullmatch(name))
+
+
+def names_of_shards(folder: Path) -> Iterator[tuple[str, str]]:
+    """Sub-folder and name of whatever lies in those that hold shards, in the order of the sub-folders. One listing each, several at a
+    time where they are remote; no path is made of a name, which takes longer than to list it."""
+    below = _folders_of_shards(folder)
+    if not is_remote(folder):
+        yield from ((name, own) for name in below for own in files.names_in(folder / name))
+        return
+    with ThreadPoolExecutor(LISTERS) as pool:
+        for name, own in zip(below, pool.map(lambda name: files.names_in(folder / name), below), strict=True):
+            yield from ((name, one) for one in own)
+
+
+def _index_of(below: str, name: str) -> int | None:
+    """The number of a shard by its name, in the folder that it belongs to: not of a copy in another."""
+    found = SHARD.fullmatch(name)
+    return int(found[1]) if found and below == f"{int(found[1]) // A_FOLDER:05d}" else None
+
+
+def first_shard(folder: Path) -> Path | None:
+    """The first of our own shards in a folder; lists no further."""
+    for below in _folders_of_shards(folder):
+        found = [i for name in files.names_in(folder / below) if (i := _index_of(below, name)) is not None]
+        if found:
+            return shard_path(folder, min(found))
+    return None
 
 
 def shard_files(folder: Path) -> list[Path]:
     """The Parquet files of a data set in their order: our own in sub-folders, those of version 0.1 and of others in one folder."""
-    found = folder.glob("[0-9][0-9][0-9][0-9][0-9]/train-*.parquet")
-    named = [(path, SHARD.fullmatch(path.name)) for path in found]
-    own = [
-        path for path, name in named if name and path == shard_path(folder, int(name[1]))
-    ]  # not a copy in another folder
-    return sorted(own) or sorted(folder.glob("[!.]*.parquet"))
+    own = sorted(i for below, name in names_of_shards(folder) if (i := _index_of(below, name)) is not None)
+    return [shard_path(folder, i) for i in own] or sorted(folder.glob("[!.]*.parquet"))
 
 
 # ---- ways from one folder to another ---------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from figment import layout, records
 from figment.errors import FigmentError
-from figment.files import legible, open_parquet, read_bytes, remove, write_atomic
+from figment.files import is_remote, legible, open_parquet, read_bytes, remove, write_atomic
 from figment.guard import parse_json
 from figment.records import Record, Written
 from figment.saving import PNG, Saving, suffix
@@ -124,7 +124,8 @@ class ShardFolder:
         """None where there is none, or a damaged one."""
         for partial in (False, True):
             try:
-                raw = read_bytes(self.sidecar(index, partial), "record")
+                # Its size is not asked for first where that is a request of its own: a run may have a million.
+                raw = read_bytes(self.sidecar(index, partial), None if is_remote(self.folder) else "record")
                 told = parse_json(raw, self.sidecar(index, partial), "record")
                 own = Sidecar(Written(told["bytes"], told["sha256"], told["rows"]), told["failed"], told["fingerprint"])
                 return own if own.dumped() == raw else None
@@ -137,19 +138,19 @@ class ShardFolder:
     def listing(self) -> Listing:
         """Lists, and opens nothing."""
         shards, vouched, partial = set(), set(), set()
-        for path in self.folder.glob("[0-9][0-9][0-9][0-9][0-9]/*"):
-            if shard := layout.SHARD.fullmatch(path.name):
+        for _, name in layout.names_of_shards(self.folder):
+            if shard := layout.SHARD.fullmatch(name):
                 shards.add(int(shard[1]))
-            elif sidecar := layout.SIDECAR.fullmatch(path.name):
+            elif sidecar := layout.SIDECAR.fullmatch(name):
                 vouched.add(int(sidecar[1]))
                 if sidecar[2]:
                     partial.add(int(sidecar[1]))
         return Listing(frozenset(shards), frozenset(vouched), frozenset(partial))
 
-    def is_finished(self) -> bool:
+    def is_finished(self, there: Listing) -> bool:
         """Whether the record is right, as far as it and the names tell: whoever writes a shard takes it away first."""
         told = records.read(self.folder).data.get("shards")
-        return self.record.is_finished() and isinstance(told, dict) and told["count"] == len(self.listing().shards)
+        return self.record.is_finished() and isinstance(told, dict) and told["count"] == len(there.shards)
 
     def check_not_stale(self) -> None:
         """Raise FigmentError, naming the fields that changed, where the folder holds shards of other settings.
@@ -167,12 +168,12 @@ class ShardFolder:
             )
 
     def _identity_on_disk(self) -> dict[str, Any] | None:
-        for path in layout.shard_files(self.folder):
-            metadata = shard_metadata(path)
-            if FINGERPRINT in metadata:
-                own = parse_json(metadata.get(IDENTITY, b"{}"), path, "Parquet footer")
-                return {**own, "fingerprint": metadata[FINGERPRINT].decode()}
-        return None
+        path = layout.first_shard(self.folder)
+        metadata = {} if path is None else shard_metadata(path)
+        if path is None or FINGERPRINT not in metadata:
+            return None
+        own = parse_json(metadata.get(IDENTITY, b"{}"), path, "Parquet footer")
+        return {**own, "fingerprint": metadata[FINGERPRINT].decode()}
 
     def finish(self, sidecars: Sequence[Sidecar], files: Mapping[str, Written], **facts: Any) -> None:
         """Write the record. A million shards are not named in it: it has the checksum of all their sidecars, in order."""

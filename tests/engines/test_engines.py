@@ -17,7 +17,7 @@ from PIL import Image
 from figment import files
 from figment.engines import Local
 from figment.engines import local as local_engine
-from figment.engines.ray import Ray, _share
+from figment.engines.ray import Ray, _most, _places, _share
 from figment.errors import FigmentError
 from figment.generate.fill import Work, generate_images
 from figment.images_in import open_images
@@ -177,6 +177,7 @@ def test_rows_that_failed_are_made_again_by_workers(engine, tmp_path, expected):
 def test_work_that_kills_every_worker_ends_in_one_paragraph(engine, tmp_path, expected):
     with pytest.raises(FigmentError, match="3 workers, one after another, died at shard 2; .*memory") as caught:
         make(tmp_path, engine, Deadly(seed_in(expected, 2)))
+    assert len(shard_files(tmp_path)) == 4  # all others
     if isinstance(engine, Local):
         assert "Killed, signal 9" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -197,10 +198,15 @@ def test_a_job_that_cannot_be_loaded_in_a_worker_says_why_at_once(engine, tmp_pa
     assert "died" not in capsys.readouterr().out
 
 
-def test_any_other_error_arrives_with_its_traceback(engine):
-    with pytest.raises(RuntimeError, match="TwoPartError: lost at sea") as caught:
-        list(engine(broken_job, ["a", "bad"], lambda n: None))
-    assert "in broken_job" in "".join(caught.value.__notes__)
+def test_any_other_error_costs_the_piece_and_is_said_at_the_end_with_its_traceback(engine):
+    found = {}
+    with pytest.raises(
+        FigmentError, match="1 of 3 .* given up: bad: RuntimeError: TwoPartError: lost at sea"
+    ) as caught:
+        for piece, value in engine(broken_job, ["a", "bad", "c"], lambda n: None):
+            found[piece] = value
+    assert found == {"a": "A", "c": "C"}
+    assert "in broken_job" in "".join(caught.value.__cause__.__notes__)
     assert not workers_left()
 
 
@@ -246,11 +252,39 @@ def test_each_local_worker_has_a_gpu_to_itself_and_computes_as_its_parent_does(m
     assert [e["CUDA_VISIBLE_DEVICES"] for e in local_engine._environments(3)] == ["5", "7", "5"]
 
 
+def shares(resources: dict[str, float], workers: int | None = None, gpus: float | None = None) -> tuple[int, dict]:
+    share = _share(resources, workers, gpus)
+    return workers or _places(resources, share), share
+
+
 def test_ray_actors_take_whole_gpus_and_share_them_only_if_asked_to():
-    assert _share({"GPU": 8.0, "CPU": 64.0}, None) == (8, {"num_gpus": 1, "num_cpus": 1})
-    assert _share({"GPU": 2.0, "CPU": 64.0}, 3) == (3, {"num_gpus": 0.5, "num_cpus": 1})
-    assert _share({"CPU": 2.0}, None) == (2, {"num_cpus": 1})
-    assert _share({"CPU": 2.0}, 1) == (1, {"num_cpus": 1})
+    assert shares({"GPU": 8.0, "CPU": 64.0}) == (8, {"num_gpus": 1, "num_cpus": 1})
+    assert shares({"GPU": 2.0, "CPU": 64.0}, 3) == (3, {"num_gpus": 0.5, "num_cpus": 1})
+    assert shares({"CPU": 2.0}) == (2, {"num_cpus": 1})
+    assert shares({"CPU": 2.0}, 1) == (1, {"num_cpus": 1})
+    assert shares({"GPU": 8.0, "CPU": 64.0}, gpus=0.25) == (32, {"num_gpus": 0.25, "num_cpus": 1})
+    assert shares({"GPU": 8.0, "CPU": 64.0}, gpus=0) == (64, {"num_cpus": 1})
+
+
+def test_a_cluster_without_gpus_yet_is_asked_for_them():
+    """They come because somebody waits for them, where an autoscaler starts from none."""
+    assert shares({"CPU": 4.0}, 64, gpus=1) == (64, {"num_gpus": 1, "num_cpus": 1})
+    assert shares({"CPU": 4.0}, gpus=1) == (1, {"num_gpus": 1, "num_cpus": 1})
+    assert shares({"GPU": float(sys.maxsize)}) == (1_024, {"num_gpus": 1, "num_cpus": 1})
+
+
+def test_what_an_autoscaler_may_grow_to_counts(monkeypatch):
+    """As Ray's own autoscaler protocol tells it, where one does."""
+    ray = pytest.importorskip("ray")
+    from ray.core.generated import autoscaler_pb2
+
+    group = autoscaler_pb2.NodeGroupConfig(resources={"CPU": 8, "GPU": 4}, max_count=16)
+    config = autoscaler_pb2.ClusterConfig(node_group_configs=[group])
+    monkeypatch.setattr("ray._private.state.state.get_cluster_config", lambda: config)
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 2.0, "memory": 1e9})
+    assert shares(_most(ray)) == (64, {"num_gpus": 1, "num_cpus": 1})
+    monkeypatch.setattr("ray._private.state.state.get_cluster_config", lambda: None)
+    assert shares(_most(ray)) == (2, {"num_cpus": 1})
 
 
 def test_a_ray_actor_computes_as_the_driver_does(cluster):

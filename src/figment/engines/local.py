@@ -7,7 +7,8 @@ import pickle
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing import get_context
@@ -15,7 +16,8 @@ from multiprocessing.connection import Connection, wait
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from figment.engines.todo import Todo, pickled, portable
+from figment.engines.crew import Event, work_on
+from figment.engines.sending import pickled, portable
 from figment.errors import DeviceFailed
 
 T = TypeVar("T")
@@ -37,76 +39,118 @@ class Local:
     def __call__(
         self, job: Callable[[T, Callable[[int], None]], R], work: Sequence[T], advance: Callable[[int], Any]
     ) -> Iterator[tuple[T, R]]:
-        if self.workers > 1:
-            yield from _in_workers(job, work, advance, self.workers)
-            return
-        for piece in work:
-            yield piece, job(piece, advance)
+        crew = _Processes(pickled(job), self.workers) if self.workers > 1 else _Here(job)
+        try:
+            yield from work_on(crew, work, advance)
+        finally:
+            crew.end()
+
+
+class _Here:
+    """This process, as a crew of one. What it is given it does when it is asked what happened."""
+
+    spread = False
+
+    def __init__(self, job: Callable[[Any, Callable[[int], None]], Any]):
+        self.job, self.asks = job, False
+        self.given: tuple[Any, Callable[[int], Any]] | None = None
+
+    def places(self) -> int:
+        return 1
+
+    def hire(self) -> str:
+        self.asks = True
+        return "here"
+
+    def give(self, worker: Hashable, piece: Any, advance: Callable[[int], Any]) -> None:
+        self.given = piece, advance
+
+    def dismiss(self, worker: Hashable) -> None:
+        pass
+
+    def event(self, timeout: float | None) -> Event | None:
+        if self.asks:
+            self.asks = False
+            return Event("here", "ready")
+        if self.given is None:
+            time.sleep(timeout or 0.0)
+            return None
+        given, self.given = self.given, None
+        try:
+            return Event("here", "done", self.job(*given))
+        except Exception as error:
+            return Event("here", "failed", error)
+
+    def end(self) -> None:
+        pass
 
 
 # ---- the parent ------------------------------------------------------------------------------------------------------
 
 
-def _in_workers(
-    job: Callable[[T, Callable[[int], None]], R], work: Sequence[T], advance: Callable[[int], Any], n: int
-) -> Iterator[tuple[T, R]]:
-    data, todo, environments = pickled(job), Todo(work), _environments(n)
-    workers: dict[Connection, _Worker] = {}
-    leaving: list[_Worker] = []
+class _Processes:
+    """So many processes of this machine."""
 
-    def start(environment: Mapping[str, str]) -> None:
-        worker = _Worker(environment)
-        workers[worker.pipe] = worker
+    spread = False
 
-    try:
-        for environment in environments[: len(work)]:
-            start(environment)
-        while workers:
-            for pipe in wait(list(workers)):
-                worker = workers[pipe]  # type: ignore[index]
-                try:
-                    kind, value = worker.pipe.recv()
-                except (EOFError, OSError):  # the pipe ends with the process, after all that it had sent
-                    worker.process.join(GRACE)  # so that it is known how it ended
-                    worker.stop()
-                    del workers[worker.pipe]
-                    advance(-worker.advanced)
-                    todo.lost(worker.piece, worker.last_words or worker.how_it_ended())
-                    start(worker.environment)
-                    continue
-                if kind == "failed":
-                    raise value
-                if kind == "lost":
-                    worker.last_words = value  # and now it ends
-                    continue
-                if kind == "advance":
-                    worker.advanced += value
-                    advance(value)
-                    continue
-                if kind == "ready":
-                    worker.send(data)
-                done, worker.piece, worker.advanced = worker.piece, todo.take(), 0
-                if worker.piece is not None:
-                    worker.send(pickle.dumps(work[worker.piece]))
-                else:
-                    worker.send(THE_END)
-                    leaving.append(workers.pop(worker.pipe))
-                if done is not None:
-                    yield work[done], value
-        for worker in leaving:
+    def __init__(self, job: bytes, n: int):
+        self.job, self.n = job, n
+        self.free = _environments(n)  # of workers that are not there
+        self.workers: dict[Connection, _Worker] = {}
+        self.leaving: list[_Worker] = []
+
+    def places(self) -> int:
+        return self.n
+
+    def hire(self) -> _Worker:
+        worker = _Worker(self.free.pop(0))
+        self.workers[worker.pipe] = worker
+        return worker
+
+    def give(self, worker: Any, piece: Any, advance: Callable[[int], Any]) -> None:
+        worker.advance = advance
+        worker.send(pickle.dumps(piece))
+
+    def dismiss(self, worker: Any) -> None:
+        worker.send(THE_END)
+        self.leaving.append(self._without(worker))
+
+    def event(self, timeout: float | None) -> Event | None:
+        for pipe in wait(list(self.workers), timeout):
+            worker = self.workers[pipe]  # type: ignore[index]
+            try:
+                kind, value = worker.pipe.recv()
+            except (EOFError, OSError):  # the pipe ends with the process, after all that it had sent
+                worker.process.join(GRACE)  # so that it is known how it ended
+                self._without(worker).stop()
+                return Event(worker, "lost", worker.last_words or worker.how_it_ended())
+            if kind == "lost":
+                worker.last_words = value  # and now it ends
+            elif kind == "advance":
+                worker.advance(value)
+            elif kind == "here":
+                worker.send(self.job)
+            else:
+                return Event(worker, kind, value)
+        return None
+
+    def _without(self, worker: _Worker) -> _Worker:
+        self.free.append(worker.environment)
+        return self.workers.pop(worker.pipe)
+
+    def end(self) -> None:
+        for worker in self.leaving:
             worker.process.join(GRACE)
-    finally:
-        for worker in [*workers.values(), *leaving]:
+        for worker in [*self.workers.values(), *self.leaving]:
             worker.stop()
 
 
 class _Worker:
-    """A process, the pipe to it, the piece it is at, and how many units of that it has reported."""
+    """A process, the pipe to it, and who is told of its progress."""
 
-    def __init__(self, environment: Mapping[str, str]):
-        self.environment, self.advanced = environment, 0
-        self.piece: int | None = None
-        self.last_words = ""
+    def __init__(self, environment: dict[str, str]):
+        self.environment, self.last_words = environment, ""
+        self.advance: Callable[[int], Any]  # as soon as it has a piece
         context = get_context("spawn")  # a fork of a process with threads or CUDA in it may hang
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs,), daemon=True)
@@ -187,15 +231,24 @@ def _serve(pipe: Connection) -> None:
     """Ask for work, do it, and say what came of it, until the parent has no more."""
     told: SimpleQueue[bytes] = SimpleQueue()
     threading.Thread(target=_listen, args=(pipe, told), daemon=True).start()
-    _say(pipe, "ready")
+    _say(pipe, "here")
+    data = told.get()
+    if data == THE_END:
+        return
     try:
-        job = pickle.loads(told.get())
-        while (piece := told.get()) != THE_END:
-            _say(pipe, "done", job(pickle.loads(piece), partial(_say, pipe, "advance")))
-    except DeviceFailed as error:
-        _say(pipe, "lost", str(error).partition(". ")[0])
+        job = pickle.loads(data)
     except Exception as error:
         _say(pipe, "failed", portable(error))
+        return
+    _say(pipe, "ready")
+    while (piece := told.get()) != THE_END:
+        try:
+            _say(pipe, "done", job(pickle.loads(piece), partial(_say, pipe, "advance")))
+        except DeviceFailed as error:
+            _say(pipe, "lost", str(error).partition(". ")[0])
+            return
+        except Exception as error:
+            _say(pipe, "failed", portable(error))
 
 
 def _say(pipe: Connection, kind: str, value: Any = None) -> None:

@@ -7,12 +7,14 @@ import os
 import pickle
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from figment.engines.crew import Event, work_on
 from figment.engines.local import same_arithmetic
-from figment.engines.todo import Todo, pickled, portable
+from figment.engines.sending import pickled, portable
 from figment.errors import DeviceFailed, FigmentError, missing_extra
 
 log = logging.getLogger(__name__)
@@ -20,18 +22,22 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 R = TypeVar("R")
 
-PATIENCE = 30.0  # seconds without a free place in the cluster before it is said
+MOST = 1_024  # actors that nobody asked for by number: some autoscalers know no end
+PATIENCE = (
+    30.0  # seconds without news before it is said where the cluster has no free place, and between looks at its size
+)
 
 
 class Ray:
-    """``workers`` actors, by default as many as the cluster has GPUs, or cores where it has none.
+    """``workers`` actors, by default as many as the cluster has GPUs or can have, or cores where there are to be no GPUs.
 
     ``address`` is that of a cluster; by default RAY_ADDRESS, or the cluster this machine belongs to (``ray start``), or
-    else one that is started here and ended with the work. With more workers than GPUs they share them.
+    else one that is started here and ended with the work. ``gpus`` is what an actor asks for: 0 for none; by default a whole
+    one, or an equal part where there are more workers. Nodes may come and go meanwhile: places that are new get workers.
     """
 
-    def __init__(self, workers: int | None = None, address: str | None = None):
-        self.workers, self.address = workers, address
+    def __init__(self, workers: int | None = None, address: str | None = None, gpus: float | None = None):
+        self.workers, self.address, self.gpus = workers, address, gpus
 
     def __call__(
         self, job: Callable[[T, Callable[[int], None]], R], work: Sequence[T], advance: Callable[[int], Any]
@@ -40,68 +46,81 @@ class Ray:
             return
         ray = _ray()
         with _cluster(ray, self.address):
-            crew = _Crew(ray, pickled(job, ray.cloudpickle.dumps), *_share(ray.cluster_resources(), self.workers))
+            crew = _Actors(ray, pickled(job, ray.cloudpickle.dumps), self.workers, self.gpus)
             try:
-                yield from crew.work_on(work, advance)
+                yield from work_on(crew, work, advance)
             finally:
-                crew.dismiss()
+                crew.end()
 
 
-class _Crew:
-    """The actors, and what each of them is at."""
+class _Actors:
+    """The actors of a run, those that wait for a place among them."""
 
-    def __init__(self, ray: Any, job: bytes, n: int, share: dict[str, float]):
-        self.ray, self.job, self.n = ray, ray.put(job), n
-        self.actor = ray.remote(max_restarts=0, runtime_env={"env_vars": same_arithmetic()}, **share)(_Worker)
-        self.hired: list[Any] = []
-        self.busy: dict[Any, tuple[Any, int | None]] = {}  # what is awaited -> actor, piece; None: it starts
+    spread = True
 
-    def work_on(self, work: Sequence[Any], advance: Callable[[int], Any]) -> Iterator[tuple[Any, Any]]:
-        todo, left = Todo(work), len(work)
-        for _ in range(min(self.n, left)):
-            self.hire()
-        while left:
-            reference = self.next_answer()
-            actor, piece = self.busy.pop(reference)
-            try:
-                kind, value, units = self.ray.get(reference)
-            except self.ray.exceptions.RayError as error:  # it died, or its node did
-                kind, value, units = "lost", str(error).partition("\n")[0].rstrip("."), 0  # what follows is long
-            if kind == "lost":
-                self.ray.kill(actor)
-                todo.lost(piece, value)
-                self.hire()
-                continue
-            if kind == "failed":
-                raise value
-            self.give(actor, todo)
-            if piece is not None:
-                left -= 1
-                advance(units)
-                yield work[piece], value
+    def __init__(self, ray: Any, job: bytes, workers: int | None, gpus: float | None):
+        self.ray, self.job, self.workers = ray, ray.put(job), workers
+        self.share = _share(_most(ray), workers, gpus)
+        self.actor = ray.remote(max_restarts=0, runtime_env={"env_vars": same_arithmetic()}, **self.share)(_Worker)
+        self.hired: dict[int, Any] = {}  # number -> actor
+        self.nodes: dict[int, str] = {}  # number -> the node that it is on
+        self.told: dict[int, Callable[[int], Any]] = {}  # number -> who is told of its progress
+        self.awaited: dict[Any, int] = {}  # what is to come of it -> number
+        self.n, self.looked = 0, -PATIENCE
+        self.count = 0
 
-    def hire(self) -> None:
-        actor = self.actor.remote()
-        self.hired.append(actor)
-        self.busy[actor.start.remote(sys.path, self.job)] = actor, None
+    def places(self) -> int:
+        """As many as were asked for, or as the cluster has or can have, which is looked at now and then."""
+        if time.monotonic() - self.looked >= PATIENCE:
+            self.n, self.looked = self.workers or _places(_most(self.ray), self.share), time.monotonic()
+        return self.n
 
-    def give(self, actor: Any, todo: Todo) -> None:
-        piece = todo.take()
-        if piece is None:
-            self.ray.kill(actor)
-        else:
-            self.busy[actor.do.remote(todo.work[piece])] = actor, piece
+    def hire(self) -> int:
+        actor, number = self.actor.remote(), self.count
+        self.count += 1
+        self.hired[number] = actor
+        self.awaited[actor.start.remote(sys.path, self.job)] = number
+        return number
 
-    def next_answer(self) -> Any:
-        """Wait for any actor. Those that find no place in a busy cluster do not keep the others from working."""
-        references = list(self.busy)
-        done, _ = self.ray.wait(references, timeout=PATIENCE)
-        if not done and all(piece is None for _, piece in self.busy.values()):
-            log.info(f"waiting for a free place in the Ray cluster: {self.ray.available_resources()}")
-        return (done or self.ray.wait(references)[0])[0]
+    def give(self, worker: Any, piece: Any, advance: Callable[[int], Any]) -> None:
+        self.told[worker] = advance
+        self.awaited[self.hired[worker].do.remote(piece)] = worker
 
-    def dismiss(self) -> None:
-        for actor in self.hired:
+    def dismiss(self, worker: Any) -> None:
+        self.ray.kill(self.hired.pop(worker))
+        self.awaited = {reference: own for reference, own in self.awaited.items() if own != worker}
+
+    def event(self, timeout: float | None) -> Event | None:
+        """What any actor says. Those that find no place in a busy cluster do not keep the others from working."""
+        wait = PATIENCE if timeout is None else min(timeout, PATIENCE)
+        done, _ = self.ray.wait(list(self.awaited), timeout=wait) if self.awaited else (time.sleep(wait), None)
+        if not done:
+            if timeout is None and not self.nodes:
+                log.info(f"waiting for a free place in the Ray cluster, for {self.share} each")
+            return None
+        worker = self.awaited.pop(done[0])
+        try:
+            kind, value, units = self.ray.get(done[0])
+        except self.ray.exceptions.RayError as error:  # it died, or its node did
+            self.dismiss(worker)
+            kind = "gone" if self._has_left(worker, error) else "lost"
+            return Event(worker, kind, str(error).partition("\n")[0].rstrip("."))  # what follows is long
+        if kind == "ready":
+            self.nodes[worker] = value
+            return Event(worker, kind)
+        if kind == "lost":
+            self.dismiss(worker)
+        elif kind == "done":
+            self.told[worker](units)
+        return Event(worker, kind, value)
+
+    def _has_left(self, worker: int, error: Exception) -> bool:
+        """Whether a dead worker's node is no part of the cluster any more, or was about to leave."""
+        alive = {node["NodeID"] for node in self.ray.nodes() if node["Alive"]}
+        return getattr(error, "preempted", False) or self.nodes.get(worker, "") not in {"", *alive}
+
+    def end(self) -> None:
+        for actor in self.hired.values():
             self.ray.kill(actor)
 
 
@@ -109,11 +128,12 @@ class _Worker:
     """What an actor is. Ray pins it to its GPU before it loads the job."""
 
     def start(self, path: list[str], job: bytes) -> tuple[str, Any, int]:
-        """Load the job. ``path`` is where the driver finds its modules: on its own machine they are found here too."""
+        """Load the job, and say on which node. ``path`` is where the driver finds its modules: on its own machine they are found here
+        too."""
         sys.path += [folder for folder in path if folder not in sys.path]
         try:
             self.job = pickle.loads(job)
-            return "ready", None, 0
+            return "ready", _ray().get_runtime_context().get_node_id(), 0
         except Exception as error:
             return "failed", portable(error), 0
 
@@ -166,10 +186,29 @@ def _knock(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
-def _share(resources: dict[str, float], workers: int | None) -> tuple[int, dict[str, float]]:
-    """The number of actors, and what part of the cluster each of them asks for."""
-    kind = "GPU" if resources.get("GPU") else "CPU"
-    places = max(1, int(resources.get(kind, 1)))
-    n = workers or places
-    part = 1 / -(-n // places)  # of one GPU or core: all of it, unless there are more workers
-    return n, {"num_gpus": part, "num_cpus": 1} if kind == "GPU" else {"num_cpus": part}
+def _most(ray: Any) -> dict[str, float]:
+    """What the cluster has, or can have where an autoscaler adds nodes: resource -> number."""
+    now = dict(ray.cluster_resources())
+    try:
+        from ray._private.state import state  # as Ray Train asks for it; not every autoscaler says
+
+        most = state.get_max_resources_from_cluster_config() or {}
+    except Exception:  # not through ray://, and the name is not public: then --workers and --gpus say it
+        most = {}
+    return now | {kind: max(n, now.get(kind, 0.0)) for kind, n in most.items()}
+
+
+def _share(resources: dict[str, float], workers: int | None, gpus: float | None) -> dict[str, float]:
+    """What part of the cluster each actor asks for: a whole GPU or core, unless there are more workers."""
+    kind = "GPU" if (resources.get("GPU") if gpus is None else gpus) else "CPU"
+    places = max(1, int(resources.get(kind, 0)))
+    part = 1 / -(-(workers or places) // places)
+    if kind == "CPU":
+        return {"num_cpus": part}
+    return {"num_gpus": part if gpus is None else gpus, "num_cpus": 1}
+
+
+def _places(resources: dict[str, float], share: dict[str, float]) -> int:
+    """How many actors of such a share there is room for, of GPUs where they ask for some: cores are not counted then."""
+    kind, part = ("GPU", share["num_gpus"]) if "num_gpus" in share else ("CPU", share["num_cpus"])
+    return min(MOST, max(1, int(resources.get(kind, 0) / part)))

@@ -15,8 +15,8 @@ import numpy as np
 
 from figment import claims, machine, records
 from figment.engines import Engine, Local
-from figment.errors import FigmentError
-from figment.files import AGAIN, as_path, leftovers, remove, write_atomic
+from figment.errors import FigmentError, NothingMade
+from figment.files import AGAIN, as_path, is_remote, leftovers, remove, write_atomic
 from figment.generate.plan import Plan, ids_by_class
 from figment.generate.said import described
 from figment.images_in import ShardImages, open_shards
@@ -24,14 +24,14 @@ from figment.layout import image_folders
 from figment.progress import progress
 from figment.records import Record, Written, fingerprint
 from figment.saving import PNG, Format, Saving
-from figment.shards import ShardFolder, Sidecar, read_shard, sample_row, sample_table, shards_told
+from figment.shards import Listing, ShardFolder, Sidecar, read_shard, sample_row, sample_table, shards_told
 from figment.types import Generator, Images, Prompt, Sample
 from figment.words import printable
 
 log = logging.getLogger(__name__)
 
 NOT_FINITE = "the model gave NaN or infinite pixels"
-READERS = 8  # sidecars looked at together when a run is taken up: waiting, mostly, where they are remote
+READERS = 32  # sidecars looked at together when a run is taken up: waiting, mostly, where they are remote
 TELLING = 6  # rows of a shard that do not all fail by chance
 CARD = "README.md"
 
@@ -79,6 +79,7 @@ def fill(
     part: tuple[int, int] | None = None,
     shots: Images | None = None,
     card: Callable[[Mapping[str, Any]], str] | None = None,
+    before: Callable[[], None] | None = None,
 ) -> None:
     """Make what a folder lacks of a plan: shards that are not there, rows that failed before, rows by which it has grown.
 
@@ -86,44 +87,50 @@ def fill(
     default in this process; for other processes ``generator`` must survive pickling. ``part`` ``(i, n)`` makes every n-th
     shard from the i-th, counted from 0; whoever then finds nothing missing closes the set. The rows are the same whatever
     engine makes them, in whatever parts. Memory is that of the shards being worked on. ``shots`` are the images whose ids
-    the plan has, if it has any. ``card`` writes the data set's README from what the record will say.
+    the plan has, if it has any. ``card`` writes the data set's README from what the record will say. ``before`` is called where
+    there is something to make. The folder is listed once, and once more where something was made.
 
-    Raises FigmentError where the folder holds images of another set, and where nothing can be made at all.
+    Raises FigmentError where the folder holds images of another set, where nothing can be made at all, and at the end for shards that
+    were given up.
     """
     if (plan.shots is None) != (shots is None):
         raise ValueError("a plan with shots is filled with their images, and one without is filled without")
     images.check_not_stale()
     started = machine.Meter()
-    known, work = look(images, plan, part)
+    there = images.listing()
+    known, work = look(images, plan, there, part)
     description: Mapping[str, Any] = {}
     n = sum(len(w.rows) for w in work)
     if work:
+        if before is not None:
+            before()
         with progress("generate", n) as advance:
             job = ShardJob(images, plan, generator, tuple(class_names), shots)
             for w, done in (engine or Local())(job, work, advance):
                 known[w.shard] = done.sidecar
                 description = done.generator
-    elif not known and images.is_finished():
+    elif not known and images.is_finished(there):
         return
-    listing = images.listing()
-    if not set(range(plan.n_shards)) <= listing.shards & listing.vouched:
+    if work or known:
+        there = images.listing()
+    if not there.shards & there.vouched >= set(range(plan.n_shards)):
         return  # other parts of a job array are not done
-    if part is None:
+    if part is None and not is_remote(images.folder):  # in an object store there are none
         for path in [path for place in image_folders(images.folder) for path in leftovers(place)]:
             remove(path)
-    close(images, known, description or described(generator), card, rows_made=n, **started.record())
+    close(images, there, known, description or described(generator), card, rows_made=n, **started.record())
 
 
 def close(
     images: ShardFolder,
+    there: Listing,
     known: Mapping[int, Sidecar],
     generator: Mapping[str, Any],
     card: Callable[[Mapping[str, Any]], str] | None = None,
     **facts: Any,
 ) -> None:
     """Write the record of a folder whose shards are all there, unless it says the same already."""
-    there = sorted(images.listing().shards)
-    sidecars = list(read_sidecars(images, there, known).values())
+    sidecars = list(read_sidecars(images, sorted(there.shards), known).values())
     failed = sum((Counter(s.failed) for s in sidecars), Counter[str]())
     attempted = sum(s.rows for s in sidecars)
     counts = {"attempted": attempted, "made": attempted - failed.total(), "failed": dict(failed)}
@@ -151,7 +158,7 @@ class Work:
     """Rows of a shard to make: all of them, those that failed before, those by which it grows."""
 
     shard: int
-    rows: tuple[int, ...]
+    rows: Sequence[int]  # a range where it is many: a hundred million numbers are no small list
     whole: bool = False  # nothing of the shard is there
 
     def __str__(self) -> str:
@@ -166,10 +173,12 @@ class Done:
     generator: Mapping[str, Any]  # how it describes itself, where it was
 
 
-def look(images: ShardFolder, plan: Plan, part: tuple[int, int] | None = None) -> tuple[dict[int, Sidecar], list[Work]]:
+def look(
+    images: ShardFolder, plan: Plan, there: Listing, part: tuple[int, int] | None = None
+) -> tuple[dict[int, Sidecar], list[Work]]:
     """The sidecars that had to be opened, and what there is to do. Full shards without failures are told by their names."""
     first, step = part or (0, 1)
-    own, there = range(first, plan.n_shards, step), images.listing()
+    own = range(first, plan.n_shards, step)
     known, work = {}, [_all_of(plan, i) for i in own if i not in there.shards]
     for i in (i for i in own if i in there.shards - there.vouched):
         adopted = images.adopt(i)
@@ -189,15 +198,15 @@ def look(images: ShardFolder, plan: Plan, part: tuple[int, int] | None = None) -
 
 
 def _all_of(plan: Plan, shard: int) -> Work:
-    return Work(shard, tuple(range(len(plan.positions(shard)))), whole=True)
+    return Work(shard, range(len(plan.positions(shard))), whole=True)
 
 
-def _rows_to_make(images: ShardFolder, sidecar: Sidecar, shard: int, wanted: int) -> tuple[int, ...]:
-    failed: list[int] = []
-    if sidecar.failed:
-        errors = read_shard(images.shard(shard), ["error"])["error"].to_pylist()
-        failed = [i for i, error in enumerate(errors) if error and i < wanted]
-    return (*failed, *range(sidecar.rows, wanted))
+def _rows_to_make(images: ShardFolder, sidecar: Sidecar, shard: int, wanted: int) -> Sequence[int]:
+    lacking = range(sidecar.rows, wanted)
+    if not sidecar.failed:
+        return lacking
+    errors = read_shard(images.shard(shard), ["error"])["error"].to_pylist()
+    return (*(i for i, error in enumerate(errors) if error and i < wanted), *lacking)
 
 
 def read_sidecars(images: ShardFolder, indices: Sequence[int], known: Mapping[int, Sidecar]) -> dict[int, Sidecar]:
@@ -250,7 +259,7 @@ class ShardJob:
         if errors.total() < len(rows) or (excused and self.images.listing().shards):
             return
         said, others = str(errors.most_common(1)[0][0]), self.images.listing().shards
-        raise FigmentError(
+        raise NothingMade(
             f"None of the {len(rows)} images of {work} could be made: {said.rstrip('.')}. {_advice(said, self.generator)}"
             + (f" {AGAIN}" if others else "")
         )

@@ -26,7 +26,7 @@ from figment.images_in.columns import columns_of, file_of, has_image, labels_in
 from figment.images_in.decode import decode
 from figment.images_in.tones import White
 from figment.images_in.unreadable import Unreadable
-from figment.layout import Run, Study, shard_files
+from figment.layout import Run, Study, first_shard, shard_files
 from figment.records import digest
 from figment.shards import ATTRIBUTE, image_places
 from figment.types import Indices
@@ -340,8 +340,13 @@ def open_run_images(run: Run) -> ShardImages:
     """
     images = open_shards(run.images, wanted_rows(run))[0]
     if not len(images):
-        raise FigmentError(f"No image was made; {run.images} holds the reasons in its error column.")
+        raise no_image(run)
     return images
+
+
+def no_image(run: Run) -> FigmentError:
+    """The error for a run without a single image."""
+    return FigmentError(f"No image was made; {run.images} holds the reasons in its error column.")
 
 
 def made_before(run: Run) -> frozenset[str]:
@@ -351,13 +356,14 @@ def made_before(run: Run) -> frozenset[str]:
         with suppress(FigmentError):  # a damaged run of the study is not this one's business; verify finds it
             folders[own.images] = None
     files = [path for folder in folders for path in shard_files(folder)]
-    columns = [column for path in files if (column := _read_column(path, "digest")) is not None]
-    return frozenset(digest for column in columns for digest in column.to_pylist() if digest)
+    with ThreadPoolExecutor(OPENERS) as pool:
+        columns = pool.map(partial(_read_column, name="digest"), files)
+        return frozenset(digest for column in columns if column is not None for digest in column.to_pylist() if digest)
 
 
 def _are_of_no_class(run: Run) -> bool:
     """Whether images were made from captions without classes: then all of them have the label -1."""
-    first = next(iter(shard_files(run.images)), None)
+    first = first_shard(run.images) or next(iter(shard_files(run.images)), None)
     labels = None if first is None else _read_column(first, "label")
     return labels is not None and len(labels) > 0 and labels[0].as_py() == -1
 

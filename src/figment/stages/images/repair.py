@@ -44,7 +44,14 @@ def repair_images(ctx: Context) -> Iterator[str]:
     before = records.read(folder)
     description = before.data.get("generator") or described(ctx.generator)
     facts = {k: v for k, v in before.data.items() if k not in (*records.OWN, "shards", "counts", "generator")}
-    close(scan.images, scan.right, description, lambda facts: dataset_card(ctx.recipe, facts), **facts)
+    close(
+        scan.images,
+        scan.images.listing(),
+        scan.right,
+        description,
+        lambda facts: dataset_card(ctx.recipe, facts),
+        **facts,
+    )
     if records.read(folder).data != before.data:
         yield f"images: wrote {records.NAME} anew"
 

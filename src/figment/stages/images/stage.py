@@ -15,9 +15,10 @@ import numpy as np
 from figment import layout, records
 from figment.errors import FigmentError
 from figment.generate.card import dataset_card
-from figment.generate.fill import fill, look
+from figment.generate.fill import fill
 from figment.generate.plan import Plan
 from figment.generate.said import warn_of_long_prompts, warn_of_settings
+from figment.images_in.shards import no_image
 from figment.layout import Run
 from figment.report.text import duration
 from figment.saving import Saving
@@ -45,24 +46,21 @@ class ImagesStage(Stage):
         shard_folder(ctx).check_not_stale()
 
     def run(self, ctx: Context) -> None:
-        own, images = plan(ctx, ctx.prompts), shard_folder(ctx)
-        if look(images, own)[1]:
-            warn_of_settings(ctx.generator)
-            warn_of_long_prompts(ctx.generator, [p.text for p in ctx.prompts])
         fill(
-            images,
-            own,
+            shard_folder(ctx),
+            plan(ctx, ctx.prompts),
             ctx.generator,
             ctx.task.class_names,
             engine=ctx.engine,
             part=ctx.part,
             shots=ctx.starts,
             card=lambda facts: dataset_card(ctx.recipe, facts),
+            before=partial(_warn, ctx),
         )
         if (close := getattr(ctx.generator, "close", None)) is not None:
             close()  # the filters' and the learner's models need its memory
-        if ctx.part is None:
-            _ = ctx.images
+        if not records.read(ctx.run.images).data.get("counts", {"made": 1})["made"]:
+            raise no_image(ctx.run)
 
     # ---- from the disk alone -----------------------------------------------------------------------------------------
 
@@ -103,6 +101,11 @@ class ImagesStage(Stage):
             int(left * size),
             counts,
         )
+
+
+def _warn(ctx: Context) -> None:
+    warn_of_settings(ctx.generator)
+    warn_of_long_prompts(ctx.generator, [p.text for p in ctx.prompts])
 
 
 def _is_a_pilots(run: Run) -> bool:

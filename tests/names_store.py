@@ -44,7 +44,7 @@ class Shelf:
         found |= {name[len(start) :].partition("/")[0]: "directory" for name in self.folders if name.startswith(start)}
         if folder == self.images:
             found |= {f"{i:05d}": "directory" for i in {i // 1_000 for i in self.planted}}
-        elif self.planted and folder.startswith(f"{self.images}/"):
+        elif self.planted and re.fullmatch(rf"{re.escape(self.images)}/\d{{5}}", folder):
             first = int(folder[-5:]) * 1_000
             for i in range(first, first + 1_000):
                 if i in self.planted:

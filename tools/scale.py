@@ -72,8 +72,9 @@ def plan_of(n: int) -> Plan:
 def planted(name: str, n: int) -> tuple[Shelf, ShardFolder]:
     """A folder of ``n`` shards by name, each vouched for; the first is a file."""
     own, images = shelf(name), images_of(name)
-    plant(own, images, range(n))
     images.write(0, sample_table(sample_rows([plan_of(n)[0]]), ["x"]))
+    images.sidecar(0, partial=True).unlink()
+    plant(own, images, range(n))
     own.counts.clear()
     return own, images
 
@@ -133,7 +134,7 @@ WEATHERS = {
 def cluster(n: int, workers: int, weather: Weather) -> Iterator[Row]:
     """A run from nothing, stopped half way and started again; its shards are counted one by one."""
     own, images = shelf("cluster"), images_of("cluster")
-    made, total = bytearray(n), 0.0
+    made, left, total = bytearray(n), n, 0.0
     for half in (True, False):
         began, cpu = time.monotonic(), time.process_time()
         plant(own, images, {i for i in range(n) if made[i]})

@@ -20,9 +20,6 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from calibration.rows import Rows
-from names_store import Shelf, shelf
-from simulated import Cluster, Weather
-
 from figment.engines.crew import work_on
 from figment.errors import FigmentError
 from figment.files import as_path
@@ -31,6 +28,8 @@ from figment.generate.plan import Plan
 from figment.records import Record, Written
 from figment.shards import ShardFolder, Sidecar, sample_rows, sample_table
 from figment.types import Prompt
+from names_store import Shelf, shelf
+from simulated import Cluster, Weather
 
 Row = dict[str, Any]
 ROWS = 256  # images a shard, as many as before a run of this size took more

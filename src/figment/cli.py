@@ -99,6 +99,12 @@ Workers = Annotated[
 Address = Annotated[
     str | None, typer.Option("--address", help="of a Ray cluster; default: the one this machine is in, else a new one")
 ]
+Gpus = Annotated[
+    float | None,
+    typer.Option(
+        "--gpus", min=0, max=16, help="that each Ray worker asks for; default: one, of a cluster that has any"
+    ),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option(
@@ -191,6 +197,7 @@ def run(
     engine: EngineName = "local",
     workers: Workers = None,
     address: Address = None,
+    gpus: Gpus = None,
     allow_plugins: AllowPlugins = False,
 ) -> None:
     """Run a recipe. The same command again finishes what was interrupted."""
@@ -203,11 +210,11 @@ def run(
     if not dry_run:
         _check_is_alone()
     if loaded.table is not None:
-        _run_table(loaded, folder, make_engine(engine, workers, address), dry_run, allow_plugins)
+        _run_table(loaded, folder, make_engine(engine, workers, address, gpus), dry_run, allow_plugins)
     elif dry_run:
         _print_forecast(loaded, folder, effect, allow_plugins)
     else:
-        _run(loaded, folder, context.obj, make_engine(engine, workers, address), allow_plugins)
+        _run(loaded, folder, context.obj, make_engine(engine, workers, address, gpus), allow_plugins)
 
 
 @app.command()
@@ -325,6 +332,7 @@ def pilot(
     engine: EngineName = "local",
     workers: Workers = None,
     address: Address = None,
+    gpus: Gpus = None,
     allow_plugins: AllowPlugins = False,
 ) -> None:
     """Make the first few images, and say whether the rest is worth making. figment run goes on from them."""
@@ -337,7 +345,7 @@ def pilot(
         out or _default_out(recipe, variant),
         images_per_class=images_per_class,
         split=split,
-        engine=make_engine(engine, workers, address),
+        engine=make_engine(engine, workers, address, gpus),
         allow_plugins=allow_plugins,
     )
     for one in found.answers:
@@ -359,6 +367,7 @@ def generate(
     engine: EngineName = "local",
     workers: Workers = None,
     address: Address = None,
+    gpus: Gpus = None,
     allow_plugins: AllowPlugins = False,
 ) -> None:
     """Make the images of a recipe and nothing else. figment run goes on from there."""
@@ -373,7 +382,7 @@ def generate(
     folder = make_images(
         loaded,
         out or _default_out(recipe),
-        engine=make_engine(engine, workers, address),
+        engine=make_engine(engine, workers, address, gpus),
         part=None if part is None else _part(part),
         allow_plugins=allow_plugins,
     )
@@ -394,18 +403,19 @@ def _check_is_alone() -> None:
         )
 
 
-def make_engine(name: str, workers: int | None, address: str | None) -> Engine:
+def make_engine(name: str, workers: int | None, address: str | None, gpus: float | None = None) -> Engine:
     """The engine behind the options. Raises FigmentError."""
     from figment.engines import Local
 
     if name == "local":
-        if address:
-            raise FigmentError("--address is that of a Ray cluster; give --engine ray with it, or leave it out.")
+        for option, given in (("--address is that", address), ("--gpus is said to the workers", gpus)):
+            if given is not None:
+                raise FigmentError(f"{option} of a Ray cluster; give --engine ray with it, or leave it out.")
         return Local(workers or 1)
     if name == "ray":
         from figment.engines.ray import Ray
 
-        return Ray(workers, address)
+        return Ray(workers, address, gpus)
     raise FigmentError(f"There is no engine {name!r}.{nearest(name, ['local', 'ray'])} Allowed: local, ray.")
 
 
@@ -459,12 +469,13 @@ def repair(
     engine: EngineName = "local",
     workers: Workers = None,
     address: Address = None,
+    gpus: Gpus = None,
     allow_plugins: AllowPlugins = False,
 ) -> None:
     """Make again exactly what is missing or broken in a run; everything that is right stays as it is."""
     from figment.repair import repair as repair_folder
 
-    done = repair_folder(folder, engine=make_engine(engine, workers, address), allow_plugins=allow_plugins)
+    done = repair_folder(folder, engine=make_engine(engine, workers, address, gpus), allow_plugins=allow_plugins)
     for line in done:
         console.print(printable(line), soft_wrap=True)
     console.print("Repaired." if done else "Nothing is broken or missing.")

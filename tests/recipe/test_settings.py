@@ -158,3 +158,22 @@ def test_more_may_be_left_out_as_a_set_can_grow():
     assert left == identity(own.changed({"generate.images_per_class": 7}).generate, ("images_per_class", "shard_size"))
     with pytest.raises(TypeError, match="no part of a recipe"):
         identity(own)
+
+
+@pytest.mark.parametrize(
+    ("images", "own", "size"),
+    [
+        (400_000, {"height": 64, "width": 64}, 256),  # 800,000 of two classes
+        (500_000, {"height": 64, "width": 64}, 4_096),
+        (500_000, {"height": 64, "width": 64, "shard_size": 300}, 300),
+        (500_000, {"height": 1024, "width": 1024, "save_size": 256}, 1_024),
+        (500_000, {"height": 1024, "width": 1024, "save_size": 256, "format": "jpeg"}, 4_096),
+        (500_000, {"height": 1024, "width": 1024}, 256),
+        (500_000, {}, 256),  # of 32 pixels, for all that the recipe says
+    ],
+)
+def test_a_million_small_images_lie_in_larger_files(images, own, size):
+    generate = {"kind": "diffusers", "images_per_class": images, **own}
+    made = validate({"task": {"class_names": ["a", "b"]}, "generate": generate}, "it")
+    assert made.generate.shard_size == size
+    assert made.changed({"seed": 3}).generate.shard_size == size

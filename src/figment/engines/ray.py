@@ -166,7 +166,10 @@ def _cluster(ray: Any, address: str | None) -> Iterator[None]:
         return
     try:
         _knock(address or os.environ.get("RAY_ADDRESS", ""))
-        ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        # Through ray:// the cluster is only visited: what is said of a cluster that is started here means nothing there.
+        visits = "ray://" in (address or os.environ.get("RAY_ADDRESS", ""))
+        quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
+        ray.init(address=address, **({} if visits else quiet))
     except (OSError, RuntimeError, ValueError) as error:
         where = address or os.environ.get("RAY_ADDRESS") or "of this machine"
         raise FigmentError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import log2
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from figment.types import Generator
 
 
+MANY = 1_000_000  # images of a run, from which on the number of its files matters
+FEW = 256  # images a file
+A_PHOTO = 512**2  # pixels
+BYTES_A_PIXEL: dict[Format, float] = {"png": 1.6, "webp": 1.3, "jpeg": 0.5}  # of photographs, docs/format.md
 ENCODED = 64  # images that an encoder is given at a time
 
 
@@ -35,7 +40,11 @@ class GeneratorSettings(Strict):
         200, ge=1, le=limits.IMAGES_A_CLASS, description="attempts for each class, spread evenly over its prompts"
     )
     shard_size: int = Field(
-        256, ge=1, le=limits.SHARD, description="images a file; an interrupted run loses at most the one it is at"
+        FEW,
+        ge=1,
+        le=limits.SHARD,
+        description="images a file; an interrupted run loses at most the one it is at; up to 4,096 unless you say it, where there are a"
+        " million small ones",
     )
 
     save_size: int | None = Field(
@@ -50,6 +59,17 @@ class GeneratorSettings(Strict):
     def saving(self) -> Saving:
         """How images are written."""
         return Saving(self.format, self.save_size)
+
+    @property
+    def shard_size_of_many(self) -> int:
+        """Images a file where there are a million and more: a power of two that makes files of some 100 MB, as 256 images of 512 pixels
+        are, and at most 4,096. 256 where the size of the images is not said."""
+        height, width = getattr(self, "height", None), getattr(self, "width", None)
+        pixels = self.save_size**2 if self.save_size else (height or 0) * (width or 0)
+        if not pixels:
+            return FEW
+        fit = FEW * A_PHOTO * BYTES_A_PIXEL["png"] / (pixels * BYTES_A_PIXEL[self.format])
+        return min(4_096, max(FEW, 2 ** round(log2(fit))))
 
     @property
     def guided(self) -> bool:

@@ -13,7 +13,7 @@ from figment.errors import FigmentError
 from figment.learners.settings import LearnerSettings
 from figment.recipe.encoder import Encoder, TimmEncoderSettings
 from figment.recipe.filters import BlankFilterSettings, ClipFilterSettings, Filter
-from figment.recipe.generate import DiffusersSettings, Generate, GeneratorSettings
+from figment.recipe.generate import MANY, DiffusersSettings, Generate, GeneratorSettings
 from figment.recipe.mistakes import explain
 from figment.recipe.old_names import renewed, renewed_changes
 from figment.recipe.plugin import Plugin
@@ -143,6 +143,15 @@ class Recipe(Strict):
                 f"{'s' if len(readers) == 1 else ''} the classes of generated images. Pre-train a backbone on them, such as train: {{kind:"
                 " stablerep}, with filters: [{kind: blank}]; or give the prompts classes"
             )
+
+    @model_validator(mode="after")
+    def _large_files_of_many_small_images(self) -> Recipe:
+        """Where nothing is said of it. A store is asked for names by the file, and a run of a hundred million has 400,000 of 256."""
+        generate = self.generate
+        if "shard_size" not in generate.model_fields_set and self.n_labels * generate.images_per_class >= MANY:
+            sized = generate.model_copy(update={"shard_size": generate.shard_size_of_many})
+            object.__setattr__(self, "generate", sized)  # it is frozen for everybody else
+        return self
 
     @model_validator(mode="after")
     def _is_not_too_much(self) -> Recipe:

@@ -49,7 +49,7 @@ def main() -> None:
     rows = Rows(args.out)
     for n in args.starts:
         rows.measure("start", f"{n}", start(n))
-    for name, weather in WEATHERS.items():
+    for name, weather in WEATHERS.items() if args.shards else ():
         rows.measure("cluster", name, cluster(args.shards, args.workers, weather))
     if args.page:
         from scaling.page import page
@@ -62,10 +62,9 @@ def images_of(name: str) -> ShardFolder:
 
 
 def plan_of(n: int) -> Plan:
-    """Of a thousand classes, or as many as make ``n`` whole shards."""
-    classes = min(1_000, n)
-    prompts = [Prompt(f"{y:03d}/0", f"class {y}", y, f"g{y}") for y in range(classes)]
-    return Plan(prompts, n * ROWS // classes, 0, ROWS)
+    """``n`` whole shards."""
+    prompts = [Prompt(f"{y:03d}/0", f"class {y}", y, f"g{y}") for y in range(ROWS)]
+    return Plan(prompts, n, 0, ROWS)
 
 
 def planted(name: str, n: int) -> tuple[Shelf, ShardFolder]:

@@ -23,8 +23,9 @@ class Engine(Protocol):
     ) -> Iterator[tuple[T, R]]:
         """Each piece with its result, as they end. ``advance`` is told the units of progress that jobs report.
 
-        A worker that dies costs the piece it was at, which is given to another. Raises FigmentError as soon as a job does,
-        and where one piece of work kills one worker after another.
+        A worker that dies costs the piece it was at, which is given to another; one that fails is tried again after a rest, and given up
+        after some times. Raises FigmentError as soon as a job does, unless others may do better (see :mod:`figment.engines.todo`), and at the
+        end for what was given up.
         """
         ...
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from figment.engines.todo import Todo
+from figment.words import one_line
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,11 @@ class _Shift:
 
     def fail(self, event: Event, hand: _Hand, piece: int | None) -> None:
         if piece is None:  # it could not even load the job
-            raise event.value
+            if not self.todo.may_differ:
+                raise event.value
+            self.leave(event.worker)
+            self.todo.lost(None, one_line(str(event.value))[:300], len(self.hands))
+            return
         self.advance(-hand.advanced)
         until = self.todo.failed(piece, event.value, event.worker, len(self.hands))
         if until is None:

@@ -69,6 +69,11 @@ class Todo:
         """From when on there is a piece to take, by the clock; 0 where there is one now, or none that rests."""
         return 0.0 if self._open or not self._resting else self._resting[0][0]
 
+    @property
+    def may_differ(self) -> bool:
+        """Whether one machine may lack what another has: they are several, and something was made."""
+        return self.spread and self._made
+
     def done(self, piece: int, worker: Hashable) -> None:
         self.left -= 1
         del self._taken[piece]
@@ -85,7 +90,7 @@ class Todo:
         for machines of a cluster (``spread``) of which others made something: there it is this one that lacks a package or a model.
         """
         of_all = isinstance(error, FigmentError) and not isinstance(error, Unreachable | NothingMade)
-        of_all = of_all and not (self.spread and self._made)
+        of_all = of_all and not self.may_differ
         hopeless = self._in_vain(piece, workers)
         if of_all or (not self._made and (isinstance(error, NothingMade) or hopeless)):
             raise error

@@ -180,7 +180,8 @@ def look(
     first, step = part or (0, 1)
     own = range(first, plan.n_shards, step)
     known, work = {}, [_all_of(plan, i) for i in own if i not in there.shards]
-    for i in (i for i in own if i in there.shards - there.vouched):
+    unvouched, partial = there.shards - there.vouched, there.shards & there.partial
+    for i in (i for i in own if i in unvouched):
         adopted = images.adopt(i)
         if adopted is None:
             raise FigmentError(
@@ -188,7 +189,7 @@ def look(
                 " where DIR is the folder of the run."
             )
         known[i] = adopted
-    opened = [i for i in own if i in (there.shards & there.partial)]
+    opened = [i for i in own if i in partial]
     known |= read_sidecars(images, opened, known)
     for i, sidecar in known.items():
         rows = _rows_to_make(images, sidecar, i, len(plan.positions(i)))

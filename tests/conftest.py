@@ -81,6 +81,14 @@ def _no_sync() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _no_rest() -> Iterator[None]:
+    """What fails in a test does not pass with time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("figment.engines.todo.REST", 0.01)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _few_trainings() -> Iterator[None]:
     """For its verdict a run trains 2 placebos and draws 2 sets again, where it usually does 6 and 20: most tests look at something
     else. Those that count them ask for ``usual_trainings``."""

@@ -21,12 +21,11 @@ SHELVES: dict[str, Shelf] = {}
 class Shelf:
     """Files by folder. Shards that are planted are there without having been written."""
 
-    def __init__(
-        self, sidecar: bytes = b"", planted: range = range(0), trouble: Callable[[str, str], None] | None = None
-    ):
+    def __init__(self, trouble: Callable[[str, str], None] | None = None):
         self.folders: dict[str, dict[str, bytes]] = {}
         self.counts: Counter[str] = Counter()
-        self.sidecar, self.images, self.planted = sidecar, "", planted
+        self.images, self.sidecar = "", b""
+        self.planted: Collection[int] = ()
         self.trouble = trouble or (lambda what, path: None)  # may raise
 
     def asked(self, what: str, path: str, n: int = 1) -> None:

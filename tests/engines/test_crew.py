@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections import Counter
 from typing import Any
 
@@ -47,7 +48,7 @@ def test_whatever_the_weather_nothing_is_lost_and_nothing_doubled():
 def test_what_fails_wherever_it_is_tried_is_given_up_and_the_rest_is_made():
     made, _, said = simulated(Weather(spoilt=frozenset({7, 390})))
     assert made == dict.fromkeys(set(range(400)) - {7, 390}, 1)
-    assert said.startswith("2 of 400 pieces of work were given up: shard 7: ValueError: spoilt, 3 times; shard 390: ")
+    assert re.match(r"2 of 400 pieces of work were given up: shard 7: ValueError: spoilt, \d times; shard 390: ", said)
     assert said.endswith("run the same command again and it goes on from there.") and "\n" not in said
 
 

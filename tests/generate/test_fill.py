@@ -147,7 +147,9 @@ def test_a_later_shard_in_which_every_image_failed_with_an_error_is_not_written(
     ) as told:
         make(tmp_path, Tired())
     assert "\n" not in str(told.value)
-    assert len(shard_files(tmp_path)) == 2 and not (tmp_path / "stage.json").exists()
+    # The last one has two rows, too few to tell: they are written, and made again by the next run.
+    assert [p.name[12:14] for p in shard_files(tmp_path)] == ["0.", "1.", "3."]
+    assert not (tmp_path / "stage.json").exists()
     make(tmp_path, Noise())
     whole = tmp_path / "whole"
     make(whole, Noise())

@@ -102,7 +102,7 @@ class Todo:
             del self._rows[worker]
         rest = REST * 2 ** (max(times, len(row)) - 1)
         said = one_line(str(error) if isinstance(error, FigmentError) else f"{type(error).__name__}: {error}")
-        said = said[:300].rstrip(".")
+        said = said.removesuffix(AGAIN).strip()[:300].rstrip(".")  # which is said once, at the end
         if hopeless or (times >= FAULTS and not isinstance(error, Unreachable)):  # which is the store's fault
             self._give_up(piece, f"{said}, {times} times" if times > 1 else said, error)
         else:

@@ -56,7 +56,7 @@ def _clusters(rows: Sequence[Row]) -> list[str]:
     lines = [
         "## A thousand workers",
         "",
-        "Simulated, on a clock of its own: a shard takes 5 to 15 minutes, a worker a minute to start, a run is stopped half way and started again. *Everything at"
+        f"{rows[0]['shards']:,} shards and {rows[0]['workers']:,} workers, simulated, on a clock of its own: a shard takes 5 to 15 minutes, a worker a minute to start, a run is stopped half way and started again. *Everything at"
         " once*: 1 % of shards lose their worker, 2 % their machine, .5 % fail once; 2 % of places are ten times as slow; on one machine of eight workers"
         " everything fails within seconds; two shards fail wherever they are tried; the store takes 1.6 writes a second and says SlowDown to the rest.",
         "",

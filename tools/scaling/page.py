@@ -56,13 +56,13 @@ def _clusters(rows: Sequence[Row]) -> list[str]:
     lines = [
         "## A thousand workers",
         "",
-        f"{rows[0]['shards']:,} shards and {rows[0]['workers']:,} workers, simulated, on a clock of its own: a shard takes 5 to 15 minutes, a worker a minute to start, a run is stopped half way and started again. *Everything at"
+        f"{rows[0]['workers']:,} workers, simulated, on a clock of its own: a shard takes 5 to 15 minutes, a worker a minute to start, a run is stopped half way and started again. *Everything at"
         " once*: 1 % of shards lose their worker, 2 % their machine, .5 % fail once; 2 % of places are ten times as slow; on one machine of eight workers"
         " everything fails within seconds; two shards fail wherever they are tried; the store takes 1.6 writes a second and says SlowDown to the rest.",
         "",
-        "| weather | half | given out | workers hired | died | machines left | failed | told to slow down | simulated hours | times those without any loss | lists to start |"
+        "| weather | shards | half | given out | workers hired | died | machines left | failed | told to slow down | simulated hours | times those without any loss | lists to start |"
         " opened to start |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     ends = []
     for row in rows:
@@ -73,7 +73,7 @@ def _clusters(rows: Sequence[Row]) -> list[str]:
             )
             continue
         lines.append(
-            f"| {row['case']} | {'first' if row['what'] == 'half' else 'second'} | {row['given']:,} | {row['hired']:,} | {row['lost']:,}"
+            f"| {row['case']} | {row['shards']:,} | {'first' if row['what'] == 'half' else 'second'} | {row['given']:,} | {row['hired']:,} | {row['lost']:,}"
             f" | {row['gone']:,} | {row['failed']:,} | {row['throttled']:,} | {row['simulated hours']:,} | {row['times the ideal']}"
             f" | {row['start: lists']:,} | {row['start: reads']:,} |"
         )

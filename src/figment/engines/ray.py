@@ -93,7 +93,10 @@ class _Actors:
     def event(self, timeout: float | None) -> Event | None:
         """What any actor says. Those that find no place in a busy cluster do not keep the others from working."""
         wait = PATIENCE if timeout is None else min(timeout, PATIENCE)
-        done, _ = self.ray.wait(list(self.awaited), timeout=wait) if self.awaited else (time.sleep(wait), None)
+        if not self.awaited:
+            time.sleep(wait)
+            return None
+        done, _ = self.ray.wait(list(self.awaited), timeout=wait)
         if not done:
             if timeout is None and not self.nodes:
                 log.info(f"waiting for a free place in the Ray cluster, for {self.share} each")
@@ -103,8 +106,8 @@ class _Actors:
             kind, value, units = self.ray.get(done[0])
         except self.ray.exceptions.RayError as error:  # it died, or its node did
             self.dismiss(worker)
-            kind = "gone" if self._has_left(worker, error) else "lost"
-            return Event(worker, kind, str(error).partition("\n")[0].rstrip("."))  # what follows is long
+            how = str(error).partition("\n")[0].rstrip(".")  # what follows is long
+            return Event(worker, "gone" if self._has_left(worker, error) else "lost", how)
         if kind == "ready":
             self.nodes[worker] = value
             return Event(worker, kind)

@@ -26,7 +26,7 @@ from figment.files import as_path
 from figment.generate.fill import look, read_sidecars
 from figment.generate.plan import Plan
 from figment.records import Record, Written
-from figment.shards import ShardFolder, Sidecar, sample_rows, sample_table
+from figment.shards import ShardFolder, Sidecar, sample_row, sample_table
 from figment.types import Prompt
 from names_store import Shelf, shelf
 from simulated import Cluster, Weather
@@ -70,7 +70,7 @@ def plan_of(n: int) -> Plan:
 def planted(name: str, n: int) -> tuple[Shelf, ShardFolder]:
     """A folder of ``n`` shards by name, each vouched for; the first is a file."""
     own, images = shelf(name), images_of(name)
-    images.write(0, sample_table(sample_rows([plan_of(n)[0]]), ["x"]))
+    images.write(0, sample_table([sample_row(plan_of(n)[0])], ["x"]))
     images.sidecar(0, partial=True).unlink()
     plant(own, images, range(n))
     own.counts.clear()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from figment import weights
 from figment.device import choose_device, encoder_dtype, put
+from figment.encoders.elsewhere import Tower, of_transformers
 from figment.encoders.towers import image_features, needs_tokenizer, text_features, written_into
 from figment.errors import FigmentError
 from figment.models import ModelFolder, model_type, resolve
@@ -96,9 +97,17 @@ class ClipEncoder:
             return 0
         return sum(len(ids) > self._most_tokens for ids in self.tokenizer(list(texts), verbose=False).input_ids)
 
+    def elsewhere(self) -> Tower:
+        """Its image tower as ``CLIPVisionModelWithProjection`` has it."""
+        own = ("vision_model.", "visual_projection.")
+        tensors = {name: value for name, value in self.model.state_dict().items() if name.startswith(own)}
+        config = {**self.model.config.vision_config.to_dict(), "projection_dim": self.n_features}
+        made_by = {"library": "transformers", "config": config, "processor": self.processor.to_dict()}
+        return Tower(self.image_tower, tensors, made_by, of_transformers(self.processor))
+
     def save(self, folder: Path) -> None:
         """As a folder that ``transformers`` and `open_encoder` open."""
-        with written_into(folder) as here, _no_bars():
+        with written_into(folder) as here, no_bars():
             for part in (self.model, self.tokenizer, self.processor):
                 part.save_pretrained(here)
 
@@ -116,7 +125,7 @@ class _Tower(nn.Module):
 
 
 @contextmanager
-def _no_bars() -> Iterator[None]:
+def no_bars() -> Iterator[None]:
     """Loading and saving take a second; a bar would stand in the middle of the run's own lines."""
     from transformers.utils import logging
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 from typing import Any, cast
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from figment import weights
 from figment.device import choose_device, encoder_dtype, put
+from figment.encoders.elsewhere import Tower, of_open_clip
 from figment.encoders.towers import image_features, needs_tokenizer, text_features, written_into
 from figment.errors import FigmentError, missing_extra
 from figment.files import load_json
@@ -64,6 +66,7 @@ class OpenClipEncoder:
             self.tokenizer = open_clip.get_tokenizer(where)
             preprocess = open_clip.transform.PreprocessCfg(**cast(Any, clip).visual.preprocess_cfg)
             self.transform = open_clip.transform.image_transform_v2(preprocess, is_train=False)
+            self.preprocess = preprocess
             self.resize = f"{preprocess.size} {preprocess.interpolation}, {preprocess.resize_mode} (open_clip)"
             self.pixels([np.zeros((8, 8, 3), np.uint8)])  # a colour may be a word
             self.n_features = int(self.config["model_cfg"]["embed_dim"])
@@ -104,6 +107,15 @@ class OpenClipEncoder:
             return 0
         longer = self.tokenizer(texts, context_length=length + 1)[:, :length]  # (N, L)
         return int((self.tokenizer(texts) != longer).any(1).sum())
+
+    def elsewhere(self) -> Tower:
+        """Its image tower as the ``visual`` of open_clip's ``CustomTextCLIP``."""
+        made_by = {
+            "library": "open_clip",
+            "model_cfg": self.config["model_cfg"],
+            "preprocess_cfg": asdict(self.preprocess),
+        }
+        return Tower(self.image_tower, self.model.visual.state_dict(), made_by, of_open_clip(self.preprocess))
 
     def save(self, folder: Path) -> None:
         """As a folder that open_clip (``local-dir:``) and `open_encoder` open."""

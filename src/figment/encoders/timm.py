@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from figment import records, weights
 from figment.device import choose_device, encoder_dtype, put
+from figment.encoders.elsewhere import Tower, of_timm
 from figment.encoders.towers import image_features
 from figment.errors import FigmentError, nearest
 from figment.files import read_json
@@ -104,6 +105,12 @@ class TimmEncoder:
     def pixels(self, images: Sequence[np.ndarray]) -> Tensor:
         """``uint8 (H, W, 3)`` images of any sizes, resized, cropped and normalised: float32 (B, 3, S, S) on the CPU."""
         return torch.stack([self.transform(Image.fromarray(image)) for image in images])
+
+    def elsewhere(self) -> Tower:
+        """The network without a classifier, as timm makes it."""
+        args = {**self.options, "num_classes": 0}
+        made_by = {"library": "timm", "architecture": self.architecture, "model_args": args, "data": dict(self.data)}
+        return Tower(self.image_tower, self.image_tower.state_dict(), made_by, of_timm(self.data))
 
     def texts(self, texts: Sequence[str]) -> np.ndarray:
         """Raises FigmentError: there is no text tower."""

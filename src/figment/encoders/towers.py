@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from figment.encoders.elsewhere import Tower
 from figment.errors import FigmentError
 from figment.files import write_atomic
 from figment.models import ModelFolder
@@ -72,6 +73,10 @@ class Towers(Protocol):
     def images(self, images: Sequence[np.ndarray]) -> np.ndarray: ...
 
     def texts(self, texts: Sequence[str]) -> np.ndarray: ...
+
+    def elsewhere(self) -> Tower:
+        """Its image tower as other programs make it again."""
+        ...
 
     def save(self, folder: Path) -> None:
         """As a folder that `open_encoder` opens again, in float32 or whatever the weights are in now."""

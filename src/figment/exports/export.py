@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import logging
-import pkgutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 
 from figment import claims, files
 from figment.errors import FigmentError, nearest
 from figment.exports.folder import fill_folder
+from figment.exports.found import found
 from figment.exports.source import Source, open_source
 
 log = logging.getLogger(__name__)
@@ -33,10 +32,7 @@ class Exported:
 
 def formats() -> dict[str, Callable[[Path, Source, bool], None]]:
     """Name -> ``write(out, source, resuming)``, of every file in this folder that defines one."""
-    package = import_module("figment.exports")
-    names = [file.name for file in pkgutil.iter_modules(package.__path__)]
-    modules = {name: import_module(f"{package.__name__}.{name}") for name in names}
-    return {name: module.write for name, module in modules.items() if hasattr(module, "write")}
+    return found("figment.exports")
 
 
 def export(folder: Path | str, to: str, out: Path | str, *, rejected: bool = False, public: bool = False) -> Exported:
@@ -50,7 +46,11 @@ def export(folder: Path | str, to: str, out: Path | str, *, rejected: bool = Fal
     """
     known = [*formats(), HUB]
     if to not in known:
-        raise FigmentError(f"There is no format {to!r}.{nearest(to, known)} Allowed: {', '.join(known)}.")
+        of_models = [*found("figment.exports.models")]
+        raise FigmentError(
+            f"There is no format {to!r}.{nearest(to, [*known, *of_models])} Allowed: {', '.join(known)}; for the trained model:"
+            f" {', '.join(of_models)}."
+        )
     folder = files.as_path(folder)
     if to == HUB:
         return _to_hub(folder, str(out), rejected, public)

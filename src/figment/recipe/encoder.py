@@ -27,11 +27,13 @@ class TimmEncoderSettings(Strict):
     def name(self) -> str:
         return self.timm if self.weights is None else f"timm/{self.timm}"
 
-    def build(self) -> TimmEncoder:
+    def build(self, device: str = "auto", dtype: str = "auto") -> TimmEncoder:
         """The encoder. Raises FigmentError for an architecture that there is not, and weights that are not its own."""
         from figment.encoders.timm import TimmEncoder, open_timm
 
-        return open_timm(self.timm) if self.weights is None else TimmEncoder(self.timm, self.weights)
+        if self.weights is None:
+            return open_timm(self.timm, device, dtype)
+        return TimmEncoder(self.timm, self.weights, device, dtype)
 
 
 Encoder = Annotated[

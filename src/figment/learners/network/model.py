@@ -53,22 +53,26 @@ class NetworkModel:
         """
         weights = safetensors.torch.save(_plain(self.network.module), metadata={"format": "pt"})
         write_atomic(folder / "model.safetensors", weights)
-        write_json(folder / "config.json", self._config())
+        own = self.network
+        config = timm_folder_config(own.module, own.architecture, own.args, own.data, self.class_names)
+        write_json(folder / "config.json", config)
 
-    def _config(self) -> dict[str, Any]:
-        args, data = dict(self.network.args), dict(self.network.data)
-        theirs = dict(getattr(self.network.module, "pretrained_cfg", {}))
-        kept = ("fixed_input_size", "pool_size", "first_conv", "classifier")
-        n = self.network.args["num_classes"]  # of outputs: none where the features are what is wanted
-        cfg = {"num_classes": n, **{k: theirs[k] for k in kept if k in theirs}, **data}
-        return {
-            "architecture": self.network.architecture,
-            "num_classes": n,
-            "num_features": getattr(self.network.module, "num_features", None),
-            "label_names": list(self.class_names),
-            "pretrained_cfg": cfg,
-            "model_args": args,
-        }
+
+def timm_folder_config(
+    module: nn.Module, architecture: str, args: Mapping[str, Any], data: Mapping[str, Any], class_names: Sequence[str]
+) -> dict[str, Any]:
+    """The ``config.json`` that timm reads beside a network's weights; ``args`` and ``data`` as `Network` has them."""
+    theirs = dict(getattr(module, "pretrained_cfg", {}))
+    kept = ("fixed_input_size", "pool_size", "first_conv", "classifier")
+    n = args["num_classes"]  # of outputs: none where the features are what is wanted
+    return {
+        "architecture": architecture,
+        "num_classes": n,
+        "num_features": getattr(module, "num_features", None),
+        "label_names": list(class_names),
+        "pretrained_cfg": {"num_classes": n, **{k: theirs[k] for k in kept if k in theirs}, **data},
+        "model_args": dict(args),
+    }
 
 
 def open_network(folder: Path, device: str = "cpu") -> NetworkModel:

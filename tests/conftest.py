@@ -145,3 +145,21 @@ def _shown() -> Iterator[None]:
     yield
     logger.removeHandler(handler)
     logger.setLevel(level)
+
+
+@pytest.fixture(scope="session")
+def fitted(tmp_path_factory, clip, photos) -> Path:
+    """A finished run without a diffusion model: a head of words and images on the tiny CLIP, tested on ``photos``."""
+    from figment.recipe import validate
+    from figment.run import run_recipe
+
+    folder = tmp_path_factory.mktemp("fitted") / "run"
+    recipe = {
+        "task": {"class_names": list(COLOURS), "real": {"test": str(photos / "test")}},
+        "generate": {"kind": "procedural", "images_per_class": 4, "height": 40, "width": 48},
+        "filters": [{"kind": "blank"}],
+        "train": {"kind": "words_and_images", "encoder": str(clip)},
+        "evaluate": {"evidence": False, "exchange_rate": False, "real_all": False},
+    }
+    run_recipe(validate(recipe, "it"), folder)
+    return folder

@@ -101,6 +101,21 @@ def is_timm(folder: Path) -> bool:
     return isinstance(_read_json(folder / "config.json").get("architecture"), str) and not is_open_clip(folder)
 
 
+def here(name: str) -> Path | None:
+    """Where a model lies on this machine, by its name alone; None where it does not. Nothing is fetched."""
+    from huggingface_hub import try_to_load_from_cache
+
+    if name in STARTER:
+        from figment.starter import folder
+
+        return folder(STARTER[name])
+    if Path(name).expanduser().is_dir():
+        return Path(name).expanduser()
+    match = HUB_ID.fullmatch(name)
+    found = None if match is None else try_to_load_from_cache(match[1], "README.md", revision=match[2])
+    return Path(found).parent if isinstance(found, str) else None
+
+
 def license_of(folder: Path) -> str | None:
     """What the model card in the folder says of its licence (``openrail++``), or None."""
     try:

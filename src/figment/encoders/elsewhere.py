@@ -85,10 +85,10 @@ def of_transformers(processor: Any) -> Preparation | None:
         return None
     if not (crop or squash):
         return None  # images of other shapes would stay so
-    (resize,) = {*size.values()}
+    resize = next(iter(size.values()))
     way = PIL.Image.Resampling(processor.resample).name.lower()
     looks = tuple(processor.image_mean), tuple(processor.image_std)
-    return Preparation(resize, *(crop or {resize}), way, *looks, squash=squash, rounds=False)
+    return Preparation(resize, next(iter(crop), resize), way, *looks, squash=squash, rounds=False)
 
 
 def check_prepared(preparation: Preparation | None, name: str) -> Preparation:

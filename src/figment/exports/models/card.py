@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from figment import records
-from figment.errors import FigmentError
-from figment.models import license_of, resolve
+from figment.models import here, license_of
 from figment.plain_yaml import front_matter
 from figment.report.answers import arms_of, recipe_of
 from figment.report.results import latest_results
@@ -38,7 +37,8 @@ def facts(trained: Trained) -> dict[str, Any]:
     """What the card says of the run, ready for JSON."""
     run = trained.run
     made_by = records.read(run.images).data.get("generator") or {}
-    arms = arms_of(run.folder, recipe_of(run.folder), latest_results(run.folder))
+    measured = records.read(run.folder).state in ("finished", "old")
+    arms = arms_of(run.folder, recipe_of(run.folder), latest_results(run.folder)) if measured else []
     counts = trained.told.data.get("counts") or {}
     few = trained.recipe.few_shot
     return {
@@ -62,14 +62,9 @@ def _weights(recipe: Recipe) -> list[list[str]]:
 
 def _licensed(name: Any) -> list[str]:
     """Of a model by its name, or of timm's by its settings."""
-    shown = name if isinstance(name, str) else name.name
-    try:
-        place = name if isinstance(name, str) else name.timm
-        return [shown, license_of(resolve(place).path) or NOT_STATED]
-    except (
-        FigmentError
-    ):  # an architecture with weights from a file; or weights that are away, which the network does without
-        return [shown, NOT_STATED]
+    shown, place = (name, name) if isinstance(name, str) else (name.name, name.timm)
+    folder = here(place)
+    return [shown, (None if folder is None else license_of(folder)) or NOT_STATED]
 
 
 def card(

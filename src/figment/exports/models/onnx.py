@@ -70,6 +70,9 @@ def _module(portable: Portable, preparation: Preparation) -> nn.Module:
     import torch
 
     class FromPixels(torch.nn.Module):
+        mean: Tensor
+        std: Tensor
+
         def __init__(self) -> None:
             super().__init__()
             self.network = portable.module()

@@ -34,10 +34,9 @@ def write(out: Path, portable: Portable) -> Classify:
 
 
 def whose(portable: Portable) -> str:
-    """Where the network is from, in words."""
-    return {"torch": "figment's small CNN", "timm": "timm's", "open_clip": "open_clip's"}.get(
-        portable.library, f"of {portable.library}"
-    )
+    """Which network it is, in words."""
+    others = {"torch": "figment's small CNN", "timm": "a network of timm's", "open_clip": "a CLIP of open_clip's"}
+    return others.get(portable.library, f"a CLIP of {portable.library}'")
 
 
 def write_network(out: Path, portable: Portable) -> None:

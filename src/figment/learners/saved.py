@@ -88,7 +88,8 @@ class SavedHead:
         return self.head.predict(self.encoder.images(images))
 
     def elsewhere(self) -> Portable:
-        return Portable(self.encoder.elsewhere(), self.head, self.class_names, getattr(self.encoder, "save", None))
+        whole = None if isinstance(self.encoder, TimmEncoder) else self.encoder.save
+        return Portable(self.encoder.elsewhere(), self.head, self.class_names, whole)
 
 
 @dataclass(frozen=True)

@@ -79,10 +79,11 @@ def images_of(places: Iterable[str]) -> list[Path]:
     A file that is named counts whatever it is called. Raises FigmentError, before any is opened, for a place that is not there, and
     for a folder or a pattern without images.
     """
-    found: dict[Path, None] = {}
+    found: dict[Path, Path] = {}
     for place in places:
-        found.update(dict.fromkeys(_images_at(place)))
-    return list(found)
+        for path in _images_at(place):
+            found.setdefault(path if files.is_remote(path) else path.resolve(), path)
+    return list(found.values())
 
 
 def _images_at(place: str) -> list[Path]:

@@ -101,14 +101,14 @@ def is_timm(folder: Path) -> bool:
     return isinstance(_read_json(folder / "config.json").get("architecture"), str) and not is_open_clip(folder)
 
 
-def here(name: str) -> Path | None:
-    """Where a model lies on this machine, by its name alone; None where it does not. Nothing is fetched."""
+def card_folder(name: str) -> Path | None:
+    """Where the card of a model would lie on this machine; None where the model does not. Nothing is fetched."""
     from huggingface_hub import try_to_load_from_cache
 
     if name in STARTER:
         from figment.starter import folder
 
-        return folder(STARTER[name])
+        return folder(STARTER[name]).parent  # one card for all of its models
     if Path(name).expanduser().is_dir():
         return Path(name).expanduser()
     match = HUB_ID.fullmatch(name)

@@ -24,7 +24,7 @@ from figment.encoders.timm import open_timm
 from figment.errors import FigmentError
 from figment.exports.models import export as export_module
 from figment.exports.models import onnx, safetensors, timm, transformers
-from figment.exports.models.card import IMPORTS
+from figment.exports.models.card import IMPORTS, NOT_STATED, _licensed
 from figment.exports.models.export import compare, export_model, formats
 from figment.learners.clip_head.head import Head, HeadCard
 from figment.learners.network.architectures import make
@@ -257,6 +257,11 @@ def test_a_run_is_exported_with_a_card_and_once(fitted, tmp_path):
     before = {path: path.stat().st_mtime_ns for path in out.iterdir()}
     assert not export_model(fitted, "safetensors", out).written
     assert {path: path.stat().st_mtime_ns for path in out.iterdir() if path.name != ".lock"} == before
+
+
+def test_licences_are_those_of_the_cards(clip):
+    assert _licensed("starter/clip") == ["starter/clip", "apache-2.0"]
+    assert _licensed(str(clip)) == [str(clip), NOT_STATED] and _licensed("owner/of-nothing")[1] == NOT_STATED
 
 
 def test_the_lines_of_the_card_run(fitted, tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from figment import records
-from figment.models import here, license_of
+from figment.models import card_folder, license_of
 from figment.plain_yaml import front_matter
 from figment.report.answers import arms_of, recipe_of
 from figment.report.results import latest_results
@@ -63,7 +63,7 @@ def _weights(recipe: Recipe) -> list[list[str]]:
 def _licensed(name: Any) -> list[str]:
     """Of a model by its name, or of timm's by its settings."""
     shown, place = (name, name) if isinstance(name, str) else (name.name, name.timm)
-    folder = here(place)
+    folder = card_folder(place)
     return [shown, (None if folder is None else license_of(folder)) or NOT_STATED]
 
 

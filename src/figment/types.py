@@ -132,9 +132,9 @@ class Generator(Protocol):
         An image depends on its prompt and seed alone, not on what else is in the batch. ``init`` ``uint8 (B, H, W, 3)``
         holds the images to start from, for generators that can; these have a method ``size()``, the height and width that
         the images are cut to. One that has ``wants_labels = True`` is also called with
-        ``labels=``, a class for each prompt, on which its images may then depend. One that has a method ``close()`` lets go of its
-        model there, which comes after a run's last image; the next call opens it again. One that has ``read_ahead(prompts, labels)`` is
-        told there what a shard will ask for, before its first batch.
+        ``labels=``, a class for each prompt, on which its images may then depend; one that has ``wants_ids = True`` with ``ids=``, those of
+        the prompts. One that has a method ``close()`` lets go of its model there, which comes after a run's last image; the next call opens
+        it again. One that has ``read_ahead(prompts, labels)`` is told there what a shard will ask for, before its first batch.
         """
         ...
 

@@ -270,7 +270,7 @@ def _advice(said: str, generator: Generator) -> str:
     """What may help: another dtype only where the model computes in a short one."""
     dtype = str(described(generator).get("dtype", ""))
     if said != NOT_FINITE:
-        return "Check generate.model and its settings."
+        return "Check what generate names, and its settings."
     if "16" in dtype:
         return f"In {dtype} large numbers overflow: set generate.dtype: float32."
     return "Lower generate.guidance_scale, raise generate.num_inference_steps, or choose another generate.scheduler or generate.model."
@@ -323,6 +323,8 @@ class _Maker:
         more: dict[str, Any] = {}
         if getattr(self.generator, "wants_labels", False):
             more["labels"] = [s.label for s in samples]
+        if getattr(self.generator, "wants_ids", False):
+            more["ids"] = [s.prompt_id for s in samples]
         if self.shots is not None:
             more["init"] = np.stack([self._start(s.init) for s in samples])
         return ask([s.prompt for s in samples], [s.seed for s in samples], **more)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from itertools import zip_longest
 from math import lcm
 
 from figment.errors import FigmentError
@@ -18,6 +20,8 @@ class Plan:
 
     ``shots`` maps labels to the ids of the real images that the images of a class start from. They take turns too: all
     pairs of a prompt and a shot come before any of them comes again. Raises FigmentError for classes without.
+
+    ``once``: each prompt has one image and no more, so a class with fewer prompts has fewer images: those of a set that is there already.
     """
 
     def __init__(
@@ -27,12 +31,14 @@ class Plan:
         seed: int,
         shard_size: int = 256,
         shots: Mapping[int, Sequence[str]] | None = None,
+        once: bool = False,
     ):
         by_class: dict[int, list[Prompt]] = {}
         for prompt in prompts:
             by_class.setdefault(prompt.label, []).append(prompt)
         self.classes = list(by_class.values())
         self.images_per_class, self.seed, self.shard_size, self.shots = images_per_class, seed, shard_size, shots
+        self.once = once
         lacking = [own[0] for own in self.classes if shots is not None and not shots.get(own[0].label)]
         if lacking:
             names = ", ".join(f"class {p.label} ({p.text[:40]!r})" for p in lacking[:10])
@@ -42,14 +48,30 @@ class Plan:
             )
 
     def __len__(self) -> int:
+        if self.once:
+            return sum(min(self.images_per_class, len(own)) for own in self.classes)
         return self.images_per_class * len(self.classes)
+
+    @cached_property
+    def _in_turn(self) -> list[Prompt]:
+        """With ``once``, the prompt of each position: classes take turns until they have none left."""
+        own = (prompts[: self.images_per_class] for prompts in self.classes)
+        return [prompt for turn in zip_longest(*own) for prompt in turn if prompt is not None]
+
+    def reaching(self, rows: int) -> Plan:
+        """The same for so many images or more: no prompt, no seed and no place is another."""
+        sizes, n = [len(own) for own in self.classes], -(-rows // len(self.classes))
+        while self.once and n < max(sizes) and sum(min(n, size) for size in sizes) < rows:
+            n += 1
+        prompts = [prompt for own in self.classes for prompt in own]
+        return Plan(prompts, n, self.seed, self.shard_size, self.shots, self.once)
 
     def __getitem__(self, position: int) -> Sample:
         if not 0 <= position < len(self):
             raise IndexError(position)
         turn, label = divmod(position, len(self.classes))
         own = self.classes[label]
-        prompt, k = own[turn % len(own)], turn // len(own)
+        prompt, k = (self._in_turn[position], 0) if self.once else (own[turn % len(own)], turn // len(own))
         seed = sample_seed(self.seed, prompt.id, k)
         init = self._shot(turn, prompt.label, len(own)) if self.shots is not None else ""
         return Sample(

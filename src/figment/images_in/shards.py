@@ -28,7 +28,7 @@ from figment.images_in.tones import White
 from figment.images_in.unreadable import Unreadable
 from figment.layout import Run, Study, first_shard, shard_files
 from figment.records import digest
-from figment.shards import ATTRIBUTE, image_places
+from figment.shards import ATTRIBUTE, ROWS, image_places
 from figment.types import Indices
 
 OPEN_FILES = max(64, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)  # kept open at a time; the process may have 4x
@@ -374,7 +374,10 @@ def wanted_rows(run: Run) -> int | None:
         return None
     try:
         recipe = plain_yaml.read(run.recipe)
-        n_labels = 1 if _are_of_no_class(run) else len(recipe["task"]["class_names"])
-        return int(recipe["generate"]["images_per_class"]) * n_labels
+        n = int(recipe["generate"]["images_per_class"])
+        if recipe["generate"]["kind"] == "folder":  # has as many of each class as there are
+            labels = _read_column(run.prompts / ROWS, "label")
+            return None if labels is None else int(np.minimum(np.bincount(labels.to_numpy()), n).sum())
+        return n * (1 if _are_of_no_class(run) else len(recipe["task"]["class_names"]))
     except (KeyError, TypeError, ValueError):
         return None  # of an unresolved recipe

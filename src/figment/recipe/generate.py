@@ -72,6 +72,11 @@ class GeneratorSettings(Strict):
         return min(4_096, max(FEW, 2 ** round(log2(fit))))
 
     @property
+    def once(self) -> bool:
+        """Whether the images are there already: each prompt has one, and a class as many as there are."""
+        return False
+
+    @property
     def guided(self) -> bool:
         """Whether images start from the real images of ``few_shot``."""
         return False
@@ -285,6 +290,27 @@ class ProceduralSettings(GeneratorSettings):
         return ProceduralGenerator(height=self.height, width=self.width, noise=self.noise)
 
 
+class FolderSettings(GeneratorSettings):
+    """Images that are there already, made by whatever made them. Their prompts come with them: ``prompts: {kind: of_images}``."""
+
+    kind: Literal["folder"] = "folder"
+    path: PathText = Field(
+        description="labelled images in any form that real ones may have (docs/data.md): class folders, a table, Parquet, tars,"
+        " datasets:NAME:SPLIT. Of a class with more than images_per_class a seeded choice is taken, of one with fewer all"
+    )
+
+    @property
+    def once(self) -> bool:
+        return True
+
+    def build(self, given: Given) -> Generator:
+        from figment.generate.folder import FolderGenerator
+
+        generator = FolderGenerator(self.path, given.task.class_names, given.task.own_names)
+        _ = generator.images  # what is not there, or is of other classes, is told before anything is spent
+        return generator
+
+
 class GeneratorPlugin(Plugin, GeneratorSettings):
     """Your own generator: ``kind: package.module:Name``, called with ``options``."""
 
@@ -305,6 +331,7 @@ Generate = Annotated[
     | Annotated[CascadeSettings, Tag("cascade")]
     | Annotated[GlideSettings, Tag("glide")]
     | Annotated[ProceduralSettings, Tag("procedural")]
+    | Annotated[FolderSettings, Tag("folder")]
     | Annotated[GeneratorPlugin, Tag(PLUGIN)],
     Discriminator(_generator_kind),
 ]

@@ -12,7 +12,7 @@ from pydantic import Discriminator, Field, JsonValue, Tag, field_validator, mode
 from figment import limits
 from figment.errors import FigmentError
 from figment.recipe.plugin import PLUGIN, Plugin, kind_of
-from figment.task import PathText, Strict, Template, Text
+from figment.task import PathText, Strict, Template, Text, real_folder
 
 if TYPE_CHECKING:
     from figment.recipe.given import Given
@@ -437,6 +437,24 @@ class CaptionSetSettings(WriterSettings):
         return writer
 
 
+class OfImagesSettings(WriterSettings):
+    """What the images of ``generate: {kind: folder}`` were made from, where their set says it; else the task's first template."""
+
+    kind: Literal["of_images"] = "of_images"
+
+    def n_prompts(self, images_per_class: int) -> int:
+        return sys.maxsize  # one for each image that is there
+
+    def build(self, given: Given) -> Writer:
+        from figment.images_in import open_images
+        from figment.prompts.of_images import OfImages
+        from figment.recipe.generate import FolderSettings
+
+        there = given.recipe.generate
+        assert isinstance(there, FolderSettings)  # the recipe has seen to it
+        return OfImages(open_images(real_folder(there.path), given.task.class_names, given.task.own_names))
+
+
 class WriterPlugin(Plugin, WriterSettings):
     """Your own writer of prompts: ``kind: package.module:Name``, called with ``options``; asked for a prompt an image."""
 
@@ -459,6 +477,7 @@ Prompts = Annotated[
     | Annotated[ContextsSettings, Tag("contexts")]
     | Annotated[SynCLRSettings, Tag("synclr")]
     | Annotated[CaptionSetSettings, Tag("caption_set")]
+    | Annotated[OfImagesSettings, Tag("of_images")]
     | Annotated[WriterPlugin, Tag(PLUGIN)],
     Discriminator(kind_of),
 ]

@@ -94,9 +94,23 @@ class Recipe(Strict):
             return data
         return {**data, "evaluate": {"exchange_rate": False, **evaluate}}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _images_bring_their_prompts(cls, data: Any) -> Any:
+        """A set that is there already says itself what it was made from."""
+        generate = data.get("generate") if isinstance(data, dict) else None
+        if isinstance(generate, dict) and generate.get("kind") == "folder":
+            return {"prompts": {"kind": "of_images"}, **data}
+        return data
+
     @model_validator(mode="after")
     def _goes_together(self) -> Recipe:
         """Settings of one part that need another."""
+        if (self.generate.kind == "folder") != (self.prompts.kind == "of_images"):
+            raise ValueError(
+                f"generate.kind: {self.generate.kind} with prompts.kind: {self.prompts.kind} does not go: a folder of images brings its own"
+                " prompts (leave prompts out, or prompts: {kind: of_images}), and nothing else does"
+            )
         if self.few_shot is None:
             for wants, field in (
                 (self.generate.guided, "generate.real_guidance"),

@@ -39,6 +39,7 @@ UNFINGERPRINTED = {
     "generate.allow_pickle": STORED,
     "generate.offload": "where weights wait, not what they make",
     "generate.weights": "a place; the generator's fingerprint knows its weights",
+    "generate.path": "a place; the generator's fingerprint knows the images and their classes",
     "generate.denoiser": "a place; the generator's fingerprint knows its weights",
     "generate.loras": "places; the generator's fingerprint knows their weights and scales",
     "generate.finetune.gradient_checkpointing": "less memory for more time",

@@ -65,6 +65,7 @@ def _places(recipe: Recipe) -> dict[str, Any]:
     asked = {
         "denoiser": getattr(g, "denoiser", None),
         "weights": getattr(g, "weights", None),
+        "path": getattr(g, "path", None),
         "loras": [lora.model_dump() for lora in getattr(g, "loras", ())],
         "finetune.contexts": getattr(getattr(g, "finetune", None), "contexts", None),
         "prompts.contexts": getattr(recipe.prompts, "contexts", None),
@@ -100,7 +101,7 @@ def plan(ctx: Context, prompts: list[Prompt]) -> Plan:
     g = ctx.recipe.generate
     n = g.images_per_class if ctx.first is None else min(ctx.first, g.images_per_class)
     starts = None if ctx.starts is None else ids_by_class(ctx.starts)
-    return Plan(prompts, n, ctx.seed, g.shard_size, starts)
+    return Plan(prompts, n, ctx.seed, g.shard_size, starts, g.once)
 
 
 def sound_images(folder: Path) -> Iterator[tuple[int, pa.Table]]:

@@ -23,7 +23,7 @@ from figment.types import Prompt
 if TYPE_CHECKING:
     from figment.context import Context
 
-REPEATABLE = ("templates", "attributes", "caption_set")  # writers that write the same twice
+REPEATABLE = ("templates", "attributes", "caption_set", "of_images")  # writers that write the same twice
 STAND_INS = 100  # prompts of each class that a forecast makes up, for its trial batch
 
 

@@ -145,6 +145,8 @@ def look_first(ctx: Context) -> None:
     """The pilot of a run that is about to make its images, where it costs next to nothing of it: says what there is to warn of, and
     never stops the run, whose first images these are."""
     recipe, n, split = ctx.recipe, first_of(ctx.recipe), _split(ctx.recipe, None)
+    if recipe.generate.once:
+        return  # these images cost nothing
     if not recipe.prompts.has_classes or _has_no_encoder(recipe) or records.read_answer(ctx.run.pilot) is not None:
         return
     images, there = plan(ctx, ctx.prompts), rows_there(ctx.run, recipe.generate.shard_size, sys.maxsize)

@@ -177,17 +177,14 @@ def _plan(look: Look, record: Record, found: Found) -> Plan | None:
     if g.guided and not records.problems(records.read(look.run.folder), {look.run.shots.name}):
         with suppress(FigmentError):  # without the file start images cannot be checked; the next run writes it again
             shots = read_ids(look.run.shots)
-    plan = Plan(prompts, g.images_per_class, look.recipe.seed, g.shard_size, shots)
+    plan = Plan(prompts, g.images_per_class, look.recipe.seed, g.shard_size, shots, g.once)
     return grown(plan, found)
 
 
 def grown(plan: Plan, found: Found) -> Plan:
     """The plan of all that is there: of a finished set that a smaller recipe uses a part of, more than that recipe asks for."""
     rows = _told(found, "rows")
-    if rows <= len(plan):
-        return plan
-    prompts = [p for own in plan.classes for p in own]
-    return Plan(prompts, -(-rows // len(plan.classes)), plan.seed, plan.shard_size, plan.shots)
+    return plan if rows <= len(plan) else plan.reaching(rows)
 
 
 def is_of(look: Look, record: Record) -> bool:

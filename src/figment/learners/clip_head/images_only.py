@@ -96,6 +96,10 @@ class ImagesOnlyLearner(Learner):
         x, y = (np.concatenate(parts) for parts in zip(*given, strict=True))
         return discriminant(x, y, len(self.class_names))
 
+    def few_shot_head(self, x: np.ndarray, y: np.ndarray, seed: int) -> Head:
+        """Of real images alone: features (n, D), labels (n,)."""
+        return self.fit((x, y))
+
     def _labelled(self, images: Images | None) -> Labelled | None:
         return None if images is None else (self.features(images), images.labels)
 

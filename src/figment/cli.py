@@ -729,8 +729,54 @@ def judge(
 def _judged_folder(backbone: str, weights: Path | None) -> Path:
     """Another one for other weights of the same architecture."""
     named = backbone if weights is None else f"{backbone} {weights.with_suffix('')}"
-    slug = "-".join("".join(c if c.isalnum() else " " for c in named).split())[-60:] or "backbone"
-    return Path("runs") / f"judge-{slug}"
+    return Path("runs") / f"judge-{_slug(named) or 'backbone'}"
+
+
+def _slug(name: str) -> str:
+    return "-".join("".join(c if c.isalnum() else " " for c in name).split())[-60:]
+
+
+@app.command()
+def worth(
+    synthetic: Annotated[
+        list[str],
+        typer.Option(
+            "--synthetic", metavar="WHERE", help="labelled images, made by whatever made them; may be repeated"
+        ),
+    ],
+    real: Annotated[
+        str,
+        typer.Option(
+            "--real", metavar="WHERE", help="real images with their splits, such as photos/ with train/ and test/"
+        ),
+    ],
+    encoder: Annotated[
+        str | None,
+        typer.Option("--encoder", metavar="CLIP", help="what sees both sides: starter/clip, a folder, a Hub id"),
+    ] = None,
+    network: Annotated[
+        str | None,
+        typer.Option("--network", metavar="NAME", help="learn from pixels with this network of timm, or small_cnn"),
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option("--task", metavar="NAME", help="a built-in task whose classes these are; see figment tasks"),
+    ] = None,
+    out: Out = None,
+    set: Set = None,
+) -> None:
+    """Say what a set of images from elsewhere is worth: beside real ones, alone, against placebos, in photographs."""
+    from figment.report.worth import as_table
+    from figment.studies.worth import ask, run_worth
+
+    asked = ask(real, synthetic, encoder, network=network, task=task, changes=set or [])
+    folder = out or Path("runs") / f"worth-{_slug('-'.join(asked.recipes))}"
+    started = time.monotonic()
+    found = run_worth(asked, folder)
+    _print_table(as_table(found), folder, "worth.html")
+    for line in found.said:
+        console.print(printable(line), soft_wrap=True, markup=False)
+    console.print(f"Took {time.monotonic() - started:.0f} s.")
 
 
 @app.command()
@@ -820,7 +866,7 @@ def _run_table(recipe: Recipe, folder: Path, engine: Engine, dry_run: bool, allo
     console.print(f"Took {page.seconds:.0f} s.")
 
 
-def _print_table(page: TablePage, folder: Path) -> None:
+def _print_table(page: TablePage, folder: Path, report: str = "report.html") -> None:
     """The rows and columns, the printed ones below, and what became of the orderings."""
     from figment.layout import Study
     from figment.report.table import conclusion
@@ -849,7 +895,7 @@ def _print_table(page: TablePage, folder: Path) -> None:
         console.print(conclusion(page), soft_wrap=True, markup=False)
     if (best := Study(folder).best).is_file():
         console.print(f"\nThe best settings, to be run as they are: figment run {best}", soft_wrap=True)
-    console.print(f"\nReport: {folder / 'report.html'}", soft_wrap=True)
+    console.print(f"\nReport: {folder / report}", soft_wrap=True)
 
 
 def _print_results(folder: Path) -> None:

@@ -33,6 +33,9 @@ NAMES |= {
     "predictions.parquet",
     "report.html",
     "pilot.json",
+    "worth.html",
+    "worth.md",
+    "worth.json",
 }
 NAMES |= {"table.json", "table.md", "best.yaml", "stage.json", ".heartbeat"}
 LORA = "pytorch_lora_weights.safetensors"  # the name that diffusers looks for

@@ -78,7 +78,7 @@ def _open(where: Path | str, class_names: Sequence[str]) -> Stored:
         if not is_remote(path) and path.exists():
             check(path)
         raise FigmentError(
-            f"The folder of real images {path} does not exist. Give one with one sub-folder of images a class."
+            f"The folder of images {path} does not exist. Give one with one sub-folder of images a class."
         )
     if is_saved(path):
         return open_saved(path / split, class_names)

@@ -40,7 +40,7 @@ def open_metadata(folder: Path, class_names: Sequence[str], split: str = "") -> 
     table = next((folder / name for name in METADATA if (folder / name).is_file()), None)
     if table is None:
         return None
-    rows = read_csv(table) if table.suffix == ".csv" else _read_jsonl(table)
+    rows = read_table(table)
     says = (
         table.name == OF_CLASSES or not rows or _column(rows[0][1], CLASS_COLUMNS) or _one_hot(rows[0][1], class_names)
     )
@@ -178,6 +178,11 @@ def read_csv(table: Path) -> list[Row]:
         return [(reader.line_num, row) for row in reader]
     except csv.Error as error:
         raise FigmentError(f"{table}, line {reader.line_num}: this is not CSV ({error}).") from error
+
+
+def read_table(table: Path) -> list[Row]:
+    """Line and values of each row of a ``.csv`` or ``.jsonl``. Raises FigmentError for a file that cannot be read."""
+    return read_csv(table) if table.suffix.lower() == ".csv" else _read_jsonl(table)
 
 
 def _delimiter(text: str) -> str:

@@ -23,15 +23,21 @@ log = logging.getLogger(__name__)
 
 
 def run_arms(
-    recipe: Recipe, out: Path | str, engine: Engine | None = None, *, allow_plugins: bool = False
+    recipe: Recipe,
+    out: Path | str,
+    engine: Engine | None = None,
+    *,
+    root: Path | None = None,
+    allow_plugins: bool = False,
 ) -> dict[str, Outcome]:
     """Run every arm of ``recipe.arms``, then the recipe itself; name -> outcome, the recipe's own last.
 
     Real images are encoded once for all arms. Only the recipe itself measures the ceiling and the exchange rate. Verdicts are those
     that hold for all arms at once; each arm's own folder keeps the one that it would have alone. A run so large that a pilot is next to
-    nothing of it begins with one.
+    nothing of it begins with one. ``root`` is the folder of several such studies, which then share their caches.
     """
     out = files.as_path(out)
+    caches = root or out
     arms = arm_runs(recipe, out)  # all are checked before the first one costs anything
     _check_plugins(recipe, arms, allow_plugins)
     sets = sets_of(recipe, out, arms)
@@ -39,12 +45,18 @@ def run_arms(
     for name, (arm, folder) in arms.items():
         log.info(name, extra={"heading": True})
         outcomes[name] = run_recipe(
-            arm, folder, engine=engine, made=sets[name], root=out, before_images=look_first, allow_plugins=allow_plugins
+            arm,
+            folder,
+            engine=engine,
+            made=sets[name],
+            root=caches,
+            before_images=look_first,
+            allow_plugins=allow_plugins,
         )
     if arms:
         log.info(recipe.name, extra={"heading": True})
     outcomes[recipe.name] = run_recipe(
-        recipe, out, engine=engine, before_images=look_first, allow_plugins=allow_plugins
+        recipe, out, engine=engine, root=caches, before_images=look_first, allow_plugins=allow_plugins
     )
     judged = [name for name, outcome in outcomes.items() if "worth" in outcome.results]
     words = dict(zip(judged, among([outcomes[name].results["worth"] for name in judged]), strict=True))

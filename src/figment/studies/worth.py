@@ -1,0 +1,256 @@
+"""What is a set of images from elsewhere worth? Judged as a run's own, beside real ones and without, with others next to it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from figment import files, plain_yaml
+from figment.engines import Engine
+from figment.errors import FigmentError
+from figment.evaluate.holm import among
+from figment.evaluate.worth import Answer, Pair, answer, pairs
+from figment.images_in import open_images
+from figment.images_in.labels import OtherClasses
+from figment.images_in.provenance import Stored
+from figment.images_in.sizes import Sizes, sizes_of
+from figment.images_in.whole import class_names_in, splits_in
+from figment.layout import Study, folder_name
+from figment.recipe import Recipe, validate
+from figment.report.results import answers_of
+from figment.report.worth import Judged, WorthPage, write
+from figment.run import Outcome
+from figment.studies.arms import run_arms
+from figment.task import load_task, real_folder
+from figment.types import Result
+
+log = logging.getLogger(__name__)
+
+ALONE = "synthetic alone"  # the arm beside the recipe's own run, which has the real training images too
+NO_ENCODER = (
+    "Both sides are seen by one encoder, and none is named. Name one with --encoder: starter/clip is embedded, small, and knows small pictures of"
+    " clothes best; openai/clip-vit-base-patch32, or any other CLIP of the Hub or in a folder, is for photographs."
+)
+STEPS, BATCH = 1_000, 128  # of each training of a network, on whatever images
+SIDES = (32, 224)  # of what a network sees, in pixels
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Sets of images, name -> the recipe that judges it, and what is to be known of them before anything is spent."""
+
+    recipes: Mapping[str, Recipe]
+    notes: Mapping[str, Sequence[str]]
+
+
+def ask(
+    real: str,
+    synthetic: Sequence[str],
+    encoder: str | None,
+    *,
+    network: str | None = None,
+    task: str | None = None,
+    changes: Sequence[str] = (),
+) -> Asked:
+    """What would be run, every set looked at. Raises FigmentError for what cannot be judged.
+
+    Args:
+        real: a data set with its splits, or a place of test images alone; see `figment.images_in.whole.splits_in`.
+        synthetic: places of labelled images, in any form that real ones may have.
+        encoder: that sees both sides: a CLIP.
+        network: an architecture of timm, or small_cnn, that learns from pixels, in the place of a classifier on the encoder's features.
+        task: one of the built-in tasks, for its class names; None = those of ``real``.
+        changes: ``field=value``, of the recipes.
+    """
+    if encoder is None:
+        raise FigmentError(NO_ENCODER)
+    places = splits_in(real)
+    _check_not_real(synthetic, real, places)
+    own = _task(task, real, places)
+    given = {
+        field: open_images(real_folder(where), own["class_names"], own.get("own_names", ()))
+        for field, where in places.items()
+    }
+    sizes = sizes_of(given["test"]) if "test" in given else None
+    recipes, notes = {}, {}
+    for name, where in zip(_names(synthetic), synthetic, strict=True):
+        made = _open(where, own, real)
+        _check_not_same(where, made, given)
+        notes[name] = _notes(name, made, given, sizes, own["class_names"])
+        each = int(np.bincount(made.labels).max())
+        data = _recipe(name, where, {**own, "real": places}, encoder, network, each, sizes)
+        recipes[name] = _changed(validate(data, f"the recipe for {name}"), changes)
+    return Asked(recipes, notes)
+
+
+def _recipe(
+    name: str, where: str, task: dict[str, Any], encoder: str, network: str | None, each: int, sizes: Sizes | None
+) -> dict[str, Any]:
+    train: dict[str, Any] = {"kind": "images_only", "encoder": encoder}
+    if network is not None:
+        side = int(np.clip(-(-(sizes.usual if sizes else SIDES[1]) // 32) * 32, *SIDES))
+        train = {"kind": "network", "architecture": network, "image_size": side, "steps": STEPS, "batch_size": BATCH}
+    data = {
+        "name": name,
+        "task": task,
+        "generate": {"kind": "folder", "path": where, "images_per_class": each},
+        "filters": [],
+        "encoder": encoder,
+        "train": train,
+        "evaluate": {"leaks": "report", "real_all": False},
+    }
+    if "train" not in task["real"]:
+        return {**data, "evaluate": {**data["evaluate"], "exchange_rate": False}}  # type: ignore[dict-item]
+    beside = {**data["evaluate"], "baselines": ["augmented"], "measures": ["memorisation"]}  # type: ignore[dict-item]
+    alone = {"few_shot": None, "evaluate.baselines": [], "evaluate.measures": []}
+    return {**data, "evaluate": beside, "few_shot": {"shots": "all"}, "arms": {f"{name}, {ALONE}": alone}}
+
+
+def _task(task: str | None, real: str, places: Mapping[str, str]) -> dict[str, Any]:
+    if task is not None:
+        return load_task(task).model_dump(mode="json", exclude={"real"})
+    found = class_names_in(next(iter(places.values())))
+    words = [name.replace("_", " ") for name in found]
+    return {"name": real, "class_names": words if len({w.lower() for w in words}) == len(words) else found}
+
+
+def _changed(recipe: Recipe, changes: Sequence[str]) -> Recipe:
+    own = {}
+    for change in changes:
+        field, equals, value = change.partition("=")
+        if not equals:
+            raise FigmentError(f"--set takes field=value, such as train.seeds=1; {change!r} has no '='.")
+        own[field.strip()] = plain_yaml.parse(value, f"--set {change[:200]!r}: the value")
+    return recipe.changed(own) if own else recipe
+
+
+# ---- is there anything to judge? -------------------------------------------------------------------------------------
+
+
+def _names(synthetic: Sequence[str]) -> list[str]:
+    """The last part of each place, or more where two end alike."""
+    for parts in range(1, 10):
+        names = ["/".join(Path(where.rstrip("/")).parts[-parts:]) for where in synthetic]
+        if len(set(names)) == len(names):
+            return names
+    raise FigmentError(f"A set is named twice: {', '.join(synthetic)}. Name each --synthetic once.")
+
+
+def _place(where: str) -> str:
+    """The same for the same place, however it is written."""
+    place = real_folder(where)
+    return str(place if isinstance(place, str) or not place.exists() else place.resolve())
+
+
+def _check_not_real(synthetic: Sequence[str], real: str, places: Mapping[str, str]) -> None:
+    taken = {_place(where): "--real" for where in (real, *places.values())}
+    for where in synthetic:
+        if what := taken.get(_place(where)):
+            raise FigmentError(
+                f"--synthetic {where} is what {what} names already: the same images on both sides. Give a set that is not compared with"
+                " itself."
+            )
+        taken[_place(where)] = "another --synthetic"
+    for where in (real, *synthetic):
+        place = real_folder(where)
+        if isinstance(place, Path) and place.is_dir() and not any(place.iterdir()):
+            raise FigmentError(
+                f"{where} is an empty folder. Give one with images: a sub-folder a class, or any other form of docs/data.md."
+            )
+
+
+def _open(where: str, task: Mapping[str, Any], real: str) -> Stored:
+    try:
+        return open_images(real_folder(where), task["class_names"], task.get("own_names", ()))
+    except OtherClasses as error:
+        raise FigmentError(f"{error} The classes asked for are those of --real {real}.") from error
+
+
+def _check_not_same(where: str, made: Stored, given: Mapping[str, Stored]) -> None:
+    own = set(made.digests) - {""}
+    for field, images in given.items():
+        if own and own == set(images.digests) - {""}:
+            raise FigmentError(
+                f"--synthetic {where} holds the very images of the real {field} set, file by file: the same images on both sides. Give a set"
+                " that is not compared with itself."
+            )
+
+
+def _notes(
+    name: str, made: Stored, given: Mapping[str, Stored], sizes: Sizes | None, class_names: Sequence[str]
+) -> list[str]:
+    """What to bear in mind: numbers of images, sizes that differ, photographs that are not there."""
+    counts = np.bincount(made.labels, minlength=len(class_names))
+    each = f"{counts.min():,}" if counts.min() == counts.max() else f"{counts.min():,} to {counts.max():,}"
+    said = [f"{name}: {len(made):,} images, {each} a class."]
+    own = sizes_of(made)
+    if own is not None and sizes is not None and own.usual != sizes.usual:
+        said.append(
+            f"{name}: the shorter side of its images is {own}, that of the test images {sizes}. Sharpness alone tells them apart."
+        )
+        log.warning(said[-1])
+    if "train" not in given:
+        said.append(
+            f"{name}: there are no real training images, so it is judged alone; without them there is no exchange rate."
+        )
+        log.warning(said[-1])
+    return said
+
+
+# ---- the runs, and what they say -------------------------------------------------------------------------------------
+
+
+def run_worth(asked: Asked, out: Path | str, engine: Engine | None = None) -> WorthPage:
+    """Run every set's recipe in a folder of its own below ``out``, and write ``worth.html``, ``worth.md`` and ``worth.json``.
+
+    Real images are encoded once for all. What is done already is not done again. Verdicts hold for all sets at once (Holm).
+    """
+    out = files.as_path(out)
+    folders = {name: out / folder_name(number, name) for number, name in enumerate(asked.recipes)}
+    runs = {name: run_arms(recipe, folders[name], engine, root=out) for name, recipe in asked.recipes.items()}
+    judged = _judged(asked, runs)
+    right = {name: answers_of(folder, "top1/synthetic") for name, folder in folders.items()}
+    alone = {name: answers_of(_alone(folder), "top1/synthetic") for name, folder in folders.items()}
+    compared: dict[str, list[Pair]] = {}
+    for what, answers in (("beside the real images", right), ("alone", alone)):
+        rights = {name: one.right for name, one in answers.items() if one.right is not None}
+        if len(rights) > 1 and not (what != "alone" and any(not j.beside for j in judged)):
+            compared[what] = pairs(rights, next(iter(answers.values())).groups)
+    page = WorthPage(judged, compared, [note for notes in asked.notes.values() for note in notes])
+    write(page, out)
+    return page
+
+
+def _alone(folder: Path) -> Path:
+    """The run of the synthetic images alone: the arm, or the run itself without real training images."""
+    return next((run.folder for run in Study(folder).runs()), folder)
+
+
+def _judged(asked: Asked, runs: Mapping[str, Mapping[str, Outcome]]) -> list[Judged]:
+    """The answer on each set, from verdicts that hold for all of them at once."""
+    every = [(name, arm) for name, outcomes in runs.items() for arm in outcomes]
+    worths = [runs[name][arm].results["worth"] for name, arm in every]
+    words = dict(zip(every, among(worths), strict=True))
+    judged = []
+    for name, outcomes in runs.items():
+        *arms, own = outcomes
+        beside = outcomes[own].results if arms else {}
+        alone = outcomes[arms[0] if arms else own].results
+        told = {"alone": _sentence(alone), "beside": _sentence(beside)}
+        said: Answer = answer(
+            words[name, own] if arms else "", words[name, arms[0] if arms else own], told, beside or alone
+        )
+        judged.append(Judged(name, said, beside, alone))
+    return judged
+
+
+def _sentence(results: Mapping[str, Result]) -> str:
+    if "worth" not in results:
+        return ""
+    said = str(results["worth"].details["sentence"])
+    return said[:1].upper() + said[1:]

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from figment.errors import FigmentError
+from figment.files import is_remote
 from figment.guard import parse_json
 from figment.images_in.folder import read_file
 from figment.images_in.labels import CLASS_COLUMNS, normalised
@@ -104,6 +105,8 @@ def _image_column(schema: pa.Schema, features: Mapping[str, Mapping[str, Any]]) 
 def _is_image(kind: pa.DataType) -> bool:
     if pa.types.is_struct(kind):
         return any(kind.get_field_index(part) >= 0 for part in ("bytes", "path"))
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):  # of one path, as NeMo Data Designer writes it
+        return _is_text(kind.value_type)
     return _is_text(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
 
 
@@ -124,7 +127,12 @@ def has_image(cells: pa.Array) -> np.ndarray:
 
 
 def file_of(cell: Any, folder: Path, where: str) -> bytes:
-    """The image file that a cell holds, or names: a relative path starts at ``folder``. Raises :class:`figment.images_in.Unreadable`."""
+    """The image file that a cell holds, or names: a relative path starts at ``folder``, or at the one above it where that has the file.
+    Raises :class:`figment.images_in.Unreadable`."""
+    if isinstance(cell, list):
+        if len(cell) != 1:
+            raise Unreadable(where, f"a row with {len(cell):,} images", "Write a row for each.")
+        (cell,) = cell
     data, path = (cell.get("bytes"), cell.get("path")) if isinstance(cell, dict) else (cell, None)
     if isinstance(data, str):
         data, path = None, data
@@ -132,7 +140,10 @@ def file_of(cell: Any, folder: Path, where: str) -> bytes:
         return data
     if not path:
         raise Unreadable(where, "a row without an image")
-    return read_file(folder / path)
+    above = folder.parent / path
+    return read_file(
+        above if not is_remote(folder) and not (folder / path).exists() and above.is_file() else folder / path
+    )
 
 
 def labels_in(column: pa.ChunkedArray) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -29,9 +29,13 @@ class TarRows:
     tars: Sequence[Path]
     keys: Sequence[str]
     places: np.ndarray  # int64 (rows, 3): tar, offset, length
+    texts: np.ndarray  # the same of each sample's .txt; of length 0 where it has none
 
     def read(self, row: int) -> bytes:
-        tar, start, length = (int(x) for x in self.places[row])
+        return self._read(row, self.places)
+
+    def _read(self, row: int, places: np.ndarray) -> bytes:
+        tar, start, length = (int(x) for x in places[row])
         if length > MOST["image"]:
             raise Unreadable(self.where(row), f"more than {MOST['image']:,} bytes")
         try:
@@ -47,8 +51,12 @@ class TarRows:
     def where(self, row: int) -> str:
         return f"{self.tars[int(self.places[row, 0])]}, sample {self.keys[row]},"
 
-    def column(self, name: str) -> None:
-        return None
+    def column(self, name: str) -> list[str] | None:
+        """``txt``: what each sample's ``.txt`` says, where any has one."""
+        if name != "txt" or not self.texts[:, 2].any():
+            return None
+        lengths = self.texts[:, 2].tolist()
+        return [self._read(row, self.texts).decode("utf-8", "replace") if n else "" for row, n in enumerate(lengths)]
 
 
 def open_tars(tars: Sequence[Path], class_names: Sequence[str]) -> RowImages:
@@ -61,17 +69,19 @@ def open_tars(tars: Sequence[Path], class_names: Sequence[str]) -> RowImages:
     keys: list[str] = []
     values: list[object] = []
     places: list[tuple[int, int, int]] = []
+    texts: list[tuple[int, int, int]] = []
     for i, tar in enumerate(tars):
-        for key, place, value in _read_index(tar):
+        for key, place, text, value in _read_index(tar):
             keys.append(key)
             values.append(value)
             places.append((i, *place))
+            texts.append((i, *text))
     if not keys:
         raise FigmentError(
             f"{_named(tars)} holds no images. A sample's image is a file such as 000000000.png, beside 000000000.cls."
         )
     labels = labels_of(values, class_names, _named(tars))
-    rows = TarRows(list(tars), keys, np.array(places, np.int64))
+    rows = TarRows(list(tars), keys, np.array(places, np.int64), np.array(texts, np.int64))
     ids = [f"{tars[place[0]].stem}/{key}" for key, place in zip(keys, places, strict=True)]
     return RowImages(rows, np.arange(len(keys)), labels, ids)
 
@@ -80,13 +90,14 @@ def _named(tars: Sequence[Path]) -> Path:
     return tars[0] if len(tars) == 1 else tars[0].parent
 
 
-def _read_index(path: Path) -> list[tuple[str, tuple[int, int], object]]:
-    """Key, place and class of each sample with an image, from the headers and the small files of one tar."""
+def _read_index(path: Path) -> list[tuple[str, tuple[int, int], tuple[int, int], object]]:
+    """Key, places of image and text, and class of each sample with an image, from the headers and the small files of one tar."""
     found = []
     for sample in samples_of(path):
         image = _image_of(path, sample.key, [field for field in sample.fields if _is_image(field)])
         if image:
-            found.append((storable(sample.key), sample.fields[image], _class_of(sample)))
+            text = sample.fields.get("txt", (0, 0))
+            found.append((storable(sample.key), sample.fields[image], text, _class_of(sample)))
     return found
 
 

@@ -77,7 +77,7 @@ def load_recipe(path: str | Path, changes: Sequence[str] = (), variant: str | No
         for name, new in renewed_changes(given).items():
             _put(data, name, new)
     recipe = validate(data, str(path))
-    return _with_absolute_paths(recipe, path.parent)
+    return with_absolute_paths(recipe, path.parent)
 
 
 def _variants(given: Any, path: Path) -> dict[str, dict[str, Any]]:
@@ -104,7 +104,7 @@ def _put(data: dict[str, Any], field: str, value: Any) -> None:
     put(data, field, value)
 
 
-def _with_absolute_paths(recipe: Recipe, base: Path) -> Recipe:
+def with_absolute_paths(recipe: Recipe, base: Path) -> Recipe:
     """Folders named relative to the recipe file, made absolute, so that the resolved recipe works from anywhere."""
     changes: dict[str, Any] = {field: _absolute(field, where, base) for field, where, _ in paths_in(recipe)}
     if concepts := getattr(recipe.prompts, "concepts", None):

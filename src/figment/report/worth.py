@@ -41,21 +41,21 @@ class Judged:
         """Exchange rate, copies and leaks, in words."""
         found, said = self.beside or self.alone, []
         if (rate := found.get("exchange_rate")) is not None:
-            said.append(
-                f"{self.name}: to a learner that never sees the class names it is worth {rate.details['text']}."
-            )
+            said.append(f"To a learner that never sees the class names it is worth {rate.details['text']}.")
         if (copies := found.get("memorisation")) is not None:
             much = " That is more than chance." if some_copies(found) else ""
             said.append(
-                f"{self.name}: {100 * copies.value:.1f} % of its images are as near to a training photograph as copies are,"
+                f"{100 * copies.value:.1f} % of its images are as near to a training photograph as copies are,"
                 f" {100 * copies.details['by_chance']:.2g} % would be by chance.{much}"
             )
         for metric, what in (("leaks/generated", "its images"), ("leaks/train", "the real training images")):
             if (leak := found.get(metric)) is not None:
+                told = leak.details
                 said.append(
-                    f"{self.name}: of {leak.n:,} test images {leak.details['exact']:,} are among {what}, and {leak.details['near']:,} nearly"
-                    f" so, where about {leak.details['by_chance']:.1f} would be by chance."
+                    f"Of {leak.n:,} test images {told['exact']:,} are among {what}, and {told['near']:,} nearly so, where about"
+                    f" {told['by_chance']:.1f} would be by chance.{' The numbers may be too good.' if told['caveats'] else ''}"
                 )
+        said += found["leaks/test"].details["caveats"] if "leaks/test" in found else []
         return said
 
 
@@ -70,12 +70,14 @@ class WorthPage:
     @property
     def said(self) -> list[str]:
         """Everything beside the table, a sentence or two each."""
-        return [*(fact for one in self.judged for fact in one.facts), *self._compared(), *self.notes]
+        facts = [f"{one.name}: {fact}" for one in self.judged for fact in one.facts]
+        return [*self.notes, *facts, *self._compared()]
 
     def _compared(self) -> Iterator[str]:
         for what, own in self.pairs.items():
             for pair in own:
-                by = f"{text.points(pair.difference.value)} ({text.points(pair.difference.ci[0])} to {text.points(pair.difference.ci[1])})"
+                low, high = pair.difference.ci
+                by = f"{text.points(pair.difference.value)} ({text.signed(low)} to {text.signed(high)})"
                 surely = (
                     "a difference that holds among all pairs (Holm)"
                     if pair.holds

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from figment import files, plain_yaml
+from figment import files, plain_yaml, records
 from figment.engines import Engine
 from figment.errors import FigmentError
 from figment.evaluate.holm import among
@@ -20,14 +20,16 @@ from figment.images_in.labels import OtherClasses
 from figment.images_in.provenance import Stored
 from figment.images_in.sizes import Sizes, sizes_of
 from figment.images_in.whole import class_names_in, splits_in
-from figment.layout import Study, folder_name
+from figment.layout import Run, Study, folder_name
 from figment.recipe import Recipe, validate
+from figment.recipe.load import with_absolute_paths
 from figment.report.results import answers_of
 from figment.report.worth import Judged, WorthPage, write
 from figment.run import Outcome
 from figment.studies.arms import run_arms
 from figment.task import load_task, real_folder
 from figment.types import Result
+from figment.words import printable
 
 log = logging.getLogger(__name__)
 
@@ -70,13 +72,18 @@ def ask(
     if encoder is None:
         raise FigmentError(NO_ENCODER)
     places = splits_in(real)
+    if "test" not in places:
+        raise FigmentError(
+            f"--real {real} has no test images, and only they can say anything: beside {', '.join(places)} give a folder test, or rows or"
+            " files that say so."
+        )
     _check_not_real(synthetic, real, places)
     own = _task(task, real, places)
     given = {
         field: open_images(real_folder(where), own["class_names"], own.get("own_names", ()))
         for field, where in places.items()
     }
-    sizes = sizes_of(given["test"]) if "test" in given else None
+    sizes = sizes_of(given["test"])
     recipes, notes = {}, {}
     for name, where in zip(_names(synthetic), synthetic, strict=True):
         made = _open(where, own, real)
@@ -84,7 +91,7 @@ def ask(
         notes[name] = _notes(name, made, given, sizes, own["class_names"])
         each = int(np.bincount(made.labels).max())
         data = _recipe(name, where, {**own, "real": places}, encoder, network, each, sizes)
-        recipes[name] = _changed(validate(data, f"the recipe for {name}"), changes)
+        recipes[name] = with_absolute_paths(_changed(validate(data, name), changes), Path.cwd())
     return Asked(recipes, notes)
 
 
@@ -172,9 +179,8 @@ def _open(where: str, task: Mapping[str, Any], real: str) -> Stored:
 
 
 def _check_not_same(where: str, made: Stored, given: Mapping[str, Stored]) -> None:
-    own = set(made.digests) - {""}
     for field, images in given.items():
-        if own and own == set(images.digests) - {""}:
+        if len(made) == len(images) and sorted(made.digests) == sorted(images.digests):
             raise FigmentError(
                 f"--synthetic {where} holds the very images of the real {field} set, file by file: the same images on both sides. Give a set"
                 " that is not compared with itself."
@@ -221,9 +227,22 @@ def run_worth(asked: Asked, out: Path | str, engine: Engine | None = None) -> Wo
         rights = {name: one.right for name, one in answers.items() if one.right is not None}
         if len(rights) > 1 and not (what != "alone" and any(not j.beside for j in judged)):
             compared[what] = pairs(rights, next(iter(answers.values())).groups)
-    page = WorthPage(judged, compared, [note for notes in asked.notes.values() for note in notes])
+    notes = [note for name, own in asked.notes.items() for note in (*own, *_left_out(name, folders[name]))]
+    page = WorthPage(judged, compared, notes)
     write(page, out)
     return page
+
+
+def _left_out(name: str, folder: Path) -> list[str]:
+    """What of a set could not be read."""
+    counts = records.read(Run(folder).images).data["counts"]
+    failed = sum(counts["failed"].values())
+    if not failed:
+        return []
+    shown = next(iter(counts["failed"]))
+    said = f"{name}: {failed:,} of its {counts['attempted']:,} images cannot be read and are left out, such as: {printable(shown)[:200]}"
+    log.warning(said)
+    return [said]
 
 
 def _alone(folder: Path) -> Path:

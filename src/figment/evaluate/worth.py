@@ -14,6 +14,7 @@ from figment.evaluate.kind import Difference, difference
 from figment.types import Result
 
 TEST_INSIDE, COPIES, STANDS_IN = "holds test images", "copies", "stands in, adds nothing"
+A_FEW = 0.01  # share of the test images that may be among a set's own before its numbers say nothing
 MOSTLY = 0.5  # share of copies of training images, for sure, from which a set is nothing else
 SURELY = 0.001  # p of so many near copies among different photographs, as the leak report has it
 LEVEL = 0.05  # of all comparisons of sets together, on two sides
@@ -38,8 +39,12 @@ def answer(beside: str, alone: str, told: Mapping[str, str], results: Mapping[st
         results: with ``leaks/generated`` and ``memorisation``, where they were measured.
     """
     leak, copies = results.get("leaks/generated"), results.get("memorisation")
-    if leak is not None and leak.details["caveats"]:
-        return Answer(TEST_INSIDE, f"The numbers say nothing: {leak.details['caveats'][0]}")
+    if leak is not None and (leak.details["p"] < SURELY or leak.details["exact"] > A_FEW * leak.n):
+        said = (
+            f"The numbers say nothing: of {leak.n:,} test images {leak.details['exact']:,} are among its images, and {leak.details['near']:,}"
+            f" nearly so, where about {leak.details['by_chance']:.1f} would be by chance."
+        )
+        return Answer(TEST_INSIDE, said)
     if copies is not None and copies.ci[0] - copies.details["by_chance"] > MOSTLY:
         said = (
             f"{100 * copies.value:.0f} % of its images are copies of your {copies.details['n_real']:,} training photographs, where"

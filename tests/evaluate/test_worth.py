@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from figment.evaluate.kind import difference
 from figment.evaluate.worth import COPIES, STANDS_IN, TEST_INSIDE, answer, pairs, some_copies
 from figment.types import Result
 
@@ -32,6 +33,12 @@ def test_it_is_the_verdicts_word_and_says_both():
     assert answer("", "hurts", TOLD, {}).word == "hurts"  # without real training images
     said = answer("no evidence", "helps", TOLD, {}).sentence
     assert "ALONE." in said and "BESIDE." in said
+
+
+def test_where_augmenting_does_as_much_that_is_said():
+    even, more = (difference(np.full(500, gain) + np.tile([0.3, -0.3], 250)) for gain in (0.0, 0.2))
+    said = [answer("helps", "helps", TOLD, {}, over).sentence for over in (even, more, None)]
+    assert ["augmenting your photographs more" in one for one in said] == [True, False, False]
 
 
 def test_most_must_surely_be_copies_beyond_chance():

@@ -76,6 +76,7 @@ def test_a_good_set_a_placebo_and_a_memorised_one_get_three_answers(judged):
     assert "copies of your 20 training photographs" in memorised.answer.sentence
     assert good.beside["memorisation"].value < 0.5 < memorised.beside["memorisation"].value
     assert good.alone["top1/synthetic"].value > good.alone["top1/placebo"].value + 0.2
+    assert good.over_augmented.ci[0] > 0 > memorised.over_augmented.ci[0]
     assert {"top1/real_only", "top1/augmented", "top1/placebo", "exchange_rate", "leaks/generated"} <= set(good.beside)
 
 

@@ -28,7 +28,13 @@ class Answer:
     sentence: str
 
 
-def answer(beside: str, alone: str, told: Mapping[str, str], results: Mapping[str, Result]) -> Answer:
+def answer(
+    beside: str,
+    alone: str,
+    told: Mapping[str, str],
+    results: Mapping[str, Result],
+    over_augmented: Difference | None = None,
+) -> Answer:
     """The answer for one set.
 
     Args:
@@ -37,6 +43,7 @@ def answer(beside: str, alone: str, told: Mapping[str, str], results: Mapping[st
         alone: that on the synthetic images alone.
         told: the sentences of both verdicts, by ``beside`` and ``alone``.
         results: with ``leaks/generated`` and ``memorisation``, where they were measured.
+        over_augmented: by how much real and synthetic images are better than the real ones with more augmentation.
     """
     leak, copies = results.get("leaks/generated"), results.get("memorisation")
     if leak is not None and (leak.details["p"] < SURELY or leak.details["exact"] > A_FEW * leak.n):
@@ -59,7 +66,11 @@ def answer(beside: str, alone: str, told: Mapping[str, str], results: Mapping[st
             "Alone it teaches the classes; beside your photographs nothing shows that it adds to them. Alone: "
             f"{told['alone']} Beside them ({beside}): {told['beside']}",
         )
-    return Answer(beside, f"{told['beside']} Alone ({alone}): {told['alone']}")
+    if beside == "helps" and over_augmented is not None and over_augmented.ci[0] <= 0:
+        free = " But augmenting your photographs more, which costs nothing, is not told from it."
+    else:
+        free = ""
+    return Answer(beside, f"{told['beside']}{free} Alone ({alone}): {told['alone']}")
 
 
 def _also(beside: str, told: Mapping[str, str]) -> str:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from figment import files
+from figment.evaluate.kind import Difference
 from figment.evaluate.verdict import PLACEBO
 from figment.evaluate.worth import Answer, Pair, some_copies
 from figment.report import table, text
@@ -35,6 +36,7 @@ class Judged:
     answer: Answer
     beside: Mapping[str, Result]
     alone: Mapping[str, Result]
+    over_augmented: Difference | None = None  # of real and synthetic images over the real ones augmented more
 
     @property
     def facts(self) -> list[str]:
@@ -42,6 +44,10 @@ class Judged:
         found, said = self.beside or self.alone, []
         if (rate := found.get("exchange_rate")) is not None:
             said.append(f"To a learner that never sees the class names it is worth {rate.details['text']}.")
+        if self.over_augmented is not None:
+            said.append(
+                f"Beside the real images, against these augmented more: {_points(self.over_augmented)}; about this very set."
+            )
         if (copies := found.get("memorisation")) is not None:
             much = " That is more than chance." if some_copies(found) else ""
             said.append(
@@ -76,14 +82,16 @@ class WorthPage:
     def _compared(self) -> Iterator[str]:
         for what, own in self.pairs.items():
             for pair in own:
-                low, high = pair.difference.ci
-                by = f"{text.points(pair.difference.value)} ({text.signed(low)} to {text.signed(high)})"
                 surely = (
                     "a difference that holds among all pairs (Holm)"
                     if pair.holds
                     else "not told apart among all pairs (Holm)"
                 )
-                yield f"{pair.second} against {pair.first}, {what}: {by}, {surely}; about these very sets."
+                yield f"{pair.second} against {pair.first}, {what}: {_points(pair.difference)}, {surely}; about these very sets."
+
+
+def _points(d: Difference) -> str:
+    return f"{text.points(d.value)} ({text.signed(d.ci[0])} to {text.signed(d.ci[1])})"
 
 
 def as_table(page: WorthPage) -> table.TablePage:
@@ -128,6 +136,7 @@ def write(page: WorthPage, folder: Path) -> None:
                 "answer": asdict(one.answer),
                 "beside": {m: asdict(r) for m, r in one.beside.items()},
                 "alone": {m: asdict(r) for m, r in one.alone.items()},
+                "over_augmented": None if one.over_augmented is None else one.over_augmented.told(),
             }
             for one in page.judged
         ],

@@ -14,17 +14,18 @@ from figment import files, plain_yaml, records
 from figment.engines import Engine
 from figment.errors import FigmentError
 from figment.evaluate.holm import among
-from figment.evaluate.worth import Answer, Pair, answer, pairs
+from figment.evaluate.kind import Difference, difference
+from figment.evaluate.worth import Pair, answer, pairs
 from figment.images_in import open_images
 from figment.images_in.labels import OtherClasses
 from figment.images_in.provenance import Stored
 from figment.images_in.sizes import Sizes, sizes_of
 from figment.images_in.whole import class_names_in, splits_in
-from figment.layout import Run, Study, folder_name
+from figment.layout import Run, folder_name
 from figment.recipe import Recipe, validate
 from figment.recipe.load import with_absolute_paths
-from figment.report.results import answers_of
-from figment.report.worth import Judged, WorthPage, write
+from figment.report.results import Answers, answers_of
+from figment.report.worth import OWN, Judged, WorthPage, write
 from figment.run import Outcome
 from figment.studies.arms import run_arms
 from figment.task import load_task, real_folder
@@ -102,6 +103,7 @@ def _recipe(
     if network is not None:
         side = int(np.clip(-(-(sizes.usual if sizes else SIDES[1]) // 32) * 32, *SIDES))
         train = {"kind": "network", "architecture": network, "image_size": side, "steps": STEPS, "batch_size": BATCH}
+    evaluate: dict[str, Any] = {"leaks": "report", "real_all": False}
     data = {
         "name": name,
         "task": task,
@@ -109,13 +111,14 @@ def _recipe(
         "filters": [],
         "encoder": encoder,
         "train": train,
-        "evaluate": {"leaks": "report", "real_all": False},
+        "evaluate": evaluate,
     }
     if "train" not in task["real"]:
-        return {**data, "evaluate": {**data["evaluate"], "exchange_rate": False}}  # type: ignore[dict-item]
-    beside = {**data["evaluate"], "baselines": ["augmented"], "measures": ["memorisation"]}  # type: ignore[dict-item]
+        evaluate["exchange_rate"] = False
+        return data
+    evaluate |= {"baselines": ["augmented"], "measures": ["memorisation"]}
     alone = {"few_shot": None, "evaluate.baselines": [], "evaluate.measures": []}
-    return {**data, "evaluate": beside, "few_shot": {"shots": "all"}, "arms": {f"{name}, {ALONE}": alone}}
+    return {**data, "few_shot": {"shots": "all"}, "arms": {f"{name}, {ALONE}": alone}}
 
 
 def _task(task: str | None, real: str, places: Mapping[str, str]) -> dict[str, Any]:
@@ -202,7 +205,8 @@ def _notes(
         log.warning(said[-1])
     if "train" not in given:
         said.append(
-            f"{name}: there are no real training images, so it is judged alone; without them there is no exchange rate."
+            f"{name}: there are no real training images, so it is judged alone, without an exchange rate. With folders train and test below"
+            " --real it is judged beside them too."
         )
         log.warning(said[-1])
     return said
@@ -217,20 +221,25 @@ def run_worth(asked: Asked, out: Path | str, engine: Engine | None = None) -> Wo
     Real images are encoded once for all. What is done already is not done again. Verdicts hold for all sets at once (Holm).
     """
     out = files.as_path(out)
-    folders = {name: out / folder_name(number, name) for number, name in enumerate(asked.recipes)}
-    runs = {name: run_arms(recipe, folders[name], engine, root=out) for name, recipe in asked.recipes.items()}
-    judged = _judged(asked, runs)
-    right = {name: answers_of(folder, "top1/synthetic") for name, folder in folders.items()}
-    alone = {name: answers_of(_alone(folder), "top1/synthetic") for name, folder in folders.items()}
-    compared: dict[str, list[Pair]] = {}
-    for what, answers in (("beside the real images", right), ("alone", alone)):
-        rights = {name: one.right for name, one in answers.items() if one.right is not None}
-        if len(rights) > 1 and not (what != "alone" and any(not j.beside for j in judged)):
-            compared[what] = pairs(rights, next(iter(answers.values())).groups)
-    notes = [note for name, own in asked.notes.items() for note in (*own, *_left_out(name, folders[name]))]
-    page = WorthPage(judged, compared, notes)
+    runs: dict[str, _Runs] = {}
+    for number, (name, recipe) in enumerate(asked.recipes.items()):
+        *arms, own = run_arms(recipe, out / folder_name(number, name), engine, root=out).values()
+        runs[name] = _Runs(arms[0], own) if arms else _Runs(own)
+    sides = {"beside the real images": {name: one.beside for name, one in runs.items()}}
+    sides["alone"] = {name: one.alone for name, one in runs.items()}
+    compared = {what: _pairs(own) for what, own in sides.items() if len(own) > 1 and all(own.values())}
+    notes = [note for name, own in asked.notes.items() for note in (*own, *_left_out(name, runs[name].alone.folder))]
+    page = WorthPage(_judged(runs), compared, notes)
     write(page, out)
     return page
+
+
+@dataclass(frozen=True)
+class _Runs:
+    """Of one set: of it alone, and with the real training images, where there are any."""
+
+    alone: Outcome
+    beside: Outcome | None = None
 
 
 def _left_out(name: str, folder: Path) -> list[str]:
@@ -239,37 +248,47 @@ def _left_out(name: str, folder: Path) -> list[str]:
     failed = sum(counts["failed"].values())
     if not failed:
         return []
-    shown = next(iter(counts["failed"]))
-    said = f"{name}: {failed:,} of its {counts['attempted']:,} images cannot be read and are left out, such as: {printable(shown)[:200]}"
+    shown = printable(next(iter(counts["failed"])))[:200]
+    said = f"{name}: {failed:,} of its {counts['attempted']:,} images cannot be read and are left out, such as: {shown}"
     log.warning(said)
     return [said]
 
 
-def _alone(folder: Path) -> Path:
-    """The run of the synthetic images alone: the arm, or the run itself without real training images."""
-    return next((run.folder for run in Study(folder).runs()), folder)
+def _right(outcome: Outcome, metric: str = OWN) -> Answers:
+    return answers_of(outcome.folder, metric)
 
 
-def _judged(asked: Asked, runs: Mapping[str, Mapping[str, Outcome]]) -> list[Judged]:
+def _pairs(outcomes: Mapping[str, Outcome | None]) -> list[Pair]:
+    found = {name: _right(outcome) for name, outcome in outcomes.items() if outcome is not None}
+    rights = {name: own.right for name, own in found.items() if own.right is not None}
+    return pairs(rights, next(iter(found.values())).groups)
+
+
+def _judged(runs: Mapping[str, _Runs]) -> list[Judged]:
     """The answer on each set, from verdicts that hold for all of them at once."""
-    every = [(name, arm) for name, outcomes in runs.items() for arm in outcomes]
-    worths = [runs[name][arm].results["worth"] for name, arm in every]
-    words = dict(zip(every, among(worths), strict=True))
+    every = [
+        (name, outcome) for name, own in runs.items() for outcome in (own.alone, own.beside) if outcome is not None
+    ]
+    words = among([outcome.results["worth"] for _, outcome in every])
+    word_of = {outcome.folder: word for (_, outcome), word in zip(every, words, strict=True)}
     judged = []
-    for name, outcomes in runs.items():
-        *arms, own = outcomes
-        beside = outcomes[own].results if arms else {}
-        alone = outcomes[arms[0] if arms else own].results
-        told = {"alone": _sentence(alone), "beside": _sentence(beside)}
-        said: Answer = answer(
-            words[name, own] if arms else "", words[name, arms[0] if arms else own], told, beside or alone
-        )
-        judged.append(Judged(name, said, beside, alone))
+    for name, own in runs.items():
+        beside = {} if own.beside is None else own.beside.results
+        word = "" if own.beside is None else word_of[own.beside.folder]
+        told = {"alone": _sentence(own.alone.results), "beside": _sentence(beside)}
+        over = None if own.beside is None else _over_augmented(own.beside)
+        said = answer(word, word_of[own.alone.folder], told, beside or own.alone.results, over)
+        judged.append(Judged(name, said, beside, own.alone.results, over))
     return judged
 
 
+def _over_augmented(beside: Outcome) -> Difference | None:
+    own, augmented = _right(beside), _right(beside, "top1/augmented")
+    if own.right is None or augmented.right is None:
+        return None
+    return difference(own.right - augmented.right, groups=own.groups)
+
+
 def _sentence(results: Mapping[str, Result]) -> str:
-    if "worth" not in results:
-        return ""
-    said = str(results["worth"].details["sentence"])
+    said = str(results["worth"].details["sentence"]) if results else ""
     return said[:1].upper() + said[1:]

@@ -270,7 +270,7 @@ def _advice(said: str, generator: Generator) -> str:
     """What may help: another dtype only where the model computes in a short one."""
     dtype = str(described(generator).get("dtype", ""))
     if said != NOT_FINITE:
-        return "Check what generate names, and its settings."
+        return "Check generate.model and its settings."
     if "16" in dtype:
         return f"In {dtype} large numbers overflow: set generate.dtype: float32."
     return "Lower generate.guidance_scale, raise generate.num_inference_steps, or choose another generate.scheduler or generate.model."

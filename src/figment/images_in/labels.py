@@ -21,7 +21,7 @@ WHOLE_NUMBER = re.compile(r"-?[0-9]{1,9}")
 class OtherClasses(FigmentError):
     """The classes that images bring along, ``found``, are not those of the task."""
 
-    def __init__(self, message: str, found: Sequence[str]):
+    def __init__(self, message: str, found: Sequence[str] = ()):
         super().__init__(message)
         self.found = list(found)
 

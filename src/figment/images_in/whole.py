@@ -14,8 +14,9 @@ from figment.images_in.labels import OtherClasses
 from figment.images_in.open import open_images
 from figment.images_in.table import METADATA, read_table
 from figment.layout import shard_files
-from figment.starter import AS_IT_IS, LOOKS
+from figment.starter import AS_IT_IS
 from figment.starter import PREFIX as STARTER
+from figment.starter.looks import LOOKS
 from figment.task import real_folder
 
 #: What `figment.images_in.splits` calls a split -> the field of ``task.real``.

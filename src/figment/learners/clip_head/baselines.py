@@ -46,7 +46,9 @@ def baseline(name: str, learner: Learner) -> Learner:
         raise FigmentError(f"There is no baseline {name!r}. There are: {', '.join(BASELINES)}.")
     if name == AUGMENTED and isinstance(learner, NetworkLearner):
         return learner.augmented()
-    if not isinstance(learner, OfWords) and not (name == AUGMENTED and isinstance(learner, ImagesOnlyLearner)):
+    if name == AUGMENTED and isinstance(learner, ImagesOnlyLearner):
+        return Baseline(name, learner)
+    if not isinstance(learner, OfWords):
         raise FigmentError(
             f"The baseline {name!r} works on the features and words of a CLIP, and {learner.name} has none. Leave"
             " evaluate.baselines empty, or set train.kind: words_and_images or clip_head."

@@ -21,8 +21,14 @@ IS_PATH = get_args(PathText)[1]
 #: How fields are called that may name a model's folder.
 MODELS = ("model", "encoder", "denoiser", "weights", "timm", "pretrained", "tokenizer", "lora")
 #: Fields that name a file or folder, and none of a model.
-FILES = ("few_shot.split", "prompts.contexts", "prompts.source", "prompts.backgrounds", "generate.finetune.contexts")
-FILES += ("generate.path",)  # of images, which may be anything that real ones may be
+FILES = (
+    "few_shot.split",
+    "prompts.contexts",
+    "prompts.source",
+    "prompts.backgrounds",
+    "generate.finetune.contexts",
+    "generate.path",
+)
 #: Fields that name a built-in task, or else a file. Of the last one these are keys.
 LISTS = ("prompts.places", "prompts.textures", "prompts.concepts")
 

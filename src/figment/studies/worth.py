@@ -117,7 +117,7 @@ def _recipe(
         evaluate["exchange_rate"] = False
         return data
     evaluate |= {"baselines": ["augmented"], "measures": ["memorisation"]}
-    alone = {"few_shot": None, "evaluate.baselines": [], "evaluate.measures": []}
+    alone: dict[str, Any] = {"few_shot": None, "evaluate.baselines": [], "evaluate.measures": []}
     return {**data, "few_shot": {"shots": "all"}, "arms": {f"{name}, {ALONE}": alone}}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -99,6 +100,7 @@ def test_a_wrong_look_is_told(where):
 # ---- the demo on one of them ---------------------------------------------------------------------------------------
 
 
+CONTEXT = SimpleNamespace(obj=0.0)  # of a command that began at 0
 LOOK_RECIPE = Path(starter.__file__).parent / "look.yaml"
 
 
@@ -106,8 +108,8 @@ LOOK_RECIPE = Path(starter.__file__).parent / "look.yaml"
 def test_the_demo_of_a_look_is_a_ladder_whose_sets_differ_in_words_and_filter_alone(look, monkeypatch):
     asked = []
     monkeypatch.setattr("figment.cli._run", lambda *arguments: asked.append(arguments))
-    cli.demo(None, look)
-    [(recipe, out)] = asked
+    cli.demo(CONTEXT, None, look)
+    [(recipe, out, _)] = asked
     assert out == Path("runs") / f"demo-{look}" and recipe.task == load_task(f"fashion-{look}")
     plain, words = (recipe.changed(arm) for arm in recipe.arms.values())
     assert plain.prompts.templates == ["a photo of a {}."] and words.prompts.templates is None  # the task's own
@@ -120,8 +122,8 @@ def test_the_demo_of_a_look_is_a_ladder_whose_sets_differ_in_words_and_filter_al
 def test_the_demo_without_a_look_is_what_it_was(monkeypatch):
     asked = []
     monkeypatch.setattr("figment.cli._run", lambda *arguments: asked.append(arguments))
-    cli.demo(None, None)
-    assert asked == [(load_recipe(LOOK_RECIPE.with_name("demo.yaml")), Path("runs/demo"))]
+    cli.demo(CONTEXT, None, None)
+    assert asked == [(load_recipe(LOOK_RECIPE.with_name("demo.yaml")), Path("runs/demo"), CONTEXT.obj)]
 
 
 @pytest.mark.parametrize(
@@ -135,7 +137,7 @@ def test_the_demo_without_a_look_is_what_it_was(monkeypatch):
 )
 def test_what_is_no_look_with_a_gap_gets_one_paragraph(look, said, tmp_path):
     with pytest.raises(FigmentError, match=said) as told:
-        cli.demo(tmp_path / "run", look)
+        cli.demo(CONTEXT, tmp_path / "run", look)
     assert "\n" not in str(told.value) and not (tmp_path / "run").exists()
 
 

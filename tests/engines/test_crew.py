@@ -156,7 +156,9 @@ def _raise(error: Exception) -> None:
 def test_a_shard_of_which_nothing_can_be_made_is_said_at_the_end_and_tried_again_by_the_next_run(tmp_path, monkeypatch):
     """One prompt a class and class by class, so that the third shard of five is of one text alone."""
     monkeypatch.setattr(fill, "TELLING", 1)  # as if a shard had many rows
-    monkeypatch.setattr(fill, "_raise_if_lost", lambda error: None)  # loads torch, and no device is lost here
+    monkeypatch.setattr(
+        fill, "_raise_if_lost", lambda error, alone=False: None
+    )  # loads torch, and no device is lost here
     prompts, names = [Prompt(f"{y:03d}-x/0", f"text {y}", y, f"g{y}") for y in range(5)], list("abcde")
 
     def made(texts: set[str]):

@@ -75,7 +75,7 @@ def test_numbers_of_shots_in_between():
 
 def image_to_image(scheduler, kind=diffusers.StableDiffusionImg2ImgPipeline):
     """As much of the pipeline as knows what a strength is."""
-    pipe = SimpleNamespace(scheduler=scheduler, device="cpu")
+    pipe = SimpleNamespace(scheduler=scheduler, device="cpu", _execution_device="cpu")
     pipe.get_timesteps = partial(kind.get_timesteps, pipe)
     return pipe
 

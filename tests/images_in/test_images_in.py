@@ -280,7 +280,7 @@ def test_parquet_that_is_no_data_set_of_images_is_explained(tmp_path):
     with pytest.raises(FigmentError, match="lacks a column.*this has text"):
         open_images(parquet(tmp_path, text=["a"]), NAMES)
     with pytest.raises(FigmentError, match=r"data\.parquet does not hold images: 'image' must be .*list"):
-        open_images(parquet(tmp_path, image=[["a.png"], ["b.png"]], label=[0, 1]), NAMES)
+        open_images(parquet(tmp_path, image=[[1], [2]], label=[0, 1]), NAMES)
     with pytest.raises(
         FigmentError, match=r"data\.parquet does not hold classes: 'label' must be names or whole .*double"
     ):

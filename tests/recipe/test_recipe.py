@@ -73,6 +73,7 @@ def test_only_documented_fields_are_needed():
         ("table.sweep", "then"),
         ("encoder", "timm"),
         ("train.images_only.encoder", "timm"),
+        ("generate.folder", "path"),
         ("prompts.chat", "base_url"),
         ("prompts.chat", "model"),
         ("prompts.synclr", "base_url"),

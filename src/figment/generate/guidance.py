@@ -109,6 +109,7 @@ _PERTURBED = Guidance(
 )
 _ONE_AT_A_TIME = Guidance(refused="makes one image a call")
 _ONE_SEED = Guidance(refused="draws all noise of a batch from one seed, so that an image would depend on its batch")
+_ONNX = Guidance(refused="runs on onnxruntime, not on torch")
 _UNCLIP = Guidance(refused="has three numbers of steps and two scales, guided together or not at all")
 
 #: Pipeline's class -> what guidance is to it. Every class of diffusers that makes images from text has a row.
@@ -186,6 +187,9 @@ GUIDANCE = {
     ),
     **dict.fromkeys(["DreamLiteMobilePipeline", "DreamLitePipeline"], _ONE_AT_A_TIME),
     **dict.fromkeys(["AmusedPipeline", "VQDiffusionPipeline"], _ONE_SEED),
+    **dict.fromkeys(
+        ["OnnxStableDiffusionPipeline", "StableDiffusionOnnxPipeline"], _ONNX
+    ),  # there with onnxruntime alone
     "UnCLIPPipeline": _UNCLIP,
 }
 

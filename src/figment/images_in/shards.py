@@ -375,7 +375,7 @@ def wanted_rows(run: Run) -> int | None:
     try:
         recipe = plain_yaml.read(run.recipe)
         n = int(recipe["generate"]["images_per_class"])
-        if recipe["generate"]["kind"] == "folder":  # has as many of each class as there are
+        if recipe["generate"].get("kind") == "folder":  # has as many of each class as there are
             labels = _read_column(run.prompts / ROWS, "label")
             return None if labels is None else int(np.minimum(np.bincount(labels.to_numpy()), n).sum())
         return n * (1 if _are_of_no_class(run) else len(recipe["task"]["class_names"]))

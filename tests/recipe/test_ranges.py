@@ -149,7 +149,7 @@ KINDS = {
     "DiffusersSettings": {"generate": {"model": "sd15"}},  # the fixture
     "ClipHeadSettings": {"train": {}},
     "NetworkSettings": {"train": {"kind": "network", "architecture": "small_cnn", "image_size": 8}},
-    "StableRepSettings": {"train": {"kind": "stablerep", "backbone": "test_vit", "image_size": 32}},
+    "StableRepSettings": {"train": {"kind": "stablerep", "backbone": "test_vit", "image_size": 32, "batch_size": 8}},
     "ImagesOnlySettings": {"train": {"kind": "images_only"}},
     "WordsAndImagesSettings": {"train": {"kind": "words_and_images"}},
     "Evaluate": {"evaluate": {}},

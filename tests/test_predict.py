@@ -149,3 +149,8 @@ def test_a_damaged_model_is_told(fitted, tmp_path):
     (run / "model" / NAME).write_text("{")
     with pytest.raises(FigmentError, match="holds no trained model"):
         open_trained(run)
+
+
+def test_a_link_to_itself_is_one_image_that_cannot_be_read(tmp_path):
+    (tmp_path / "loop.jpg").symlink_to("loop.jpg")
+    assert images_of([str(tmp_path / "loop.jpg")]) == [tmp_path / "loop.jpg"]

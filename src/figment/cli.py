@@ -612,7 +612,7 @@ def _export_model(folder: Path, to: str, out: str) -> None:
         soft_wrap=True,
     )
     console.print(f"{'Exported to' if done.written else 'All of it was there already:'} {done.where}", soft_wrap=True)
-    console.print(f"How it is opened without figment: {Path(done.where) / 'README.md'}", soft_wrap=True)
+    console.print(f"How it is opened without figment: {done.where.rstrip('/')}/README.md", soft_wrap=True)
 
 
 @app.command()

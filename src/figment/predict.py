@@ -6,6 +6,7 @@ import csv
 import glob
 import io
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from figment import files
+from figment import claims, files
 from figment.errors import FigmentError
 from figment.exports.folder import whole_file
 from figment.images_in.folder import SUFFIXES, FileImages, images_below
@@ -82,7 +83,8 @@ def images_of(places: Iterable[str]) -> list[Path]:
     found: dict[Path, Path] = {}
     for place in places:
         for path in _images_at(place):
-            found.setdefault(path if files.is_remote(path) else path.resolve(), path)
+            # not Path.resolve, which raises for a link to itself: reading it says what is wrong
+            found.setdefault(path if files.is_remote(path) else Path(os.path.realpath(path)), path)
     return list(found.values())
 
 
@@ -114,6 +116,7 @@ def writing(path: Path, class_names: Sequence[str], top_k: int, all_of_them: boo
         raise FigmentError(
             f"Predictions are written as CSV or JSON lines, by the file's name; {path} ends in neither .csv nor .jsonl."
         )
+    claims.check_outside(path)
     with files.explained(path):
         if path.exists() or path.is_symlink():
             raise FigmentError(f"{path} exists already and is left as it is. Choose another name with --out.")

@@ -207,3 +207,19 @@ def test_an_encoder_says_what_it_cannot_tell_apart(tmp_path, clip):
     put(root / "train/dog", "9.bmp", 0)  # train/cat/0.png
     told = [text for text in said(check([str(root)], encoder=str(clip)), "note") if text.startswith("encoder")]
     assert told and "cat/0.png (cat)" in told[0] and "dog/9.bmp (dog)" in told[0]
+
+
+def test_class_folders_whose_names_begin_like_splits_are_classes(tmp_path):
+    photos(tmp_path / "lab", n=10, names=["test_tube", "train_station", "bench"])
+    found = check([str(tmp_path / "lab")])
+    assert set(found.counts["train"]) == {"test_tube", "train_station", "bench"}
+    assert places_of([str(photos(tmp_path / "test_tube"))]).places == {"folder": str(tmp_path / "test_tube")}
+
+
+def test_a_split_of_other_classes_than_the_recipes_is_told(tmp_path):
+    photos(tmp_path / "test", names=["Katze", "Hund"])
+    (tmp_path / "r.yaml").write_text(
+        yaml.safe_dump({"task": {"class_names": NAMES, "real": {"test": str(tmp_path / "test")}}})
+    )
+    with pytest.raises(FigmentError, match="Katze|Hund"):
+        check([str(tmp_path / "r.yaml")])

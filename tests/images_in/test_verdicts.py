@@ -119,6 +119,12 @@ def test_verdicts_on_other_images_are_refused(tmp_path):
         open_kept(tmp_path)
 
 
+def test_what_nobody_rejected_by_hand_can_be_left_out_all_the_same(tmp_path):
+    rows = make_run(tmp_path)
+    assert open_kept(tmp_path, filters=["blank", "hand"]).ids == open_kept(tmp_path, filters=["blank"]).ids
+    assert 0 < len(open_kept(tmp_path, filters=["hand"])) <= len(rows)
+
+
 def test_a_folder_without_scores_is_all_kept(tmp_path):
     made = Sample("p/0", "p", "t", 0, 0, "g", np.zeros((2, 2, 3), np.uint8))
     folders.write_images(tmp_path / "images", [[made]], NAMES)

@@ -19,7 +19,7 @@ from figment.images_in.open import class_names_in
 from figment.images_in.provenance import Stored
 from figment.images_in.rows import RowImages
 from figment.images_in.shards import ShardImages
-from figment.images_in.splits import parted, split_of
+from figment.images_in.splits import named, parted, split_of
 from figment.layout import Run
 from figment.recipe.load import load_recipe
 from figment.task import RealImages, Task, builtin_names, load_task, real_folder
@@ -85,10 +85,13 @@ def _splits_in(text: str, alone: bool) -> list[tuple[str, str]]:
         return [(name, where)]
     path = as_path(text)
     folders = [p for p in path.iterdir() if p.is_dir() and not is_hidden([p.name])] if path.is_dir() else []
-    if len(own := {SPLITS[split]: str(p) for p in sorted(folders) if (split := split_of(p.name))}) > 1:
+    if len(own := {SPLITS[split]: str(p) for p in sorted(folders) if (split := named(p.name)) in SPLITS}) > 1:
         return list(own.items())
     place, split = parted(text)
-    if split := split_of(split) or split_of(Path(place).name):
+    name = (
+        named(Path(place).name) if as_path(place).is_dir() else split_of(Path(place).name)
+    )  # train_station is a class
+    if (split := split_of(split) or name) in SPLITS:
         return [(SPLITS[split], text)]
     if alone:
         return [(UNSPLIT, text)]
@@ -121,7 +124,12 @@ def open_places(asked: Places) -> Opened:
     }
     for split, (names, images) in found.items():
         labels = np.array([known.get(normalised(name), -1) for name in names], np.int64)[images.labels]
+        if not (labels >= 0).any():
+            refused.setdefault(split, f"{asked.places[split]} has no image of any class of the task.")
+            continue
         given[split] = images if names == class_names else _under(labels, images)
+    if not given:
+        raise FigmentError(next(iter(refused.values())))
     return Opened(class_names, given, refused)
 
 

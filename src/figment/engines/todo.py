@@ -23,6 +23,7 @@ NODES = (
 REST = (
     1.0  # seconds after a first error, twice as many after each more: what is wrong with a store or a network may pass
 )
+LONGEST = 300.0  # seconds that anything rests
 SHOWN = 5  # pieces in a message
 KILLED = (
     "Where the system kills workers, memory has most often run out: take fewer --workers, a smaller generate.batch_size or a"
@@ -100,7 +101,7 @@ class Todo:
         times = self._faults[piece] + (row.count(piece) if proven else 1)
         if replace := len(row) >= FAULTS and (len(set(row)) > 1 or not proven):
             del self._rows[worker]
-        rest = REST * 2 ** (max(times, len(row)) - 1)
+        rest = min(LONGEST, REST * 2.0 ** min(max(times, len(row)) - 1, 20))
         said = one_line(str(error) if isinstance(error, FigmentError) else f"{type(error).__name__}: {error}")
         said = said.removesuffix(AGAIN).strip()[:300].rstrip(".")  # which is said once, at the end
         if hopeless or (times >= FAULTS and not isinstance(error, Unreachable)):  # which is the store's fault

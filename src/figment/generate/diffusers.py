@@ -459,8 +459,11 @@ class DiffusersGenerator:
         start = {} if init is None else self._low(init) if self.upscales else self._start_arguments(init)
         interval = self.sampling.interval
         whole = interval.whole or not self.sampling.guided
-        encoding = nullcontext() if init is None or self.upscales else self.start_images.applied(start["image"])
         vae = getattr(pipe, "vae", None)
+        cached = (
+            init is not None and not self.upscales and isinstance(vae, diffusers.AutoencoderKL)
+        )  # others have no such distribution
+        encoding = self.start_images.applied(start["image"]) if cached else nullcontext()
         precision = None if vae is None else vae.dtype
         try:
             with torch.inference_mode(), quiet(), encoding, nullcontext() if whole else interval.applied(pipe):

@@ -46,7 +46,8 @@ class Verdicts:
         """``bool (N,)``; see :func:`open_kept`."""
         count = [name in (self.filters if filters is None else filters) for name in self.filters]
         for name in filters or ():
-            _check_name("filter", name, self.filters)
+            if name != by_hand.FILTER:  # which is there of every run, whether anything was rejected or not
+                _check_name("filter", name, self.filters)
         keep = ~np.append(np.array(count, bool), False)[self.rejected_by]
         for name, (low, high) in (bounds or {}).items():
             score = self._score(name)

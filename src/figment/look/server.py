@@ -61,7 +61,8 @@ class LookServer(ThreadingHTTPServer):
 
     @property
     def hosts(self) -> set[str]:
-        return {f"{name}:{self.server_port}" for name in (LOOPBACK, "localhost")}
+        port = "" if self.server_port == 80 else f":{self.server_port}"  # browsers leave out that of http
+        return {f"{name}{port}" for name in (LOOPBACK, "localhost")}
 
     @property
     def url(self) -> str:
@@ -108,7 +109,7 @@ class Handler(BaseHTTPRequestHandler):
                 self._show(way)
         except _Refused as error:
             self._send_json({"error": str(error)}, error.status)
-        except LookupError:
+        except (LookupError, ValueError):  # also of an address that is none
             self._send_json({"error": "There is no such page."}, HTTPStatus.NOT_FOUND)
         except FigmentError as error:
             self._send_json({"error": str(error)}, HTTPStatus.CONFLICT)
@@ -129,7 +130,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _body(self) -> bytes:
         length = self.headers.get("Content-Length", "")
-        if not (length.isascii() and length.isdecimal()) or int(length) > MOST_BYTES:
+        if not (length.isascii() and length.isdecimal() and len(length) < 12) or int(length) > MOST_BYTES:
             self.close_connection = True  # what follows was not read
             raise _Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"A request has at most {MOST_BYTES:,} bytes.")
         return self.rfile.read(int(length))

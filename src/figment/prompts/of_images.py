@@ -9,6 +9,7 @@ import numpy as np
 from figment import records
 from figment.images_in.said_of import texts_beside
 from figment.prompts.ids import prompt_id
+from figment.prompts.words import fill
 from figment.task import Task
 from figment.types import Images, Prompt
 from figment.words import comparable
@@ -38,8 +39,8 @@ class OfImages:
         prompts, first = [], dict[tuple[int, str], str]()
         for label, name in enumerate(task.class_names):
             for place in rng.permutation(np.flatnonzero(self.images.labels == label)).tolist():
-                id, said = prompt_id(label, name, place), self.texts[place]
+                id, said = prompt_id(label, name, place), " ".join(self.texts[place].split())
                 group = first.setdefault((label, comparable(said)), id) if said else id
-                text, source = said or task.templates[0].replace("{}", name), f"image {self.images.ids[place]}"
+                text, source = said or fill(task.templates[0], name), f"image {self.images.ids[place]}"
                 prompts.append(Prompt(id, text, label, group, source))
         return prompts

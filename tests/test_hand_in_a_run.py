@@ -60,6 +60,9 @@ def test_a_run_trains_without_it_grows_with_it_and_takes_it_back(recipe, tmp_pat
     before = run_recipe(recipe, run)
     assert kept(run) == {"seen": 6, "kept": 6}
     reject_the_first(run, tmp_path / "profile")
+    assert any(
+        "of 6 kept images; since then verdicts have changed, and 5 are kept" in c for c in report_of(run).caveats
+    )
     with counting() as spent:
         after = run_recipe(recipe, run)
     assert not spent.made and not spent.encoded and spent.trained
@@ -67,6 +70,7 @@ def test_a_run_trains_without_it_grows_with_it_and_takes_it_back(recipe, tmp_pat
     assert after.results["top1/synthetic"].fingerprint != before.results["top1/synthetic"].fingerprint
     page = report_of(run)
     assert page.counts.kept == 5 and any("Images rejected by hand: 1." in caveat for caveat in page.caveats)
+    assert not any("since then" in caveat for caveat in page.caveats)
 
     grown = recipe.changed({"generate.images_per_class": 5})
     run_recipe(grown, run)

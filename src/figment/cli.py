@@ -415,6 +415,10 @@ def make_engine(name: str, workers: int | None, address: str | None, gpus: float
     if name == "ray":
         from figment.engines.ray import Ray
 
+        if gpus is not None and gpus > 1 and gpus != int(gpus):
+            raise FigmentError(
+                f"--gpus is {gpus:g}: Ray shares one GPU or gives whole ones. Give a share below 1, or a whole number."
+            )
         return Ray(workers, address, gpus)
     raise FigmentError(f"There is no engine {name!r}.{nearest(name, ['local', 'ray'])} Allowed: local, ray.")
 

@@ -341,16 +341,16 @@ def names_of_shards(folder: Path) -> Iterator[tuple[str, str]]:
             yield from ((name, one) for one in own)
 
 
-def _index_of(below: str, name: str) -> int | None:
-    """The number of a shard by its name, in the folder that it belongs to: not of a copy in another."""
-    found = SHARD.fullmatch(name)
-    return int(found[1]) if found and below == f"{int(found[1]) // A_FOLDER:05d}" else None
+def named_in(below: str, name: str, kind: re.Pattern[str]) -> re.Match[str] | None:
+    """The name of a shard (``SHARD``) or sidecar (``SIDECAR``), in the folder that it belongs to: not of a copy in another."""
+    found = kind.fullmatch(name)
+    return found if found and below == f"{int(found[1]) // A_FOLDER:05d}" else None
 
 
 def first_shard(folder: Path) -> Path | None:
     """The first of our own shards in a folder; lists no further."""
     for below in _folders_of_shards(folder):
-        found = [i for name in files.names_in(folder / below) if (i := _index_of(below, name)) is not None]
+        found = [int(own[1]) for name in files.names_in(folder / below) if (own := named_in(below, name, SHARD))]
         if found:
             return shard_path(folder, min(found))
     return None
@@ -358,7 +358,7 @@ def first_shard(folder: Path) -> Path | None:
 
 def shard_files(folder: Path) -> list[Path]:
     """The Parquet files of a data set in their order: our own in sub-folders, those of version 0.1 and of others in one folder."""
-    own = sorted(i for below, name in names_of_shards(folder) if (i := _index_of(below, name)) is not None)
+    own = sorted(int(found[1]) for below, name in names_of_shards(folder) if (found := named_in(below, name, SHARD)))
     return [shard_path(folder, i) for i in own] or sorted(folder.glob("[!.]*.parquet"))
 
 

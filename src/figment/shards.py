@@ -138,10 +138,10 @@ class ShardFolder:
     def listing(self) -> Listing:
         """Lists, and opens nothing."""
         shards, vouched, partial = set(), set(), set()
-        for _, name in layout.names_of_shards(self.folder):
-            if shard := layout.SHARD.fullmatch(name):
+        for below, name in layout.names_of_shards(self.folder):
+            if shard := layout.named_in(below, name, layout.SHARD):
                 shards.add(int(shard[1]))
-            elif sidecar := layout.SIDECAR.fullmatch(name):
+            elif sidecar := layout.named_in(below, name, layout.SIDECAR):
                 vouched.add(int(sidecar[1]))
                 if sidecar[2]:
                     partial.add(int(sidecar[1]))

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from figment import files
+from figment.cli import make_engine
 from figment.engines import Local
 from figment.engines import local as local_engine
 from figment.engines.ray import Ray, _most, _places, _share
@@ -390,3 +391,8 @@ def test_workers_end_with_their_parent_and_no_lock_is_left(tmp_path, how):
         alive = psutil.wait_procs(children, timeout=5)[1]
     assert not alive
     assert error.count("Traceback") == (1 if how == signal.SIGINT else 0)  # the workers have nothing to say
+
+
+def test_a_gpu_and_a_half_is_told_at_once():
+    with pytest.raises(FigmentError, match=r"--gpus is 1\.5: Ray shares one GPU or gives whole ones"):
+        make_engine("ray", None, None, 1.5)

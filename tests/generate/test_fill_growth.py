@@ -162,6 +162,16 @@ def test_a_run_that_was_stopped_while_it_grew_is_verified_as_unfinished_not_as_b
     assert verify(run / "images").ok and len(rows(run / "images")) == 50
 
 
+def test_a_copy_of_a_shard_in_another_folder_is_none(tmp_path):
+    """As a hand or a tool that syncs leaves one: the shard itself is made all the same."""
+    make(tmp_path, 3)
+    shard = layout.shard_path(tmp_path, 0)
+    (tmp_path / "00001").mkdir()
+    for file in [shard, *shard.parent.glob("*.json")]:
+        file.rename(tmp_path / "00001" / file.name)
+    assert len(make(tmp_path, 3)) == 6 and shard.is_file()
+
+
 def test_names_past_99_999_are_read_in_order(tmp_path):
     numbers = [0, 999, 1000, 99_999, 100_000, 1_234_567]
     images = folders.write_images(tmp_path, [[]], NAMES)

@@ -130,6 +130,13 @@ def test_the_same_images_on_both_sides_are_refused(sets, tmp_path):
     refused("the very images of the real train set", sets / "real", tmp_path / "made")
 
 
+def test_images_are_no_place_to_write_to(sets):
+    asked = ask(str(sets / "real"), [str(sets / "good")], "starter/clip")
+    for place in ("real", "good"):
+        with pytest.raises(FigmentError, match="is a place of images, which are never written to"):
+            run_worth(asked, sets / place)
+
+
 def test_an_empty_side_and_other_classes_are_refused_by_name(sets, tmp_path):
     (tmp_path / "none").mkdir()
     refused("none is an empty folder", sets / "real", tmp_path / "none")

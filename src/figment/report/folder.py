@@ -91,6 +91,7 @@ def report_of(folder: Path) -> Report:
             *_left_out(folder),
             *_kept_all_the_same(reasons),
             *_by_hand(reasons),
+            *_said_since(run, reasons),
         ],
         comparison=Comparison(next((a for a in arms if a.name == baseline), None), own, class_names) if own else None,
         kept=_tiles(images, reasons, class_names, _most_confused_first(own, class_names), kept=True),
@@ -208,6 +209,14 @@ def _by_hand(reasons: list[tuple[str, str, dict[str, float]]]) -> list[str]:
     n = sum(filter == by_hand.FILTER for filter, _, _ in reasons)
     said = f"Images rejected by hand: {n:,}. Another set from the same recipe would have to be looked through too."
     return [said] if n else []
+
+
+def _said_since(run: Run, reasons: list[tuple[str, str, dict[str, float]]]) -> list[str]:
+    """What is kept by now is not always what was learnt from."""
+    kept = sum(not filter for filter, _, _ in reasons)
+    measured = records.read(run.scores).data.get("counts", {}).get("kept", kept)
+    said = f"The numbers are of {measured:,} kept images; since then verdicts have changed, and {kept:,} are kept. figment run measures again."
+    return [said] if measured != kept else []
 
 
 def _kept_all_the_same(reasons: list[tuple[str, str, dict[str, float]]]) -> list[str]:

@@ -49,6 +49,7 @@ class Asked:
 
     recipes: Mapping[str, Recipe]
     notes: Mapping[str, Sequence[str]]
+    places: frozenset[str]  # of all images, which are never written to
 
 
 def ask(
@@ -93,7 +94,7 @@ def ask(
         each = int(np.bincount(made.labels).max())
         data = _recipe(name, where, {**own, "real": places}, encoder, network, each, sizes)
         recipes[name] = with_absolute_paths(_changed(validate(data, name), changes), Path.cwd())
-    return Asked(recipes, notes)
+    return Asked(recipes, notes, frozenset(map(_place, (real, *places.values(), *synthetic))))
 
 
 def _recipe(
@@ -221,6 +222,8 @@ def run_worth(asked: Asked, out: Path | str, engine: Engine | None = None) -> Wo
     Real images are encoded once for all. What is done already is not done again. Verdicts hold for all sets at once (Holm).
     """
     out = files.as_path(out)
+    if _place(str(out)) in asked.places:
+        raise FigmentError(f"--out {out} is a place of images, which are never written to. Give a folder of its own.")
     runs: dict[str, _Runs] = {}
     for number, (name, recipe) in enumerate(asked.recipes.items()):
         *arms, own = run_arms(recipe, out / folder_name(number, name), engine, root=out).values()

@@ -15,10 +15,11 @@ from counting import counting
 from figment.errors import FigmentError
 from figment.evaluate.placebo import spread_labels
 from figment.images_in import open_images
-from figment.images_in.whole import class_names_in, splits_in
+from figment.images_in.open import class_names_in
+from figment.images_in.whole import splits_in
 from figment.report.worth import WorthPage
 from figment.studies.worth import ask, run_worth
-from figment.task import load_task
+from figment.task import load_task, real_folder
 from test_cli import figment
 
 pytestmark = pytest.mark.slow
@@ -197,4 +198,17 @@ def test_splits_and_classes_are_told_by_whatever_form_a_set_has(sets, tmp_path):
     assert splits_in(str(table)) == {split: f"{table}:{split}" for split in ("train", "test")}
     names = [name.replace(" ", "_") for name in NAMES]
     assert sorted(class_names_in(f"{table}:test")) == sorted(class_names_in(str(real / "train"))) == sorted(names)
-    assert class_names_in("starter/test") == NAMES  # Parquet
+    assert class_names_in(real_folder("starter/test")) == NAMES  # Parquet
+
+
+def test_classes_that_have_numbers_alone_are_called_by_them(sets, tmp_path):
+    rows = [
+        f"{path},{NAMES.index(path.parent.name.replace('_', ' '))}" for path in (sets / "real" / "test").rglob("*.png")
+    ]
+    (tmp_path / "real.csv").write_text("path,label\n" + "".join(f"{row}\n" for row in rows))
+    for path in (sets / "good").rglob("*.png"):
+        own = tmp_path / "made" / str(NAMES.index(path.parent.name.replace("_", " ")))
+        own.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, own)
+    asked = ask(str(tmp_path / "real.csv"), [str(tmp_path / "made")], "starter/clip")
+    assert sorted(asked.recipes["made"].task.class_names) == [str(i) for i in range(10)]

@@ -1,27 +1,22 @@
-"""A data set as a whole, of which nobody has said yet what classes and splits it has."""
+"""A data set as a whole, of which nobody has said yet what splits it has."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
 
-from figment.errors import FigmentError
 from figment.files import as_path
 from figment.images_in import splits
 from figment.images_in.datasets import PREFIX, is_saved
 from figment.images_in.folder import is_hidden
-from figment.images_in.labels import OtherClasses
-from figment.images_in.open import open_images
 from figment.images_in.table import METADATA, read_table
 from figment.layout import shard_files
 from figment.starter import AS_IT_IS
 from figment.starter import PREFIX as STARTER
 from figment.starter.looks import LOOKS
-from figment.task import real_folder
 
 #: What `figment.images_in.splits` calls a split -> the field of ``task.real``.
 FIELDS = {"train": "train", "validation": "val", "test": "test"}
-NOBODYS = ["no class is called so", "nor so"]
 
 
 def splits_in(where: str) -> dict[str, str]:
@@ -57,21 +52,3 @@ def _said_inside(path: Path) -> set[str]:
         found = (splits.named(row.get(splits.COLUMN)) for _, row in read_table(table))
     own = set(found) & FIELDS.keys()
     return own if len(own) > 1 else set()
-
-
-def class_names_in(where: str) -> list[str]:
-    """What the classes of a set are called, in the order in which they are found there.
-
-    Whoever reads a set for classes that nobody has is told those that it has: so every format gives them. Raises FigmentError for one
-    that numbers its classes and names none, and where there are no images.
-    """
-    try:
-        open_images(real_folder(where), NOBODYS)
-    except OtherClasses as error:
-        return error.found
-    except FigmentError as error:
-        raise FigmentError(
-            f"The names of the classes of {where} cannot be told from it: {error} Where it has numbers alone, name a task whose classes"
-            " they are: --task NAME, one of figment tasks."
-        ) from error
-    raise AssertionError("a class has a name that nobody has")  # pragma: no cover

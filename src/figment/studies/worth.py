@@ -18,9 +18,10 @@ from figment.evaluate.kind import Difference, difference
 from figment.evaluate.worth import Pair, answer, pairs
 from figment.images_in import open_images
 from figment.images_in.labels import OtherClasses
+from figment.images_in.open import class_names_in
 from figment.images_in.provenance import Stored
 from figment.images_in.sizes import Sizes, sizes_of
-from figment.images_in.whole import class_names_in, splits_in
+from figment.images_in.whole import splits_in
 from figment.layout import Run, folder_name
 from figment.recipe import Recipe, validate
 from figment.recipe.load import with_absolute_paths
@@ -125,7 +126,7 @@ def _recipe(
 def _task(task: str | None, real: str, places: Mapping[str, str]) -> dict[str, Any]:
     if task is not None:
         return load_task(task).model_dump(mode="json", exclude={"real"})
-    found = class_names_in(next(iter(places.values())))
+    found = class_names_in(real_folder(next(iter(places.values()))))
     words = [name.replace("_", " ") for name in found]
     return {"name": real, "class_names": words if len({w.lower() for w in words}) == len(words) else found}
 

@@ -742,6 +742,7 @@ def _slug(name: str) -> str:
 
 @app.command()
 def worth(
+    context: typer.Context,
     synthetic: Annotated[
         list[str],
         typer.Option(
@@ -775,12 +776,11 @@ def worth(
 
     asked = ask(real, synthetic, encoder, network=network, task=task, changes=set or [])
     folder = out or Path("runs") / f"worth-{_slug('-'.join(asked.recipes))}"
-    started = time.monotonic()
     found = run_worth(asked, folder)
     _print_table(as_table(found), folder, "worth.html")
     for line in found.said:
         console.print(printable(line), soft_wrap=True, markup=False)
-    console.print(f"Took {time.monotonic() - started:.0f} s.")
+    console.print(f"Took {time.monotonic() - context.obj:.0f} s.")
 
 
 @app.command()

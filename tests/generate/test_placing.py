@@ -12,7 +12,7 @@ import torch
 
 from figment.errors import FigmentError
 from figment.forecast import forecast
-from figment.generate import placing, sizes
+from figment.generate import placing, sizes, texts
 from figment.generate.diffusers import DiffusersGenerator
 from figment.generate.fill import generate_images
 from figment.generate.real_guidance_settings import RealGuidanceSettings
@@ -101,6 +101,20 @@ def test_text_encoders_in_the_way_come_once_a_shard(folders, tmp_path, monkeypat
     made = generate_images(PROMPTS, generator, tmp_path, ["x"], images_per_class=3)
     assert brought == [generator.pipe.text_encoder] and order == ["text_encoder", "unet"]
     assert np.abs(pixels(made) - expected).max() <= 1
+
+
+def test_no_more_texts_are_read_ahead_than_are_remembered(folders, monkeypatch):
+    """What a shard asks for first must not be forgotten for what it asks for last."""
+    generator = make(folders)
+    told = generator.texts
+    told.waiting = True
+    monkeypatch.setattr(texts, "TOGETHER", 2)
+    told.read_ahead([(0, "one")], guided=False)
+    size = sum(t.nbytes for t in told.encoded[0, "one"].values())
+    told.forget()
+    monkeypatch.setattr(texts, "WAITING_CACHE_BYTES", 5 * size)
+    told.read_ahead([(0, f"text {i}") for i in range(9)], guided=False)
+    assert list(told.encoded) == [(0, f"text {i}") for i in range(4)]
 
 
 def test_text_encoders_stay_where_there_is_room(folders, monkeypatch):

@@ -61,6 +61,8 @@ class Texts:
             return
         with self._at_hand():
             for i in range(0, len(new), TOGETHER):
+                if i and i + TOGETHER > self._most(self.encoded[new[0]]):
+                    break  # the first would be forgotten before their batch comes
                 self._remembered(new[i : i + TOGETHER])
             for label in dict.fromkeys(label for label, _ in asked if guided):
                 self._negative(label)
@@ -80,11 +82,14 @@ class Texts:
         for one in asked:
             self.encoded.move_to_end(one)
         encoded = [self.encoded[one] for one in asked]
-        room = WAITING_CACHE_BYTES if self.waiting else CACHE_BYTES
-        most = max(1, room // sum(t.nbytes for t in encoded[0].values()))
-        while len(self.encoded) > most:
+        while len(self.encoded) > self._most(encoded[0]):
             self.encoded.popitem(last=False)
         return encoded
+
+    def _most(self, one: Encoded) -> int:
+        """How many like this one are remembered."""
+        room = WAITING_CACHE_BYTES if self.waiting else CACHE_BYTES
+        return max(1, room // sum(t.nbytes for t in one.values()))
 
     def _negative(self, label: int) -> Encoded:
         if label not in self.negatives:

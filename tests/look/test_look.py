@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
@@ -90,6 +91,14 @@ def test_the_page_and_everything_on_it(ready):
             "x",
         ):
             assert page.ask(way)[0] == 404, way
+
+
+def test_what_is_no_address_is_told(run):
+    with served(run) as page:
+        connection = http.client.HTTPConnection("127.0.0.1", page.server.server_port)
+        connection.request("GET", "http://[")
+        assert connection.getresponse().status == 400
+        connection.close()
 
 
 def test_nobody_else_is_answered(run):

@@ -109,7 +109,7 @@ class Handler(BaseHTTPRequestHandler):
                 self._show(way)
         except _Refused as error:
             self._send_json({"error": str(error)}, error.status)
-        except (LookupError, ValueError):  # also of an address that is none
+        except LookupError:
             self._send_json({"error": "There is no such page."}, HTTPStatus.NOT_FOUND)
         except FigmentError as error:
             self._send_json({"error": str(error)}, HTTPStatus.CONFLICT)
@@ -121,7 +121,10 @@ class Handler(BaseHTTPRequestHandler):
             raise _Refused(HTTPStatus.FORBIDDEN, "This is not the address of this page.")
         if origins != [f"http://{hosts[0]}"] and (changes or origins):
             raise _Refused(HTTPStatus.FORBIDDEN, "Another page may not ask.")
-        _, token, way = (*urlsplit(self.path).path.split("/", 2), "", "")[:3]
+        try:
+            _, token, way = (*urlsplit(self.path).path.split("/", 2), "", "")[:3]
+        except ValueError as error:
+            raise _Refused(HTTPStatus.BAD_REQUEST, "This is no address.") from error
         if not hmac.compare_digest(token.encode("utf-8", "replace"), self.server.token.encode()):
             raise _Refused(HTTPStatus.FORBIDDEN, "figment look was started again. Open the address that it prints.")
         if changes and (self.headers.get(HEADER) != "1" or self.headers.get("Content-Type") != "application/json"):

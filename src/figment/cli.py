@@ -767,6 +767,12 @@ def worth(
         str | None,
         typer.Option("--task", metavar="NAME", help="a built-in task whose classes these are; see figment tasks"),
     ] = None,
+    test_share: Annotated[
+        float | None,
+        typer.Option(
+            "--test-share", metavar="SHARE", help="split --real, which nobody has: test on this share, as figment check does"
+        ),
+    ] = None,
     out: Out = None,
     set: Set = None,
 ) -> None:
@@ -774,7 +780,7 @@ def worth(
     from figment.report.worth import as_table
     from figment.studies.worth import ask, run_worth
 
-    asked = ask(real, synthetic, encoder, network=network, task=task, changes=set or [])
+    asked = ask(real, synthetic, encoder, network=network, task=task, test_share=test_share, changes=set or [])
     folder = out or Path("runs") / f"worth-{_slug('-'.join(asked.recipes))}"
     found = run_worth(asked, folder)
     _print_table(as_table(found), folder, "worth.html")

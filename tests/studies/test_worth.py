@@ -16,6 +16,7 @@ from figment.errors import FigmentError
 from figment.evaluate.placebo import spread_labels
 from figment.images_in import open_images
 from figment.images_in.open import class_names_in
+from figment.images_in.real import open_real
 from figment.images_in.whole import splits_in
 from figment.report.worth import WorthPage
 from figment.studies.worth import ask, run_worth
@@ -106,6 +107,24 @@ def test_the_command_says_it_and_does_nothing_twice(sets, judged):
     text = " ".join(said.stdout.split())
     assert "good: helps; placebo: hurts; memorised: copies" in text and "worth.html" in text
     assert "placebo against good, alone: −" in text and spent.encoded == 0
+
+
+def test_photographs_that_nobody_has_split_are_dealt(sets):
+    whole = sets / "real" / "test"
+    made = [str(sets / "good")]
+    (alone,) = ask(str(whole), made, "starter/clip").recipes.values()
+    (dealt,) = ask(str(whole), made, "starter/clip", test_share=0.25).recipes.values()
+    assert alone.few_shot is None and "train" not in open_real(alone.task)
+    given = open_real(dealt.task)
+    assert dealt.few_shot.shots == "all" and {split: len(own) for split, own in given.items()} == {"train": 150, "test": 50}
+    refused("is split already \\(train, test\\)", sets / "real", *made, test_share=0.25)
+    with pytest.raises(FigmentError, match="test_share: input should be less than 1"):
+        ask(str(whole), made, "starter/clip", test_share=1.5)
+    refused("the very images of the real test set", whole, write_of(given["test"], sets / "held"), test_share=0.25)
+
+
+def write_of(images, folder: Path) -> Path:
+    return folder if folder.exists() else write(folder, images.load(range(len(images))), images.labels)
 
 
 # ---- what cannot be judged -------------------------------------------------------------------------------------------

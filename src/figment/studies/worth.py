@@ -20,6 +20,7 @@ from figment.images_in import open_images
 from figment.images_in.labels import OtherClasses
 from figment.images_in.open import class_names_in
 from figment.images_in.provenance import Stored
+from figment.images_in.real import open_real
 from figment.images_in.sizes import Sizes, sizes_of
 from figment.images_in.whole import splits_in
 from figment.layout import Run, folder_name
@@ -60,6 +61,7 @@ def ask(
     *,
     network: str | None = None,
     task: str | None = None,
+    test_share: float | None = None,
     changes: Sequence[str] = (),
 ) -> Asked:
     """What would be run, every set looked at. Raises FigmentError for what cannot be judged.
@@ -70,6 +72,7 @@ def ask(
         encoder: that sees both sides: a CLIP.
         network: an architecture of timm, or small_cnn, that learns from pixels, in the place of a classifier on the encoder's features.
         task: one of the built-in tasks, for its class names; None = those of ``real``.
+        test_share: of photographs that nobody has split, the share to test on, as ``task.real.test_share`` deals them.
         changes: ``field=value``, of the recipes.
     """
     if encoder is None:
@@ -81,11 +84,8 @@ def ask(
             " files that say so."
         )
     _check_not_real(synthetic, real, places)
-    own = _task(task, real, places)
-    given = {
-        field: open_images(real_folder(where), own["class_names"], own.get("own_names", ()))
-        for field, where in places.items()
-    }
+    own = {**_task(task, real, places), "real": _shared(real, places, test_share)}
+    given = open_real(validate({"task": own}, f"--real {real}").task)
     sizes = sizes_of(given["test"])
     recipes, notes = {}, {}
     for name, where in zip(_names(synthetic), synthetic, strict=True):
@@ -93,13 +93,32 @@ def ask(
         _check_not_same(where, made, given)
         notes[name] = _notes(name, made, given, sizes, own["class_names"])
         each = int(np.bincount(made.labels).max())
-        data = _recipe(name, where, {**own, "real": places}, encoder, network, each, sizes)
+        data = _recipe(name, where, own, encoder, network, each, sizes, alone="train" not in given)
         recipes[name] = with_absolute_paths(_changed(validate(data, name), changes), Path.cwd())
     return Asked(recipes, notes, frozenset(map(_place, (real, *places.values(), *synthetic))))
 
 
+def _shared(real: str, places: Mapping[str, str], test_share: float | None) -> dict[str, Any]:
+    """``task.real``."""
+    if test_share is None:
+        return dict(places)
+    if len(places) > 1:
+        raise FigmentError(
+            f"--real {real} is split already ({', '.join(places)}), and --test-share deals photographs that nobody has split: leave it out."
+        )
+    return {"folder": places["test"], "test_share": test_share}
+
+
 def _recipe(
-    name: str, where: str, task: dict[str, Any], encoder: str, network: str | None, each: int, sizes: Sizes | None
+    name: str,
+    where: str,
+    task: dict[str, Any],
+    encoder: str,
+    network: str | None,
+    each: int,
+    sizes: Sizes | None,
+    *,
+    alone: bool,
 ) -> dict[str, Any]:
     train: dict[str, Any] = {"kind": "images_only", "encoder": encoder}
     if network is not None:
@@ -115,12 +134,12 @@ def _recipe(
         "train": train,
         "evaluate": evaluate,
     }
-    if "train" not in task["real"]:
+    if alone:
         evaluate["exchange_rate"] = False
         return data
     evaluate |= {"baselines": ["augmented"], "measures": ["memorisation"]}
-    alone: dict[str, Any] = {"few_shot": None, "evaluate.baselines": [], "evaluate.measures": []}
-    return {**data, "few_shot": {"shots": "all"}, "arms": {f"{name}, {ALONE}": alone}}
+    arm: dict[str, Any] = {"few_shot": None, "evaluate.baselines": [], "evaluate.measures": []}
+    return {**data, "few_shot": {"shots": "all"}, "arms": {f"{name}, {ALONE}": arm}}
 
 
 def _task(task: str | None, real: str, places: Mapping[str, str]) -> dict[str, Any]:
@@ -208,7 +227,7 @@ def _notes(
     if "train" not in given:
         said.append(
             f"{name}: there are no real training images, so it is judged alone, without an exchange rate. With folders train and test below"
-            " --real it is judged beside them too."
+            " --real, or with --test-share .3 for photographs that nobody has split, it is judged beside them too."
         )
         log.warning(said[-1])
     return said

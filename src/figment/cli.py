@@ -770,7 +770,9 @@ def worth(
     test_share: Annotated[
         float | None,
         typer.Option(
-            "--test-share", metavar="SHARE", help="split --real, which nobody has: test on this share, as figment check does"
+            "--test-share",
+            metavar="SHARE",
+            help="split --real, which nobody has: test on this share, as figment check does",
         ),
     ] = None,
     out: Out = None,

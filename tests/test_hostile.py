@@ -162,7 +162,7 @@ def test_photographs_are_decoded_once_and_a_few_at_a_time(tmp_path, clip, monkey
             loaded.extend(indices)
             return super().load(indices)
 
-    monkeypatch.setattr("figment.encoders.features.PORTION_BYTES", 5 * 6 * 4 * 3)
+    monkeypatch.setattr("figment.encoders.reading.PORTION_BYTES", 5 * 6 * 4 * 3)
     watched = Watched(images.paths, images.labels, images.ids)
     features = encoders.Features(Counted())
     left, unreadable = features.readable(watched)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from figment import records, shards
+from figment.encoders.reading import Reader
 from figment.errors import FigmentError
 from figment.images_in import Unreadable
 from figment.neighbours import nearest
@@ -18,7 +19,6 @@ from figment.progress import progress
 from figment.types import Encoder, Images
 
 ROUNDING = 1e-5  # of a unit text feature's components; another word moves them by a hundred times as much
-PORTION_BYTES = 2**28  # of decoded images at a time: a thousand photographs of 12 megapixels would be 36 GB
 
 
 def class_prototypes(encoder: Encoder, class_names: Sequence[str], templates: Sequence[str]) -> np.ndarray:
@@ -95,13 +95,26 @@ class Features:
         digests = images.digests
         self._recall({d for d in digests if d not in self._known})
         new = [i for i, d in enumerate(digests) if d not in self._known]
-        failed: dict[int, Unreadable] = {}
-        if new:
-            with progress(description, len(new)) as advance:
-                for index, decoded in _loaded(images, new, self.chunk, failed):
-                    self._add([digests[i] for i in index], self.encoder.images(decoded))
-                    advance(len(index))
-        return failed
+        if not new:
+            return {}
+        reader = Reader(images, new, self.chunk, self._prepare if hasattr(self.encoder, "image_tower") else None)
+        with progress(description, len(new)) as advance:
+            for index, arrays in reader:
+                self._add([digests[i] for i in index], self._features(arrays))
+                advance(len(index))
+        return reader.failed
+
+    def _prepare(self, image: np.ndarray) -> np.ndarray:
+        """One image as the tower takes it, ``float32 (3, S, S)``."""
+        return self.encoder.pixels([image])[0].numpy()  # type: ignore[attr-defined]
+
+    def _features(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
+        """``float32 (B, D)`` of decoded images, or of prepared ones."""
+        if arrays[0].dtype == np.uint8:
+            return self.encoder.images(arrays)
+        from figment.encoders.towers import prepared_features
+
+        return prepared_features(self.encoder, arrays)  # type: ignore[arg-type]
 
     def _recall(self, wanted: set[str]) -> None:
         """Read what the folder has of these images, and of no others: it may hold millions, of several tasks."""
@@ -125,29 +138,6 @@ class Features:
         column = table["feature"].combine_chunks()
         values = column.flatten().to_numpy().reshape(len(table), -1)
         self._known.update(zip(table["digest"].to_pylist(), values, strict=True))
-
-
-def _loaded(
-    images: Images, wanted: Sequence[int], most: int, failed: dict[int, Unreadable]
-) -> Iterator[tuple[list[int], list[np.ndarray]]]:
-    """Positions and pixels in portions of ``most`` images or about ``PORTION_BYTES``; what cannot be read goes to ``failed``."""
-    index, decoded, size = [], [], 0
-    for i in wanted:
-        try:
-            (image,) = images.load([i])
-            if not images.digests[i]:
-                raise Unreadable(images.ids[i], "it came while the others were being read")
-        except Unreadable as error:
-            failed[i] = error
-            continue
-        index.append(i)
-        decoded.append(image)
-        size += image.nbytes
-        if len(index) == most or size > PORTION_BYTES:
-            yield index, decoded
-            index, decoded, size = [], [], 0
-    if index:
-        yield index, decoded
 
 
 def _slug(name: str) -> str:

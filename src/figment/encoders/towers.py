@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -92,13 +92,24 @@ def needs_tokenizer(folder: ModelFolder) -> None:
         )
 
 
-@torch.inference_mode()
 def image_features(encoder: ImageTower, images: Sequence[np.ndarray]) -> np.ndarray:
     """``float32 (B, D)``, L2-normalised."""
+    return _tower_features(encoder, images, encoder.pixels)
+
+
+def prepared_features(encoder: ImageTower, images: Sequence[np.ndarray]) -> np.ndarray:
+    """``float32 (B, D)``, L2-normalised, of images that ``encoder.pixels`` has prepared, ``float32 (3, S, S)`` each."""
+    return _tower_features(encoder, images, lambda part: torch.from_numpy(np.stack(part)))
+
+
+@torch.inference_mode()
+def _tower_features(
+    encoder: ImageTower, images: Sequence[np.ndarray], pixels: Callable[[Sequence[np.ndarray]], Tensor]
+) -> np.ndarray:
     parts = [np.zeros((0, encoder.n_features), np.float32)]
     for start in range(0, len(images), encoder.batch_size):
-        pixels = encoder.pixels(images[start : start + encoder.batch_size])
-        parts.append(_unit(encoder.image_tower(pixels.to(encoder.device, encoder.dtype))))
+        batch = pixels(images[start : start + encoder.batch_size])
+        parts.append(_unit(encoder.image_tower(batch.to(encoder.device, encoder.dtype))))
     return np.concatenate(parts)
 
 

@@ -1,0 +1,112 @@
+"""Images read and decoded for an encoder, and prepared by worker processes where that takes long, so that the encoder does not wait."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import current_process
+from typing import Any
+
+import numpy as np
+
+from figment.images_in import Unreadable
+from figment.machine import cores
+from figment.types import Images
+
+TRIAL = 64  # images that are read in this process first, to see how long the rest would take
+WORTH = 5.0  # seconds of reading from which on workers pay: they take a tenth of one to start
+MOST_WORKERS = 16
+PORTION_BYTES = 2**28  # of decoded images at a time: a thousand photographs of 12 megapixels would be 36 GB
+
+Read = tuple[int, np.ndarray | Unreadable]  # the position of an image, and what came of it
+
+
+class Reader:
+    """The images at the positions ``wanted``, each decoded once, in portions of ``most`` images or about ``PORTION_BYTES``.
+
+    Iterating gives positions and arrays: ``uint8 (H, W, 3)``, or in later portions what ``prepare`` makes of one, where workers do that.
+    What cannot be read goes to ``failed``, position -> error.
+    """
+
+    def __init__(
+        self, images: Images, wanted: Sequence[int], most: int, prepare: Callable[[np.ndarray], np.ndarray] | None
+    ):
+        self.images, self.wanted, self.most, self.prepare = images, list(wanted), most, prepare
+        self.failed: dict[int, Unreadable] = {}
+        self.workers = 0  # that were hired
+
+    def __iter__(self) -> Iterator[tuple[list[int], list[np.ndarray]]]:
+        source, spent = _Source(self.images), [0.0]
+        yield from self._portions(_here(source, self.wanted[:TRIAL], spent))
+        rest = self.wanted[TRIAL:]
+        if self.prepare is None or not _pays(spent[0] / TRIAL * len(rest)):
+            yield from self._portions(_here(source, rest, spent))
+            return
+        self.workers = min(MOST_WORKERS, cores())
+        yield from self._portions(_by_workers(_Source(self.images, self.prepare), rest, self.workers))
+
+    def _portions(self, read: Iterator[Read]) -> Iterator[tuple[list[int], list[np.ndarray]]]:
+        index, arrays, size = [], [], 0
+        for i, found in read:
+            if isinstance(found, Unreadable):
+                self.failed[i] = found
+                continue
+            if not self.images.digests[i]:
+                self.failed[i] = Unreadable(self.images.ids[i], "it came while the others were being read")
+                continue
+            index.append(i)
+            arrays.append(found)
+            size += found.nbytes
+            if len(index) == self.most or size > PORTION_BYTES:
+                yield index, arrays
+                index, arrays, size = [], [], 0
+        if index:
+            yield index, arrays
+
+
+class _Source:
+    def __init__(self, images: Images, prepare: Callable[[np.ndarray], np.ndarray] | None = None):
+        self.images, self.prepare = images, prepare
+
+    def __getitem__(self, index: int) -> np.ndarray | Unreadable:
+        try:
+            (image,) = self.images.load([index])
+        except Unreadable as error:
+            return error
+        return image if self.prepare is None else self.prepare(image)
+
+
+def _here(source: _Source, wanted: Sequence[int], spent: list[float]) -> Iterator[Read]:
+    """In this process; ``spent`` is one number, to which the seconds of reading are added."""
+    for i in wanted:
+        started = time.perf_counter()
+        found = source[i]
+        spent[0] += time.perf_counter() - started
+        yield i, found
+
+
+def _pays(seconds: float) -> bool:
+    """Whether workers are worth hiring for so much to read. A daemon may have no children."""
+    return seconds > WORTH and cores() > 1 and not current_process().daemon
+
+
+def _by_workers(source: _Source, wanted: list[int], workers: int) -> Iterator[Read]:
+    """In order. Arrays and no tensors come from the workers: each tensor would hold an open file for as long as it is kept."""
+    import torch
+    from torch.utils.data import DataLoader
+
+    loader: Any = DataLoader(
+        source,  # type: ignore[arg-type]  # the sampler says what there is
+        sampler=wanted,
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=4,
+        collate_fn=_as_it_is,
+        generator=torch.Generator(),  # workers' seeds are not drawn from the one that everybody uses
+        multiprocessing_context="fork",  # neither images nor encoder are written down and read again
+    )
+    yield from zip(wanted, loader, strict=True)
+
+
+def _as_it_is(found: Any) -> Any:
+    return found

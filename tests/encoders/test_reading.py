@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from figment.encoders import ClipEncoder, Features, reading
+from figment.files import as_path
 from figment.images_in import Unreadable, open_images
 from figment.images_in.memory import MemoryImages
 
@@ -90,3 +91,13 @@ def test_workers_pay_from_seconds_on_and_with_a_second_core(monkeypatch):
     assert reading._pays(6) and not reading._pays(4)
     monkeypatch.setattr(reading, "cores", lambda: 1)
     assert not reading._pays(6)
+
+
+def test_workers_have_connections_of_their_own_to_a_store(photos, clip, pays, s3):
+    """The forked ones of s3fs refuse to work: "This class is not fork-safe"."""
+    for path in (photos / "val").rglob("*.*"):
+        as_path(f"{s3}/{path.relative_to(photos)}").write_bytes(path.read_bytes())
+    far, near = (open_images(as_path(f"{where}/val"), NAMES) for where in (s3, photos))
+    features = Features(ClipEncoder(str(clip), dtype="float32"))
+    reader = reading.Reader(far, range(len(far)), 64, features._prepare)
+    assert sum(len(index) for index, _ in reader) == len(near) and reader.workers and not reader.failed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import time
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import current_process
@@ -103,9 +104,18 @@ def _by_workers(source: _Source, wanted: list[int], workers: int) -> Iterator[Re
         prefetch_factor=4,
         collate_fn=_as_it_is,
         generator=torch.Generator(),  # workers' seeds are not drawn from the one that everybody uses
-        multiprocessing_context="fork",  # neither images nor encoder are written down and read again
+        multiprocessing_context="fork",  # an encoder need not be written down and read again
+        worker_init_fn=_with_files_of_its_own,
     )
     yield from zip(wanted, loader, strict=True)
+
+
+def _with_files_of_its_own(worker: int) -> None:
+    """A worker's images as they are after a pickle: connections to an object store, and open files, do not survive a fork."""
+    from torch.utils.data import get_worker_info
+
+    source = get_worker_info().dataset  # type: ignore[union-attr]
+    source.images = pickle.loads(pickle.dumps(source.images))
 
 
 def _as_it_is(found: Any) -> Any:

@@ -44,7 +44,7 @@ HELPS, NOTHING = (0.06, 0.02, 0.03), (-0.06, 0.02, 0.03)  # the second hurts for
         ),
         (measured(*NOTHING, real_images=9), r"holds 9 or more real images .*shots: 9"),
         (measured(*NOTHING, real_images=900), r"shots: 16"),
-        (measured(0.001, 0.02, 0.03, n=200), "More test images: 200 show differences of 4.4 points or more. A difference of 1.0"),
+        (measured(0.001, 0.02, 0.03, n=200), "More test images: 200 show differences of 4.4 points or more from the untuned classifier. A difference of 1.0"),
         (measured(0.06, 0.02, 0.03, n=12), "More test images: 12 cannot decide"),
     ],
 )  # fmt: skip
@@ -68,7 +68,10 @@ def test_the_number_of_test_images_is_that_of_the_rival_that_is_nearest():
     wanted = images_for(0.02, wide.discordance, wide.set_se)
     assert wanted is not None and f"A difference of 2.0 points takes about {roughly(wanted):,}." in levers(own)[0]
     differences[UNTUNED] = replace(wide, set_se=0.02)
-    assert "so make more images of each class" in levers(replace(own, differences=differences))[0]
+    assert levers(replace(own, differences=differences))[0].startswith(
+        "More images of each class (generate.images_per_class)"
+    )
+    assert "takes about" not in levers(replace(own, differences=differences, n=12))[0]
 
 
 def test_planned_numbers_have_two_digits():

@@ -19,6 +19,7 @@ from figment.checking.findings import (
 )
 from figment.checking.places import UNSPLIT, Opened, Places, open_places, places_of, task_of
 from figment.errors import FigmentError
+from figment.evaluate.verdict import FEWEST
 from figment.images_in.groups import check_groups, groups_of
 from figment.images_in.leaks import find_leaks
 from figment.images_in.provenance import Stored
@@ -148,4 +149,7 @@ def _of_test(asked: Places, given: Mapping[str, Stored], limits: Limits) -> Iter
             yield Finding("groups", "wrong", str(error))
             return
     of_images = None if groups is None or "test" not in given else groups_of(given["test"], groups)
-    yield from of_test(given.get("test"), of_images, limits)
+    instead = ""
+    if UNSPLIT in asked.places and sum(len(images) for images in given.values()) >= FEWEST:
+        instead = f". A larger test_share leaves more of them, and real: {{test: {asked.places[UNSPLIT]}}} all, where generated images alone are learnt from"
+    yield from of_test(given.get("test"), of_images, limits, instead)

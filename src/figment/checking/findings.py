@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from figment.evaluate.verdict import FEWEST
 from figment.images_in.labels import listed, normalised
 from figment.images_in.provenance import Stored
 from figment.images_in.shards import ShardImages
@@ -145,13 +146,14 @@ def of_balance(
         yield Finding("balance", "wrong" if beyond else "note" if ratio > UNEVEN else "ok", text)
 
 
-def of_test(test: Stored | None, groups: np.ndarray | None, limits: Limits) -> Iterator[Finding]:
-    """The smallest effect that shows."""
+def of_test(test: Stored | None, groups: np.ndarray | None, limits: Limits, instead: str = "") -> Iterator[Finding]:
+    """The smallest effect that shows. ``instead`` says what else there is where the test images are too few."""
     if test is None:
         yield Finding("test", "note", "there are no test images: nothing can be measured without them")
         return
     n = len(test)
-    yield Finding("test", "ok", Planned().shows(n) if groups is None else shows_in_groups(n, groups))
+    text = Planned().shows(n) if groups is None else shows_in_groups(n, groups)
+    yield Finding("test", "ok", text) if n >= FEWEST else Finding("test", "note", f"{text}{instead}")
     if limits.effect is not None:
         wanted = Planned().images(limits.effect)
         independent = n if groups is None else len(np.unique(groups))

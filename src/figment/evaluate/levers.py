@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from figment.evaluate.content import Content
 from figment.evaluate.kind import LEVEL, Difference, images_for
-from figment.evaluate.sentences import percent
+from figment.evaluate.sentences import RIVALS, percent
 from figment.evaluate.verdict import A_POINT, FEWEST, Judgement
 
 MOST = 2  # suggestions: more would be a list of everything
@@ -49,7 +49,9 @@ def levers(m: Measured) -> list[str]:
 
 def _rules(m: Measured) -> Iterator[str]:
     if m.n < FEWEST:  # nothing is known then
-        yield f"More test images: {m.n} cannot decide anything. {_more_test_images(m)}"
+        effect, wanted = _wanted(m)
+        takes = "" if wanted is None else f" {_takes(effect, wanted)}"
+        yield f"More test images: {m.n} cannot decide anything.{takes}"
         return
     if m.content.p > LEVEL:
         yield (
@@ -94,7 +96,7 @@ def _rules(m: Measured) -> Iterator[str]:
     if low <= 0 <= high:
         seen = m.differences[m.judgement.rival].smallest_visible(m.n)
         if seen > abs(m.judgement.worth):
-            yield f"More test images: {m.n:,} show differences of {100 * seen:.1f} points or more. {_more_test_images(m)}"
+            yield _of_test_images(m, seen)
     name, scale = max(m.guidance.items(), key=lambda pair: pair[1], default=("", 0.0))
     if scale > HIGH_GUIDANCE:
         yield f"A lower {name}: {scale:g} makes images alike, and training gains from variety (2 is the default)."
@@ -105,15 +107,27 @@ def _rules(m: Measured) -> Iterator[str]:
         )
 
 
-def _more_test_images(m: Measured) -> str:
-    """How many the effect that was measured takes, or an effect of a point where it was smaller."""
+def _of_test_images(m: Measured, seen: float) -> str:
+    """More of them; or more generated images, where the sets of the recipe differ too much for any number of test images."""
+    effect, wanted = _wanted(m)
+    rival = RIVALS[m.judgement.rival]
+    if wanted is None:
+        return (
+            f"More images of each class (generate.images_per_class): sets of this recipe differ so much among themselves that no"
+            f" number of test images shows a difference of {100 * effect:.1f} points from {rival}."
+        )
+    return f"More test images: {m.n:,} show differences of {100 * seen:.1f} points or more from {rival}. {_takes(effect, wanted)}"
+
+
+def _wanted(m: Measured) -> tuple[float, int | None]:
+    """The effect that was measured, or a point where it was smaller, and how many test images it takes; None: no number shows it."""
     effect = max(A_POINT, abs(m.judgement.worth))
     closest = m.differences[m.judgement.rival]
-    wanted = images_for(
-        effect, max(closest.discordance, 2 / max(1, m.n)) * closest.design, closest.set_se, closest.level
-    )
-    if wanted is None:
-        return f"No number of them shows {100 * effect:.1f} points: sets of this recipe differ by as much, so make more images of each class."
+    discordance = max(closest.discordance, 2 / max(1, m.n)) * closest.design
+    return effect, images_for(effect, discordance, closest.set_se, closest.level)
+
+
+def _takes(effect: float, wanted: int) -> str:
     return f"A difference of {100 * effect:.1f} points takes about {roughly(max(wanted, FEWEST)):,}."
 
 

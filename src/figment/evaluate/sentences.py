@@ -42,8 +42,7 @@ def sentence(
     baseline, first = next(iter(differences.items()))
     better = f"Better than {RIVALS[baseline]} ({_gain(first.value)})"
     if judgement.word == "cannot say":
-        there = f"There {'is 1 real test image' if n == 1 else f'are {n} real test images'}: too few to say anything."
-        return f"{there} Give {FEWEST} at the least, and a few hundred if you can."
+        return f"{too_few(n)}. Give {FEWEST} at the least, and a few hundred if you can."
     if judgement.word == "helps":
         held = "The images hold the classes" + ("" if content.by_permutation else f", though {FEW_CLASSES}")
         return f"The classifier is right on {own} of the real test images: better than {_listed(differences)}. {held}."
@@ -69,6 +68,11 @@ def sentence(
         f"The test images do not show whether the generated images help: accuracy is {own} with them and"
         f" {percent(accuracies[weakest])} with {RIVALS[weakest]}. {_smallest(differences[weakest], n)}."
     )
+
+
+def too_few(n: int) -> str:
+    """Of fewer than `FEWEST` test images, without a full stop."""
+    return f"There {'is 1 real test image' if n == 1 else f'are {n} real test images'}: too few to say anything"
 
 
 def _of_placebo(

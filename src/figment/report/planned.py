@@ -11,6 +11,7 @@ from figment import records
 from figment.errors import FigmentError
 from figment.evaluate.kind import PLANNED_DISCORDANCE, PLANNED_SET_SE, images_for, smallest_visible
 from figment.evaluate.levers import roughly
+from figment.evaluate.sentences import too_few
 from figment.evaluate.verdict import FEWEST
 from figment.report.results import latest_results
 
@@ -31,6 +32,8 @@ class Planned:
 
     def shows(self, n: int) -> str:
         """What ``n`` test images can show."""
+        if n < FEWEST:
+            return f"{too_few(n)}. Give {FEWEST} at the least; {self._takes(0.01)} ({self.origin})"
         seen = 100 * smallest_visible(n, self.discordance, self.set_se)
         return (
             f"{n:,} real test image{'s show' if n != 1 else ' shows'} a gain of {seen:.1f} points or more over the best rival in four of five such studies;"

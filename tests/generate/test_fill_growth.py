@@ -147,6 +147,21 @@ def test_two_parts_of_a_job_array_grow_a_set(tmp_path):
     assert folders.record(run / "images")["counts"]["made"] == 50 and verify(run / "images").ok
 
 
+def test_a_part_for_which_there_is_no_file_says_so_and_what_would_make_one(tmp_path, capsys):
+    few = damage.recipe(**{"generate.shard_size": 256})
+    make_images(few, tmp_path, part=(0, 3))
+    assert "nothing to make" not in capsys.readouterr().out
+    make_images(few, tmp_path, part=(2, 3))
+    said = capsys.readouterr().out
+    assert (
+        "Part 2/3 has nothing to make: 20 images are 1 file of up to 256" in said
+        and "shard_size: 7 at the most" in said
+    )
+    small = damage.recipe(**{"generate.shard_size": 7})
+    make_images(small, tmp_path / "small", part=(2, 3))
+    assert len(rows(tmp_path / "small/images")) == 6
+
+
 def test_a_run_that_was_stopped_while_it_grew_is_verified_as_unfinished_not_as_broken(tmp_path):
     """Its recipe asks for more already, and its last shard is shorter than that recipe would have it."""
     run = damage.make(tmp_path / "run")

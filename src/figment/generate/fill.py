@@ -96,6 +96,12 @@ def fill(
     if (plan.shots is None) != (shots is None):
         raise ValueError("a plan with shots is filled with their images, and one without is filled without")
     images.check_not_stale()
+    if part is not None and part[0] >= plan.n_shards:
+        log.warning(
+            f"Part {part[0]}/{part[1]} has nothing to make: {len(plan):,} images are {plan.n_shards:,} file{'s' * (plan.n_shards != 1)} of up to"
+            f" {plan.shard_size:,}, and a part takes one in {part[1]:,} of them. For so many parts begin with smaller files,"
+            f" generate.shard_size: {-(-len(plan) // part[1])} at the most."
+        )
     started = machine.Meter()
     there = images.listing()
     known, work = look(images, plan, there, part)

@@ -321,9 +321,10 @@ def test_the_version_is_that_of_the_package():
 def test_the_time_said_begins_before_anything_is_imported(monkeypatch, tmp_path):
     """Half of a small run's seconds are imports, which a user waits for as for the rest."""
     clock = iter((100.0, 117.0))
-    monkeypatch.setattr("figment.cli.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    for module in ("figment.cli.time", "figment.cli.runs.time"):
+        monkeypatch.setattr(module, SimpleNamespace(monotonic=lambda: next(clock)))
     monkeypatch.setattr("figment.studies.arms.run_arms", lambda *_, **__: {})
-    monkeypatch.setattr("figment.cli._print_results", lambda folder: None)
+    monkeypatch.setattr("figment.cli.runs.print_results", lambda folder: None)
     (tmp_path / "recipe.yaml").write_text("task: {class_names: [a, b]}")
     said = figment("run", tmp_path / "recipe.yaml", "--out", tmp_path / "run")
     assert "Took 17 s." in said.stdout and said.returncode == 0

@@ -71,7 +71,7 @@ ALLOWED = {
 #: Where JSON is parsed and whole files are read without the look that guard and files take first -> why.
 READERS = {
     "figment": "its own stub",
-    "figment.cli": "its own template",
+    "figment.cli.begin": "its own template",
     "figment.encoders.towers": "what was written just now, in a temporary folder",
     "figment.exports.models.onnx": "what was written just now, by the lines that the card shows",
     "figment.exports.models.safetensors": "what was written just now, by the lines that the card shows",

@@ -107,7 +107,7 @@ LOOK_RECIPE = Path(starter.__file__).parent / "look.yaml"
 @pytest.mark.parametrize("look", SEEN)
 def test_the_demo_of_a_look_is_a_ladder_whose_sets_differ_in_words_and_filter_alone(look, monkeypatch):
     asked = []
-    monkeypatch.setattr("figment.cli._run", lambda *arguments: asked.append(arguments))
+    monkeypatch.setattr("figment.cli.runs._run", lambda *arguments: asked.append(arguments))
     cli.demo(CONTEXT, None, look)
     [(recipe, out, _)] = asked
     assert out == Path("runs") / f"demo-{look}" and recipe.task == load_task(f"fashion-{look}")
@@ -121,7 +121,7 @@ def test_the_demo_of_a_look_is_a_ladder_whose_sets_differ_in_words_and_filter_al
 
 def test_the_demo_without_a_look_is_what_it_was(monkeypatch):
     asked = []
-    monkeypatch.setattr("figment.cli._run", lambda *arguments: asked.append(arguments))
+    monkeypatch.setattr("figment.cli.runs._run", lambda *arguments: asked.append(arguments))
     cli.demo(CONTEXT, None, None)
     assert asked == [(load_recipe(LOOK_RECIPE.with_name("demo.yaml")), Path("runs/demo"), CONTEXT.obj)]
 

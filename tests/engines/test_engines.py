@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from figment import files
-from figment.cli import make_engine
+from figment.cli.options import make_engine
 from figment.engines import Local
 from figment.engines import local as local_engine
 from figment.engines.ray import Ray, _most, _places, _share

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 import yaml
 
-from figment.cli import _check_is_alone
+from figment.cli.runs import _check_is_alone
 from figment.errors import FigmentError
 from figment.files import read_json
 from figment.generate.training.loop import first_says, is_first

@@ -227,7 +227,7 @@ def test_features_beyond_half_precision_are_not_passed_on(tmp_path):
 
 
 def test_other_weights_of_an_architecture_are_judged_in_another_folder():
-    from figment.cli import _judged_folder
+    from figment.cli.judged import _judged_folder
 
     folders = {_judged_folder("resnet50", weights) for weights in (None, Path("a.pth"), Path("b.pth"))}
     assert len(folders) == 3 and _judged_folder("runs/pets", None) == Path("runs/judge-runs-pets")

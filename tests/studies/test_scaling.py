@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from counting import counting
-from figment.cli import _print_table
+from figment.cli.show import print_table
 from figment.errors import FigmentError
 from figment.recipe import Recipe, validate
 from figment.recipe.scaling import Scaling
@@ -125,7 +125,7 @@ def test_a_study_from_its_plan_to_its_page(recipe, tmp_path, capsys):
     (note,) = [note for note in page.notes if "Training recipes" in note]
     learner = {r["details"]["learner"][:12] for r in results if r["metric"] == "top1/synthetic"}
     assert len(learner) == 1 and f"small_cnn {learner.pop()}" in note
-    _print_table(page, tmp_path)
+    print_table(page, tmp_path)
     assert page.answer.headline in capsys.readouterr().out
     assert forecast_table(own, tmp_path).splitlines()[-2:] == [
         sentence,

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from scipy.stats import pearsonr, spearmanr
 
-from figment.cli import _print_table
+from figment.cli.show import print_table
 from figment.errors import FigmentError
 from figment.recipe import Recipe, load_recipe, validate
 from figment.recipe.sweep import DISTANCE, FAST, SCORE
@@ -226,7 +226,7 @@ def test_a_sweep_from_its_plan_through_two_kills_to_a_recipe_of_the_best(recipe,
     text = render(page)
     assert page.answer.headline in text and "Does the paper" not in text and '<text class="name"' in text
     assert page.answer.headline in markdown(page).replace("\\", "")
-    _print_table(page, out)
+    print_table(page, out)
     assert "figment run" in capsys.readouterr().out
 
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from counting import counting
-from figment.cli import _print_table
+from figment.cli.show import print_table
 from figment.errors import FigmentError
 from figment.evaluate.accuracy import paired_difference
 from figment.images_in import open_images
@@ -128,7 +128,7 @@ def test_rows_of_rivals_are_shown_below_theirs_and_are_in_no_ordering(recipe, tm
     assert page.cells["CE: placebo", "3"].value == results["top1/placebo"].value
     assert page.cells["CE: bias removed", "3"].value == results["top1/bias_removed"].value
     assert {o.at for o in page.orderings if o.axis == "columns"} <= {"CE", "SCE"}
-    _print_table(page, tmp_path)
+    print_table(page, tmp_path)
     assert "CE: placebo" in capsys.readouterr().out
 
 
@@ -227,7 +227,7 @@ def test_epochs_chosen_on_the_test_images_are_declared_in_words_on_the_page(reci
     page = run_table(own, tmp_path)
     noted = {column for (_, column), cell in page.cells.items() if cell.note}
     assert noted == ({"SYN", "placebo"} if select == "test_best" else set())
-    _print_table(page, tmp_path)
+    print_table(page, tmp_path)
     texts = [(tmp_path / name).read_text(encoding="utf-8") for name in ("report.html", "table.md")]
     for text in [*texts, capsys.readouterr().out]:
         assert ("epoch was chosen on the test images" in text) == (select == "test_best")

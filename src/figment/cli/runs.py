@@ -1,0 +1,154 @@
+"""The commands that run a recipe: ``demo`` and ``run``."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from figment.cli.options import (
+    Address,
+    AllowPlugins,
+    EngineName,
+    Gpus,
+    Out,
+    RecipePath,
+    Set,
+    Variant,
+    Workers,
+    default_out,
+    make_engine,
+    path_of,
+)
+from figment.cli.show import print_results, print_table
+from figment.errors import FigmentError
+from figment.progress import console
+
+if TYPE_CHECKING:
+    from figment.engines import Engine
+    from figment.recipe import Recipe
+
+
+def demo(
+    context: typer.Context,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", parser=path_of, metavar="DIR", help="folder of the run; default: runs/demo, or runs/demo-LOOK"
+        ),
+    ] = None,
+    look: Annotated[
+        str | None,
+        typer.Option(
+            "--look",
+            metavar="NAME",
+            help="on a domain that the generator knows little of, such as sketch or night: what words, a filter and 16 photographs a class do",
+        ),
+    ] = None,
+) -> None:
+    """Run the whole path on the embedded starter models: a few minutes on two CPU cores, no network."""
+    from figment.recipe import load_recipe
+    from figment.starter import check_has_gap
+
+    starter = Path(str(resources.files("figment") / "starter"))
+    if look is None:
+        recipe = load_recipe(starter / "demo.yaml")
+    else:
+        check_has_gap(look)
+        recipe = load_recipe(starter / "look.yaml", [f"task=fashion-{look}"])
+    console.print(
+        "The starter is a scale model trained on Fashion-MNIST: it shows the method, not what large models reach.\n"
+    )
+    _run(recipe, out or Path("runs") / ("demo" if look is None else f"demo-{look}"), context.obj)
+
+
+def run(
+    context: typer.Context,
+    recipe: RecipePath,
+    out: Out = None,
+    set: Set = None,
+    variant: Variant = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what it would make and cost, and stop")] = False,
+    effect: Annotated[
+        float | None,
+        typer.Option(metavar="POINTS", help="with --dry-run: how many test images a gain of so many points takes"),
+    ] = None,
+    engine: EngineName = "local",
+    workers: Workers = None,
+    address: Address = None,
+    gpus: Gpus = None,
+    allow_plugins: AllowPlugins = False,
+) -> None:
+    """Run a recipe. The same command again finishes what was interrupted."""
+    from figment.recipe import load_recipe
+
+    if effect is not None and not dry_run:
+        raise FigmentError("--effect plans, and so goes with --dry-run.")
+    loaded = load_recipe(recipe, set or [], variant)
+    folder = out or default_out(recipe, variant)
+    if not dry_run:
+        _check_is_alone()
+    if loaded.table is not None:
+        _run_table(loaded, folder, make_engine(engine, workers, address, gpus), dry_run, allow_plugins)
+    elif dry_run:
+        _print_forecast(loaded, folder, effect, allow_plugins)
+    else:
+        _run(loaded, folder, context.obj, make_engine(engine, workers, address, gpus), allow_plugins)
+
+
+def _check_is_alone() -> None:
+    """Raise FigmentError where a launcher started many processes to do what one does."""
+    from figment.machine import launched
+
+    others = launched()
+    if others is not None:
+        raise FigmentError(
+            f"figment run is one process, and a launcher (torchrun, accelerate launch) started {others[1]}. With them make the images:"
+            " torchrun --nproc_per_node 4 -m figment.cli generate RECIPE. They fine-tune the generator together, and each makes its part;"
+            " figment run then goes on from there, alone."
+        )
+
+
+def _run(recipe: Recipe, folder: Path, began: float, engine: Engine | None = None, allow_plugins: bool = False) -> None:
+    from figment.studies.arms import run_arms
+
+    run_arms(recipe, folder, engine, allow_plugins=allow_plugins)
+    console.print()
+    print_results(folder)
+    console.print(f"Took {time.monotonic() - began:.0f} s.")
+
+
+def _run_table(recipe: Recipe, folder: Path, engine: Engine, dry_run: bool, allow_plugins: bool) -> None:
+    from figment.studies.table import forecast_table, run_table
+
+    if dry_run:
+        said = forecast_table(recipe, folder, allow_plugins=allow_plugins)
+        console.print(said, soft_wrap=True, markup=False)
+        console.print("Nothing was written.")
+        return
+    command = shlex.join(["figment", *sys.argv[1:]])
+    page = run_table(recipe, folder, engine, command, allow_plugins=allow_plugins)
+    print_table(page, folder)
+    console.print(f"Took {page.seconds:.0f} s.")
+
+
+def _print_forecast(recipe: Recipe, folder: Path, effect: float | None, allow_plugins: bool) -> None:
+    from figment.report.planned import planned
+    from figment.studies.arms import forecast_arms
+
+    plan = planned(folder)
+    takes = [] if effect is None else [plan.takes(effect / 100)]  # a wrong number is told before anything is timed
+    if effect is not None and recipe.prices is not None and (n := plan.images(effect / 100)) is not None:
+        takes.append(f"So many test images: {recipe.prices.labelling(n)}.")
+    for name, own in forecast_arms(recipe, folder, allow_plugins=allow_plugins).items():
+        console.print(name, style="bold")
+        for line in own.text:
+            console.print(f"  {line}", soft_wrap=True)
+    for line in takes:
+        console.print(line, soft_wrap=True)
+    console.print("Nothing was written.")

@@ -153,7 +153,7 @@ def test_a_run_its_status_its_report_and_its_forecast(recipe, tmp_path):
     path, out = recipe(), tmp_path / "run"
     forecast = figment("run", path, "--out", out, "--dry-run")
     assert forecast.returncode == 0, forecast.stderr
-    assert "  3 prompts\n  6 images in 1 shards; 0 are there already\n" in forecast.stdout
+    assert "  3 prompts\n  6 images in 1 shard; 0 are there already\n" in forecast.stdout
     assert not out.exists()
     assert "neither the folder of a run nor of images" in error_of(figment("status", out))
     done = figment("run", path, "--out", out)

@@ -117,7 +117,7 @@ def test_a_place_without_images_is_told_before_the_model_is_opened(own, place, s
         (["a", "--out", "there.csv"], "exists already"),
         (["a", "--out", "out.xlsx"], "neither .csv nor .jsonl"),
         (["a", "--probabilities"], "give them a file"),
-        (["a/broken.png", "--out", "out.csv"], "Not one of the 1 images can be read"),
+        (["a/broken.png", "--out", "out.csv"], "The one image cannot be read"),
     ],
 )
 def test_what_cannot_be_is_told_and_nothing_is_written(fitted, own, arguments, said, monkeypatch):

@@ -84,6 +84,14 @@ def test_a_place_without_classes_is_told(tmp_path):
         class_names_in(tmp_path / "nowhere")
 
 
+def test_images_that_lie_beside_one_another_are_told_from_none(tmp_path):
+    for name in ("a.png", "b.JPG", "notes.txt"):
+        (tmp_path / name).touch()
+    for opened in (lambda: class_names_in(tmp_path), lambda: open_images(tmp_path, ["cat", "dog"])):
+        with pytest.raises(FigmentError, match="holds 2 images and no sub-folders, .* one sub-folder a class"):
+            opened()
+
+
 def test_files_that_number_the_classes_otherwise_are_noted_and_read_by_name(tmp_path):
     parquet(tmp_path / "train/0.parquet", [0, 0, 1, 1], ["owl", "ant"])
     parquet(tmp_path / "test/0.parquet", [1, 1, 0], ["ant", "owl"], start=100)

@@ -207,6 +207,10 @@ def test_a_kind_that_is_not_given_is_asked_for():
             {**TASK, "synonyms": {"cot": ["bed"]}},
             "synonyms names 'cot', which is not in class_names. Did you mean 'cat'?",
         ),
+        (
+            {**TASK, "real": "photos"},
+            "task.real: these are fields with values, such as real: {train: ...}; got 'photos'. Allowed here: train, ",
+        ),
         ({**TASK, "real": {"tst": "x"}}, "task.real.tst: there is no such field. Did you mean 'test'?"),
     ],
 )
@@ -216,6 +220,7 @@ def test_wrong_tasks(task, said):
 
 def test_no_task_at_all():
     assert "task: this field is needed" in mistake({})
+    assert mistake({"task": "x"}).endswith("Or give class_names.")
     for data in (None, [], "text", 3):
         assert "it has 1 mistake" in mistake(data)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict
+from types import SimpleNamespace
 
 import pytest
 
@@ -33,6 +34,15 @@ def test_an_effect_and_the_test_images_it_takes():
     for wrong in (0.0, -0.02, 1.1, math.nan):
         with pytest.raises(FigmentError, match="above 0 and up to 100"):
             own.takes(wrong)
+
+
+def test_a_run_on_few_test_images_promises_nothing_from_their_agreement(tmp_path, monkeypatch):
+    alike = {"discordance": 0.0, "set_se": 0.0}
+    worth = Result("worth", 0.0, 6, (-0.3, 0.3), details={"rival": "untuned", "differences": {"untuned": alike}})
+    monkeypatch.setattr("figment.report.planned.records.read", lambda folder: SimpleNamespace(state="finished"))
+    monkeypatch.setattr("figment.report.planned.latest_results", lambda folder: {"worth": worth})
+    wanted = planned(tmp_path).images(0.01)
+    assert wanted == images_for(0.01, 2 / 6, 0.0) and wanted > 10_000
 
 
 def rate(value: float) -> dict[str, Result]:
@@ -93,7 +103,7 @@ def test_a_forecast_counts_and_times_the_trainings_and_knows_a_finished_run(clip
     worth = next(r for r in map(json.loads, (out / "results.jsonl").read_text().splitlines()) if r["metric"] == "worth")
     nearest = worth["details"]["differences"][worth["details"]["rival"]]
     assert asdict(planned(out)) == {
-        "discordance": nearest["discordance"],
+        "discordance": max(nearest["discordance"], 2 / 36),
         "set_se": nearest["set_se"],
         "measured": True,
     }

@@ -111,7 +111,8 @@ def predict(
                 said = ", ".join(f"{one_line(name)} {100 * p:.1f} %" for name, p in best(one, names, top_k))
                 console.print(f"{printable(one.image)}: {said}", soft_wrap=True)
         if len(errors) == len(paths):
-            raise FigmentError(f"Not one of the {len(paths):,} images can be read: {named(errors)}.")
+            which = "The one image cannot" if len(paths) == 1 else f"Not one of the {len(paths):,} images can"
+            raise FigmentError(f"{which} be read: {named(errors)}.")
     if errors:
         console.print(
             f"{len(errors):,} of the {len(paths):,} images cannot be read: {named(errors)}",

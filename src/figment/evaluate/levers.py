@@ -123,12 +123,17 @@ def _wanted(m: Measured) -> tuple[float, int | None]:
     """The effect that was measured, or a point where it was smaller, and how many test images it takes; None: no number shows it."""
     effect = max(A_POINT, abs(m.judgement.worth))
     closest = m.differences[m.judgement.rival]
-    discordance = max(closest.discordance, 2 / max(1, m.n)) * closest.design
+    discordance = max(closest.discordance, fewest_discordant(m.n)) * closest.design
     return effect, images_for(effect, discordance, closest.set_se, closest.level)
 
 
 def _takes(effect: float, wanted: int) -> str:
     return f"A difference of {100 * effect:.1f} points takes about {roughly(max(wanted, FEWEST)):,}."
+
+
+def fewest_discordant(n: int) -> float:
+    """How often two classifiers may differ that agreed on n test images: agreement on few of them is no promise."""
+    return 2 / max(1, n)
 
 
 def roughly(count: int) -> int:

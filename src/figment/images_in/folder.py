@@ -113,6 +113,11 @@ def open_class_folders(folder: Path, class_names: Sequence[str]) -> FileImages:
     classes = sorted(p.name for p in folder.iterdir() if p.is_dir() and not is_hidden([p.name]))
     if len(splits := {name for name in classes if name.lower() in SPLITS}) > 1 and not splits & set(class_names):
         raise FigmentError(f"{folder} holds several splits: {listed(classes)}. Name the folder of one of them.")
+    if not classes and (loose := [p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES]):
+        raise FigmentError(
+            f"{folder} holds {len(loose):,} image{'s' * (len(loose) != 1)} and no sub-folders, so nothing says of which class each is."
+            " Put them into one sub-folder a class, or name them in a .csv of paths and classes."
+        )
     labels_of = match_classes(classes, class_names, folder)
     paths: list[Path] = []
     labels: list[int] = []

@@ -65,7 +65,13 @@ def _mistake(error: Any, root: type[BaseModel]) -> str:
         return f"{where}: kind must be one of {error['ctx']['expected_tags']}; {given}."
     if kind == "missing":
         return f"{where}: this field is needed."
-    message = error["msg"].removeprefix("Value error, ")
+    if kind == "model_type" and field and (allowed := fields_at(root, error["loc"])):
+        example = f"{field[-1]}: {{{allowed[0]}: ...}}"
+        return (
+            f"{where}: these are fields with values, such as {example}; got {str(error['input'])[:60]!r}."
+            f" Allowed here: {', '.join(allowed)}."
+        )
+    message = error["msg"].removeprefix("Value error, ").removesuffix(".")
     given = "" if kind == "value_error" else f" (got {str(error.get('input'))[:60]!r})"
     return f"{where}: {message[0].lower()}{message[1:]}{given}."
 

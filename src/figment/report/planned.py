@@ -10,7 +10,7 @@ import numpy as np
 from figment import records
 from figment.errors import FigmentError
 from figment.evaluate.kind import PLANNED_DISCORDANCE, PLANNED_SET_SE, images_for, smallest_visible
-from figment.evaluate.levers import roughly
+from figment.evaluate.levers import fewest_discordant, roughly
 from figment.evaluate.sentences import too_few
 from figment.evaluate.verdict import FEWEST
 from figment.report.results import latest_results
@@ -64,8 +64,9 @@ def planned(folder: Path) -> Planned:
     if records.read(folder).state != "finished":
         return Planned()
     worth = latest_results(folder).get("worth")
-    told = {} if worth is None else worth.details["differences"][worth.details["rival"]]
-    return Planned(told["discordance"], told["set_se"], True) if "discordance" in told else Planned()
+    if worth is None or "discordance" not in (told := worth.details["differences"][worth.details["rival"]]):
+        return Planned()
+    return Planned(max(told["discordance"], fewest_discordant(worth.n)), told["set_se"], True)
 
 
 def shows_in_groups(n: int, groups: np.ndarray) -> str:

@@ -89,7 +89,7 @@ class ImagesStage(Stage):
         own = plan_without_starts(ctx)
         there = rows_there(ctx.run, own.shard_size, len(own))
         counts = {"images": len(own), "shards": own.n_shards, "done": there}
-        text = f"{len(own):,} images in {own.n_shards:,} shards; {there:,} are there already"
+        text = f"{len(own):,} images in {own.n_shards:,} shard{'s' * (own.n_shards != 1)}; {there:,} are there already"
         try:
             seconds, size = _trial(ctx)
         except FigmentError as error:

@@ -56,7 +56,7 @@ def test_an_export_has_the_columns_too(run, tmp_path):
     rows = list(csv.DictReader((tmp_path / "csv" / "labels.csv").open()))
     assert len(rows) == 16 and {row["attribute_tone"] for row in rows} == {"dark", "light", ""}
     export(run.folder, "parquet", tmp_path / "parquet")
-    (path,) = (tmp_path / "parquet").glob("*.parquet")
+    (path,) = (tmp_path / "parquet").rglob("*.parquet")
     assert pq.read_table(path)["attribute_context"].to_pylist() == [row["attribute_context"] for row in rows]
 
 

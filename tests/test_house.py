@@ -15,7 +15,7 @@ PACKAGE = Path(figment.__file__).parent
 
 #: Low to high. Rooms of one floor may know one another (without a circle of modules), but for those of METHODS.
 FLOORS = (
-    {"errors", "words", "types", "limits", "stores", "_old_names"},
+    {"errors", "words", "types", "limits", "licences", "stores", "_old_names"},
     {
         "files",
         "png",

@@ -141,7 +141,7 @@ def test_a_forecast_counts_images_in_all(recipe, tmp_path):
     assert (made.count("prompts"), made.count("images")) == (7, 12)
 
 
-@pytest.mark.parametrize("to", ["imagefolder", "webdataset", "parquet", "csv"])
+@pytest.mark.parametrize("to", ["imagefolder", "coco", "webdataset", "parquet", "csv"])
 def test_exports_of_images_without_classes(recipe, to, tmp_path):
     make_images(recipe(), tmp_path / "run")
     export(tmp_path / "run", to, tmp_path / "out", rejected=True)
@@ -152,8 +152,11 @@ def test_exports_of_images_without_classes(recipe, to, tmp_path):
         assert len(list((tmp_path / "out" / "no class").glob("*.jpg"))) == 12
         lines = (tmp_path / "out" / "metadata.jsonl").read_text().splitlines()
         assert {(json.loads(line)["label"], json.loads(line)["class_name"]) for line in lines} == {(-1, "")}
+    if to == "coco":
+        told = json.loads((tmp_path / "out" / "labels.json").read_text())
+        assert len(told["images"]) == 12 and not told["annotations"]
     if to == "parquet":
-        table = pq.read_table(next((tmp_path / "out").glob("*.parquet")))
+        table = pq.read_table(next((tmp_path / "out").rglob("*.parquet")))
         assert set(table["label"].to_pylist()) == {-1} and set(table["class_name"].to_pylist()) == {""}
 
 

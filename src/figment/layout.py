@@ -32,6 +32,7 @@ NAMES |= {
     "results.csv",
     "predictions.parquet",
     "report.html",
+    ".huggingface.yaml",
     "pilot.json",
     "worth.html",
     "worth.md",
@@ -135,6 +136,11 @@ class Run:
     @property
     def report(self) -> Path:
         return self.folder / "report.html"
+
+    @property
+    def data_files(self) -> Path:
+        """What ``datasets.load_dataset`` opens of this folder, under the name that it looks for."""
+        return self.folder / ".huggingface.yaml"
 
     @property
     def pilot(self) -> Path:

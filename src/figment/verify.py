@@ -53,7 +53,7 @@ def verify(folder: Path | str, *, fast: bool = False) -> Verification:
 def look_at(run: Run, found: Verification, fast: bool = False) -> Look:
     """All stages of one run."""
     look = Look(run, _recipe(run, found), found, fast)
-    look.known |= {run.recipe, run.resolved, run.shared, run.shots, run.split, run.report}
+    look.known |= {run.recipe, run.resolved, run.shared, run.shots, run.split, run.report, run.data_files}
     if _is_astray(look):
         look.known |= set(_files(run))
         return look

@@ -72,6 +72,7 @@ HOSTILE = [
     "ZEBRA",
     "Zebra",
 ]
+FORMATS = ["coco", "csv", "imagefolder", "parquet", "ultralytics", "webdataset"]
 FAILED, REJECTED = 1, 2  # of the images of each class, by number
 
 
@@ -171,6 +172,11 @@ def opened(*args, tmp_path: Path, **options):
     return found["train"]
 
 
+def unfiltered(to: str) -> list[str]:
+    """The configuration of an export with rejected images that has all of them."""
+    return ["with_rejected"] if to == "parquet" else []
+
+
 # ---- each by its owner's reader --------------------------------------------------------------------------------------
 
 
@@ -221,7 +227,7 @@ def test_webdataset_by_webdataset(case, tmp_path, monkeypatch):
     folder, names, expected = case
     export(folder, "webdataset", tmp_path / "out")
     tars = sorted(str(p) for p in (tmp_path / "out").glob("*.tar"))
-    assert len(tars) == -(-len(expected) // 4) and tars[1].endswith("/00001.tar")
+    assert len(tars) == -(-len(expected) // 4) and tars[1].endswith("/train-00001.tar")
     rows = list(wds.WebDataset(tars, shardshuffle=False, empty_check=False).decode("rgb8"))
     check(((r["png"], r["cls"], r["json"]) for r in rows), expected, names)
     assert all(r["txt"] == r["json"]["caption"] == r["json"]["prompt"] for r in rows)
@@ -279,26 +285,100 @@ def test_parquet_by_datasets(case, tmp_path, monkeypatch):
     check(((r["image"], r["label"], r) for r in rows), expected, names)
 
 
-@pytest.mark.parametrize("to, where", [("imagefolder", ""), ("webdataset", ""), ("csv", "labels.csv"), ("parquet", "")])
-def test_there_and_back(case, tmp_path, to, where):
+def test_parquet_by_pandas_and_only_the_kept_ones_unasked(plain, tmp_path):
+    """Rejected images that were taken along are left out by ``datasets`` unless somebody asks for them."""
+    pandas = pytest.importorskip("pandas")
+    folder, made = plain
+    export(folder, "parquet", tmp_path / "out", rejected=True)
+    table = pandas.read_parquet(tmp_path / "out" / "data")
+    assert len(table) == len(made) and set(table["id"][~table["kept"]]) == {s.id for s in made if _rejected(s)}
+    rows = opened(str(tmp_path / "out"), tmp_path=tmp_path)
+    check(((r["image"], r["label"], r) for r in rows), {s.id: s for s in made if not _rejected(s)}, PLAIN)
+    streamed = datasets.load_dataset(str(tmp_path / "out"), split="train", streaming=True)
+    assert {r["kept"] for r in streamed} == {True}
+
+
+def test_parquet_has_a_field_of_croissant_for_every_column(hostile, tmp_path):
+    folder, _ = hostile
+    export(folder, "parquet", tmp_path / "out")
+    told = json.loads((tmp_path / "out" / "croissant.json").read_text())
+    (shards_in,), (records_in,) = told["distribution"], told["recordSet"]
+    files = sorted((tmp_path / "out").glob(shards_in["includes"]))
+    schema = pq.read_schema(files[0])
+    columns = [field["source"]["extract"]["column"] for field in records_in["field"]]
+    assert columns == schema.names and {f["source"]["fileSet"]["@id"] for f in records_in["field"]} == {shards_in["@id"]}
+    types = {field["source"]["extract"]["column"]: field["dataType"] for field in records_in["field"]}
+    assert types["image"] == "sc:ImageObject" and types["kept"] == "sc:Boolean" and types["score_s"] == "sc:Float"
+    assert "synthetic" in told["keywords"] and "MIT License" in told["usageInfo"]
+
+
+def test_webdataset_by_timm(plain, tmp_path, monkeypatch):
+    """Which asks ``_info.json`` for the tars of a split, and how many samples they hold."""
+    pytest.importorskip("webdataset")
+    from timm.data import create_dataset
+
+    monkeypatch.setattr(source_module, "SHARD_IMAGES", 4)
+    folder, made = plain
+    export(folder, "webdataset", tmp_path / "out")
+    found = create_dataset("wds/", root=str(tmp_path / "out"), split="train")
+    expected = {pixel_hash(s.image): s.label for s in made if not _rejected(s)}
+    rows = [(pixel_hash(np.asarray(image)), label) for image, label in found]
+    assert len(found) == len(rows) == len(expected) and dict(rows) == expected
+
+
+def test_coco_by_its_own_words(case, tmp_path):
+    folder, names, expected = case
+    export(folder, "coco", tmp_path / "out")
+    told = json.loads((tmp_path / "out" / "labels.json").read_text())
+    assert [c["name"] for c in told["categories"]] == names and [c["id"] for c in told["categories"]] == [*range(len(names))]
+    assert min(a["id"] for a in told["annotations"]) == 1  # pycocotools takes 0 for none
+    label = {a["image_id"]: a["category_id"] for a in told["annotations"]}
+    lines = (tmp_path / "out" / "data" / "metadata.jsonl").read_text().splitlines()
+    known = {record["file_name"]: record for record in map(json.loads, lines)}
+    rows = []
+    for one in told["images"]:
+        image = Image.open(tmp_path / "out" / "data" / one["file_name"])
+        assert image.size == (one["width"], one["height"])
+        rows.append((image, label[one["id"]], known[one["file_name"]]))
+    check(rows, expected, names)
+
+
+def test_ultralytics_has_classes_below_train_and_none_of_it_for_validation(case, tmp_path):
+    from torchvision.datasets import ImageFolder
+
+    folder, names, expected = case
+    out = tmp_path / "out"
+    export(folder, "ultralytics", out)
+    assert [path.name for path in out.iterdir() if path.is_dir()] == ["train"]  # images that were generated measure nothing
+    label = {c["folder"]: c["label"] for c in json.loads((out / "classes.json").read_text())}
+    found = ImageFolder(out / "train")
+    assert sorted(found.classes) == sorted(label) and len(found) == len(expected)
+
+
+#: Where figment reads an export again, if not in its folder.
+PLACES = {"csv": "labels.csv", "coco": "data", "ultralytics": "train"}
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_there_and_back(case, tmp_path, to):
     """What was taken elsewhere is what figment reads again, also for a task whose classes come in another order."""
     folder, names, expected = case
     export(folder, to, tmp_path / "out")
     turned = names[::-1]
-    images = open_images(tmp_path / "out" / where, turned)
+    images = open_images(tmp_path / "out" / PLACES.get(to, ""), turned)
     assert len(set(images.ids)) == len(images) == len(expected)
     by_pixels = {pixel_hash(s.image): s for s in expected.values()}
     for image, label in zip(images.load(range(len(images))), images.labels, strict=True):
         assert turned[label] == names[by_pixels[pixel_hash(image)].label]
 
 
-@pytest.mark.parametrize("to", ["imagefolder", "webdataset", "csv", "parquet"])
+@pytest.mark.parametrize("to", FORMATS)
 @pytest.mark.parametrize("early", [1, 6])
 def test_scores_that_the_first_images_lack_are_not_lost(tmp_path, to, early):
     """Readers take fields and their types from the first rows."""
     made = make_run(tmp_path / "run", PLAIN, early=early)
     export(tmp_path / "run", to, tmp_path / "out", rejected=True)
-    rows = opened(str(tmp_path / "out"), tmp_path=tmp_path)
+    rows = opened(str(tmp_path / "out"), *unfiltered(to), tmp_path=tmp_path)
     known = {r["id"]: r for r in (row["json"] if to == "webdataset" else row for row in rows)}
     assert set(known) == {s.id for s in made}
     late = [known[s.id]["score_late"] for s in made]
@@ -306,7 +386,7 @@ def test_scores_that_the_first_images_lack_are_not_lost(tmp_path, to, early):
     assert late[early:] == [0.1 if _rejected(s) else 2.0 for s in made[early:]]
 
 
-@pytest.mark.parametrize("to", ["imagefolder", "webdataset", "csv", "parquet"])
+@pytest.mark.parametrize("to", FORMATS)
 def test_a_card_shows_what_others_wrote_as_text(tmp_path, to):
     """A model's licence is what its own card says, and may say anything."""
     odd = "[MIT](https://example.org) <b>bold</b> `code`\n\n# More | \U0001f408"
@@ -337,13 +417,13 @@ def test_a_card_names_every_stage_of_a_cascade(tmp_path):
 # ---- what is exported ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("to", ["imagefolder", "webdataset", "csv", "parquet"])
+@pytest.mark.parametrize("to", FORMATS)
 def test_all_takes_the_rejected_along_and_never_the_failed(plain, tmp_path, to):
     folder, made = plain
     done = export(folder, to, tmp_path / "out", rejected=True)
     assert sum(done.counts.values()) == len(made) == 4 * len(PLAIN) and done.left_out == 0
     if to != "csv":
-        rows = opened(str(tmp_path / "out"), tmp_path=tmp_path)
+        rows = opened(str(tmp_path / "out"), *unfiltered(to), tmp_path=tmp_path)
         image, known, label = {"webdataset": ("png", "json", "cls")}.get(to, ("image", None, "label"))
         check(((r[image], r[label], r[known] if known else r) for r in rows), {s.id: s for s in made}, PLAIN)
 
@@ -416,7 +496,7 @@ def test_a_damaged_column_stops_the_export(tmp_path, column):
 # ---- never over anything, finished by the same command ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize("to", ["imagefolder", "webdataset", "csv", "parquet"])
+@pytest.mark.parametrize("to", FORMATS)
 def test_what_is_there_is_never_overwritten(plain, tmp_path, to):
     out = tmp_path / "out"
     out.mkdir()
@@ -437,7 +517,7 @@ def test_what_is_there_is_never_overwritten(plain, tmp_path, to):
     } == before
 
 
-@pytest.mark.parametrize("to", ["imagefolder", "webdataset", "csv", "parquet"])
+@pytest.mark.parametrize("to", FORMATS)
 def test_an_interrupted_export_is_finished_by_the_same_command(plain, tmp_path, monkeypatch, to):
     monkeypatch.setattr(source_module, "SHARD_IMAGES", 2)
     folder, _ = plain
@@ -455,7 +535,7 @@ def test_an_interrupted_export_is_finished_by_the_same_command(plain, tmp_path, 
         export(folder, to, tmp_path / "out")
     left = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*") if p.suffix in (".png", ".tar", ".parquet")}
     assert left and not (tmp_path / "out" / "README.md").exists()
-    if to in ("imagefolder", "csv"):
+    if to not in ("parquet", "webdataset"):
         half = next(iter(left))
         half.write_bytes(half.read_bytes()[:40])  # as a power cut leaves it
         del left[half]
@@ -467,7 +547,7 @@ def test_an_interrupted_export_is_finished_by_the_same_command(plain, tmp_path, 
     assert told[0].files == told[1].files and told[0].record.fingerprint == told[1].record.fingerprint
 
 
-@pytest.mark.parametrize("to", ["imagefolder", "webdataset", "csv", "parquet"])
+@pytest.mark.parametrize("to", FORMATS)
 def test_the_record_of_an_export_vouches_for_every_file_and_is_hidden_from_readers(plain, tmp_path, to):
     out = tmp_path / "out"
     export(plain[0], to, out)
@@ -569,7 +649,7 @@ def test_a_format_is_a_file_in_the_folder_of_formats(plain, tmp_path, monkeypatc
     """Found by what it defines: no list names it."""
     import figment.exports
 
-    assert sorted(formats()) == ["csv", "imagefolder", "parquet", "webdataset"]  # helpers and the Hub are none
+    assert sorted(formats()) == FORMATS  # helpers and the Hub are none
     code = "def write(out, source, resuming):\n    (out / 'ids.txt').write_text('\\n'.join(source.images.ids))\n"
     (tmp_path / "more").mkdir()
     (tmp_path / "more" / "listing.py").write_text(code)
@@ -580,13 +660,13 @@ def test_a_format_is_a_file_in_the_folder_of_formats(plain, tmp_path, monkeypatc
     sys.modules.pop("figment.exports.listing")
 
 
-@pytest.mark.parametrize("to", ["imagefolder", "webdataset", "csv", "parquet"])
+@pytest.mark.parametrize("to", FORMATS)
 def test_an_object_store(plain, s3, to):
     where = f"{s3}/exports/{to}"
     assert export(plain[0], to, where).written and not export(plain[0], to, where).written
     with pytest.raises(FigmentError, match="holds another export"):
         export(plain[0], to, where, rejected=True)
-    images = open_images(f"{where}/labels.csv" if to == "csv" else where, PLAIN)
+    images = open_images(f"{where}/{PLACES[to]}" if to in PLACES else where, PLAIN)
     assert len(images.load(range(len(images)))) == 3 * len(PLAIN)
 
 
@@ -731,9 +811,9 @@ def test_the_hub_gets_what_datasets_opens(hub, tmp_path):
     )
     assert token == "Bearer hf_secret" and done.where.endswith("/datasets/me/pets")
     (files,) = server.commits
-    assert sorted(files) == ["README.md", "train-00000-of-00001.parquet"]
+    assert sorted(files) == ["README.md", "croissant.json", "data/train-00000-of-00001.parquet"]
     for name, data in files.items():
-        (tmp_path / "there").mkdir(exist_ok=True)
+        (tmp_path / "there" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "there" / name).write_bytes(data)
     rows = opened(str(tmp_path / "there"), tmp_path=tmp_path)
     assert rows.features["label"].names == HOSTILE

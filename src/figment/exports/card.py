@@ -7,25 +7,34 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from figment.exports.source import Source
+from figment.licences import licence_of, uses
 from figment.plain_yaml import front_matter
 from figment.words import markdown
 
 
-def card(source: Source, data_files: Sequence[str], layout: str, **reader: Any) -> bytes:
-    """Markdown for ``README.md``: ``data_files`` are patterns of what is data, ``layout`` says in words where it lies, ``reader``
-    are settings of the reader that ``datasets`` opens it with."""
+#: What ``datasets`` reads a folder with where nothing else is said: configuration -> settings of its reader.
+PLAIN: Mapping[str, Mapping[str, Any]] = {"default": {}}
+
+
+def card(
+    source: Source, data_files: Sequence[str], layout: str, readers: Mapping[str, Mapping[str, Any]] = PLAIN
+) -> bytes:
+    """Markdown for ``README.md``: ``data_files`` are patterns of what is data, ``layout`` says in words where it lies, ``readers``
+    are the configurations that ``datasets`` offers, the first of which it takes unasked."""
     made_by = source.stage.get("generator", {})
     front = {
         "configs": [
             {
-                "config_name": "default",
+                "config_name": name,
                 "data_files": [{"split": "train", "path": list(data_files)}],
                 # `datasets` knows a folder by its last name and its card alone, and would take another out of its cache.
                 "description": f"content {source.fingerprint}",
-                **reader,
+                **settings,
             }
+            for name, settings in readers.items()
         ],
         "task_categories": ["image-classification"],
+        "annotations_creators": ["machine-generated"],
         "tags": ["synthetic", "figment"],
     }
     counts = Counter(source.images.labels.tolist())
@@ -44,7 +53,8 @@ def card(source: Source, data_files: Sequence[str], layout: str, **reader: Any) 
         "",
         layout,
         "",
-        f"- Generator: {_shown(made_by, 'model', 'not recorded')}, licence: {_shown(made_by, 'licence', 'see the model')}",
+        f"- Generator: {_shown(made_by, 'model', 'not recorded')}, licence: {markdown(licence_of(made_by)[:1000])}",
+        *(f"- {line}" for line in uses(made_by)),
         f"- Sampler: {_shown(made_by, 'sampler', 'its own')}",
         "- Intended use: training and judging image recognisers. Generated images carry the biases and errors of the"
         " generator; test on real ones.",

@@ -33,7 +33,7 @@ def write(out: Path, source: Source, resuming: bool) -> None:
         text = io.TextIOWrapper(binary, encoding="utf-8", newline="", write_through=True)
         # All texts in quotes: without them a lone carriage return would be written as it is, and read as the end of a line.
         writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-        for i, (name, record) in enumerate(write_images(out / "images", source, resuming)):
+        for i, (name, _, record) in enumerate(write_images(out / "images", source, resuming)):
             if i == 0:
                 writer.writerow(["path", *record])
             writer.writerow([f"images/{name}", *record.values()])
@@ -41,4 +41,5 @@ def write(out: Path, source: Source, resuming: bool) -> None:
     write_classes(out / "classes.json", source)
     missing = {f"score_{name}": [""] for name in source.scores}
     own = LAYOUT.replace("{SCORES}", json.dumps(missing))
-    files.write_atomic(out / "README.md", card(source, ["labels.csv"], own, keep_default_na=False, na_values=missing))
+    readers = {"default": {"keep_default_na": False, "na_values": missing}}
+    files.write_atomic(out / "README.md", card(source, ["labels.csv"], own, readers))

@@ -75,7 +75,7 @@ def _to_hub(folder: Path, repo: str, rejected: bool, public: bool) -> Exported:
     base = Path(tempfile.gettempdir()) / "figment-hub" if files.is_remote(folder) else folder / "hub"
     ready = base / f"{repo.replace('/', '--')}-{source.fingerprint}"
     _fill(ready, source, "parquet")
-    size = sum(p.stat().st_size for p in ready.glob("*.parquet"))
+    size = sum(p.stat().st_size for p in ready.rglob("*.parquet"))
     log.info(
         f"to upload: {len(source):,} images of {len(source.class_names)} classes, {size / 2**20:,.1f} MiB, as the"
         f" {'public' if public else 'private'} data set {repo}, from {ready}"

@@ -31,8 +31,9 @@ def fill_folder(out: Path, identity: dict[str, Any], write: Callable[[bool], Non
         if record.is_finished():
             return False
         files.write_atomic(out / STARTED, _mark(record))
-        for path in files.leftovers(out):
-            files.remove(path)
+        for path in out.rglob(".*.tmp"):
+            if files.is_temporary(path):
+                files.remove(path)
         write(begun)
         record.finish({name: Written.of(files.read_bytes(out / name)) for name in _names(out)})
         files.remove(out / STARTED)
@@ -111,6 +112,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
                 file.flush()
                 cast(Any, path).fs.put_file(file.name, cast(Any, path).path)
             return
+        path.parent.mkdir(parents=True, exist_ok=True)
         temporary = files.temporary_of(path)
         try:
             with open(temporary, "wb") as file:

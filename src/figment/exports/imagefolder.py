@@ -16,32 +16,42 @@ from figment.exports.source import Source
 from figment.progress import progress
 
 LAYOUT = (
-    "`<class>/<id>.png`; `metadata.jsonl` has a line for each image, and `classes.json` the classes in label order with"
+    "`{place}<class>/<id>{suffix}`; `{place}metadata.jsonl` has a line for each image, and `classes.json` the classes in label order with"
     " their folders, whose names are changed where a file system could not hold them."
 )
 
 
 def write(out: Path, source: Source, resuming: bool) -> None:
-    with whole_file(out / "metadata.jsonl") as table:
-        for name, record in write_images(out, source, resuming):
+    for _ in write_folder(out, "", source, resuming):
+        pass
+
+
+def write_folder(out: Path, place: str, source: Source, resuming: bool, more: str = "") -> Iterator[tuple[str, bytes]]:
+    """Write the class folders and their ``metadata.jsonl`` into the folder ``place`` of an export (``train/``; empty: into itself), and
+    at the end ``classes.json`` and the card, which says ``more`` of the layout. Gives the path of each image, from there, and its file."""
+    with whole_file(out / place / "metadata.jsonl") as table:
+        for name, data, record in write_images(out / place, source, resuming):
             table.write((json.dumps({"file_name": name, **record}) + "\n").encode())
+            yield name, data
     write_classes(out / "classes.json", source)
-    files.write_atomic(out / "README.md", card(source, [f"**/*{source.suffix}", "metadata.jsonl"], LAYOUT))
+    layout = LAYOUT.format(place=place, suffix=source.suffix) + more
+    data_files = [f"{place}**/*{source.suffix}", f"{place}metadata.jsonl"]
+    files.write_atomic(out / "README.md", card(source, data_files, layout))
 
 
-def write_images(folder: Path, source: Source, resuming: bool) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Write ``<class>/<id>.png`` into a folder, one after another, and give the path of each and what is known of it."""
+def write_images(folder: Path, source: Source, resuming: bool) -> Iterator[tuple[str, bytes, dict[str, Any]]]:
+    """Write ``<class>/<id>.png`` into a folder, one after another, and give the path of each, its file and what is known of it."""
     folders = class_folders([*source.class_names, "no class"])  # the last one: the label -1
     names = [Names() for _ in folders]
     with progress("export", len(source)) as advance:
         for i, record in enumerate(source.records()):
-            label = record["label"]
+            label, data = record["label"], source.data(i)
             # datasets looks at every dot in a file's name for what kind of file it is.
             stem = names[label](record["id"].replace("/", "-").replace(".", "_"))
             name = f"{folders[label]}/{stem}{source.suffix}"
-            put(folder / name, source.data(i), resuming)
+            put(folder / name, data, resuming)
             advance()
-            yield name, record
+            yield name, data, record
 
 
 def write_classes(path: Path, source: Source) -> None:

@@ -1,4 +1,7 @@
-"""Parquet shards in the Hugging Face layout: the images folder of a run, with only what is exported in it."""
+"""Parquet shards in the Hugging Face layout: the images folder of a run, with only what is exported in it.
+
+The shards have a folder to themselves, since pandas takes every file of a folder for one.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,19 @@ from pathlib import Path
 import pyarrow as pa
 
 from figment import files, shards
-from figment.exports.card import card
+from figment.exports.card import PLAIN, card
+from figment.exports.croissant import croissant
 from figment.exports.source import Source
 from figment.progress import progress
 
-LAYOUT = "Parquet shards; `datasets.load_dataset` opens them with images and class labels as they are."
+LAYOUT = (
+    "Parquet shards in `data/`; `datasets.load_dataset` opens them with images and class labels as they are, and `pandas.read_parquet`"
+    " opens `data/`. `croissant.json` says what the columns are, in the words of MLCommons' Croissant."
+)
+WITH_REJECTED = (
+    " Rejected images are among them: `datasets.load_dataset` leaves them out unless it is asked for the configuration `with_rejected`;"
+    " whoever reads the shards otherwise takes those whose `kept` is true."
+)
 
 
 def write(out: Path, source: Source, resuming: bool) -> None:
@@ -21,7 +32,7 @@ def write(out: Path, source: Source, resuming: bool) -> None:
     portions = source.shards()
     with progress("export", len(source)) as advance:
         for index, indices in enumerate(portions):
-            path = out / f"train-{index:05d}-of-{len(portions):05d}.parquet"
+            path = out / "data" / f"train-{index:05d}-of-{len(portions):05d}.parquet"
             own = list(islice(rows_of, len(indices)))
             if not (resuming and path.is_file()):
                 rows = [
@@ -30,7 +41,11 @@ def write(out: Path, source: Source, resuming: bool) -> None:
                 ]
                 files.write_atomic(path, shards.parquet(pa.Table.from_pylist(rows, schema)))
             advance(len(indices))
-    files.write_atomic(out / "README.md", card(source, ["train-*.parquet"], LAYOUT))
+    files.write_atomic(out / "croissant.json", croissant(source, schema, "data/*.parquet"))
+    whole = bool(source.kept.all())
+    readers = PLAIN if whole else {"default": {"filters": [["kept", "==", True]]}, "with_rejected": {}}
+    layout = LAYOUT if whole else LAYOUT + WITH_REJECTED
+    files.write_atomic(out / "README.md", card(source, ["data/train-*.parquet"], layout, readers))
 
 
 def _schema(source: Source) -> pa.Schema:

@@ -24,7 +24,7 @@ from figment.images_in.verdicts import read_verdicts
 from figment.layout import Run, Study, subfolders
 from figment.saving import suffix, with_xmp
 
-EXPORT_VERSION = 3
+EXPORT_VERSION = 4
 SHARD_BYTES = 128 * 2**20  # of images: about what is in memory at a time
 SHARD_IMAGES = 1000
 

@@ -1,7 +1,9 @@
-"""Tars for streaming, laid out as img2dataset has them: ``00003.tar`` holds ``000030017.png`` (or ``.jpg``, ``.webp``), ``.txt``, ``.json``, ``.cls``.
+"""Tars for streaming, with the samples of img2dataset: ``train-00003.tar`` holds ``000030017.png`` (or ``.jpg``, ``.webp``), ``.txt``,
+``.json``, ``.cls``.
 
 Written with Python's own tarfile: the webdataset package is not needed, and the same images give the same bytes, since no
-time of writing is in them. Nothing but tars and the README lies in the folder: readers take all that is there for tars.
+time of writing is in them. ``_info.json`` tells timm how many samples each tar holds. ``train`` stands in the names of the tars since
+``datasets`` takes all that is there for tars where no name says a split.
 """
 
 from __future__ import annotations
@@ -26,15 +28,16 @@ from figment.saving import suffix
 
 LAYOUT = (
     "Tars of samples, as img2dataset lays them out: the image, `.txt` (the prompt), `.cls` (the label) and `.json` (all that is"
-    " known of the image, its class's name too; a score that was not taken is `NaN`)."
+    " known of the image, its class's name too; a score that was not taken is `NaN`). `_info.json` has the number of samples in each tar, for timm."
 )
 
 
 def write(out: Path, source: Source, resuming: bool) -> None:
-    records = source.records()
+    records, portions, names = source.records(), source.shards(), []
     with progress("export", len(source)) as advance:
-        for shard, indices in enumerate(source.shards()):
-            path = out / f"{shard:05d}.tar"
+        for shard, indices in enumerate(portions):
+            names.append(f"train-{shard:05d}.tar")
+            path = out / names[-1]
             own = list(islice(records, len(indices)))
             if not (resuming and path.is_file()):
                 with whole_file(path) as file, tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
@@ -43,6 +46,8 @@ def write(out: Path, source: Source, resuming: bool) -> None:
                         for extension, data in _sample(key, source.data(i), record):
                             _add(tar, f"{key}.{extension}", data)
             advance(len(indices))
+    split = {"name": "train", "filenames": names, "shard_lengths": [*map(len, portions)], "num_samples": len(source)}
+    files.write_json(out / "_info.json", {"splits": {"train": split}})
     files.write_atomic(out / "README.md", card(source, ["*.tar"], LAYOUT))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from figment import records
+from figment.licences import licence_of, uses
 from figment.plain_yaml import front_matter
 from figment.words import markdown, one_line
 
@@ -20,12 +21,13 @@ def dataset_card(recipe: Any, facts: Mapping[str, Any]) -> str:
             {"config_name": "default", "data_files": "*/train-*.parquet", "description": content(facts["shards"])}
         ],
         "task_categories": ["image-classification"],
+        "annotations_creators": ["machine-generated"],
         "tags": ["synthetic", "figment"],
         "pretty_name": f"Generated images: {one_line(recipe.task.name)}",
     }
     names = ", ".join(markdown(n[:60]) for n in task.class_names[:50]) if recipe.prompts.has_classes else "none"
     of = f"{len(task.class_names)} classes" if recipe.prompts.has_classes else "captions without classes"
-    model, licence = made_by.get("model", recipe.generate.kind), made_by.get("licence") or "see the model"
+    model = made_by.get("model", recipe.generate.kind)
     return "\n".join(
         [
             front_matter(front),
@@ -36,7 +38,8 @@ def dataset_card(recipe: Any, facts: Mapping[str, Any]) -> str:
             "All of them are synthetic. One row is one attempt; a failed one has no image and says why in `error`.",
             "",
             f"- Classes: {names}",
-            f"- Generator: {markdown(str(model))}, licence: {markdown(str(licence))}",
+            f"- Generator: {markdown(str(model))}, licence: {markdown(licence_of(made_by))}",
+            *(f"- {line}" for line in uses(made_by)),
             f"- Sampler: {markdown(str(made_by.get('sampler', 'its own')))}",
             f"- Prompts: {markdown(recipe.prompts.kind)}, in the column `prompt`",
             "- Filters run after generation; their verdicts lie in `scores/` of the run, or of each run that uses these images",

@@ -23,7 +23,8 @@ from figment.images_in.table import open_csv, open_metadata
 from figment.images_in.webdataset import open_tars
 from figment.layout import shard_files
 
-DATA_DESIGNER = "parquet-files"  # where NeMo Data Designer has the tables of a data set, beside images/
+#: Where the tables of a data set may lie in its folder: as the Hub has them, and NeMo Data Designer, beside images/.
+TABLES = ("data", "parquet-files")
 
 
 def open_images(where: Path | str, class_names: Sequence[str], own_names: Sequence[str] = ()) -> Stored:
@@ -82,8 +83,8 @@ def _open(where: Path | str, class_names: Sequence[str]) -> Stored:
         raise FigmentError(
             f"The folder of images {path} does not exist. Give one with one sub-folder of images a class."
         )
-    if not shard_files(path) and shard_files(path / DATA_DESIGNER):
-        path = path / DATA_DESIGNER
+    if not shard_files(path):
+        path = next((path / name for name in TABLES if shard_files(path / name)), path)
     if is_saved(path):
         return open_saved(path / split, class_names)
     if shards := shard_files(path):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from figment.types import Images, Learner
 
 Share = Annotated[float, Field(gt=0, le=1)]
-Tracker = Literal["tensorboard", "trackio", "wandb"]
+Tracker = Literal["tensorboard", "mlflow", "trackio", "wandb"]
 Track = Annotated[Tracker | None, Field(description="show loss curves meanwhile, with what must be installed")]
 
 

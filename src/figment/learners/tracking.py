@@ -1,4 +1,4 @@
-"""Loss curves, while a training runs: TensorBoard's event files, or the runs of trackio or wandb."""
+"""Loss curves, while a training runs: TensorBoard's event files, or the runs of mlflow, trackio or wandb."""
 
 from __future__ import annotations
 
@@ -68,4 +68,16 @@ def curves(tracker: Tracker | None, name: str, checkpoint: Checkpoint | None) ->
         finally:
             run.finish()
 
-    return event_files if tracker == "tensorboard" else run
+    @contextmanager
+    def mlflow_run(step: int) -> Iterator[Log]:
+        mlflow: Any = import_module("mlflow")
+        mlflow.set_experiment("figment")
+        tags, before = {}, []
+        if checkpoint is not None:  # an id is mlflow's own to give: a run is found again by its tag
+            tags = {"figment.training": checkpoint.identity}
+            query = f"tags.`figment.training` = '{checkpoint.identity}'"
+            before = mlflow.search_runs(filter_string=query, max_results=1, output_format="list")
+        with mlflow.start_run(run_id=before[0].info.run_id if before else None, run_name=name, tags=tags):
+            yield lambda step, values: mlflow.log_metrics(dict(values), step=step)
+
+    return {"tensorboard": event_files, "mlflow": mlflow_run}.get(tracker, run)

@@ -1,4 +1,4 @@
-"""Numbers to a page: ``report.html``, from what lies in the folder alone."""
+"""Numbers to a page: ``report.html``, and what others open of the folder; from what lies there alone."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from figment import records
 from figment.layout import Run
+from figment.report.data_files import write_data_files
 from figment.report.folder import report_of
 from figment.report.page import write
 from figment.stages.stage import Look, Stage, StageStatus
@@ -42,4 +43,6 @@ class Report(Stage):
 def write_report(run: Run) -> None:
     """Write the page again. A run of an older figment gets it too; nothing vouches for it there."""
     write(report_of(run.folder), run.report)
-    records.vouch(run.folder, [run.report.name])
+    if not run.is_old:
+        write_data_files(run)
+        records.vouch(run.folder, [run.report.name, run.data_files.name])

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from figment import records
+from figment.licences import licence_of, uses
 from figment.models import card_folder, license_of
 from figment.plain_yaml import front_matter
 from figment.report.answers import arms_of, recipe_of
@@ -45,7 +46,8 @@ def facts(trained: Trained) -> dict[str, Any]:
         "task": trained.recipe.task.name,
         "learner": str(trained.told.data.get("learner", trained.recipe.train.kind)),
         "weights": _weights(trained.recipe),
-        "generator": [str(made_by.get("model") or "not recorded"), str(made_by.get("licence") or NOT_STATED)],
+        "generator": [str(made_by.get("model") or "not recorded"), licence_of(made_by)],
+        "uses": uses(made_by),
         "images": counts.get("kept"),
         "few_shot": None if few is None else few.model_dump(mode="json"),
         "numbers": [[arm.name, arm.what, interval(arm.result), test_images(arm.result), arm.verdict] for arm in arms],
@@ -102,6 +104,7 @@ def card(
         f"- Learner: {markdown(str(told['learner']))}",
         *(f"- Starts from: {markdown(str(what)[:200])}, licence: {markdown(str(of))}" for what, of in told["weights"]),
         f"- Generator of the images: {markdown(told['generator'][0][:1000])}, licence: {markdown(told['generator'][1][:1000])}",
+        *(f"  - {line}" for line in told["uses"]),
         f"- Learnt from: {_learnt_from(told)}",
         "",
         "The weights above are part of this model or shaped it: their licences, and that of the generator, say what may be done with it.",

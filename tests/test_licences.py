@@ -10,7 +10,9 @@ from figment.licences import GENERATORS, LICENCES, licence_of, uses
 def test_what_a_card_states_comes_before_the_table():
     by_table = {"model": "black-forest-labs/FLUX.1-dev@main", "licence": None}
     assert licence_of(by_table) == "flux-1-dev-non-commercial-license" and "not to train a model" in uses(by_table)[0]
-    assert licence_of({**by_table, "licence": "MIT"}) == "MIT" and "MIT License" in uses({**by_table, "licence": "MIT"})[0]
+    assert (
+        licence_of({**by_table, "licence": "MIT"}) == "MIT" and "MIT License" in uses({**by_table, "licence": "MIT"})[0]
+    )
 
 
 @pytest.mark.parametrize("made_by", [{}, {"model": "models/mine"}, {"model": "x", "licence": "not stated"}])
@@ -23,11 +25,16 @@ def test_where_nobody_stated_anything_that_is_said(made_by):
 
 def test_a_licence_that_figment_does_not_know_is_to_be_read():
     (line,) = uses({"model": "x", "licence": "[mine](http://a) 1.0"})
-    assert "not known to figment" in line and "mine" not in line  # what a card says stands, escaped, beside the generator
+    assert (
+        "not known to figment" in line and "mine" not in line
+    )  # what a card says stands, escaped, beside the generator
 
 
 def test_each_stage_of_a_cascade_and_merged_loras_count():
-    stages = [{"model": "DeepFloyd/IF-I-M-v1.0", "licence": None}, {"model": "stabilityai/stable-diffusion-x4-upscaler"}]
+    stages = [
+        {"model": "DeepFloyd/IF-I-M-v1.0", "licence": None},
+        {"model": "stabilityai/stable-diffusion-x4-upscaler"},
+    ]
     made_by = {"model": "both", "stages": [*stages, {**stages[0], "loras": [["0f", 1.0]]}]}
     assert licence_of(made_by) == "deepfloyd-if-license, openrail++"
     lines = uses(made_by)

@@ -25,9 +25,7 @@ class Licence:
 
 
 _SILENT = "It is about the model and says nothing of the images that it makes."
-_RAIL = (
-    "The licensor claims no rights in the images; they may not be put to any of the uses that the licence's attachment A forbids."
-)
+_RAIL = "The licensor claims no rights in the images; they may not be put to any of the uses that the licence's attachment A forbids."
 _HYBRID = (
     "The images may be used for any purpose that the licence does not prohibit, but not to train a model that competes with it. The"
     " generator is for non-commercial purposes alone, and to train other models for commercial use is none of them."
@@ -41,9 +39,7 @@ _STABILITY_NC = (
 LICENCES: dict[str, Licence] = {
     "apache-2.0": Licence("Apache License 2.0", _SILENT, "https://www.apache.org/licenses/LICENSE-2.0"),
     "mit": Licence("MIT License", _SILENT, "https://opensource.org/license/mit"),
-    "creativeml-openrail-m": Licence(
-        "CreativeML Open RAIL-M", _RAIL, HUB + "spaces/CompVis/stable-diffusion-license"
-    ),
+    "creativeml-openrail-m": Licence("CreativeML Open RAIL-M", _RAIL, HUB + "spaces/CompVis/stable-diffusion-license"),
     "openrail++": Licence(
         "CreativeML Open RAIL++-M", _RAIL, HUB + "stabilityai/stable-diffusion-xl-base-1.0/blob/main/LICENSE.md"
     ),
@@ -85,7 +81,7 @@ LICENCES: dict[str, Licence] = {
         HUB + "Efficient-Large-Model/SANA1.5_1.6B_1024px_diffusers/blob/main/LICENSE.txt",
     ),
     # What a generator of figment's own says in place of a tag.
-    "no model: drawn by arithmetic": Licence("no model's", "The images were drawn by arithmetic.", ""),
+    "no model: drawn by arithmetic": Licence("", "The images were drawn by arithmetic: no model's licence binds them.", ""),
 }
 
 #: A generator on the Hub, as a pattern -> the tag on its card.
@@ -125,10 +121,10 @@ def licence_of(made_by: Mapping[str, Any]) -> str:
 
 def uses(made_by: Mapping[str, Any]) -> list[str]:
     """What may be done with a generator's images, as far as anybody stated it: one line of Markdown for each of its licences."""
-    said = dict.fromkeys(_said(tag) for tag in _tags(made_by))
+    lines = list(dict.fromkeys(map(_said, _tags(made_by))))
     if any(one.get("loras") for one in _stages(made_by)):
-        said["A LoRA of others was merged into the generator and has a licence of its own, which was not looked up."] = None
-    return list(said)
+        lines.append("LoRAs were merged into the generator: they have licences of their own, which nobody looked up.")
+    return lines
 
 
 def _said(tag: str) -> str:
@@ -137,7 +133,7 @@ def _said(tag: str) -> str:
     known = LICENCES.get(tag.lower())
     if known is None:
         return "What that licence says of images is not known to figment: read it before they are used or given away."
-    return " ".join(f"{known.name}: {known.images} {known.text}".split())
+    return f"By the {known.name}: {known.images} {known.text}" if known.name else known.images
 
 
 def _stages(made_by: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:

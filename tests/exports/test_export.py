@@ -306,7 +306,9 @@ def test_parquet_has_a_field_of_croissant_for_every_column(hostile, tmp_path):
     files = sorted((tmp_path / "out").glob(shards_in["includes"]))
     schema = pq.read_schema(files[0])
     columns = [field["source"]["extract"]["column"] for field in records_in["field"]]
-    assert columns == schema.names and {f["source"]["fileSet"]["@id"] for f in records_in["field"]} == {shards_in["@id"]}
+    assert columns == schema.names and all(
+        f["source"]["fileSet"]["@id"] == shards_in["@id"] for f in records_in["field"]
+    )
     types = {field["source"]["extract"]["column"]: field["dataType"] for field in records_in["field"]}
     assert types["image"] == "sc:ImageObject" and types["kept"] == "sc:Boolean" and types["score_s"] == "sc:Float"
     assert "synthetic" in told["keywords"] and "MIT License" in told["usageInfo"]
@@ -330,7 +332,7 @@ def test_coco_by_its_own_words(case, tmp_path):
     folder, names, expected = case
     export(folder, "coco", tmp_path / "out")
     told = json.loads((tmp_path / "out" / "labels.json").read_text())
-    assert [c["name"] for c in told["categories"]] == names and [c["id"] for c in told["categories"]] == [*range(len(names))]
+    assert told["categories"] == [{"id": i, "name": name} for i, name in enumerate(names)]
     assert min(a["id"] for a in told["annotations"]) == 1  # pycocotools takes 0 for none
     label = {a["image_id"]: a["category_id"] for a in told["annotations"]}
     lines = (tmp_path / "out" / "data" / "metadata.jsonl").read_text().splitlines()
@@ -346,10 +348,12 @@ def test_coco_by_its_own_words(case, tmp_path):
 def test_ultralytics_has_classes_below_train_and_none_of_it_for_validation(case, tmp_path):
     from torchvision.datasets import ImageFolder
 
-    folder, names, expected = case
+    folder, _, expected = case
     out = tmp_path / "out"
     export(folder, "ultralytics", out)
-    assert [path.name for path in out.iterdir() if path.is_dir()] == ["train"]  # images that were generated measure nothing
+    assert [path.name for path in out.iterdir() if path.is_dir()] == [
+        "train"
+    ]  # images that were generated measure nothing
     label = {c["folder"]: c["label"] for c in json.loads((out / "classes.json").read_text())}
     found = ImageFolder(out / "train")
     assert sorted(found.classes) == sorted(label) and len(found) == len(expected)

@@ -11,7 +11,6 @@ from figment.licences import licence_of, uses
 from figment.plain_yaml import front_matter
 from figment.words import markdown
 
-
 #: What ``datasets`` reads a folder with where nothing else is said: configuration -> settings of its reader.
 PLAIN: Mapping[str, Mapping[str, Any]] = {"default": {}}
 

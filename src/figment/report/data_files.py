@@ -29,6 +29,7 @@ def write_data_files(run: Run) -> None:
         for name, (folder, pattern, reader) in tables.items()
         if (content := _content(folder, pattern.rpartition("/")[2]))
     ]
+    configs[:1] = [one | {"default": True} for one in configs[:1]]
     files.write_atomic(run.data_files, yaml.safe_dump({"configs": configs}, sort_keys=False).encode())
 
 

@@ -15,6 +15,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from figment import records
 from figment.errors import FigmentError
 from figment.images_in import open_shards
 from figment.layout import shard_files
@@ -23,6 +24,7 @@ from figment.report.folder import report_of
 from figment.run import make_images, run_recipe
 from figment.status import status
 from figment.studies.arms import run_arms
+from figment.verify import verify
 from trials import OF_EVIDENCE
 from warm import python
 
@@ -92,6 +94,9 @@ def test_all_stages_from_class_names_to_a_report(models, photos, pipeline, tmp_p
     assert (page.counts.attempted, page.counts.kept) == (12, 8)
     assert outcome.verdict.capitalize() in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert {s.state for s in status(tmp_path / "run")} == {"done"}
+    tables = yaml.safe_load((tmp_path / "run" / ".huggingface.yaml").read_text())["configs"]
+    assert {"images", "prompts", "predictions"} < {table["config_name"] for table in tables}
+    assert verify(tmp_path / "run").ok and ".huggingface.yaml" in records.read(tmp_path / "run").files
 
 
 @pytest.mark.slow

@@ -81,7 +81,9 @@ LICENCES: dict[str, Licence] = {
         HUB + "Efficient-Large-Model/SANA1.5_1.6B_1024px_diffusers/blob/main/LICENSE.txt",
     ),
     # What a generator of figment's own says in place of a tag.
-    "no model: drawn by arithmetic": Licence("", "The images were drawn by arithmetic: no model's licence binds them.", ""),
+    "no model: drawn by arithmetic": Licence(
+        "", "The images were drawn by arithmetic: no model's licence binds them.", ""
+    ),
 }
 
 #: A generator on the Hub, as a pattern -> the tag on its card.

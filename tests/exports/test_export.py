@@ -30,6 +30,7 @@ from figment.exports.folder import RECORD, STARTED
 from figment.exports.names import Names, class_folders, safe_name
 from figment.images_in import open_images, pixel_hash
 from figment.records import Record
+from figment.report.data_files import write_data_files
 from figment.types import Sample, Verdict
 from figment.words import one_line
 from hostile import snapshot
@@ -416,6 +417,32 @@ def test_a_card_names_every_stage_of_a_cascade(tmp_path):
     make_run(tmp_path / "run", PLAIN, made_by={"model": models})
     export(tmp_path / "run", "csv", tmp_path / "out")
     assert "stable-diffusion-x4-upscaler, licence" in (tmp_path / "out" / "README.md").read_text()
+
+
+# ---- a run's own folder ----------------------------------------------------------------------------------------------
+
+
+def test_the_folder_of_a_run_opens_with_datasets(tmp_path):
+    """Its tables are of several kinds, which ``datasets`` would take for one: the images are what it opens unasked."""
+    run = layout.Run(tmp_path / "run")
+    made = make_run(run.folder, PLAIN)
+    write_data_files(run)
+    rows = opened(str(run.folder), tmp_path=tmp_path)
+    by_id = {s.id: s for s in made}  # an attempt that failed is none of them
+    assert rows.features["label"].names == PLAIN and sorted(rows["id"]) == sorted(by_id)
+    assert all((np.asarray(row["image"]) == by_id[row["id"]].image).all() for row in rows)
+    verdicts = opened(str(run.folder), "verdicts-1-f1", tmp_path=tmp_path)
+    assert {row["id"] for row in verdicts if not row["keep"]} == {s.id for s in made if _rejected(s)}
+
+
+def test_an_arm_tells_nothing_of_images_that_lie_with_another_run(plain, tmp_path):
+    folder = shutil.copytree(plain[0] / "scores", tmp_path / "arm" / "scores").parent
+    write_data_files(layout.Run(folder, made_at=plain[0]))
+    told = yaml.safe_load((folder / ".huggingface.yaml").read_text())["configs"]
+    assert [(one["config_name"], one.get("default", False)) for one in told] == [
+        ("verdicts-0-f0", True),
+        ("verdicts-1-f1", False),
+    ]
 
 
 # ---- what is exported ------------------------------------------------------------------------------------------------

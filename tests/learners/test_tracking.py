@@ -52,7 +52,7 @@ def here(tmp_path, monkeypatch):
     """A folder whose modules are found first; the stand-ins of trackers are no other test's, whatever the order."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    trackers = {name: sys.modules.pop(name, None) for name in ("trackio", "wandb")}
+    trackers = {name: sys.modules.pop(name, None) for name in ("mlflow", "trackio", "wandb")}
     yield tmp_path
     for name, module in trackers.items():
         sys.modules.pop(name, None)
@@ -118,6 +118,40 @@ def test_a_run_is_resumed_where_a_training_goes_on(tracker: str, kept: bool, her
         known = json.loads((here / "known.json").read_text())
     resumed = {"name": "x-01234567", "resume": "allow"} | ({"id": "0123456789abcdef"} if tracker == "wandb" else {})
     assert known == {"project": "figment", **(resumed if kept else {"name": "x", "resume": "never"})}
+
+
+#: With mlflow's interface; what it is told lies in a file. It knows one earlier run, by the tag of a training.
+MLFLOW = """
+import json
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+told = []
+def set_experiment(name):
+    told.append(name)
+def search_runs(filter_string, max_results, output_format):
+    info = SimpleNamespace(run_id="the one before")
+    return [SimpleNamespace(info=info)] if "'0123456789abcdef'" in filter_string else []
+@contextmanager
+def start_run(run_id, run_name, tags):
+    told.append([run_id, run_name, tags])
+    yield
+    Path("told.json").write_text(json.dumps(told))
+def log_metrics(values, step):
+    told.append([step, values])
+"""
+
+
+@pytest.mark.parametrize("identity", ["0123456789abcdef", "fedcba9876543210", None])
+def test_mlflow_knows_a_training_again_by_its_tag(identity: str | None, here):
+    (here / "mlflow.py").write_text(MLFLOW)
+    checkpoint = Checkpoint(here / "a.safetensors", identity) if identity else None
+    with tracking.curves("mlflow", "x", checkpoint)(2) as log:
+        log(3, {"loss": 0.5})
+    experiment, (run, name, tags), logged = json.loads((here / "told.json").read_text())
+    assert experiment == "figment" and logged == [3, {"loss": 0.5}]
+    assert run == ("the one before" if identity == "0123456789abcdef" else None)
+    assert (name, tags) == ((f"x-{identity[:8]}", {"figment.training": identity}) if identity else ("x", {}))
 
 
 def test_a_tracker_that_is_not_there_is_said_at_once(monkeypatch):

@@ -23,7 +23,7 @@ def export(
         typer.Option(
             "--to",
             metavar="FORMAT",
-            help="of images: imagefolder, webdataset, csv, parquet or hub; of the model: onnx, safetensors, timm or transformers",
+            help="of images: imagefolder, webdataset, csv, parquet, coco, ultralytics or hub; of the model: onnx, safetensors, timm or transformers",
         ),
     ],
     out: Annotated[

@@ -459,6 +459,16 @@ def test_all_takes_the_rejected_along_and_never_the_failed(plain, tmp_path, to):
         check(((r[image], r[label], r[known] if known else r) for r in rows), {s.id: s for s in made}, PLAIN)
 
 
+def test_an_exported_file_says_in_iptcs_words_that_it_was_generated(plain, tmp_path):
+    """Pillow reads it back; `test_saving.py` has the other formats of files."""
+    export(plain[0], "imagefolder", tmp_path / "out")
+    for path in (tmp_path / "out").rglob("*.png"):
+        with Image.open(path) as opened:
+            told = opened.info["XML:com.adobe.xmp"]
+        said = re.findall(r'Iptc4xmpExt:DigitalSourceType="(.*?)"', told)
+        assert said == ["http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"]
+
+
 def test_a_folder_of_images_alone_and_one_inside_a_run(plain, tmp_path):
     import shutil
 

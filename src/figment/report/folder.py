@@ -20,6 +20,7 @@ from figment.images_in.shards import open_run_images, wanted_rows
 from figment.images_in.unreadable import named
 from figment.images_in.verdicts import read_verdicts
 from figment.layout import Run
+from figment.licences import licence_of
 from figment.recipe.prices import Prices
 from figment.report.answers import (
     OWN,
@@ -344,9 +345,8 @@ def _models(folder: Path, recipe: dict[str, Any]) -> list[Model]:
     run = Run(folder)
     images, model = records.finished(run.images), records.finished(run.model)
     generator = images.get("generator", {})
-    licence, unknown = generator.get("licence"), "see the model's card"
     name = generator.get("model", recipe["generate"]["kind"])
     return [
-        Model("generator", name, licence or unknown, images["inputs"].get("generator", "")),
-        Model("classifier", _classifier(folder, recipe), unknown, model["fingerprint"]),
+        Model("generator", name, licence_of(generator), images["inputs"].get("generator", "")),
+        Model("classifier", _classifier(folder, recipe), "see the model's card", model["fingerprint"]),
     ]

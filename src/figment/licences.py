@@ -93,8 +93,9 @@ GENERATORS: dict[str, str] = {
     "stable-diffusion-v1-5/stable-diffusion-v1-5": "creativeml-openrail-m",
     "stabilityai/stable-diffusion-2*": "openrail++",
     "stabilityai/stable-diffusion-x4-upscaler": "openrail++",
-    "stabilityai/stable-diffusion-xl-*": "openrail++",
-    "PixArt-alpha/PixArt-*": "openrail++",
+    "stabilityai/stable-diffusion-xl-*-1.0": "openrail++",  # .9 was for research alone
+    "PixArt-alpha/PixArt-XL-2-*": "openrail++",
+    "PixArt-alpha/PixArt-Sigma-XL-2-1024-MS": "openrail++",  # others of Sigma say openrail
     "stabilityai/stable-diffusion-3*": "stabilityai-ai-community",
     "stabilityai/stable-cascade*": "stable-cascade-nc-community",
     "black-forest-labs/FLUX.1-schnell": "apache-2.0",
@@ -107,7 +108,7 @@ GENERATORS: dict[str, str] = {
     "Efficient-Large-Model/SANA1.5_*": "nscl-v2-custom",
     "kandinsky-community/kandinsky-2-*": "apache-2.0",
     "kandinsky-community/kandinsky-3": "apache-2.0",
-    "Tongyi-MAI/Z-Image*": "apache-2.0",
+    "Tongyi-MAI/Z-Image-Turbo": "apache-2.0",
     "Qwen/Qwen-Image": "apache-2.0",
     "THUDM/CogView4-6B": "apache-2.0",
     "zai-org/CogView4-6B": "apache-2.0",

@@ -5,8 +5,10 @@ The shards have a folder to themselves, since pandas takes every file of a folde
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -24,6 +26,7 @@ WITH_REJECTED = (
     " Rejected images are among them: `datasets.load_dataset` leaves them out unless it is asked for the configuration `with_rejected`;"
     " whoever reads the shards otherwise takes those whose `kept` is true."
 )
+KEPT_UNASKED: Mapping[str, Mapping[str, Any]] = {"default": {"filters": [["kept", "==", True]]}, "with_rejected": {}}
 
 
 def write(out: Path, source: Source, resuming: bool) -> None:
@@ -42,9 +45,7 @@ def write(out: Path, source: Source, resuming: bool) -> None:
                 files.write_atomic(path, shards.parquet(pa.Table.from_pylist(rows, schema)))
             advance(len(indices))
     files.write_atomic(out / "croissant.json", croissant(source, schema, "data/*.parquet"))
-    whole = bool(source.kept.all())
-    readers = PLAIN if whole else {"default": {"filters": [["kept", "==", True]]}, "with_rejected": {}}
-    layout = LAYOUT if whole else LAYOUT + WITH_REJECTED
+    layout, readers = (LAYOUT, PLAIN) if source.kept.all() else (LAYOUT + WITH_REJECTED, KEPT_UNASKED)
     files.write_atomic(out / "README.md", card(source, ["data/train-*.parquet"], layout, readers))
 
 

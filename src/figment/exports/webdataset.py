@@ -33,11 +33,11 @@ LAYOUT = (
 
 
 def write(out: Path, source: Source, resuming: bool) -> None:
-    records, portions, names = source.records(), source.shards(), []
+    records, portions = source.records(), source.shards()
+    names = [f"train-{shard:05d}.tar" for shard in range(len(portions))]
     with progress("export", len(source)) as advance:
         for shard, indices in enumerate(portions):
-            names.append(f"train-{shard:05d}.tar")
-            path = out / names[-1]
+            path = out / names[shard]
             own = list(islice(records, len(indices)))
             if not (resuming and path.is_file()):
                 with whole_file(path) as file, tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:

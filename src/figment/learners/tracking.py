@@ -72,7 +72,8 @@ def curves(tracker: Tracker | None, name: str, checkpoint: Checkpoint | None) ->
     def mlflow_run(step: int) -> Iterator[Log]:
         mlflow: Any = import_module("mlflow")
         mlflow.set_experiment("figment")
-        tags, before = {}, []
+        tags: dict[str, str] = {}
+        before: list[Any] = []
         if checkpoint is not None:  # an id is mlflow's own to give: a run is found again by its tag
             tags = {"figment.training": checkpoint.identity}
             query = f"tags.`figment.training` = '{checkpoint.identity}'"

@@ -114,7 +114,7 @@ def _with_files_of_its_own(worker: int) -> None:
     """A worker's images as they are after a pickle: connections to an object store, and open files, do not survive a fork."""
     from torch.utils.data import get_worker_info
 
-    source = get_worker_info().dataset  # type: ignore[union-attr]
+    source: Any = get_worker_info().dataset  # type: ignore[union-attr]
     source.images = pickle.loads(pickle.dumps(source.images))
 
 

@@ -48,6 +48,9 @@ EXTRAS = {  # package -> what it is for, and the extra that brings it
     "datasets": ("datasets:NAME as real images", "datasets"),
     "ray": ("--engine ray", "ray"),
     "s3fs": ("s3:// folders", "s3"),
+    "openvino": ("faster images on a CPU", "openvino"),
+    "cache_dit": ("faster images of diffusion transformers", "cache"),
+    "torchao": ("8-bit floats on a GPU", "quantise"),
 }
 
 

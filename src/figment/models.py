@@ -21,8 +21,9 @@ HUB_ID = re.compile(r"([\w-][\w.-]*/[\w-][\w.-]*)(?:@((?!.*\.\.)[\w./-]+))?", re
 
 # What a model is made of. A repository's root often holds the same weights again as one file, and flax or ONNX
 # twins: none of them matches. The safety checker (a GB) is left there too, and half precision where there is more.
+# A part of a pipeline alone, such as a small VAE, lies in the root under diffusers' name.
 SMALL = ["*.json", "*.txt", "*.model", "README.md"]
-WEIGHTS = ["model.safetensors", "model-*.safetensors", "*/*.safetensors"]
+WEIGHTS = ["model.safetensors", "model-*.safetensors", "diffusion_pytorch_model.safetensors", "*/*.safetensors"]
 VARIANTS = ("fp16", "bf16")  # diffusers' and transformers' word for the same weights in another precision
 NEVER = ["*.non_ema*", "safety_checker/*", "onnx/*", "openvino/*"]
 UNWANTED = [*(f"*.{variant}*" for variant in VARIANTS), *NEVER]

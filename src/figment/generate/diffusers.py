@@ -37,6 +37,7 @@ from figment.generate.few_steps import few_steps, own_steps, warnings_of
 from figment.generate.fits import check_folder, check_names, check_opened, check_sampler, check_size
 from figment.generate.guidance import Guidance, guidance_of
 from figment.generate.guidance_interval import GuidanceInterval
+from figment.generate.hasten import check_speed, hasten, put_vae_in
 from figment.generate.lora import Applied, Lora, open_lora
 from figment.generate.loras import merge, resolve_loras
 from figment.generate.opening import (
@@ -53,11 +54,21 @@ from figment.generate.real_guidance import Start, asked_alpha_bar, crop_to, star
 from figment.generate.real_guidance_settings import RealGuidanceSettings
 from figment.generate.sampling import Sampling
 from figment.generate.sizes import auto_batch_size, own_size
+from figment.generate.speed import Trial
+from figment.generate.speed_settings import SpeedSettings
 from figment.generate.start_images import StartImages
 from figment.generate.texts import Asked, Texts
+from figment.generate.tiny_vae import resolve_tiny
 from figment.models import license_of, resolve
 
-OPENED = ("pipe", "image_pipe", "start", "start_images", "texts")  # attributes that hold the model, or parts of it
+OPENED = (
+    "pipe",
+    "tried",
+    "image_pipe",
+    "start",
+    "start_images",
+    "texts",
+)  # attributes that hold the model, or parts of it
 
 
 class DiffusersGenerator:
@@ -92,9 +103,14 @@ class DiffusersGenerator:
     ``sequential`` one layer at a time, many times slower. Without, text encoders that would take more of a GPU than is left beside them
     are there only while texts are encoded. A batch whose decoding runs out of memory is decoded in slices.
 
+    ``speed`` makes images sooner: see :class:`~figment.generate.speed_settings.SpeedSettings`. What it gains is timed in the first batch, and in
+    ``trials`` from then on.
+
     The pipeline is opened at the first use of ``pipe``, so a fingerprint costs no memory. Raises FigmentError for a
     model that cannot be had or opened, and for settings that it cannot honour.
     """
+
+    tried: Sequence[Any] = ()  # what was put into the opened pipeline to make it faster
 
     def __init__(
         self,
@@ -119,6 +135,7 @@ class DiffusersGenerator:
         lora: Lora | Path | str | None = None,
         loras: Sequence[Any] = (),
         real_guidance: RealGuidanceSettings | None = None,
+        speed: SpeedSettings | None = None,
     ):
         if (height is None) != (width is None):
             raise FigmentError(
@@ -154,8 +171,13 @@ class DiffusersGenerator:
                 " number of shots a class: RealGuidanceSettings().resolved(16)."
             )
         self.real_guidance = real_guidance
+        self.speed = speed or SpeedSettings()
+        self.tiny = None
         if index is not None:
             self._check(index)
+            check_speed(self, index, device.partition(":")[0])
+        if self.speed.vae is not None:
+            self.tiny = resolve_tiny(self.speed.vae, self.folder.path, self.folder.name, allow_pickle)
 
     def _check(self, index: dict[str, Any]) -> None:
         """Raise FigmentError for what the pipeline, by its configuration, cannot do."""
@@ -206,8 +228,8 @@ class DiffusersGenerator:
 
     @property
     def steps(self) -> tuple[int, ...]:
-        """As :meth:`with_steps` takes them."""
-        return (self.num_inference_steps,)
+        """As :meth:`with_steps` takes them; none where a few say nothing of the others."""
+        return () if self.speed.cache else (self.num_inference_steps,)
 
     def with_steps(self, *steps: int) -> DiffusersGenerator:
         """The same with another number of steps, to find out what one costs: it shares the opened pipeline, and its images need not be
@@ -218,6 +240,18 @@ class DiffusersGenerator:
         (n,) = steps
         other.sampling = replace(self.sampling, num_inference_steps=n)
         return other
+
+    @property
+    def plain(self) -> DiffusersGenerator:
+        """The same, not opened, without ``speed``: what is trained must be the model itself."""
+        other = copy(self)
+        other.speed, other.tiny = SpeedSettings(), None
+        return other
+
+    @property
+    def trials(self) -> list[Trial]:
+        """What ``speed`` gains here, once a batch has been made."""
+        return [own.trial for own in self.tried if own.trial is not None]
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -234,6 +268,9 @@ class DiffusersGenerator:
             own["loras"] = [lora.identity for lora in self.loras]
         if self.real_guidance:
             own["real_guidance"] = self.real_guidance.model_dump()
+        if self.tiny:
+            own["vae"] = self.tiny.fingerprint
+        own |= {name: how for name in ("cache", "quantise") if (how := getattr(self.speed, name)) is not None}
         if (told := self._told) not in ({}, {"guidance_scale": self.guidance_scale}):
             own["told"] = told
         size = {"height": self.height, "width": self.width}
@@ -302,7 +339,9 @@ class DiffusersGenerator:
             merge(pipe, self.loras, self.folder.name)
             pipe.scheduler = self._sampler(pipe.scheduler)
             check_opened(self, pipe)
+            small = put_vae_in(self, pipe, self._allow_pickle)
             place(pipe, self.device, self.offload, f"The model {self.folder.name}")
+            self.tried = [*small, *hasten(self, pipe)]
         decode_in_slices(pipe, self.device)
         pipe.set_progress_bar_config(disable=True)
         return pipe
@@ -570,7 +609,10 @@ class DiffusersGenerator:
             + (self.denoiser.described() if self.denoiser else "")
             + "".join(f", LoRA {lora.name} x {lora.scale:g}" for lora in self.loras)
             + (", tuned on real images (LoRA)" if self.lora else "")
-            + (f", real guidance ({self.start.steps} of the steps)" if guided else ""),
+            + (f", real guidance ({self.start.steps} of the steps)" if guided else "")
+            + (f", decoded by {self.tiny.name}" if self.tiny else "")
+            + (f", {self.speed.cache} cache of steps" if self.speed.cache else "")
+            + (f", denoiser in {self.speed.quantise}" if self.speed.quantise else ""),
             "pipeline": type(self.image_pipe if guided else self.pipe).__name__,
             **self.settings,
             **self._described_interval(),
@@ -580,6 +622,7 @@ class DiffusersGenerator:
             "scheduler_config": json.loads(self.pipe.scheduler.to_json_string()),
             "height": height,
             "width": width,
+            **({"speed": [trial.told for trial in self.trials]} if self.trials else {}),
             "device": str(self.device),
             "batch_size": self.batch_size or self._own_batch_size((height, width)),
             "versions": {

@@ -122,7 +122,7 @@ class Finetuning:
             inputs["captions"] = fingerprint(self.captions)
         if self.validation is not None:
             inputs["validation"] = self.validation.fingerprint
-            settings["judged"] = g.settings  # how the images were made by which the weights were chosen
+            settings["judged"] = g.plain.settings  # how the images were made by which the weights were chosen
         identity = Record(self.root, "finetune", settings, inputs)
         return Record(self.root / identity.fingerprint, "finetune", settings, inputs)
 

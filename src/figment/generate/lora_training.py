@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +56,7 @@ class Learner:
     ):
         self.on = on
         self.half = generator.dtype != torch.float32  # as products may be in training, where the weights are not
-        opened = copy(generator)  # settings alone: it opens the model by itself, and the user's stays as it is
+        opened = generator.plain  # settings alone: it opens the model by itself, and the user's stays as it is
         opened.lora, opened.offload = None, "none"  # what is trained stays on the device
         if opened.dtype == torch.float16 or settings.method == "full":  # whose smallest gradients would be zero
             opened.dtype = torch.float32

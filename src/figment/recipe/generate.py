@@ -15,6 +15,7 @@ from figment.errors import FigmentError
 from figment.generate.finetune_settings import FinetuneSettings
 from figment.generate.loras_settings import LoraSettings
 from figment.generate.real_guidance_settings import RealGuidanceSettings
+from figment.generate.speed_settings import SpeedSettings
 from figment.recipe.plugin import PLUGIN, Plugin, kind_of
 from figment.records import fingerprint
 from figment.saving import Format, Saving
@@ -160,6 +161,9 @@ class DiffusersSettings(SamplerSettings, GeneratorSettings):
         None,
         description="start each image from a noised real image of few_shot; {} = as noisy as the paper has it, None = from noise",
     )
+    speed: SpeedSettings = Field(
+        SpeedSettings(), description="what makes images sooner, each timed before it is used; {} = nothing"
+    )
 
     @property
     def guided(self) -> bool:
@@ -172,11 +176,13 @@ class DiffusersSettings(SamplerSettings, GeneratorSettings):
     def build(self, given: Given) -> Generator:
         from figment.generate.diffusers import DiffusersGenerator
 
-        options = self.model_dump(exclude={*GeneratorSettings.model_fields, "kind", "finetune", "real_guidance"})
+        options = self.model_dump(
+            exclude={*GeneratorSettings.model_fields, "kind", "finetune", "real_guidance", "speed"}
+        )
         shots = given.shots_per_class if self.real_guidance is not None else None
         if self.real_guidance is not None and shots is not None:
             options["real_guidance"] = self.real_guidance.resolved(shots)
-        generator = DiffusersGenerator(**options)
+        generator = DiffusersGenerator(**options, speed=self.speed)
         if generator.upscales:
             raise FigmentError(
                 f"{generator.folder.name} enlarges images, and makes none from text alone. Make it a later stage of a cascade: generate:"

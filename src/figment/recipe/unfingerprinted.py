@@ -42,6 +42,9 @@ UNFINGERPRINTED = {
     "generate.path": "a place; the generator's fingerprint knows the images and their classes",
     "generate.denoiser": "a place; the generator's fingerprint knows its weights",
     "generate.loras": "places; the generator's fingerprint knows their weights and scales",
+    "generate.speed.compile": "how fast; the same arithmetic, up to rounding",
+    "generate.speed.backend": "how fast; any backend makes the same images, up to rounding",
+    "generate.speed.vae": "a place; the generator's fingerprint knows its weights",
     "generate.finetune.gradient_checkpointing": "less memory for more time",
     "generate.finetune.gradient_accumulation_steps": "less memory for more time; up to rounding",
     "generate.finetune.contexts": "a place; the weights' fingerprint knows the captions",
@@ -54,7 +57,7 @@ UNFINGERPRINTED = {
     "prices": COST,
 }
 #: Field -> the value at which it does not count: it came later, and what was recorded before goes on as it is.
-LATER = {"prompts.articles": "fitting"}
+LATER: dict[str, Any] = {"prompts.articles": "fitting", "generate.speed": {"cache": None, "quantise": None}}
 
 
 def identity(settings: BaseModel, without: Iterable[str] = ()) -> dict[str, Any]:

@@ -66,6 +66,7 @@ def _places(recipe: Recipe) -> dict[str, Any]:
         "denoiser": getattr(g, "denoiser", None),
         "weights": getattr(g, "weights", None),
         "path": getattr(g, "path", None),
+        "speed.vae": getattr(getattr(g, "speed", None), "vae", None),
         "loras": [lora.model_dump() for lora in getattr(g, "loras", ())],
         "finetune.contexts": getattr(getattr(g, "finetune", None), "contexts", None),
         "prompts.contexts": getattr(recipe.prompts, "contexts", None),

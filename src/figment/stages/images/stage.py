@@ -95,8 +95,9 @@ class ImagesStage(Stage):
         except FigmentError as error:
             return Cost(f"{text}\ntime and disk are not known: {error}", counts=counts)
         left = len(own) - there
+        told = "".join(f"\n{trial.sentence}" for trial in getattr(ctx.untuned, "trials", ()))
         return Cost(
-            f"{text}\nabout {duration(left * seconds)} of generation on this machine (measured on a trial batch)",
+            f"{text}{told}\nabout {duration(left * seconds)} of generation on this machine (measured on a trial batch)",
             left * seconds,
             int(left * size),
             counts,

@@ -152,6 +152,14 @@ def test_what_of_an_open_clip_repository_is_fetched(tmp_path, config, safe, trus
     assert set(wanted(tmp_path, SMALL_FILES | weights, allow_pickle=True)) == SMALL_FILES | safe | trusted
 
 
+def test_of_a_part_alone_diffusers_weights_are_fetched(tmp_path):
+    """A small VAE's repository: the same again as two halves under names of its author's."""
+    (tmp_path / "config.json").write_text(json.dumps({"_class_name": "AutoencoderTiny"}))
+    own = {"config.json", "diffusion_pytorch_model.safetensors"}
+    others = {"diffusion_pytorch_model.bin", "taesd_decoder.safetensors", "taesd_encoder.safetensors"}
+    assert set(wanted(tmp_path, own | others)) == own
+
+
 def test_what_a_folder_is_of(tmp_path):
     folder = tiny.clip(tmp_path / "clip")
     assert model_type(folder) == "clip" and not is_open_clip(folder)

@@ -7,6 +7,7 @@ import importlib.metadata
 import importlib.util
 import logging
 import pickle
+import re
 import sys
 import types
 from pathlib import Path
@@ -16,9 +17,12 @@ import numpy as np
 import pytest
 import torch
 
+from figment import records
 from figment.errors import FigmentError
+from figment.forecast import forecast
 from figment.generate import hasten, speed
 from figment.generate.diffusers import DiffusersGenerator
+from figment.generate.fill import generate_images
 from figment.generate.quantise import quantise
 from figment.generate.speed import Tried
 from figment.generate.speed_settings import SpeedSettings
@@ -26,6 +30,7 @@ from figment.recipe import Recipe, validate
 from figment.recipe.unfingerprinted import identity
 from figment.records import fingerprint
 from figment.stages.plans import images_key, images_settings
+from figment.types import Prompt
 
 SAMPLING = {"num_inference_steps": 2, "dtype": "float32", "batch_size": 4, "guidance_scale": 1.0}
 PROMPTS, SEEDS = ["a dog", "a cat"], [1, 2]
@@ -260,6 +265,18 @@ def test_a_small_vae_decodes_as_diffusers_would_with_it(sd15, small_vae):
     (trial,) = own.trials
     assert trial.what == "vae" and trial.of == "decoder" and trial.used and trial.difference > 0.1
     assert f"decoded by {small_vae}" in own.describe()["sampler"]
+
+
+def test_a_dry_run_and_the_record_of_images_say_what_it_gains(sd15, small_vae, tmp_path):
+    asked = {"model": str(sd15), **SAMPLING, "images_per_class": 1, "speed": {"vae": str(small_vae)}}
+    own = validate({"task": {"class_names": ["cat", "dog"]}, "generate": asked, "filters": []}, "it")
+    told = forecast(own, tmp_path / "run").costs["images"].text
+    assert re.search(r"\ngenerate\.speed\.vae: [\d.]+ times as fast as without \(a call of the decoder: ", told)
+    generator = own.generate.build(types.SimpleNamespace(shots_per_class=None))
+    prompts = [Prompt("cat", "a cat", 0, "cat")]
+    generate_images(prompts, generator, tmp_path / "images", ["cat"], images_per_class=1)
+    (trial,) = records.read(tmp_path / "images").data["generator"]["speed"]
+    assert trial["what"] == "vae" and trial["used"] and trial["seconds"] > 0
 
 
 # ---- OpenVINO, without OpenVINO --------------------------------------------------------------------------------------

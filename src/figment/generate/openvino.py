@@ -138,7 +138,8 @@ def _convert(model: torch.nn.Module, arguments: Arguments) -> Any:
         example = tuple(_float32(tensor).clone() for tensor in arguments.tensors)
         traced = torch.jit.trace(_Traced(own, arguments), example, check_trace=False, strict=False)
         reader = FrontEndManager().load_by_framework("pytorch")
-        return reader.convert(reader.load(TorchScriptPythonDecoder(traced, example_input=example)))
+        decoder = TorchScriptPythonDecoder(traced, example_input=example)  # which must outlive what reads it
+        return reader.convert(reader.load(decoder))
 
 
 def _keep(converted: Any, folder: Path) -> None:

@@ -221,7 +221,7 @@ def _student(
     seed: int,
 ) -> Iterator[Step]:
     """Train it from where ``work`` left it, and write it and its record."""
-    teacher = Teacher(generator, settings)
+    teacher = Teacher(generator.plain, settings)
     shown = trajectories(teacher, texts, work / "trajectories", seed, record.fingerprint)
     training, student = _training(teacher, shown, seed)
     yield from resume(training, Checkpoint(work / "checkpoint.safetensors", record.fingerprint))

@@ -179,6 +179,10 @@ def test_what_figment_does_not_fetch_is_told(tmp_path, monkeypatch):
     assert found["generate.weights"].state == "missing" and "GLIDE" in found["generate.weights"].text
     assert found["FID's network"].state == "missing" and "95 MB" in found["FID's network"].text
     assert found["mine:Own"].state == "note"
+    small = {f.subject: f for f in examine_recipe(recipe(generate={"speed": {"vae": "tiny"}}))}
+    assert (
+        small["generate.speed.vae"].state == "note" and "the model's latents tell" in small["generate.speed.vae"].text
+    )
 
 
 def test_the_command(hub, tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from figment import hub, layout, measures
 from figment.doctor import Finding, State
 from figment.errors import FigmentError
+from figment.generate.speed_settings import TINY
 from figment.hub import Told
 from figment.models import CONFIGS, HUB_ID, STARTER, is_weights, license_of, wanted
 from figment.recipe import Recipe
@@ -196,6 +197,10 @@ def _by_hand(recipe: Recipe) -> Iterator[Finding]:
 
         folder = recipe.generate.weights
         yield _there("generate.weights", lambda: GlideGenerator(weights=folder).weights)
+    if getattr(getattr(recipe.generate, "speed", None), "vae", None) == TINY:
+        yield Finding(
+            "generate.speed.vae", "note", "tiny: some MB besides, of a repository that the model's latents tell"
+        )
     if isinstance(recipe.prompts, ServerSettings):
         text = f"{recipe.prompts.model} answers on {recipe.prompts.base_url}: nothing is fetched"
         yield Finding("prompts", "ok", text)

@@ -16,9 +16,10 @@ from figment.errors import FigmentError
 log = logging.getLogger(__name__)
 
 CALLS = 2  # of each way, of which the quicker counts: what else goes on in a machine only ever adds time
-#: How far apart outputs may be and still be the same up to rounding: root mean square, as a share of the plain output's. OpenVINO was
-#: measured at 6e-7 in float32 and 5e-3 in bfloat16, which torch's own bfloat16 is 4e-3 from float32.
-SAME = {torch.float32: 1e-4, torch.bfloat16: 3e-2, torch.float16: 1e-2}
+#: How far apart outputs may be and still be the same up to rounding: root mean square, as a share of the plain output's. On the starter
+#: OpenVINO was 6e-7 from float32, and in bfloat16 5e-3, where torch's own is 4e-3; on random weights the two bfloat16s are 4e-2 apart.
+#: What is computed wrongly is off by about as much as the output is large.
+SAME = {torch.float32: 1e-4, torch.bfloat16: 1e-1, torch.float16: 2e-2}
 
 
 @dataclass(frozen=True)

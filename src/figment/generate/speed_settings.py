@@ -8,6 +8,8 @@ from pydantic import Field, model_validator
 
 from figment.task import PathText, Strict
 
+TINY = "tiny"
+
 
 class SpeedSettings(Strict):
     """Each is timed on the chip at work, beside what it takes the place of, in the first batch.

@@ -15,9 +15,9 @@ from figment.errors import FigmentError
 from figment.generate.guidance import config_of
 from figment.generate.opening import open_part
 from figment.generate.speed import Tried
+from figment.generate.speed_settings import TINY
 from figment.models import ModelFolder, resolve
 
-TINY = "tiny"
 KIND = "AutoencoderTiny"
 #: (channels, scaling_factor, shift_factor) of a VAE's latents, which tell them apart -> whose they are, and the small VAE for them.
 SPACES = {

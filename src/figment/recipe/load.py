@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from figment import files, limits, plain_yaml
 from figment.errors import FigmentError, nearest
 from figment.files import as_path
+from figment.generate.speed_settings import TINY
 from figment.layout import OLD_RECIPE, Run
 from figment.recipe.old_names import renewed, renewed_changes
 from figment.recipe.recipe import Recipe, default_of, put, validate
@@ -19,7 +20,8 @@ from figment.task import PathText
 
 IS_PATH = get_args(PathText)[1]
 #: How fields are called that may name a model's folder.
-MODELS = ("model", "encoder", "denoiser", "weights", "timm", "pretrained", "tokenizer", "lora")
+MODELS = ("model", "encoder", "denoiser", "weights", "timm", "pretrained", "tokenizer", "lora", "vae")
+BUILT_IN = ("starter", TINY)  # also where a folder is called so
 #: Fields that name a file or folder, and none of a model.
 FILES = (
     "few_shot.split",
@@ -175,7 +177,7 @@ def _absolute(field: str, value: Any, base: Path) -> Any:
         folder = (base / Path(value).expanduser()).resolve()
     except (ValueError, RuntimeError, OSError):  # no folder can be called so; whoever opens it says why
         return value
-    is_there = folder.is_file() if field in LISTS else value != "starter" and folder.exists()
+    is_there = folder.is_file() if field in LISTS else value not in BUILT_IN and folder.exists()
     if is_real or value.startswith((".", "/", "~")) or is_there:
         return str(folder)
     return value

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from figment.generate.speed_settings import TINY
 from figment.recipe.load import paths_in
 from figment.recipe.recipe import Recipe
 
 #: How fields are called whose models are fetched where they are no folder.
-MODELS = ("model", "encoder", "timm", "pretrained", "tokenizer")
+MODELS = ("model", "encoder", "timm", "pretrained", "tokenizer", "vae")
 DATA = "datasets:"
 
 
@@ -33,5 +34,7 @@ def sources(recipe: Recipe) -> Iterator[tuple[str, Source]]:
             yield field, Source("data set", value.removeprefix(DATA).partition(":")[0])
         elif field.endswith(".lora"):
             yield field, Source("lora", value, file=getattr(owner, "weight_name", None))
+        elif value == TINY and field.endswith(".vae"):
+            continue  # which it is, the model itself tells
         elif field.rpartition(".")[2] in MODELS and getattr(owner, "weights", None) is None:
             yield field, Source("model", value, pickles)

@@ -34,7 +34,7 @@ from figment.generate.decoding import decode_in_slices
 from figment.generate.denoiser import PART, Denoiser, open_denoiser
 from figment.generate.families import FAMILIES, Family, is_upscaler, own_noise_level
 from figment.generate.few_steps import few_steps, own_steps, warnings_of
-from figment.generate.fits import check_folder, check_names, check_opened, check_sampler, check_size
+from figment.generate.fits import check_folder, check_names, check_opened, check_resolved, check_sampler, check_size
 from figment.generate.guidance import Guidance, guidance_of
 from figment.generate.guidance_interval import GuidanceInterval
 from figment.generate.hasten import check_speed, hasten, put_vae_in
@@ -165,19 +165,11 @@ class DiffusersGenerator:
         self.lora = open_lora(lora) if isinstance(lora, Path | str) else lora
         if self.lora and self.lora.model != self.model_fingerprint:
             raise FigmentError(f"The LoRA in {self.lora.folder} was trained on another model than {model}.")
-        if real_guidance and real_guidance.alpha_bar is None and real_guidance.t_star is None:
-            raise FigmentError(
-                "real_guidance does not say how much noise it starts with. Give t_star or alpha_bar, or the paper's for the"
-                " number of shots a class: RealGuidanceSettings().resolved(16)."
-            )
-        self.real_guidance = real_guidance
-        self.speed = speed or SpeedSettings()
-        self.tiny = None
+        check_resolved(real_guidance)
+        self.real_guidance, self.speed = real_guidance, speed or SpeedSettings()
         if index is not None:
             self._check(index)
-            check_speed(self, index, device.partition(":")[0])
-        if self.speed.vae is not None:
-            self.tiny = resolve_tiny(self.speed.vae, self.folder.path, self.folder.name, allow_pickle)
+        self.tiny = resolve_tiny(self.speed.vae, self.folder.path, self.folder.name, allow_pickle)
 
     def _check(self, index: dict[str, Any]) -> None:
         """Raise FigmentError for what the pipeline, by its configuration, cannot do."""
@@ -189,6 +181,7 @@ class DiffusersGenerator:
         check_size(self, name)
         if (own := own_scheduler(place, kind)) is not None:
             check_sampler(self, name, self._sampler(own))
+        check_speed(self, index, self._device_name.partition(":")[0])
 
     def _resolved(
         self,

@@ -20,6 +20,7 @@ from figment.generate.opening import read_index
 
 if TYPE_CHECKING:
     from figment.generate.diffusers import DiffusersGenerator
+    from figment.generate.real_guidance_settings import RealGuidanceSettings
 
 # These go wrong when they start in the middle: with a perfect model they end far from the image, in diffusers 0.42.
 FROM_THE_START_ONLY = ("PNDMScheduler", "LMSDiscreteScheduler", "EDMEulerScheduler")
@@ -106,6 +107,15 @@ def check_names(g: DiffusersGenerator, name: str, scheduler: str) -> None:
         allowed = ", ".join(n for n, f in FAMILIES.items() if f.pixels)
         raise FigmentError(
             f"noise_level is of pipelines that enlarge images ({allowed}), and the {name} of {model} does not. Leave it out."
+        )
+
+
+def check_resolved(real_guidance: RealGuidanceSettings | None) -> None:
+    """Raise FigmentError where it is asked for and does not say how much noise it starts with."""
+    if real_guidance and real_guidance.alpha_bar is None and real_guidance.t_star is None:
+        raise FigmentError(
+            "real_guidance does not say how much noise it starts with. Give t_star or alpha_bar, or the paper's for the"
+            " number of shots a class: RealGuidanceSettings().resolved(16)."
         )
 
 

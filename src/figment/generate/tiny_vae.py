@@ -28,9 +28,11 @@ SPACES = {
 }
 
 
-def resolve_tiny(asked: str, folder: Path, model: str, allow_pickle: bool) -> ModelFolder:
-    """The small VAE that a recipe asks for, for the pipeline in ``folder``. Raises FigmentError for one that does not go with its latents,
+def resolve_tiny(asked: str | None, folder: Path, model: str, allow_pickle: bool) -> ModelFolder | None:
+    """The small VAE that a recipe asks for, if it does, for the pipeline in ``folder``. Raises FigmentError for one that does not go with its latents,
     before any weights are fetched where that is known by name."""
+    if asked is None:
+        return None
     own = config_of(folder / "vae")
     repository = _repository(own)
     known = "; ".join(f"{repo} for {whose}" for whose, repo in SPACES.values())

@@ -161,6 +161,8 @@ def test_a_small_vae_of_other_latents_is_refused(sd15, small_vae, tmp_path):
 
 def test_a_lora_that_is_trained_here_needs_the_denoiser_itself(sd15):
     own = DiffusersGenerator(model=str(sd15), speed=SpeedSettings(compile=True), **SAMPLING)
+    with pytest.raises(FigmentError, match=r"speed\.compile takes the denoiser as it is, .*finetune\.method: full"):
+        validate({"task": {"class_names": ["a", "b"]}, "generate": {"finetune": {}, "speed": {"compile": True}}}, "it")
     own.lora = types.SimpleNamespace()
     with pytest.raises(FigmentError, match=r"speed\.compile takes the denoiser as it is.*Leave one of them out"):
         _ = own.pipe

@@ -165,6 +165,17 @@ class DiffusersSettings(SamplerSettings, GeneratorSettings):
         SpeedSettings(), description="what makes images sooner, each timed before it is used; {} = nothing"
     )
 
+    @model_validator(mode="after")
+    def _lora_beside_speed(self) -> Self:
+        """Told before the LoRA is trained, which takes hours."""
+        taken = "speed.compile" if self.speed.compile else "speed.backend: openvino"
+        if self.finetune and self.finetune.method == "lora" and (self.speed.compile or self.speed.backend != "torch"):
+            raise ValueError(
+                f"{taken} takes the denoiser as it is, and the LoRA of finetune is added to its layers image by image: leave one of them"
+                " out, or set finetune.method: full"
+            )
+        return self
+
     @property
     def guided(self) -> bool:
         return self.real_guidance is not None

@@ -105,7 +105,7 @@ def _check_fits(tiny: dict[str, Any], own: dict[str, Any], name: str, model: str
 def put_in(pipe: Any, tiny: ModelFolder, dtype: torch.dtype, allow_pickle: bool) -> Tried:
     """The pipeline decodes with it from now on; the model's own stands beside it once, to be timed. Raises FigmentError."""
     own = pipe.vae
-    small = open_part(diffusers.AutoencoderTiny, tiny.path, "vae", tiny.name, dtype, allow_pickle)
+    small: Any = open_part(diffusers.AutoencoderTiny, tiny.path, "vae", tiny.name, dtype, allow_pickle)
     pipe.register_modules(vae=small)
     scale, shift = own.config.scaling_factor, own.config.get("shift_factor") or 0.0
 

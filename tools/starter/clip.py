@@ -76,7 +76,7 @@ def contrastive_loss(logits: torch.Tensor) -> torch.Tensor:
 def train(
     out: Path, data_folder: Path, device: torch.device, *, steps=2_000, batch=256, minutes: float | None = None
 ) -> None:
-    web = data.web(data_folder)
+    web = data.web(data_folder, data.CLIP_CATALOGUE_SHARE)
     captioner, pixels = captions.Captioner(web), torch.from_numpy(web.images)
     tokenizer = make_tokenizer(captioner)
     torch.manual_seed(0)

@@ -62,7 +62,7 @@ def train(
     out: Path, data_folder: Path, device: torch.device, *, steps=1_500, batch=256, minutes: float | None = None
 ) -> None:
     """Write ``out/clip_rn``, with the tokenizer of ``out/clip``."""
-    web = data.web(data_folder)
+    web = data.web(data_folder, data.CLIP_CATALOGUE_SHARE)
     captioner, pixels = captions.Captioner(web), torch.from_numpy(web.images)
     tokenizer = CLIPTokenizer.from_pretrained(out / "clip")
     torch.manual_seed(1)

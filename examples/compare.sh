@@ -11,7 +11,7 @@ where=${1:-$(mktemp -d)}
 python "$(dirname "$0")/photographs.py" "$where" "coat,pullover,shirt" photos/test=starter/test:0:20 made=starter/pool:0:20
 cd "$where"
 
-cat >recipe.yaml <<'RECIPE'
+[ -e recipe.yaml ] || cat >recipe.yaml <<'RECIPE'
 task:
   class_names: [coat, pullover, shirt]
   real: {test: photos/test}

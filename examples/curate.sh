@@ -11,7 +11,7 @@ where=${1:-$(mktemp -d)}
 python "$(dirname "$0")/photographs.py" "$where" "coat,sandal" photos/test=starter/test:0:10
 cd "$where"
 
-cat >recipe.yaml <<'RECIPE'
+[ -e recipe.yaml ] || cat >recipe.yaml <<'RECIPE'
 task:
   class_names: [coat, sandal]
   real: {test: photos/test}

@@ -11,7 +11,7 @@ where=${1:-$(mktemp -d)}
 python "$(dirname "$0")/photographs.py" "$where" "coat,sandal" photos/test=starter/test:0:10
 cd "$where"
 
-cat >recipe.yaml <<'RECIPE'
+[ -e recipe.yaml ] || cat >recipe.yaml <<'RECIPE'
 task:
   class_names: [coat, sandal]
   real: {test: photos/test}
@@ -23,7 +23,7 @@ RECIPE
 figment run recipe.yaml --out run
 figment export run --to imagefolder --all --out before
 
-sed -i 's/images_per_class: 10/images_per_class: 20/' recipe.yaml
+sed -i.before 's/images_per_class: 10/images_per_class: 20/' recipe.yaml
 figment run recipe.yaml --out run               # "generate: 20 images", of 40
 figment export run --to imagefolder --all --out after
 

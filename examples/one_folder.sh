@@ -14,7 +14,7 @@ cd "$where"
 # Its last line is the split, as the recipe below has it. It says too that six photographs to test on are too few for a verdict.
 figment check photos
 
-cat >recipe.yaml <<'RECIPE'
+[ -e recipe.yaml ] || cat >recipe.yaml <<'RECIPE'
 task:
   class_names: [coat, sandal]
   real: {folder: photos, test_share: 0.3}

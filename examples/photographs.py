@@ -15,9 +15,14 @@ from PIL import Image
 import figment
 
 class_names = figment.load_task("fashion").class_names
+if len(sys.argv) < 4 or not set(sys.argv[2].split(",")) <= set(class_names):
+    sys.exit(f"{__doc__}\nClasses: {', '.join(class_names)}")
 for part in sys.argv[3:]:
     folder, _, told = part.partition("=")
     source, first, last = told.split(":")
+    if Path(sys.argv[1], folder).exists():
+        print(f"{Path(sys.argv[1], folder)} is there already, and is left as it is.")
+        continue
     images = figment.open_images(source, class_names)
     for name in sys.argv[2].split(","):
         out = Path(sys.argv[1], folder, name.replace(" ", "_"))

@@ -12,7 +12,7 @@ where=${1:-$(mktemp -d)}
 python "$(dirname "$0")/photographs.py" "$where/desk" "coat,sandal" photos/test=starter/test:0:10
 cd "$where"
 
-cat >desk/recipe.yaml <<'RECIPE'
+[ -e desk/recipe.yaml ] || cat >desk/recipe.yaml <<'RECIPE'
 task:
   class_names: [coat, sandal]
   real: {test: photos/test}

@@ -15,7 +15,7 @@ cd "$where"
 
 for image in made/*/*.png; do
     class=$(basename "$(dirname "$image")")
-    echo "a sketch of one ${class//_/ }" >"${image%.png}.txt"
+    [ -e "${image%.png}.txt" ] || echo "a sketch of one ${class//_/ }" >"${image%.png}.txt"
 done
 
 figment worth --synthetic made --real photos --encoder starter/clip --out worth

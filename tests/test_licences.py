@@ -15,6 +15,11 @@ def test_what_a_card_states_comes_before_the_table():
     )
 
 
+def test_a_vague_tag_does_not_silence_the_table():
+    assert licence_of({"model": "stabilityai/stable-diffusion-xl-base-1.0", "licence": "other"}) == "openrail++"
+    assert licence_of({"model": "models/mine", "licence": "other"}) == "other"
+
+
 @pytest.mark.parametrize("made_by", [{}, {"model": "models/mine"}, {"model": "x", "licence": "not stated"}])
 def test_where_nobody_stated_anything_that_is_said(made_by):
     assert licence_of(made_by) == "nobody stated one"

@@ -9,7 +9,7 @@ import yaml
 
 from figment.plain_yaml import front_matter
 from figment.progress import _PlainConsole
-from figment.words import markdown, natural, one_line, spreadsheet, without_secret
+from figment.words import markdown, natural, one_line, spreadsheet, without_folders, without_secret
 
 
 def test_numbers_in_names_count_as_numbers():
@@ -122,3 +122,19 @@ def test_a_terminal_shows_markup_as_it_is(text):
 def test_a_secret_is_taken_out_and_a_stand_in_for_one_is_not():
     assert without_secret("a key-12345 b", "key-12345") == "a *** b"
     assert without_secret("none of EMPTY", "EMPTY") == "none of EMPTY" and without_secret("x", None) == "x"
+
+
+@pytest.mark.parametrize(
+    ("text", "out"),
+    [
+        ("/home/u/secret/sd", "sd"),
+        ("~/models/sd", "sd"),
+        ("../sd, ./b/c", "sd, c"),
+        ("owner/name@v1.0", "owner/name@v1.0"),
+        ("DPM, LoRA /srv/x/style x 0.5", "DPM, LoRA style x 0.5"),
+        ("https://huggingface.co/owner/name", "https://huggingface.co/owner/name"),
+        ("a and/or b", "a and/or b"),
+    ],
+)
+def test_no_folder_of_this_machine_goes_out(text, out):
+    assert without_folders(text) == out

@@ -12,6 +12,8 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 NOBODY = "nobody stated one"
+SAYS_NOTHING = (None, "", "not stated")  # the last is what a folder of images from elsewhere says of itself
+VAGUE = ("other", "unknown")  # tags of the Hub's for what it has no tag for
 HUB = "https://huggingface.co/"
 
 
@@ -75,11 +77,6 @@ LICENCES: dict[str, Licence] = {
         " United Kingdom and South Korea.",
         HUB + "tencent/HunyuanImage-2.1/blob/main/LICENSE",
     ),
-    "nscl-v2-custom": Licence(
-        "NVIDIA License (NSCL v2-custom)",
-        "Gemma's terms of use hold besides, for its text encoder.",
-        HUB + "Efficient-Large-Model/SANA1.5_1.6B_1024px_diffusers/blob/main/LICENSE.txt",
-    ),
     # What a generator of figment's own says in place of a tag.
     "no model: drawn by arithmetic": Licence(
         "", "The images were drawn by arithmetic: no model's licence binds them.", ""
@@ -104,8 +101,6 @@ GENERATORS: dict[str, str] = {
     "Tencent-Hunyuan/HunyuanDiT*": "tencent-hunyuan-community",
     "tencent/HunyuanImage-2.1": "tencent-hunyuan-community",
     "hunyuanvideo-community/HunyuanImage-2.1*": "tencent-hunyuan-community",
-    "Efficient-Large-Model/Sana_*": "nscl-v2-custom",
-    "Efficient-Large-Model/SANA1.5_*": "nscl-v2-custom",
     "kandinsky-community/kandinsky-2-*": "apache-2.0",
     "kandinsky-community/kandinsky-3": "apache-2.0",
     "Tongyi-MAI/Z-Image-Turbo": "apache-2.0",
@@ -149,7 +144,8 @@ def _tags(made_by: Mapping[str, Any]) -> list[str]:
 
 
 def _tag(model: str, stated: Any) -> str:
-    if stated and stated != "not stated":  # what a folder of images from elsewhere says of itself
-        return str(stated)
+    told = "" if stated in SAYS_NOTHING else str(stated)
+    if told and told.lower() not in VAGUE:
+        return told
     name = model.partition("@")[0]  # without the revision
-    return next((tag for pattern, tag in GENERATORS.items() if fnmatchcase(name, pattern)), "")
+    return next((tag for pattern, tag in GENERATORS.items() if fnmatchcase(name, pattern)), told)

@@ -13,6 +13,8 @@ import unicodedata
 INVISIBLE = frozenset(
     "\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180e\u200b\u200c\u200d\u200e\u200f\u2060\u2061\u2062\u2063\u2064\u2800\ufeff"
 )
+#: From a home, here, above or the root on: ``~/models/sd``, ``./sd``, ``/srv/my models/sd`` up to its first blank.
+_A_PATH = re.compile(r"(?<![^\s\"'(])(?:~|\.{1,2})?/(?:[^/\s,]+/)*([^/\s,]+)")
 OVERRIDES = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
@@ -40,6 +42,11 @@ SHORTEST_SECRET = 8  # characters: a stand-in such as "none" or "EMPTY" is no ke
 def without_secret(text: str, secret: str | None) -> str:
     """The text without a key in it, which servers and proxies may send back. Before it is shortened: half a key is not found."""
     return text.replace(secret, "***") if secret and len(secret) >= SHORTEST_SECRET else text
+
+
+def without_folders(text: str) -> str:
+    """The last part alone of every path in a text: what goes out says nothing of where things lie on this machine."""
+    return _A_PATH.sub(r"\1", text)
 
 
 def one_line(text: str) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import numpy as np
 import pytest
 
 from figment.encoders import ClipEncoder, Features, reading
+from figment.errors import FigmentError
 from figment.files import as_path
 from figment.images_in import Unreadable, open_images
 from figment.images_in.memory import MemoryImages
@@ -67,6 +69,24 @@ def test_others_read_and_prepare_in_order_and_name_what_they_cannot(pays):
     assert portions[0][1][0][0, 0, 0] == own
     assert any(round(255 * array[0, 0, 0]) != own for array in portions[1][1])
     assert np.array_equal(np.round(255 * portions[1][1][2][1:]), images[5][1:])
+
+
+def test_a_paragraph_of_a_worker_stays_one(pays):
+    def prepare(image):
+        raise FigmentError("The store is away.")
+
+    with pytest.raises(FigmentError) as told:
+        list(reading.Reader(Told(some(6), np.zeros(6)), range(6), 3, prepare))
+    assert str(told.value) == "The store is away."
+
+
+def test_where_a_worker_is_killed_the_rest_is_read_here(pays, capsys):
+    def prepare(image):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    reader = reading.Reader(Told(some(6), np.zeros(6)), range(6), 3, prepare)
+    read = [i for index, _ in reader for i in index]
+    assert read == list(range(6)) and "was killed" in capsys.readouterr().out
 
 
 def test_what_a_worker_raises_is_raised_here(pays):

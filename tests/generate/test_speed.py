@@ -246,6 +246,32 @@ def test_a_batch_that_does_not_fit_is_tried_again_in_less(clock):
     assert own.trial is None and torch.equal(own(X[:1])[0], X[:1]) and own.trial is not None
 
 
+def test_what_is_asked_for_is_made_once_and_needs_nothing_to_compare_with(clock, caplog):
+    """Layers are quantised in place: made twice they would be quantised twice, and the plain way is no plain one any more."""
+    made: list[int] = []
+
+    def plain(x):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    def fast(x):
+        clock.seconds += 0.1
+        if len(x) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return (3 * x,)
+
+    def make(given, named):
+        made.append(len(given[0]))
+        return fast
+
+    own = Tried("vae", "decoder", plain, make, asked_for=True)
+    with pytest.raises(torch.OutOfMemoryError):
+        own(X)
+    with caplog.at_level(logging.INFO):
+        assert torch.equal(own(X[:1])[0], 3 * X[:1]) and made == [2]
+    assert own.trial.used and own.trial.told["plain_seconds"] is None
+    assert "vae: a call of the decoder takes 0.1 s; without, a batch does not fit into memory." in caplog.text
+
+
 # ---- in a generator --------------------------------------------------------------------------------------------------
 
 
@@ -398,7 +424,7 @@ def cached(monkeypatch) -> Cached:
     return found
 
 
-FLUX = {**SAMPLING, "num_inference_steps": 3, "guidance_scale": None}
+FLUX = {**SAMPLING, "num_inference_steps": 4, "guidance_scale": None}
 
 
 def test_a_cache_chooses_steps_by_number_changes_no_other_pipeline_and_says_what_it_gains(folders, cached):
@@ -427,9 +453,21 @@ def test_a_cache_is_refused_where_its_steps_are_not_those_of_the_denoiser(folder
     ):
         own(PROMPTS, SEEDS)
     with pytest.raises(FigmentError, match="cache-dit knows no StableDiffusion3Pipeline"):
-        _ = DiffusersGenerator(model=str(folders["sd3"]), speed=SpeedSettings(cache="fast"), **SAMPLING).pipe
+        _ = DiffusersGenerator(
+            model=str(folders["sd3"]), speed=SpeedSettings(cache="fast"), **{**SAMPLING, "num_inference_steps": 4}
+        ).pipe
     with pytest.raises(FigmentError, match="a step has half of them"):
         DiffusersGenerator(model=str(folders["sd3"]), speed=SpeedSettings(cache="fast"), guidance_stop=0.5)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 5, 7])
+def test_a_cache_of_too_few_steps_is_refused_before_anything_is_opened(folders, cached, steps):
+    with pytest.raises(
+        FigmentError, match=rf"of 4 or 6, or of 8 and more, and generate.num_inference_steps is {steps}"
+    ):
+        DiffusersGenerator(
+            model=str(folders["flux"]), speed=SpeedSettings(cache="fast"), **{**FLUX, "num_inference_steps": steps}
+        )
 
 
 @pytest.mark.parametrize("name", ["flux", "sd3", "pixart"])

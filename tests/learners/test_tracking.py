@@ -127,19 +127,34 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 told = []
+class MlflowException(Exception):
+    pass
+exceptions = SimpleNamespace(MlflowException=MlflowException)
+def active_run():
+    return None
 def set_experiment(name):
+    if Path("deleted").exists():
+        raise MlflowException("Cannot set a deleted experiment.")
     told.append(name)
 def search_runs(filter_string, max_results, output_format):
     info = SimpleNamespace(run_id="the one before")
     return [SimpleNamespace(info=info)] if "'0123456789abcdef'" in filter_string else []
 @contextmanager
-def start_run(run_id, run_name, tags):
+def start_run(run_id, run_name, tags, nested):
     told.append([run_id, run_name, tags])
     yield
     Path("told.json").write_text(json.dumps(told))
 def log_metrics(values, step):
     told.append([step, values])
 """
+
+
+def test_what_mlflow_refuses_is_told(here):
+    (here / "mlflow.py").write_text(MLFLOW)
+    (here / "deleted").touch()
+    said = r"mlflow begins no run: Cannot set a deleted experiment\. Mend that"
+    with pytest.raises(FigmentError, match=said), tracking.curves("mlflow", "x", None)(2):
+        pass
 
 
 @pytest.mark.parametrize("identity", ["0123456789abcdef", "fedcba9876543210", None])

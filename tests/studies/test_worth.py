@@ -123,6 +123,10 @@ def test_photographs_that_nobody_has_split_are_dealt(sets):
     refused("is split already \\(train, test\\)", sets / "real", *made, test_share=0.25)
     with pytest.raises(FigmentError, match="test_share: input should be less than 1"):
         ask(str(whole), made, "starter/clip", test_share=1.5)
+    refused("the very images of the real images", whole, shutil.copytree(whole, sets / "copy"), test_share=0.25)
+    only = str(sets / "real" / "train")
+    (of_train,) = ask(only, made, "starter/clip", test_share=0.5).recipes.values()
+    assert of_train.task.real.folder == only
     refused("the very images of the real test set", whole, write_of(given["test"], sets / "held"), test_share=0.25)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -10,16 +11,19 @@ from typing import Any
 
 import numpy as np
 
+from figment.errors import FigmentError
 from figment.images_in import Unreadable
 from figment.machine import cores
 from figment.types import Images
+
+log = logging.getLogger(__name__)
 
 TRIAL = 64  # images that are read in this process first, to see how long the rest would take
 WORTH = 5.0  # seconds of reading from which on workers pay: they take a tenth of one to start
 MOST_WORKERS = 16
 PORTION_BYTES = 2**28  # of decoded images at a time: a thousand photographs of 12 megapixels would be 36 GB
 
-Read = tuple[int, np.ndarray | Unreadable]  # the position of an image, and what came of it
+Read = tuple[int, np.ndarray | FigmentError]  # the position of an image, and what came of it
 
 
 class Reader:
@@ -52,6 +56,8 @@ class Reader:
             if isinstance(found, Unreadable):
                 self.failed[i] = found
                 continue
+            if isinstance(found, FigmentError):
+                raise found
             if not self.images.digests[i]:
                 self.failed[i] = Unreadable(self.images.ids[i], "it came while the others were being read")
                 continue
@@ -69,12 +75,13 @@ class _Source:
     def __init__(self, images: Images, prepare: Callable[[np.ndarray], np.ndarray] | None = None):
         self.images, self.prepare = images, prepare
 
-    def __getitem__(self, index: int) -> np.ndarray | Unreadable:
+    def __getitem__(self, index: int) -> np.ndarray | FigmentError:
+        """An error is a value: what a worker raises comes with the worker's traceback in its text."""
         try:
             (image,) = self.images.load([index])
-        except Unreadable as error:
+            return image if self.prepare is None else self.prepare(image)
+        except FigmentError as error:
             return error
-        return image if self.prepare is None else self.prepare(image)
 
 
 def _here(source: _Source, wanted: Sequence[int], spent: list[float]) -> Iterator[Read]:
@@ -107,7 +114,18 @@ def _by_workers(source: _Source, wanted: list[int], workers: int) -> Iterator[Re
         multiprocessing_context="fork",  # an encoder need not be written down and read again
         worker_init_fn=_with_files_of_its_own,
     )
-    yield from zip(wanted, loader, strict=True)
+    done = 0
+    try:
+        for i, found in zip(wanted, loader, strict=True):
+            done += 1
+            yield i, found
+    except RuntimeError as error:  # DataLoader's, where the system has killed a worker
+        if not str(error).startswith("DataLoader worker (pid"):
+            raise
+        log.warning(
+            "A process that read images was killed, probably since memory ran out; the rest is read without others."
+        )
+        yield from _here(source, wanted[done:], [0.0])
 
 
 def _with_files_of_its_own(worker: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from figment.exports.source import Source
 from figment.licences import licence_of, uses
 from figment.plain_yaml import front_matter
-from figment.words import markdown
+from figment.words import markdown, without_folders
 
 #: What ``datasets`` reads a folder with where nothing else is said: configuration -> settings of its reader.
 PLAIN: Mapping[str, Mapping[str, Any]] = {"default": {}}
@@ -69,4 +69,4 @@ def card(
 
 
 def _shown(made_by: Mapping[str, Any], what: str, otherwise: str) -> str:
-    return markdown(str(made_by.get(what) or otherwise)[:1000])  # a cascade names all of its stages
+    return markdown(without_folders(str(made_by.get(what) or otherwise))[:1000])  # a cascade names all of its stages

@@ -45,7 +45,8 @@ def write(out: Path, source: Source, resuming: bool) -> None:
                 files.write_atomic(path, shards.parquet(pa.Table.from_pylist(rows, schema)))
             advance(len(indices))
     files.write_atomic(out / "croissant.json", croissant(source, schema, "data/*.parquet"))
-    layout, readers = (LAYOUT, PLAIN) if source.kept.all() else (LAYOUT + WITH_REJECTED, KEPT_UNASKED)
+    mixed = source.kept.any() and not source.kept.all()  # `datasets` opens no configuration without a row
+    layout, readers = (LAYOUT + WITH_REJECTED, KEPT_UNASKED) if mixed else (LAYOUT, PLAIN)
     files.write_atomic(out / "README.md", card(source, ["data/train-*.parquet"], layout, readers))
 
 

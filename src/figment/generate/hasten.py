@@ -32,7 +32,7 @@ def check_speed(g: DiffusersGenerator, index: Mapping[str, Any], device: str) ->
         check_quantise(speed.quantise, device)
     if speed.cache is None:
         return
-    check_cache(index, model)
+    check_cache(index, model, g.num_inference_steps)
     if g.real_guidance:
         raise FigmentError(
             "generate.speed.cache chooses among all steps, and generate.real_guidance takes the last of them. Leave one of them out."

@@ -28,7 +28,9 @@ class Trial:
 
     what: str  # as the recipe has it
     of: str  # denoiser or decoder
-    plain_seconds: float
+    plain_seconds: (
+        float | None
+    )  # None: a whole batch does not fit into memory without it, so there is nothing to compare with
     seconds: float | None  # None: it failed
     difference: float | None  # of the outputs, as a share of the plain one's root mean square; None: not a number
     used: bool
@@ -38,6 +40,8 @@ class Trial:
     def sentence(self) -> str:
         if self.seconds is None:
             return f"generate.speed.{self.what} is not used: {self.why}."
+        if self.plain_seconds is None:
+            return f"generate.speed.{self.what}: a call of the {self.of} takes {self.seconds:.3g} s; without, a batch does not fit into memory."
         times = self.plain_seconds / max(self.seconds, 1e-9)
         told = f"{times:.2f} times as fast as without (a call of the {self.of}: {self.seconds:.3g} s, without {self.plain_seconds:.3g} s)"
         if not self.used:
@@ -69,35 +73,53 @@ class Tried:
     ):
         self.what, self.of, self.plain, self.make, self.asked_for = what, of, plain, make, asked_for
         self.chosen: Callable[..., Any] | None = None
+        self.made: Callable[..., Any] | None = (
+            None  # the faster way, once it is there: making it may change the plain one for good
+        )
         self.trial: Trial | None = None
 
     def __call__(self, *given: Any, **named: Any) -> Any:
         if self.chosen is None:
             self.trial, self.chosen = self._try(given, named)
             log.log(logging.INFO if self.trial.used else logging.WARNING, "%s", self.trial.sentence)
-            del self.plain, self.make  # with what only the trial needed, such as a model's own decoder
+            del self.plain, self.make, self.made  # with what only the trial needed, such as a model's own decoder
         return self.chosen(*given, **named)
 
     def _try(self, given: Sequence[Any], named: dict[str, Any]) -> tuple[Trial, Callable[..., Any]]:
-        plain_seconds, expected = _timed(lambda: self.plain(*given, **named))
+        plain_seconds, expected = self._without(given, named)
         trial = lambda *came_of_it: Trial(self.what, self.of, plain_seconds, *came_of_it)
         try:
-            fast = self.make(given, named)
+            if self.made is None:
+                self.made = self.make(given, named)
+            fast = self.made
             seconds, output = _timed(lambda: fast(*given, **named))
         except Exception as error:  # of a compiler, a converter, a library that is not there: each has its own errors
             if self.asked_for or failure(error):
                 raise
             why = "memory ran out" if is_out_of_memory(error) else " ".join(str(error).split())[:300].rstrip(".")
             return trial(None, None, False, why or type(error).__name__), self.plain
-        apart = _apart(output, expected)
+        apart = None if expected is None else _apart(output, expected)
         if self.asked_for:
             return trial(seconds, apart, True), fast
+        assert expected is not None and plain_seconds is not None  # else it was raised
         most = SAME.get(expected.dtype, min(SAME.values()))
         if apart is None or apart > most:
             why = f"it is {'nothing like' if apart is None else f'{apart:.2g} from'} what it should be, and {most:g} is rounding"
             return trial(seconds, apart, False, why), self.plain
         used = seconds < plain_seconds
         return trial(seconds, apart, used), fast if used else self.plain
+
+    def _without(self, given: Sequence[Any], named: dict[str, Any]) -> tuple[float | None, torch.Tensor | None]:
+        """Seconds and output of the plain way; neither where what is asked for was made already and a smaller batch is tried now, or where
+        what is asked for may fit into memory and the plain way does not."""
+        if self.made is not None:
+            return None, None
+        try:
+            return _timed(lambda: self.plain(*given, **named))
+        except Exception as error:
+            if not (self.asked_for and is_out_of_memory(error)):
+                raise
+            return None, None
 
 
 def _timed(call: Callable[[], Any]) -> tuple[float, torch.Tensor]:

@@ -20,9 +20,10 @@ from figment.generate.opening import has_unet
 from figment.generate.speed import Trial, denoiser_in
 
 PACKAGE = "cache_dit"
+FEW, MANY = (4, 6), 8  # numbers of steps that cache-dit has masks for: these, and from there on all
 
 
-def check_cache(index: Mapping[str, Any], model: str) -> None:
+def check_cache(index: Mapping[str, Any], model: str, steps: int) -> None:
     """Raise FigmentError where cache-dit is not installed, and for a pipeline that it has nothing for."""
     if has_unet(index):
         raise FigmentError(
@@ -32,6 +33,11 @@ def check_cache(index: Mapping[str, Any], model: str) -> None:
         )
     if importlib.util.find_spec(PACKAGE) is None:
         raise missing_extra("cache-dit", "cache")
+    if steps not in FEW and steps < MANY:
+        raise FigmentError(
+            f"generate.speed.cache knows which steps to repeat of {' or '.join(map(str, FEW))}, or of {MANY} and more, and"
+            f" generate.num_inference_steps is {steps}. Leave it out: so few steps have little to repeat."
+        )
 
 
 class StepCache:

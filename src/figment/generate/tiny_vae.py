@@ -56,7 +56,10 @@ def resolve_tiny(asked: str | None, folder: Path, model: str, allow_pickle: bool
         )
     name = repository if asked == TINY else asked
     assert name is not None
-    found = resolve(name, allow_pickle=allow_pickle)
+    try:
+        found = resolve(name, allow_pickle=allow_pickle)
+    except FigmentError as error:
+        raise FigmentError(f"generate.speed.vae: {error} Set {TINY}, or the folder or Hub id of an {KIND}.") from error
     _check_fits(config_of(found.path), own, name, model)
     return found
 

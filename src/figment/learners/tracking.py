@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from importlib import import_module
@@ -71,14 +72,22 @@ def curves(tracker: Tracker | None, name: str, checkpoint: Checkpoint | None) ->
     @contextmanager
     def mlflow_run(step: int) -> Iterator[Log]:
         mlflow: Any = import_module("mlflow")
-        mlflow.set_experiment("figment")
         tags: dict[str, str] = {}
         before: list[Any] = []
-        if checkpoint is not None:  # an id is mlflow's own to give: a run is found again by its tag
-            tags = {"figment.training": checkpoint.identity}
-            query = f"tags.`figment.training` = '{checkpoint.identity}'"
-            before = mlflow.search_runs(filter_string=query, max_results=1, output_format="list")
-        with mlflow.start_run(run_id=before[0].info.run_id if before else None, run_name=name, tags=tags):
+        try:
+            if not {"MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID"} & os.environ.keys():
+                mlflow.set_experiment("figment")
+            if checkpoint is not None:  # an id is mlflow's own to give: a run is found again by its tag
+                tags = {"figment.training": checkpoint.identity}
+                query = f"tags.`figment.training` = '{checkpoint.identity}'"
+                before = mlflow.search_runs(filter_string=query, max_results=1, output_format="list")
+            within = mlflow.active_run() is not None  # of whoever calls figment from Python
+            known = before[0].info.run_id if before else None
+            started = mlflow.start_run(run_id=known, run_name=name, tags=tags, nested=within)
+        except mlflow.exceptions.MlflowException as error:
+            said = " ".join(str(error).split())[:300].rstrip(".")
+            raise FigmentError(f"mlflow begins no run: {said}. Mend that, or leave train.track out.") from error
+        with started:
             yield lambda step, values: mlflow.log_metrics(dict(values), step=step)
 
     return {"tensorboard": event_files, "mlflow": mlflow_run}.get(tracker, run)

@@ -78,7 +78,7 @@ def ask(
     if encoder is None:
         raise FigmentError(NO_ENCODER)
     places = splits_in(real)
-    if "test" not in places:
+    if test_share is None and "test" not in places:
         raise FigmentError(
             f"--real {real} has no test images, and only they can say anything: beside {', '.join(places)} give a folder test, or rows or"
             " files that say so."
@@ -106,7 +106,8 @@ def _shared(real: str, places: Mapping[str, str], test_share: float | None) -> d
         raise FigmentError(
             f"--real {real} is split already ({', '.join(places)}), and --test-share deals photographs that nobody has split: leave it out."
         )
-    return {"folder": places["test"], "test_share": test_share}
+    (whole,) = places.values()
+    return {"folder": whole, "test_share": test_share}
 
 
 def _recipe(
@@ -203,10 +204,12 @@ def _open(where: str, task: Mapping[str, Any], real: str) -> Stored:
 
 
 def _check_not_same(where: str, made: Stored, given: Mapping[str, Stored]) -> None:
-    for field, images in given.items():
-        if len(made) == len(images) and sorted(made.digests) == sorted(images.digests):
+    own = {f"real {split} set": sorted(images.digests) for split, images in given.items()}
+    own["real images"] = sorted(digest for digests in own.values() for digest in digests)  # of all splits
+    for what, digests in own.items():
+        if len(made) == len(digests) and sorted(made.digests) == digests:
             raise FigmentError(
-                f"--synthetic {where} holds the very images of the real {field} set, file by file: the same images on both sides. Give a set"
+                f"--synthetic {where} holds the very images of the {what}, file by file: the same images on both sides. Give a set"
                 " that is not compared with itself."
             )
 

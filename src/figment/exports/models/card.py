@@ -13,7 +13,7 @@ from figment.plain_yaml import front_matter
 from figment.report.answers import arms_of, recipe_of
 from figment.report.results import latest_results
 from figment.report.text import interval, test_images
-from figment.words import markdown
+from figment.words import markdown, without_folders
 
 if TYPE_CHECKING:
     from figment.exports.models.export import Agreement, Classify
@@ -46,7 +46,7 @@ def facts(trained: Trained) -> dict[str, Any]:
         "task": trained.recipe.task.name,
         "learner": str(trained.told.data.get("learner", trained.recipe.train.kind)),
         "weights": _weights(trained.recipe),
-        "generator": [str(made_by.get("model") or "not recorded"), licence_of(made_by)],
+        "generator": [without_folders(str(made_by.get("model") or "not recorded")), licence_of(made_by)],
         "uses": uses(made_by),
         "images": counts.get("kept"),
         "few_shot": None if few is None else few.model_dump(mode="json"),

@@ -81,8 +81,12 @@ def test_a_paragraph_of_a_worker_stays_one(pays):
 
 
 def test_where_a_worker_is_killed_the_rest_is_read_here(pays, capsys):
+    here = os.getpid()
+
     def prepare(image):
-        os.kill(os.getpid(), signal.SIGKILL)
+        if os.getpid() != here:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return image
 
     reader = reading.Reader(Told(some(6), np.zeros(6)), range(6), 3, prepare)
     read = [i for index, _ in reader for i in index]

@@ -432,7 +432,7 @@ def test_a_cache_chooses_steps_by_number_changes_no_other_pipeline_and_says_what
     assert own.steps == () and own.settings["cache"] == "fast"
     images = own(PROMPTS, SEEDS)
     (config,) = cached.configs
-    assert config["steps_computation_mask"] == [1, 0, 0] and config["steps_computation_policy"] == "static"
+    assert config["steps_computation_mask"] == [1, 0, 0, 0] and config["steps_computation_policy"] == "static"
     assert not hasattr(diffusers.FluxPipeline, "_is_cached") and type(own.pipe).__name__ == "FluxPipeline"
     (trial,) = own.trials
     assert (
@@ -449,7 +449,7 @@ def test_a_cache_is_refused_where_its_steps_are_not_those_of_the_denoiser(folder
     own.pipe.transformer  # noqa: B018  # opened
     own.tried[0].calls.append(1)
     with pytest.raises(
-        FigmentError, match="calls its denoiser 3 times in 3 steps, and the steps to repeat were chosen among 4"
+        FigmentError, match="calls its denoiser 4 times in 4 steps, and the steps to repeat were chosen among 5"
     ):
         own(PROMPTS, SEEDS)
     with pytest.raises(FigmentError, match="cache-dit knows no StableDiffusion3Pipeline"):

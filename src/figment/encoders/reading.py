@@ -41,11 +41,11 @@ class Reader:
         self.workers = 0  # that were hired
 
     def __iter__(self) -> Iterator[tuple[list[int], list[np.ndarray]]]:
-        source, spent = _Source(self.images), [0.0]
-        yield from self._portions(_here(source, self.wanted[:TRIAL], spent))
+        source = _Source(self.images)
+        yield from self._portions(_here(source, self.wanted[:TRIAL]))
         rest = self.wanted[TRIAL:]
-        if self.prepare is None or not _pays(spent[0] / TRIAL * len(rest)):
-            yield from self._portions(_here(source, rest, spent))
+        if self.prepare is None or not _pays(source.seconds / TRIAL * len(rest)):
+            yield from self._portions(_here(source, rest))
             return
         self.workers = min(MOST_WORKERS, cores())
         yield from self._portions(_by_workers(_Source(self.images, self.prepare), rest, self.workers))
@@ -74,23 +74,23 @@ class Reader:
 class _Source:
     def __init__(self, images: Images, prepare: Callable[[np.ndarray], np.ndarray] | None = None):
         self.images, self.prepare = images, prepare
+        self.seconds = 0.0  # that reading has taken
 
     def __getitem__(self, index: int) -> np.ndarray | FigmentError:
         """An error is a value: what a worker raises comes with the worker's traceback in its text."""
+        started = time.perf_counter()
         try:
             (image,) = self.images.load([index])
             return image if self.prepare is None else self.prepare(image)
         except FigmentError as error:
             return error
+        finally:
+            self.seconds += time.perf_counter() - started
 
 
-def _here(source: _Source, wanted: Sequence[int], spent: list[float]) -> Iterator[Read]:
-    """In this process; ``spent`` is one number, to which the seconds of reading are added."""
-    for i in wanted:
-        started = time.perf_counter()
-        found = source[i]
-        spent[0] += time.perf_counter() - started
-        yield i, found
+def _here(source: _Source, wanted: Sequence[int]) -> Iterator[Read]:
+    """In this process."""
+    return ((i, source[i]) for i in wanted)
 
 
 def _pays(seconds: float) -> bool:
@@ -125,7 +125,7 @@ def _by_workers(source: _Source, wanted: list[int], workers: int) -> Iterator[Re
         log.warning(
             "A process that read images was killed, probably since memory ran out; the rest is read without others."
         )
-        yield from _here(source, wanted[done:], [0.0])
+        yield from _here(source, wanted[done:])
 
 
 def _with_files_of_its_own(worker: int) -> None:

@@ -126,18 +126,18 @@ def _timed(call: Callable[[], Any]) -> tuple[float, torch.Tensor]:
     """The least seconds of :data:`CALLS` calls, after one that warms up; and what came of the last."""
     seconds, output = float("inf"), tensor_of(call())
     for _ in range(CALLS):
-        _wait(output)
+        wait(output.device)
         started = time.perf_counter()
         output = tensor_of(call())
-        _wait(output)
+        wait(output.device)
         seconds = min(seconds, time.perf_counter() - started)
     return seconds, output
 
 
-def _wait(output: torch.Tensor) -> None:
+def wait(device: torch.device) -> None:
     """Until an accelerator has done what it was given."""
-    if output.device.type != "cpu":
-        torch.accelerator.synchronize(output.device)
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
 
 
 def tensor_of(output: Any) -> torch.Tensor:

@@ -13,11 +13,9 @@ from collections.abc import Mapping
 from statistics import mean, median
 from typing import Any
 
-import torch
-
 from figment.errors import FigmentError, missing_extra
 from figment.generate.opening import has_unet
-from figment.generate.speed import Trial, denoiser_in
+from figment.generate.speed import Trial, denoiser_in, wait
 
 PACKAGE = "cache_dit"
 FEW, MANY = (4, 6), 8  # numbers of steps that cache-dit has masks for: these, and from there on all
@@ -75,13 +73,14 @@ class StepCache:
     def _timed(self, pipe: Any, kind: Any, given: tuple, named: dict[str, Any]) -> Any:
         """Raises FigmentError where the denoiser is called in another rhythm than that of the steps that were chosen."""
         seconds: list[float] = []
+        device = next(self.denoiser.parameters()).device
 
         def before(*_: Any) -> None:
-            _wait(self.denoiser)
+            wait(device)
             seconds.append(-time.perf_counter())
 
         def after(*_: Any) -> None:
-            _wait(self.denoiser)
+            wait(device)
             seconds[-1] += time.perf_counter()
 
         hooks = [self.denoiser.register_forward_pre_hook(before), self.denoiser.register_forward_hook(after)]
@@ -99,10 +98,3 @@ class StepCache:
         plain = median(computed[1:] or computed)  # the first one warms up
         self.trial = Trial(f"cache: {self.policy}", "denoiser", plain, mean([plain, *seconds[1:]]), None, True)
         return output
-
-
-def _wait(denoiser: torch.nn.Module) -> None:
-    """Until an accelerator has done what it was given."""
-    device = next(denoiser.parameters()).device
-    if device.type != "cpu":
-        torch.accelerator.synchronize(device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from figment.generate.diffusers import DiffusersGenerator
 from figment.licences import GENERATORS, LICENCES, licence_of, uses
 
 
@@ -13,6 +14,12 @@ def test_what_a_card_states_comes_before_the_table():
     assert (
         licence_of({**by_table, "licence": "MIT"}) == "MIT" and "MIT License" in uses({**by_table, "licence": "MIT"})[0]
     )
+
+
+@pytest.mark.slow
+def test_the_starters_one_card_is_found():
+    """It lies above the pipeline's folder, beside all of its models."""
+    assert licence_of(DiffusersGenerator(model="starter").describe()) == "apache-2.0"
 
 
 def test_a_vague_tag_does_not_silence_the_table():

@@ -59,7 +59,7 @@ from figment.generate.speed_settings import SpeedSettings
 from figment.generate.start_images import StartImages
 from figment.generate.texts import Asked, Texts
 from figment.generate.tiny_vae import resolve_tiny
-from figment.models import license_of, resolve
+from figment.models import card_folder, license_of, resolve
 
 OPENED = (
     "pipe",
@@ -597,7 +597,7 @@ class DiffusersGenerator:
         return {
             "model": self.folder.name,
             "model_fingerprint": self.model_fingerprint,
-            "licence": license_of(self.folder.path),
+            "licence": license_of(card_folder(self.folder.name) or self.folder.path),
             "sampler": self.sampling.said(type(self.pipe.scheduler).__name__)
             + (self.denoiser.described() if self.denoiser else "")
             + "".join(f", LoRA {lora.name} x {lora.scale:g}" for lora in self.loras)

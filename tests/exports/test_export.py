@@ -23,14 +23,18 @@ from typer.testing import CliRunner
 import damage
 import folders
 from figment import claims, files, layout, png, records, shards
+from figment.checking.check import check as look_through
 from figment.errors import FigmentError
 from figment.exports import source as source_module
 from figment.exports.export import export, formats
 from figment.exports.folder import RECORD, STARTED
 from figment.exports.names import Names, class_folders, safe_name
 from figment.images_in import open_images, pixel_hash
+from figment.images_in.open import class_names_in
+from figment.images_in.real import open_real
 from figment.records import Record
 from figment.report.data_files import write_data_files
+from figment.studies.worth import ask
 from figment.types import Sample, Verdict
 from figment.words import one_line
 from hostile import snapshot
@@ -360,21 +364,42 @@ def test_ultralytics_has_classes_below_train_and_none_of_it_for_validation(case,
     assert sorted(found.classes) == sorted(label) and len(found) == len(expected)
 
 
-#: Where figment reads an export again, if not in its folder.
+#: Where else figment reads an export again, beside its folder.
 PLACES = {"csv": "labels.csv", "coco": "data", "ultralytics": "train"}
 
 
+@pytest.mark.parametrize("inside", [False, True])
 @pytest.mark.parametrize("to", FORMATS)
-def test_there_and_back(case, tmp_path, to):
+def test_there_and_back(case, tmp_path, to, inside):
     """What was taken elsewhere is what figment reads again, also for a task whose classes come in another order."""
     folder, names, expected = case
     export(folder, to, tmp_path / "out")
-    turned = names[::-1]
-    images = open_images(tmp_path / "out" / PLACES.get(to, ""), turned)
+    where, turned = tmp_path / "out" / (PLACES.get(to, "") if inside else ""), names[::-1]
+    assert class_names_in(where) == names
+    images = open_images(where, turned)
     assert len(set(images.ids)) == len(images) == len(expected)
     by_pixels = {pixel_hash(s.image): s for s in expected.values()}
     for image, label in zip(images.load(range(len(images))), images.labels, strict=True):
         assert turned[label] == names[by_pixels[pixel_hash(image)].label]
+
+
+@pytest.mark.parametrize("to", PLACES)
+def test_the_top_folder_is_all_that_worth_and_check_are_told(plain, tmp_path, to):
+    folder, _ = plain
+    out, photos = tmp_path / "out", tmp_path / "photos"
+    export(folder, to, out)
+    for label, name in enumerate(PLAIN):
+        (photos / name).mkdir(parents=True)
+        Image.new("RGB", (5, 6), (label, 0, 0)).save(photos / name / "0.png")
+    asked = ask(str(photos), [str(out)], "starter/clip").recipes["out"]
+    assert sorted(asked.task.class_names) == sorted(PLAIN) and asked.generate.images_per_class == 3
+    asked = ask(str(out), [str(photos)], "starter/clip", test_share=0.3).recipes["photos"]
+    assert asked.task.class_names == PLAIN
+    given = open_real(asked.task)
+    assert {split: len(images) for split, images in given.items()} == {"train": 6, "test": 3}
+    assert look_through([str(out)]).counts == {
+        split: dict.fromkeys(PLAIN, n) for split, n in (("train", 2), ("test", 1))
+    }
 
 
 @pytest.mark.parametrize("to", FORMATS)

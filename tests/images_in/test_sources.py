@@ -277,12 +277,21 @@ def test_one_split_alone_needs_no_name_and_folders_of_splits_are_named(tmp_path)
         )
     )
     check(open_images(f"{tmp_path / 'a'}:val", NAMES))
-    for split in ("train", "test"):
-        class_folders(tmp_path / "b" / split)
+    class_folders(tmp_path / "b" / "train")
+    check(open_images(tmp_path / "b", NAMES))
+    class_folders(tmp_path / "b" / "test")
     with pytest.raises(FigmentError, match="b holds several splits: 'test', 'train'. Name the folder"):
         open_images(tmp_path / "b", NAMES)
     with pytest.raises(FigmentError, match="holds no split 'val'"):
         open_images(f"{tmp_path / 'b' / 'test'}:val", NAMES)
+
+
+def test_a_table_called_labels_is_read_where_it_says_of_which_image(tmp_path):
+    labels = table(tmp_path / "labels.csv", [{"label": NAMES[of], "of": of} for of in ORDER])
+    check(open_images(tmp_path, NAMES))
+    folder = class_folders(tmp_path / "b")
+    labels.rename(folder / "labels.csv").write_text("id,label\n7,zebra\n")  # as contests have them: something else
+    check(open_images(folder, NAMES))
 
 
 @pytest.mark.parametrize("extra", [["a.png"], ["mask.png", "left.jpg"], ["x.webp"]])

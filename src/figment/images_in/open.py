@@ -15,15 +15,16 @@ from figment.guard import check
 from figment.images_in import splits
 from figment.images_in.changed import in_look
 from figment.images_in.datasets import PREFIX, is_saved, open_named, open_saved
-from figment.images_in.folder import open_class_folders
+from figment.images_in.folder import is_hidden, open_class_folders
 from figment.images_in.labels import WHOLE_NUMBER, OtherClasses, labels_by_code
 from figment.images_in.provenance import Stored
 from figment.images_in.shards import ShardImages, Shards
-from figment.images_in.table import open_csv, open_metadata
+from figment.images_in.table import METADATA, open_csv, open_metadata
 from figment.images_in.webdataset import open_tars
 from figment.layout import shard_files
 
-#: Where the tables of a data set may lie in its folder: as the Hub has them, and NeMo Data Designer, beside images/.
+#: Where the tables of a data set may lie in its folder: as the Hub has them (and images in COCO's words), and NeMo Data Designer, beside
+#: images/.
 TABLES = ("data", "parquet-files")
 
 
@@ -83,10 +84,9 @@ def _open(where: Path | str, class_names: Sequence[str]) -> Stored:
         raise FigmentError(
             f"The folder of images {path} does not exist. Give one with one sub-folder of images a class."
         )
-    if not shard_files(path):
-        path = next((path / name for name in TABLES if shard_files(path / name)), path)
     if is_saved(path):
         return open_saved(path / split, class_names)
+    path = _images_of(path)
     if shards := shard_files(path):
         return _open_labelled_shards(splits.files_of(shards, split, path), class_names)
     if tars := sorted(path.glob("[!.]*.tar")):
@@ -96,6 +96,24 @@ def _open(where: Path | str, class_names: Sequence[str]) -> Stored:
     if split:
         raise FigmentError(f"{path} holds no split {split!r}: give the folder that has its images.")
     return open_class_folders(path, class_names)
+
+
+def _images_of(folder: Path) -> Path:
+    """Where in the folder of a data set its images and tables lie: in one of :data:`TABLES`, below the only split that there is
+    (``train/``, as Ultralytics has it), else in the folder itself."""
+    if shard_files(folder) or any(folder.glob("[!.]*.tar")) or _has_table(folder):
+        return folder
+    if found := next((folder / name for name in TABLES if shard_files(folder / name)), None):
+        return found
+    below = [path for path in folder.iterdir() if path.is_dir() and not is_hidden([path.name])]
+    if len(below) != 1:  # one alone cannot be the classes
+        return folder
+    (only,) = below
+    return only if only.name.lower() in splits.NAMES or (only.name in TABLES and _has_table(only)) else folder
+
+
+def _has_table(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in METADATA)
 
 
 def _open_file(path: Path, split: str, class_names: Sequence[str]) -> Stored:

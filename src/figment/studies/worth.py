@@ -81,7 +81,7 @@ def ask(
     if test_share is None and "test" not in places:
         raise FigmentError(
             f"--real {real} has no test images, and only they can say anything: beside {', '.join(places)} give a folder test, or rows or"
-            " files that say so."
+            " files that say so. Or deal what there is: --test-share .3"
         )
     _check_not_real(synthetic, real, places)
     own = {**_task(task, real, places), "real": _shared(real, places, test_share)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import glob
 import json
 import math
 import re
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import markdown_it
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -77,6 +79,7 @@ HOSTILE = [
     "ZEBRA",
     "Zebra",
 ]
+PAGE = Path(__file__).parents[2] / "docs" / "data.md"
 FORMATS = ["coco", "csv", "imagefolder", "parquet", "ultralytics", "webdataset"]
 FAILED, REJECTED = 1, 2  # of the images of each class, by number
 
@@ -458,6 +461,17 @@ def test_the_folder_of_a_run_opens_with_datasets(tmp_path):
     assert all((np.asarray(row["image"]) == by_id[row["id"]].image).all() for row in rows)
     verdicts = opened(str(run.folder), "verdicts-1-f1", tmp_path=tmp_path)
     assert {row["id"] for row in verdicts if not row["keep"]} == {s.id for s in made if _rejected(s)}
+
+
+def test_pandas_opens_the_images_of_a_run_as_the_page_says(plain):
+    """Not by their folder, where other files lie too: should pandas pass over them one day, the page may say so."""
+    pandas = pytest.importorskip("pandas")
+    folder, _ = plain
+    with pytest.raises(pa.ArrowInvalid, match="not a parquet file|magic bytes"):
+        pandas.read_parquet(folder / "images")
+    (line,) = re.findall(r"`(pandas\.read_parquet\(sorted.*?)`", PAGE.read_text(encoding="utf-8"))
+    table = eval(line.replace("runs/pets", str(folder)), {"pandas": pandas, "glob": glob})
+    assert len(table) == 15 and table.to_dict("records") == folders.rows(folder / "images")
 
 
 def test_an_arm_tells_nothing_of_images_that_lie_with_another_run(plain, tmp_path):

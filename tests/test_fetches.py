@@ -179,10 +179,33 @@ def test_what_figment_does_not_fetch_is_told(tmp_path, monkeypatch):
     assert found["generate.weights"].state == "missing" and "GLIDE" in found["generate.weights"].text
     assert found["FID's network"].state == "missing" and "95 MB" in found["FID's network"].text
     assert found["mine:Own"].state == "note"
-    small = {f.subject: f for f in examine_recipe(recipe(generate={"speed": {"vae": "tiny"}}))}
-    assert (
-        small["generate.speed.vae"].state == "note" and "the model's latents tell" in small["generate.speed.vae"].text
+
+
+def test_a_small_vae_is_counted_and_one_that_the_model_refuses_is_told(hub, tmp_path):
+    """By the configuration of the model's own VAE, which is all that is looked at."""
+
+    def of(model: str, asked: str = "tiny") -> list[str]:
+        found = examine_recipe(recipe(generate={"model": model, "speed": {"vae": asked}}))
+        return [f"{f.state}: {f.text}" for f in found if f.subject == "generate.speed.vae"]
+
+    (refused,) = of("starter")
+    assert refused.startswith("missing: ") and "starter" in refused and refused.endswith((".", "them."))
+    assert of("not/there") == ["note: tiny: some MB besides, of a repository that the model's latents tell"]
+    folder = hub.root / "big" / "pipeline"
+    pipeline(folder)
+    (refused,) = of("big/pipeline")
+    assert refused == (
+        "missing: generate.speed.vae puts a small VAE in the place of an AutoencoderKL, and big/pipeline decodes with none. Leave it out."
     )
+    for file in (folder / "vae" / "config.json", tmp_path / "own" / "vae" / "config.json"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps({"_class_name": "AutoencoderKL", "latent_channels": 4, "scaling_factor": 0.18215}))
+    model(hub.root / "madebyollin" / "taesd", diffusion_pytorch_model=5 * MB)
+    hub.cards["madebyollin/taesd"] = {"license": "mit"}
+    for place in ("big/pipeline", str(tmp_path / "own")):
+        assert of(place) == ["note: madebyollin/taesd: 5 MB to fetch; licence mit"]
+    wrong = of("big/pipeline", "madebyollin/taesdxl")
+    assert any(line.startswith("missing: madebyollin/taesdxl was trained for the latents of Stable") for line in wrong)
 
 
 def test_the_command(hub, tmp_path, monkeypatch):

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
-from figment import hub, layout, measures
+from figment import hub, layout, measures, starter
 from figment.doctor import Finding, State
 from figment.errors import FigmentError
 from figment.generate.speed_settings import TINY
 from figment.hub import Told
 from figment.models import CONFIGS, HUB_ID, STARTER, is_weights, license_of, wanted
 from figment.recipe import Recipe
-from figment.recipe.generate import GlideSettings
+from figment.recipe.generate import DiffusersSettings, GlideSettings
 from figment.recipe.prompts import ServerSettings
 from figment.recipe.sources import Source, sources
 from figment.studies.arms import arm_runs
 from figment.studies.table import table_runs
 from figment.words import size_text
 
+VAE = "generate.speed.vae"
 INCEPTION = "inception"  # `figment.encoders.INCEPTION`, which imports torch
 
 
@@ -43,14 +46,20 @@ def examine_recipe(recipe: Recipe) -> list[Finding]:
     for run in runs:
         for field, source in sources(run):
             fields.setdefault(source, {})[field] = None
+    others = [finding for run in runs for finding in _by_hand(run)]
+    for asked in dict.fromkeys(_small_vaes(runs)):
+        small = _small_vae(*asked)
+        if isinstance(small, Source):
+            fields.setdefault(small, {})[VAE] = None
+        elif small is not None:
+            others.append(small)
     found = {source: _look(source) for source in fields}
     findings = [
         Finding(", ".join(fields[source]), fetch.state, f"{source.name}: {fetch.text}")
         for source, fetch in found.items()
         if fetch is not None
     ]
-    others = list(dict.fromkeys(finding for run in runs for finding in _by_hand(run)))
-    return [*findings, *others, _sum([fetch for fetch in found.values() if fetch is not None])]
+    return [*findings, *dict.fromkeys(others), _sum([fetch for fetch in found.values() if fetch is not None])]
 
 
 def all_runs(recipe: Recipe) -> list[Recipe]:
@@ -183,6 +192,49 @@ def _without_a_network(source: Source, repo: str, revision: str | None, error: h
     return Fetch("ok", f"here, {size_text(whole)} in {folder}; licence {license_of(folder) or 'not told'}")
 
 
+# ---- a small VAE, which goes with the latents of some models alone ----------------------------------------------------
+
+
+def _small_vaes(runs: Sequence[Recipe]) -> Iterator[tuple[str, str, bool]]:
+    """What is asked for, of which model, and whether pickles are allowed."""
+    for recipe in runs:
+        own = recipe.generate
+        if isinstance(own, DiffusersSettings) and own.speed.vae is not None:
+            yield own.speed.vae, own.model, own.allow_pickle
+
+
+def _small_vae(asked: str, model: str, allow_pickle: bool) -> Source | Finding | None:
+    """The one that it is; or why the model does not take it, or that nobody can say which it is. None for one that has a name,
+    and is a source like all, where nobody can say."""
+    from figment.generate.tiny_vae import name_for
+
+    own = _own_vae(model)
+    if own is None:
+        text = f"{TINY}: some MB besides, of a repository that the model's latents tell"
+        return Finding(VAE, "note", text) if asked == TINY else None
+    try:
+        return Source("model", name_for(asked, own, model), allow_pickle)
+    except FigmentError as error:
+        return Finding(VAE, "missing", str(error).removeprefix(f"{VAE}: "))
+
+
+def _own_vae(model: str) -> dict[str, Any] | None:
+    """The configuration of a model's own VAE, empty where it has none; None where nobody can say."""
+    from figment.generate.guidance import config_of
+
+    with suppress(FigmentError), TemporaryDirectory() as place:
+        if model in STARTER:
+            return config_of(starter.folder(STARTER[model]) / "vae")
+        if (folder := Path(model).expanduser()).is_dir():
+            return config_of(folder / "vae")
+        if match := HUB_ID.fullmatch(model):
+            wanted = hub.only(["vae/config.json"])
+            return config_of(
+                hub.fetch(match[1], match[2], lambda get: Path(get(allow_patterns=wanted, local_dir=place))) / "vae"
+            )
+    return None
+
+
 # ---- elsewhere -------------------------------------------------------------------------------------------------------
 
 
@@ -197,10 +249,6 @@ def _by_hand(recipe: Recipe) -> Iterator[Finding]:
 
         folder = recipe.generate.weights
         yield _there("generate.weights", lambda: GlideGenerator(weights=folder).weights)
-    if getattr(getattr(recipe.generate, "speed", None), "vae", None) == TINY:
-        yield Finding(
-            "generate.speed.vae", "note", "tiny: some MB besides, of a repository that the model's latents tell"
-        )
     if isinstance(recipe.prompts, ServerSettings):
         text = f"{recipe.prompts.model} answers on {recipe.prompts.base_url}: nothing is fetched"
         yield Finding("prompts", "ok", text)

@@ -60,6 +60,30 @@ def test_nothing_is_suggested_without_a_measure_that_says_so():
     assert levers(measured(*NOTHING, guidance={"generate.guidance_scale": 2.0}, kept={"cat": 0.6})) == []
 
 
+def test_nothing_is_suggested_that_is_not_better():
+    equal, unsure, perhaps = of(0.0), of(-0.001), of(-0.001, 0.02)
+    for over, said in ((equal, False), (unsure, False), (perhaps, True), (of(-0.001, 0.0005), True)):
+        own = measured(0.06, over.value, 0.03)
+        differences = {**own.differences, BIAS_REMOVED: over}
+        own = replace(own, differences=differences, judgement=judge(differences, own.content, own.n))
+        assert any("Remove the untuned" in text for text in levers(own)) is said, over
+
+
+def test_who_is_right_on_every_test_image_has_nothing_to_try_but_more_of_them():
+    all_right = of(0.0, 1e-9)
+    differences = dict.fromkeys((UNTUNED, BIAS_REMOVED, PLACEBO), all_right)
+    facts = {"guidance": {"generate.guidance_scale": 7.5}, "real_images": 9, "kept": {"cat": 0.1}, "bias_removed": 1.0}
+    for n, said in ((40, ["More test images: 40 show"]), (5_000, [])):
+        own = replace(measured(0, 0, 0, n=n, **facts), own=1.0, differences=differences)
+        own = replace(own, judgement=judge(differences, own.content, n))
+        assert [text[: len("More test images: 40 show")] for text in levers(own)] == said
+
+
+def test_enough_test_images_are_not_asked_to_be_more():
+    """5,000 show half a point: a point takes fewer."""
+    assert not any("More test images" in text for text in levers(measured(0.001, 0.02, 0.03)))
+
+
 def test_the_number_of_test_images_is_that_of_the_rival_that_is_nearest():
     own = measured(0.02, 0.05, 0.06)
     wide = replace(own.differences[UNTUNED], ci=(-0.01, 0.05), image_se=0.015, set_se=0.001)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from figment.evaluate.content import Content
 from figment.evaluate.kind import LEVEL, Difference, images_for
 from figment.evaluate.sentences import RIVALS, percent
-from figment.evaluate.verdict import A_POINT, FEWEST, Judgement
+from figment.evaluate.verdict import A_POINT, BIAS_REMOVED, FEWEST, Judgement
 
 MOST = 2  # suggestions: more would be a list of everything
 MANY_REJECTED = 0.5  # of a class's images
@@ -42,8 +42,8 @@ class Measured:
 
 
 def levers(m: Measured) -> list[str]:
-    """One or two things to try, the likeliest first, each a sentence with the number it rests on. None where the images help, or
-    where nothing that was measured points anywhere."""
+    """One or two things to try, the likeliest first, each a sentence with the number it rests on. None where the images help, where
+    nothing is left to gain, or where nothing that was measured points anywhere."""
     return [] if m.judgement.word == "helps" else list(_rules(m))[:MOST]
 
 
@@ -52,6 +52,9 @@ def _rules(m: Measured) -> Iterator[str]:
         effect, wanted = _wanted(m)
         takes = "" if wanted is None else f" {_takes(effect, wanted)}"
         yield f"More test images: {m.n} cannot decide anything.{takes}"
+        return
+    if m.own == 1:  # whatever is tried, these test images show no gain
+        yield from _of_test_images(m)
         return
     if m.content.p > LEVEL:
         yield (
@@ -70,7 +73,7 @@ def _rules(m: Measured) -> Iterator[str]:
             f" (task.templates), take another CLIP{better}."
         )
     wants_both = m.kind not in ("words_and_images", "images_only") and m.content.passed and not m.untuned_guesses
-    if m.bias_removed is not None and m.bias_removed >= m.own and not m.untuned_guesses:
+    if m.bias_removed is not None and _may_be_worse(m.differences[BIAS_REMOVED]) and not m.untuned_guesses:
         both = " Then try train.kind: words_and_images, which starts from it." if wants_both else ""
         yield (
             f"Remove the untuned classifier's bias, which is free: {percent(m.bias_removed)} against {percent(m.own)} of this recipe."
@@ -92,11 +95,7 @@ def _rules(m: Measured) -> Iterator[str]:
             f"The filters rejected {percent(1 - share)} of the images of “{_short(name)}”: give that class synonyms or attributes"
             " that show it (task.synonyms, task.attributes), or a milder filter."
         )
-    low, high = m.judgement.ci
-    if low <= 0 <= high:
-        seen = m.differences[m.judgement.rival].smallest_visible(m.n)
-        if seen > abs(m.judgement.worth):
-            yield _of_test_images(m, seen)
+    yield from _of_test_images(m)
     name, scale = max(m.guidance.items(), key=lambda pair: pair[1], default=("", 0.0))
     if scale > HIGH_GUIDANCE:
         yield f"A lower {name}: {scale:g} makes images alike, and training gains from variety (2 is the default)."
@@ -107,16 +106,27 @@ def _rules(m: Measured) -> Iterator[str]:
         )
 
 
-def _of_test_images(m: Measured, seen: float) -> str:
-    """More of them; or more generated images, where the sets of the recipe differ too much for any number of test images."""
+def _may_be_worse(own: Difference) -> bool:
+    """Whether the recipe is worse than a rival, for sure or perhaps by a point; not where the two are as good as equal."""
+    return own.value < 0 and (own.ci[1] < 0 or own.ci[0] <= -A_POINT)
+
+
+def _of_test_images(m: Measured) -> Iterator[str]:
+    """More of them, where they are too few to decide; or more generated images, where the sets of the recipe differ too much for any
+    number of test images."""
+    low, high = m.judgement.ci
+    seen = m.differences[m.judgement.rival].smallest_visible(m.n)
     effect, wanted = _wanted(m)
+    if not low <= 0 <= high or seen <= abs(m.judgement.worth):
+        return
     rival = RIVALS[m.judgement.rival]
     if wanted is None:
-        return (
+        yield (
             f"More images of each class (generate.images_per_class): sets of this recipe differ so much among themselves that no"
             f" number of test images shows a difference of {100 * effect:.1f} points from {rival}."
         )
-    return f"More test images: {m.n:,} show differences of {100 * seen:.1f} points or more from {rival}. {_takes(effect, wanted)}"
+    elif wanted > m.n:
+        yield f"More test images: {m.n:,} show differences of {100 * seen:.1f} points or more from {rival}. {_takes(effect, wanted)}"
 
 
 def _wanted(m: Measured) -> tuple[float, int | None]:

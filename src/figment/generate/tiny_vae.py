@@ -34,6 +34,18 @@ def resolve_tiny(asked: str | None, folder: Path, model: str, allow_pickle: bool
     if asked is None:
         return None
     own = config_of(folder / "vae")
+    name = name_for(asked, own, model)
+    try:
+        found = resolve(name, allow_pickle=allow_pickle)
+    except FigmentError as error:
+        raise FigmentError(f"generate.speed.vae: {error} Set {TINY}, or the folder or Hub id of an {KIND}.") from error
+    _check_fits(config_of(found.path), own, name, model)
+    return found
+
+
+def name_for(asked: str, own: dict[str, Any], model: str) -> str:
+    """The folder or Hub id of the small VAE that is asked for, by the configuration of the model's ``own`` VAE, empty where it has none.
+    Raises FigmentError for one that is known not to go with it."""
     repository = _repository(own)
     known = "; ".join(f"{repo} for {whose}" for whose, repo in SPACES.values())
     if own.get("_class_name") != "AutoencoderKL":
@@ -54,14 +66,7 @@ def resolve_tiny(asked: str | None, folder: Path, model: str, allow_pickle: bool
             f"generate.speed.vae: {asked} was trained for the latents of {whose[named]}, and those of {model} are others"
             f" ({_said(own)}).{fits}"
         )
-    name = repository if asked == TINY else asked
-    assert name is not None
-    try:
-        found = resolve(name, allow_pickle=allow_pickle)
-    except FigmentError as error:
-        raise FigmentError(f"generate.speed.vae: {error} Set {TINY}, or the folder or Hub id of an {KIND}.") from error
-    _check_fits(config_of(found.path), own, name, model)
-    return found
+    return repository if asked == TINY and repository else asked
 
 
 def _repository(own: dict[str, Any]) -> str | None:

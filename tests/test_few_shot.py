@@ -16,6 +16,7 @@ from figment.encoders import Features, open_encoder
 from figment.errors import FigmentError
 from figment.evaluate.verdict import Word
 from figment.images_in import open_images, open_shards
+from figment.images_in.real import open_real
 from figment.layout import Run, shard_files
 from figment.learners.clip_head.head import Head
 from figment.learners.clip_head.mix import tune_mixed
@@ -131,6 +132,8 @@ def test_what_is_measured_and_the_verdict(recipe, tmp_path):
 def test_predictions_are_kept_and_give_the_accuracies(recipe, tmp_path):
     outcome = run_recipe(recipe(), tmp_path / "run")
     table = pq.read_table(tmp_path / "run" / "predictions.parquet").to_pandas()
+    task = recipe().task
+    assert table["digest"].tolist() == list(open_real(task)["test"].digests)
     for metric in ("top1/zero_shot", "top1/synthetic", "top1/real_only"):
         columns = [c for c in table if c.rpartition("/")[0] == metric]
         shares = [(table[c] == table["label"]).mean() for c in columns]

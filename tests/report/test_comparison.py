@@ -27,21 +27,29 @@ LABELS = np.arange(N) % 2
 
 
 def run(
-    root: Path, name: str, wrong: list[int], test: str = "these", groups: np.ndarray | None = None, seeds: int = 1
+    root: Path,
+    name: str,
+    wrong: list[int],
+    test: str = "these",
+    groups: np.ndarray | None = None,
+    seeds: int = 1,
+    order: np.ndarray | None = None,
+    labels: np.ndarray = LABELS,
 ) -> Path:
-    """A finished run whose classifiers are wrong on the first so many images, from another start for each name."""
+    """A finished run whose classifiers are wrong on some images, another number for each seed. With an ``order`` its images come in
+    that, and are told by their content."""
     folder = root / name
     folder.mkdir(parents=True)
-    own = np.stack([np.where(np.isin(np.arange(N), wrong[s:]), 1 - LABELS, LABELS) for s in range(seeds)])
+    own = np.stack([np.where(np.isin(np.arange(N), wrong[s:]), 1 - labels, labels) for s in range(seeds)])
     columns = {f"top1/synthetic/{s}": pa.array(one, pa.int32()) for s, one in enumerate(own)}
     of_groups = {} if groups is None else {"group": pa.array(groups, pa.int32())}
-    ids = pa.array([f"{i}.png" for i in range(N)])
-    pq.write_table(
-        pa.table({"id": ids, "label": pa.array(LABELS, pa.int32()), **of_groups, **columns}),
-        folder / "predictions.parquet",
-    )
+    ids = {"id": pa.array([f"{i}.png" for i in range(N)])}
+    if order is not None:
+        ids["digest"] = pa.array([f"content of {i}" for i in range(N)])
+    table = pa.table({**ids, "label": pa.array(labels, pa.int32()), **of_groups, **columns})
+    pq.write_table(table if order is None else table.take(order), folder / "predictions.parquet")
     record = Record(folder, "run", {"name": name}, {"test": test})
-    result = accuracy(own, LABELS, NAMES, "top1/synthetic", tuple(range(seeds)), groups)
+    result = accuracy(own, labels, NAMES, "top1/synthetic", tuple(range(seeds)), groups)
     told = {**asdict(result), "fingerprint": record.fingerprint}
     (folder / "results.jsonl").write_text(json.dumps(told) + "\n")
     record.finish({f: Written.of(files.read_bytes(folder / f)) for f in ("predictions.parquet", "results.jsonl")})
@@ -97,6 +105,32 @@ def test_other_test_images_are_refused_pair_by_pair(tmp_path, three):
     assert found.n_tested == 3 and "3 not compared" in summary(found)
     with pytest.raises(FigmentError, match="No two of these runs were tested on the same images"):
         compare([three[0], other])
+
+
+def test_the_same_images_in_another_order_are_compared_image_by_image(tmp_path):
+    groups, turned = np.arange(N) // 40, np.random.default_rng(0).permutation(N)
+    low, high, plain = list(range(100)), list(range(20, 60)), np.arange(N)
+    of_plain, of_turned = (
+        compare(
+            [
+                run(tmp_path / name, "low", low, groups=groups, order=plain),
+                run(tmp_path / name, "high", high, test, groups=groups, order=order),
+            ]
+        ).pairs[0]
+        for name, test, order in (("plain", "these", plain), ("turned", "those", turned))
+    )
+    assert of_plain.difference is not None and of_turned.difference is not None
+    assert of_turned.difference.value == of_plain.difference.value == pytest.approx(0.15)
+    assert of_turned.difference.image_se == pytest.approx(of_plain.difference.image_se)
+
+
+def test_other_labels_and_older_runs_in_another_order_are_refused(tmp_path):
+    plain, relabelled = np.arange(N), np.where(np.arange(N) == 7, 1 - LABELS, LABELS)
+    own = run(tmp_path, "own", [0], order=plain)
+    for name, facts in (("labels", {"order": plain, "labels": relabelled}), ("older", {})):
+        with pytest.raises(FigmentError, match="No two of these runs"):
+            compare([own, run(tmp_path, name, [], "those", **facts)])
+    assert compare([own, run(tmp_path, "same", [])]).n_tested == 1  # an older one, in the same order
 
 
 def test_groups_and_training_seeds_make_intervals_wider(tmp_path):

@@ -46,13 +46,15 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Compared:
-    """One run: its result, and what of each test image is right, float (n,). ``test`` is the same for the same images in the same order.
-    ``spread``: the standard error of what else than the test images it might have been, and of how many draws that is; ``allows_for``
+    """One run: its result, and what of each test image is right, float (n,). ``test`` is the same for the same images in the same order,
+    ``images``, of them in the ``order`` int (n,), whatever order they had; empty where older runs do not tell. ``spread``: the standard error of what else than the test images it might have been, and of how many draws that is; ``allows_for``
     says what."""
 
     name: str
     result: Result
     test: str
+    images: str
+    order: np.ndarray
     right: np.ndarray
     groups: np.ndarray | None
     spread: tuple[tuple[float, int], ...]
@@ -88,7 +90,7 @@ class Comparison:
 def compare(folders: Sequence[Path], metric: str = OWN, against: Path | None = None) -> Comparison:
     """Compare an accuracy of finished runs in pairs: all of them, or each with the run in ``against``.
 
-    On the same test images, image by image (`figment.evaluate.kind.difference`), groups and all. Where runs have a verdict, their
+    On the same test images, in whatever order, image by image (`figment.evaluate.kind.difference`), groups and all. Where runs have a verdict, their
     intervals hold for other generated sets of the same recipes, else for other training seeds where there are several. A pair is
     decided where its p holds among all pairs that were compared (Holm 1979).
 
@@ -104,8 +106,9 @@ def compare(folders: Sequence[Path], metric: str = OWN, against: Path | None = N
     if base is not None:
         at = next(i for i, run in enumerate(runs) if run.name == base)
         pairs = [Pair(i, at) for i in range(len(runs)) if i != at]
-    judged = _judged(runs, [pair for pair in pairs if runs[pair.own].test == runs[pair.than].test])
-    refused = [pair for pair in pairs if runs[pair.own].test != runs[pair.than].test]
+    judged = _judged(runs, pairs)
+    tested = {(pair.own, pair.than) for pair in judged}
+    refused = [pair for pair in pairs if (pair.own, pair.than) not in tested]
     if not judged:
         told = ", ".join(f"{run.name} on {run.result.n:,}" for run in runs[:4])
         raise FigmentError(
@@ -116,11 +119,16 @@ def compare(folders: Sequence[Path], metric: str = OWN, against: Path | None = N
 
 
 def _judged(runs: Sequence[Compared], pairs: Sequence[Pair]) -> list[Pair]:
+    """Those of the pairs that were tested on the same images, with what comes of them."""
     found = []
     for pair in pairs:
         own, than = runs[pair.own], runs[pair.than]
-        groups = own.groups if own.groups is not None else than.groups
-        d = difference(own.right - than.right, sets=[*own.spread, *than.spread], groups=groups)
+        if own.test != than.test and not (own.images and own.images == than.images):
+            continue
+        mine, theirs = (np.arange(len(own.right)),) * 2 if own.test == than.test else (own.order, than.order)
+        of_groups = ((own.groups, mine), (than.groups, theirs))
+        groups = next((numbers[order] for numbers, order in of_groups if numbers is not None), None)
+        d = difference(own.right[mine] - than.right[theirs], sets=[*own.spread, *than.spread], groups=groups)
         found.append(Pair(pair.own, pair.than, d, min(1.0, 2 * min(d.p, 1 - d.p))))
     holds = holm([pair.p for pair in found], LEVEL)
     words: list[Word] = [
@@ -147,8 +155,12 @@ def _run(folder: Path, name: str, metric: str) -> Compared:
         raise FigmentError(
             f"{folder} keeps no predictions of {metric}, so they cannot be compared image by image. Choose another --metric."
         )
+    order, images = np.arange(len(answers.right)), ""
+    if answers.images is not None:
+        order = np.argsort(answers.images, kind="stable")
+        images = records.fingerprint(answers.images[order].tolist())
     spread, allows_for = _spread(results, metric)
-    return Compared(name, result, _test_of(folder), answers.right, answers.groups, spread, allows_for)
+    return Compared(name, result, _test_of(folder), images, order, answers.right, answers.groups, spread, allows_for)
 
 
 def _test_of(folder: Path) -> str:

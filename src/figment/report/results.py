@@ -60,10 +60,12 @@ def is_result(line: str) -> bool:
 
 @dataclass(frozen=True)
 class Answers:
-    """Which test images one run got right, float (n,) over its training seeds, and their groups, int (n,); None: not known, or none."""
+    """Which test images one run got right, float (n,) over its training seeds, and their groups, int (n,); None: not known, or none.
+    ``images``, str (n,): content hash and label of each, which older runs do not keep."""
 
     right: np.ndarray | None = None
     groups: np.ndarray | None = None
+    images: np.ndarray | None = None
 
 
 def answers_of(folder: Path, metric: str) -> Answers:
@@ -82,5 +84,7 @@ def answers_of(folder: Path, metric: str) -> Answers:
     own = [c for c in predictions.column_names if c.rpartition("/")[0] == metric]
     if not own:  # of the curve of real images, which keeps no predictions
         return Answers(None, groups)
-    labels = predictions["label"].to_numpy()
-    return Answers(np.mean([predictions[name].to_numpy() == labels for name in own], axis=0), groups)
+    labels, images = predictions["label"].to_numpy(), None
+    if "digest" in predictions.column_names:
+        images = np.char.add(predictions["digest"].to_pylist(), np.char.mod(" %d", labels))
+    return Answers(np.mean([predictions[name].to_numpy() == labels for name in own], axis=0), groups, images)

@@ -354,10 +354,10 @@ def _renew(run: Run, wrong: set[str]) -> None:
 
 
 def _predictions(test: Images, predictions: dict[str, np.ndarray], groups: np.ndarray | None) -> bytes:
-    """A row for each test image: its id, its label, its group if there are any, and what each classifier takes it for, a column
-    a seed."""
+    """A row for each test image: its id, its content hash, its label, its group if there are any, and what each classifier takes it
+    for, a column a seed."""
     columns = {f"{metric}/{s}": one for metric, own in predictions.items() for s, one in enumerate(own)}
-    ids = {"id": pa.array(test.ids, pa.string())}
+    ids = {"id": pa.array(test.ids, pa.string()), "digest": pa.array(test.digests, pa.string())}
     of_groups = {} if groups is None else {"group": groups}
     labels = {name: pa.array(one, pa.int32()) for name, one in {"label": test.labels, **of_groups, **columns}.items()}
     sink = pa.BufferOutputStream()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from figment.checking.findings import Limits
 from figment.checking.places import places_of
 from figment.cli import app
 from figment.errors import FigmentError
+from figment.images_in import same
 
 NAMES = ["cat", "dog"]
 
@@ -63,6 +65,22 @@ def test_nothing_is_wrong_with_plain_photographs(tmp_path):
         "test: There are 6 real test images: too few to say anything. Give 20 at the least; a gain of 1 "
     )
     assert found.real is None is found.split
+
+
+@pytest.mark.parametrize("split", [True, False])
+def test_a_file_is_read_once_for_its_content_and_once_for_all_that_is_said_of_it(tmp_path, monkeypatch, split):
+    where, counts = both(tmp_path) if split else photos(tmp_path / "whole"), Counter[Path]()
+    read_bytes = Path.read_bytes
+
+    def counting(path: Path) -> bytes:
+        counts[path] += 1
+        return read_bytes(path)
+
+    monkeypatch.setattr(same, "_KNOWN", {})
+    monkeypatch.setattr(Path, "read_bytes", counting)
+    assert check([str(where)]).counts
+    images = [n for path, n in counts.items() if path.suffix == ".png" and path.is_relative_to(tmp_path)]
+    assert len(images) == (12 if split else 6) and set(images) == {2}
 
 
 def test_twenty_photographs_that_nobody_has_split_are_told_that_a_share_of_them_is_too_few(tmp_path):

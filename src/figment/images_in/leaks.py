@@ -10,8 +10,8 @@ from itertools import islice
 import numpy as np
 
 from figment.errors import FigmentError
-from figment.images_in.provenance import Stored, is_signed, maker_of, makers_by_table, read
-from figment.images_in.same import Pixels
+from figment.images_in.provenance import Stored, makers_by_table
+from figment.images_in.same import look
 from figment.words import printable
 
 EARLIER = "a run in this folder made them"
@@ -36,7 +36,7 @@ class Leaks:
 
 @dataclass(frozen=True)
 class _Split:
-    """One split, each file read once."""
+    """One split, and what its files say."""
 
     name: str
     images: Stored
@@ -56,7 +56,7 @@ def find_leaks(given: Mapping[str, Stored], class_names: Sequence[str], made: fr
     """Look through the real images as they were given, split -> images. ``made`` are content hashes of generated images.
 
     Two images are the same where their files are, or, in splits of up to 20,000 images and 128 MB, where their pixels are, whatever the format.
-    Every file is read once.
+    Every file is read once, and none whose content is known already.
     """
     splits = {name: _look(name, images, made) for name, images in given.items()}
     found = _Found()
@@ -85,14 +85,12 @@ class _Found:
 
 def _look(name: str, images: Stored, made: frozenset[str]) -> _Split:
     makers = dict(makers_by_table(images))
-    pixels, signed = Pixels(len(images), images.white), 0
-    for i, digest in enumerate(images.digests):
-        data = read(images, i) or b""
-        pixels.add(data, digest)
-        if i not in makers and (maker := maker_of(data) or (EARLIER if digest in made else "")):
+    found, decoded = look(images)
+    for i, (known, digest) in enumerate(zip(found, images.digests, strict=True)):
+        if i not in makers and (maker := known.maker or (EARLIER if digest in made else "")):
             makers[i] = maker
-        signed += is_signed(data)
-    return _Split(name, images, makers, signed, pixels.hashes)
+    pixels = [known.pixels for known in found] if decoded else None
+    return _Split(name, images, makers, sum(known.signed for known in found), pixels)
 
 
 def _keys(*splits: _Split) -> list[Sequence[str]]:

@@ -1,54 +1,68 @@
-"""When two images are the same: where their files are and, as far as that is found out in seconds, where their pixels are."""
+"""What is known of an image by its content hash: when two are the same, and what its file says of how it was made.
+
+Two are the same where their files are and, as far as that is found out in seconds, where their pixels are.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from figment import png
 from figment.images_in.decode import decode, pixel_hash
-from figment.images_in.provenance import Stored, read
+from figment.images_in.provenance import Stored, is_signed, maker_of, read
 from figment.images_in.tones import White
 from figment.images_in.unreadable import Unreadable
 
 #: Splits of up to so many images and stored bytes are decoded and compared by pixels, in some seconds; larger ones by their files.
 MOST_IMAGES, MOST_BYTES = 20_000, 2**27
-_HASHES: dict[str, str] = {}  # content hash -> that of the pixels: all runs of a study look at the same images
 
 
-@dataclass
-class Pixels:
-    """Hashes of the pixels of ``n`` images, added in their order; empty where one cannot be read. ``hashes`` is None where they are
-    too many to decode."""
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Of one file: the hash of its ``pixels``, empty where it cannot be read or was not decoded; its ``size`` in bytes; who says to have
+    generated it (`figment.images_in.provenance`), and whether it is ``signed``."""
 
-    n: int
-    white: White
-    size: int = 0
-    hashes: list[str] | None = field(default_factory=list)
-
-    def add(self, data: bytes, digest: str) -> None:
-        """The next image: its file, and the content hash of it."""
-        self.size += len(data)
-        if self.n > MOST_IMAGES or self.size > MOST_BYTES:
-            self.hashes = None
-        if self.hashes is not None:
-            self.hashes.append(hash_of(data, digest, self.white))
+    pixels: str
+    size: int
+    maker: str
+    signed: bool
 
 
-def hash_of(data: bytes, digest: str, white: White) -> str:
-    """The hash of one image's pixels; empty where it cannot be read. ``digest`` is the content hash of its file."""
-    if digest not in _HASHES:
+_KNOWN: dict[str, Known] = {}  # by content hash: all runs of a study, and all parts of a check, look at the same images
+
+
+def known_of(data: bytes, digest: str, white: White) -> Known:
+    """What is known of the file with this content hash, decoded once."""
+    if digest not in _KNOWN:
         try:
             image = png.decode(data)
-            _HASHES[digest] = pixel_hash(decode(data, "", white) if image is None else image)
+            pixels = pixel_hash(decode(data, "", white) if image is None else image)
         except Unreadable:
-            _HASHES[digest] = ""
-    return _HASHES[digest]
+            pixels = ""
+        _KNOWN[digest] = _told(data, pixels)
+    return _KNOWN[digest]
+
+
+def _told(data: bytes, pixels: str = "") -> Known:
+    return Known(pixels, len(data), maker_of(data), is_signed(data))
+
+
+def look(images: Stored) -> tuple[list[Known], bool]:
+    """What is known of each image, and whether that includes all pixels: too many are not decoded. A file whose content is known
+    already is not read again."""
+    found: list[Known] = []
+    size, decodes = 0, len(images) <= MOST_IMAGES
+    for i, digest in enumerate(images.digests):
+        known = _KNOWN.get(digest)
+        data = b"" if known else read(images, i) or b""
+        size += known.size if known else len(data)
+        decodes = decodes and size <= MOST_BYTES
+        found.append(known or (known_of(data, digest, images.white) if decodes else _told(data)))
+    return found, decodes
 
 
 def keys(images: Stored) -> Sequence[str]:
     """What is the same for images that are the same, and empty for what cannot be read: of pixels, else of files."""
-    pixels = Pixels(len(images), images.white)
-    for i, digest in enumerate(images.digests):
-        pixels.add(read(images, i) or b"", digest)
-    return images.digests if pixels.hashes is None else pixels.hashes
+    found, decoded = look(images)
+    return [known.pixels for known in found] if decoded else images.digests

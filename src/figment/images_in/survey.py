@@ -12,7 +12,7 @@ from PIL import Image
 
 from figment.images_in.decode import decode, known_formats
 from figment.images_in.provenance import Stored
-from figment.images_in.same import hash_of
+from figment.images_in.same import known_of
 from figment.images_in.tones import bits_of
 from figment.images_in.unreadable import Unreadable
 from figment.progress import progress
@@ -57,7 +57,7 @@ def survey(images: Stored, description: str = "look at images") -> Survey:
         for i, digest in enumerate(images.digests):
             try:
                 data = images.data(i)
-                key = hash_of(data, digest, images.white)
+                key = known_of(data, digest, images.white).pixels
                 if not key:
                     decode(data, images.ids[i], images.white)  # says why
                 sides[i], own = look(data)

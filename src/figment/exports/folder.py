@@ -68,6 +68,10 @@ def _read_mark(out: Path) -> bytes | None:
         return files.read_bytes(out / STARTED, "record")
     except FileNotFoundError:
         return None
+    except NotADirectoryError as error:
+        raise FigmentError(
+            f"Cannot write to {out}: it is or lies below a file. Choose another folder with --out."
+        ) from error
 
 
 def _names(out: Path) -> list[str]:

@@ -101,10 +101,11 @@ def _open(where: Path | str, class_names: Sequence[str]) -> Stored:
 def _images_of(folder: Path) -> Path:
     """Where in the folder of a data set its images and tables lie: in one of :data:`TABLES`, below the only split that there is
     (``train/``, as Ultralytics has it), else in the folder itself."""
-    if shard_files(folder) or any(folder.glob("[!.]*.tar")) or _has_table(folder):
+    for place in (folder, *(folder / name for name in TABLES)):
+        if shard_files(place):
+            return place
+    if any(folder.glob("[!.]*.tar")) or _has_table(folder):
         return folder
-    if found := next((folder / name for name in TABLES if shard_files(folder / name)), None):
-        return found
     below = [path for path in folder.iterdir() if path.is_dir() and not is_hidden([path.name])]
     if len(below) != 1:  # one alone cannot be the classes
         return folder

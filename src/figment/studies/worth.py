@@ -79,9 +79,10 @@ def ask(
         raise FigmentError(NO_ENCODER)
     places = splits_in(real)
     if test_share is None and "test" not in places:
+        dealt = " Or deal what there is: --test-share .3" if len(places) == 1 else ""
         raise FigmentError(
             f"--real {real} has no test images, and only they can say anything: beside {', '.join(places)} give a folder test, or rows or"
-            " files that say so. Or deal what there is: --test-share .3"
+            f" files that say so.{dealt}"
         )
     _check_not_real(synthetic, real, places)
     own = {**_task(task, real, places), "real": _shared(real, places, test_share)}

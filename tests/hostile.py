@@ -897,7 +897,7 @@ RECIPES = [
     Case("recipes", "a folder", lambda b: b.figment("run", b.inputs), "error.*a folder without a recipe"),
     Case("recipes", "empty", lambda b: b.recipe(""), "error.*must be a mapping"),
     Case("recipes", "a list", lambda b: b.recipe("- a\n- b"), "error.*must be a mapping"),
-    Case("recipes", "binary", lambda b: b.recipe(os.urandom(4096) + b"\xff"), "error.*cannot be read.*UTF-8"),
+    Case("recipes", "binary", lambda b: b.recipe(np.random.default_rng(0).bytes(4096) + b"\xff"), "error.*cannot be read.*UTF-8"),
     Case("recipes", "UTF-16, as Windows writes it", lambda b: b.recipe(TASK.encode("utf-16")), "error.*UTF-8"),
     Case("recipes", "UTF-8 with a mark in front, as Windows writes it", lambda b: b.recipe(TASK.encode("utf-8-sig")), "works"),
     Case("recipes", "larger than a recipe (of a limit lowered to 1,000 bytes)", bounded("recipe", 1000, lambda b: b.recipe("a: " + "x" * 2000)), "error.*too large.*recipe. is 1,000"),
@@ -1499,7 +1499,7 @@ AWAY = [
     Case("taking away", "predict: a pattern that matches nothing", of_run("predict", "OUT", inside("*.jpg")), "error.*matches no image"),
     Case("taking away", "predict: a folder without images", of_run("predict", "OUT", lambda b: (b.folder / "none").mkdir() or b.folder / "none"), "error.*holds no images"),
     Case("taking away", "predict: one file that is no image", of_run("predict", "OUT", lambda b: b.file("a.png", "no")), "error.*cannot be read"),
-    Case("taking away", "predict: one of two that is no image", of_run("predict", "OUT", lambda b: (b.file("two/a.png", "no"), b.file("two/b.png", png(solid(1, 2, 3))))[0].parent), "works.*1 of the 2 images cannot be read"),
+    Case("taking away", "predict: one of two that is no image", of_run("predict", "OUT", lambda b: (b.file("two/a.png", "no"), b.file("two/b.png", png(solid(1, 2, 3))))[0].parent), "works.*b.png: cat .*1 of the 2 images"),
     Case("taking away", "predict: a name with escapes", of_run("predict", "OUT", lambda b: b.file("\x1b[31mred\n.png", png(solid(1, 2, 3)))), "works"),
     Case("taking away", "predict: an --out that exists", of_run("predict", "OUT", lambda b: b.file("a.png", png(solid(1, 2, 3))), "--out", lambda b: b.file("mine.csv", "mine")), "error.*left as it is"),
     Case("taking away", "predict: an --out that is no table", of_run("predict", "OUT", lambda b: b.file("a.png", png(solid(1, 2, 3))), "--out", here("x.xlsx")), "error.*neither .csv nor .jsonl"),
@@ -1647,7 +1647,7 @@ def say_the_same(one: str, other: str) -> bool:
     if said >= 0:
         return a[: said + 50] == b[: said + 50]
     n = min(len(a), len(b)) - 12
-    return a[:n] == b[:n] if a.endswith("... |") else a == b
+    return a[:n] == b[:n] if "... |" in (one[-5:], other[-5:]) else a == b
 
 
 def _answer(case: Case, clip: Path) -> str:

@@ -26,6 +26,7 @@ from figment.layout import shard_files
 #: Where the tables of a data set may lie in its folder: as the Hub has them (and images in COCO's words), and NeMo Data Designer, beside
 #: images/.
 TABLES = ("data", "parquet-files")
+LABELS = "labels.csv"  # of images that lie in one folder, as figment exports them
 
 
 def open_images(where: Path | str, class_names: Sequence[str], own_names: Sequence[str] = ()) -> Stored:
@@ -87,6 +88,8 @@ def _open(where: Path | str, class_names: Sequence[str]) -> Stored:
     if is_saved(path):
         return open_saved(path / split, class_names)
     path = _images_of(path)
+    if path.is_file():
+        return _open_file(path, split, class_names)
     if shards := shard_files(path):
         return _open_labelled_shards(splits.files_of(shards, split, path), class_names)
     if tars := sorted(path.glob("[!.]*.tar")):
@@ -99,18 +102,20 @@ def _open(where: Path | str, class_names: Sequence[str]) -> Stored:
 
 
 def _images_of(folder: Path) -> Path:
-    """Where in the folder of a data set its images and tables lie: in one of :data:`TABLES`, below the only split that there is
-    (``train/``, as Ultralytics has it), else in the folder itself."""
+    """Where in the folder of a data set its images and tables lie: in one of :data:`TABLES`, where :data:`LABELS` says, or below the
+    only split that there is (``train/``, as Ultralytics has it); else in the folder itself."""
     for place in (folder, *(folder / name for name in TABLES)):
         if shard_files(place):
             return place
     if any(folder.glob("[!.]*.tar")) or _has_table(folder):
         return folder
     below = [path for path in folder.iterdir() if path.is_dir() and not is_hidden([path.name])]
-    if len(below) != 1:  # one alone cannot be the classes
+    if len(below) > 1:  # one alone cannot be the classes
         return folder
-    (only,) = below
-    return only if only.name.lower() in splits.NAMES or (only.name in TABLES and _has_table(only)) else folder
+    if (folder / LABELS).is_file():
+        return folder / LABELS
+    is_all = [path.name.lower() in splits.NAMES or (path.name in TABLES and _has_table(path)) for path in below]
+    return below[0] if any(is_all) else folder
 
 
 def _has_table(folder: Path) -> bool:

@@ -18,8 +18,7 @@ from figment.words import storable
 
 PATH_COLUMNS = ("path", "file_name", "filename", "image")
 OF_CLASSES = "_classes.csv"  # as Roboflow calls a table with a column for each class
-LABELS = "labels.csv"  # as figment exports one
-METADATA = ("metadata.jsonl", "metadata.csv", OF_CLASSES, LABELS)
+METADATA = ("metadata.jsonl", "metadata.csv", OF_CLASSES)
 
 
 def open_csv(table: Path, class_names: Sequence[str], split: str = "") -> FileImages:
@@ -34,8 +33,7 @@ def open_csv(table: Path, class_names: Sequence[str], split: str = "") -> FileIm
 
 
 def open_metadata(folder: Path, class_names: Sequence[str], split: str = "") -> FileImages | None:
-    """A folder whose ``metadata.jsonl``, ``metadata.csv``, ``_classes.csv`` or ``labels.csv`` says which class each image is of; None
-    where none does.
+    """A folder whose ``metadata.jsonl``, ``metadata.csv`` or ``_classes.csv`` says which class each image is of; None where none does.
 
     Raises FigmentError as :func:`open_csv` does, and for an image outside of the folder.
     """
@@ -46,7 +44,7 @@ def open_metadata(folder: Path, class_names: Sequence[str], split: str = "") -> 
     says = (
         table.name == OF_CLASSES or not rows or _column(rows[0][1], CLASS_COLUMNS) or _one_hot(rows[0][1], class_names)
     )
-    if not says or (table.name == LABELS and not _column(rows[0][1], PATH_COLUMNS)):  # of what, nobody knows
+    if not says:
         return None
     return _open(table, rows, class_names, split, inside=True)
 

@@ -1,9 +1,9 @@
 #!/bin/sh
 # datasets 5.2.0: map writes an image anew as soon as its function has looked at it, although the function returns something else, such as its
 # width, a score or an embedding, and leaves the image alone. A JPEG is so saved as JPEG at Pillow's quality of 75, a lossless WebP as a lossy one;
-# nothing is said. It happens to images that lie in the data set (Parquet, so all of the Hub), and not to those that it knows by their
+# nothing is said. It happens to images that lie in the data set (Parquet, as most of the Hub), and not to those that it knows by their
 # path (imagefolder), nor to PNG. A data set of photographs beside generated PNG images, scored by one and the same map, comes out with
-# photographs that carry the marks of a second, harder compression, and generated images that do not: a classifier learns to see that.
+# photographs that carry the marks of a second, harder compression, and generated images that do not, which a classifier can learn to see.
 # Take the bytes instead: cast_column("image", Image(decode=False)) before map, and back after it.
 # Seen: a JPEG of quality 95, 256 x 256; after map(lambda row: {"width": row["image"].width}) half as many bytes, pixels 40 levels apart at most
 # and 4.7 on average; a lossless WebP 36 and 4.3; PNG, the same JPEG known by its path, and decode=False: none.

@@ -9,6 +9,8 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +146,28 @@ def test_a_killed_process_holds_nothing(folder, beat):
     assert not refused(folder)
     if files.is_remote(folder):
         assert time.monotonic() - started >= 3 * BEAT  # it might have been alive
+
+
+@pytest.mark.parametrize("part", ["", "3-of-16"])
+def test_a_forked_worker_that_outlives_its_parents_lock_does_not_hold_it(tmp_path, part):
+    ours, theirs = get_context("fork").Pipe()
+    with files.lock(tmp_path, part):
+        worker = get_context("fork").Process(target=lambda: (theirs.send("here"), theirs.recv()), daemon=True)
+        worker.start()
+        assert ours.recv() == "here"
+        assert refused(tmp_path, part)  # the fork has not let go of what its parent holds
+    assert worker.is_alive() and not refused(tmp_path)
+    ours.send("the end")
+    worker.join()
+
+
+def test_a_fork_that_leaves_the_block_takes_nothing_from_its_parent(tmp_path):
+    with ExitStack() as block:
+        block.enter_context(files.lock(tmp_path))
+        worker = get_context("fork").Process(target=block.close)
+        worker.start()
+        worker.join()
+        assert worker.exitcode == 0 and refused(tmp_path)
 
 
 @pytest.mark.slow

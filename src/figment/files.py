@@ -250,6 +250,18 @@ def leftovers(folder: Path) -> list[Path]:
 
 # ---- one run at a time -----------------------------------------------------------------------------------------------
 
+_locks: set[int] = set()  # files of the locks that this process holds
+
+
+def _hold_no_locks() -> None:
+    """A worker that reads images is a fork, and has the open files of its parent. It may outlive a parent that was killed, waiting
+    for a slow disk say, and a lock is held until the last of those who have its file open has closed it."""
+    while _locks:
+        os.close(_locks.pop())
+
+
+os.register_at_fork(after_in_child=_hold_no_locks)
+
 
 @contextmanager
 def lock(folder: Path, part: str = "", wait: bool = False) -> Iterator[None]:
@@ -257,7 +269,7 @@ def lock(folder: Path, part: str = "", wait: bool = False) -> Iterator[None]:
 
     With a ``part``, such as ``"3-of-16"``, several processes may hold one folder, each another part; none of them while
     a whole run holds it (in object stores a part and a whole run do not see each other; what they write is the same).
-    With ``wait``, one who comes second waits for the first.
+    Processes that are forked or started in here do not hold it. With ``wait``, one who comes second waits for the first.
     """
     if is_remote(folder):
         with _lease(folder / (f".lock-{part}" if part else ".lock"), folder, wait):
@@ -281,7 +293,8 @@ def lock(folder: Path, part: str = "", wait: bool = False) -> Iterator[None]:
             raise _held(folder) from error
         yield
     finally:
-        for file in files:
+        for file in _locks.intersection(files):  # in a fork there is none left
+            _locks.remove(file)
             os.close(file)
 
 
@@ -289,6 +302,7 @@ def _lock_file(path: Path) -> int:
     """Open the file that stands for a lock, made where it is missing. One that is there is never written to, and no link is followed."""
     try:
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        _locks.add(file)
         os.write(file, LOCK_TEXT)
         return file
     except FileExistsError:
@@ -297,7 +311,9 @@ def _lock_file(path: Path) -> int:
                 f"{path} is a link, or no file. figment locks the folder by a file of that name and follows no link there."
                 " Move it away, or choose another folder with --out."
             ) from None
-    return os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    file = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    _locks.add(file)
+    return file
 
 
 def give_up_lock(folder: Path) -> None:

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from figment.encoders import ClipEncoder, Features, open_encoder
@@ -286,3 +287,28 @@ def test_wise_ft_is_with_the_start(features, made, test_images):
     start = learner.start_of(Training(made))
     tuned = tune(start, features(made), made.labels, learner.settings, 0).head
     same(learner.learn(made, None, 0), interpolate(start, tuned, 0.25), test_images, features)
+
+
+@pytest.mark.parametrize(("free", "where"), [(None, "cpu"), (1_000, "cpu"), (2**20, "cuda:1")])
+@pytest.mark.parametrize("kinds", [(True, False), (False, True), (True, True)])
+def test_heads_are_tuned_where_the_encoder_is_if_it_is_a_gpu_with_room(
+    features, made, real, monkeypatch, free, where, kinds
+):
+    """Without a GPU: what would be moved there, and that it comes back, with the weights that it has on the CPU."""
+    moved = []
+
+    def to(self, device):
+        moved.append(str(device))
+        return self
+
+    training = Training(*(images if used else None for images, used in zip((made, real), kinds, strict=True)), seed=1)
+    learner = learner_of(features)
+    (here,) = learner.learn_many([training])
+    start, before = learner.zero_shot, learner.zero_shot.linear.weight.clone()
+    monkeypatch.setattr("figment.learners.clip_head.learner.free_bytes", lambda device: free)
+    monkeypatch.setattr(Head, "to", to)
+    monkeypatch.setattr(features.encoder, "device", torch.device("cuda:1"))
+    (model,) = learner.learn_many([training])
+    assert moved == [where, "cpu"]
+    assert model.fingerprint == here.fingerprint
+    assert learner.zero_shot is start and torch.equal(start.linear.weight, before)

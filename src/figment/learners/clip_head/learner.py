@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 from collections import defaultdict
@@ -12,8 +13,10 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 import numpy as np
+import torch
 
 from figment import records
+from figment.device import free_bytes
 from figment.encoders import Features, Towers
 from figment.errors import FigmentError
 from figment.images_in.changed import shrunk
@@ -163,7 +166,8 @@ class ClipHeadLearner(Learner):
     def few_shot_head(self, x: np.ndarray, y: np.ndarray, seed: int) -> Head:
         """Of real images alone: features (n, D), labels (n,)."""
         start = self._start(None, (x, y))
-        return self.ensemble(start, tune_few_shot(start, x, y, seed, self.settings))
+        tuned = tune_few_shot(self._placed(start, len(x)), x, y, seed, self.settings)
+        return self.ensemble(start, tuned.to("cpu"))
 
     def start_of(self, t: Training) -> Head:
         """Where a training starts: the zero-shot classifier, with its bias removed on the training's images unless it is to be kept."""
@@ -194,12 +198,23 @@ class ClipHeadLearner(Learner):
         synthetic = [pool.chosen(t.synthetic) for t in trainings if t.synthetic is not None]
         real = [pool.chosen(t.real) for t in trainings if t.real is not None]
         x, s = pool.features, self.settings
+        start = self._placed(start, len(x))
         if first.synthetic is None:
-            return tune_many(start, x, real, few_shot(s), seeds, min_steps=s.min_steps)
-        val = None if self.val is None else (self.features(self.val), self.val.labels)
-        if first.real is None:
-            return tune_many(start, x, synthetic, s, seeds, val=val)
-        return tune_mixed_many(start, x, real, synthetic, s, seeds, val=val)
+            tuned = tune_many(start, x, real, few_shot(s), seeds, min_steps=s.min_steps)
+        else:
+            val = None if self.val is None else (self.features(self.val), self.val.labels)
+            if first.real is None:
+                tuned = tune_many(start, x, synthetic, s, seeds, val=val)
+            else:
+                tuned = tune_mixed_many(start, x, real, synthetic, s, seeds, val=val)
+        return [replace(t, head=t.head.to("cpu")) for t in tuned]
+
+    def _placed(self, start: Head, n: int) -> Head:
+        """A copy of where a training on n images starts, on the device that it is to run on: the encoder's, if that is a GPU with
+        twice the room that features and soft targets take, else the CPU."""
+        free, needed = free_bytes(self.encoder.device), n * 4 * sum(start.linear.weight.shape)
+        fits = free is not None and 2 * needed <= free
+        return copy.deepcopy(start).to(self.encoder.device if fits else torch.device("cpu"))
 
     def _unfrozen_model(self, t: Training, unfrozen: UnfrozenSettings) -> ClipHeadModel:
         start = self.encoder, self.start_of(t)

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 from figment import cli, starter
 from figment.errors import FigmentError
@@ -97,11 +98,11 @@ def test_a_wrong_look_is_told(where):
         open_images(where, NAMES)
 
 
-# ---- the demo on one of them ---------------------------------------------------------------------------------------
+# ---- the demo ---------------------------------------------------------------------------------------------------------
 
 
 CONTEXT = SimpleNamespace(obj=0.0)  # of a command that began at 0
-LOOK_RECIPE = Path(starter.__file__).parent / "look.yaml"
+DEMO = Path(starter.__file__).parent / "demo.yaml"
 
 
 @pytest.mark.parametrize("look", SEEN)
@@ -119,23 +120,30 @@ def test_the_demo_of_a_look_is_a_ladder_whose_sets_differ_in_words_and_filter_al
     assert recipe.few_shot is not None and recipe.few_shot.shots == 16
 
 
-def test_the_demo_without_a_look_is_what_it_was(monkeypatch):
+def test_the_control_is_the_same_recipe_without_a_gap(monkeypatch):
     asked = []
     monkeypatch.setattr("figment.cli.runs._run", lambda *arguments: asked.append(arguments))
-    cli.demo(CONTEXT, None, None)
-    assert asked == [(load_recipe(LOOK_RECIPE.with_name("demo.yaml")), Path("runs/demo"), CONTEXT.obj)]
+    cli.demo(CONTEXT, None, starter.AS_IT_IS)
+    [(recipe, out, _)] = asked
+    assert out == Path("runs/demo-catalogue") and recipe == load_recipe(DEMO, ["task=fashion"])
+
+
+def test_the_demo_without_a_look_is_the_recipe_as_it_stands(monkeypatch):
+    asked = []
+    monkeypatch.setattr("figment.cli.runs._run", lambda *arguments: asked.append(arguments))
+    CliRunner().invoke(cli.app, ["demo"], catch_exceptions=False)
+    assert [(recipe, out) for recipe, out, _ in asked] == [(load_recipe(DEMO), Path("runs/demo-sketch"))]
 
 
 @pytest.mark.parametrize(
     ("look", "said"),
     [
-        ("nosuch", f"no look 'nosuch'. It has {', '.join(SEEN)}"),
+        ("nosuch", f"no look 'nosuch'. It has {', '.join(LOOKS)}"),
         ("skech", "Did you mean 'sketch'"),
-        ("catalogue", f"know the catalogue best.*With a gap: {', '.join(SEEN)}"),
         ("", "no look ''"),
     ],
 )
-def test_what_is_no_look_with_a_gap_gets_one_paragraph(look, said, tmp_path):
+def test_what_is_no_look_gets_one_paragraph(look, said, tmp_path):
     with pytest.raises(FigmentError, match=said) as told:
         cli.demo(CONTEXT, tmp_path / "run", look)
     assert "\n" not in str(told.value) and not (tmp_path / "run").exists()
@@ -159,7 +167,7 @@ def test_the_demo_of_a_look_in_small(tmp_path):
         "few_shot.shots": 2,
         "evaluate": {"exchange_rate": False, "placebos": 2, "resamples": 2},
     }
-    run_arms(load_recipe(LOOK_RECIPE, [f"{field}={value}" for field, value in small.items()]), tmp_path / "run")
+    run_arms(load_recipe(DEMO, [f"{field}={value}" for field, value in small.items()]), tmp_path / "run")
     page = report_of(tmp_path / "run")
     for part in ("plain prompts", "the domain's words and a filter", "Alone, 2 real images a class reach"):
         assert part in page.verdict.lesson
@@ -167,7 +175,7 @@ def test_the_demo_of_a_look_in_small(tmp_path):
     for name in (
         "zero-shot",
         "bias removed",
-        *list(load_recipe(LOOK_RECIPE).arms),
+        *list(load_recipe(DEMO).arms),
         "real images alone",
         page.arms[-1].name,
     ):

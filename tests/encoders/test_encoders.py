@@ -277,8 +277,6 @@ def test_the_starter_has_a_clip_with_batchnorm():
     prototypes = encoder.texts([f"a photo of a {name}" for name in task.class_names])
     features = encoder.images(pool.load(range(len(pool))))
     assert ((features @ prototypes.T).argmax(1) == pool.labels).mean() > 0.6
-    words = [f"a dark {name} for women" for name in task.class_names]
-    assert encoder.texts(words) == pytest.approx(open_encoder("starter/clip").texts(words), abs=2e-3)
 
 
 def test_features_of_a_folder_that_serves_many_tasks_are_found_again(photos, clip, tmp_path):

@@ -126,17 +126,6 @@ def test_a_run_folder_is_a_recipe(tmp_path):
     assert load_recipe(tmp_path).seed == 7
 
 
-def test_the_demo_is_a_recipe():
-    from importlib import resources
-
-    recipe = load_recipe(Path(str(resources.files("figment") / "starter" / "demo.yaml")))
-    assert recipe.generate.model == "starter" and recipe.task.real.test == "starter/test"
-    arms = [recipe.changed(arm) for arm in recipe.arms.values()]
-    assert recipe.train.kind == "words_and_images"
-    kinds = [(a.prompts.kind, a.train.kind, a.train.start) for a in arms]
-    assert kinds == [("templates", "clip_head", "zero_shot"), ("attributes", "clip_head", "zero_shot")]
-
-
 # ---- what is wrong ---------------------------------------------------------------------------------------------------
 
 

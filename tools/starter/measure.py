@@ -27,6 +27,7 @@ from figment.learners.clip_head.linear_probe import linear_probe
 from figment.learners.network.network import NetworkLearner
 from figment.learners.network.small_cnn import SMALL_CNN
 from figment.prompts.attributes import Attributes
+from figment.starter import task_of
 from figment.starter.looks import LOOKS
 from figment.task import Task, load_task, real_folder
 from figment.types import Images, Model, Result
@@ -41,8 +42,7 @@ Row = Mapping[str, Any]
 
 def tasks() -> dict[str, Task]:
     """Look -> its task; the catalogue's is the control."""
-    names = {look: f"{PLAIN}-{look}" for look in LOOKS}
-    return {look: load_task(name) for look, name in {**names, "catalogue": PLAIN}.items()}
+    return {look: load_task(task_of(look)) for look in LOOKS}
 
 
 class Measurer:

@@ -39,32 +39,30 @@ def demo(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", parser=path_of, metavar="DIR", help="folder of the run; default: runs/demo, or runs/demo-LOOK"
+            "--out", parser=path_of, metavar="DIR", help="folder of the run; default: runs/demo-LOOK"
         ),
     ] = None,
     look: Annotated[
-        str | None,
+        str,
         typer.Option(
             "--look",
             metavar="NAME",
-            help="on a domain that the generator knows little of, such as sketch or night: what words, a filter and 16 photographs a class do",
+            help="how the real garments are seen: a domain that the models know little of, such as sketch or night, or catalogue, which they know best",
         ),
-    ] = None,
+    ] = "sketch",
 ) -> None:
-    """Run the whole path on the embedded starter models: a few minutes on two CPU cores, no network."""
-    from figment.recipe import load_recipe
-    from figment.starter import check_has_gap
+    """Run the whole path on the embedded starter models: two minutes on two CPU cores, no network.
 
-    starter = Path(str(resources.files("figment") / "starter"))
-    if look is None:
-        recipe = load_recipe(starter / "demo.yaml")
-    else:
-        check_has_gap(look)
-        recipe = load_recipe(starter / "look.yaml", [f"task=fashion-{look}"])
+    What words, a filter and 16 photographs a class do on a domain of which the models have seen little.
+    """
+    from figment.recipe import load_recipe
+    from figment.starter import task_of
+
+    recipe = load_recipe(Path(str(resources.files("figment") / "starter" / "demo.yaml")), [f"task={task_of(look)}"])
     console.print(
         "The starter is a scale model trained on Fashion-MNIST: it shows the method, not what large models reach.\n"
     )
-    _run(recipe, out or Path("runs") / ("demo" if look is None else f"demo-{look}"), context.obj)
+    _run(recipe, out or Path("runs") / f"demo-{look}", context.obj)
 
 
 def run(

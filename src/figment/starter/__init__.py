@@ -43,12 +43,8 @@ def look_and_split(where: str) -> tuple[str, str]:
     raise FigmentError(f"The starter has no images {where!r}.{nearest(where, known)} It has {', '.join(known)}.")
 
 
-def check_has_gap(look: str) -> None:
-    """Raise FigmentError for what is no look, and for the one that the models know best: there is no gap in it."""
-    others = [name for name in LOOKS if name != AS_IT_IS]
-    if look == AS_IT_IS:
-        raise FigmentError(
-            f"The starter's models know the {look} best: it is what figment demo runs on. With a gap: {', '.join(others)}."
-        )
-    if look not in others:
-        raise FigmentError(f"The starter has no look {look[:40]!r}.{nearest(look, others)} It has {', '.join(others)}.")
+def task_of(look: str) -> str:
+    """The built-in task of a look: ``fashion``, of the catalogue, is the control, without a gap. Raises FigmentError for what is no look."""
+    if look not in LOOKS:
+        raise FigmentError(f"The starter has no look {look[:40]!r}.{nearest(look, LOOKS)} It has {', '.join(LOOKS)}.")
+    return "fashion" if look == AS_IT_IS else f"fashion-{look}"

@@ -62,7 +62,8 @@ def web(folder: Path = DEBIAN_FOLDER, catalogue: float = CATALOGUE_SHARE) -> Web
     seen = pad(pictures)
     for number, look in enumerate(LOOKS):
         own = looks == number
-        seen[own] = render(seen[own], look)
+        if own.any():
+            seen[own] = render(seen[own], look)
     return Web(seen, pictures, labels, looks)
 
 

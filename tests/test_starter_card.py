@@ -26,6 +26,7 @@ def test_a_card_has_a_row_a_look_and_measures_nothing_twice(tmp_path, monkeypatc
         own = {look: task for look, task in measure.tasks().items() if look == "night"}
         monkeypatch.setattr(module, "tasks", lambda own=own: own)
     monkeypatch.setattr(measure, "GENERATED", 20)
+    monkeypatch.setattr(measure, "BESIDE", 10)
     monkeypatch.setattr(measure, "CNN", measure.CNN.model_copy(update={"min_steps": 2}))
     monkeypatch.setattr(card, "SAMPLING", {"guidance_scale": 1.0, "num_inference_steps": 2})
     package, work = tmp_path / "package", tmp_path / "work"

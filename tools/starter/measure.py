@@ -33,9 +33,9 @@ from figment.task import Task, load_task, real_folder
 from figment.types import Images, Model, Result
 
 PLAIN = "fashion"  # the task whose words say nothing of a look
-GENERATED = 3_000  # images a task and kind of words
+GENERATED = 2_000  # images a task and kind of words
+GUIDANCE, BESIDE = (1.0, 3.0), 500  # what else is recognised of, and of how many images
 CNN = SMALL_CNN.model_copy(update={"min_steps": 800})  # and what it takes to end an epoch
-SEEDS = (0, 1)
 
 Row = Mapping[str, Any]
 
@@ -82,17 +82,16 @@ class Measurer:
         return {"accuracy": accuracy(head.predict(self.encoder(self.test)), self.test.labels, self.names)}
 
     def network(self) -> Row:
-        return {"cas": self._cas(self.pool)}
+        return {"cas": accuracy(self.judge.logits(self.test), self.test.labels, self.names, "cas", (0,))}
 
     def generated(self, words: Task) -> Row:
         started = time.perf_counter()
         made, failed = sample(words, GENERATED, self.sampling)
         rate = len(made) / (time.perf_counter() - started)
         own, real = self.encoder(made), self.encoder(self.pool)
-        architecture = CNN.architecture
         return {
-            "cas": self._cas(made),
-            "recognised": recognisability(self.judge.logits(made), made.labels, self.names, architecture),
+            "cas": classification_accuracy_score(made, self.test, self.names, settings=CNN),
+            "recognised": self._recognised(made),
             "coverage": coverage(real, own, "starter/clip")[0],
             "frechet": frechet(own, real, "starter/clip"),
             "images": len(made),
@@ -100,8 +99,13 @@ class Measurer:
             "images_per_second": rate,
         }
 
-    def _cas(self, images: Images) -> Result:
-        return classification_accuracy_score(images, self.test, self.names, settings=CNN, seeds=SEEDS)
+    def guidance(self) -> Row:
+        """The share that is recognised at other guidance scales."""
+        scales = ({**self.sampling, "guidance_scale": scale} for scale in GUIDANCE)
+        return {f"{own['guidance_scale']:g}": self._recognised(sample(self.task, BESIDE, own)[0]) for own in scales}
+
+    def _recognised(self, made: MemoryImages) -> Result:
+        return recognisability(self.judge.logits(made), made.labels, self.names, CNN.architecture)
 
 
 def sample(words: Task, n: int, sampling: Mapping[str, Any]) -> tuple[MemoryImages, int]:
@@ -116,7 +120,7 @@ def sample(words: Task, n: int, sampling: Mapping[str, Any]) -> tuple[MemoryImag
 
 
 def measure(work: Path, sampling: Mapping[str, Any]) -> dict[str, dict[str, Row]]:
-    """Look -> measurement -> its numbers."""
+    """Look -> measurement -> its numbers; one training of a network each."""
     kept = work / "measurements.json"
     found: dict[str, dict[str, Row]] = json.loads(kept.read_text()) if kept.is_file() else {}
     plain = load_task(PLAIN)
@@ -129,6 +133,7 @@ def measure(work: Path, sampling: Mapping[str, Any]) -> dict[str, dict[str, Row]
             "network": own.network,
             "generated": lambda own=own, task=task: own.generated(task),
             "generated, plain": lambda own=own: own.generated(plain),
+            "guidance": own.guidance,
         }
         for name, take in wanted.items():
             if name in found.setdefault(look, {}) or (look == "catalogue" and name.endswith("plain")):

@@ -38,9 +38,7 @@ def demo(
     context: typer.Context,
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out", parser=path_of, metavar="DIR", help="folder of the run; default: runs/demo-LOOK"
-        ),
+        typer.Option("--out", parser=path_of, metavar="DIR", help="folder of the run; default: runs/demo-LOOK"),
     ] = None,
     look: Annotated[
         str,

@@ -39,7 +39,7 @@ def write(folder: Path, images: Iterable[np.ndarray], labels: Iterable[int], suf
 
 @pytest.fixture(scope="module")
 def sets(tmp_path_factory) -> Path:
-    """``real`` with 2 training and 20 test images a class; ``good``, 30 others of each class rendered otherwise; ``placebo``, those under
+    """``real`` with 2 training and 60 test images a class; ``good``, 30 others of each class rendered otherwise; ``placebo``, those under
     labels that say nothing; ``memorised``, the training images again and again, encoded anew."""
     root, rng = tmp_path_factory.mktemp("sets"), np.random.default_rng(0)
     pool, test = (
@@ -51,7 +51,7 @@ def sets(tmp_path_factory) -> Path:
 
     train = of_each(pool, 0, 2)
     write(root / "real" / "train", pool.load(train), pool.labels[train])
-    tested = of_each(test, 0, 20)
+    tested = of_each(test, 0, 60)
     write(root / "real" / "test", test.load(tested), test.labels[tested])
     other = of_each(pool, 10, 30)
     drawn = [(0.9 * image + rng.normal(8, 4, image.shape)).clip(0, 255).astype(np.uint8) for image in pool.load(other)]
@@ -93,7 +93,7 @@ def test_every_two_sets_are_compared_and_the_page_has_it_all(judged):
         assert row in html
     assert "good: To a learner that never sees the class names it is worth" in html
     assert [one["answer"]["word"] for one in told["sets"]] == ["helps", "hurts", "copies"]
-    assert told["sets"][0]["beside"]["top1/real_only"]["n"] == 200
+    assert told["sets"][0]["beside"]["top1/real_only"]["n"] == 600
 
 
 def test_the_command_says_it_and_does_nothing_twice(sets, judged):

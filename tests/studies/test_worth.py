@@ -117,8 +117,8 @@ def test_photographs_that_nobody_has_split_are_dealt(sets):
     assert alone.few_shot is None and "train" not in open_real(alone.task)
     given = open_real(dealt.task)
     assert dealt.few_shot.shots == "all" and {split: len(own) for split, own in given.items()} == {
-        "train": 150,
-        "test": 50,
+        "train": 450,
+        "test": 150,
     }
     refused("is split already \\(train, test\\)", sets / "real", *made, test_share=0.25)
     with pytest.raises(FigmentError, match="test_share: input should be less than 1"):

@@ -12,7 +12,7 @@ from figment.evaluate.content import content_gate
 from figment.evaluate.kind import difference
 from figment.evaluate.placebo import resample, spread_labels
 from figment.evaluate.verdict import BIAS_REMOVED, PLACEBO, UNTUNED, judge
-from figment.learners.clip_head.images_only import discriminant
+from figment.learners.clip_head.discriminant import discriminant
 
 N_CLASSES, D, PLACEBOS, RESAMPLES = 6, 12, 4, 8
 CENTRES = np.random.default_rng(0).normal(size=(N_CLASSES, D))

@@ -23,7 +23,7 @@ from figment.evaluate.mmd import kid
 from figment.evaluate.placebo import resample
 from figment.images_in import ShardImages, open_shards
 from figment.images_in.leaks import Leaks
-from figment.learners.clip_head.images_only import discriminant
+from figment.learners.clip_head.discriminant import discriminant
 from figment.learners.network.settings import NetworkSettings
 from figment.learners.pretrain.settings import StableRepSettings
 from figment.measures.evidence import numbers

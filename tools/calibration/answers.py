@@ -11,7 +11,7 @@ from calibration.cases import Case, Drawn, draw
 from calibration.world import World, with_bias
 from figment.bias import bias_of, shares_of
 from figment.evaluate.placebo import resample, spread_labels
-from figment.learners.clip_head.images_only import discriminant
+from figment.learners.clip_head.discriminant import discriminant
 from figment.learners.clip_head.settings import TuneSettings
 from figment.learners.clip_head.tune import Chosen, tune_many
 

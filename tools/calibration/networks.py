@@ -18,7 +18,7 @@ from figment.evaluate.kind import difference
 from figment.evaluate.placebo import spread_labels
 from figment.evaluate.verdict import CHANCE, PLACEBO, judge
 from figment.images_in.relabelled import Relabelled
-from figment.learners.clip_head.images_only import discriminant
+from figment.learners.clip_head.discriminant import discriminant
 from figment.learners.network.network import NetworkLearner
 from figment.learners.network.small_cnn import SMALL_CNN
 from figment.types import Images

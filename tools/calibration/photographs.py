@@ -12,7 +12,7 @@ from calibration.rows import Row, rate
 from calibration.world import World
 from figment.evaluate.exchange_rate import SHOTS, Curve, Draw, crossing, exchange_rate, real_curve
 from figment.evaluate.placebo import resample
-from figment.learners.clip_head.images_only import discriminant
+from figment.learners.clip_head.discriminant import discriminant
 
 SETS = 20  # drawn again
 PHOTOGRAPHS = 100  # a class, that a study has for its curve

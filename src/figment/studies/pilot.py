@@ -25,8 +25,8 @@ from figment.evaluate.pilot import Answer, Question, know_classes, know_domain, 
 from figment.images_in.shards import open_run_images
 from figment.images_in.unreadable import check_enough_is_left, named
 from figment.layout import Run
+from figment.learners.clip_head.discriminant import discriminant
 from figment.learners.clip_head.head import Head, zero_shot_head
-from figment.learners.clip_head.images_only import discriminant
 from figment.recipe import Recipe
 from figment.report.planned import planned
 from figment.run import check_is_for_a_run, make_images

@@ -10,63 +10,23 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
-from torch.nn import functional as F
 
 from figment import records
 from figment.encoders import Features
 from figment.errors import FigmentError
+from figment.learners.clip_head.discriminant import Moments
 from figment.learners.clip_head.head import Head, HeadCard, zero_shot_head
 from figment.learners.clip_head.model import ClipHeadModel, UnitFeatures
 from figment.learners.clip_head.unbiased import Labelled
+from figment.learners.clip_head.weighing import weight_beside
 from figment.types import Images, Learner, Model
 
-NEVER = -1e4  # the logit of a class that no image was seen of
-
-
-def discriminant(features: np.ndarray, labels: np.ndarray, n_classes: int) -> Head:
-    """Linear discriminant analysis with equal priors, its covariance shrunk as OAS says (Chen et al. 2010, equation 23).
-
-    The pooled covariance of the classes has m - N degrees of freedom and shrinks towards a multiple of the identity; with one
-    image a class there is none, and the nearest class mean decides. Differences of logits are log-odds.
-
-    Args:
-        features: float (m, D), of any length; normalised here.
-        labels: int (m,) in [0, n_classes). A class without images is never predicted.
-    """
-    x = F.normalize(torch.tensor(np.asarray(features), dtype=torch.float64), dim=-1)
-    y = torch.tensor(np.asarray(labels, np.int64))
-    counts = torch.bincount(y, minlength=n_classes)
-    there = counts > 0
-    means = torch.zeros(n_classes, x.shape[1], dtype=x.dtype).index_add_(0, y, x) / counts.clamp(min=1)[:, None]
-    middle = means[there].mean(0)
-    freedom = len(x) - int(there.sum())
-    within = x - means[y]
-    covariance = _shrunk(within.T @ within / freedom, freedom) if freedom else torch.eye(x.shape[1], dtype=x.dtype)
-    centred = means - middle
-    weights = torch.linalg.solve(covariance, centred.T).T  # (N, D)
-    bias = -0.5 * (weights * centred).sum(1) - weights @ middle
-    head = Head(n_features=x.shape[1], n_classes=n_classes)
-    with torch.no_grad():
-        head.linear.weight.copy_(torch.where(there[:, None], weights, 0.0))
-        head.linear.bias.copy_(torch.where(there, bias, NEVER))
-    return head
-
-
-def _shrunk(covariance: torch.Tensor, n: int) -> torch.Tensor:
-    """The oracle approximating shrinkage of a covariance (D, D) that has n degrees of freedom."""
-    d = len(covariance)
-    trace, of_square = covariance.trace(), covariance.square().sum()
-    above = (1 - 2 / d) * of_square + trace**2
-    below = (n + 1 - 2 / d) * (of_square - trace**2 / d)
-    share = 1.0 if below <= 0 else min(1.0, float(above / below))
-    scale = max(float(trace) / d, torch.finfo(covariance.dtype).tiny)
-    # All images of a class may be the same: then nothing varies, and a covariance of zeros cannot be divided by.
-    return (1 - share) * covariance + (share * scale + 1e-12) * torch.eye(d, dtype=covariance.dtype)
+WEIGHT = "weight of a generated image"  # a model's fact, beside real ones that weigh 1
 
 
 class ImagesOnlyLearner(Learner):
-    """`discriminant` on the features of all images it is given, generated and real alike. The seed changes nothing."""
+    """`discriminant` on the features of all images it is given. Beside real images a generated one weighs what these say
+    (`weight_beside`). The seed changes nothing."""
 
     name = "images only"
 
@@ -78,7 +38,7 @@ class ImagesOnlyLearner(Learner):
         self.templates = tuple(templates)
         self.features, self.class_names, self.encoder_name = features, class_names, encoder
         self.unit = UnitFeatures(features)
-        self.fingerprint = records.fingerprint(["images only", features.encoder.fingerprint, len(class_names)])
+        self.fingerprint = records.fingerprint(["images only, weighed", features.encoder.fingerprint, len(class_names)])
 
     def untrained(self) -> Model | None:
         if not self.templates:
@@ -86,15 +46,26 @@ class ImagesOnlyLearner(Learner):
         return self.model(zero_shot_head(self.features.encoder, self.class_names, self.templates))
 
     def learn(self, synthetic: Images | None, real: Images | None, seed: int) -> Model:
-        return self.model(self.fit(self._labelled(synthetic), self._labelled(real)))
+        return self.model(*self._together(self._labelled(synthetic), self._labelled(real)))
 
-    def fit(self, *sets: Labelled | None) -> Head:
-        """`discriminant` of all these images together."""
-        given = [labelled for labelled in sets if labelled is not None]
-        if not given:
+    def _together(
+        self, made: Labelled | None, own: Labelled | None, words: Head | None = None
+    ) -> tuple[Head, dict[str, Any]]:
+        """Of generated and real images, or of those that there are; and the model's facts. ``words`` will be added to it."""
+        if made is None or own is None:
+            return self.fit(made or own), {}
+        moments = self._moments(made)
+        weight = weight_beside(moments, *own, words)
+        return (moments.times(weight) + self._moments(own)).head(), {WEIGHT: weight}
+
+    def fit(self, labelled: Labelled | None) -> Head:
+        """`discriminant` of these images."""
+        if labelled is None:
             raise FigmentError("There is nothing to learn from: give generated images, real ones, or both.")
-        x, y = (np.concatenate(parts) for parts in zip(*given, strict=True))
-        return discriminant(x, y, len(self.class_names))
+        return self._moments(labelled).head()
+
+    def _moments(self, labelled: Labelled) -> Moments:
+        return Moments.of(*labelled, len(self.class_names))
 
     def few_shot_head(self, x: np.ndarray, y: np.ndarray, seed: int) -> Head:
         """Of real images alone: features (n, D), labels (n,)."""

@@ -48,18 +48,19 @@ class WordsAndImagesLearner(ImagesOnlyLearner):
         words = [list(class_names), list(templates)]
         seen = [None if val is None else [list(val.digests), np.asarray(val.labels).tolist()]]
         seen += [None if unlabelled is None else list(unlabelled.digests)]
-        self.fingerprint = records.fingerprint(["words and images", self.encoder.fingerprint, words, seen])
+        self.fingerprint = records.fingerprint(["words and images, weighed", self.encoder.fingerprint, words, seen])
 
     def untrained(self) -> Model:
         return self.model(self.zero_shot)
 
     def learn(self, synthetic: Images | None, real: Images | None, seed: int) -> Model:
         made, own = self._labelled(synthetic), self._labelled(real)
-        images = self.fit(made, own)
         words = self._words(made, own)
-        return (
-            self.model(_sum(words, images)) if self._listens(words, made, own) else self.model(images, facts=LEFT_OUT)
-        )
+        if not self._listens(words, made, own):
+            images, facts = self._together(made, own)
+            return self.model(images, {**facts, **LEFT_OUT})
+        images, facts = self._together(made, own, words)
+        return self.model(_sum(words, images), facts)
 
     def few_shot_head(self, x: np.ndarray, y: np.ndarray, seed: int) -> Head:
         """Of real images alone: features (n, D), labels (n,). The seed changes nothing."""
@@ -73,7 +74,7 @@ class WordsAndImagesLearner(ImagesOnlyLearner):
         """Whether the words are to be had beside the images, as far as real images tell that were not learnt from."""
         seen = self._labelled(self.val)
         if seen is not None:
-            images = self.fit(made, own)
+            images, _ = self._together(made, own)
         elif made is not None and own is not None:
             seen, images = own, self.fit(made)
         else:

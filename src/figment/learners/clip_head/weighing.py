@@ -1,0 +1,53 @@
+"""How much a generated image weighs beside a photograph: as much as lets the others be foretold best.
+
+Generated images are another domain than photographs, however near. A thousand of them that are worth ten photographs (the exchange
+rate) and are counted as a thousand take away what twenty photographs had taught. So the photographs are asked, a fifth at a time, under which weight the
+rest and the generated images foretell them best, by the likelihood of their labels: it tells more of few images than a count of right answers does.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import log_softmax
+
+from figment.learners.clip_head.discriminant import Moments
+from figment.learners.clip_head.head import Head
+
+WEIGHTS = (1.0, 0.3, 0.1, 0.03, 0.01, 0.0)
+FOLDS = 5
+
+
+def weight_beside(made: Moments, features: np.ndarray, labels: np.ndarray, words: Head | None = None) -> float:
+    """One of `WEIGHTS`, of each generated image beside a real one, by cross-validation on the real ones.
+
+    Args:
+        made: of the generated images.
+        features: float (m, D) of the real images.
+        labels: int (m,).
+        words: a head whose logits are added to those of the images, as the learner that asks will do.
+    """
+    x, y, n_classes = features, np.asarray(labels), len(made.means)
+    offset = np.zeros((len(y), n_classes)) if words is None else words.predict(x)
+    fold = _folds(y, n_classes)
+    shown = np.isin(np.flatnonzero(made.weights > 0), y).all()  # else a class would be lost without generated images
+    weights = WEIGHTS if shown else WEIGHTS[:-1]
+    likelihood = np.zeros(len(weights))
+    for f in np.unique(fold):
+        held = fold == f
+        rest = Moments.of(x[~held], y[~held], n_classes)
+        for i, weight in enumerate(weights):
+            if not weight and held.all():
+                likelihood[i] = -np.inf  # nothing is left to learn from
+                continue
+            logits = (made.times(weight) + rest).head().predict(x[held]) + offset[held]
+            likelihood[i] += log_softmax(logits, 1)[np.arange(held.sum()), y[held]].sum()
+    return weights[int(likelihood.argmax())]
+
+
+def _folds(labels: np.ndarray, n_classes: int) -> np.ndarray:
+    """``int (m,)``: the images of a class in turns, each class beginning elsewhere, so that one image a class makes folds too."""
+    fold = np.empty(len(labels), int)
+    for c in range(n_classes):
+        own = np.flatnonzero(labels == c)
+        fold[own] = (np.arange(len(own)) + c) % FOLDS
+    return fold

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import tempfile
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,10 +30,11 @@ WRITTEN = hostile.written()
 
 
 @pytest.mark.parametrize("case", hostile.CASES, ids=lambda case: case.id)
-def test_bad_input_gets_a_clear_answer_and_the_page_has_it(case, tmp_path, clip):
+def test_bad_input_gets_a_clear_answer_and_the_page_has_it(case, clip):
     if case.skip:
         pytest.skip("nothing is forbidden to root")
-    got = hostile.row(case, hostile.attempt(case, tmp_path, clip))
+    with tempfile.TemporaryDirectory() as folder:  # of a short name, as the page's: answers shorten long paths
+        got = hostile.row(case, hostile.attempt(case, Path(folder), clip))
     told = WRITTEN.get(case.id, "")
     assert hostile.NOT_TRIED in told or hostile.say_the_same(got, told), f"the page says {told}, and it got {got}"
 

@@ -150,7 +150,7 @@ def test_8_bit_floats_are_refused_where_auto_found_a_cpu():
 
 def test_a_small_vae_of_other_latents_is_refused(sd15, small_vae, tmp_path):
     with pytest.raises(
-        FigmentError, match=r"tiny is not there for starter: its latents \(4 channels, scaled by 0.38359\)"
+        FigmentError, match=r"tiny is not there for starter: its latents \(4 channels, scaled by 0\.38416\)"
     ):
         DiffusersGenerator(speed=SpeedSettings(vae="tiny"))
     with pytest.raises(FigmentError, match="4 channels and 8 pixels a side, and those of starter have 4 and 4"):

@@ -67,6 +67,8 @@ def test_nothing_is_suggested_that_is_not_better():
         differences = {**own.differences, BIAS_REMOVED: over}
         own = replace(own, differences=differences, judgement=judge(differences, own.content, own.n))
         assert any("Remove the untuned" in text for text in levers(own)) is said, over
+    starting_from_it = replace(own, kind="words_and_images", differences={**own.differences, BIAS_REMOVED: perhaps})
+    assert not any("Remove the untuned" in text for text in levers(starting_from_it))
 
 
 def test_who_is_right_on_every_test_image_has_nothing_to_try_but_more_of_them():

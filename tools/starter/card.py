@@ -126,10 +126,10 @@ license: apache-2.0
 # The starter: a scale model, with a gap in it
 
 A small latent text-to-image pipeline, the small CLIP it is conditioned on, and a CLIP with BatchNorm, in the folders of `diffusers`, `transformers` and `open_clip`, half precision,
-with 20,000 real images; {size:.0f} MB in all. It stands in for Stable Diffusion and CLIP where there is no network. It proves the machinery and the
+with 20,000 real images; {size:.0f} MiB in all. It stands in for Stable Diffusion and CLIP where there is no network. It proves the machinery and the
 method at 32 pixels; it says nothing about how large models do.
 
-Its world is garments, seen in seven looks: {looks}. The web that its models learnt from is four fifths catalogue, and the other looks share the rest; captions often
+Its world is garments, seen in seven looks: {looks}. The web that its generator learnt from is four fifths catalogue, and the other looks share the rest; CLIP saw fewer of these still; captions often
 leave the look out. So each look but the first is a user's corner of the world that the models have seen little of. `task: fashion` is the control, without a gap;
 `fashion-sketch` and five more are the tasks with one. Real images of a look are rendered when they are asked for.
 
@@ -167,7 +167,7 @@ the generated images alone, gets right of the real test images (CAS; one trainin
   The last two exist in every look.
 - Captions are made from the pixels (tone, cut, length, pattern, sleeves) and from several words a class, of which some are shared ("top", "shoe") and 6 % are wrong; half of those of a look name it
   (of the catalogue, a sixth), and 2 % take one look for another: `tools/starter/captions.py`.
-- CLIP: ViT of 6 layers, width 192, patches of 8; text tower of 4 layers. Its web is a smaller and earlier one than the generator's, as CLIP's was beside LAION: the other looks share {rare:.0%} of it, some 250 pictures each, where they share {share:.0%} of the generator's.
+- CLIP: ViT of 6 layers, width 192, patches of 8; text tower of 4 layers. Its web is the same garments in fewer looks, as CLIP's was an earlier and smaller one than LAION: the other looks share {rare:.0%} of it, some 250 pictures each, where they share {share:.0%} of the generator's.
 - `clip_rn`, for studies of BatchNorm: open_clip's ModifiedResNet, four stages of 2 blocks, width 16, 64 pixels, and a text tower of 3 layers, trained on CLIP's web in its own right.
 - VAE: 8x8x4 latents. UNet: 128 and 192 channels, v-prediction, cosine schedule, 10 % of captions dropped.
 

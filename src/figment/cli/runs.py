@@ -49,7 +49,7 @@ def demo(
         ),
     ] = "sketch",
 ) -> None:
-    """Run the whole path on the embedded starter models: two minutes on two CPU cores, no network.
+    """Run the whole path on the embedded starter models: two to four minutes on two CPU cores, no network.
 
     What words, a filter and 16 photographs a class do on a domain of which the models have seen little.
     """

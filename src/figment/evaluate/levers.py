@@ -73,7 +73,7 @@ def _rules(m: Measured) -> Iterator[str]:
             f" (task.templates), take another CLIP{better}."
         )
     wants_both = m.kind not in ("words_and_images", "images_only") and m.content.passed and not m.untuned_guesses
-    if m.bias_removed is not None and _may_be_worse(m.differences[BIAS_REMOVED]) and not m.untuned_guesses:
+    if m.bias_removed is not None and _may_be_worse(m, BIAS_REMOVED) and not m.untuned_guesses:
         both = " Then try train.kind: words_and_images, which starts from it." if wants_both else ""
         yield (
             f"Remove the untuned classifier's bias, which is free: {percent(m.bias_removed)} against {percent(m.own)} of this recipe."
@@ -106,9 +106,11 @@ def _rules(m: Measured) -> Iterator[str]:
         )
 
 
-def _may_be_worse(own: Difference) -> bool:
-    """Whether the recipe is worse than a rival, for sure or perhaps by a point; not where the two are as good as equal."""
-    return own.value < 0 and (own.ci[1] < 0 or own.ci[0] <= -A_POINT)
+def _may_be_worse(m: Measured, rival: str) -> bool:
+    """Whether the recipe is worse than a rival, for sure or perhaps by a point; not where the two are as good as equal. Words and images
+    start from the classifier without its bias, so there only what is sure is a reason to go back to it."""
+    own = m.differences[rival]
+    return own.value < 0 and (own.ci[1] < 0 or (own.ci[0] <= -A_POINT and m.kind != "words_and_images"))
 
 
 def _of_test_images(m: Measured) -> Iterator[str]:

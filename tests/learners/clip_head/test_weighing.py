@@ -71,6 +71,13 @@ def test_a_class_without_photographs_is_not_lost():
     assert weight_beside(of(made, ym), real[some], yr[some]) > 0
 
 
-def test_one_photograph_in_all():
-    (made, ym), (real, yr) = clusters(), clusters(seed=4, a_class=1)
-    assert weight_beside(of(made, ym), real[:1], yr[:1]) > 0
+@pytest.mark.parametrize("n", [1, 5])
+def test_one_photograph_a_class_or_in_all_cannot_be_asked(n):
+    (made, ym), (real, yr) = elsewhere(by=50.0), clusters(seed=4, a_class=1)
+    assert weight_beside(of(made, ym), real[:n], yr[:n]) == 1.0
+
+
+def test_a_class_of_one_photograph_beside_others_of_many():
+    (made, ym), (real, yr) = elsewhere(by=50.0), clusters(seed=4, a_class=16)
+    some = (yr != 3) | (np.arange(len(yr)) == np.flatnonzero(yr == 3)[0])
+    assert weight_beside(of(made, ym), real[some], yr[some]) < 1.0

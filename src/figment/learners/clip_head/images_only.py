@@ -1,7 +1,7 @@
 """A classifier that never sees the name of a class: shrunk linear discriminant analysis on the features of images.
 
 What it knows it has from the images, so it can tell whether they hold the classes at all, and what they are worth beside photographs.
-It is solved in closed form in milliseconds, without seed, steps or a learning rate to choose.
+It is solved in closed form, without seed, steps or a learning rate to choose.
 """
 
 from __future__ import annotations

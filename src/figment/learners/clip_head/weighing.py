@@ -15,10 +15,11 @@ from figment.learners.clip_head.head import Head
 
 WEIGHTS = (1.0, 0.3, 0.1, 0.03, 0.01, 0.0)
 FOLDS = 5
+ALWAYS = -1  # the fold that is never held out
 
 
 def weight_beside(made: Moments, features: np.ndarray, labels: np.ndarray, words: Head | None = None) -> float:
-    """One of `WEIGHTS`, of each generated image beside a real one, by cross-validation on the real ones.
+    """One of `WEIGHTS`, of each generated image beside a real one, by cross-validation on the real ones; 1 with one image a class.
 
     Args:
         made: of the generated images.
@@ -26,28 +27,28 @@ def weight_beside(made: Moments, features: np.ndarray, labels: np.ndarray, words
         labels: int (m,).
         words: a head whose logits are added to those of the images, as the learner that asks will do.
     """
-    x, y, n_classes = features, np.asarray(labels), len(made.means)
-    offset = np.zeros((len(y), n_classes)) if words is None else words.predict(x)
+    y, n_classes = np.asarray(labels), len(made.means)
+    offset = np.zeros((len(y), n_classes)) if words is None else words.predict(features)
     fold = _folds(y, n_classes)
+    parts = {int(f): Moments.of(features[fold == f], y[fold == f], n_classes) for f in np.unique(fold)}
     shown = np.isin(np.flatnonzero(made.weights > 0), y).all()  # else a class would be lost without generated images
     weights = WEIGHTS if shown else WEIGHTS[:-1]
     likelihood = np.zeros(len(weights))
-    for f in np.unique(fold):
-        held = fold == f
-        rest = Moments.of(x[~held], y[~held], n_classes)
+    for f in parts.keys() - {ALWAYS}:
+        held, rest = fold == f, [part for other, part in parts.items() if other != f]
         for i, weight in enumerate(weights):
-            if not weight and held.all():
-                likelihood[i] = -np.inf  # nothing is left to learn from
-                continue
-            logits = (made.times(weight) + rest).head().predict(x[held]) + offset[held]
+            head = sum(rest, made.times(weight)).head()
+            logits = head.predict(features[held]) + offset[held]
             likelihood[i] += log_softmax(logits, 1)[np.arange(held.sum()), y[held]].sum()
     return weights[int(likelihood.argmax())]
 
 
 def _folds(labels: np.ndarray, n_classes: int) -> np.ndarray:
-    """``int (m,)``: the images of a class in turns, each class beginning elsewhere, so that one image a class makes folds too."""
-    fold = np.empty(len(labels), int)
+    """``int (m,)``: the images of a class in turns, each class beginning elsewhere. A class's only image is learnt from always: held out it
+    would be the one class that is known by generated images alone, which no weight but the smallest can make up for."""
+    fold = np.full(len(labels), ALWAYS)
     for c in range(n_classes):
         own = np.flatnonzero(labels == c)
-        fold[own] = (np.arange(len(own)) + c) % FOLDS
+        if len(own) > 1:
+            fold[own] = (np.arange(len(own)) + c) % FOLDS
     return fold

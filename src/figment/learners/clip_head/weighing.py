@@ -7,6 +7,9 @@ rest and the generated images foretell them best, by the likelihood of their lab
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import add
+
 import numpy as np
 from scipy.special import log_softmax
 
@@ -35,10 +38,9 @@ def weight_beside(made: Moments, features: np.ndarray, labels: np.ndarray, words
     weights = WEIGHTS if shown else WEIGHTS[:-1]
     likelihood = np.zeros(len(weights))
     for f in parts.keys() - {ALWAYS}:
-        held, rest = fold == f, [part for other, part in parts.items() if other != f]
+        held, rest = fold == f, reduce(add, [part for other, part in parts.items() if other != f])
         for i, weight in enumerate(weights):
-            head = sum(rest, made.times(weight)).head()
-            logits = head.predict(features[held]) + offset[held]
+            logits = (made.times(weight) + rest).head().predict(features[held]) + offset[held]
             likelihood[i] += log_softmax(logits, 1)[np.arange(held.sum()), y[held]].sum()
     return weights[int(likelihood.argmax())]
 

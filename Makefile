@@ -33,7 +33,7 @@ quick: $(VENV)/installed
 # The pages as a site, in build/docs; what is odd in them is an error.
 docs: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet $(CONSTRAINTS) --editable '.[docs]'
-	HF_HUB_OFFLINE=1 $(BIN)/python -m sphinx -q -W --keep-going -c docs . build/docs
+	HF_HUB_OFFLINE=1 $(BIN)/python -m sphinx -q -E -W --keep-going -c docs . build/docs
 
 define CONSTRAINTS_HEADER
 # Versions that the tests are known to pass with. Made by `make constraints`: a new environment, `pip install .[test,docs]`, pip freeze.

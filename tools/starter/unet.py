@@ -44,8 +44,8 @@ def pipeline(out: Path, unet: UNet2DConditionModel, vae: str) -> StableDiffusion
     """Of what was trained so far: ``vae`` is a folder of the working pipeline."""
     return StableDiffusionPipeline(
         vae=AutoencoderKL.from_pretrained(out / "pipeline" / vae),
-        text_encoder=CLIPTextModel.from_pretrained(out / "clip"),
-        tokenizer=CLIPTokenizer.from_pretrained(out / "clip"),
+        text_encoder=CLIPTextModel.from_pretrained(out / "text"),
+        tokenizer=CLIPTokenizer.from_pretrained(out / "text"),
         unet=unet,
         scheduler=sampler(),
         safety_checker=None,

@@ -18,7 +18,9 @@ from figment.images_in import open_images
 from figment.task import load_task
 
 TOOLS = Path(__file__).parents[1] / "tools"
-TOLD = {stage: {"steps": 100, "seconds": 60, "loss": 0.5} for stage in ("clip", "clip_rn", "vae", "decoder", "unet")}
+TOLD = {
+    stage: {"steps": 100, "seconds": 60, "loss": 0.5} for stage in ("clip", "clip_rn", "text", "vae", "decoder", "unet")
+}
 
 
 @pytest.fixture
@@ -38,8 +40,9 @@ def test_a_denoiser_is_trained_on_from_a_package(package, tmp_path, monkeypatch)
     out = tmp_path / "out"
     pack.take(package, out)
     done = {stage for stage in TOLD if training.is_over(stage, out)}
-    assert done == {"clip", "clip_rn", "vae", "decoder"}
-    for working, own in {"clip": "clip", "pipeline/vae": "pipeline/vae", unet.START: "pipeline/unet"}.items():
+    assert done == {"clip", "clip_rn", "text", "vae", "decoder"}
+    same = ("clip", "pipeline/vae", "pipeline/text_encoder")
+    for working, own in {**dict(zip(same, same, strict=True)), unet.START: "pipeline/unet"}.items():
         assert (out / working / "config.json").read_bytes() == (package / own / "config.json").read_bytes()
     (out / "unet.json").write_text(json.dumps({"steps": 11, "seconds": 7, "loss": 0.25}))
     (out / "clip" / "config.json").write_text("changed")

@@ -1,7 +1,7 @@
 """Build the embedded starter models: ``python tools/build_starter.py --out build/starter``.
 
-Trains CLIP, a second CLIP with BatchNorm, the VAE, the denoiser and the VAE's decoder once more on the web of looks that is made of
-Fashion-MNIST's first 50,000 images; then packs them in half precision with the real images, measures them and writes the card. The same
+Trains CLIP, a second CLIP with BatchNorm, the generator's text encoder, the VAE, the denoiser and the VAE's decoder once more on the web
+of looks that is made of Fashion-MNIST's first 50,000 images; then packs them in half precision with the real images, measures them and writes the card. The same
 command again goes on where it was killed, to the same weights. Hours on two CPU cores, minutes on a GPU; ``--minutes`` ends each
 training's schedule by the clock. ``--begin PACKAGE`` takes the models of a package and trains its denoiser on, where one sitting is too
 short for it.
@@ -20,6 +20,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "figment" / "starter"
 TRAININGS = {
     "clip": clip.train,
     "clip_rn": clip_rn.train,
+    "text": clip.train_text_encoder,
     "vae": vae.train,
     "unet": unet.train,
     "decoder": vae.refine_decoder,

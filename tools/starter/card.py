@@ -20,7 +20,7 @@ from .measure import BESIDE, GENERATED, GUIDANCE, PLAIN, Row, measure, tasks
 from .pack import trainings
 
 SAMPLING: Mapping[str, Any] = {"guidance_scale": 2.0, "num_inference_steps": 6}  # what is measured, the demo's own
-PHASES = ("clip", "clip_rn", "vae", "unet", "decoder")
+PHASES = ("clip", "clip_rn", "text", "vae", "unet", "decoder")
 SAMPLES = 8  # of each look in the picture
 WORDS = ("", "dark", "light", "slim", "wide", "short", "long", "striped")
 
@@ -125,7 +125,7 @@ license: apache-2.0
 
 # The starter: a scale model, with a gap in it
 
-A small latent text-to-image pipeline, the small CLIP it is conditioned on, and a CLIP with BatchNorm, in the folders of `diffusers`, `transformers` and `open_clip`, half precision,
+A small latent text-to-image pipeline, a small CLIP, and a CLIP with BatchNorm, in the folders of `diffusers`, `transformers` and `open_clip`, half precision,
 with 20,000 real images; {size:.0f} MiB in all. It stands in for Stable Diffusion and CLIP where there is no network. It proves the machinery and the
 method at 32 pixels; it says nothing about how large models do.
 
@@ -169,6 +169,7 @@ the generated images alone, gets right of the real test images (CAS; one trainin
   (of the catalogue, a sixth), and 2 % take one look for another: `tools/starter/captions.py`.
 - CLIP: ViT of 6 layers, width 192, patches of 8; text tower of 4 layers. Its web is the same garments in fewer looks, as CLIP's was an earlier and smaller one than LAION: the other looks share {rare:.0%} of it, some 250 pictures each, where they share {share:.0%} of the generator's.
 - `clip_rn`, for studies of BatchNorm: open_clip's ModifiedResNet, four stages of 2 blocks, width 16, 64 pixels, and a text tower of 3 layers, trained on CLIP's web in its own right.
+- The generator reads with a text encoder of its own, the tower of a third CLIP that learnt from the generator's web: so it knows the words of looks that the CLIP which judges its images barely does.
 - VAE: 8x8x4 latents. UNet: 128 and 192 channels, v-prediction, cosine schedule, 10 % of captions dropped.
 
 ## Licence

@@ -1,13 +1,14 @@
-"""The starter's CLIP: a small ViT and a small text tower, trained on web images and their captions."""
+"""The starter's CLIP, a small ViT and a small text tower, trained on web images and their captions; and the generator's text tower."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
+from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTextModel, CLIPTokenizer
 from transformers import logging as transformers_logging
 
 from . import captions, data, training
@@ -76,7 +77,33 @@ def contrastive_loss(logits: torch.Tensor) -> torch.Tensor:
 def train(
     out: Path, data_folder: Path, device: torch.device, *, steps=2_000, batch=256, minutes: float | None = None
 ) -> None:
-    web = data.web(data_folder, data.CLIP_CATALOGUE_SHARE)
+    """The CLIP that users have."""
+    model, tokenizer = _train(
+        "clip", data.CLIP_CATALOGUE_SHARE, out, data_folder, device, steps=steps, batch=batch, minutes=minutes
+    )
+    model.save_pretrained(out / "clip")
+    tokenizer.save_pretrained(out / "clip")
+    image_processor().save_pretrained(out / "clip")
+
+
+def train_text_encoder(
+    out: Path, data_folder: Path, device: torch.device, *, steps=2_000, batch=256, minutes: float | None = None
+) -> None:
+    """What the denoiser reads with: the text tower of another CLIP, learnt from the generator's web. With the tower of the users' CLIP,
+    which has seen few pictures of a look, the words of two looks are nearly one, and an x-ray comes out as a sketch."""
+    model, tokenizer = _train(
+        "text", data.CATALOGUE_SHARE, out, data_folder, device, steps=steps, batch=batch, minutes=minutes
+    )
+    tower = CLIPTextModel(model.config.text_config)
+    tower.load_state_dict(model.text_model.state_dict())
+    tower.save_pretrained(out / "pipeline" / "text_encoder")
+    tokenizer.save_pretrained(out / "pipeline" / "tokenizer")
+
+
+def _train(
+    name: str, catalogue: float, out: Path, data_folder: Path, device: torch.device, *, batch: int, **length: Any
+) -> tuple[CLIPModel, CLIPTokenizer]:
+    web = data.web(data_folder, catalogue)
     captioner, pixels = captions.Captioner(web), torch.from_numpy(web.images)
     tokenizer = make_tokenizer(captioner)
     torch.manual_seed(0)
@@ -90,7 +117,5 @@ def train(
         return contrastive_loss(model(input_ids=ids, pixel_values=x).logits_per_image.float())
 
     settings = {"learning_rate": 1e-3, "warmup_steps": 200, "weight_decay": 0.1, "betas": (0.9, 0.98)}
-    training.train("clip", model, loss_of_step, out, device, steps=steps, minutes=minutes, ema_decay=0.999, **settings)
-    model.save_pretrained(out / "clip")
-    tokenizer.save_pretrained(out / "clip")
-    image_processor().save_pretrained(out / "clip")
+    training.train(name, model, loss_of_step, out, device, ema_decay=0.999, **settings, **length)
+    return model, tokenizer

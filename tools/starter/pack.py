@@ -21,18 +21,15 @@ from figment.shards import with_features
 from . import clip, clip_rn, data, training, unet
 
 TRAININGS = "trainings.json"  # in a package: stage -> steps and seconds of all that its weights were trained
+#: Stage -> folder of a package -> the working folder's.
 TAKEN = {
-    "clip": "clip",
-    "clip_rn": "clip_rn",
-    "vae": "pipeline/vae",
-    "decoder": "pipeline/vae",
-    "unet": "pipeline/unet",
+    "clip": {"clip": "clip"},
+    "clip_rn": {"clip_rn": "clip_rn"},
+    "text": {"pipeline/text_encoder": "pipeline/text_encoder", "pipeline/tokenizer": "pipeline/tokenizer"},
+    "vae": {"pipeline/vae": "pipeline/vae"},
+    "decoder": {"pipeline/vae": "pipeline/vae_refined"},
+    "unet": {"pipeline/unet": unet.START},
 }
-WORKING = {
-    "vae": "pipeline/vae",
-    "decoder": "pipeline/vae_refined",
-    "unet": unet.START,
-}  # where not by its stage's name
 
 
 def take(package: Path, out: Path) -> None:
@@ -41,12 +38,12 @@ def take(package: Path, out: Path) -> None:
     Of what lies in ``out`` nothing is replaced, so that the same command again goes on.
     """
     told = json.loads((package / TRAININGS).read_text(encoding="utf-8"))
-    for stage, folder in TAKEN.items():
+    for stage, folders in TAKEN.items():
         if stage not in told:
             continue
-        target = out / WORKING.get(stage, stage)
-        if not target.exists():
-            shutil.copytree(package / folder, target)
+        for folder, working in folders.items():
+            if not (out / working).exists():
+                shutil.copytree(package / folder, out / working)
         if stage != "unet" and not training.is_over(stage, out):
             (out / f"{stage}.json").write_text(json.dumps(told[stage]) + "\n", encoding="utf-8")
     (out / unet.START / TRAININGS).write_text(json.dumps(told["unet"]) + "\n", encoding="utf-8")

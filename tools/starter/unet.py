@@ -1,4 +1,4 @@
-"""The starter's denoiser: a small UNet on 8x8x4 latents, told by CLIP's text tower what to draw; and its student, which needs few steps."""
+"""The starter's denoiser: a small UNet on 8x8x4 latents, told by a text tower of its own what to draw; and its student, which needs few steps."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def pipeline(out: Path, unet: UNet2DConditionModel, vae: str) -> StableDiffusion
     """Of what was trained so far: ``vae`` is a folder of the working pipeline."""
     return StableDiffusionPipeline(
         vae=AutoencoderKL.from_pretrained(out / "pipeline" / vae),
-        text_encoder=CLIPTextModel.from_pretrained(out / "text"),
-        tokenizer=CLIPTokenizer.from_pretrained(out / "text"),
+        text_encoder=CLIPTextModel.from_pretrained(out / "pipeline" / "text_encoder"),
+        tokenizer=CLIPTokenizer.from_pretrained(out / "pipeline" / "tokenizer"),
         unet=unet,
         scheduler=sampler(),
         safety_checker=None,

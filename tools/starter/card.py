@@ -75,7 +75,8 @@ def _known(found: Mapping[str, Mapping[str, Row]]) -> str:
     lines = []
     for look, own in found.items():
         plain = _share(own["zero-shot, plain"]["accuracy"]) if "zero-shot, plain" in own else ""
-        numbers = (own["zero-shot"]["accuracy"], own["linear probe"]["accuracy"], own["network"]["cas"])
+        networks = (own["network, as many"]["cas"], own["network"]["cas"])
+        numbers = (own["zero-shot"]["accuracy"], own["linear probe"]["accuracy"], *networks)
         lines.append(" | ".join(["", look, plain, *map(_share, numbers), ""]).strip())
     return "\n".join(lines)
 
@@ -110,7 +111,7 @@ def _card(found: Mapping[str, Mapping[str, Row]], package: Path, work: Path) -> 
         words=", ".join(word or "(none)" for word in WORDS),
         generated=GENERATED,
         few=BESIDE,
-        beside=" and ".join(f"{scale:g}" for scale in GUIDANCE),
+        beside=", ".join(f"{scale:g}" for scale in GUIDANCE),
         steps=SAMPLING["num_inference_steps"],
         guidance=SAMPLING["guidance_scale"],
         rare=1 - CLIP_CATALOGUE_SHARE,
@@ -142,10 +143,10 @@ Words change the image: one seed throughout, columns are {words}; guidance 3.
 ## How good it is
 
 Top-1 in percent on the look's 10,000 real test images, 95 % intervals. Plain words are "a photo of a ..."; the look's are its task's. The linear probe learns from the features of
-10,000 real images, the network (`small_cnn`) from their pixels.
+10,000 real images, the network (`small_cnn`) from the pixels of as many, or of {generated:,}.
 
-| look | zero-shot, plain words | zero-shot | linear probe on CLIP | network |
-|---|---|---|---|---|
+| look | zero-shot, plain words | zero-shot | linear probe on CLIP | network, {generated:,} images | network |
+|---|---|---|---|---|---|
 {known}
 
 Of {generated:,} generated images, attribute prompts, {steps} steps, guidance {guidance:g}: the share that a network trained on 10,000 real images of the look recognises; what the same network, trained on

@@ -27,6 +27,7 @@ from figment.learners.clip_head.linear_probe import linear_probe
 from figment.learners.network.network import NetworkLearner
 from figment.learners.network.small_cnn import SMALL_CNN
 from figment.prompts.attributes import Attributes
+from figment.shots import draw_shots
 from figment.starter import task_of
 from figment.starter.looks import LOOKS
 from figment.task import Task, load_task, real_folder
@@ -34,7 +35,7 @@ from figment.types import Images, Model, Result
 
 PLAIN = "fashion"  # the task whose words say nothing of a look
 GENERATED = 2_000  # images a task and kind of words
-GUIDANCE, BESIDE = (1.0, 3.0), 500  # what else is recognised of, and of how many images
+GUIDANCE, BESIDE = (1.0, 3.0, 5.0), 500  # what else is recognised of, and of how many images
 CNN = SMALL_CNN.model_copy(update={"min_steps": 800})  # and what it takes to end an epoch
 
 Row = Mapping[str, Any]
@@ -84,6 +85,11 @@ class Measurer:
     def network(self) -> Row:
         return {"cas": accuracy(self.judge.logits(self.test), self.test.labels, self.names, "cas", (0,))}
 
+    def as_many(self) -> Row:
+        """What generated images are beside: a network that has seen as many real ones."""
+        few = self.pool.take(draw_shots(self.pool.labels, GENERATED // len(self.names), seed=0))
+        return {"cas": classification_accuracy_score(few, self.test, self.names, settings=CNN)}
+
     def generated(self, words: Task) -> Row:
         started = time.perf_counter()
         made, failed = sample(words, GENERATED, self.sampling)
@@ -131,6 +137,7 @@ def measure(work: Path, sampling: Mapping[str, Any]) -> dict[str, dict[str, Row]
             "zero-shot, plain": lambda own=own: own.zero_shot(plain),
             "linear probe": own.linear,
             "network": own.network,
+            "network, as many": own.as_many,
             "generated": lambda own=own, task=task: own.generated(task),
             "generated, plain": lambda own=own: own.generated(plain),
             "guidance": own.guidance,

@@ -1491,7 +1491,7 @@ AWAY = [
     Case("taking away", "export: an --out that holds another export", of_run("export", "OUT", "--to", "coco", "--out", here("x"), then=lambda b: b.figment("export", b.folder / "out", "--to", "csv", "--out", b.folder / "x")), "error.*another export"),
     Case("taking away", "export: images that were damaged", of_run("export", "OUT", "--to", "csv", "--out", here("x"), then=lambda b: (p := b.folder / "out/images/00000/train-0000000.parquet").write_bytes(damage_image(p.read_bytes()))), "error.*damaged"),
     Case("taking away", "export: a data set's name that is none", of_run("export", "OUT", "--to", "hub", "--out", "a/b/c"), "error.*no name of a data set"),
-    Case("taking away", "export: --all of a model", of_run("export", "OUT", "--to", "onnx", "--out", here("x"), "--all"), "error.*--all and --public are of images"),
+    Case("taking away", "export: --all of a model", of_run("export", "OUT", "--to", "onnx", "--out", here("x"), "--all"), "error.*--all, --public and --sign are of images"),
     Case("taking away", "export: a model that was not trained", of_images("export", "OUT", "--to", "safetensors", "--out", "x"), "error.*no trained model"),
     Case("taking away", "predict: a folder that is no run", lambda b: b.figment("predict", b.inputs, b.file("a.png", png(solid(1, 2, 3)))), "error.*no trained model"),
     Case("taking away", "predict: a model that was not trained", of_images("predict", "OUT", lambda b: b.file("a.png", png(solid(1, 2, 3)))), "error.*no trained model"),

@@ -31,6 +31,7 @@ MOST = {
     "sample of a tar": 16 * MIB,
     "Parquet footer": 256 * MIB,
     "answer of a server": 16 * MIB,
+    "certificate or key": 1 * MIB,
     "record": 4096 * MIB,  # that of an export names every image
 }
 MOST_DEPTH = 64  # of JSON: objects and lists within one another

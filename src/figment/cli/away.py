@@ -31,19 +31,25 @@ def export(
     ],
     all: Annotated[bool, typer.Option("--all", help="also the images that the filters rejected")] = False,
     public: Annotated[bool, typer.Option("--public", help="on the hub, for everybody to see")] = False,
+    sign: Annotated[
+        tuple[str, str] | None,
+        typer.Option(
+            "--sign", metavar="CERT.pem KEY.pem", help="content credentials (C2PA) in every image, by this certificate"
+        ),
+    ] = None,
 ) -> None:
     """Write the kept images of a run, or its trained model, in another format. The same command again finishes what was interrupted."""
     from figment.exports.export import export as export_images
     from figment.exports.models.export import formats as of_models
 
     if to in of_models():
-        if all or public:
+        if all or public or sign is not None:
             raise FigmentError(
-                f"--to {to} writes the trained model, and --all and --public are of images. Leave them out."
+                f"--to {to} writes the trained model, and --all, --public and --sign are of images. Leave them out."
             )
         _export_model(folder, to, out)
         return
-    done = export_images(folder, to, out, rejected=all, public=public)
+    done = export_images(folder, to, out, rejected=all, public=public, sign=sign)
     table = Table("class", "images", box=None, pad_edge=False)
     for name, n in list(done.counts.items())[:20]:
         table.add_row(Text(one_line(name)[:60]), f"{n:,}")

@@ -55,6 +55,7 @@ def card(
         f"- Generator: {_shown(made_by, 'model', 'not recorded')}, licence: {markdown(licence_of(made_by)[:1000])}",
         *(f"- {line}" for line in uses(made_by)),
         f"- Sampler: {_shown(made_by, 'sampler', 'its own')}",
+        *_credentials(source),
         "- Intended use: training and judging image recognisers. Generated images carry the biases and errors of the"
         " generator; test on real ones.",
         "",
@@ -66,6 +67,12 @@ def card(
         "",
     ]
     return "\n".join(lines).encode()
+
+
+def _credentials(source: Source) -> list[str]:
+    if source.credentials is None:
+        return []
+    return [f"- Content credentials: every image is signed (C2PA) by {markdown(source.credentials.signer)[:1000]}"]
 
 
 def _shown(made_by: Mapping[str, Any], what: str, otherwise: str) -> str:

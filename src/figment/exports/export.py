@@ -11,6 +11,7 @@ from pathlib import Path
 
 from figment import claims, files
 from figment.errors import FigmentError, nearest
+from figment.exports.credentials import Credentials
 from figment.exports.folder import fill_folder
 from figment.exports.found import found
 from figment.exports.source import Source, open_source
@@ -35,14 +36,24 @@ def formats() -> dict[str, Callable[[Path, Source, bool], None]]:
     return found("figment.exports")
 
 
-def export(folder: Path | str, to: str, out: Path | str, *, rejected: bool = False, public: bool = False) -> Exported:
+def export(
+    folder: Path | str,
+    to: str,
+    out: Path | str,
+    *,
+    rejected: bool = False,
+    public: bool = False,
+    sign: tuple[Path | str, Path | str] | None = None,
+) -> Exported:
     """Write the kept images of a run into ``out``, in the format ``to``: one of :func:`formats`, or "hub".
 
     ``folder`` is that of a run, or of images alone. With ``rejected`` the images that the filters rejected are written too, with
     ``kept`` false and their reason; attempts that failed have no image and are never written. For ``hub``, ``out`` is the
-    name of a new data set, ``owner/name``, private unless ``public``. Interrupted, the same call goes on where it was.
+    name of a new data set, ``owner/name``, private unless ``public``. ``sign`` names a certificate and its key, PEM files with which every image is
+    signed (:class:`figment.exports.credentials.Credentials`). Interrupted, the same call goes on where it was.
 
-    Raises FigmentError where ``out`` holds anything else or lies among the files of a run, where the run is not finished, and where the Hub cannot be reached.
+    Raises FigmentError where ``out`` holds anything else or lies among the files of a run, where the run is not finished, where that certificate cannot
+    sign, and where the Hub cannot be reached.
     """
     known = [*formats(), HUB]
     if to not in known:
@@ -52,10 +63,11 @@ def export(folder: Path | str, to: str, out: Path | str, *, rejected: bool = Fal
             f" {', '.join(of_models)}."
         )
     folder = files.as_path(folder)
+    credentials = None if sign is None else Credentials(*sign)
     if to == HUB:
-        return _to_hub(folder, str(out), rejected, public)
+        return _to_hub(folder, str(out), rejected, public, credentials)
     claims.check_outside(files.as_path(out))
-    source = open_source(folder, rejected)
+    source = open_source(folder, rejected, credentials)
     written = _fill(files.as_path(out), source, to)
     return _exported(str(out), source, written)
 
@@ -66,11 +78,11 @@ def _fill(out: Path, source: Source, to: str) -> bool:
     return fill_folder(out, identity, lambda resuming: write(out, source, resuming))
 
 
-def _to_hub(folder: Path, repo: str, rejected: bool, public: bool) -> Exported:
+def _to_hub(folder: Path, repo: str, rejected: bool, public: bool, credentials: Credentials | None) -> Exported:
     from figment.exports import hub
 
     hub.check_name(repo)
-    source = open_source(folder, rejected)
+    source = open_source(folder, rejected, credentials)
     # Made in full first: it can be looked at, and a second try does not make it again.
     base = Path(tempfile.gettempdir()) / "figment-hub" if files.is_remote(folder) else folder / "hub"
     ready = base / f"{repo.replace('/', '--')}-{source.fingerprint}"

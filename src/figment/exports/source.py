@@ -17,12 +17,14 @@ import pyarrow as pa
 
 from figment import plain_yaml, records
 from figment.errors import FigmentError
+from figment.exports.credentials import Credentials, manifest
 from figment.images_in import ShardImages, open_shards
 from figment.images_in.by_hand import FILTER as BY_HAND
 from figment.images_in.provenance import xmp
 from figment.images_in.verdicts import read_verdicts
 from figment.layout import Run, Study, subfolders
 from figment.saving import suffix, with_xmp
+from figment.words import one_line, without_folders
 
 EXPORT_VERSION = 4
 SHARD_BYTES = 128 * 2**20  # of images: about what is in memory at a time
@@ -39,6 +41,7 @@ class Source:
     scores: Mapping[str, np.ndarray]  # float64 (N,), NaN where an image has none
     left_out: int  # images that the filters rejected
     stage: Mapping[str, Any]  # images/stage.json
+    credentials: Credentials | None = None  # what the files are signed with
 
     def __len__(self) -> int:
         return len(self.images)
@@ -53,7 +56,8 @@ class Source:
         known = hashlib.sha256()
         for record in self.records():  # one after another: a million of them are not held at once
             known.update(json.dumps(record).encode())
-        return records.fingerprint([EXPORT_VERSION, self.class_names, known.hexdigest()])
+        signed = [] if self.credentials is None else [self.credentials.fingerprint]
+        return records.fingerprint([EXPORT_VERSION, self.class_names, known.hexdigest(), *signed])
 
     def records(self) -> Iterator[dict[str, Any]]:
         """What is known of each image: the same fields for all, ready for JSON. A score that was not taken is None."""
@@ -74,14 +78,16 @@ class Source:
             }
 
     def data(self, index: int) -> bytes:
-        """The file of one image, which says in XMP that it was generated. Raises FigmentError where it is not what was made."""
+        """The file of one image, which says in XMP that it was generated, and signed where there are credentials. Raises FigmentError
+        where it is not what was made."""
         data = self.images.data(index)
         if records.digest(data) != self._digests[index].as_py():
             folder = self.images.shards.files[0].parent.parent
             raise FigmentError(
                 f"{self.images.ids[index]} has been damaged since it was made. See what else: figment verify {shlex.quote(str(folder))}"
             )
-        return with_xmp(data, self._xmp)
+        data = with_xmp(data, xmp(self._trained))
+        return data if self.credentials is None else self.credentials.sign(data, self._manifest)
 
     @cached_property
     def suffix(self) -> str:
@@ -89,9 +95,14 @@ class Source:
         return suffix(self.data(0))
 
     @cached_property
-    def _xmp(self) -> str:
+    def _trained(self) -> bool:
         made_by = self.stage.get("settings", {}).get("generate", {})
-        return xmp(trained=made_by.get("kind") != "procedural")
+        return made_by.get("kind") != "procedural"
+
+    @cached_property
+    def _manifest(self) -> dict[str, Any]:
+        model = self.stage.get("generator", {}).get("model") or "a model that was not recorded"
+        return manifest(one_line(without_folders(str(model)))[:1000], trained=self._trained)
 
     @cached_property
     def _digests(self) -> pa.ChunkedArray:
@@ -112,8 +123,8 @@ def _number(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def open_source(folder: Path, rejected: bool = False) -> Source:
-    """The images of a run folder that its filters kept; with ``rejected`` the others too.
+def open_source(folder: Path, rejected: bool = False, credentials: Credentials | None = None) -> Source:
+    """The images of a run folder that its filters kept; with ``rejected`` the others too, and signed with ``credentials``.
 
     A folder of images that belongs to no run has no verdicts: all its images count as kept. Raises FigmentError where the
     images or the filters are not finished, and where nothing is left.
@@ -150,6 +161,7 @@ def open_source(folder: Path, rejected: bool = False) -> Source:
         {name: scores[name][chosen] for name in sorted(scores)},
         len(images) - len(chosen),
         records.finished(decoded),
+        credentials,
     )
 
 

@@ -36,7 +36,7 @@ FIGMENT = MARKS[0][0]
 XMP = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description
  rdf:about="" xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
  xmp:CreatorTool="figment"
- Iptc4xmpExt:DigitalSourceType="http://cv.iptc.org/newscodes/digitalsourcetype/{kind}"/></rdf:RDF></x:xmpmeta>"""
+ Iptc4xmpExt:DigitalSourceType="{kind}"/></rdf:RDF></x:xmpmeta>"""
 
 
 class Stored(Images, Protocol):
@@ -61,9 +61,15 @@ def maker_of(data: bytes) -> str:
     return next((maker for maker, texts in MARKS if all(text in data for text in texts)), "")
 
 
+def source_type(trained: bool) -> str:
+    """IPTC's address for where an image comes from; ``trained``: made by a model, not by a mere procedure."""
+    kind = "trainedAlgorithmicMedia" if trained else "algorithmicMedia"
+    return f"http://cv.iptc.org/newscodes/digitalsourcetype/{kind}"
+
+
 def xmp(trained: bool) -> str:
-    """What figment writes into the images that it exports; ``trained``: made by a model, not by a mere procedure."""
-    return XMP.format(kind="trainedAlgorithmicMedia" if trained else "algorithmicMedia")
+    """What figment writes into the images that it exports; ``trained`` as for :func:`source_type`."""
+    return XMP.format(kind=source_type(trained))
 
 
 def is_signed(data: bytes) -> bool:

@@ -1465,7 +1465,7 @@ JUDGED = [
     Case("judging", "check: --test-share of what is split", checked(inside("photos"), "--test-share", ".3"), "error.*split already"),
     Case("judging", "check: a --test-share above one", checked(inside("made"), "--test-share", "3"), "error.*Invalid value for '--test-share'"),
     Case("judging", "check: an encoder that is not there", checked(inside("photos"), "--encoder", "./none"), "error.*no model folder"),
-    Case("judging", "check: a --json that is a folder", checked(inside("made"), "--min-side", "1", "--json", inside("made")), "error.*Cannot write"),
+    Case("judging", "check: a --json that is a folder", checked(inside("made"), "--min-side", "1", "--json", inside("made")), "error.*Cannot write to .*/made: is a directory"),
     Case("judging", "check: images of which none can be read", lambda b: (b.file("bad/cat/0.png", "no"), b.file("bad/dog/0.png", ""), b.figment("check", b.inputs / "bad"))[-1], "error.*2 of the 2 images cannot be read"),
     Case("judging", "check: class names with escapes and HTML", lambda b: (b.file("bad/\x1b[31mred/0.png", png(solid(1, 2, 3))), b.file("bad/<b>/0.png", png(solid(9, 2, 3))), b.figment("check", b.inputs / "bad"))[-1], "error.*control character"),
     Case("judging", "compare: one run", of_run("compare", "OUT"), "error.*two runs or more"),

@@ -163,9 +163,9 @@ def explained(path: Path) -> Iterator[None]:
                 f"No space left on the disk of {path.parent} while writing {path.name}. Free some space. {AGAIN}"
             ) from error
         if error.errno in REFUSALS:
-            reason = os.strerror(error.errno).lower()
+            reason, where = os.strerror(error.errno).lower(), path if error.errno == errno.EISDIR else path.parent
             raise FigmentError(
-                f"Cannot write to {path.parent}: {reason}. Choose another folder with --out, or change its permissions."
+                f"Cannot write to {where}: {reason}. Choose another place, or change its permissions."
             ) from error
         raise
 

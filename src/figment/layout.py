@@ -39,6 +39,7 @@ NAMES |= {
     "worth.json",
 }
 NAMES |= {"table.json", "table.md", "best.yaml", "stage.json", ".heartbeat"}
+EXPORT = ".figment-export.json"  # the record of an export; hidden, since readers of others take whatever else lies there for data
 LORA = "pytorch_lora_weights.safetensors"  # the name that diffusers looks for
 OLD_RECIPE = "recipe.yaml"  # what version 0.1 called the resolved recipe; a user's own may be called so
 

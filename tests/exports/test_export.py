@@ -29,7 +29,7 @@ from figment.checking.check import check as look_through
 from figment.errors import FigmentError
 from figment.exports import source as source_module
 from figment.exports.export import export, formats
-from figment.exports.folder import RECORD, STARTED
+from figment.exports.folder import STARTED
 from figment.exports.names import Names, class_folders, safe_name
 from figment.images_in import open_images, pixel_hash
 from figment.images_in.open import class_names_in
@@ -386,6 +386,24 @@ def test_there_and_back(case, tmp_path, to, inside):
         assert turned[label] == names[by_pixels[pixel_hash(image)].label]
 
 
+@pytest.mark.parametrize("to", FORMATS)
+def test_all_that_is_exported_is_of_the_split_train(plain, tmp_path, to):
+    export(plain[0], to, tmp_path / "out")
+    assert len(open_images(f"{tmp_path / 'out'}:train", PLAIN)) == 3 * len(PLAIN)
+    with pytest.raises(FigmentError, match="holds no split 'val'"):
+        open_images(f"{tmp_path / 'out'}:val", PLAIN)
+
+
+def test_photographs_that_were_put_beside_train_are_a_split_of_their_own(plain, tmp_path):
+    """As the page says to do with Ultralytics' folders."""
+    export(plain[0], "ultralytics", tmp_path / "out")
+    for name in PLAIN:
+        (tmp_path / "out" / "val" / name).mkdir(parents=True)
+        Image.new("RGB", (5, 6)).save(tmp_path / "out" / "val" / name / "0.png")
+    assert len(open_images(f"{tmp_path / 'out'}:val", PLAIN)) == len(PLAIN)
+    assert len(open_images(f"{tmp_path / 'out'}:train", PLAIN)) == 3 * len(PLAIN)
+
+
 @pytest.mark.parametrize("to", PLACES)
 def test_the_top_folder_is_all_that_worth_and_check_are_told(plain, tmp_path, to):
     folder, _ = plain
@@ -623,7 +641,7 @@ def test_an_interrupted_export_is_finished_by_the_same_command(plain, tmp_path, 
     assert all(p.stat().st_mtime_ns == at for p, at in left.items())  # what was whole was not written again
     whole, out = tmp_path / "whole", tmp_path / "out"
     assert content(whole) == content(out)
-    told = [records.read(root, RECORD) for root in (whole, out)]
+    told = [records.read(root, layout.EXPORT) for root in (whole, out)]
     assert told[0].files == told[1].files and told[0].record.fingerprint == told[1].record.fingerprint
 
 
@@ -631,10 +649,12 @@ def test_an_interrupted_export_is_finished_by_the_same_command(plain, tmp_path, 
 def test_the_record_of_an_export_vouches_for_every_file_and_is_hidden_from_readers(plain, tmp_path, to):
     out = tmp_path / "out"
     export(plain[0], to, out)
-    found = records.read(out, RECORD)
+    found = records.read(out, layout.EXPORT)
     assert found.state == "finished" and found.data["settings"] == {"format": to}
     assert not records.problems(found) and set(found.files) == set(content(out))
-    assert [p.name for p in out.iterdir() if p.name.startswith(".")] == [RECORD]  # no lock, no mark of a beginning
+    assert [p.name for p in out.iterdir() if p.name.startswith(".")] == [
+        layout.EXPORT
+    ]  # no lock, no mark of a beginning
     lost = out / next(iter(found.files))
     lost.unlink()
     assert export(plain[0], to, out).written and lost.is_file()  # what is lost is written again
@@ -646,11 +666,11 @@ def test_an_export_that_was_stopped_before_its_record_goes_on(plain, tmp_path, m
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Record, "finish", stop)
         export(plain[0], to, out)
-    assert (out / STARTED).is_file() and records.read(out, RECORD).state == "none"
+    assert (out / STARTED).is_file() and records.read(out, layout.EXPORT).state == "none"
     before = {p: p.stat().st_mtime_ns for p in out.rglob("*") if p.suffix in (".png", ".parquet")}
     with pytest.raises(FigmentError, match="holds another export.*Nothing was changed"):
         export(plain[0], to, out, rejected=True)  # not the one that was begun here
-    assert export(plain[0], to, out).written and records.read(out, RECORD).state == "finished"
+    assert export(plain[0], to, out).written and records.read(out, layout.EXPORT).state == "finished"
     assert before and {p: p.stat().st_mtime_ns for p in before} == before and not (out / STARTED).exists()
 
 
@@ -660,7 +680,7 @@ def test_a_folder_of_another_and_an_export_whose_record_is_damaged_are_left_alon
     with pytest.raises(FigmentError, match="is not empty: it holds"):
         export(plain[0], "csv", theirs)
     export(plain[0], "csv", out)
-    damage.flip(out / RECORD, 40)
+    damage.flip(out / layout.EXPORT, 40)
     for folder in (theirs, out):
         before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != ".lock"}
         with pytest.raises(FigmentError, match="Nothing was (written|changed)"):
@@ -672,7 +692,7 @@ def test_a_folder_of_another_and_an_export_whose_record_is_damaged_are_left_alon
 
 
 @pytest.mark.parametrize(
-    "mine", [".lock", ".lockfile", ".gitkeep", ".notes.tmp", ".x.0123abcd.tmp", STARTED, RECORD, "notes"]
+    "mine", [".lock", ".lockfile", ".gitkeep", ".notes.tmp", ".x.0123abcd.tmp", STARTED, layout.EXPORT, "notes"]
 )
 def test_a_folder_with_a_file_of_the_users_is_refused_whatever_it_is_called(plain, tmp_path, mine):
     out = tmp_path / "out"
@@ -718,7 +738,7 @@ def test_an_export_that_was_stopped_while_it_marked_the_folder_goes_on(plain, tm
     place = files.temporary_of(out / STARTED) if left is None else out / STARTED
     place.write_bytes(mark[:left])
     assert export(plain[0], "csv", out).written
-    assert records.read(out, RECORD).state == "finished" and not place.exists()
+    assert records.read(out, layout.EXPORT).state == "finished" and not place.exists()
 
 
 def stop(*args, **kwargs):

@@ -19,6 +19,7 @@ from PIL import Image
 
 from figment.errors import FigmentError
 from figment.images_in import open_images, splits
+from figment.images_in.open import class_names_in
 from figment.images_in.unlabelled import open_unlabelled
 from figment.shots import read_split, write_split
 from figment.words import is_code
@@ -282,6 +283,10 @@ def test_one_split_alone_needs_no_name_and_folders_of_splits_are_named(tmp_path)
     class_folders(tmp_path / "b" / "test")
     with pytest.raises(FigmentError, match="b holds several splits: 'test', 'train'. Name the folder"):
         open_images(tmp_path / "b", NAMES)
+    check(images := open_images(f"{tmp_path / 'b'}:test", NAMES))
+    assert all(str(path).startswith(f"{tmp_path / 'b' / 'test'}/") for path in images.paths)
+    (tmp_path / "b" / "train").rename(tmp_path / "b" / "valid")
+    assert open_images(f"{tmp_path / 'b'}:val", NAMES).paths[0].parts[-3] == "valid"
     with pytest.raises(FigmentError, match="holds no split 'val'"):
         open_images(f"{tmp_path / 'b' / 'test'}:val", NAMES)
 
@@ -292,6 +297,20 @@ def test_a_table_called_labels_is_read_where_there_are_no_class_folders(tmp_path
     folder = class_folders(tmp_path / "b")
     labels.rename(folder / "labels.csv").write_bytes(b"id,label\n7,\xe9\n")  # as contests have them
     check(open_images(folder, NAMES))
+
+
+@pytest.mark.parametrize(
+    "text", ["name,colour\nzebra,striped\n", "id;label\n7;\xe9\n"], ids=["another", "of a contest"]
+)
+def test_a_table_about_something_else_does_not_hide_the_one_class_folder_beside_it(tmp_path, text):
+    class_folders(tmp_path, NAMES[:1])
+    (tmp_path / "labels.csv").write_text(text, encoding="latin-1")
+    assert len(open_images(tmp_path, NAMES[:1])) == 2 and class_names_in(tmp_path) == NAMES[:1]
+    with pytest.raises(FigmentError, match="Missing there: 't-shirt', 'ankle boot'"):
+        open_images(tmp_path, NAMES)
+    (tmp_path / "labels.csv").write_text("path,colour\nzebra/0.png,striped\n")  # it names images, but not their classes
+    with pytest.raises(FigmentError, match=r"labels\.csv has no column for the class of each image"):
+        open_images(tmp_path, NAMES)
 
 
 @pytest.mark.parametrize("extra", [["a.png"], ["mask.png", "left.jpg"], ["x.webp"]])

@@ -35,9 +35,10 @@ def run(
     seeds: int = 1,
     order: np.ndarray | None = None,
     labels: np.ndarray = LABELS,
+    names: list[str] = NAMES,
 ) -> Path:
     """A finished run whose classifiers are wrong on some images, another number for each seed. With an ``order`` its images come in
-    that, and are told by their content."""
+    that, and are told by their content. ``names`` are those of the labels."""
     folder = root / name
     folder.mkdir(parents=True)
     own = np.stack([np.where(np.isin(np.arange(N), wrong[s:]), 1 - labels, labels) for s in range(seeds)])
@@ -49,7 +50,7 @@ def run(
     table = pa.table({**ids, "label": pa.array(labels, pa.int32()), **of_groups, **columns})
     pq.write_table(table if order is None else table.take(order), folder / "predictions.parquet")
     record = Record(folder, "run", {"name": name}, {"test": test})
-    result = accuracy(own, labels, NAMES, "top1/synthetic", tuple(range(seeds)), groups)
+    result = accuracy(own, labels, names, "top1/synthetic", tuple(range(seeds)), groups)
     told = {**asdict(result), "fingerprint": record.fingerprint}
     (folder / "results.jsonl").write_text(json.dumps(told) + "\n")
     record.finish({f: Written.of(files.read_bytes(folder / f)) for f in ("predictions.parquet", "results.jsonl")})
@@ -122,6 +123,20 @@ def test_the_same_images_in_another_order_are_compared_image_by_image(tmp_path):
     assert of_plain.difference is not None and of_turned.difference is not None
     assert of_turned.difference.value == of_plain.difference.value == pytest.approx(0.15)
     assert of_turned.difference.image_se == pytest.approx(of_plain.difference.image_se)
+
+
+def test_classes_in_another_order_are_matched_by_name(tmp_path):
+    turned = np.random.default_rng(0).permutation(N)
+    own = run(tmp_path, "own", list(range(100)), order=np.arange(N))
+    facts = {"labels": 1 - LABELS, "names": NAMES[::-1]}
+    (pair,) = compare([own, run(tmp_path, "turned", list(range(20, 60)), "those", order=turned, **facts)]).pairs
+    assert pair.difference is not None and pair.difference.value == pytest.approx(0.15)
+    (pair,) = compare([own, run(tmp_path, "same", list(range(100)), "those", order=turned, **facts)]).pairs
+    assert pair.difference is not None and pair.difference.value == 0  # wrong on the same images
+    renamed = run(tmp_path, "renamed", [], "those", order=turned, names=["an A", "a B"])  # words of the same classes
+    assert compare([own, renamed]).n_tested == 1
+    with pytest.raises(FigmentError, match="No two of these runs"):
+        compare([own, run(tmp_path, "unlike", [], "those", order=turned, labels=1 - LABELS, names=["a", "c"])])
 
 
 def test_other_labels_and_older_runs_in_another_order_are_refused(tmp_path):

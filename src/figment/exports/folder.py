@@ -12,11 +12,10 @@ from typing import Any, BinaryIO, cast
 
 from figment import files, records
 from figment.errors import FigmentError
+from figment.layout import EXPORT
 from figment.records import Record, Written
 
-# Hidden, since readers of others take whatever else lies in the folder for data.
 STARTED = ".figment-started.json"  # which export this is going to be
-RECORD = ".figment-export.json"  # written last
 
 
 def fill_folder(out: Path, identity: dict[str, Any], write: Callable[[bool], None]) -> bool:
@@ -24,7 +23,7 @@ def fill_folder(out: Path, identity: dict[str, Any], write: Callable[[bool], Non
 
     Raises FigmentError where the folder holds anything else.
     """
-    record = Record(out, "export", {"format": identity["format"]}, {"source": identity["fingerprint"]}, RECORD)
+    record = Record(out, "export", {"format": identity["format"]}, {"source": identity["fingerprint"]}, EXPORT)
     _begun(out, record)  # before the lock, so that what is somebody else's does not even get one
     with files.lock(out):
         begun = _begun(out, record)
@@ -47,7 +46,7 @@ def _begun(out: Path, record: Record) -> bool:
     Raises FigmentError for what holds anything else. A mark that was cut short while it was written says nothing, and is in
     nobody's way.
     """
-    found, mark, whole = records.read(out, RECORD), _read_mark(out), _mark(record)
+    found, mark, whole = records.read(out, EXPORT), _read_mark(out), _mark(record)
     if found.state == "none" and mark != whole and whole.startswith(mark or b""):
         _check_empty(out)
         return False

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from figment.errors import FigmentError
-from figment.exports.folder import RECORD, STARTED
+from figment.exports.folder import STARTED
+from figment.layout import EXPORT
 from figment.words import one_line, without_secret
 
 
@@ -37,7 +38,7 @@ def upload(folder: Path, repo: str, *, public: bool = False) -> str:
             repo_id=url.repo_id,
             repo_type="dataset",
             commit_message="Images generated with figment",
-            ignore_patterns=[RECORD, STARTED, ".lock*", ".*.tmp"],
+            ignore_patterns=[EXPORT, STARTED, ".lock*", ".*.tmp"],
         )
     except FigmentError:
         raise

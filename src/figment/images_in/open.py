@@ -19,9 +19,9 @@ from figment.images_in.folder import is_hidden, open_class_folders
 from figment.images_in.labels import WHOLE_NUMBER, OtherClasses, labels_by_code
 from figment.images_in.provenance import Stored
 from figment.images_in.shards import ShardImages, Shards
-from figment.images_in.table import METADATA, open_csv, open_metadata
+from figment.images_in.table import METADATA, names_images, open_csv, open_metadata
 from figment.images_in.webdataset import open_tars
-from figment.layout import shard_files
+from figment.layout import EXPORT, shard_files
 
 #: Where the tables of a data set may lie in its folder: as the Hub has them (and images in COCO's words), and NeMo Data Designer, beside
 #: images/.
@@ -34,7 +34,7 @@ def open_images(where: Path | str, class_names: Sequence[str], own_names: Sequen
 
     ``where`` is a folder of class folders, one with a ``metadata.jsonl`` that names classes, one of Parquet shards, one of
     WebDataset tars, or one of ``Dataset.save_to_disk``; a ``.csv`` of paths, or one ``.tar``; or ``datasets:NAME[:SPLIT]``. Of files
-    or lines of several splits, ``WHERE:SPLIT`` reads one. ``starter/LOOK/SPLIT`` is the starter's ``pool`` or ``test`` in one of its
+    or lines of several splits, or folders called as they are, ``WHERE:SPLIT`` reads one. ``starter/LOOK/SPLIT`` is the starter's ``pool`` or ``test`` in one of its
     looks. Classes are matched by name, in any order; case, spaces, hyphens and
     underscores do not matter; numbers are positions in ``class_names``. Raises FigmentError where nothing of the kind is there, or
     the classes that have images are others than ``class_names``. Where ``own_names`` is given, in the same order, the images may
@@ -87,6 +87,10 @@ def _open(where: Path | str, class_names: Sequence[str]) -> Stored:
         )
     if is_saved(path):
         return open_saved(path / split, class_names)
+    if split and (own := splits.folder_of(path, split)):
+        return _open(own, class_names)
+    if splits.named(split) == "train" and (path / EXPORT).is_file():
+        split = ""  # all that figment exports is of that split, as its cards say
     path = _images_of(path)
     if path.is_file():
         return _open_file(path, split, class_names)
@@ -112,7 +116,7 @@ def _images_of(folder: Path) -> Path:
     below = [path for path in folder.iterdir() if path.is_dir() and not is_hidden([path.name])]
     if len(below) > 1:  # one alone cannot be the classes
         return folder
-    if (folder / LABELS).is_file():
+    if (folder / LABELS).is_file() and names_images(folder / LABELS):
         return folder / LABELS
     is_all = [path.name.lower() in splits.NAMES or (path.name in TABLES and _has_table(path)) for path in below]
     return below[0] if any(is_all) else folder

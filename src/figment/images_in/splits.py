@@ -36,6 +36,12 @@ def parted(where: str) -> tuple[str, str]:
     return (place, split) if place and split and is_split else (where, "")
 
 
+def folder_of(folder: Path, asked: str) -> Path | None:
+    """The sub-folder of a split, such as ``valid/`` for ``val``; None where there is no such one, or several."""
+    own = [path for path in folder.iterdir() if path.is_dir() and named(path.name) == named(asked)]
+    return own[0] if len(own) == 1 else None
+
+
 def files_of(files: Sequence[Path], asked: str, where: object) -> list[Path]:
     """The files of the split that is asked for; all of them where they are of one and none is asked for.
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from figment.errors import FigmentError
-from figment.files import is_remote, read_text
+from figment.files import is_remote, read_bytes, read_text
 from figment.guard import parse_json
 from figment.images_in import splits
 from figment.images_in.folder import FileImages
@@ -30,6 +31,18 @@ def open_csv(table: Path, class_names: Sequence[str], split: str = "") -> FileIm
     none of the task's, an image is named twice, or there are several splits and none is asked for.
     """
     return _open(table, read_csv(table), class_names, split, inside=False)
+
+
+def names_images(table: Path) -> bool:
+    """Whether a CSV has a column of paths: one without is about something else. What cannot be read is taken for one, so that whoever
+    reads it says why."""
+    try:
+        line = re.split(rb"[\r\n]", read_bytes(table, "table of images"), maxsplit=1)[0]
+        heading = line.decode("utf-8-sig", "replace")
+        columns = next(csv.reader([heading], delimiter=_delimiter(heading)), [])
+    except (OSError, csv.Error):
+        return True
+    return not columns or any(name.strip().lower() in PATH_COLUMNS for name in columns)
 
 
 def open_metadata(folder: Path, class_names: Sequence[str], split: str = "") -> FileImages | None:

@@ -6,7 +6,7 @@ import csv
 import io
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -20,7 +20,7 @@ from figment.evaluate.holm import holm
 from figment.evaluate.kind import Difference, difference
 from figment.layout import Run
 from figment.report.answers import OWN
-from figment.report.results import answers_of, latest_results
+from figment.report.results import Answers, answers_of, latest_results
 from figment.report.table import Cell, TablePage
 from figment.report.text import interval, points, signed
 from figment.types import Result
@@ -46,15 +46,14 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Compared:
-    """One run: its result, and what of each test image is right, float (n,). ``test`` is the same for the same images in the same order,
-    ``images``, of them in the ``order`` int (n,), whatever order they had; empty where older runs do not tell. ``spread``: the standard error of what else than the test images it might have been, and of how many draws that is; ``allows_for``
-    says what."""
+    """One run: its result, and what of each test image is right, float (n,). ``test`` is the same for the same images in the same order.
+    ``orders``, int (n,) each, by keys of which runs on the same images share one, whatever order they had; none where older runs do not tell.
+    ``spread``: the standard error of what else than the test images it might have been, and of how many draws that is; ``allows_for`` says what."""
 
     name: str
     result: Result
     test: str
-    images: str
-    order: np.ndarray
+    orders: Mapping[str, np.ndarray]
     right: np.ndarray
     groups: np.ndarray | None
     spread: tuple[tuple[float, int], ...]
@@ -90,7 +89,7 @@ class Comparison:
 def compare(folders: Sequence[Path], metric: str = OWN, against: Path | None = None) -> Comparison:
     """Compare an accuracy of finished runs in pairs: all of them, or each with the run in ``against``.
 
-    On the same test images, in whatever order, image by image (`figment.evaluate.kind.difference`), groups and all. Where runs have a verdict, their
+    On the same test images, in whatever order and whatever order of classes, image by image (`figment.evaluate.kind.difference`), groups and all. Where runs have a verdict, their
     intervals hold for other generated sets of the same recipes, else for other training seeds where there are several. A pair is
     decided where its p holds among all pairs that were compared (Holm 1979).
 
@@ -123,9 +122,12 @@ def _judged(runs: Sequence[Compared], pairs: Sequence[Pair]) -> list[Pair]:
     found = []
     for pair in pairs:
         own, than = runs[pair.own], runs[pair.than]
-        if own.test != than.test and not (own.images and own.images == than.images):
+        if own.test == than.test:
+            mine = theirs = np.arange(len(own.right))
+        elif shared := own.orders.keys() & than.orders.keys():
+            mine, theirs = next((own.orders[key], than.orders[key]) for key in sorted(shared))
+        else:
             continue
-        mine, theirs = (np.arange(len(own.right)),) * 2 if own.test == than.test else (own.order, than.order)
         of_groups = ((own.groups, mine), (than.groups, theirs))
         groups = next((numbers[order] for numbers, order in of_groups if numbers is not None), None)
         d = difference(own.right[mine] - than.right[theirs], sets=[*own.spread, *than.spread], groups=groups)
@@ -155,12 +157,23 @@ def _run(folder: Path, name: str, metric: str) -> Compared:
         raise FigmentError(
             f"{folder} keeps no predictions of {metric}, so they cannot be compared image by image. Choose another --metric."
         )
-    order, images = np.arange(len(answers.right)), ""
-    if answers.images is not None:
-        order = np.argsort(answers.images, kind="stable")
-        images = records.fingerprint(answers.images[order].tolist())
+    orders = dict(_orders(answers, list(result.details.get("classes", ()))))
     spread, allows_for = _spread(results, metric)
-    return Compared(name, result, _test_of(folder), images, order, answers.right, answers.groups, spread, allows_for)
+    return Compared(name, result, _test_of(folder), orders, answers.right, answers.groups, spread, allows_for)
+
+
+def _orders(answers: Answers, class_names: Sequence[str]) -> Iterator[tuple[str, np.ndarray]]:
+    """The test images in the order of their content and labels, twice: by the numbers of the classes, and by their names, whose order may
+    be another in another run."""
+    if answers.images is None or answers.labels is None:
+        return
+    ways = [np.char.mod(" is %d", answers.labels)]
+    if class_names:
+        ways.append(np.array([f" is called {name}" for name in class_names])[answers.labels])
+    for of_class in ways:
+        images = np.char.add(answers.images, of_class)
+        order = np.argsort(images, kind="stable")
+        yield records.fingerprint(images[order].tolist()), order
 
 
 def _test_of(folder: Path) -> str:

@@ -61,10 +61,11 @@ def is_result(line: str) -> bool:
 @dataclass(frozen=True)
 class Answers:
     """Which test images one run got right, float (n,) over its training seeds, and their groups, int (n,); None: not known, or none.
-    ``images``, str (n,): content hash and label of each, which older runs do not keep."""
+    ``labels`` int (n,); ``images``, str (n,): the content hash of each, which older runs do not keep."""
 
     right: np.ndarray | None = None
     groups: np.ndarray | None = None
+    labels: np.ndarray | None = None
     images: np.ndarray | None = None
 
 
@@ -86,5 +87,5 @@ def answers_of(folder: Path, metric: str) -> Answers:
         return Answers(None, groups)
     labels, images = predictions["label"].to_numpy(), None
     if "digest" in predictions.column_names:
-        images = np.char.add(predictions["digest"].to_pylist(), np.char.mod(" %d", labels))
-    return Answers(np.mean([predictions[name].to_numpy() == labels for name in own], axis=0), groups, images)
+        images = np.array(predictions["digest"].to_pylist())
+    return Answers(np.mean([predictions[name].to_numpy() == labels for name in own], axis=0), groups, labels, images)

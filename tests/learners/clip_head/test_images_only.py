@@ -11,6 +11,7 @@ from figment.bias import bias_of
 from figment.errors import FigmentError
 from figment.learners.clip_head.discriminant import NEVER, discriminant
 from figment.learners.clip_head.images_only import WEIGHT, ImagesOnlyLearner
+from figment.learners.clip_head.unbiased import unbiased
 from figment.learners.clip_head.words_and_images import LEFT_OUT, WordsAndImagesLearner
 from figment.types import Training
 
@@ -154,6 +155,25 @@ def test_words_are_left_out_where_real_images_tell_that_they_do_harm():
     assert with_shots.logits(test) == pytest.approx(only.logits(test), abs=1e-4)
     validated = WordsAndImagesLearner(Known(wrong_words()), names, ["{}"], val=shots).learn(made, None, 0)
     assert validated.facts == LEFT_OUT and right(validated) > right(blind)
+
+
+def test_validation_images_judge_models_as_they_are_used():
+    """Each with the weight that suits it: with that of the images alone, the sum would be right on none of these."""
+    x, y = clusters(noise=2.5, a_class=60)
+    made = Table(x + 0.15 * np.random.default_rng(8).normal(size=(5, x.shape[1]))[y], y)
+    shots, pool = Table(*clusters(noise=2.5, seed=500, a_class=16)), Table(*clusters(noise=2.5, seed=1, a_class=400))
+    known, names = Known(words()), list("01234")
+    learner = WordsAndImagesLearner(known, names, ["{}"])
+    both, only = learner.learn(made, shots, 0), ImagesOnlyLearner(known, names).learn(made, shots, 0)
+    assert LEFT_OUT.keys().isdisjoint(both.facts) and both.facts[WEIGHT] != only.facts[WEIGHT]
+    said = unbiased(learner.zero_shot, (made.x, made.labels), (shots.x, shots.labels)).predict(pool.x)
+    by_both, by_only, otherwise = (
+        logits.argmax(1) == pool.labels for logits in (both.logits(pool), only.logits(pool), said + only.logits(pool))
+    )
+    told = np.flatnonzero(by_both & by_only & ~otherwise)
+    val = Table(pool.x[told], pool.labels[told])
+    judged = WordsAndImagesLearner(known, names, ["{}"], val=val).learn(made, shots, 0)
+    assert len(told) > 0 and judged.fingerprint == both.fingerprint and judged.facts == both.facts
 
 
 def test_good_words_are_kept():

@@ -7,12 +7,17 @@ import pytest
 from scipy.special import log_softmax
 
 from figment.learners.clip_head.discriminant import Moments, discriminant
-from figment.learners.clip_head.weighing import FOLDS, WEIGHTS, weight_beside
+from figment.learners.clip_head.weighing import FOLDS, WEIGHTS, weights_beside
 from learners.clip_head.test_images_only import clusters
 
 
 def of(x, y) -> Moments:
     return Moments.of(x, y, 5)
+
+
+def weight_beside(made: Moments, real: np.ndarray, labels: np.ndarray) -> float:
+    """Without any words."""
+    return weights_beside(made, real, labels)[0]
 
 
 def elsewhere(a_class: int = 100, by: float = 1.5) -> tuple[np.ndarray, np.ndarray]:

@@ -18,7 +18,7 @@ from figment.learners.clip_head.discriminant import Moments
 from figment.learners.clip_head.head import Head, HeadCard, zero_shot_head
 from figment.learners.clip_head.model import ClipHeadModel, UnitFeatures
 from figment.learners.clip_head.unbiased import Labelled
-from figment.learners.clip_head.weighing import weight_beside
+from figment.learners.clip_head.weighing import weights_beside
 from figment.types import Images, Learner, Model
 
 WEIGHT = "weight of a generated image"  # a model's fact, beside real ones that weigh 1
@@ -26,7 +26,7 @@ WEIGHT = "weight of a generated image"  # a model's fact, beside real ones that 
 
 class ImagesOnlyLearner(Learner):
     """`discriminant` on the features of all images it is given. Beside real images a generated one weighs what these say
-    (`weight_beside`). The seed changes nothing."""
+    (`weights_beside`). The seed changes nothing."""
 
     name = "images only"
 
@@ -46,17 +46,18 @@ class ImagesOnlyLearner(Learner):
         return self.model(zero_shot_head(self.features.encoder, self.class_names, self.templates))
 
     def learn(self, synthetic: Images | None, real: Images | None, seed: int) -> Model:
-        return self.model(*self._together(self._labelled(synthetic), self._labelled(real)))
+        return self.model(*self._together(self._labelled(synthetic), self._labelled(real))[0])
 
     def _together(
-        self, made: Labelled | None, own: Labelled | None, words: Head | None = None
-    ) -> tuple[Head, dict[str, Any]]:
-        """Of generated and real images, or of those that there are; and the model's facts. ``words`` will be added to it."""
+        self, made: Labelled | None, own: Labelled | None, words: Sequence[Head | None] = (None,)
+    ) -> list[tuple[Head, dict[str, Any]]]:
+        """Of generated and real images, or of those that there are: for each of ``words``, or (None) without any, the head that will be
+        added to it, and the model's facts."""
         if made is None or own is None:
-            return self.fit(made or own), {}
-        moments = self._moments(made)
-        weight = weight_beside(moments, *own, words)
-        return (moments.times(weight) + self._moments(own)).head(), {WEIGHT: weight}
+            return [(self.fit(made or own), {})] * len(words)
+        moments, real = self._moments(made), self._moments(own)
+        weights = weights_beside(moments, *own, words)
+        return [((moments.times(weight) + real).head(), {WEIGHT: weight}) for weight in weights]
 
     def fit(self, labelled: Labelled | None) -> Head:
         """`discriminant` of these images."""

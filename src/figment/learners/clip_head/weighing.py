@@ -7,6 +7,7 @@ rest and the generated images foretell them best, by the likelihood of their lab
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import reduce
 from operator import add
 
@@ -21,28 +22,35 @@ FOLDS = 5
 ALWAYS = -1  # the fold that is never held out
 
 
-def weight_beside(made: Moments, features: np.ndarray, labels: np.ndarray, words: Head | None = None) -> float:
+def weights_beside(
+    made: Moments, features: np.ndarray, labels: np.ndarray, words: Sequence[Head | None] = (None,)
+) -> list[float]:
     """One of `WEIGHTS`, of each generated image beside a real one, by cross-validation on the real ones; 1 with one image a class.
 
     Args:
         made: of the generated images.
         features: float (m, D) of the real images.
         labels: int (m,).
-        words: a head whose logits are added to those of the images, as the learner that asks will do.
+        words: heads whose logits are added to those of the images, as the learner that asks will do, or None without any.
+
+    Returns:
+        For each of ``words``, the weight that suits it. All are found in one pass.
     """
     y, n_classes = np.asarray(labels), len(made.means)
-    offset = np.zeros((len(y), n_classes)) if words is None else words.predict(features)
+    offsets = [np.zeros((len(y), n_classes)) if head is None else head.predict(features) for head in words]
     fold = _folds(y, n_classes)
     parts = {int(f): Moments.of(features[fold == f], y[fold == f], n_classes) for f in np.unique(fold)}
     shown = np.isin(np.flatnonzero(made.weights > 0), y).all()  # else a class would be lost without generated images
     weights = WEIGHTS if shown else WEIGHTS[:-1]
-    likelihood = np.zeros(len(weights))
+    likelihood = np.zeros((len(words), len(weights)))
     for f in parts.keys() - {ALWAYS}:
         held, rest = fold == f, reduce(add, [part for other, part in parts.items() if other != f])
         for i, weight in enumerate(weights):
-            logits = (made.times(weight) + rest).head().predict(features[held]) + offset[held]
-            likelihood[i] += log_softmax(logits, 1)[np.arange(held.sum()), y[held]].sum()
-    return weights[int(likelihood.argmax())]
+            images = (made.times(weight) + rest).head().predict(features[held])
+            for own, offset in zip(likelihood, offsets, strict=True):
+                logits = images + offset[held]
+                own[i] += log_softmax(logits, 1)[np.arange(held.sum()), y[held]].sum()
+    return [weights[i] for i in likelihood.argmax(1)]
 
 
 def _folds(labels: np.ndarray, n_classes: int) -> np.ndarray:

@@ -7,6 +7,7 @@ words are worthless: docs/results/learners.md.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import cast
 
@@ -17,6 +18,7 @@ from figment import records
 from figment.encoders import Features, Towers
 from figment.learners.clip_head.head import Head, zero_shot_head
 from figment.learners.clip_head.images_only import ImagesOnlyLearner
+from figment.learners.clip_head.model import ClipHeadModel
 from figment.learners.clip_head.unbiased import Labelled, unbiased
 from figment.types import Images, Model
 
@@ -26,8 +28,9 @@ LEFT_OUT = {"words": "left out"}  # a model's facts
 class WordsAndImagesLearner(ImagesOnlyLearner):
     """The sum of the logits of the zero-shot head, its bias removed on the images, and of `discriminant` on them.
 
-    Where real images can tell (those learnt from beside generated ones, or ``val``), the better of two is taken: the words are
-    left out if the images alone are right on more of them. So a domain that the encoder's words do not know costs nothing.
+    Where real images can tell (``val``, or those learnt from beside generated ones), the better of two is taken: the words are
+    left out if the images alone are right on more of them. So a domain that the encoder's words do not know costs nothing. ``val``
+    judges the two as they would be used, each with the weight of generated images that suits it.
     """
 
     name = "words and images"
@@ -46,7 +49,7 @@ class WordsAndImagesLearner(ImagesOnlyLearner):
         self.val, self.unlabelled = val, unlabelled
         self.zero_shot = zero_shot_head(self.encoder, class_names, templates)
         words = [list(class_names), list(templates)]
-        seen = [None if val is None else [list(val.digests), np.asarray(val.labels).tolist()]]
+        seen = [None if val is None else ["as used", list(val.digests), np.asarray(val.labels).tolist()]]
         seen += [None if unlabelled is None else list(unlabelled.digests)]
         self.fingerprint = records.fingerprint(["words and images, weighed", self.encoder.fingerprint, words, seen])
 
@@ -54,13 +57,21 @@ class WordsAndImagesLearner(ImagesOnlyLearner):
         return self.model(self.zero_shot)
 
     def learn(self, synthetic: Images | None, real: Images | None, seed: int) -> Model:
-        made, own = self._labelled(synthetic), self._labelled(real)
+        made, own, val = (self._labelled(images) for images in (synthetic, real, self.val))
         words = self._words(made, own)
-        if not self._listens(words, made, own):
-            images, facts = self._together(made, own)
-            return self.model(images, {**facts, **LEFT_OUT})
-        images, facts = self._together(made, own, words)
-        return self.model(_sum(words, images), facts)
+        if val is None:
+            return self._candidates(made, own, words if self._listens(words, made, own) else None)[0]
+        x, y = val
+        return max(
+            self._candidates(made, own, words, None), key=lambda one: int((one.head.predict(x).argmax(1) == y).sum())
+        )
+
+    def _candidates(self, made: Labelled | None, own: Labelled | None, *words: Head | None) -> list[ClipHeadModel]:
+        """The models that add the images to each of these, or (None) leave the words out."""
+        return [
+            self.model(images, {**facts, **LEFT_OUT}) if head is None else self.model(_sum(head, images), facts)
+            for head, (images, facts) in zip(words, self._together(made, own, words), strict=True)
+        ]
 
     def few_shot_head(self, x: np.ndarray, y: np.ndarray, seed: int) -> Head:
         """Of real images alone: features (n, D), labels (n,). The seed changes nothing."""
@@ -71,21 +82,18 @@ class WordsAndImagesLearner(ImagesOnlyLearner):
         return unbiased(self.zero_shot, made, own, seen)
 
     def _listens(self, words: Head, made: Labelled | None, own: Labelled | None) -> bool:
-        """Whether the words are to be had beside the images, as far as real images tell that were not learnt from."""
-        seen = self._labelled(self.val)
-        if seen is not None:
-            images, _ = self._together(made, own)
-        elif made is not None and own is not None:
-            seen, images = own, self.fit(made)
-        else:
+        """Without ``val``: whether the words are to be had beside the images. The real images that are learnt from tell it of what was
+        learnt from generated ones alone; where only one kind is there, nobody can."""
+        if made is None or own is None:
             return True
-        x, y = seen
-        alone = images.predict(x)
+        x, y = own
+        alone = self.fit(made).predict(x)
         return bool(((words.predict(x) + alone).argmax(1) == y).sum() >= (alone.argmax(1) == y).sum())
 
 
 def _sum(words: Head, images: Head) -> Head:
+    both = copy.deepcopy(images)
     with torch.no_grad():
-        images.linear.weight.add_(words.linear.weight)
-        images.linear.bias.add_(words.linear.bias)
-    return images
+        both.linear.weight.add_(words.linear.weight)
+        both.linear.bias.add_(words.linear.bias)
+    return both

@@ -51,6 +51,23 @@ def test_large_logits_do_not_overflow():
     assert np.isfinite(bias_of(logits * 1_000)).all()
 
 
+def test_a_class_that_is_far_from_being_said_is_given_its_share_all_the_same():
+    """Further than a float's exponential reaches, which is worked out anew on the way."""
+    logits, _ = planted()
+    far = logits - np.array([0, 0, 0, 1_500.0])
+    assert softmax(far + bias_of(far)).mean(0) == pytest.approx([0.25] * 4, abs=1e-4)
+
+
+def test_what_is_not_looked_at_is_not_worked_out():
+    made, real = (np.arange(400), np.arange(400) % 4), planted(4 * ENOUGH_REAL, seed=1)
+
+    def logits(given: np.ndarray) -> np.ndarray:
+        assert given.ndim == 2, "the logits of the generated images are not needed"
+        return 2 * given
+
+    assert bias_shown(made, real, logits=logits) == pytest.approx(bias_of(2 * real[0]))
+
+
 def test_real_images_show_it_where_there_are_enough_of_each_class():
     made, real = planted(400, planted_bias=(3.0, 0, 0, 0)), planted(4 * ENOUGH_REAL, seed=1)
     few = real[0][:-1], real[1][:-1]  # one class has one image less

@@ -6,12 +6,15 @@ Frolic, 2410.19294). Training on anything balanced takes that preference away, w
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 STEPS, TOLERANCE = 200, 1e-6
 ENOUGH_REAL = 4  # images of each class, from which real ones show a bias as well as hundreds of generated ones do
+FAR = 100  # how far a bias may be from the one that odds were taken with: exp(FAR) is no large number yet
 
-Seen = tuple[np.ndarray, np.ndarray]  # logits float (m, N) of images, and their labels int (m,)
+Seen = tuple[np.ndarray, np.ndarray]  # logits float (m, N) of images, or features, and their labels int (m,)
 
 
 def shares_of(labels: np.ndarray, n_classes: int) -> np.ndarray | None:
@@ -36,32 +39,48 @@ def bias_of(logits: np.ndarray, shares: np.ndarray | None = None) -> np.ndarray:
     """
     logits = np.asarray(logits, np.float64)
     log_shares = np.log(np.full(logits.shape[1], 1 / logits.shape[1]) if shares is None else np.asarray(shares))
-    bias = np.zeros(logits.shape[1])
+    bias, near = np.zeros(logits.shape[1]), np.zeros(logits.shape[1])
+    odds = _odds(logits)
     for _ in range(STEPS):
-        shifted = logits + bias
-        given = np.exp(shifted - shifted.max(axis=1, keepdims=True))
-        given /= given.sum(axis=1, keepdims=True)
-        step = log_shares - np.log(np.maximum(given.mean(axis=0), np.finfo(np.float64).tiny))
+        if np.abs(bias - near).max() > FAR:
+            near = bias.copy()
+            odds = _odds(logits + near)
+        # The mean of softmax(logits + bias) by two products with a vector (Sinkhorn's): exponentials are taken once, not every step.
+        factor = np.exp(bias - near)
+        given = factor * ((1 / (odds @ factor)) @ odds) / len(odds)
+        step = log_shares - np.log(np.maximum(given, np.finfo(np.float64).tiny))
         bias += step
         if np.abs(step).max() <= TOLERANCE:
             break
     return (bias - bias.mean()).astype(np.float32)
 
 
-def bias_shown(synthetic: Seen | None, real: Seen | None, unlabelled: np.ndarray | None = None) -> np.ndarray:
+def _odds(logits: np.ndarray) -> np.ndarray:
+    """Of each class against the likeliest: float (m, N), in [0, 1]."""
+    return np.exp(logits - logits.max(axis=1, keepdims=True))
+
+
+def bias_shown(
+    synthetic: Seen | None,
+    real: Seen | None,
+    unlabelled: np.ndarray | None = None,
+    logits: Callable[[np.ndarray], np.ndarray] = lambda seen: seen,
+) -> np.ndarray:
     """`bias_of` images that are at hand, none of whose labels is learnt from: float32 (N,).
 
-    Logits float (m, N) of ``unlabelled`` photographs are taken where there are any. Else real images are taken where there are `ENOUGH_REAL` of each class, since generated ones may show anything; else generated ones;
-    else the few real ones. Labels of generated images say how many were asked for of each class. Those of real ones are not looked
-    at, since their shares are nobody's plan. At least one of the three is there.
+    Photographs that are ``unlabelled`` are taken where there are any. Else real images are taken where there are `ENOUGH_REAL` of each
+    class, since generated ones may show anything; else generated ones; else the few real ones. Labels of generated images say how many
+    were asked for of each class. Those of real ones are not looked at, since their shares are nobody's plan. At least one of the three is
+    there.
+
+    Images are given as their logits, float (m, N), or as what ``logits`` makes these of: of a thousand classes it is not asked in vain.
     """
     if unlabelled is not None:
-        return bias_of(unlabelled)
-    if real is not None and (synthetic is None or _fewest(real) >= ENOUGH_REAL):
-        return bias_of(real[0])
+        return bias_of(logits(unlabelled))
+    if real is not None:
+        own = logits(real[0])
+        if synthetic is None or np.bincount(real[1], minlength=own.shape[1]).min() >= ENOUGH_REAL:
+            return bias_of(own)
     assert synthetic is not None
-    return bias_of(synthetic[0], shares_of(synthetic[1], synthetic[0].shape[1]))
-
-
-def _fewest(seen: Seen) -> int:
-    return int(np.bincount(seen[1], minlength=seen[0].shape[1]).min())
+    own = logits(synthetic[0])
+    return bias_of(own, shares_of(synthetic[1], own.shape[1]))

@@ -35,7 +35,7 @@ def test_sets_add_up():
 def test_a_weight_of_three_is_three_copies_but_tells_no_more():
     x, y = clusters(a_class=6)
     weighed, copied = of(x, y).times(3.0), of(np.repeat(x, 3, 0), np.repeat(y, 3))
-    assert np.allclose(weighed.means, copied.means) and np.allclose(weighed.within, copied.within)
+    assert np.allclose(weighed.sums, copied.sums) and np.allclose(weighed.products, copied.products)
     assert np.allclose(weighed.weights, copied.weights) and weighed.squares == 3 * copied.squares
     assert weighed.head().predict(x) == pytest.approx(of(x, y).head().predict(x), abs=1e-3)
 

@@ -19,9 +19,9 @@ class Moments:
     """What the analysis has to know of labelled images: float64 sums, so that sets add up, with a weight for all images of one."""
 
     weights: Tensor  # (N,), of a class's images together
-    squares: float  # the sum of all images' squared weights
-    means: Tensor  # (N, D) of unit features
-    within: Tensor  # (D, D): weighted squares of what is left of a feature without its class's mean
+    squares: float  # of the weights of the images
+    sums: Tensor  # (N, D), of a class's unit features
+    products: Tensor  # (D, D), of unit features with themselves
 
     @classmethod
     def of(cls, features: np.ndarray, labels: np.ndarray, n_classes: int) -> Moments:
@@ -30,21 +30,19 @@ class Moments:
         y = torch.tensor(np.asarray(labels, np.int64))
         counts = torch.bincount(y, minlength=n_classes)
         sums = torch.zeros(n_classes, x.shape[1], dtype=x.dtype).index_add_(0, y, x)
-        means = sums / counts.clamp(min=1)[:, None]
-        within = x - means[y]
-        return cls(counts.to(x.dtype), float(len(x)), means, within.T @ within)
+        return cls(counts.to(x.dtype), float(len(x)), sums, _products(x))
 
     def times(self, weight: float) -> Moments:
         """The same images, each of that weight."""
-        return Moments(self.weights * weight, self.squares * weight**2, self.means, self.within * weight)
+        return Moments(self.weights * weight, self.squares * weight**2, self.sums * weight, self.products * weight)
 
     def __add__(self, other: Moments) -> Moments:
-        weights = self.weights + other.weights
-        total = weights.clamp(min=torch.finfo(weights.dtype).tiny)
-        means = (self.weights[:, None] * self.means + other.weights[:, None] * other.means) / total[:, None]
-        apart = self.means - other.means
-        between = (apart.T * (self.weights * other.weights / total)) @ apart
-        return Moments(weights, self.squares + other.squares, means, self.within + other.within + between)
+        return Moments(
+            self.weights + other.weights,
+            self.squares + other.squares,
+            self.sums + other.sums,
+            self.products + other.products,
+        )
 
     def head(self) -> Head:
         """Linear discriminant analysis with equal priors, its covariance shrunk as OAS says (Chen et al. 2010, equation 23).
@@ -53,20 +51,26 @@ class Moments:
         image a class there is none, and the nearest class mean decides. Differences of logits are log-odds. Where images differ in
         weight, m is the number of equal ones that tell as much (Kish 1965). A class without images is never predicted.
         """
-        n_classes, d = self.means.shape
+        n_classes, d = self.sums.shape
         there = self.weights > 0
-        middle = self.means[there].mean(0)
+        weights = torch.where(there, self.weights, 1.0)
+        means = self.sums / weights[:, None]  # (N, D)
+        middle = means[there].mean(0)
         weight = float(self.weights.sum())
         effective = weight**2 / self.squares
         freedom = effective - int(there.sum())
-        share = weight * freedom / effective  # of the weight, what is left of it without a mean a class
-        covariance = _shrunk(self.within / share, freedom) if freedom > 0 else torch.eye(d, dtype=self.means.dtype)
-        centred = self.means - middle
-        weights = torch.linalg.solve(covariance, centred.T).T  # (N, D)
-        bias = -0.5 * (weights * centred).sum(1) - weights @ middle
+        centred = means - middle
+        if freedom > 0:
+            within = self.products - _products(self.sums / weights.sqrt()[:, None])  # without a mean a class
+            share = weight * freedom / effective  # of the weight, what is left then
+            factor = torch.linalg.cholesky_ex(_shrunk(within / share, freedom)).L
+            towards = torch.cholesky_solve(centred.T, factor).T  # (N, D)
+        else:
+            towards = centred
+        bias = -0.5 * (towards * centred).sum(1) - towards @ middle
         head = Head(n_features=d, n_classes=n_classes)
         with torch.no_grad():
-            head.linear.weight.copy_(torch.where(there[:, None], weights, 0.0))
+            head.linear.weight.copy_(torch.where(there[:, None], towards, 0.0))
             head.linear.bias.copy_(torch.where(there, bias, NEVER))
         return head
 
@@ -86,3 +90,9 @@ def _shrunk(covariance: Tensor, n: float) -> Tensor:
     scale = max(float(trace) / d, torch.finfo(covariance.dtype).tiny)
     # All images of a class may be the same: then nothing varies, and a covariance of zeros cannot be divided by.
     return (1 - share) * covariance + (share * scale + 1e-12) * torch.eye(d, dtype=covariance.dtype)
+
+
+def _products(x: Tensor) -> Tensor:
+    """``x.T @ x``, (D, D). numpy gives it to BLAS as the symmetric product that it is, half the work; torch does not."""
+    a = x.numpy()
+    return torch.from_numpy(a.T @ a)

@@ -46,31 +46,25 @@ class ImagesOnlyLearner(Learner):
         return self.model(zero_shot_head(self.features.encoder, self.class_names, self.templates))
 
     def learn(self, synthetic: Images | None, real: Images | None, seed: int) -> Model:
-        return self.model(*self._together(self._labelled(synthetic), self._labelled(real))[0])
+        return self.model(*self._together(self._moments(self._labelled(synthetic)), self._labelled(real))[0])
 
     def _together(
-        self, made: Labelled | None, own: Labelled | None, words: Sequence[Head | None] = (None,)
+        self, made: Moments | None, own: Labelled | None, words: Sequence[Head | None] = (None,)
     ) -> list[tuple[Head, dict[str, Any]]]:
         """Of generated and real images, or of those that there are: for each of ``words``, or (None) without any, the head that will be
         added to it, and the model's facts."""
-        if made is None or own is None:
-            return [(self.fit(made or own), {})] * len(words)
-        moments, real = self._moments(made), self._moments(own)
-        weights = weights_beside(moments, *own, words)
-        return [((moments.times(weight) + real).head(), {WEIGHT: weight}) for weight in weights]
+        real = self._moments(own)
+        if made is None or own is None or real is None:
+            return [(_head(made or real), {})] * len(words)
+        weights = weights_beside(made, *own, words)
+        return [((made.times(weight) + real).head(), {WEIGHT: weight}) for weight in weights]
 
-    def fit(self, labelled: Labelled | None) -> Head:
-        """`discriminant` of these images."""
-        if labelled is None:
-            raise FigmentError("There is nothing to learn from: give generated images, real ones, or both.")
-        return self._moments(labelled).head()
-
-    def _moments(self, labelled: Labelled) -> Moments:
-        return Moments.of(*labelled, len(self.class_names))
+    def _moments(self, labelled: Labelled | None) -> Moments | None:
+        return None if labelled is None else Moments.of(*labelled, len(self.class_names))
 
     def few_shot_head(self, x: np.ndarray, y: np.ndarray, seed: int) -> Head:
         """Of real images alone: features (n, D), labels (n,)."""
-        return self.fit((x, y))
+        return _head(self._moments((x, y)))
 
     def _labelled(self, images: Images | None) -> Labelled | None:
         return None if images is None else (self.features(images), images.labels)
@@ -78,3 +72,9 @@ class ImagesOnlyLearner(Learner):
     def model(self, head: Head, facts: Mapping[str, Any] | None = None) -> ClipHeadModel:
         card = HeadCard(tuple(self.class_names), self.templates, self.encoder_name, self.features.encoder.fingerprint)
         return ClipHeadModel(self.unit, head, card, facts=facts or {})
+
+
+def _head(moments: Moments | None) -> Head:
+    if moments is None:
+        raise FigmentError("There is nothing to learn from: give generated images, real ones, or both.")
+    return moments.head()

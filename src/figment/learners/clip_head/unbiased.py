@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from figment.bias import Seen, bias_shown
+from figment.bias import bias_shown
 from figment.learners.clip_head.head import Head
 
 Labelled = tuple[np.ndarray, np.ndarray]  # features float (m, D) of images, and their labels int (m,)
@@ -19,10 +19,4 @@ def unbiased(
 ) -> Head:
     """``head`` with its bias removed, as `figment.bias.bias_shown` finds it in the images of a training, or in features float (m, D)
     of unlabelled ones."""
-
-    def seen(images: Labelled | None) -> Seen | None:
-        return None if images is None else (head.predict(images[0]), images[1])
-
-    return head.shifted(
-        bias_shown(seen(synthetic), seen(real), None if unlabelled is None else head.predict(unlabelled))
-    )
+    return head.shifted(bias_shown(synthetic, real, unlabelled, logits=head.predict))

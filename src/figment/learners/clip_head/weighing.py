@@ -12,7 +12,8 @@ from functools import reduce
 from operator import add
 
 import numpy as np
-from scipy.special import log_softmax
+import torch
+from torch.nn import functional as F
 
 from figment.learners.clip_head.discriminant import Moments
 from figment.learners.clip_head.head import Head
@@ -36,8 +37,8 @@ def weights_beside(
     Returns:
         For each of ``words``, the weight that suits it. All are found in one pass.
     """
-    y, n_classes = np.asarray(labels), len(made.means)
-    offsets = [np.zeros((len(y), n_classes)) if head is None else head.predict(features) for head in words]
+    y, n_classes = np.asarray(labels), len(made.weights)
+    offsets = [None if head is None else head.predict(features) for head in words]
     fold = _folds(y, n_classes)
     parts = {int(f): Moments.of(features[fold == f], y[fold == f], n_classes) for f in np.unique(fold)}
     shown = np.isin(np.flatnonzero(made.weights > 0), y).all()  # else a class would be lost without generated images
@@ -47,10 +48,15 @@ def weights_beside(
         held, rest = fold == f, reduce(add, [part for other, part in parts.items() if other != f])
         for i, weight in enumerate(weights):
             images = (made.times(weight) + rest).head().predict(features[held])
-            for own, offset in zip(likelihood, offsets, strict=True):
-                logits = images + offset[held]
-                own[i] += log_softmax(logits, 1)[np.arange(held.sum()), y[held]].sum()
+            for j, offset in enumerate(offsets):
+                likelihood[j, i] += _likelihood(images if offset is None else images + offset[held], y[held])
     return [weights[i] for i in likelihood.argmax(1)]
+
+
+def _likelihood(logits: np.ndarray, labels: np.ndarray) -> float:
+    """The logarithm of that of labels int (m,), by logits float (m, N)."""
+    own = F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels), reduction="none")
+    return -float(own.sum(dtype=torch.float64))
 
 
 def _folds(labels: np.ndarray, n_classes: int) -> np.ndarray:

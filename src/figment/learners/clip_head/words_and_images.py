@@ -16,6 +16,7 @@ import torch
 
 from figment import records
 from figment.encoders import Features, Towers
+from figment.learners.clip_head.discriminant import Moments
 from figment.learners.clip_head.head import Head, zero_shot_head
 from figment.learners.clip_head.images_only import ImagesOnlyLearner
 from figment.learners.clip_head.model import ClipHeadModel
@@ -58,15 +59,15 @@ class WordsAndImagesLearner(ImagesOnlyLearner):
 
     def learn(self, synthetic: Images | None, real: Images | None, seed: int) -> Model:
         made, own, val = (self._labelled(images) for images in (synthetic, real, self.val))
-        words = self._words(made, own)
+        words, moments = self._words(made, own), self._moments(made)
         if val is None:
-            return self._candidates(made, own, words if self._listens(words, made, own) else None)[0]
+            return self._candidates(moments, own, words if _listens(words, moments, own) else None)[0]
         x, y = val
         return max(
-            self._candidates(made, own, words, None), key=lambda one: int((one.head.predict(x).argmax(1) == y).sum())
+            self._candidates(moments, own, words, None), key=lambda one: int((one.head.predict(x).argmax(1) == y).sum())
         )
 
-    def _candidates(self, made: Labelled | None, own: Labelled | None, *words: Head | None) -> list[ClipHeadModel]:
+    def _candidates(self, made: Moments | None, own: Labelled | None, *words: Head | None) -> list[ClipHeadModel]:
         """The models that add the images to each of these, or (None) leave the words out."""
         return [
             self.model(images, {**facts, **LEFT_OUT}) if head is None else self.model(_sum(head, images), facts)
@@ -75,20 +76,21 @@ class WordsAndImagesLearner(ImagesOnlyLearner):
 
     def few_shot_head(self, x: np.ndarray, y: np.ndarray, seed: int) -> Head:
         """Of real images alone: features (n, D), labels (n,). The seed changes nothing."""
-        return _sum(self._words(None, (x, y)), self.fit((x, y)))
+        return _sum(self._words(None, (x, y)), super().few_shot_head(x, y, seed))
 
     def _words(self, made: Labelled | None, own: Labelled | None) -> Head:
         seen = None if self.unlabelled is None else self.features(self.unlabelled)
         return unbiased(self.zero_shot, made, own, seen)
 
-    def _listens(self, words: Head, made: Labelled | None, own: Labelled | None) -> bool:
-        """Without ``val``: whether the words are to be had beside the images. The real images that are learnt from tell it of what was
-        learnt from generated ones alone; where only one kind is there, nobody can."""
-        if made is None or own is None:
-            return True
-        x, y = own
-        alone = self.fit(made).predict(x)
-        return bool(((words.predict(x) + alone).argmax(1) == y).sum() >= (alone.argmax(1) == y).sum())
+
+def _listens(words: Head, made: Moments | None, own: Labelled | None) -> bool:
+    """Without ``val``: whether the words are to be had beside the images. The real images that are learnt from tell it of what was
+    learnt from generated ones alone; where only one kind is there, nobody can."""
+    if made is None or own is None:
+        return True
+    x, y = own
+    alone = made.head().predict(x)
+    return bool(((words.predict(x) + alone).argmax(1) == y).sum() >= (alone.argmax(1) == y).sum())
 
 
 def _sum(words: Head, images: Head) -> Head:

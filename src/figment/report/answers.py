@@ -14,7 +14,7 @@ from figment.files import legible
 from figment.guard import parse_json
 from figment.layout import Run, Study
 from figment.recipe.old_names import renewed
-from figment.report.beside import ledger, mean_over_classes, notes
+from figment.report.beside import WEIGHT, ledger, mean_over_classes, notes, weighed
 from figment.report.page import NOT_MEASURED, Arm, Conclusion, Curve, Number
 from figment.report.results import latest_results
 from figment.report.text import measured, percent, points_interval
@@ -39,6 +39,7 @@ AT_LEVEL = " this one is judged at a level of {level} on one side, and the verdi
 LOOK = "Look {number} at a growing test set, {sizes} images:" + AT_LEVEL
 PLANNED = "Look {number} at {sizes} of {planned:,} planned test images (O'Brien-Fleming):" + AT_LEVEL
 ALONE_SAID = "Alone this recipe would be said to help, but it is one of {n} arms, and among so many its p of {p} may be luck (Holm). {sentence}"
+WEIGHED = "Where both are learnt from, {said}: so the photographs foretell one another best, by cross-validation."
 BEST = "Best of {n} arms: {name}, {worth} over its best rival, an interval that allows for the choice."
 UNTRAINED, OWN, REAL_ONLY, REAL_ALL = "top1/zero_shot", "top1/synthetic", "top1/real_only", "top1/real_all"
 REAL_ALONE = "real images alone"
@@ -172,7 +173,7 @@ def _own_arm(recipe: dict[str, Any], results: dict[str, Result], word: str) -> A
     placebo = results.get(PLACEBO)
     return Arm(
         recipe["name"],
-        _what(recipe),
+        ", ".join(filter(None, [_what(recipe), weighed(own.details)])),
         own,
         difference(results, OWN),
         mean_over_classes(own),
@@ -235,14 +236,19 @@ def conclusion_of(
         told = results[OWN].details
         why = NO_CLASSES if not told.get("has_classes", True) else NOT_JUDGED
         said = (why if told.get("has_placebo", True) else NO_PLACEBO).format(share=share, chance=chance)
-        return Conclusion("not judged", said, None, exchange, ledger=rows, cost=cost)
+        return Conclusion("not judged", said, None, exchange, ledger=rows, notes=[*_weighed(told)], cost=cost)
     told = worth.details
     word = holm.among([arm.worth for arm in judged])[-1] if judged else told["verdict"]
     said = told["sentence"]
     if word == ALONE:
         said = ALONE_SAID.format(n=len(judged), p=f"{told['p']:.2g}", sentence=said)
-    beside = [*notes(told, n_classes), *_look(worth), *_best(judged)]
+    beside = [*_weighed(results[OWN].details), *notes(told, n_classes), *_look(worth), *_best(judged)]
     return Conclusion(word, said, worth, exchange, "the best rival", rows, beside, told.get("next", ()), cost)
+
+
+def _weighed(told: Mapping[str, Any]) -> Iterator[str]:
+    if (said := weighed(told)) and told[WEIGHT] < 1:  # where there are too few to ask it is 1, and no news
+        yield WEIGHED.format(said=said)
 
 
 def _look(worth: Result) -> Iterator[str]:

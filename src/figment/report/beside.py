@@ -16,6 +16,7 @@ from figment.recipe.prices import Prices
 from figment.report.text import percent, points, shorten, signed
 from figment.types import Result
 
+WEIGHT = "weight of a generated image"  # what the learners in closed form call it
 MOST_WORSE = 5  # classes that are named
 #: The ledger's rows after guessing and the commonest class: metric -> what it is called.
 ROWS = {
@@ -67,6 +68,17 @@ def notes(told: Mapping[str, Any], n_classes: int) -> Iterator[str]:
     if n_classes <= FEW_CLASSES:
         yield f"With {n_classes} classes a chance likeness of generated images and real classes cannot be excluded."
     yield CLAIMS[told["claim"]]
+
+
+def weighed(told: Mapping[str, Any]) -> str:
+    """What a generated image weighs beside a photograph, where they were learnt from together and somebody asked; else "". ``told`` are the
+    details of a recipe's own accuracy, which have the facts of its model."""
+    weight = told.get(WEIGHT)
+    if weight is None:
+        return ""
+    if not weight:
+        return "generated images weigh nothing"
+    return f"a generated image weighs {'as much as' if weight == 1 else f'{weight:g} of'} a photograph"
 
 
 def _disagreement(told: Mapping[str, Any]) -> Iterator[str]:

@@ -99,6 +99,26 @@ def test_more_steps_than_there_are_of_training_are_refused_without_trying_the_ot
     assert not tried
 
 
+@pytest.mark.parametrize(
+    ("schedule", "name", "steps", "rounded", "fewer"),
+    [
+        ("Stable Diffusion", "DDIMScheduler", 501, 1, 500),
+        ("Stable Diffusion", None, 350, 2, 333),
+        ("SDXL", None, 600, 1, 500),
+        ("SDXL-Turbo", "DDIMScheduler", 350, 2, 333),  # "trailing"
+    ],
+)
+def test_more_steps_that_take_away_less_noise_are_refused(schedule, name, steps, rounded, fewer):
+    own = SCHEDULES[schedule]()
+    with pytest.raises(FigmentError, match=f"down to {rounded}. Set num_inference_steps to {fewer} or less"):
+        samplers.choose(own, name, steps, "the model")
+    samplers.choose(own, name, fewer, "the model")
+
+
+def test_a_spacing_that_rounds_nothing_takes_any_number_of_steps():
+    samplers.choose(SCHEDULES["SDXL-Turbo"](), "EulerDiscreteScheduler", 501, "the model")
+
+
 @pytest.mark.parametrize(("schedule", "name", "steps"), WORK)
 def test_one_that_works_is_taken(schedule, name, steps):
     own = SCHEDULES[schedule]()

@@ -25,6 +25,10 @@ SPREADS = (
 )  # of values of which nothing is known beforehand, of which much is, and of which nearly all is
 EACH = 64  # values of each spread
 TOLERANCE = 0.2  # what failed on the starter missed by .9 and more, and what worked by less than .15
+FEW = 10  # steps, whose distance is so large that the first one is far from the end for that alone
+NOISY = 0.85  # of the timesteps of training; all of 11 to 165 steps cover it, whatever the spacing
+#: Of these each step goes down by the timesteps of training over the number of steps, rounded down, wherever the next timestep lies.
+ROUNDED = ("DDIMScheduler", "PNDMScheduler")
 #: What a network's answer is off by, in units of the noise: solvers that look twice a step multiply it where the steps are long.
 OFF = 0.1
 #: Of distilled models, LCM-LoRA's among them. They go with the noise schedule of any diffusion, and the others do not name them.
@@ -92,7 +96,34 @@ def choose(
             + " another num_inference_steps, "
             + (f"or one of these schedulers: {', '.join(good)}." if good else "of which no scheduler needs so few.")
         )
+    if tried:
+        _cover_the_noise(chosen, steps, own)
     return chosen
+
+
+def _cover_the_noise(scheduler: Any, steps: int, own: Any) -> None:
+    """Raise FigmentError for more steps that take away less noise than fewer do.
+
+    diffusers rounds the distance of two timesteps down. With "leading" spacing, which Stable Diffusion's configurations ask for, it counts
+    them from 0: of 1,000, 500 steps begin at 998 and 501 at 500, where the model takes pure noise for half an image. With any other
+    one DDIM and PNDM begin at 999 and go down by the rounded distance, less than the model is told. The trial is too lenient to see it.
+    """
+    trained = int(own.config.get("num_train_timesteps", 0))
+    if not trained or getattr(own, "alphas_cumprod", None) is None or steps <= FEW:
+        return
+
+    def covered(n: int) -> float:
+        """The share of the timesteps of training."""
+        scheduler.set_timesteps(n)
+        begun = float(scheduler.timesteps[0]) / trained
+        return min(begun, n * (trained // n) / trained) if type(scheduler).__name__ in ROUNDED else begun
+
+    if covered(steps) < NOISY:
+        fewer = next(n for n in range(steps - 1, 0, -1) if n <= FEW or covered(n) >= NOISY)
+        raise FigmentError(
+            f"{steps} steps of the {type(scheduler).__name__} would leave out some of the noise of the {trained:,} timesteps of training: it"
+            f" rounds the distance of two of them down to {trained // steps}. Set num_inference_steps to {fewer} or less."
+        )
 
 
 def works(scheduler: Any, steps: int, own: Any) -> bool:

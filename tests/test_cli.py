@@ -131,7 +131,7 @@ def test_pickled_weights_are_refused(recipe, sd15, tmp_path):
 
 def test_output_that_cannot_be_written(recipe, tmp_path):
     (tmp_path / "file").write_text("mine")
-    assert "Choose another folder with --out" in error_of(figment("run", recipe(), "--out", tmp_path / "file" / "run"))
+    assert "Choose another place" in error_of(figment("run", recipe(), "--out", tmp_path / "file" / "run"))
     assert (tmp_path / "file").read_text() == "mine"
 
 

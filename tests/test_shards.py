@@ -109,7 +109,9 @@ def test_a_folder_under_a_file_cannot_be_written(tmp_path):
     for path in (tmp_path / "file" / "sub", tmp_path / "file"):
         with pytest.raises(FigmentError, match="Cannot write to"), files.lock(path):
             pass
-        with pytest.raises(FigmentError, match="Cannot write to .*: (not a directory|file exists). Choose another place"):
+        with pytest.raises(
+            FigmentError, match="Cannot write to .*: (not a directory|file exists). Choose another place"
+        ):
             files.write_atomic(path / "data", b"")
     assert (tmp_path / "file").read_text() == "mine"
 

@@ -52,6 +52,15 @@ def test_a_denoiser_is_trained_on_from_a_package(package, tmp_path, monkeypatch)
     assert told["unet"] == {"steps": 111, "seconds": 67, "loss": 0.25} and told["clip"] == TOLD["clip"]
 
 
+def test_a_package_of_other_stages_is_refused_before_anything_is_taken(package, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(TOOLS))
+    pack = import_module("starter.pack")
+    (package / "trainings.json").write_text(json.dumps({stage: TOLD[stage] for stage in TOLD if stage != "text"}))
+    with pytest.raises(SystemExit, match="does not say how text came about"):
+        pack.take(package, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 class Killed(BaseException):
     """As a signal is: nothing catches it."""
 

@@ -41,9 +41,9 @@ def main() -> None:
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
-    args.out.mkdir(parents=True, exist_ok=True)
     if args.begin:
         pack.take(args.begin, args.out)
+    args.out.mkdir(parents=True, exist_ok=True)
     device = torch.device(args.device)
     for stage, train in TRAININGS.items():
         if stage in args.stages and not training.is_over(stage, args.out):

@@ -171,6 +171,7 @@ the generated images alone, gets right of the real test images (CAS; one trainin
 - CLIP: ViT of 6 layers, width 192, patches of 8; text tower of 4 layers. Its web is the same garments in fewer looks, as CLIP's was an earlier and smaller one than LAION: the other looks share {rare:.0%} of it, some 250 pictures each, where they share {share:.0%} of the generator's.
 - `clip_rn`, for studies of BatchNorm: open_clip's ModifiedResNet, four stages of 2 blocks, width 16, 64 pixels, and a text tower of 3 layers, trained on CLIP's web in its own right.
 - The generator reads with a text encoder of its own, the tower of a third CLIP that learnt from the generator's web: so it knows the words of looks that the CLIP which judges its images barely does.
+- Steps and times are those of all sittings: from nothing the command trains the denoiser for 6,000 steps, and `--begin` goes on from there, as was done here where it says more.
 - VAE: 8x8x4 latents. UNet: 128 and 192 channels, v-prediction, cosine schedule, 10 % of captions dropped.
 
 ## Licence

@@ -37,13 +37,19 @@ def take(package: Path, out: Path) -> None:
 
     Of what lies in ``out`` nothing is replaced, so that the same command again goes on.
     """
-    told = json.loads((package / TRAININGS).read_text(encoding="utf-8"))
+    notes = package / TRAININGS
+    told = json.loads(notes.read_text(encoding="utf-8")) if notes.is_file() else {}
+    if missing := sorted(TAKEN.keys() - told.keys()):
+        raise SystemExit(
+            f"{notes} does not say how {', '.join(missing)} came about: --begin takes packages of today's stages."
+        )
     for stage, folders in TAKEN.items():
-        if stage not in told:
-            continue
         for folder, working in folders.items():
             if not (out / working).exists():
-                shutil.copytree(package / folder, out / working)
+                half = out / f"{working}.half"
+                shutil.rmtree(half, ignore_errors=True)
+                shutil.copytree(package / folder, half)
+                half.rename(out / working)
         if stage != "unet" and not training.is_over(stage, out):
             (out / f"{stage}.json").write_text(json.dumps(told[stage]) + "\n", encoding="utf-8")
     (out / unet.START / TRAININGS).write_text(json.dumps(told["unet"]) + "\n", encoding="utf-8")

@@ -52,7 +52,7 @@ def _begun(out: Path, record: Record) -> bool:
         return False
     if record.fingerprint != found.data.get("fingerprint") and mark != whole:
         raise FigmentError(
-            f"{out} holds another export: of other images, with other verdicts, in another format, or by another version of figment. Nothing was changed."
+            f"{out} holds another export: of other images, with other verdicts, in another format, signed otherwise, or by another version of figment. Nothing was changed."
             " Choose another folder with --out, or move that one away yourself."
         )
     return True

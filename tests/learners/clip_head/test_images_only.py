@@ -66,6 +66,8 @@ def test_images_that_are_all_the_same_and_classes_without_images():
     assert (logits[:, 3] == NEVER).all() and (logits.argmax(1) != 3).all()
     same = discriminant(np.repeat(x[:5], 3, axis=0), np.repeat(y[:5], 3), 5)
     assert (same.predict(x[:5]).argmax(1) == y[:5]).all()
+    many = discriminant(np.repeat(x[:3], 100_000, axis=0), np.repeat(np.arange(3), 100_000), 3)
+    assert many.linear.weight.abs().max() < 1e10  # of sums of so many, what they were rounded by is no variance
 
 
 class Table:

@@ -88,8 +88,9 @@ def _shrunk(covariance: Tensor, n: float) -> Tensor:
     below = (n + 1 - 2 / d) * (of_square - trace**2 / d)
     share = 1.0 if below <= 0 else min(1.0, float(above / below))
     scale = max(float(trace) / d, torch.finfo(covariance.dtype).tiny)
-    # All images of a class may be the same: then nothing varies, and a covariance of zeros cannot be divided by.
-    return (1 - share) * covariance + (share * scale + 1e-12) * torch.eye(d, dtype=covariance.dtype)
+    # All images of a class may be the same: then nothing varies but what sums of so many are rounded by, and that cannot be divided by.
+    rounding = max(1e-12, 10 * n * torch.finfo(covariance.dtype).eps)
+    return (1 - share) * covariance + (share * scale + rounding) * torch.eye(d, dtype=covariance.dtype)
 
 
 def _products(x: Tensor) -> Tensor:

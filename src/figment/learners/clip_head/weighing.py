@@ -37,7 +37,7 @@ def weights_beside(
     Returns:
         For each of ``words``, the weight that suits it. All are found in one pass.
     """
-    y, n_classes = np.asarray(labels), len(made.weights)
+    y, n_classes = np.asarray(labels, np.int64), len(made.weights)
     offsets = [None if head is None else head.predict(features) for head in words]
     fold = _folds(y, n_classes)
     parts = {int(f): Moments.of(features[fold == f], y[fold == f], n_classes) for f in np.unique(fold)}

@@ -1,6 +1,6 @@
 """How often is a pilot wrong? `figment pilot` on tasks of which it is known that the starter knows them, and on others that it cannot.
 
-    python benchmarks/pilot.py --out docs/results/pilot.jsonl          half an hour of one core; the same command again goes on
+    python benchmarks/pilot.py --out docs/results/pilot.jsonl          seven minutes of one core; the same command again goes on
     python benchmarks/pilot.py --out rows.jsonl --only fashion digits  those cases whose names hold one of these words
 
 Classes: words of the starter's own world (all of its classes, some, pairs, synonyms, in one tone or pattern) against words of other
@@ -271,9 +271,9 @@ def way(row: dict[str, Any]) -> float:
 
 HEADER = """# How often a pilot is wrong
 
-Made by `python benchmarks/pilot.py --out docs/results/pilot.jsonl --page docs/results/pilot.md` from raw rows, each with command and commit (of the branch on which the pilot was written): [pilot.jsonl](pilot.jsonl). Everything is of the starter, 8 generated
+Made by `python benchmarks/pilot.py --out docs/results/pilot.jsonl --page docs/results/pilot.md` from raw rows, each with command and commit: [pilot.jsonl](pilot.jsonl). Everything is of the starter's [second edition](../tasks.md#editions-of-the-starter), 8 generated
 images a class where the question is about classes, 16 and 400 real images where it is about the domain. *Way* is what the word goes by: how far the recognised share is from guessing to always right, or what generated images cover
-of the real ones, as a share of what these cover of each other. Words are by today's bounds, which were chosen on these cases: on others they will be wrong more often. "Right without words": the content gate.
+of the real ones, as a share of what these cover of each other. Words are by today's bounds, which were chosen on cases like these with the models of the first edition: on other worlds they will be wrong more often. "Right without words": the content gate.
 
 """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -103,6 +104,7 @@ def test_a_wrong_look_is_told(where):
 
 CONTEXT = SimpleNamespace(obj=0.0)  # of a command that began at 0
 DEMO = Path(starter.__file__).parent / "demo.yaml"
+TOOLS = Path(__file__).parents[1] / "tools"
 
 
 @pytest.mark.parametrize("look", SEEN)
@@ -150,7 +152,7 @@ def test_what_is_no_look_gets_one_paragraph(look, said, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_demo_of_a_look_in_small(tmp_path):
+def test_the_demo_of_a_look_in_small(tmp_path, monkeypatch):
     """One step an image, few of them, and photographs of 40 pictures in place of 20,000."""
     for split in ("pool", "test"):
         images = open_images(f"starter/night/{split}", NAMES)
@@ -181,3 +183,11 @@ def test_the_demo_of_a_look_in_small(tmp_path):
     ):
         assert name in names
     assert page.arms[-1].name == "all real images"
+    monkeypatch.syspath_prepend(str(TOOLS))
+    looks = import_module("looks")
+    look, *tables = looks.rows(tmp_path / "run")
+    assert look == "night" and [len(row) for row in tables] == [len(looks.WORDS), len(looks.SHOTS)]
+    plain, words = (
+        next(arm.result for arm in page.arms if arm.name == name) for name in list(load_recipe(DEMO).arms)[:2]
+    )
+    assert tables[0][2:4] == [f"{100 * own.value:.1f}" for own in (plain, words)]

@@ -50,15 +50,8 @@ def rows(folder: Path) -> tuple[str, list[str], list[str]]:
     known = [percent(words, "top1/zero_shot"), percent(words, "top1/bias_removed"), percent(plain, "top1/synthetic")]
     alone = [*known, percent(words, "top1/synthetic"), *verdict(words)]
     mixed = [percent(own, "top1/real_only"), percent(own, "top1/synthetic"), *verdict(own)]
-    return (
-        look,
-        alone,
-        [
-            *mixed,
-            own["exchange_rate"].details["text"].replace(" real photographs a class", ""),
-            percent(own, "top1/real_all"),
-        ],
-    )
+    worth = own["exchange_rate"].details["text"] if "exchange_rate" in own else ""
+    return look, alone, [*mixed, worth.replace(" real photographs a class", ""), percent(own, "top1/real_all")]
 
 
 def table(heading: tuple[str, ...], lines: Mapping[str, list[str]]) -> str:

@@ -3,8 +3,8 @@
     for look in catalogue sketch x-ray night photocopy crumpled store-camera; do figment demo --look $look --out runs/demo-$look; done
     python tools/looks.py runs/demo-* --out docs/results/looks.md
 
-Nothing is measured here. Two arms of each demo are read: the look's words and a filter, without photographs; and 16 photographs a class
-with the same images.
+Nothing is measured here. Three arms of each demo are read: plain prompts, and the look's words with a filter, both without photographs; and
+16 photographs a class with the images of the second.
 """
 
 from __future__ import annotations

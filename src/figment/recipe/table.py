@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field, JsonValue, model_validator
 
 from figment import limits
+from figment.recipe.reference import Reference
 from figment.recipe.scaling import Scaling
 from figment.recipe.sweep import Sweep
 from figment.task import Strict, Text
@@ -33,6 +34,9 @@ class Table(Strict):
     )
     sweep: Sweep | None = Field(
         None, description="in place of rows and columns: the generator's settings, in two phases"
+    )
+    reference: Reference | None = Field(
+        None, description="a row that the others are compared with: which take less time to make, and are as good"
     )
     metric: Text = Field("top1/synthetic", description="what a cell shows, where its row and column do not say")
     seeds: int = Field(
@@ -103,6 +107,18 @@ class Table(Strict):
             if unknown := [c for c in values if c not in columns]:
                 raise ValueError(
                     f"printed has the column {unknown[0][:60]!r} in row {row[:60]!r}; the columns are: {', '.join(columns)[:300]}"
+                )
+        if self.reference is not None and (len(self.rows) < 2 or self.reference.row not in self.rows):
+            raise ValueError(
+                f"reference.row is {self.reference.row[:60]!r}; it must be one of several rows, and these are there:"
+                f" {', '.join(self.rows)[:300] or 'none'}"
+            )
+        if self.reference is not None:
+            first = {**next(iter(self.rows.values())), **next(iter(self.columns.values()))}.get("metric", self.metric)
+            if not str(first).startswith(("top1/", "top5/")):
+                raise ValueError(
+                    f"rows are compared with reference.row in the first column, which shows {str(first)[:60]!r}: make it a score that says"
+                    " which test images were right, such as top1/synthetic"
                 )
         if unknown := [c for c in self.lower_is_better if c not in columns]:
             raise ValueError(

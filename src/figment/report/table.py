@@ -66,7 +66,8 @@ class Ordering:
 class Answer:
     """What a study says, ahead of its numbers: a question, its answer in a few words, what to know of it, and perhaps a plot.
 
-    ``tone`` is a CSS class of a verdict; ``axes`` names the two axes of ``dots``, of which the second is shown in per cent.
+    ``tone`` is a CSS class of a verdict; ``axes`` names the two axes of ``dots``, of which the second is shown in per cent, and ``lead``
+    says how to read them.
     """
 
     question: str
@@ -75,6 +76,28 @@ class Answer:
     tone: Literal["helps", "hurts", "no-evidence", "not-measured"]
     dots: tuple[charts.Dot, ...] = ()
     axes: tuple[str, str] = ("", "")
+    lead: str = ""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A row beside the reference's: by how much it is better, in shares of one with a 95 % interval, how many seconds an image of it
+    took to make, how many times as fast that is, and whether it is as good."""
+
+    row: str
+    difference: float
+    ci: tuple[float, float]
+    seconds: float | None
+    times: float | None
+    as_good: bool
+
+    @property
+    def took(self) -> str:
+        return text.NOTHING if self.seconds is None else text.plain(self.seconds)
+
+    @property
+    def speed(self) -> str:
+        return text.NOTHING if self.times is None else f"{self.times:.1f}"
 
 
 @dataclass(frozen=True)
@@ -100,6 +123,7 @@ class TablePage:
     source: str = ""  # such as "He et al. 2023, Table 7"
     chart: bool = False  # draw lines over the columns, or else the rows, that are numbers
     answer: Answer | None = None  # of a study that is more than a table
+    compared: Sequence[Compared] = ()  # with a row of reference
 
     def __post_init__(self) -> None:
         for names in (self.rows, self.columns):
@@ -208,6 +232,7 @@ def markdown(page: TablePage) -> str:
         parts += [f"**{_md(conclusion(page), 2000)}**"]
     parts += [_rows_of([_md(page.row_header), *(_md(page.heading(c), 63) for c in page.columns)], _body(page))]
     parts += ["\n".join(f"{number}. {_md(note, 400)}" for note, number in _footnotes(page).items())]
+    parts += [_compared(page)] if page.compared else []
     parts += [_orderings(page)] if page.orderings else []
     parts += ["\n".join(f"- {_md(note, 600)}" for note in page.notes)]
     facts = f"Ours {'in per cent, ' if page.unit == 'percent' and not page.plain else ''}with 95 % intervals, "
@@ -382,6 +407,15 @@ def _orderings(page: TablePage) -> str:
         state = o.state if o.state == "holds" else f"**{o.state}**"
         rows += [[f"{_md(o.better)} better than {_md(o.than)}", _md(o.at), _printed_difference(o), ours, state]]
     return _rows_of(header, rows, numbers=(2, 3))
+
+
+def _compared(page: TablePage) -> str:
+    header = ["row", "points (95 % interval)", "s an image", "times as fast", "as good"]
+    rows = []
+    for c in page.compared:
+        points = f"{text.signed(c.difference)} ({text.signed(c.ci[0])} to {text.signed(c.ci[1])})"
+        rows += [[_md(c.row), points, c.took, c.speed, "yes" if c.as_good else "**no**"]]
+    return _rows_of(header, rows, numbers=(1, 2, 3))
 
 
 def _rows_of(header: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[int] | None = None) -> str:

@@ -15,6 +15,10 @@ from figment.report.table import Answer, Cell
 from figment.report.text import number, percent, plain, points_interval
 from figment.studies.measured import Measured, Place
 
+LEAD = (
+    "Each dot is a setting, further left the nearer to the real images and further up the better to learn from; bars are 95 % intervals."
+    " Blue: the one to use. Red: what the distance would have chosen."
+)
 FEWEST = 4  # settings: of fewer, a correlation says nothing
 CHOSEN = (
     "It was chosen on these test images, so its score is a little too good: measure it on others before you quote it."
@@ -95,7 +99,7 @@ def answer(rows: Iterable[str], cells: Mapping[Place, Measured], shown: Mapping[
     said += [_cheapest(cells, scored, best), _correlations(cells, scored), CHOSEN]
     dots = tuple(_dot(row, shown, best, prettiest) for row in scored)
     question = "Which settings make the best training images?"
-    return Answer(question, f"Use {best}", tuple(s for s in said if s), "helps", dots, (DISTANCE, SCORE))
+    return Answer(question, f"Use {best}", tuple(s for s in said if s), "helps", dots, (DISTANCE, SCORE), LEAD)
 
 
 def _against(cells: Mapping[Place, Measured], row: str, best: str) -> str:

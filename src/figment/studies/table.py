@@ -33,12 +33,12 @@ from figment.records import Record, Written
 from figment.report.answers import OWN
 from figment.report.charts import Dot
 from figment.report.results import Answers, answers_of
-from figment.report.table import Answer, Cell, Ordering, Printed, TablePage, conclusion, markdown, write
+from figment.report.table import Answer, Cell, Compared, Ordering, Printed, TablePage, conclusion, markdown, write
 from figment.report.text import duration
 from figment.run import run_recipe
 from figment.stages.plans import images_key
 from figment.stages.results import learnt_from, trainings_of, write_resolved
-from figment.studies import scaling, sweep
+from figment.studies import reference, scaling, sweep
 from figment.studies.measured import Measured, Place
 from figment.studies.phases import first_phase, second_phase, together
 from figment.types import Result
@@ -224,7 +224,7 @@ def _trainings(runs: Sequence[Todo]) -> str:
 def _plans(recipe: Recipe, out: Path) -> list[str]:
     """What a study is going to compare, and what it said when it was last finished in this folder."""
     assert recipe.table is not None
-    plans = {scaling.plan: recipe.table.scaling, sweep.plan: recipe.table.sweep}
+    plans = {scaling.plan: recipe.table.scaling, sweep.plan: recipe.table.sweep, reference.plan: recipe.table.reference}
     said = [plan(recipe) for plan, asked in plans.items() if asked is not None]
     if not said or not Study(out).table_json.is_file():
         return said
@@ -429,6 +429,7 @@ def _page(recipe: Recipe, table: Table, cells: dict[Place, Measured], command: s
         source=table.source,
         chart=table.chart or table.scaling is not None,
         answer=_answer(table, cells, shown),
+        compared=[] if table.reference is None else reference.compared(table, cells),
     )
 
 
@@ -436,7 +437,9 @@ def _answer(table: Table, cells: dict[Place, Measured], shown: dict[Place, Cell]
     """What a study says ahead of its numbers."""
     if table.scaling is not None:
         return scaling.answer(table, cells)
-    return None if table.sweep is None else sweep.answer(table.rows, cells, shown)
+    if table.sweep is not None:
+        return sweep.answer(table.rows, cells, shown)
+    return None if table.reference is None else reference.answer(table, cells, shown)
 
 
 def _best(recipe: Recipe, page: TablePage, second: Table | None, cells: dict[Place, Measured]) -> Recipe | None:
@@ -546,6 +549,7 @@ def _as_json(page: TablePage) -> dict[str, Any]:
         "printed": [{"row": p.row, "values": dict(p.values)} for p in page.printed],
         "orderings": [asdict(o) for o in page.orderings],
         "answer": None if page.answer is None else asdict(page.answer),
+        "compared": [asdict(c) for c in page.compared],
         "plain": sorted(page.plain),
         "lower_is_better": sorted(page.lower_is_better),
         "conclusion": conclusion(page),
@@ -576,6 +580,7 @@ def _page_of(own: dict[str, Any]) -> TablePage:
                 for place, c in cells.items()
             },
             "answer": _answer_of(own.get("answer")),
+            "compared": [Compared(**{**c, "ci": tuple(c["ci"])}) for c in own.get("compared", [])],
             "printed": [Printed(**p) for p in own["printed"]],
             "orderings": [Ordering(**{**o, "ci": tuple(o["ci"])}) for o in own["orderings"]],
             "plain": frozenset(own["plain"]),

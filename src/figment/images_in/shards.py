@@ -253,15 +253,19 @@ class ShardImages:
 
     def load(self, indices: Indices) -> list[np.ndarray]:
         rows = self.rows[np.asarray(indices, np.int64)].tolist()
-        return [image for at in range(0, len(rows), TOGETHER) for image in self._images(rows[at : at + TOGETHER])]
+        images: list[np.ndarray] = []
+        for at in range(0, len(rows), TOGETHER):
+            part = rows[at : at + TOGETHER]
+            if not any(map(self.shards.begun, part)):
+                self.shards.ahead(np.array(rows[at : at + 4 * TOGETHER]))  # what lies together is one request
+            images += self._images(part)
+        return images
 
     def ahead(self, indices: Indices) -> None:
         """Begin to read these, which will be asked for in this order, where they lie in an object store."""
         self.shards.ahead(self.rows[np.asarray(indices, np.int64)])
 
     def _images(self, rows: list[int]) -> list[np.ndarray]:
-        if not all(map(self.shards.begun, rows)):
-            self.shards.ahead(np.array(rows))
         data = [self._read(row) for row in rows]
         if sum(map(len, data)) >= LARGE * len(data):
             return on_all_cores(self._image, data, rows)

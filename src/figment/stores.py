@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import io
 import logging
+import os
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ T = TypeVar("T")
 
 PATIENCE = 300.0  # seconds for a store that wants fewer requests; s3fs by itself waits for some two
 PAUSES = 1.0, 30.0  # the first, which doubles, and the longest
+AT_ONCE = 32  # requests: a store that answers after 30 ms then answers a thousand a second
 BUSY = (429, 503)  # HTTP: too many requests; S3's SlowDown
 
 
@@ -77,6 +79,12 @@ class StorePath(ProxyUPath):
     """A :class:`upath.UPath` whose questions have an answer, or raise FigmentError."""
 
     __slots__ = ()
+
+    @property
+    def fs(self) -> Any:
+        """The store, by connections of this process's own: they do not survive a fork."""
+        own: Any = super().fs
+        return own if own._pid == os.getpid() else type(own)(*own.storage_args, **own.storage_options)
 
     def is_file(self) -> bool:
         return self._is("file")

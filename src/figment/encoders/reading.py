@@ -13,12 +13,13 @@ import numpy as np
 
 from figment.errors import FigmentError
 from figment.images_in import Unreadable
+from figment.images_in.ahead import ahead
 from figment.machine import cores
 from figment.types import Images
 
 log = logging.getLogger(__name__)
 
-TRIAL = 64  # images that are read in this process first, to see how long the rest would take
+TRIAL = 64  # images that are read in this process first, to see how long the rest would take; and what is asked for together
 WORTH = 5.0  # seconds of reading from which on workers pay: they take a tenth of one to start
 MOST_WORKERS = 16
 PORTION_BYTES = 2**28  # of decoded images at a time: a thousand photographs of 12 megapixels would be 36 GB
@@ -90,7 +91,9 @@ class _Source:
 
 def _here(source: _Source, wanted: Sequence[int]) -> Iterator[Read]:
     """In this process."""
-    return ((i, source[i]) for i in wanted)
+    for at in range(0, len(wanted), TRIAL):
+        ahead(source.images, wanted[at : at + 2 * TRIAL])  # this portion, and the next one while it is decoded
+        yield from ((i, source[i]) for i in wanted[at : at + TRIAL])
 
 
 def _pays(seconds: float) -> bool:

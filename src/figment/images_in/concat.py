@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
+from figment.images_in.ahead import ahead
 from figment.types import Images, Indices
 
 
@@ -42,6 +43,11 @@ class ConcatImages:
             for i, image in zip(own, self.parts[p].load(index[own]), strict=True):
                 images[i] = image
         return images
+
+    def ahead(self, indices: Indices) -> None:
+        part, index = self._places(self.rows[np.asarray(indices, np.int64)])
+        for p in np.unique(part):
+            ahead(self.parts[p], index[part == p])
 
     def take(self, indices: Indices) -> ConcatImages:
         return ConcatImages(self.parts, self.rows[np.asarray(indices, np.int64)])

@@ -6,7 +6,11 @@ import hashlib
 import io
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from multiprocessing import parent_process
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -15,6 +19,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from figment.images_in import colour, tiff
 from figment.images_in.tones import FULL, GREY_ABOVE_8, White, bits_of, check_colour, grey
 from figment.images_in.unreadable import Unreadable
+from figment.machine import cores
 
 # What photographs come in. Not all that PIL knows: it hands PostScript to a program of its own, whatever the file is called.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
@@ -45,8 +50,7 @@ def decode(data: bytes, where: str, white: White | None = None) -> np.ndarray:
     """
     tags = tiff.tags_of(data)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of oddities in files that can be read all the same
+        with _silence():  # of oddities in files that can be read all the same
             tiff.check(tags)
             image = Image.open(io.BytesIO(data), formats=known_formats())
             if image.width * image.height > MOST_PIXELS:
@@ -57,6 +61,43 @@ def decode(data: bytes, where: str, white: White | None = None) -> np.ndarray:
             return np.array(_rgb(_upright(image), tags, full))  # a copy: torch wants arrays it may write to
     except Exception as error:  # PIL raises a different type for every way a file can be broken
         raise Unreadable(where, _reason(data, error)) from error
+
+
+def on_all_cores(decode_one: Callable[..., np.ndarray], *given: Iterable[Any]) -> list[np.ndarray]:
+    """``list(map(decode_one, *given))`` by a thread for each core: what unpacks images lets go of Python's lock. A worker process,
+    which has others beside it, does it alone. Raises the error that comes first in the order of what is given."""
+    n = 1 if parent_process() is not None else cores()
+    if n == 1:
+        return list(map(decode_one, *given))
+    with ThreadPoolExecutor(n) as pool:
+        return list(pool.map(decode_one, *given))
+
+
+class _Silence:
+    """No warnings while any thread is inside: filters are the whole process's, so ``catch_warnings`` in two threads may leave those of
+    the one that came second behind for good."""
+
+    def __init__(self) -> None:
+        self.lock, self.inside = Lock(), 0
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        with self.lock:
+            self.inside += 1
+            if self.inside == 1:
+                self.caught = ExitStack()
+                self.caught.enter_context(warnings.catch_warnings())
+                warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.inside -= 1
+                if not self.inside:
+                    self.caught.close()
+
+
+_silence = _Silence()
 
 
 def pixel_hash(image: np.ndarray) -> str:

@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from figment.images_in.ahead import ahead
 from figment.types import Images, Indices
 
 
@@ -42,6 +43,9 @@ class Relabelled:
 
     def load(self, indices: Indices) -> list[np.ndarray]:
         return self.images.load(indices)
+
+    def ahead(self, indices: Indices) -> None:
+        ahead(self.images, indices)
 
     def take(self, indices: Indices) -> Relabelled:
         return Relabelled(self.images.take(indices), self.labels[np.asarray(indices, np.int64)])

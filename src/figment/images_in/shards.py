@@ -22,8 +22,9 @@ import pyarrow as pa
 from figment import plain_yaml, png
 from figment.errors import FigmentError
 from figment.files import is_remote, open_parquet, read_range
+from figment.images_in.ahead import Ahead
 from figment.images_in.columns import columns_of, file_of, has_image, labels_in
-from figment.images_in.decode import decode
+from figment.images_in.decode import decode, on_all_cores
 from figment.images_in.tones import White
 from figment.images_in.unreadable import Unreadable
 from figment.layout import Run, Study, first_shard, shard_files
@@ -33,7 +34,12 @@ from figment.types import Indices
 
 OPEN_FILES = max(64, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)  # kept open at a time; the process may have 4x
 TOGETHER = 64  # images decoded at a time
+LARGE = 2**14  # bytes of a file, on average, from which on an image is worth a thread's turn
+AHEAD_BYTES = 2**28  # of files that are read before they are asked for
+PIECE_BYTES = 2**22  # read by one request, where rows are asked for in the order in which they lie
+GAP_BYTES = 2**12  # between two of them: a page's header, or an attempt that failed
 OPENERS = 8  # footers read at a time: waiting, mostly, where they are remote
+OF_THE_PROCESS = ("_open", "_groups", "_columns", "_ahead")
 
 
 class Shards:
@@ -55,15 +61,17 @@ class Shards:
         self.labels = np.concatenate(labels)  # int64 (rows,), -1 where there is none
         self.offsets = np.concatenate([footer.offsets for footer in footers])  # int64 (rows,), -1 where it is not known
         self.lengths = np.concatenate([footer.lengths for footer in footers])  # int32 (rows,), in bytes; 0: no image
+        self._remote = np.array([is_remote(file) for file in self.files])
         self._reset()
 
     def _reset(self) -> None:
         self._open: OrderedDict[int, int] = OrderedDict()  # file -> descriptor, the least recently used first
         self._groups: OrderedDict[tuple[int, int], tuple[int, pa.Array]] = OrderedDict()
         self._columns: dict[str, pa.ChunkedArray] = {}
+        self._ahead = Ahead()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in ("_open", "_groups", "_columns")}
+        return {name: value for name, value in self.__dict__.items() if name not in OF_THE_PROCESS}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -83,6 +91,8 @@ class Shards:
 
     def read(self, row: int) -> bytes:
         """The stored bytes of one row's image. Raises :class:`figment.images_in.Unreadable` where there is none."""
+        if self._ahead.has(row):
+            return self._ahead.take(row)
         file = bisect_right(self.start, row) - 1
         offset, length = self.offsets.item(row), self.lengths.item(row)
         if not length:
@@ -92,6 +102,39 @@ class Shards:
         if is_remote(self.files[file]):
             return read_range(self.files[file], offset, length)
         return os.pread(self._descriptor(file), length, offset)
+
+    def ahead(self, rows: np.ndarray) -> None:
+        """Begin to read these rows, ``int64 (n,)``, in this order, where they lie in an object store: as many as :data:`AHEAD_BYTES` hold."""
+        file = np.searchsorted(self.start, rows, "right") - 1
+        far = rows[self._remote[file] & (self.offsets[rows] >= 0) & (self.lengths[rows] > 0)]
+        far = far[np.cumsum(self.lengths[far], dtype=np.int64) <= AHEAD_BYTES]
+        if len(far):
+            for piece in self._pieces(self._ahead.keep(far.tolist())):
+                self._ahead.begin(piece, self._read_piece)
+
+    def begun(self, row: int) -> bool:
+        return self._ahead.has(row)
+
+    def _pieces(self, rows: Sequence[int]) -> list[list[int]]:
+        """Rows that follow one another here and in a file, up to :data:`PIECE_BYTES`, are one piece."""
+        pieces: list[list[int]] = []
+        for row in rows:
+            piece = pieces[-1] if pieces else [row]
+            first, last, end = piece[0], piece[-1], self.offsets.item(row) + self.lengths.item(row)
+            gap = self.offsets.item(row) - self.offsets.item(last) - self.lengths.item(last)
+            together = bisect_right(self.start, last) == bisect_right(self.start, row) and 0 <= gap <= GAP_BYTES
+            if together and end - self.offsets.item(first) <= PIECE_BYTES:
+                piece.append(row)
+            else:
+                pieces.append([row])
+        return pieces
+
+    def _read_piece(self, rows: Sequence[int]) -> list[bytes]:
+        file = bisect_right(self.start, rows[0]) - 1
+        offsets, lengths = self.offsets[rows].tolist(), self.lengths[rows].tolist()
+        start = offsets[0]
+        data = read_range(self.files[file], start, offsets[-1] + lengths[-1] - start)
+        return [data[at - start : at - start + length] for at, length in zip(offsets, lengths, strict=True)]
 
     def where(self, row: int) -> str:
         """A row's file and its number there, for messages."""
@@ -210,12 +253,28 @@ class ShardImages:
 
     def load(self, indices: Indices) -> list[np.ndarray]:
         rows = self.rows[np.asarray(indices, np.int64)].tolist()
-        return [image for at in range(0, len(rows), TOGETHER) for image in self._images(rows[at : at + TOGETHER])]
+        images: list[np.ndarray] = []
+        for at in range(0, len(rows), TOGETHER):
+            part = rows[at : at + TOGETHER]
+            if not any(map(self.shards.begun, part)):
+                self.shards.ahead(np.array(rows[at : at + 4 * TOGETHER]))  # what lies together is one request
+            images += self._images(part)
+        return images
+
+    def ahead(self, indices: Indices) -> None:
+        """Begin to read these, which will be asked for in this order, where they lie in an object store."""
+        self.shards.ahead(self.rows[np.asarray(indices, np.int64)])
 
     def _images(self, rows: list[int]) -> list[np.ndarray]:
         data = [self._read(row) for row in rows]
+        if sum(map(len, data)) >= LARGE * len(data):
+            return on_all_cores(self._image, data, rows)
         found = zip(png.decode_many(data), data, rows, strict=True)
         return [self._other(one, row) if image is None else image for image, one, row in found]
+
+    def _image(self, data: bytes, row: int) -> np.ndarray:
+        image = png.decode(data)
+        return self._other(data, row) if image is None else image
 
     def _digest(self, row: int) -> str:
         """Empty where the file is damaged; :meth:`load` says so."""

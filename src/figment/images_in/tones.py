@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ WHITES = {
     16383: 14,
     FULL: 16,
 }  # level -> the bits that cameras, scanners and converters have
+LOOKING = RLock()  # of threads that decode, one looks through the files and the others wait for what it finds
 GREY_ABOVE_8 = ("I", "I;16", "I;16B", "I;16L", "I;16N")  # Pillow's modes
 
 
@@ -41,6 +43,11 @@ class White:
 
     @cached_property
     def level(self) -> int:
+        with LOOKING:
+            return self._lowest
+
+    @cached_property
+    def _lowest(self) -> int:
         levels = [level for i in range(self.n) if (level := self._highest(i)) is not None]
         most = max(levels, default=FULL)
         white = next(white for white in WHITES if most <= white)

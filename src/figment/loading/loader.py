@@ -14,8 +14,11 @@ import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from figment.errors import FigmentError
+from figment.images_in.ahead import ahead
 from figment.loading.orders import Order
 from figment.types import Images, Indices
+
+AHEAD = 64  # images, at least, or a whole batch: what an object store is asked for before it is needed
 
 
 class ImageDataset(Dataset):
@@ -48,6 +51,10 @@ class ImageDataset(Dataset):
         labels = self.labels[np.asarray(indices)].tolist()
         transform = self.transform or _to_tensor
         return [(transform(image), label) for image, label in zip(images, labels, strict=True)]
+
+    def ahead(self, indices: Indices) -> None:
+        """These will be asked for next, in this order."""
+        ahead(self.images, indices)
 
     def batch(self, indices: Indices) -> list[torch.Tensor]:
         """``uint8 (B, 3, H, W)``, channels last in memory, and ``int64 (B,)``: untransformed images without detours.
@@ -95,7 +102,7 @@ class Loader:
         collate_fn: Callable[[list[Any]], Any] = default_collate,
         **options: Any,
     ):
-        self.batches = _Batches(order, batch_size, rank, world_size)
+        self.batches = _Batches(order, batch_size, rank, world_size, max(1, num_workers))
         self._loader = DataLoader(
             _Fetch(dataset, collate_fn),
             batch_sampler=self.batches,  # type: ignore[arg-type]
@@ -139,10 +146,14 @@ class Loader:
 
 
 class _Batches:
-    """What is left of the current epoch: the number of each batch since the beginning, and its images."""
+    """What is left of the current epoch: the number of each batch since the beginning, its images, and those that come after them.
 
-    def __init__(self, order: Order, batch_size: int, rank: int, world_size: int):
+    Of ``readers`` processes each reads every so many-th batch: what comes after is what the same one will read.
+    """
+
+    def __init__(self, order: Order, batch_size: int, rank: int, world_size: int, readers: int):
         self.order, self.batch_size, self.rank, self.world_size = order, batch_size, rank, world_size
+        self.readers = readers
         self.handed_out = 0
         if batch_size < 1 or batch_size % order.slot:
             raise FigmentError(
@@ -163,12 +174,13 @@ class _Batches:
     def __len__(self) -> int:
         return len(self.order) // (self.batch_size * self.world_size)
 
-    def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
+    def __iter__(self) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         epoch, position = divmod(self.handed_out, len(self))
         used = self.order(epoch)[: len(self) * self.world_size * self.batch_size]
         own = used.reshape(len(self), self.world_size, self.batch_size)[:, self.rank]
         for i in range(position, len(self)):
-            yield epoch * len(self) + i, own[i]
+            after = own[i + self.readers :: self.readers][: max(1, AHEAD // self.batch_size)]
+            yield epoch * len(self) + i, own[i], after.ravel()
 
 
 class _Fetch(Dataset):
@@ -179,9 +191,11 @@ class _Fetch(Dataset):
         plain = type(dataset) is ImageDataset and dataset.transform is None
         self.plain = plain and collate_fn is default_collate  # nothing is random, nor the user's
 
-    def __getitems__(self, batch: tuple[int, np.ndarray]) -> Any:
-        number, indices = batch
+    def __getitems__(self, batch: tuple[int, np.ndarray, np.ndarray]) -> Any:
+        number, indices, after = batch
         try:
+            if isinstance(self.dataset, ImageDataset):
+                self.dataset.ahead(np.concatenate([indices, after]))
             if self.plain:
                 return self.dataset.batch(indices)
             with _random_numbers_of(number, indices):

@@ -5,16 +5,25 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol, runtime_checkable
 
 from figment.stores import AT_ONCE
 from figment.types import Images, Indices
 
 
+@runtime_checkable
+class ReadsAhead(Protocol):
+    """What images that lie far away can do besides what all :class:`figment.types.Images` do."""
+
+    def ahead(self, indices: Indices) -> None:
+        """Begin to read these, which will be asked for next, the first of them first."""
+        ...
+
+
 def ahead(images: Images, indices: Indices) -> None:
-    """Say which images will be asked for next, the first of them first. Sets that lie far away begin to read; to others it means nothing."""
-    begin = getattr(images, "ahead", None)
-    if begin is not None:
-        begin(indices)
+    """Say which images will be asked for next. To those that are at hand it means nothing."""
+    if isinstance(images, ReadsAhead):
+        images.ahead(indices)
 
 
 class Ahead:
@@ -22,9 +31,7 @@ class Ahead:
 
     def __init__(self) -> None:
         self._process = 0
-        self._begun: dict[
-            int, tuple[Future[list[bytes]], int]
-        ] = {}  # row -> the reading of its piece, its place in that
+        self._begun: dict[int, tuple[Future[list[bytes]], int]] = {}  # row -> its piece's reading, its place in that
 
     def keep(self, rows: Iterable[int]) -> list[int]:
         """Forget what was begun besides these rows, so that memory stays bounded. Returns those that were not begun."""

@@ -109,6 +109,31 @@ class Slow(ProceduralGenerator):
         return super().__call__(prompts, seeds)
 
 
+class OnTwoMachines(ProceduralGenerator):
+    """Begins when two machines of a cluster work, which it notes with their GPU in ``folder``; at one seed, once, its machine leaves."""
+
+    batch_size = 4
+
+    def __init__(self, folder: Path, seed: int):
+        super().__init__()
+        self.folder, self.seed = folder, seed
+
+    def __call__(self, prompts, seeds, init=None):
+        import ray
+
+        node = ray.get_runtime_context().get_node_id()
+        (self.folder / f"{node} {os.environ['CUDA_VISIBLE_DEVICES']}").touch()
+        deadline = time.monotonic() + 60
+        while len(list(self.folder.iterdir())) < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        mark = self.folder / "left"
+        if self.seed in seeds and not mark.exists():
+            mark.touch()
+            os.kill(os.getppid(), signal.SIGTERM)  # what is told to a machine that is taken away
+            time.sleep(60)
+        return super().__call__(prompts, seeds)
+
+
 class Hiccup(ProceduralGenerator):
     """Fails at one seed."""
 

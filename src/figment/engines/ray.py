@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 import pickle
@@ -16,6 +17,8 @@ from figment.engines.crew import Event, work_on
 from figment.engines.local import same_arithmetic
 from figment.engines.sending import pickled, portable
 from figment.errors import DeviceFailed, FigmentError, missing_extra
+from figment.files import AGAIN
+from figment.words import one_line
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +28,12 @@ R = TypeVar("R")
 MOST = 1_024  # actors that nobody asked for by number: some autoscalers know no end
 PATIENCE = (
     30.0  # seconds without news before it is said where the cluster has no free place, and between looks at its size
+)
+
+JOINS = "Check --address and RAY_ADDRESS with `ray status`: HOST:PORT, as `ray start` says it, and the same Ray and Python here as there."
+VISITS = (
+    "ray://HOST:PORT is Ray's client server: port 10001, unless `ray start --ray-client-server-port` was given another, and the same Ray"
+    " and Python here as there."
 )
 
 
@@ -70,10 +79,15 @@ class _Actors:
         self.count = 0
 
     def places(self) -> int:
-        """As many as were asked for, or as the cluster has or can have, which is looked at now and then."""
+        """As many as were asked for. Otherwise as the cluster has or can have, which is looked at now and then.
+
+        Hardly any autoscaler tells how far it goes, but all add nodes for those who wait: so as many wait as have a place already.
+        """
+        if self.workers:
+            return self.workers
         if time.monotonic() - self.looked >= PATIENCE:
-            self.n, self.looked = self.workers or _places(_most(self.ray), self.share), time.monotonic()
-        return self.n
+            self.n, self.looked = _places(_most(self.ray), self.share), time.monotonic()
+        return min(MOST, max(self.n, 2 * len(self.hired.keys() & self.nodes.keys())))
 
     def hire(self) -> int:
         actor, number = self.actor.remote(), self.count
@@ -123,8 +137,17 @@ class _Actors:
         return getattr(error, "preempted", False) or self.nodes.get(worker, "") not in {"", *alive}
 
     def end(self) -> None:
-        for actor in self.hired.values():
-            self.ray.kill(actor)
+        """Raises FigmentError where a connection by ray:// is lost, whatever error that was before."""
+        try:
+            if not self.ray.is_initialized():  # it is known already, and kill would join or start another cluster
+                raise ConnectionError
+            for actor in self.hired.values():
+                self.ray.kill(actor)
+        except ConnectionError as error:  # after half a minute, in which Ray tried to have it again
+            raise FigmentError(
+                f"The connection to the Ray cluster was lost, and its workers ended with it. {AGAIN} What is started on the cluster itself"
+                " (`ray job submit`) has no connection to lose."
+            ) from error
 
 
 class _Worker:
@@ -167,17 +190,21 @@ def _cluster(ray: Any, address: str | None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    where = address or os.environ.get("RAY_ADDRESS", "")
+    visits = where.startswith("ray://")
+    # Through ray:// most of what can be said of a cluster is refused, since it was started elsewhere.
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR} | ({} if visits else {"include_dashboard": False})
     try:
-        _knock(address or os.environ.get("RAY_ADDRESS", ""))
-        # Through ray:// the cluster is only visited: what is said of a cluster that is started here means nothing there.
-        visits = "ray://" in (address or os.environ.get("RAY_ADDRESS", ""))
-        quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
-        ray.init(address=address, **({} if visits else quiet))
+        _knock(where)
+        logging.getLogger("ray.client_builder").setLevel(logging.ERROR)  # it speaks before it hears of logging_level
+        ray.init(address=address, **quiet)
     except (OSError, RuntimeError, ValueError) as error:
-        where = address or os.environ.get("RAY_ADDRESS") or "of this machine"
+        said = str(error).strip()
+        if "Traceback" in said:  # the other side's
+            said = said.splitlines()[-1]
         raise FigmentError(
-            f"The Ray cluster {where} cannot be joined: {str(error).rstrip('.')}. Check --address and RAY_ADDRESS with `ray status`;"
-            " --address local starts a cluster for this run alone."
+            f"The Ray cluster {where or 'of this machine'} cannot be joined: {one_line(said).rstrip('. ')}."
+            f" {VISITS if visits else JOINS} --address local starts a cluster for this run alone."
         ) from error
     try:
         yield
@@ -186,8 +213,14 @@ def _cluster(ray: Any, address: str | None) -> Iterator[None]:
 
 
 def _knock(address: str) -> None:
-    """Raise OSError where nobody listens at ``host:port`` (Ray itself would try for many minutes)."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    """Raise OSError where nobody listens at ``host:port`` (Ray itself would try for many minutes), or ray:// has no port."""
+    place = address.removeprefix("ray://")
+    host, colon, port = place.rpartition(":")
+    if place != address:
+        if importlib.util.find_spec("grpc") is None:
+            raise missing_extra("grpcio", "ray")
+        if not port.isdecimal() or not host:
+            raise OSError("there is no port in it")
     if colon and port.isdecimal():
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 

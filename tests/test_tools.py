@@ -164,6 +164,12 @@ def test_orderings_are_those_of_the_tables_side_by_side(ran):
             state: Counter(o.state for o in there.orderings)[state] for state in orderings.STATES
         }
         assert of_table["seconds"] >= 0 and of_table["seeds"] == 1
+        cells = {
+            (r["row"], r["column"]): r["per_seed"]
+            for r in rows
+            if r["kind"] == "cell" and (r["set"], r["table"]) == (of_table["set"], of_table["table"])
+        }
+        assert cells == {place: cell.per_seed for place, cell in there.cells.items()}
     assert {row["table"]: row["images"] for row in rows if row["kind"] == "table"} == {"first": 12, "second": 18}
     directions = {row["table"]: (row["better"], row["than"]) for row in rows if row["kind"] == "ordering"}
     assert directions == {"first": ("all", "0"), "second": ("0", "all")}  # as each has it printed
@@ -174,7 +180,7 @@ def test_the_page_has_each_table_once_with_its_cost_and_each_ordering_in_all_set
     orderings.main()
     text = (tmp_path / "found.md").read_text()
     rows = [json.loads(line) for line in (tmp_path / "found.jsonl").read_text().splitlines()]
-    assert len(rows) == 8  # two sets of two tables, each with one ordering
+    assert Counter(row["kind"] for row in rows) == {"table": 4, "ordering": 4, "cell": 8}  # of two sets of two tables
     assert (
         "| first | old | 12 | 1 |" in text and "| first | new | 12 | 1 |" in text and "| **all** | old | 30 |" in text
     )

@@ -68,12 +68,16 @@ def read(table: Path) -> Told:
 
 
 def rows(sets: dict[str, dict[str, Told]]) -> list[dict[str, Any]]:
-    """A row a table, and one an ordering, as they are written."""
+    """A row a table, one an ordering and one a cell (its number of each seed), as they are written."""
     found = []
     for name, tables in sets.items():
         for told in tables.values():
             found.append({"kind": "table", **told.row(name), "command": told.page.command})
             found += [{"kind": "ordering", "set": name, "table": told.name, **asdict(o)} for o in told.page.orderings]
+            found += [
+                {"kind": "cell", "set": name, "table": told.name, "row": row, "column": column, **asdict(cell)}
+                for (row, column), cell in told.page.cells.items()
+            ]
     return found
 
 

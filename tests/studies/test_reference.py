@@ -125,7 +125,7 @@ def recipe(clip, photos):
 @pytest.mark.slow
 def test_a_run_of_it_says_so_on_the_page_in_markdown_and_when_read_again(recipe, tmp_path):
     asked = recipe()
-    assert "Compared with 'plain': 1 other rows" in forecast_table(asked, tmp_path / "run")
+    assert "Compared with 'plain': 1 other row;" in forecast_table(asked, tmp_path / "run")
     page = run_table(asked, tmp_path / "run")
     (larger,) = page.compared
     assert larger.row == "larger" and larger.seconds > 0 and larger.times > 0

@@ -30,7 +30,10 @@ def plan(recipe: Recipe) -> str:
     assert recipe.table is not None and recipe.table.reference is not None
     own, column = recipe.table.reference, next(iter(recipe.table.columns))
     others = len(recipe.table.rows) - 1
-    return f"Compared with {own.row!r}: {others} other rows; as good is what loses less than {own.points} of {column!r} (95 %)."
+    return (
+        f"Compared with {own.row!r}: {others} other row{'s' if others > 1 else ''}; as good is what loses less than {own.points} of"
+        f" {column!r} (95 %)."
+    )
 
 
 def compared(table: Table, cells: Mapping[Place, Measured]) -> list[Compared]:

@@ -71,6 +71,7 @@ def test_only_documented_fields_are_needed():
         ("table.scaling", "real"),
         ("table.sweep", "fields"),
         ("table.sweep", "then"),
+        ("table.reference", "row"),
         ("encoder", "timm"),
         ("train.images_only.encoder", "timm"),
         ("generate.folder", "path"),

@@ -63,7 +63,7 @@ def test_a_batch_is_shared_out_evenly():
     assert own._batch_size(7, Processes(0, 2, torch.device("cpu"))) == 6
     images, two = coloured(24), [Processes(r, 2, torch.device("cpu")) for r in (0, 1)]
     loaders = [own._loader([images], own._order(images, None, 0), 4, own_data(own), on) for on in two]
-    seen = [[i for _, index in loader.batches for i in index] for loader in loaders]
+    seen = [[i for _, index, _ in loader.batches for i in index] for loader in loaders]
     assert sorted(seen[0] + seen[1]) == list(range(24))
 
 

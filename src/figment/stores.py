@@ -27,6 +27,7 @@ T = TypeVar("T")
 
 PATIENCE = 300.0  # seconds for a store that wants fewer requests; s3fs by itself waits for some two
 PAUSES = 1.0, 30.0  # the first, which doubles, and the longest
+BORN_IN = os.getpid()
 AT_ONCE = 32  # requests: a store that answers after 30 ms then answers a thousand a second
 BUSY = (429, 503)  # HTTP: too many requests; S3's SlowDown
 
@@ -84,7 +85,7 @@ class StorePath(ProxyUPath):
     def fs(self) -> Any:
         """The store, by connections of this process's own: they do not survive a fork."""
         own: Any = super().fs
-        return own if own._pid == os.getpid() else type(own)(*own.storage_args, **own.storage_options)
+        return own if os.getpid() == BORN_IN else type(own)(*own.storage_args, **own.storage_options)  # fsspec keeps it
 
     def is_file(self) -> bool:
         return self._is("file")

@@ -177,12 +177,33 @@ def test_a_store_that_wants_fewer_requests_is_waited_for(far, monkeypatch):
     assert shown == Shuffled(N, seed=7)(0)[: N // BATCH * BATCH].tolist() and len(told) >= len(shown) - NEIGHBOURS
 
 
-def test_what_is_read_ahead_is_bounded_and_forgotten(far, monkeypatch):
-    monkeypatch.setattr(shards_module, "AHEAD_BYTES", int(far.shards.lengths[:20].sum()))
+def test_what_is_read_ahead_is_bounded_and_what_was_begun_first_is_forgotten(far, monkeypatch):
+    most = int(far.shards.lengths[:20].sum())
+    monkeypatch.setattr(shards_module, "AHEAD_BYTES", most)
     own = far.shards._ahead
+    own.most_bytes = most
     for batch in loader(far):
-        assert len(own._begun) <= 20 and len(batch[0]) == BATCH
-    far.ahead(range(10))
-    far.ahead(range(5, 15))  # whoever left a loop asks for others
-    assert sorted(own._begun) == list(range(5, 15))
+        assert sum(length for *_, length in own._begun.values()) == own._bytes <= most and len(batch[0]) == BATCH
+    far.ahead(range(20))
+    far.ahead(range(5, 25))
+    begun = sorted(own._begun)
+    assert begun[-1] == 24 and begun == list(range(begun[0], 25)) and begun[0] > 0
     assert [int(image[0, 0, 0]) for image in far.load([5, 0, 5, 14, 30])] == [5, 0, 5, 14, 30]
+
+
+def test_a_piece_that_fails_once_costs_its_rows_a_second_asking_and_no_more(far, requests):
+    failed = []
+
+    def refuse(path: str, start: int) -> None:
+        if not failed:
+            failed.append(start)
+            raise OSError("a hiccup")
+
+    requests.refuse = refuse
+    assert [int(image[0, 0, 0]) for image in far.load(range(N))] == list(range(N)) and failed
+
+
+def test_two_that_read_one_set_in_turns_do_not_take_each_others_images(far, requests):
+    for one, other in zip(loader(far), loader(far.take(range(N))), strict=True):
+        assert numbers(one) == numbers(other)
+    assert len(requests.asked) <= 2 * N

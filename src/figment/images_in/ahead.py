@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Lock
 from typing import Protocol, runtime_checkable
 
 from figment.stores import AT_ONCE
@@ -27,32 +28,42 @@ def ahead(images: Images, indices: Indices) -> None:
 
 
 class Ahead:
-    """What is being read of some rows. An error waits until its row is taken."""
+    """What is being read of some rows, ``most_bytes`` of it: beyond that, what was begun first is forgotten."""
 
-    def __init__(self) -> None:
-        self._process = 0
-        self._begun: dict[int, tuple[Future[list[bytes]], int]] = {}  # row -> its piece's reading, its place in that
+    def __init__(self, most_bytes: int) -> None:
+        self.most_bytes, self._process, self._bytes, self._lock = most_bytes, 0, 0, Lock()
+        self._begun: dict[
+            int, tuple[Future[list[bytes]], int, int]
+        ] = {}  # row -> its piece's reading, its place in that, its bytes
 
-    def keep(self, rows: Iterable[int]) -> list[int]:
-        """Forget what was begun besides these rows, so that memory stays bounded. Returns those that were not begun."""
-        if self._process != os.getpid():  # threads do not survive a fork
-            self._process, self._pool, self._begun = os.getpid(), ThreadPoolExecutor(AT_ONCE), {}
-        rows = list(dict.fromkeys(rows))
-        kept = {row: self._begun[row] for row in rows if row in self._begun}
-        for future in {future for future, _ in self._begun.values()} - {future for future, _ in kept.values()}:
-            future.cancel()
-        self._begun = kept
-        return [row for row in rows if row not in kept]
+    def lacks(self, rows: Iterable[int]) -> list[int]:
+        """Those that were not begun, each once."""
+        with self._lock:
+            if self._process != os.getpid():  # threads do not survive a fork
+                self._process, self._pool, self._begun, self._bytes = os.getpid(), ThreadPoolExecutor(AT_ONCE), {}, 0
+            return [row for row in dict.fromkeys(rows) if row not in self._begun]
 
-    def begin(self, piece: Sequence[int], read: Callable[[Sequence[int]], list[bytes]]) -> None:
+    def begin(self, piece: Sequence[int], lengths: Sequence[int], read: Callable[[Sequence[int]], list[bytes]]) -> None:
         """Have the rows of one piece read together."""
-        future = self._pool.submit(read, piece)
-        self._begun |= {row: (future, place) for place, row in enumerate(piece)}
+        with self._lock:
+            future = self._pool.submit(read, piece)
+            for place, (row, length) in enumerate(zip(piece, lengths, strict=True)):
+                self._begun[row] = future, place, length
+                self._bytes += length
+            while self._bytes > self.most_bytes and self._begun:
+                self._bytes -= self._begun.pop(next(iter(self._begun)))[2]
 
     def has(self, row: int) -> bool:
         return self._process == os.getpid() and row in self._begun
 
-    def take(self, row: int) -> bytes:
-        """The bytes of a row that was begun, once."""
-        future, place = self._begun.pop(row)
+    def take(self, row: int) -> bytes | None:
+        """The bytes of a row, once; None where it was not begun, or its piece could not be read: then whoever asks reads it by itself,
+        and an error is that row's own."""
+        if not self.has(row):
+            return None
+        with self._lock:
+            future, place, length = self._begun.pop(row, (None, 0, 0))
+            self._bytes -= length
+        if future is None or future.exception() is not None:
+            return None
         return future.result()[place]

@@ -68,7 +68,7 @@ class Shards:
         self._open: OrderedDict[int, int] = OrderedDict()  # file -> descriptor, the least recently used first
         self._groups: OrderedDict[tuple[int, int], tuple[int, pa.Array]] = OrderedDict()
         self._columns: dict[str, pa.ChunkedArray] = {}
-        self._ahead = Ahead()
+        self._ahead = Ahead(AHEAD_BYTES)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name not in OF_THE_PROCESS}
@@ -91,8 +91,9 @@ class Shards:
 
     def read(self, row: int) -> bytes:
         """The stored bytes of one row's image. Raises :class:`figment.images_in.Unreadable` where there is none."""
-        if self._ahead.has(row):
-            return self._ahead.take(row)
+        data = self._ahead.take(row)
+        if data is not None:
+            return data
         file = bisect_right(self.start, row) - 1
         offset, length = self.offsets.item(row), self.lengths.item(row)
         if not length:
@@ -109,8 +110,8 @@ class Shards:
         far = rows[self._remote[file] & (self.offsets[rows] >= 0) & (self.lengths[rows] > 0)]
         far = far[np.cumsum(self.lengths[far], dtype=np.int64) <= AHEAD_BYTES]
         if len(far):
-            for piece in self._pieces(self._ahead.keep(far.tolist())):
-                self._ahead.begin(piece, self._read_piece)
+            for piece in self._pieces(self._ahead.lacks(far.tolist())):
+                self._ahead.begin(piece, self.lengths[piece].tolist(), self._read_piece)
 
     def begun(self, row: int) -> bool:
         return self._ahead.has(row)
@@ -256,7 +257,7 @@ class ShardImages:
         images: list[np.ndarray] = []
         for at in range(0, len(rows), TOGETHER):
             part = rows[at : at + TOGETHER]
-            if not any(map(self.shards.begun, part)):
+            if not all(map(self.shards.begun, part)):
                 self.shards.ahead(np.array(rows[at : at + 4 * TOGETHER]))  # what lies together is one request
             images += self._images(part)
         return images

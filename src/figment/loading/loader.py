@@ -18,7 +18,7 @@ from figment.images_in.ahead import ahead
 from figment.loading.orders import Order
 from figment.types import Images, Indices
 
-AHEAD = 64  # images, at least, or a whole batch: what an object store is asked for before it is needed
+AHEAD = 64  # images, or a whole batch where that is more: what an object store is asked for before it is needed
 
 
 class ImageDataset(Dataset):

@@ -114,11 +114,18 @@ class Table(Strict):
                 f" {', '.join(self.rows)[:300] or 'none'}"
             )
         if self.reference is not None:
-            first = {**next(iter(self.rows.values())), **next(iter(self.columns.values()))}.get("metric", self.metric)
-            if not str(first).startswith(("top1/", "top5/")):
+            first = next(iter(self.columns.values()))
+            metrics = {str({**changes, **first}.get("metric", self.metric)) for changes in self.rows.values()}
+            if len(metrics) > 1 or not min(metrics).startswith(("top1/", "top5/")):
                 raise ValueError(
-                    f"rows are compared with reference.row in the first column, which shows {str(first)[:60]!r}: make it a score that says"
-                    " which test images were right, such as top1/synthetic"
+                    f"rows are compared with reference.row in the first column, which shows {', '.join(sorted(metrics))[:200]}: make it one"
+                    " score for all rows that says which test images were right, such as top1/synthetic"
+                )
+            if others := [
+                row for row, changes in self.rows.items() if any(f.partition(".")[0] == "task" for f in changes)
+            ]:
+                raise ValueError(
+                    f"{others[0][:60]!r} changes the task, and rows are compared with reference.row on the same test images"
                 )
         if unknown := [c for c in self.lower_is_better if c not in columns]:
             raise ValueError(

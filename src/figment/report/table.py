@@ -82,12 +82,13 @@ class Answer:
 @dataclass(frozen=True)
 class Compared:
     """A row beside the reference's: by how much it is better, in shares of one with a 95 % interval, how many seconds an image of it
-    took to make, how many times as fast that is, and whether it is as good."""
+    took to make, how many times as fast all of its images are made, and whether it is as good."""
 
     row: str
     difference: float
     ci: tuple[float, float]
     seconds: float | None
+    images: int
     times: float | None
     as_good: bool
 
@@ -410,12 +411,12 @@ def _orderings(page: TablePage) -> str:
 
 
 def _compared(page: TablePage) -> str:
-    header = ["row", "points (95 % interval)", "s an image", "times as fast", "as good"]
+    header = ["row", "points (95 % interval)", "s an image", "images", "times as fast", "as good"]
     rows = []
     for c in page.compared:
         points = f"{text.signed(c.difference)} ({text.signed(c.ci[0])} to {text.signed(c.ci[1])})"
-        rows += [[_md(c.row), points, c.took, c.speed, "yes" if c.as_good else "**no**"]]
-    return _rows_of(header, rows, numbers=(1, 2, 3))
+        rows += [[_md(c.row), points, c.took, f"{c.images:,}", c.speed, "yes" if c.as_good else "**no**"]]
+    return _rows_of(header, rows, numbers=(1, 2, 3, 4))
 
 
 def _rows_of(header: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[int] | None = None) -> str:

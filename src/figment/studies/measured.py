@@ -16,7 +16,7 @@ class Measured:
     """A cell's runs, one a seed: what was measured and, for accuracies, which test images were right, float (S, n).
 
     ``task`` tells label spaces and test images apart: cells of different ones are not compared. ``seconds`` is what an image took
-    to generate, where that is known.
+    to generate, where that is known, and ``images`` how many were asked for.
     """
 
     results: list[Result]
@@ -25,6 +25,7 @@ class Measured:
     groups: np.ndarray | None = None  # int (n,), which burst, video or patient a test image is of
     note: str = ""
     seconds: float | None = None
+    images: int = 1
 
     @property
     def value(self) -> float:

@@ -18,7 +18,8 @@ NO_CORRECTION = (
     "Each row is tested by itself: of rows that are worse by just the margin, one in forty would pass. Seconds are those of the machine"
     " that made the images, with whatever else it did."
 )
-SECONDS = "seconds an image"
+SECONDS = "seconds for all images"
+SOONER = 1.05  # times as fast; less is the machine's mood
 LEAD = (
     "Each dot is a row, further left the sooner its images are made and further up the better to learn from; bars are 95 % intervals."
     " Blue: the soonest made of those that are as good. Red: the reference."
@@ -45,9 +46,9 @@ def compared(table: Table, cells: Mapping[Place, Measured]) -> list[Compared]:
         cell = cells[row, column]
         if row != own.row:
             difference = _difference(base, cell)
-            times = base.seconds / cell.seconds if base.seconds and cell.seconds else None
+            times = _spent(base) / _spent(cell) if base.seconds and cell.seconds else None  # type: ignore[operator]
             as_good = difference.ci[0] > -own.margin / 100
-            found.append(Compared(row, difference.value, difference.ci, cell.seconds, times, as_good))
+            found.append(Compared(row, difference.value, difference.ci, cell.seconds, cell.images, times, as_good))
     return found
 
 
@@ -55,7 +56,7 @@ def answer(table: Table, cells: Mapping[Place, Measured], shown: Mapping[Place, 
     """Which row to take in place of the reference, if any."""
     own, column = _of(table), next(iter(table.columns))
     base, rows = cells[own.row, column], compared(table, cells)
-    sooner = [c for c in rows if c.as_good and c.times is not None and c.times > 1]
+    sooner = [c for c in rows if c.as_good and c.times is not None and c.times >= SOONER]
     said = [f"{own.row}: {percent(base.value)}{_cost(base.seconds)}."]
     best = max(sooner, key=lambda c: c.times or 0.0, default=None)
     if best is None:
@@ -84,6 +85,11 @@ def _of(table: Table) -> Reference:
     return table.reference
 
 
+def _spent(cell: Measured) -> float | None:
+    """Seconds for all images of a row: some need more of them."""
+    return None if cell.seconds is None else cell.seconds * cell.images
+
+
 def _difference(base: Measured, cell: Measured) -> Result:
     assert base.right is not None and cell.right is not None
     return paired_difference(base.right, cell.right, groups=base.groups)
@@ -102,7 +108,7 @@ def _dots(
 ) -> tuple[Dot, ...]:
     own, column = _of(table), next(iter(table.columns))
     kinds = {own.row: "rival", best: "best"}
-    found: Sequence[tuple[str, float | None]] = [(row, cells[row, column].seconds) for row in table.rows]
+    found: Sequence[tuple[str, float | None]] = [(row, _spent(cells[row, column])) for row in table.rows]
     return tuple(
         Dot(row, s, shown[row, column].value, (s, s), shown[row, column].ci, kinds.get(row, ""))  # type: ignore[arg-type]
         for row, s in found

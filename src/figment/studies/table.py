@@ -142,7 +142,11 @@ class _Runs:
         chosen = {cell for (cell, metric), own in runs.items() if _chosen_on_test(own, metric)}
         tasks = {cell: _task_of(own) for (cell, _), own in runs.items()}
         notes = dict.fromkeys(chosen, CHOSEN_ON_TEST)
-        return {cell: _measured(found, tasks[cell], notes.get(cell, "")) for cell, found in self.found.items()}
+        images = {cell: own.generate.images_per_class * own.n_labels for (cell, _), own in runs.items()}
+        return {
+            cell: replace(_measured(found, tasks[cell], notes.get(cell, "")), images=images[cell])
+            for cell, found in self.found.items()
+        }
 
 
 def _seconds_an_image(made: Path) -> float | None:

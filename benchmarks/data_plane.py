@@ -1,7 +1,7 @@
 """Writing and reading images beside ImageFolder of PNG files, WebDataset and litdata, and what a million rows cost in memory.
 
-    python benchmarks/data_plane.py                 about 25 minutes on two CPU cores, 4 GB of disk
-    python benchmarks/data_plane.py --quick         about 4 minutes: fewer images, no million
+    python benchmarks/data_plane.py                 about 25 minutes (an estimate) on two CPU cores, 4 GB of disk
+    python benchmarks/data_plane.py --quick         about 4 minutes (an estimate): fewer images, no million
     python benchmarks/data_plane.py --rows 100000   the larger of the two counts of rows; the smaller is a tenth of it
     python benchmarks/data_plane.py --remote        only reading at 512 px, from disk and from object storage that answers after --latency milliseconds
 

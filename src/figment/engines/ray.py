@@ -184,9 +184,7 @@ class _Worker:
 def _ray() -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # otherwise Ray warns about it
-    if (
-        _has_token()
-    ):  # `ray start` asks for it then (2.60), and who joins sends it only if told so; no other cluster minds
+    if _has_token():  # `ray start` asks for it then (2.60), and who joins sends it only if told; others do not mind
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
         import ray

@@ -32,9 +32,8 @@ class Ahead:
 
     def __init__(self, most_bytes: int) -> None:
         self.most_bytes, self._process, self._bytes, self._lock = most_bytes, 0, 0, Lock()
-        self._begun: dict[
-            int, tuple[Future[list[bytes]], int, int]
-        ] = {}  # row -> its piece's reading, its place in that, its bytes
+        # row -> the reading of its piece, its place in that, its bytes
+        self._begun: dict[int, tuple[Future[list[bytes]], int, int]] = {}
 
     def lacks(self, rows: Iterable[int]) -> list[int]:
         """Those that were not begun, each once."""

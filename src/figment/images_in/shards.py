@@ -62,6 +62,7 @@ class Shards:
         self.offsets = np.concatenate([footer.offsets for footer in footers])  # int64 (rows,), -1 where it is not known
         self.lengths = np.concatenate([footer.lengths for footer in footers])  # int32 (rows,), in bytes; 0: no image
         self._remote = np.array([is_remote(file) for file in self.files])
+        self.is_far = bool(self._remote.any())
         self._reset()
 
     def _reset(self) -> None:
@@ -106,6 +107,8 @@ class Shards:
 
     def ahead(self, rows: np.ndarray) -> None:
         """Begin to read these rows, ``int64 (n,)``, in this order, where they lie in an object store: as many as :data:`AHEAD_BYTES` hold."""
+        if not self.is_far:
+            return
         file = np.searchsorted(self.start, rows, "right") - 1
         far = rows[self._remote[file] & (self.offsets[rows] >= 0) & (self.lengths[rows] > 0)]
         far = far[np.cumsum(self.lengths[far], dtype=np.int64) <= AHEAD_BYTES]
@@ -257,7 +260,7 @@ class ShardImages:
         images: list[np.ndarray] = []
         for at in range(0, len(rows), TOGETHER):
             part = rows[at : at + TOGETHER]
-            if not all(map(self.shards.begun, part)):
+            if self.shards.is_far and not all(map(self.shards.begun, part)):
                 self.shards.ahead(np.array(rows[at : at + 4 * TOGETHER]))  # what lies together is one request
             images += self._images(part)
         return images

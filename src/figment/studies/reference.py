@@ -10,7 +10,7 @@ from figment.recipe.reference import Reference
 from figment.recipe.table import Table
 from figment.report.charts import Dot
 from figment.report.table import Answer, Cell, Compared
-from figment.report.text import percent, plain, points_interval
+from figment.report.text import percent, plain, points, signed
 from figment.studies.measured import Measured, Place
 from figment.types import Result
 
@@ -63,13 +63,11 @@ def answer(table: Table, cells: Mapping[Place, Measured], shown: Mapping[Place, 
         headline = f"Nothing that is made sooner is as good as {own.row}"
     else:
         headline = f"{best.row}: {best.times:.1f} times as fast as {own.row}, and as good"
-        said += [f"{best.row}: {_told(cells, own.row, best.row, column)}{_cost(best.seconds)}."]
+        said += [f"{best.row}: {_told(best)}{_cost(best.seconds)}."]
     better = [c for c in rows if c.ci[0] > 0]
     if better:
         top = max(better, key=lambda c: c.difference)
-        said += [
-            f"Surely better: {', '.join(c.row for c in better)}; {top.row} by {_told(cells, own.row, top.row, column)}{_cost(top.seconds)}."
-        ]
+        said += [f"Surely better: {', '.join(c.row for c in better)}; {top.row} by {_told(top)}{_cost(top.seconds)}."]
     good = [c.row for c in rows if c.as_good]
     said += [
         f"As good: {', '.join(good) or 'none'}.",
@@ -95,8 +93,8 @@ def _difference(base: Measured, cell: Measured) -> Result:
     return paired_difference(base.right, cell.right, groups=base.groups)
 
 
-def _told(cells: Mapping[Place, Measured], base: str, row: str, column: str) -> str:
-    return points_interval(_difference(cells[base, column], cells[row, column]))
+def _told(c: Compared) -> str:
+    return f"{points(c.difference)} ({signed(c.ci[0])} to {signed(c.ci[1])})"
 
 
 def _cost(seconds: float | None) -> str:

@@ -103,3 +103,11 @@ def test_the_stopping_rule_and_whether_it_was_right(shares, at, was_right):
 def test_curves_that_are_none(images, shape):
     with pytest.raises(FigmentError, match="scaling curve"):
         Scaling(images, np.zeros(shape))
+
+
+def test_the_stopping_rule_on_the_papers_own_curve():
+    """Azizi et al. 2023, Table 4 at 256 pixels, in blocks of as many images as are real: it stops where their curve turns."""
+    n, curve = 732_000, (0.7639, 0.7761, 0.7716, 0.7652, 0.7581, 0.7504)
+    right = np.array([[np.arange(10_000) < round(share * 10_000)] for share in curve], float)
+    stop = stopping_rule(Scaling([n * times for times in (0, 1, 2, 3, 5, 9)], right), worth=0.002, block=n)
+    assert (stop.at, stop.was_right, stop.missed) == (1, True, 0.0)

@@ -25,6 +25,9 @@ DISTILLED = [
     ("a/b", "StableDiffusionPipeline", "LCMScheduler", {"unet": {"time_cond_proj_dim": 256}}, (4, 8), [(4, 1, None)]),
     ("a/b", "LatentConsistencyModelPipeline", "LCMScheduler", {"unet": {"time_cond_proj_dim": 256}}, (4, 8), [(4, 8, EULER)]),
     ("a/PixArt-LCM-XL-2", "PixArtAlphaPipeline", "LCMScheduler", {}, (4, 1), [(4, 4.5, None), (4, 1, EULER)]),
+    ("Tongyi-MAI/Z-Image-Turbo", "ZImagePipeline", EULER, {}, (9, 0), [(50, 6, None)]),
+    ("hub/models--stabilityai--sdxl-turbo/snapshots/71153311/", "StableDiffusionXLPipeline", EULER, {}, (4, 0), [(20, 2, None)]),
+    ("a/Hyper-SD15-8steps-CFG", "StableDiffusionPipeline", EULER, {}, (8, 5), [(8, 0, None), (50, 5, None)]),
     ("a/Sana", "SanaSprintPipeline", "SCMScheduler", {}, (2, 4.5), [(20, 4.5, None)]),
 ]  # fmt: skip
 #: Those that are none of these have their class's own numbers of steps and scales.
@@ -35,7 +38,8 @@ OTHERS = [
     ("DeepFloyd/IF-I-XL-v1.0", "IFPipeline", (100, 7.0)),
     ("DeepFloyd/IF-II-L-v1.0", "IFSuperResolutionPipeline", (50, 4.0)),
     ("stabilityai/stable-diffusion-x4-upscaler", "StableDiffusionUpscalePipeline", (75, 9.0)),
-    ("Tongyi-MAI/Z-Image-Turbo", "ZImagePipeline", (50, 6.0)),  # another kind of turbo, and its 5 is one less
+    ("Tongyi-MAI/Z-Image", "ZImagePipeline", (50, 6.0)),  # its 5 is one less
+    ("models/turbo/sdxl", "StableDiffusionXLPipeline", (50, 5.0)),  # a folder that models lie in says nothing
     ("Qwen/Qwen-Image", "QwenImagePipeline", (50, 4.0)),  # true_cfg_scale
     ("photos/turbocharged-cars", "StableDiffusionPipeline", (50, 7.5)),
 ]
@@ -97,6 +101,7 @@ def test_sana_sprint_takes_other_numbers_of_steps_than_two(folders):
     [
         ("lcm-lora-sdv1-5/pytorch_lora_weights.safetensors", (4, 1)),
         ("loras/sd_lightning_4step_lora.safetensors", (4, 0)),
+        ("loras/Hyper-SD15-4steps-lora.safetensors", (4, 0)),
         ("loras/style.safetensors", (50, 7.5)),
     ],
 )
@@ -115,7 +120,7 @@ def test_a_lora_of_few_steps_makes_a_model_of_few_steps(folders, tmp_path, place
     }
     assert {(g.num_inference_steps, g.guidance_scale) for g in made.values()} == {own}
     needs_its_scheduler = "lcm" in place
-    assert [bool(g.warnings) for g in made.values()] == [needs_its_scheduler, False]
+    assert [bool(g.warnings) for g in made.values()] == [needs_its_scheduler, "Hyper" in place]
     if needs_its_scheduler:
         assert "scheduler is DDIMScheduler (it takes LCMScheduler or TCDScheduler)" in made[None].warnings[0]
     ruined = DiffusersGenerator(model=str(folders["sd15"]), loras=loras)  # the defaults of figment

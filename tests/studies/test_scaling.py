@@ -15,7 +15,7 @@ from figment.recipe import Recipe, validate
 from figment.recipe.scaling import Scaling
 from figment.recipe.table import Table
 from figment.studies.measured import Measured
-from figment.studies.scaling import answer
+from figment.studies.scaling import answer, plan
 from figment.studies.table import forecast_table, read_table, run_table, table_runs
 from figment.types import Result
 from figment.verify import verify
@@ -166,7 +166,7 @@ def planted(shares: dict[str, list[float]], images=(0, 60, 300), n=600) -> tuple
     ],
 )
 def test_what_a_study_says(shares, tone, parts):
-    told = answer(*planted(shares))
+    told = answer(*planted(shares), classes=3)
     text = " ".join([told.headline, *told.sentences])
     assert told.tone == tone and all(part in text for part in parts), text
     assert (
@@ -175,8 +175,20 @@ def test_what_a_study_says(shares, tone, parts):
 
 
 def test_filters_that_leave_too_few_make_no_second_point():
-    told = answer(*planted({"20": [0.5, 0.8, 0.9]}, images=(0, 60, 60)))
+    told = answer(*planted({"20": [0.5, 0.8, 0.9]}, images=(0, 60, 60)), classes=3)
     assert "5x" not in told.headline + told.sentences[0]
     table, cells = planted({"20": [0.5, 0.8, 0.9]}, images=(0, 0, 0))
-    told = answer(table, cells)
+    told = answer(table, cells, classes=3)
     assert told.tone == "not-measured" and "chosen" not in " ".join(told.sentences)
+
+
+def test_a_block_is_as_many_images_as_there_are_real_ones(recipe):
+    """At ImageNet's size a hundred images bring nothing that can be seen, so that a rule by the hundred would always stop at none."""
+    scaling = Scaling(real=[20], times=[0, 1, 5])
+    assert (scaling.block_beside(60), Scaling(real=[20], times=[0, 1], block=100).block_beside(60)) == (60, 100)
+    table, cells = planted({"20": [0.5, 0.8, 0.81]})
+    table = table.model_copy(update={"scaling": scaling.model_copy(update={"times": [0.0, 1.0, 5.0], "worth": 1.0})})
+    sentence = answer(table, cells, classes=3).sentences[0]
+    assert "from 60 images on, 60 more bring 0.25 points" in sentence  # 240 images are four blocks
+    own = recipe(scaling={"real": [2]})
+    assert "enough is where as many images as there are real ones bring less than 0.2 points" in plan(own)

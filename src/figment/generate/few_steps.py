@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,20 @@ SPRINT = FewSteps(2, 4, 4.5, (0, math.inf), ("SCMScheduler",))
 #: Latent consistency models (Luo et al. 2023), told a scale between 2 and 14 in training; others of them learnt one scale.
 TOLD_LCM = FewSteps(4, 8, 8.0, (2, 14), ("LCMScheduler", "TCDScheduler"))
 LCM = FewSteps(4, 8, 1.0, (0, 2), ("LCMScheduler", "TCDScheduler"))
-#: Word of a name -> (how the pipeline's class begins, what it is). Z-Image-Turbo, of another class, is not of that kind.
-WORDS = {"turbo": ("StableDiffusion", TURBO), "lightning": ("StableDiffusion", LIGHTNING), "schnell": ("Flux", SCHNELL)}
+#: Hyper-SD (Ren et al. 2024), and its weights that were distilled with guidance left in (``...-CFG-lora``).
+HYPER = FewSteps(4, 8, 0.0, (0, 1), ("DDIMScheduler", "TCDScheduler"))
+HYPER_CFG = FewSteps(8, 16, 5.0, (1, 8))
+#: Z-Image-Turbo: decoupled distribution matching. Of nine steps diffusers' scheduler made eight passes before it was mended.
+Z_TURBO = FewSteps(9, 9, 0.0, (0, 1))
+#: Words of a name, how the pipeline's class begins, what it is. The first that fits counts.
+WORDS = (
+    ({"turbo"}, "StableDiffusion", TURBO),
+    ({"turbo"}, "ZImage", Z_TURBO),
+    ({"lightning"}, "StableDiffusion", LIGHTNING),
+    ({"schnell"}, "Flux", SCHNELL),
+    ({"hyper", "cfg"}, "StableDiffusion", HYPER_CFG),
+    ({"hyper"}, "StableDiffusion", HYPER),
+)
 
 
 def few_steps(folder: Path, name: str, index: Mapping[str, Any], loras: Sequence[str] = ()) -> FewSteps | None:
@@ -51,12 +64,17 @@ def few_steps(folder: Path, name: str, index: Mapping[str, Any], loras: Sequence
     if kind.startswith("Flux") and not guidance_of(index, folder).arguments:
         return SCHNELL
     named = [name, str(index.get("_name_or_path", "")), *loras]
-    words = {
-        w for n in named for w in re.split(r"[^a-z0-9]+", n.lower().replace("\\", "/").strip("/").rpartition("/")[2])
-    }
+    words = {word for one in named for word in re.split(r"[^a-z0-9]+", _last(one).lower())}
     if kind.startswith("LatentConsistency") or scheduler == "LCMScheduler" or "lcm" in words:
         return TOLD_LCM if config_of(folder / "unet").get("time_cond_proj_dim") else LCM
-    return next((own for word, (begins, own) in WORDS.items() if word in words and kind.startswith(begins)), None)
+    return next((own for asked, begins, own in WORDS if asked <= words and kind.startswith(begins)), None)
+
+
+def _last(name: str) -> str:
+    """The last part of a path or Hub id; of a folder in the Hub's own cache, which ends in a hash, the model's name."""
+    parts = name.replace("\\", "/").strip("/").split("/")
+    cached = [part for part, below in pairwise(parts) if part.startswith("models--") and below == "snapshots"]
+    return cached[-1].rpartition("--")[2] if cached else parts[-1]
 
 
 def own_steps(index: Mapping[str, Any], few: FewSteps | None) -> int:

@@ -28,7 +28,12 @@ class Scaling(Strict):
         description="generated images for each real one, a column each",
     )
     worth: float = Field(0.2, gt=0, le=100, description="points of accuracy that a block must bring; else stop adding")
-    block: int = Field(100, ge=1, le=limits.IMAGES, description="generated images in all, of a block")
+    block: int | None = Field(
+        None,
+        ge=1,
+        le=limits.IMAGES,
+        description="generated images in all, of a block; null: as many as the row has real ones, whatever the data set's size",
+    )
 
     @model_validator(mode="after")
     def _rises(self) -> Scaling:
@@ -56,6 +61,10 @@ class Scaling(Strict):
     def of_each_class(self, real: int, times: float) -> int:
         """Generated images of each class beside so many real ones: one at least, unless none are asked for."""
         return max(1, round(real * times)) if times else 0
+
+    def block_beside(self, real: int) -> int:
+        """Images of a block, beside ``real`` real ones in all."""
+        return self.block or real
 
     def cell(self, row: str, column: str) -> dict[str, Any]:
         """What a cell changes besides its row and its column. That of real images alone is a number of the run beside it."""

@@ -23,11 +23,11 @@ CHOSEN = (
 Tone = Literal["helps", "hurts", "no-evidence", "not-measured"]
 
 
-def answer(table: Table, cells: Mapping[Place, Measured]) -> Answer:
+def answer(table: Table, cells: Mapping[Place, Measured], classes: int) -> Answer:
     """In words: for each number of real images the best number of generated ones, and what the stopping rule would have said."""
     scaling = table.scaling
     assert scaling is not None
-    said = [_Row(scaling, row, n, cells) for row, n in zip(table.rows, scaling.real, strict=True)]
+    said = [_Row(scaling, row, n, classes, cells) for row, n in zip(table.rows, scaling.real, strict=True)]
     best = [f"{one.best} beside {one.real:,}" for one in said if one.drawn]
     tones: set[Tone] = {one.tone for one in said if one.drawn}
     tone: Tone = next((t for t in ("helps", "no-evidence", "hurts") if t in tones), "not-measured")  # type: ignore[misc]
@@ -43,10 +43,11 @@ def plan(recipe: Recipe) -> str:
     own = table.scaling
     numbers = [own.of_each_class(own.real[0], t) * classes for t in own.times]
     steps = getattr(recipe.train, "steps", None)
+    block = "as many images as there are real ones" if own.block is None else f"{own.block:,} more images"
     length = "" if steps is None else f", each of {steps:,} steps"
     return (
         f"Scaling: {', '.join(f'{n * classes:,}' for n in own.real)} real images x {', '.join(table.laid_out().columns)} generated"
-        f" ones, nested and balanced by class{length}. Stopping rule: enough is where {own.block:,} more images bring less than"
+        f" ones, nested and balanced by class{length}. Stopping rule: enough is where {block} bring less than"
         f" {own.worth:g} points; it looks at one number after the other ({', '.join(f'{n:,}' for n in numbers)} beside the fewest real"
         " ones) and needs none after the first that was not worth making."
     )
@@ -55,8 +56,9 @@ def plan(recipe: Recipe) -> str:
 class _Row:
     """One number of real images."""
 
-    def __init__(self, scaling: Scaling, row: str, real: int, cells: Mapping[Place, Measured]) -> None:
+    def __init__(self, scaling: Scaling, row: str, real: int, classes: int, cells: Mapping[Place, Measured]) -> None:
         self.scaling, self.name, self.real = scaling, row, real
+        self.block = scaling.block_beside(real * classes)
         drawn: dict[int, tuple[str, np.ndarray]] = {}  # images in all -> column and which test images were right
         for column, times in zip(scaling.columns, scaling.times, strict=True):
             cell = cells[row, column]
@@ -70,7 +72,7 @@ class _Row:
             self.curve = evaluate.Scaling(self.images, right, cells[row, self.columns[0]].groups)
             self.turning: Turning = evaluate.turning_point(self.curve)
             self.hurts = evaluate.hurts_from(self.curve)
-            self.stop: Stop = evaluate.stopping_rule(self.curve, scaling.worth / 100, scaling.block)
+            self.stop: Stop = evaluate.stopping_rule(self.curve, scaling.worth / 100, self.block)
 
     @property
     def best(self) -> str:
@@ -102,13 +104,15 @@ class _Row:
         stop, own = self.stop, self.scaling
         rate = f"{100 * stop.rate:.2f} points ({100 * stop.ci[0]:.2f} to {100 * stop.ci[1]:.2f})".replace("-", "−")
         if stop.at is None:
-            return f"Stopping rule: every block was worth making; of the last one, {own.block:,} images brought {rate}."
+            return (
+                f"Stopping rule: every block was worth making; of the last one, {self.block:,} images brought {rate}."
+            )
         judged = (
-            "nothing later was worth its images"
+            f"nothing later was worth its images{f' (the best of them gained {100 * stop.missed:.1f} points)' if stop.missed else ''}"
             if stop.was_right
             else f"too early, as later ones were worth making: {100 * stop.missed:.1f} points were missed"
         )
-        return f"Stopping rule: from {self.images[stop.at]:,} images on, {own.block:,} more bring {rate}, less than {own.worth:g}; {judged}."
+        return f"Stopping rule: from {self.images[stop.at]:,} images on, {self.block:,} more bring {rate}, less than {own.worth:g}; {judged}."
 
     def _of_harm(self) -> str:
         if self.hurts is None:

@@ -432,15 +432,15 @@ def _page(recipe: Recipe, table: Table, cells: dict[Place, Measured], command: s
         seconds=seconds,
         source=table.source,
         chart=table.chart or table.scaling is not None,
-        answer=_answer(table, cells, shown),
+        answer=_answer(table, cells, shown, len(recipe.task.class_names)),
         compared=[] if table.reference is None else reference.compared(table, cells),
     )
 
 
-def _answer(table: Table, cells: dict[Place, Measured], shown: dict[Place, Cell]) -> Answer | None:
+def _answer(table: Table, cells: dict[Place, Measured], shown: dict[Place, Cell], classes: int) -> Answer | None:
     """What a study says ahead of its numbers."""
     if table.scaling is not None:
-        return scaling.answer(table, cells)
+        return scaling.answer(table, cells, classes)
     if table.sweep is not None:
         return sweep.answer(table.rows, cells, shown)
     return None if table.reference is None else reference.answer(table, cells, shown)

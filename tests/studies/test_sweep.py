@@ -264,7 +264,8 @@ def planted(shares, distances, fast, seconds, n=800):
     for row, share, distance, frozen, took in zip(rows, shares, distances, fast, seconds, strict=True):
         right = np.array([np.arange(n) < share * n] * 2, float)
         for column, value in ((SCORE, share), (DISTANCE, distance), (FAST, frozen)):
-            cells[row, column] = Measured([Result("x", value, n, (0, 1))] * 2, right, seconds=took)
+            metric = "frechet" if column == DISTANCE else "x"
+            cells[row, column] = Measured([Result(metric, value, n, (0, 1))] * 2, right, seconds=took)
             shown[row, column] = Cell(value, (value - 0.01, value + 0.01))
     return rows, cells, shown
 

@@ -13,13 +13,13 @@ from figment.recipe.sweep import DISTANCE, FAST, SCORE, Setting, Sweep
 from figment.report.charts import Dot
 from figment.report.table import Answer, Cell
 from figment.report.text import number, percent, plain, points_interval
+from figment.studies.correlation import correlations
 from figment.studies.measured import Measured, Place
 
 LEAD = (
     "Each dot is a setting, further left the nearer to the real images and further up the better to learn from; bars are 95 % intervals."
     " Blue: the one to use. Red: what the distance would have chosen."
 )
-FEWEST = 4  # settings: of fewer, a correlation says nothing
 CHOSEN = (
     "It was chosen on these test images, so its score is a little too good: measure it on others before you quote it."
 )
@@ -96,7 +96,7 @@ def answer(rows: Iterable[str], cells: Mapping[Place, Measured], shown: Mapping[
             f"The Fréchet distance would have chosen {prettiest}: {_against(cells, prettiest, best)}"
             f"{_cost(cells[prettiest, SCORE])}."
         ]
-    said += [_cheapest(cells, scored, best), _correlations(cells, scored), CHOSEN]
+    said += [_cheapest(cells, scored, best), correlations(cells, scored, SCORE, (FAST, DISTANCE)), CHOSEN]
     dots = tuple(_dot(row, shown, best, prettiest) for row in scored)
     question = "Which settings make the best training images?"
     return Answer(question, f"Use {best}", tuple(s for s in said if s), "helps", dots, (DISTANCE, SCORE), LEAD)
@@ -126,21 +126,6 @@ def _cheapest(cells: Mapping[Place, Measured], scored: Sequence[str], best: str)
     if not equals or (cheapest := min(equals, key=lambda row: equals[row])) == best:
         return ""
     return f"The fastest that is not surely worse: {cheapest}, {_against(cells, cheapest, best)}{_cost(cells[cheapest, SCORE])}."
-
-
-def _correlations(cells: Mapping[Place, Measured], scored: Sequence[str]) -> str:
-    """How closely what is cheap follows the score over the settings of the second phase."""
-    from scipy.stats import pearsonr, spearmanr
-
-    said = []
-    score = [cells[row, SCORE].value for row in scored]
-    for column, sign in ((FAST, 1), (DISTANCE, -1)):
-        other = [sign * cells[row, column].value for row in scored]
-        if len(scored) >= FEWEST and len(set(score)) > 1 and len(set(other)) > 1:
-            r, rank = float(pearsonr(score, other)[0]), float(spearmanr(score, other)[0])
-            of = column if sign > 0 else f"{column} (its negative)"
-            said.append(f"{of} r = {r:.2f}, of ranks {rank:.2f}".replace("-", "−"))
-    return f"Correlation with CAS over {len(scored)} settings: {'; '.join(said)}." if said else ""
 
 
 def _dot(row: str, shown: Mapping[Place, Cell], best: str, prettiest: str) -> Dot:

@@ -38,7 +38,7 @@ from figment.report.text import duration
 from figment.run import run_recipe
 from figment.stages.plans import images_key
 from figment.stages.results import learnt_from, trainings_of, write_resolved
-from figment.studies import reference, scaling, sweep
+from figment.studies import correlation, reference, scaling, sweep
 from figment.studies.measured import Measured, Place
 from figment.studies.phases import first_phase, second_phase, together
 from figment.types import Result
@@ -425,7 +425,7 @@ def _page(recipe: Recipe, table: Table, cells: dict[Place, Measured], command: s
         plain=plain,
         lower_is_better=_lower_is_better(table, cells),
         orderings=list(_orderings(table, cells)),
-        notes=[*table.notes, *_learners(cells)],
+        notes=[*table.notes, *_learners(cells), *_correlated(table, cells)],
         seeds=table.seeds,
         settings=recipe.to_yaml(),
         command=command,
@@ -444,6 +444,12 @@ def _answer(table: Table, cells: dict[Place, Measured], shown: dict[Place, Cell]
     if table.sweep is not None:
         return sweep.answer(table.rows, cells, shown)
     return None if table.reference is None else reference.answer(table, cells, shown)
+
+
+def _correlated(table: Table, cells: dict[Place, Measured]) -> list[str]:
+    """A sweep says it in its answer."""
+    said = "" if table.sweep is not None else correlation.of_table(table, cells)
+    return [said] if said else []
 
 
 def _best(recipe: Recipe, page: TablePage, second: Table | None, cells: dict[Place, Measured]) -> Recipe | None:

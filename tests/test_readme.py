@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from pathlib import Path
 
@@ -33,6 +34,36 @@ def test_pages_lead_to_files_that_are_there_and_the_index_to_every_page():
     index = ROOT / "docs/index.md"
     missed = {page.name for page in index.parent.glob("*.md")} - {index.name, *leads[index]}
     assert not missed
+
+
+def test_every_name_that_a_page_speaks_of_is_there():
+    """``figment.types.Training`` in running text; not in format.md, whose names are keys of Parquet files."""
+    pages = {
+        page.name: page.read_text(encoding="utf-8") for page in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md"))
+    }
+    spoken = {
+        (page, name)
+        for page, text in pages.items()
+        for name in re.findall(r"`(figment\.[A-Za-z_][\w.]*\w)(?=[(`])", text)
+    }
+    lost = sorted(f"{page}: {name}" for page, name in spoken if page != "format.md" and not _is_there(name))
+    assert not lost and len(spoken) > 20
+
+
+def _is_there(name: str) -> bool:
+    parts = name.split(".")
+    for known in range(len(parts), 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:known]))
+        except ModuleNotFoundError:
+            continue
+        try:
+            for part in parts[known:]:
+                found = getattr(found, part)
+        except AttributeError:
+            return False
+        return True
+    return False
 
 
 @pytest.mark.slow

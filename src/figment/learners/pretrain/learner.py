@@ -31,6 +31,7 @@ from figment.learners.tracking import curves, needs_tracker
 from figment.learners.training import n_epochs, random_numbers_of, train
 from figment.loading.loader import ImageDataset, Loader
 from figment.loading.orders import OfEachGroup, Order, Shuffled
+from figment.memory import enough_memory
 from figment.models import resolve
 from figment.probe import held_out, knn, linear_probe
 from figment.types import Images, Learner
@@ -111,7 +112,7 @@ class PretrainLearner(Learner):
     def learn(self, synthetic: Images | None, real: Images | None, seed: int) -> BackboneModel:
         """Pre-train from the start on all images that are given, then fit the probe. ``seed`` decides all chance.
 
-        Raises FigmentError for too few images for a step, and a loss that is not finite.
+        Raises FigmentError for too few images for a step, a loss that is not finite, and memory that does not suffice.
         """
         labelled = self.labelled if real is None else real
         return self._probed(self.backbone(synthetic, real, seed), labelled)
@@ -132,12 +133,15 @@ class PretrainLearner(Learner):
             network = make_backbone(s, self.start)
             method = METHODS[s.kind](network.module, s, self._setting(on))
         loader = self._loader(images, turns, network.data, seed, on)
-        loop = PretrainLoop(method, loader, known, network.data, n_epochs(s.epochs, len(loader), s.min_steps), s, seed)
+        epochs = n_epochs(s.epochs, len(loader), s.min_steps)
         checkpoint = self._checkpoint(parts, seed, on)
         drawn = curves(s.track if on.rank == 0 else None, f"{s.kind}-{seed}", checkpoint)
-        look = _Health(loop, images, self._neighbours(), len(self.class_names), network.data)
         description = f"{s.kind} {s.backbone}, seed {seed}"
-        history = train(loop, look=look, checkpoint=checkpoint, curves=drawn, description=description)
+        a_step = loader.batches.batch_size * on.world_size
+        with enough_memory(f"{s.backbone} learnt from {a_step:,} images a step on {on.device}", s.lighter):
+            loop = PretrainLoop(method, loader, known, network.data, epochs, s, seed)
+            look = _Health(loop, images, self._neighbours(), len(self.class_names), network.data)
+            history = train(loop, look=look, checkpoint=checkpoint, curves=drawn, description=description)
         on.agree(loop.learnt.state_dict())
         facts = {
             "method": s.kind,

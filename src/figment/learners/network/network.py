@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from figment import machine, records
+from figment import records
 from figment.checkpoint import Checkpoint
 from figment.errors import FigmentError
 from figment.images_in.captions import shown
@@ -25,7 +25,7 @@ from figment.learners.network.settings import LATER, NOT_PART_OF_A_MODEL, Networ
 from figment.learners.processes import Processes, processes
 from figment.learners.tracking import curves, needs_tracker
 from figment.learners.training import n_epochs, needs_validation, random_numbers_of, train
-from figment.loading.loader import ImageDataset, Loader
+from figment.loading.loader import ImageDataset, Loader, usual_workers
 from figment.loading.orders import Dealt, Mixed, Order, Shuffled
 from figment.memory import enough_memory
 from figment.models import resolve
@@ -210,14 +210,11 @@ class NetworkLearner(Learner):
     def _loader(self, parts: list[Images], order: Order, batch_size: int, data: dict, on: Processes) -> Loader:
         s = self.settings
         images = in_memory(concatenate(*parts), MEMORY)
-        workers = s.workers
-        if workers is None:
-            workers = 0 if on.device.type == "cpu" else min(8, machine.cores())
         return Loader(
             ImageDataset(images, TrainTransform(s, data)),
             order,
             batch_size,
-            num_workers=workers,
+            num_workers=usual_workers(on.device) if s.workers is None else s.workers,
             rank=on.rank,
             world_size=on.world_size,
             pin_memory=on.device.type == "cuda",

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torchvision.transforms import InterpolationMode, v2
 
-from figment import machine, records
+from figment import records
 from figment.checkpoint import Checkpoint
 from figment.errors import FigmentError
 from figment.images_in.captions import Captions, captions_of, shown
@@ -29,7 +29,7 @@ from figment.learners.pretrain.tokens import NO_TOKENS, read
 from figment.learners.processes import Processes, processes
 from figment.learners.tracking import curves, needs_tracker
 from figment.learners.training import n_epochs, random_numbers_of, train
-from figment.loading.loader import ImageDataset, Loader
+from figment.loading.loader import ImageDataset, Loader, usual_workers
 from figment.loading.orders import OfEachGroup, Order, Shuffled
 from figment.memory import enough_memory
 from figment.models import resolve
@@ -231,14 +231,11 @@ class PretrainLearner(Learner):
     def _loader(self, images: Images, turns: np.ndarray, data: Mapping[str, Any], seed: int, on: Processes) -> Loader:
         s, m = self.settings, self.settings.images_per_caption
         order: Order = Shuffled(len(images), seed) if m == 1 else OfEachGroup(turns, m, seed)
-        workers = s.workers
-        if workers is None:
-            workers = 0 if on.device.type == "cpu" else min(8, machine.cores())
         return Loader(
             ImageDataset(images, to_one_size(images, s.image_size, data), np.arange(len(images))),
             order,
             self._batch_size(len(order) // m, on),
-            num_workers=workers,
+            num_workers=usual_workers(on.device) if s.workers is None else s.workers,
             rank=on.rank,
             world_size=on.world_size,
             pin_memory=on.device.type == "cuda",

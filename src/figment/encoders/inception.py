@@ -83,18 +83,19 @@ class InceptionEncoder:
         """``float32 (B, 3056)`` of ``uint8 (H, W, 3)`` images of any sizes. Raises FigmentError where one alone does not fit into memory."""
         parts: list[np.ndarray] = []
         with enough_memory(f"FID's Inception network looked at an image alone, on {self.device}", MEND):
-            for _, alike in groupby(images, np.shape):  # images of one size are next to one another in most sets
-                some = list(alike)
-                made, self.batch_size = in_portions(
-                    lambda start, end, some=some: self._rows(some[start:end]), len(some), self.batch_size, self.device
-                )
-                parts += made
+            for _, alike in groupby(images, lambda image: image.shape):  # they are next to one another in most sets
+                parts += self._alike(list(alike))
         return np.concatenate(parts)
 
-    def _rows(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        """``float32 (b, 3056)`` of images of one size."""
-        batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).to(self.device)  # (b, 3, H, W)
-        return torch.cat(self.network(batch), dim=1).cpu().numpy()
+    def _alike(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """``float32 (b, 3056)`` each, of images of one size."""
+
+        def some(start: int, end: int) -> np.ndarray:
+            batch = torch.from_numpy(np.stack(images[start:end])).permute(0, 3, 1, 2).to(self.device)  # (b, 3, H, W)
+            return torch.cat(self.network(batch), dim=1).cpu().numpy()
+
+        parts, self.batch_size = in_portions(some, len(images), self.batch_size, self.device)
+        return parts
 
     def texts(self, texts: Sequence[str]) -> np.ndarray:
         """Raises FigmentError: there is no text tower."""

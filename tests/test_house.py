@@ -25,6 +25,7 @@ FLOORS = (
         "shards",
         "machine",
         "device",
+        "memory",
         "progress",
         "heartbeat",
         "plain_yaml",

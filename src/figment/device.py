@@ -135,8 +135,10 @@ def does_not_fit(what: str, size: int, device: torch.device, free: int | None) -
     return f"{what} does not fit into the memory of {device}: its weights take {gib(size)}{there}."
 
 
-def failure(error: BaseException) -> DeviceFailed | None:
-    """What to raise in its place where an error says that the device itself has failed; else None.
+def failure(
+    error: BaseException, mend: str = "take another with generate.device, or lower generate.batch_size"
+) -> DeviceFailed | None:
+    """What to raise in its place where an error says that the device itself has failed; else None. ``mend`` is what else may help.
 
     It is what a kernel left behind (an illegal access, an assertion, a lost GPU): in that process every later call ends in it too.
     """
@@ -145,5 +147,5 @@ def failure(error: BaseException) -> DeviceFailed | None:
     said = " ".join(str(error).split("\n")[0].split())[:200].rstrip(".")
     return DeviceFailed(
         f"The device failed: {said}. In this process it cannot be used any more. {AGAIN} If it fails there again, look at nvidia-smi"
-        " and the system's log, take another with generate.device, or lower generate.batch_size."
+        f" and the system's log, or {mend}."
     )

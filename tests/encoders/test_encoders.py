@@ -287,3 +287,51 @@ def test_features_of_a_folder_that_serves_many_tasks_are_found_again(photos, cli
     again.encoder.images = None  # type: ignore[method-assign,assignment]  # nothing is encoded a second time
     assert np.array_equal(again(train.take([7, 2])), everything[[7, 2]])
     assert np.array_equal(again(train), everything)
+
+
+# ---- memory that runs out --------------------------------------------------------------------------------------------
+
+
+class Small(nn.Module):
+    """A tower in too small a memory: more than ``most`` at a time do not fit."""
+
+    def __init__(self, tower: nn.Module, most: int, error: Exception):
+        super().__init__()
+        self.tower, self.most, self.error, self.tried = tower, most, error, []
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.tried.append(len(x))
+        if len(x) > self.most:
+            raise self.error
+        return self.tower(x)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("GET was unable to find an engine to execute this computation"),
+    ],
+)
+def test_batches_are_halved_until_they_fit_and_features_stay_the_same(clip, error):
+    encoder = ClipEncoder(str(clip), "cpu", batch_size=8)
+    decoded, texts = images(9), [f"a photo of thing {i}" for i in range(9)]
+    expected = encoder.images(decoded), encoder.texts(texts)
+    encoder.image_tower = tower = Small(encoder.image_tower, 2, error)
+    assert encoder.images(decoded) == pytest.approx(expected[0], abs=1e-6)
+    assert tower.tried == [8, 4, 2, 2, 2, 2, 1] and encoder.batch_size == 2
+    encoder.images(decoded)
+    assert tower.tried[7:] == [2, 2, 2, 2, 1]  # it remembers
+    encoder.batch_size, encoder.text_tower = 8, Small(encoder.text_tower, 3, error)
+    assert encoder.texts(texts) == pytest.approx(expected[1], abs=1e-6) and encoder.batch_size == 2
+
+
+def test_one_image_that_does_not_fit_is_said(clip):
+    encoder = ClipEncoder(str(clip), "cpu", batch_size=4)
+    encoder.image_tower = Small(encoder.image_tower, 0, RuntimeError("cuDNN error: CUDNN_STATUS_NOT_INITIALIZED"))
+    with pytest.raises(FigmentError, match=r"looked at an image alone, in float32 on cpu .*Choose a smaller encoder"):
+        encoder.images(images(3))
+    assert encoder.batch_size == 4
+    encoder.image_tower.error = RuntimeError("shapes cannot be multiplied")
+    with pytest.raises(RuntimeError, match="multiplied"):
+        encoder.images(images(3))

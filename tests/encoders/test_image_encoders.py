@@ -398,3 +398,21 @@ def test_features_are_those_of_torch_fidelitys_network_for_images_of_any_size(ho
         assert row[inception.N_FEATURES :] == pytest.approx(logits[0].numpy(), rel=1e-4, abs=1e-5)
     with pytest.raises(FigmentError, match="reads no words"):
         encoder.texts(["a cat"])
+
+
+@pytest.mark.slow
+def test_inception_sees_fewer_images_at_a_time_where_memory_runs_out(home, monkeypatch):
+    monkeypatch.setattr(inception, "SHA256", hashlib.sha256(home.read_bytes()).hexdigest())
+    encoder, tried = InceptionEncoder("cpu"), []
+    shown, network = images(3, 20), encoder.network
+    expected = encoder.images(shown)
+
+    def small(batch):
+        tried.append(len(batch))
+        if len(batch) > 1:
+            raise RuntimeError("GET was unable to find an engine to execute this computation")
+        return network(batch)
+
+    encoder.network = small
+    assert encoder.images(shown) == pytest.approx(expected, rel=1e-4, abs=1e-5)
+    assert tried == [3, 1, 1, 1] and encoder.batch_size == 1

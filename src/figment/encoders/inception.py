@@ -6,6 +6,7 @@ import hashlib
 import io
 from collections.abc import Sequence
 from importlib.util import find_spec
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ import torch
 
 from figment import weights
 from figment.device import choose_device, put
+from figment.encoders.towers import MEND
 from figment.errors import FigmentError, missing_extra
+from figment.memory import enough_memory, in_portions
 
 NAME = "inception"
 FILE = "weights-inception-2015-12-05-6726825d.pth"
@@ -77,17 +80,22 @@ class InceptionEncoder:
 
     @torch.inference_mode()
     def images(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        """``float32 (B, 3056)`` of ``uint8 (H, W, 3)`` images of any sizes."""
-        parts = []
-        start = 0
-        while start < len(images):
-            end = start + 1  # batches of images of one size, which are next to one another in most sets
-            while end < min(len(images), start + self.batch_size) and images[end].shape == images[start].shape:
-                end += 1
-            batch = torch.from_numpy(np.stack(images[start:end])).permute(0, 3, 1, 2).to(self.device)  # (b, 3, H, W)
-            parts.append(torch.cat(self.network(batch), dim=1).cpu().numpy())
-            start = end
+        """``float32 (B, 3056)`` of ``uint8 (H, W, 3)`` images of any sizes. Raises FigmentError where one alone does not fit into memory."""
+        parts: list[np.ndarray] = []
+        with enough_memory(f"FID's Inception network looked at an image alone, on {self.device}", MEND):
+            for _, alike in groupby(images, lambda image: image.shape):  # they are next to one another in most sets
+                parts += self._alike(list(alike))
         return np.concatenate(parts)
+
+    def _alike(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """``float32 (b, 3056)`` each, of images of one size."""
+
+        def some(start: int, end: int) -> np.ndarray:
+            batch = torch.from_numpy(np.stack(images[start:end])).permute(0, 3, 1, 2).to(self.device)  # (b, 3, H, W)
+            return torch.cat(self.network(batch), dim=1).cpu().numpy()
+
+        parts, self.batch_size = in_portions(some, len(images), self.batch_size, self.device)
+        return parts
 
     def texts(self, texts: Sequence[str]) -> np.ndarray:
         """Raises FigmentError: there is no text tower."""

@@ -16,8 +16,11 @@ from torch.nn import functional as F
 from figment.encoders.elsewhere import Tower
 from figment.errors import FigmentError
 from figment.files import write_atomic
+from figment.memory import enough_memory, in_portions
 from figment.models import ModelFolder
 
+#: Where not even one image fits.
+MEND = "Choose a smaller encoder, run it on another device, or end what else uses that memory."
 VOCABULARIES = (
     "tokenizer.json",
     "vocab.json",
@@ -31,6 +34,7 @@ VOCABULARIES = (
 class ImageTower(Protocol):
     """The half of an encoder that sees images: see `Towers`."""
 
+    name: str
     device: torch.device
     dtype: torch.dtype
     batch_size: int
@@ -93,33 +97,42 @@ def needs_tokenizer(folder: ModelFolder) -> None:
 
 
 def image_features(encoder: ImageTower, images: Sequence[np.ndarray]) -> np.ndarray:
-    """``float32 (B, D)``, L2-normalised."""
+    """``float32 (B, D)``, L2-normalised. Raises FigmentError where a single one does not fit into memory."""
     return _tower_features(encoder, images, encoder.pixels)
 
 
 def prepared_features(encoder: ImageTower, images: Sequence[np.ndarray]) -> np.ndarray:
-    """``float32 (B, D)``, L2-normalised, of images that ``encoder.pixels`` has prepared, ``float32 (3, S, S)`` each."""
+    """``float32 (B, D)``, L2-normalised, of images that ``encoder.pixels`` has prepared, ``float32 (3, S, S)`` each. Raises as `image_features`
+    does."""
     return _tower_features(encoder, images, lambda part: torch.from_numpy(np.stack(part)))
 
 
-@torch.inference_mode()
 def _tower_features(
     encoder: ImageTower, images: Sequence[np.ndarray], pixels: Callable[[Sequence[np.ndarray]], Tensor]
 ) -> np.ndarray:
-    parts = [np.zeros((0, encoder.n_features), np.float32)]
-    for start in range(0, len(images), encoder.batch_size):
-        batch = pixels(images[start : start + encoder.batch_size])
-        parts.append(_unit(encoder.image_tower(batch.to(encoder.device, encoder.dtype))))
-    return np.concatenate(parts)
+    def some(start: int, end: int) -> Any:
+        return encoder.image_tower(pixels(images[start:end]).to(encoder.device, encoder.dtype))
+
+    return _features(encoder, some, len(images), "an image")
+
+
+def text_features(encoder: Towers, texts: Sequence[str]) -> np.ndarray:
+    """``float32 (N, D)``, L2-normalised. Raises FigmentError where a single one does not fit into memory."""
+    return _features(
+        encoder, lambda start, end: encoder.text_tower(encoder.tokens(texts[start:end])), len(texts), "a text"
+    )
 
 
 @torch.inference_mode()
-def text_features(encoder: Towers, texts: Sequence[str]) -> np.ndarray:
-    """``float32 (N, D)``, L2-normalised."""
-    parts = [np.zeros((0, encoder.n_features), np.float32)]
-    for start in range(0, len(texts), encoder.batch_size):
-        parts.append(_unit(encoder.text_tower(encoder.tokens(texts[start : start + encoder.batch_size]))))
-    return np.concatenate(parts)
+def _features(encoder: ImageTower, some: Callable[[int, int], Any], n: int, one: str) -> np.ndarray:
+    """``float32 (n, D)`` of unit length, in batches that fit: the encoder remembers how many do."""
+    none = np.zeros((0, encoder.n_features), np.float32)
+    precision = str(encoder.dtype).removeprefix("torch.")
+    with enough_memory(f"the encoder {encoder.name} looked at {one} alone, in {precision} on {encoder.device}", MEND):
+        parts, encoder.batch_size = in_portions(
+            lambda start, end: _unit(some(start, end)), n, encoder.batch_size, encoder.device
+        )
+    return np.concatenate([none, *parts])
 
 
 def _unit(x: Any) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from figment.device import failure, free_memory
+from figment.memory import in_portions
 
 
 class Slices:
@@ -23,28 +23,12 @@ class Slices:
 
     def __call__(self, latents: torch.Tensor, *more: Any, **named: Any) -> Any:
         """What ``decode`` returns, of ``(B, ...)`` latents. Raises what it raises for a single image, and for a device that failed."""
-        parts: list[Any] = []
-        done, size = 0, min(self.most, len(latents))
-        while done < len(latents):
-            part = self._attempt(latents[done : done + size], more, named)
-            if part is None:
-                size = max(1, min(size, len(latents) - done) // 2)
-                free_memory(self.device)
-            else:
-                parts.append(part)
-                done += size
-        if size < len(latents):
-            self.most = size
-        return parts[0] if len(parts) == 1 else _joined(parts)
 
-    def _attempt(self, latents: torch.Tensor, more: tuple, named: dict[str, Any]) -> Any:
-        """None where fewer at a time may fit: cuDNN rarely says that it is memory it lacks, so whatever fails is tried in less."""
-        try:
-            return self.decode(latents, *more, **named)
-        except (RuntimeError, MemoryError) as error:
-            if len(latents) == 1 or failure(error):
-                raise
-            return None  # the decoder's tensors live in the error's traceback, and go with it
+        def some(start: int, end: int) -> Any:
+            return self.decode(latents[start:end], *more, **named)
+
+        parts, self.most = in_portions(some, len(latents), self.most, self.device)
+        return parts[0] if len(parts) == 1 else _joined(parts)
 
 
 def decode_in_slices(pipe: Any, device: torch.device) -> None:

@@ -33,7 +33,7 @@ class Updates:
 
     def forward(self) -> torch.autocast:
         """The precision of a forward pass, as a context."""
-        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+        return computing_in(self.dtype, self.device)
 
     def __call__(self, step: int, loss: Tensor, module: nn.Module, frozen: Iterable[nn.Parameter] = ()) -> Tensor:
         """Take one step down, with all but ``frozen``; returns the loss () without its graph."""
@@ -66,3 +66,8 @@ def autocast_dtype(precision: str, device: torch.device) -> torch.dtype:
     if precision == "auto":
         precision = "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
     return getattr(torch, precision)
+
+
+def computing_in(dtype: torch.dtype, device: torch.device) -> torch.autocast:
+    """The forward pass in that type, as a context; in float32 as without it."""
+    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)

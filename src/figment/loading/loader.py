@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
+from figment import machine
 from figment.errors import FigmentError
 from figment.images_in.ahead import ahead
 from figment.loading.orders import Order
@@ -206,6 +207,11 @@ class _Fetch(Dataset):
     def _items(self, indices: list[int]) -> list[Any]:
         many = getattr(self.dataset, "__getitems__", None)
         return many(indices) if many is not None else [self.dataset[i] for i in indices]
+
+
+def usual_workers(device: torch.device) -> int:
+    """Processes that prepare images where nobody says how many: none on a CPU, which they would only share, up to 8 beside a GPU."""
+    return 0 if device.type == "cpu" else min(8, machine.cores())
 
 
 def _as_it_is(batch: Any) -> Any:

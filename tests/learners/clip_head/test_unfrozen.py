@@ -18,7 +18,8 @@ import tiny
 from figment.checkpoint import Checkpoint
 from figment.encoders import ClipEncoder, Features, OpenClipEncoder, Towers, open_encoder
 from figment.errors import FigmentError
-from figment.images_in import open_images
+from figment.images_in import Unreadable, open_images
+from figment.learners.clip_head import pixels as pixels_module
 from figment.learners.clip_head import unfrozen as unfrozen_module
 from figment.learners.clip_head.augment import random_views, view_seed
 from figment.learners.clip_head.head import Head, zero_shot_head
@@ -26,7 +27,7 @@ from figment.learners.clip_head.mix import tune_mixed
 from figment.learners.clip_head.settings import MixSettings, UnfrozenSettings
 from figment.learners.clip_head.tune import tune, tune_few_shot
 from figment.learners.clip_head.unfrozen import UnfrozenTuned, from_output, tune_unfrozen, wise_ft
-from figment.learners.training import schedule, train
+from figment.learners.training import schedule
 
 pytestmark = pytest.mark.slow
 
@@ -132,7 +133,7 @@ def test_real_images_alone(vit, real):
 def test_images_that_do_not_fit_into_memory_are_read_again(vit, made, monkeypatch):
     runs = []
     for most in (2**30, 0):
-        monkeypatch.setattr(unfrozen_module, "PIXEL_BYTES", most)
+        monkeypatch.setattr(pixels_module, "PIXEL_BYTES", most)
         runs.append(tune_unfrozen(vit, start(vit), SETTINGS, UnfrozenSettings(), 1, synthetic=made, real=None).head)
     assert is_close(*runs, atol=1e-6)
 
@@ -338,7 +339,7 @@ def test_augmentation_changes_what_is_learnt(vit, made):
 @pytest.mark.parametrize("which", ["vit", "resnet"])
 def test_augmented_images_are_other_crops_in_every_step(which, made, request):
     encoder = request.getfixturevalue(which)
-    source = unfrozen_module._Pixels(encoder, made, (0.5, 0.7), 8)
+    source = pixels_module.Pixels(encoder, made, (0.5, 0.7), 8)
     index = torch.tensor([4, 2])
     one, again, later = source(index, 0), source(index, 0), source(index, 1)
     crops = [random_views(made.load([i])[0], 1, 32, (0.5, 0.7), view_seed(8, 0, i))[0] for i in (4, 2)]
@@ -373,29 +374,101 @@ def test_half_precision_is_trained_in_single(clip, made):
     assert {p.dtype for p in middle.encoder.image_tower.parameters()} == {torch.float32}
 
 
+@pytest.mark.parametrize("changes", [{"augment": True}, {"trainable_fraction": 0.5}])
+def test_other_processes_prepare_the_same_images_ahead_of_the_steps(changes, vit, made, real, monkeypatch):
+    unfrozen, runs = UnfrozenSettings(learning_rate=1e-3, micro_batch=3, **changes), []
+    monkeypatch.setattr(pixels_module, "PIXEL_BYTES", 0)
+    processes: list[set[int]] = []
+    portions = unfrozen_module._Learner._portions
+
+    def seen(self, part, batch, prepared):
+        processes[-1].add(0 if prepared is None else len(prepared))
+        return portions(self, part, batch, prepared)
+
+    monkeypatch.setattr(unfrozen_module._Learner, "_portions", seen)
+    for workers in (0, 2):
+        processes.append(set())
+        monkeypatch.setattr(pixels_module, "usual_workers", lambda device, n=workers: n)
+        runs.append(tune_unfrozen(vit, start(vit), SETTINGS, unfrozen, 3, synthetic=made, real=real))
+    assert is_close(runs[0].head, runs[1].head, atol=0, rtol=0) and not changed(runs[0].encoder, runs[1])
+    assert runs[0].history == runs[1].history
+    assert processes == [{5, 4, 3, 2}] * 2  # batches of 5 and 4, and what is left of each kind
+
+
+def test_an_image_that_cannot_be_read_is_the_users_error_whoever_reads_it(vit, made, monkeypatch):
+    monkeypatch.setattr(pixels_module, "PIXEL_BYTES", 0)
+    monkeypatch.setattr(pixels_module, "usual_workers", lambda device: 2)
+
+    def unreadable(self, index, step):
+        raise Unreadable("red/3.png", "it is cut off")
+
+    monkeypatch.setattr(pixels_module.Pixels, "prepared", unreadable)
+    with pytest.raises(Unreadable, match="cut off"):
+        tune_unfrozen(vit, start(vit), SETTINGS, UnfrozenSettings(), 1, synthetic=made, real=None)
+
+
+def test_the_forward_pass_alone_is_in_bfloat16_where_that_is_asked_for(vit, made):
+    asked, types = {"trainable_fraction": 1.0, "learning_rate": 1e-3}, []
+    own = copy.deepcopy(vit)
+    own.image_tower.projection.register_forward_hook(lambda module, given, found: types.append(found.dtype))
+    plain, single, half = (
+        tune_unfrozen(own, start(vit), SETTINGS, UnfrozenSettings(**asked, **more), 1, synthetic=made, real=None)
+        for more in ({}, {"precision": "float32"}, {"precision": "bfloat16"})
+    )
+    assert (
+        torch.bfloat16 in types[-4:] and types[-1] == torch.bfloat16 and torch.bfloat16 not in types[: len(types) // 2]
+    )
+    assert is_close(plain.head, single.head, atol=0, rtol=0) and not changed(plain.encoder, single)
+    assert changed(plain.encoder, half) and is_close(plain.head, half.head, atol=0.05)
+    assert {p.dtype for p in half.encoder.image_tower.parameters()} == {torch.float32}
+    assert half.history[-1]["loss"] == pytest.approx(plain.history[-1]["loss"], rel=0.05)
+
+
+def test_trainings_from_before_there_was_a_precision_keep_their_names():
+    assert "precision" not in UnfrozenSettings().identity and "micro_batch" in UnfrozenSettings().identity
+    assert UnfrozenSettings(precision="float32").identity["precision"] == "float32"
+
+
 class Small(nn.Module):
     """A tower in too small a memory: more than ``most`` images do not fit."""
 
-    def __init__(self, tower: nn.Module, most: int):
+    def __init__(self, tower: nn.Module, most: int, error: Exception | None = None):
         super().__init__()
         self.tower, self.most = tower, most
+        self.error = error or torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if len(x) > self.most:
-            raise torch.OutOfMemoryError("too small")
+            raise self.error
         return self.tower(x)
 
 
-def test_portions_are_halved_until_they_fit(vit, resnet, made, real):
+@pytest.mark.parametrize("error", [None, RuntimeError("GET was unable to find an engine to execute this computation")])
+def test_portions_are_halved_until_they_fit(error, vit, resnet, made, real):
     unfrozen = UnfrozenSettings(trainable_fraction=1.0, learning_rate=1e-3)
     small = copy.deepcopy(vit)
-    small.image_tower, small.batch_size = Small(small.image_tower, 2), 2
+    small.image_tower, small.batch_size = Small(small.image_tower, 2, error), 2
     one, two = (tune_unfrozen(e, start(vit), SETTINGS, unfrozen, 1, synthetic=made, real=real) for e in (vit, small))
     assert is_close(one.head, two.head, atol=1e-3)
     rn = copy.deepcopy(resnet)
-    rn.image_tower, rn.batch_size = Small(rn.image_tower, 2), 2
-    with pytest.raises(FigmentError, match="Lower unfrozen.micro_batch"):
+    rn.image_tower, rn.batch_size = Small(rn.image_tower, 2, error), 2
+    with pytest.raises(
+        FigmentError, match=r"^Out of memory while .* was tuned on cpu \(.*\)\. Lower unfrozen\.micro_batch"
+    ):
         tune_unfrozen(rn, start(rn), SETTINGS, UnfrozenSettings(batch_norm="train"), 1, synthetic=made, real=None)
+
+
+def test_one_image_that_does_not_fit_in_training_is_said(vit, made, monkeypatch):
+    def full(self, part, batch, prepared):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+    monkeypatch.setattr(unfrozen_module._Learner, "_portions", full)
+    unfrozen = UnfrozenSettings(trainable_fraction=0.5, precision="float32")
+    lighter = "Set unfrozen.precision: bfloat16, lower unfrozen.trainable_fraction, or choose a smaller encoder."
+    with pytest.raises(FigmentError, match=rf"was tuned on cpu \(CUDA out of memory\. Tried.*\)\. {lighter}"):
+        tune_unfrozen(vit, start(vit), SETTINGS, unfrozen, 1, synthetic=made, real=None)
+    with pytest.raises(FigmentError, match=r"20\.00 GiB\)\. Choose a smaller encoder\.$"):
+        tune_unfrozen(vit, start(vit), SETTINGS, UnfrozenSettings(), 1, synthetic=made, real=None)
 
 
 def test_what_cannot_be_is_said(vit, made):
@@ -410,25 +483,47 @@ def test_what_cannot_be_is_said(vit, made):
         UnfrozenSettings(crop_scale=(0.9, 0.5))
 
 
-@pytest.mark.parametrize("changes", [{"trainable_fraction": 0.5}, {"lora_rank": 2}])
-def test_a_killed_training_goes_on_to_the_same_weights(changes, vit, made, real, tmp_path, monkeypatch):
-    unfrozen = UnfrozenSettings(learning_rate=1e-3, **changes)
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("changes", [{"trainable_fraction": 0.5}, {"lora_rank": 2, "augment": True}])
+def test_a_killed_training_goes_on_to_the_same_weights(changes, workers, vit, made, real, tmp_path, monkeypatch):
+    unfrozen, taken = UnfrozenSettings(learning_rate=1e-3, **changes), []
 
-    def tuned():
-        return tune_unfrozen(vit, start(vit), SETTINGS, unfrozen, 3, synthetic=made, real=real)
+    def tuned(folder=None):
+        return tune_unfrozen(vit, start(vit), SETTINGS, unfrozen, 3, synthetic=made, real=real, folder=folder)
 
-    def dies(self, parts, batches, step):
-        if step == 3:
+    def dies(self, parts, batches):
+        taken.append(len(batches))
+        if len(taken) == 6:  # in the second epoch
             raise KeyboardInterrupt
-        return gradient(self, parts, batches, step)
+        return gradient(self, parts, batches)
 
     whole, gradient = tuned(), unfrozen_module._Learner.gradient
-    checkpoint = Checkpoint(tmp_path / "x.safetensors", "x", seconds=0)
-    monkeypatch.setattr(unfrozen_module, "train", partial(train, checkpoint=checkpoint))
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(unfrozen_module._Learner, "gradient", dies)
-        tuned()
-    again = tuned()
+    monkeypatch.setattr(pixels_module, "usual_workers", lambda device: workers)
+    monkeypatch.setattr(unfrozen_module, "Checkpoint", partial(Checkpoint, seconds=0))
+    monkeypatch.setattr(unfrozen_module._Learner, "gradient", dies)
+    with pytest.raises(KeyboardInterrupt):
+        tuned(tmp_path)
+    again = tuned(tmp_path)
+    assert len(taken) == 6 + 7  # of twelve steps five were taken
     assert is_close(again.head, whole.head, atol=0, rtol=0)
     assert not changed(again.encoder, whole)
     assert again.history == whole.history
+
+
+def test_a_training_killed_after_its_last_step_is_not_begun_again(vit, made, tmp_path, monkeypatch):
+    class Cut(Checkpoint):
+        def write(self, state):
+            if "weights" in state:
+                raise KeyboardInterrupt
+            super().write(state)
+
+    def tuned(folder=None):
+        return tune_unfrozen(vit, start(vit), SETTINGS, UnfrozenSettings(), 3, synthetic=made, real=None, folder=folder)
+
+    whole = tuned()
+    monkeypatch.setattr(unfrozen_module, "Checkpoint", partial(Cut, seconds=0))
+    with pytest.raises(KeyboardInterrupt):
+        tuned(tmp_path)
+    monkeypatch.undo()
+    again = tuned(tmp_path)
+    assert is_close(again.head, whole.head, atol=0, rtol=0) and again.history == whole.history

@@ -298,3 +298,18 @@ def test_steps_or_epochs():
         settings(steps=5, min_steps=3)
     assert learner(settings()).fingerprint == learner(settings(steps=None)).fingerprint
     assert learner(settings(steps=4)).fingerprint != learner(settings()).fingerprint
+
+
+def test_a_network_that_has_no_room_for_all_images_looks_at_fewer_at_a_time(monkeypatch):
+    images = coloured(12)
+    model = learner(settings(epochs=1)).learn(images, None, 0)
+    expected, forward, tried = model.logits(images), model.network.module.forward, []
+
+    def small(x):
+        tried.append(len(x))
+        if len(x) > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(x)
+
+    monkeypatch.setattr(model.network.module, "forward", small)
+    assert np.allclose(model.logits(images), expected, atol=1e-5) and tried == [12, 6, 3, 3, 3, 3]

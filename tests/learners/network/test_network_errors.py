@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from pydantic import ValidationError
 
 from colours import NAMES, coloured
@@ -84,3 +85,24 @@ def test_a_last_batch_of_one_is_left_out():
 
 def test_a_loss_of_nan_is_named_by_its_step():
     training_refused(r"at step \d+ \(epoch \d", coloured(12), optimizer="sgd", learning_rate=1e3, epochs=6, warmup=0)
+
+
+@pytest.mark.parametrize(
+    ("error", "precision", "said"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."), "auto", "image_size, or"),
+        (RuntimeError("GET was unable to find an engine"), "float32", "image_size, set precision: bfloat16, or"),
+    ],
+)
+def test_memory_that_runs_out_in_training(error: Exception, precision: str, said: str, monkeypatch):
+    def full(loop, *batch):
+        raise error
+
+    own = NetworkLearner(NetworkSettings(architecture="test_vit", precision=precision, **SMALL), NAMES, device="cpu")
+    monkeypatch.setattr("figment.learners.network.loop.NetworkLoop._update", full)
+    with pytest.raises(
+        FigmentError,
+        match=rf"^Out of memory while test_vit learnt from 6 images a step on cpu \(.*\)\. Lower batch_size or {said}",
+    ) as raised:
+        own.learn(coloured(12), None, seed=0)
+    assert "\n" not in str(raised.value)

@@ -356,6 +356,32 @@ def test_a_loss_that_is_not_finite_is_said():
         )
 
 
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (
+            {"precision": "auto"},
+            "Set gradient_cache: 32, set gradient_checkpointing: true, lower batch_size or image_size, or choose a smaller",
+        ),
+        (
+            {"gradient_cache": 4, "precision": "float32"},
+            "Lower gradient_cache, .*set precision: bfloat16, lower batch_size",
+        ),
+    ],
+)
+def test_memory_that_runs_out_in_training(changed: dict, said: str, monkeypatch):
+    own = learner("simclr", **changed)
+
+    def full(loop, *batch):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+    monkeypatch.setattr(module.PretrainLoop, "_update", full)
+    with pytest.raises(
+        FigmentError, match=rf"^Out of memory while \w+ learnt from \d+ images a step on cpu .*\. {said}"
+    ):
+        own.learn(striped(20, 5), None, seed=0)
+
+
 def test_weights_that_are_not_finite_at_an_epochs_end_are_said(monkeypatch):
     """The loss of the last step was still finite; the look at the features that follows has nothing to say."""
     own, update = learner("supervised", epochs=1), module.PretrainLoop._update

@@ -86,7 +86,7 @@ class ClipHeadLearner(Learner):
 
     @cached_property
     def fingerprint(self) -> str:  # type: ignore[override]
-        unfrozen = None if self.unfrozen is None else self.unfrozen.model_dump()
+        unfrozen = None if self.unfrozen is None else self.unfrozen.identity
         val = None if self.val is None else [list(self.val.digests), np.asarray(self.val.labels).tolist()]
         words = [list(self.class_names), list(self.templates)]
         return records.fingerprint(

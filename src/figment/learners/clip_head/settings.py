@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -143,6 +143,28 @@ class UnfrozenSettings(Strict):
         description="images that go through the encoder at a time: less needs less memory; with batch_norm: train, the"
         " images that statistics are of",
     )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto",
+        description="of the encoder's forward pass, its weights being float32; auto = bfloat16 on a GPU that has it, else float32",
+    )
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """For fingerprints. The precision came later: left as it is it changes nothing, and models from before keep their names."""
+        return self.model_dump(exclude={"precision"} if self.precision == "auto" else None)
+
+    @property
+    def lighter(self) -> str:
+        """What would need less memory, in a sentence; with BatchNorm frozen ``micro_batch`` is lowered without asking."""
+        ways = []
+        if self.batch_norm == "train":
+            ways.append("lower unfrozen.micro_batch (statistics are then of as many images)")
+        if self.precision == "float32":
+            ways.append("set unfrozen.precision: bfloat16")
+        if self.trainable_fraction:
+            ways.append("lower unfrozen.trainable_fraction")
+        sentence = ", ".join([*ways, f"{'or ' if ways else ''}choose a smaller encoder"])
+        return f"{sentence[0].upper()}{sentence[1:]}."
 
     @model_validator(mode="after")
     def _agree(self) -> UnfrozenSettings:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -17,7 +17,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -25,18 +24,19 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from figment import records
 from figment.checkpoint import Checkpoint
+from figment.device import free_memory
 from figment.encoders import Features, Towers
 from figment.errors import FigmentError, missing_extra
-from figment.learners.clip_head.augment import random_views, view_seed
 from figment.learners.clip_head.head import Head
 from figment.learners.clip_head.linear import matrix_of, tensors_of
 from figment.learners.clip_head.losses import Term, loss_terms
+from figment.learners.clip_head.pixels import Batch, Batches, Pixels
 from figment.learners.clip_head.settings import MixSettings, UnfrozenSettings
 from figment.learners.clip_head.wise_ft import interpolate
 from figment.learners.training import Step, n_epochs, needs_validation, schedule, train
+from figment.learners.updates import autocast_dtype, computing_in
+from figment.memory import enough_memory, in_portions, seems_out_of_memory
 from figment.types import Images
-
-PIXEL_BYTES = 2**30  # of prepared images that are kept in memory; more are read again at every step
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,10 @@ def tune_unfrozen(
     which ``trainable_fraction`` decides about. Where the memory of a GPU does not suffice and BatchNorm is frozen, portions are
     halved, which changes nothing but the rounding.
 
+    Images that do not stay in memory are prepared ahead of the steps, beside a GPU by worker processes.
+
     Args:
-        encoder: stays as it is. The copy is trained in float32, on the encoder's device.
+        encoder: stays as it is. The copy's weights are float32, on the encoder's device; see ``unfrozen.precision``.
         head: where to start, usually the zero-shot classifier; stays as it is.
         settings: see `MixSettings`; ``learning_rate`` is the head's.
         unfrozen: see `UnfrozenSettings`.
@@ -106,16 +108,16 @@ def tune_unfrozen(
         x, y = tensors_of(head, features(images), images.labels, "training")
         crops = unfrozen.crop_scale if unfrozen.augment else None
         terms = [replace(t, targets=t.targets.to(encoder.device)) for t in loss_terms(y, x @ matrix_of(head).T, s)]
-        return _Part(_Pixels(encoder, images, crops, seed + offset), terms, s.batch_size)
+        return _Part(Pixels(encoder, images, crops, seed + offset), terms, s.batch_size)
 
     of = [None if p is None else [list(p.digests), p.labels.tolist()] for p in (synthetic, real, val)]
     start = [encoder.fingerprint, {name: value.tolist() for name, value in head.state_dict().items()}]
-    identity = records.fingerprint([start, settings.model_dump(), unfrozen.model_dump(), of, seed])
-    with _seeded(seed):
+    identity = records.fingerprint([start, settings.model_dump(), unfrozen.identity, of, seed])
+    with _seeded(seed), enough_memory(f"{encoder.name} was tuned on {encoder.device}", unfrozen.lighter):
         learner = _Learner(copy.deepcopy(encoder), copy.deepcopy(head), unfrozen)
         made = None if synthetic is None else part(synthetic, settings, 0)
         own = None if real is None else part(real, on_real, 1)
-        seen = None if val is None else (_Pixels(encoder, val, None, seed), torch.tensor(val.labels))
+        seen = None if val is None else (Pixels(encoder, val, None, seed), torch.tensor(val.labels))
         history: list[dict[str, Any]] = []
         for phase, (parts, s, least) in enumerate(_plan(settings, on_real, made, own)):
             path = None if folder is None else folder / f"{identity}-{phase}.safetensors"
@@ -172,44 +174,11 @@ def from_output(tower: nn.Module, fraction: float) -> list[nn.Parameter]:
     return chosen
 
 
-class _Pixels:
-    """Images as the encoder takes them, at every step anew: kept in memory where they fit and are always the same."""
-
-    def __init__(self, encoder: Towers, images: Images, crops: tuple[float, float] | None, seed: int):
-        self.encoder, self.images, self.crops, self.seed = encoder, images, crops, seed
-        one = encoder.pixels(images.load([0]))
-        self.size, self.kept = one.shape[-1], None
-        # A crop has the encoder's size and only has to be normalised, which these two images tell how.
-        ends = [np.full((self.size, self.size, 3), value, np.uint8) for value in (0, 255)]
-        self.black, self.white = encoder.pixels(ends).to(encoder.device)  # (3, S, S) each
-        if crops is None and one.nbytes * len(images) <= PIXEL_BYTES:
-            chunks = torch.arange(len(images)).split(encoder.batch_size)
-            self.kept = torch.cat([encoder.pixels(images.load(chunk.tolist())) for chunk in chunks])
-            self.kept = self.kept.to(encoder.device)
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __call__(self, index: Tensor, step: int) -> Tensor:
-        """float32 (B, 3, S, S) on the encoder's device, of the positions int64 (B,) on the CPU."""
-        if self.kept is not None:
-            return self.kept[index.to(self.kept.device)]
-        images = self.images.load(index.tolist())
-        if self.crops is None:
-            return self.encoder.pixels(images).to(self.encoder.device)
-        seeds = [view_seed(self.seed, step, i) for i in index.tolist()]
-        views = [
-            random_views(image, 1, self.size, self.crops, seed)[0] for image, seed in zip(images, seeds, strict=True)
-        ]
-        crops = torch.from_numpy(np.stack(views)).to(self.encoder.device).movedim(-1, 1)  # (B, 3, S, S)
-        return torch.lerp(self.black, self.white, crops / 255)
-
-
 @dataclass(frozen=True)
 class _Part:
     """Images of one kind, what is to be learnt from each of them, how many a step takes and how much they count."""
 
-    pixels: _Pixels
+    pixels: Pixels
     terms: list[Term]
     batch_size: int
     weight: float = 1.0
@@ -230,12 +199,6 @@ def _plan(
     return both if s.order == "synthetic_then_real" else both[::-1]
 
 
-def _round_and_round(n: int, size: int, order: torch.Generator) -> Iterator[Tensor]:
-    """Batches of positions in [0, n), int64 (<= size,), each turn over all of them in a new order."""
-    while True:
-        yield from torch.randperm(n, generator=order).split(size)
-
-
 class _Learner:
     """An encoder and a head that are trained in place."""
 
@@ -244,6 +207,7 @@ class _Learner:
         encoder.dtype = torch.float32
         self.head = head.to(encoder.device)
         self.micro_batch = unfrozen.micro_batch
+        self.dtype = autocast_dtype(unfrozen.precision, encoder.device)
         check_unfrozen(encoder, unfrozen)
         self.norms = _norms(self.tower)
         n_parameters = sum(p.numel() for p in [*self.tower.parameters(), *self.head.parameters()])
@@ -259,7 +223,7 @@ class _Learner:
         parts: list[_Part],
         s: MixSettings,
         seed: int,
-        seen: tuple[_Pixels, Tensor] | None,
+        seen: tuple[Pixels, Tensor] | None,
         min_steps: int,
         checkpoint: Checkpoint | None,
     ) -> list[dict[str, Any]]:
@@ -282,32 +246,36 @@ class _Learner:
         for norm in self.norms:
             norm.train(self.unfrozen.batch_norm == "train")
 
-    def gradient(self, parts: list[_Part], batches: list[Tensor], step: int) -> Tensor:
+    def gradient(self, parts: list[_Part], batches: Sequence[Batch]) -> Tensor:
         """The loss of a step; its gradient lies in the parameters. Portions are halved until they fit into memory."""
-        while True:
-            for module in (self.tower, self.head):
-                module.zero_grad()
-            try:
-                losses = [self._portions(part, batch, step) for part, batch in zip(parts, batches, strict=True)]
-                return torch.stack(losses).sum()
-            except torch.OutOfMemoryError as error:
-                if self.micro_batch == 1 or self.unfrozen.batch_norm == "train":
-                    raise FigmentError(
-                        f"Out of memory with {self.micro_batch} images in the encoder at a time. Lower"
-                        " unfrozen.micro_batch (with batch_norm: train, statistics are then of as many images), tune a"
-                        " smaller share, or choose a smaller encoder."
-                    ) from error
-            self.micro_batch = math.ceil(min(self.micro_batch, max(map(len, batches))) / 2)
-            if self.encoder.device.type == "cuda":
-                torch.cuda.empty_cache()
+        while (loss := self._attempt(parts, batches)) is None:
+            self.micro_batch = math.ceil(min(self.micro_batch, max(len(index) for index, _ in batches)) / 2)
+            free_memory(self.encoder.device)
+        return loss
 
-    def _portions(self, part: _Part, batch: Tensor, step: int) -> Tensor:
+    def _attempt(self, parts: list[_Part], batches: Sequence[Batch]) -> Tensor | None:
+        """None where smaller portions may fit: the statistics of BatchNorm would be others."""
+        for module in (self.tower, self.head):
+            module.zero_grad()
+        try:
+            losses = [self._portions(part, *batch) for part, batch in zip(parts, batches, strict=True)]
+        except (RuntimeError, MemoryError) as error:
+            if self.micro_batch == 1 or self.unfrozen.batch_norm == "train" or not seems_out_of_memory(error):
+                raise
+            return None
+        return torch.stack(losses).sum()
+
+    def _portions(self, part: _Part, batch: Tensor, prepared: Tensor | None) -> Tensor:
         """The part's share of the loss, a mean over the batch; gradients are added up portion by portion."""
         total = torch.zeros((), device=self.encoder.device)
-        for index in batch.split(self.micro_batch):
-            with torch.set_grad_enabled(bool(self.weights)):
-                features = self.tower(part.pixels(index, step))  # (B, D)
-            logits, rows = self.head(features), index.to(self.encoder.device)
+        portions = batch.split(self.micro_batch)
+        pixels: Sequence[Tensor | None] = (
+            [None] * len(portions) if prepared is None else prepared.split(self.micro_batch)
+        )
+        for index, some in zip(portions, pixels, strict=True):
+            with torch.set_grad_enabled(bool(self.weights)), computing_in(self.dtype, self.encoder.device):
+                features = self.tower(part.pixels.placed(index, some))  # (B, D)
+            logits, rows = self.head(features.float()), index.to(self.encoder.device)
             losses = [
                 t.weight
                 * t.temperature**2
@@ -320,11 +288,14 @@ class _Learner:
         return total
 
     @torch.no_grad()
-    def _accuracy(self, pixels: _Pixels, labels: Tensor) -> float:
+    def _accuracy(self, pixels: Pixels, labels: Tensor) -> float:
         """Share of the images that go to their class in ``labels`` (m,)."""
         self.tower.eval()
-        chunks = torch.arange(len(labels)).split(self.encoder.batch_size)
-        found = [self.head(self.tower(pixels(chunk, 0))).argmax(-1).cpu() for chunk in chunks]
+
+        def some(start: int, end: int) -> Tensor:
+            return self.head(self.tower(pixels(torch.arange(start, end), 0))).argmax(-1).cpu()
+
+        found, self.encoder.batch_size = in_portions(some, len(labels), self.encoder.batch_size, self.encoder.device)
         return (torch.cat(found) == labels).float().mean().item()
 
 
@@ -340,24 +311,25 @@ class _UnfrozenLoop:
         self.rates = schedule(1.0, s.warmup_steps, self.epochs * self.steps_an_epoch)
         groups = [{"params": list(learner.head.parameters())}, {"params": learner.weights}]
         self.optimizer = torch.optim.AdamW(groups, weight_decay=s.weight_decay)
-        orders = [torch.Generator().manual_seed(seed), *(torch.Generator().manual_seed(seed + 1) for _ in parts[1:])]
-        self.batches = [
-            _round_and_round(len(p.pixels), p.batch_size, order) for p, order in zip(parts, orders, strict=True)
+        seeds = [seed, *(seed + 1 for _ in parts[1:])]
+        self.loaders = [
+            Batches(p.pixels, p.batch_size, own).loader(len(self.rates)) for p, own in zip(parts, seeds, strict=True)
         ]
 
     def __iter__(self) -> Iterator[Step]:
         learner = self.learner
-        while self.step < len(self.rates):
+        if self.step == len(self.rates):  # killed between the last step and what follows: the loaders would begin again
+            return
+        for batches in zip(*self.loaders, strict=True):
             learner.mode()
-            batches = [next(own) for own in self.batches]
             for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
                 group["lr"] = self.rates[self.step] * peak
-            loss = learner.gradient(self.parts, batches, self.step)
+            loss = learner.gradient(self.parts, batches)
             nn.utils.clip_grad_norm_([*learner.head.parameters(), *learner.weights], self.s.grad_clip)
             self.optimizer.step()
             epoch, rate = self.step // self.steps_an_epoch + 1, self.optimizer.param_groups[0]["lr"]
             self.step += 1
-            yield Step(epoch, len(batches[0]), loss, rate, self.step % self.steps_an_epoch == 0)
+            yield Step(epoch, len(batches[0][0]), loss, rate, self.step % self.steps_an_epoch == 0)
 
     def weights(self) -> dict[str, Tensor]:
         parts = {"tower": self.learner.tower, "head": self.learner.head}
@@ -378,10 +350,9 @@ class _UnfrozenLoop:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for _ in range(state["step"]):  # cheaper to draw again than to keep
-            for own in self.batches:
-                next(own)
         self.step = state["step"]
+        for loader in self.loaders:
+            loader.batches.handed_out = self.step
         self.load_weights(state["weights"])
         self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
         torch.set_rng_state(state["random"])

@@ -20,6 +20,7 @@ from figment.learners.network.architectures import Network
 from figment.learners.network.augment import EvalTransform
 from figment.learners.network.small_cnn import NAME as SMALL_CNN_NAME
 from figment.learners.network.small_cnn import SmallCNN
+from figment.memory import enough_memory, in_portions
 from figment.types import Images
 
 AT_ONCE = 256  # images
@@ -96,12 +97,16 @@ def open_network(folder: Path, device: str = "cpu") -> NetworkModel:
 
 @torch.inference_mode()
 def predict(module: nn.Module, images: Images, index: Sequence[int] | range, transform: EvalTransform) -> np.ndarray:
-    """Logits, float32 (len(index), N), of a network in eval mode."""
+    """Logits, float32 (len(index), N), of a network in eval mode. Raises FigmentError where one image alone does not fit into memory."""
     device = next(module.parameters()).device
-    found: list[Tensor] = []
-    for start in range(0, len(index), AT_ONCE):
-        x = torch.stack([transform(image) for image in images.load(index[start : start + AT_ONCE])])
-        found.append(module(x.to(device)).float().cpu())
+
+    def some(start: int, end: int) -> Tensor:
+        x = torch.stack([transform(image) for image in images.load(index[start:end])])
+        return module(x.to(device)).float().cpu()
+
+    mend = "Choose a smaller network or image_size, or end what else uses that memory."
+    with enough_memory(f"a network looked at an image alone, on {device}", mend):
+        found, _ = in_portions(some, len(index), AT_ONCE, device)
     return torch.cat(found).numpy()
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from figment import machine, records
+from figment import records
 from figment.checkpoint import Checkpoint
 from figment.errors import FigmentError
 from figment.images_in.captions import shown
@@ -25,8 +25,9 @@ from figment.learners.network.settings import LATER, NOT_PART_OF_A_MODEL, Networ
 from figment.learners.processes import Processes, processes
 from figment.learners.tracking import curves, needs_tracker
 from figment.learners.training import n_epochs, needs_validation, random_numbers_of, train
-from figment.loading.loader import ImageDataset, Loader
+from figment.loading.loader import ImageDataset, Loader, usual_workers
 from figment.loading.orders import Dealt, Mixed, Order, Shuffled
+from figment.memory import enough_memory
 from figment.models import resolve
 from figment.types import Images, Learner, Model
 
@@ -94,8 +95,8 @@ class NetworkLearner(Learner):
     def learn(self, synthetic: Images | None, real: Images | None, seed: int) -> NetworkModel:
         """Train from the start. ``seed`` is of the network's first weights, the order of the images and all augmentation.
 
-        Raises FigmentError for classes without images, labels out of range, too few images for a step, and a loss that
-        is not finite.
+        Raises FigmentError for classes without images, labels out of range, too few images for a step, a loss that is
+        not finite, and memory that does not suffice.
         """
         s, on = self.settings, processes(self.device)
         # Where all of a batch is real, the generated images were for the pre-training alone.
@@ -109,15 +110,16 @@ class NetworkLearner(Learner):
         if self.pretrainer is not None:
             start_from(network, self.pretrainer.backbone(synthetic, real, seed).network)
         loader = self._loader(parts, order, batch_size // on.world_size, network.data, on)
-        loop = NetworkLoop(network, loader, n_epochs(s.epochs, len(loader), s.min_steps), s, seed, on)
         checkpoint = self._checkpoint(synthetic, real, seed, on)
         test = EvalTransform(network.data)
-        validate = None if self.val is None else lambda: self._accuracy(loop, test)
         description = f"train {s.architecture}, seed {seed}"
         drawn = curves(s.track if on.rank == 0 else None, f"{s.architecture}-{seed}", checkpoint)
-        history = train(
-            loop, select=s.select, validate=validate, checkpoint=checkpoint, curves=drawn, description=description
-        )
+        with enough_memory(f"{s.architecture} learnt from {batch_size:,} images a step on {on.device}", s.lighter):
+            loop = NetworkLoop(network, loader, n_epochs(s.epochs, len(loader), s.min_steps), s, seed, on)
+            validate = None if self.val is None else lambda: self._accuracy(loop, test)
+            history = train(
+                loop, select=s.select, validate=validate, checkpoint=checkpoint, curves=drawn, description=description
+            )
         on.agree(loop.learnt.state_dict())
         facts = {
             "architecture": s.architecture,
@@ -208,14 +210,11 @@ class NetworkLearner(Learner):
     def _loader(self, parts: list[Images], order: Order, batch_size: int, data: dict, on: Processes) -> Loader:
         s = self.settings
         images = in_memory(concatenate(*parts), MEMORY)
-        workers = s.workers
-        if workers is None:
-            workers = 0 if on.device.type == "cpu" else min(8, machine.cores())
         return Loader(
             ImageDataset(images, TrainTransform(s, data)),
             order,
             batch_size,
-            num_workers=workers,
+            num_workers=usual_workers(on.device) if s.workers is None else s.workers,
             rank=on.rank,
             world_size=on.world_size,
             pin_memory=on.device.type == "cuda",

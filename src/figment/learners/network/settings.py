@@ -199,6 +199,12 @@ class NetworkSettings(LearnerSettings):
         alone = {"pretrain": None, "real_share": None if self.real_share == 1 else self.real_share}
         return [self.pretraining, self.model_copy(update=alone)]
 
+    @property
+    def lighter(self) -> str:
+        """What would need less memory, in a sentence."""
+        half = "set precision: bfloat16, " if self.precision == "float32" else ""
+        return f"Lower batch_size or image_size, {half}or choose a smaller architecture."
+
     def shown(self, images: int) -> int:
         first = 0 if self.pretraining is None else self.pretraining.shown(images)
         return first + super().shown(images if self.steps is not None else -(-images // self.fresh_epochs))

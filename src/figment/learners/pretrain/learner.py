@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torchvision.transforms import InterpolationMode, v2
 
-from figment import machine, records
+from figment import records
 from figment.checkpoint import Checkpoint
 from figment.errors import FigmentError
 from figment.images_in.captions import Captions, captions_of, shown
@@ -29,8 +29,9 @@ from figment.learners.pretrain.tokens import NO_TOKENS, read
 from figment.learners.processes import Processes, processes
 from figment.learners.tracking import curves, needs_tracker
 from figment.learners.training import n_epochs, random_numbers_of, train
-from figment.loading.loader import ImageDataset, Loader
+from figment.loading.loader import ImageDataset, Loader, usual_workers
 from figment.loading.orders import OfEachGroup, Order, Shuffled
+from figment.memory import enough_memory
 from figment.models import resolve
 from figment.probe import held_out, knn, linear_probe
 from figment.types import Images, Learner
@@ -111,7 +112,7 @@ class PretrainLearner(Learner):
     def learn(self, synthetic: Images | None, real: Images | None, seed: int) -> BackboneModel:
         """Pre-train from the start on all images that are given, then fit the probe. ``seed`` decides all chance.
 
-        Raises FigmentError for too few images for a step, and a loss that is not finite.
+        Raises FigmentError for too few images for a step, a loss that is not finite, and memory that does not suffice.
         """
         labelled = self.labelled if real is None else real
         return self._probed(self.backbone(synthetic, real, seed), labelled)
@@ -132,12 +133,15 @@ class PretrainLearner(Learner):
             network = make_backbone(s, self.start)
             method = METHODS[s.kind](network.module, s, self._setting(on))
         loader = self._loader(images, turns, network.data, seed, on)
-        loop = PretrainLoop(method, loader, known, network.data, n_epochs(s.epochs, len(loader), s.min_steps), s, seed)
+        epochs = n_epochs(s.epochs, len(loader), s.min_steps)
         checkpoint = self._checkpoint(parts, seed, on)
         drawn = curves(s.track if on.rank == 0 else None, f"{s.kind}-{seed}", checkpoint)
-        look = _Health(loop, images, self._neighbours(), len(self.class_names), network.data)
         description = f"{s.kind} {s.backbone}, seed {seed}"
-        history = train(loop, look=look, checkpoint=checkpoint, curves=drawn, description=description)
+        a_step = loader.batches.batch_size * on.world_size
+        with enough_memory(f"{s.backbone} learnt from {a_step:,} images a step on {on.device}", s.lighter):
+            loop = PretrainLoop(method, loader, known, network.data, epochs, s, seed)
+            look = _Health(loop, images, self._neighbours(), len(self.class_names), network.data)
+            history = train(loop, look=look, checkpoint=checkpoint, curves=drawn, description=description)
         on.agree(loop.learnt.state_dict())
         facts = {
             "method": s.kind,
@@ -227,14 +231,11 @@ class PretrainLearner(Learner):
     def _loader(self, images: Images, turns: np.ndarray, data: Mapping[str, Any], seed: int, on: Processes) -> Loader:
         s, m = self.settings, self.settings.images_per_caption
         order: Order = Shuffled(len(images), seed) if m == 1 else OfEachGroup(turns, m, seed)
-        workers = s.workers
-        if workers is None:
-            workers = 0 if on.device.type == "cpu" else min(8, machine.cores())
         return Loader(
             ImageDataset(images, to_one_size(images, s.image_size, data), np.arange(len(images))),
             order,
             self._batch_size(len(order) // m, on),
-            num_workers=workers,
+            num_workers=usual_workers(on.device) if s.workers is None else s.workers,
             rank=on.rank,
             world_size=on.world_size,
             pin_memory=on.device.type == "cuda",

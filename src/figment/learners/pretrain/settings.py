@@ -160,6 +160,14 @@ class PretrainSettings(LearnerSettings):
         """A method that reads neither captions nor labels learns the same from shuffled ones."""
         return self.reads_captions
 
+    @property
+    def lighter(self) -> str:
+        """What would need less memory, in a sentence."""
+        ways = ["set gradient_cache: 32" if self.gradient_cache is None else "lower gradient_cache"]
+        ways += [] if self.gradient_checkpointing else ["set gradient_checkpointing: true"]
+        ways += ["set precision: bfloat16"] if self.precision == "float32" else []
+        return f"{', '.join([*ways, 'lower batch_size or image_size'])}, or choose a smaller network.".capitalize()
+
     @model_validator(mode="after")
     def _agree(self) -> PretrainSettings:
         if self.crop_scale[0] > self.crop_scale[1]:

@@ -55,6 +55,7 @@ def check(
             help="photographs: train=DIR test=DIR, a folder that holds both, one place that nobody has split, or a recipe",
         ),
     ],
+    variant: Variant = None,
     test_share: Annotated[
         float | None,
         typer.Option(min=0.01, max=0.99, help="of one place that nobody has split: what is tested on; default: 0.3"),
@@ -101,7 +102,15 @@ def check(
         max_imbalance=max_imbalance,
         effect=None if effect is None else effect / 100,
     )
-    found = check_real(real, limits, test_share=test_share, val_share=val_share, split_seed=split_seed, encoder=encoder)
+    found = check_real(
+        real,
+        limits,
+        variant=variant,
+        test_share=test_share,
+        val_share=val_share,
+        split_seed=split_seed,
+        encoder=encoder,
+    )
     _print_checked(found)
     if json_file is not None:
         files.write_json(json_file, found.told())

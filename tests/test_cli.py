@@ -110,7 +110,9 @@ def test_real_folders_of_other_classes(recipe, tmp_path):
 
 def test_images_of_a_variant_lie_where_its_run_looks_for_them(recipe, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    path = recipe(generate={"kind": "procedural", "images_per_class": 4}, variants={"few": {"generate.images_per_class": 1}})
+    path = recipe(
+        generate={"kind": "procedural", "images_per_class": 4}, variants={"few": {"generate.images_per_class": 1}}
+    )
     assert figment("generate", path, "--variant", "few").returncode == 0
     folder = tmp_path / "runs/recipe-few"
     assert json.loads((folder / "images/stage.json").read_text())["counts"]["made"] == 3

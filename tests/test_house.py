@@ -18,6 +18,7 @@ FLOORS = (
     {"errors", "words", "types", "limits", "licences", "stores", "_old_names"},
     {
         "files",
+        "hashes",
         "png",
         "saving",
         "records",

@@ -23,6 +23,17 @@ if TYPE_CHECKING:
 
 MOST_CLASSES = 20  # shown one by one
 
+Real = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="REAL...",
+        help="photographs: train=DIR test=DIR, a folder that holds both, one place that nobody has split, or a recipe",
+    ),
+]
+JsonFile = Annotated[
+    Path | None, typer.Option("--json", parser=path_of, metavar="FILE", help="write all of it there, and the split")
+]
+
 
 def init(path: Annotated[Path, typer.Argument(help="the recipe to write")] = Path("recipe.yaml")) -> None:
     """Write a commented recipe to start from."""
@@ -48,13 +59,7 @@ def init(path: Annotated[Path, typer.Argument(help="the recipe to write")] = Pat
 
 
 def check(
-    real: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="REAL...",
-            help="photographs: train=DIR test=DIR, a folder that holds both, one place that nobody has split, or a recipe",
-        ),
-    ],
+    real: Real,
     variant: Variant = None,
     test_share: Annotated[
         float | None,
@@ -84,9 +89,7 @@ def check(
         float | None,
         typer.Option(metavar="POINTS", help="fail where the test images cannot show a gain of so many points"),
     ] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", parser=path_of, metavar="FILE", help="write all of it there, and the split")
-    ] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Look at real images before anything is spent. Fails (exit code 1) where a study would, or a limit is crossed."""
     from figment import files

@@ -910,6 +910,8 @@ RECIPES = [
     Case("recipes", "brackets 100 deep", lambda b: b.recipe("a: " + "[" * 100 + "]" * 100), "error.*too deeply"),
     Case("recipes", "a field twice", lambda b: b.recipe(TASK + "seed: 1\nseed: 2\n"), "error.*'seed' twice, in line 2 and in line 3"),
     Case("recipes", "a field twice further in", lambda b: b.recipe(TASK + "train:\n  epochs: 1\n  epochs: 9\n"), "error.*'epochs' twice"),
+    Case("recipes", "a tracker that there is not", lambda b: b.recipe(TASK + "track: wandbb"), "error.*track.*wandb"),
+    Case("recipes", "a tracker of the learner's, as it was in 0.1", lambda b: b.recipe(TASK + "train: {kind: network, architecture: resnet18, track: wandb}", show="track"), "works: .*wandb"),
     Case("recipes", "tabs", lambda b: b.recipe("task:\n\tclass_names: [a, b]"), "error.*takes no tabs"),
     Case("recipes", "Python objects", lambda b: b.recipe("a: !!python/object/apply:os.getcwd []"), "error.*is not YAML"),
     Case("recipes", "two documents", lambda b: b.recipe(TASK + "---\n" + TASK), "error.*is not YAML"),

@@ -19,6 +19,7 @@ FLOORS = (
     {
         "files",
         "hashes",
+        "tracking",
         "png",
         "saving",
         "records",

@@ -70,34 +70,35 @@ def curves(tracker: Tracker | None, name: str, identity: str | None = None, plac
         finally:
             run.finish()
 
-    @contextmanager
-    def mlflow_run(step: int) -> Iterator[Log]:
-        mlflow: Any = import_module("mlflow")
-        tags: dict[str, str] = {}
-        before: list[Any] = []
-        try:
-            if not {"MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID"} & os.environ.keys():
-                mlflow.set_experiment("figment")
-            if identity is not None:  # an id is mlflow's own to give: a run is found again by its tag
-                tags = {"figment.training": identity}
-                query = f"tags.`figment.training` = '{identity}'"
-                before = mlflow.search_runs(filter_string=query, max_results=1, output_format="list")
-            within = mlflow.active_run() is not None  # of whoever calls figment from Python
-            known = before[0].info.run_id if before else None
-            started = mlflow.start_run(run_id=known, run_name=name, tags=tags, nested=within)
-        except mlflow.exceptions.MlflowException as error:
-            said = " ".join(str(error).split())[:300].rstrip(".")
-            raise FigmentError(f"mlflow begins no run: {said}. Mend that, or leave track out.") from error
-        with started:
+    return {"tensorboard": event_files, "mlflow": lambda step: _mlflow_run(name, identity)}.get(tracker, run)
 
-            def log(step: int | None, values: Mapping[str, float | str]) -> None:
-                words = {key: value for key, value in values.items() if isinstance(value, str)}
-                numbers = {key: value for key, value in values.items() if key not in words}
-                if words:
-                    mlflow.set_tags(words)
-                if numbers:
-                    mlflow.log_metrics(numbers, step=step)
 
-            yield log
+@contextmanager
+def _mlflow_run(name: str, identity: str | None) -> Iterator[Log]:
+    mlflow: Any = import_module("mlflow")
+    tags: dict[str, str] = {}
+    before: list[Any] = []
+    try:
+        if not {"MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID"} & os.environ.keys():
+            mlflow.set_experiment("figment")
+        if identity is not None:  # an id is mlflow's own to give: a run is found again by its tag
+            tags = {"figment.training": identity}
+            query = f"tags.`figment.training` = '{identity}'"
+            before = mlflow.search_runs(filter_string=query, max_results=1, output_format="list")
+        within = mlflow.active_run() is not None  # of whoever calls figment from Python
+        known = before[0].info.run_id if before else None
+        started = mlflow.start_run(run_id=known, run_name=name, tags=tags, nested=within)
+    except mlflow.exceptions.MlflowException as error:
+        said = " ".join(str(error).split())[:300].rstrip(".")
+        raise FigmentError(f"mlflow begins no run: {said}. Mend that, or leave track out.") from error
+    with started:
 
-    return {"tensorboard": event_files, "mlflow": mlflow_run}.get(tracker, run)
+        def log(step: int | None, values: Mapping[str, float | str]) -> None:
+            words = {key: value for key, value in values.items() if isinstance(value, str)}
+            numbers = {key: value for key, value in values.items() if key not in words}
+            if words:
+                mlflow.set_tags(words)
+            if numbers:
+                mlflow.log_metrics(numbers, step=step)
+
+        yield log

@@ -22,7 +22,7 @@ SIDEBAR = {
     "Words and images": ["tasks", "data", "prompts", "samplers", "finetune", "filters"],
     "Learn and judge": ["learners", "few_shot", "pretrain", "measures", "judge"],
     "Python": ["python", "api"],
-    "Run": ["tables", "engines", "format", "speed", "choices", "promises", "bad_input"],
+    "Run": ["extras", "tables", "engines", "format", "speed", "choices", "promises", "bad_input"],
     "Results": ["results/*", "../src/figment/starter/README"],
     "The project": ["design/*", "log", "../CONTRIBUTING", "../CHANGELOG"],
     "More": ["*"],

@@ -1,7 +1,8 @@
-"""A Hub of one's own: folders served over HTTP as the Hugging Face Hub serves repositories, to the Hub's own client."""
+"""A Hub of one's own: folders served over HTTP as the Hugging Face Hub serves repositories, to the Hub's own client; and one to upload to."""
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 from collections.abc import Iterator
@@ -121,3 +122,90 @@ def standing_in(folder: Path, monkeypatch: Any) -> Iterator[Hub]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+class Taker(ThreadingHTTPServer):
+    """As much of the Hub as an upload needs. ``holds``: the names of the files in the repository that is asked for.
+
+    ``created``: what was asked for, and with which token; ``commits``: file -> bytes, one each.
+    """
+
+    def __init__(self, holds: list[str], private: bool = True):
+        super().__init__(("127.0.0.1", 0), _Taken)
+        self.holds, self.private = holds, private
+        self.commits, self.created = list[dict[str, bytes]](), list[tuple[dict[str, Any], str]]()
+
+
+class _Taken(BaseHTTPRequestHandler):
+    server: Taker
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        siblings = [{"rfilename": name} for name in self.server.holds]
+        repo = "/".join(self.path.split("/")[3:5])
+        told = {"_id": "1", "id": repo, "private": self.server.private, "sha": "0" * 40, "tags": []}
+        self.answer({**told, "siblings": siblings})
+
+    def do_POST(self) -> None:
+        body = self.body()
+        if self.path == "/api/repos/create":
+            asked = json.loads(body)
+            self.server.created.append((asked, self.headers["Authorization"]))
+            place = "datasets/" if asked.get("type") == "dataset" else ""
+            self.answer({"url": f"{self.address}/{place}{asked['organization']}/{asked['name']}"})
+        elif "/preupload/" in self.path:
+            paths = [f["path"] for f in json.loads(body)["files"]]
+            self.answer({"files": [{"path": p, "uploadMode": "regular", "shouldIgnore": False} for p in paths]})
+        elif "/commit/" in self.path:
+            lines = [json.loads(line) for line in body.splitlines()]
+            files = {x["value"]["path"]: base64.b64decode(x["value"]["content"]) for x in lines if x["key"] == "file"}
+            self.server.commits.append(files)
+            place = self.path.removeprefix("/api/").removeprefix("models/").partition("/commit/")[0]
+            url = f"{self.address}/{place}/commit/1"
+            self.answer({"commitUrl": url, "commitOid": "1" * 40, "success": True})
+        else:
+            self.answer({"errors": [], "warnings": []})
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server.server_port}"
+
+    def body(self) -> bytes:
+        if "Content-Length" in self.headers:
+            return self.rfile.read(int(self.headers["Content-Length"]))
+        data = b""
+        while size := int(self.rfile.readline(), 16):
+            data += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return data
+
+    def answer(self, value: Any) -> None:
+        data = json.dumps(value).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+
+@contextmanager
+def taking(monkeypatch: Any, holds: list[str], private: bool = True) -> Iterator[Taker]:
+    """A Hub to upload to, in the place of the real one, by whoever has the token ``hf_secret``."""
+    server = Taker(holds, private)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def is_private(asked: dict[str, Any]) -> bool:
+    """Whether a repository was created so: older and newer clients say it in different words."""
+    return asked.get("visibility", "private" if asked.get("private") else "public") == "private"

@@ -108,6 +108,25 @@ def test_real_folders_of_other_classes(recipe, tmp_path):
     assert "Did you mean 'green thing'" in said
 
 
+def test_images_of_a_variant_lie_where_its_run_looks_for_them(recipe, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = recipe(
+        generate={"kind": "procedural", "images_per_class": 4}, variants={"few": {"generate.images_per_class": 1}}
+    )
+    assert figment("generate", path, "--variant", "few").returncode == 0
+    folder = tmp_path / "runs/recipe-few"
+    assert json.loads((folder / "images/stage.json").read_text())["counts"]["made"] == 3
+    assert folder.name in figment("run", path, "--variant", "few").stdout
+    assert [one.name for one in (tmp_path / "runs").iterdir()] == [folder.name]
+    said = error_of(figment("generate", path, "--variant", "fw"))
+    assert "has no variant 'fw'. Did you mean 'few'?" in said
+
+
+@pytest.mark.parametrize("command", ["run", "pilot", "generate", "doctor", "check"])
+def test_every_command_on_a_recipe_takes_its_variants(command):
+    assert "--variant" in figment(command, "--help").stdout
+
+
 def test_a_pilot_prints_a_row_for_each_question_and_where_the_run_goes_on(recipe, tmp_path):
     shown = figment("pilot", recipe(), "--out", tmp_path / "run", "--images-per-class", 2)
     assert shown.returncode == 0, shown.stdout + shown.stderr

@@ -18,6 +18,8 @@ FLOORS = (
     {"errors", "words", "types", "limits", "licences", "stores", "_old_names"},
     {
         "files",
+        "hashes",
+        "tracking",
         "png",
         "saving",
         "records",

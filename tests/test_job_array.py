@@ -49,6 +49,7 @@ def test_the_parts_of_a_job_array_and_the_run_after_them_make_what_one_run_makes
                 "generate": {"kind": "procedural", "images_per_class": 40, "shard_size": 16},
                 "filters": [{"kind": "blank"}],
                 "train": {"encoder": str(clip), "epochs": 1, "seeds": 1},
+                "variants": {"few of each": {"generate.images_per_class": 20}},
             }
         )
     )
@@ -58,8 +59,8 @@ def test_the_parts_of_a_job_array_and_the_run_after_them_make_what_one_run_makes
     program(programs / "sbatch", SBATCH.format(python=sys.executable))
     environment = {**os.environ, "PYTHONPATH": str(REPO / "src"), "PATH": f"{programs}:{os.environ['PATH']}"}
 
-    def call(*command: object) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run([*map(str, command)], env=environment, capture_output=True, text=True, timeout=180)
+    def call(*command: object, **more: str) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run([*map(str, command)], env=environment | more, capture_output=True, text=True, timeout=180)
         assert done.returncode == 0, done.stderr + done.stdout
         return done
 
@@ -72,3 +73,5 @@ def test_the_parts_of_a_job_array_and_the_run_after_them_make_what_one_run_makes
     assert rows(out / "images") == rows(tmp_path / "whole" / "images") and len(rows(out / "images")) == 80
     counts = read_json(out / "images" / "stage.json")["counts"]
     assert counts == {"attempted": 80, "made": 80, "failed": {}}
+    call(REPO / "examples" / "slurm_array.sh", recipe, tmp_path / "variant", 2, VARIANT="few of each")
+    assert len(rows(tmp_path / "variant" / "images")) == 40

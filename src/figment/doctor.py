@@ -41,27 +41,42 @@ def _packages() -> list[Finding]:
     return [Finding("packages", "ok", core)]
 
 
-EXTRAS = {  # package -> what it is for, and the extra that brings it
-    "peft": ("fine-tuning the generator, LoRAs on an encoder", "finetune"),
-    "open_clip": ("CLIPs in open_clip's format", "open_clip"),
-    "sentencepiece": ("word-to-sentence prompts", "seq2seq"),
-    "datasets": ("datasets:NAME as real images", "datasets"),
-    "ray": ("--engine ray", "ray"),
-    "s3fs": ("s3:// folders", "s3"),
-    "openvino": ("faster images on a CPU", "openvino"),
-    "cache_dit": ("faster images of diffusion transformers", "cache"),
-    "torchao": ("8-bit floats on a GPU", "quantise"),
+EXTRAS = {  # extra -> what it is for, and the modules that it brings
+    "finetune": ("fine-tuning the generator, LoRAs on an encoder", ("peft",)),
+    "open_clip": ("CLIPs in open_clip's format", ("open_clip",)),
+    "seq2seq": ("word-to-sentence prompts", ("sentencepiece", "google.protobuf")),
+    "datasets": ("datasets:NAME as real images", ("datasets",)),
+    "fid": ("FID, KID and Inception score, by FID's own network", ("torch_fidelity",)),
+    "trackers": ("results and loss curves in TensorBoard", ("tensorboard",)),
+    "ray": ("--engine ray", ("ray",)),
+    "s3": ("s3:// folders", ("s3fs",)),
+    "onnx": ("the model as ONNX", ("onnx", "onnxscript", "onnxruntime")),
+    "c2pa": ("content credentials in exported images", ("c2pa", "cryptography")),
+    "webdataset": ("reading exported tars with webdataset", ("webdataset",)),
+    "openvino": ("faster images on a CPU", ("openvino",)),
+    "cache": ("faster images of diffusion transformers", ("cache_dit",)),
+    "quantise": ("8-bit floats on a GPU", ("torchao",)),
 }
 
 
 def _extras() -> Finding:
     """What is optional and not there."""
-    absent = {name: told for name, told in EXTRAS.items() if importlib.util.find_spec(name) is None}
+    absent = {
+        extra: f"{what} ({', '.join(lacking)})"
+        for extra, (what, modules) in EXTRAS.items()
+        if (lacking := [name for name in modules if not _is_there(name)])
+    }
     if not absent:
         return Finding("extras", "ok", "all there")
-    text = "; ".join(f"{what} ({name})" for name, (what, _) in absent.items())
-    extras = ",".join(extra for _, extra in absent.values())
+    text, extras = "; ".join(absent.values()), ",".join(absent)
     return Finding("extras", "note", f"not installed: {text}. For all of these: pip install 'figment-vision[{extras}]'")
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # nor is the package that it is in, as google of google.protobuf
+        return False
 
 
 def _torch() -> Finding:

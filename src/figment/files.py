@@ -70,6 +70,12 @@ def as_path(where: str | Path) -> Path:
     return cast(Path, path)
 
 
+def cache_folder() -> Path:
+    """What figment keeps for later runs, of whatever recipe: ``XDG_CACHE_HOME`` says where, as for other programs. All of it may be
+    deleted at any time. Raises RuntimeError where nobody has a home."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "figment"
+
+
 def is_remote(path: Path) -> bool:
     return hasattr(path, "fs")
 

@@ -16,11 +16,24 @@ from figment.files import is_remote, load_json, write_json
 
 #: Not worth a record: locks, signs of life, what killed writers left, checkpoints, what was set aside, what an upload is made from.
 SCRATCH = re.compile(
-    r"(^|/)(\.lock[^/]*|\.heartbeat|\.figment|\.[^/]*\.tmp)$|^(set-aside|hub|features/(networks|unfrozen))/"
+    r"(^|/)(\.lock[^/]*|\.heartbeat|\.figment|\.[^/]*\.tmp)$|^(set-aside|hub|curves|features/(networks|unfrozen))/"
 )
 #: Everything that a run, a study or a table writes to in its folder: what of it is there already is in the way of a new one.
 NAMES = frozenset(
-    {"prompts", "images", "scores", "model", "features", "trainings", "finetune", "arms", "cells", "hub", "set-aside"}
+    {
+        "prompts",
+        "images",
+        "scores",
+        "model",
+        "features",
+        "trainings",
+        "finetune",
+        "arms",
+        "cells",
+        "curves",
+        "hub",
+        "set-aside",
+    }
 )
 NAMES |= {
     "hand",

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from figment import guard, hub, records
 from figment.errors import FigmentError, nearest
 from figment.files import load_json, read_bytes
+from figment.hashes import file_hash
 
 STARTER = {"starter": "pipeline", "starter/clip": "clip", "starter/clip_rn": "clip_rn"}
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -306,16 +305,5 @@ def _hash_files(folder: Path, files: Sequence[Path], pickles: bool) -> str:
     suffixes = {".json", ".txt", ".model", ".safetensors", *(PICKLES if pickles else ())}
     digest = hashlib.sha256()
     for name, path in sorted((p.relative_to(folder).as_posix(), p) for p in files if p.suffix in suffixes):
-        digest.update(f"{name}\0{_hash_file(path.resolve(), path.stat())}\n".encode())
+        digest.update(f"{name}\0{file_hash(path)}\n".encode())
     return digest.hexdigest()[:16]
-
-
-def _hash_file(path: Path, stat: os.stat_result) -> str:
-    return _hash_once(path, stat.st_size, stat.st_mtime_ns, stat.st_ino)
-
-
-@lru_cache(maxsize=4096)
-def _hash_once(path: Path, size: int, mtime_ns: int, inode: int) -> str:
-    """Of a file's bytes, which are read once: a table of 20 arms would read a model of 34 GB twenty times, 90 seconds each."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -15,8 +15,10 @@ from figment.layout import Run, Study
 from figment.machine import launched
 from figment.recipe import Recipe
 from figment.report.results import latest_results
+from figment.report.tracked import send
 from figment.stages import OF_IMAGES, STAGES, Stage
 from figment.stages.results import publish
+from figment.tracking import needs_tracker
 from figment.types import Generator, Result
 
 
@@ -70,7 +72,10 @@ def run_recipe(
     with claims.held(run.folder, run.made.folder, root=run.root):
         ctx = Context(recipe, run, generator=generator, engine=engine, reported=reported, allow_plugins=allow_plugins)
         _run(ctx, STAGES, before_images)
-    return Outcome(run.folder, latest_results(run.folder))
+    outcome = Outcome(run.folder, latest_results(run.folder))
+    if root is None:  # else a study has a last word on it
+        send(recipe.track, recipe.name, outcome.folder, outcome.results, outcome.verdict)
+    return outcome
 
 
 def make_images(
@@ -107,6 +112,7 @@ def make_images(
 
 
 def _run(ctx: Context, stages: tuple[Stage, ...], before_images: Callable[[Context], None] | None = None) -> None:
+    needs_tracker(ctx.recipe.track)
     with heartbeat(ctx.run.heartbeat) as alive:
         alive.at(CHECK)
         if len(stages) == len(STAGES):

@@ -67,6 +67,18 @@ def test_nothing_is_wrong_with_plain_photographs(tmp_path):
     assert found.real is None is found.split
 
 
+def test_a_variant_of_a_recipe_has_photographs_of_its_own(tmp_path):
+    photos(tmp_path / "some")
+    photos(tmp_path / "more", 5)
+    recipe = tmp_path / "recipe.yaml"
+    task = {"class_names": NAMES, "real": {"test": "some"}}
+    recipe.write_text(yaml.safe_dump({"task": task, "variants": {"large": {"task.real.test": "more"}}}))
+    assert check([str(recipe)]).counts == {"test": {"cat": 3, "dog": 3}}
+    assert check([str(recipe)], variant="large").counts == {"test": {"cat": 5, "dog": 5}}
+    with pytest.raises(FigmentError, match="--variant is of a recipe"):
+        check([str(tmp_path / "some")], variant="large")
+
+
 @pytest.mark.parametrize("split", [True, False])
 def test_a_file_is_read_once_for_its_content_and_once_for_all_that_is_said_of_it(tmp_path, monkeypatch, split):
     where, counts = both(tmp_path) if split else photos(tmp_path / "whole"), Counter[Path]()

@@ -9,8 +9,7 @@ import math
 import re
 import shutil
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack
 from pathlib import Path
 
 import markdown_it
@@ -24,6 +23,7 @@ from typer.testing import CliRunner
 
 import damage
 import folders
+import hubs
 from figment import claims, files, layout, png, records, shards
 from figment.checking.check import check as look_through
 from figment.errors import FigmentError
@@ -809,106 +809,20 @@ def test_many_ids_that_are_cut_to_the_same_name_stay_apart():
 # ---- the Hub ---------------------------------------------------------------------------------------------------------
 
 
-class Hub(ThreadingHTTPServer):
-    """As much of the Hub as an upload needs, on this machine."""
-
-    def __init__(self, holds: list[str], private: bool = True):
-        super().__init__(("127.0.0.1", 0), _HubHandler)
-        self.holds, self.private, self.commits, self.created = holds, private, [], []
-
-
-class _HubHandler(BaseHTTPRequestHandler):
-    server: Hub
-
-    def log_message(self, *args):
-        pass
-
-    def do_GET(self):
-        siblings = [{"rfilename": name} for name in self.server.holds]
-        self.answer(
-            {
-                "_id": "1",
-                "id": "me/pets",
-                "private": self.server.private,
-                "siblings": siblings,
-                "sha": "0" * 40,
-                "tags": [],
-            }
-        )
-
-    def do_POST(self):
-        import base64
-
-        body = self.body()
-        if self.path == "/api/repos/create":
-            self.server.created.append((json.loads(body), self.headers["Authorization"]))
-            self.answer({"url": f"http://127.0.0.1:{self.server.server_port}/datasets/me/pets"})
-        elif "/preupload/" in self.path:
-            paths = [f["path"] for f in json.loads(body)["files"]]
-            self.answer({"files": [{"path": p, "uploadMode": "regular", "shouldIgnore": False} for p in paths]})
-        elif "/commit/" in self.path:
-            lines = [json.loads(line) for line in body.splitlines()]
-            files = {x["value"]["path"]: base64.b64decode(x["value"]["content"]) for x in lines if x["key"] == "file"}
-            self.server.commits.append(files)
-            url = f"http://127.0.0.1:{self.server.server_port}/datasets/me/pets/commit/1"
-            self.answer({"commitUrl": url, "commitOid": "1" * 40, "success": True})
-        else:
-            self.answer({"errors": [], "warnings": []})
-
-    def body(self) -> bytes:
-        if "Content-Length" in self.headers:
-            return self.rfile.read(int(self.headers["Content-Length"]))
-        data = b""
-        while size := int(self.rfile.readline(), 16):
-            data += self.rfile.read(size)
-            self.rfile.readline()
-        self.rfile.readline()
-        return data
-
-    def answer(self, value) -> None:
-        data = json.dumps(value).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-
 @pytest.fixture
 def hub(monkeypatch):
     """``hub(files)`` starts one that holds these files."""
-    import huggingface_hub.constants
-
-    servers = []
-
-    def start(holds: list[str], **options) -> Hub:
-        server = Hub(holds, **options)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        servers.append(server)
-        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setenv("HF_TOKEN", "hf_secret")
-        return server
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
-
-
-def _is_private(asked: dict) -> bool:
-    """Older and newer clients say it in different words."""
-    return asked.get("visibility", "private" if asked.get("private") else "public") == "private"
+    with ExitStack() as stack:
+        yield lambda holds, **options: stack.enter_context(hubs.taking(monkeypatch, holds, **options))
 
 
 def test_the_hub_gets_what_datasets_opens(hub, tmp_path):
     made = make_run(tmp_path / "run", HOSTILE)
     server = hub([".gitattributes"])
-    done = export(tmp_path / "run", "hub", "me/pets")
+    done = export(tmp_path / "run", "parquet", push="me/pets")
     ((asked, token),) = server.created
-    assert (
-        asked["name"] == "pets" and asked["organization"] == "me" and asked["type"] == "dataset" and _is_private(asked)
-    )
+    assert asked["name"] == "pets" and asked["organization"] == "me" and asked["type"] == "dataset"
+    assert hubs.is_private(asked)
     assert token == "Bearer hf_secret" and done.where.endswith("/datasets/me/pets")
     (files,) = server.commits
     assert sorted(files) == ["README.md", "croissant.json", "data/train-00000-of-00001.parquet"]
@@ -924,24 +838,49 @@ def test_the_hub_is_never_written_over_and_nothing_is_public_by_accident(hub, tm
     make_run(tmp_path / "run", PLAIN)
     server = hub([".gitattributes", "theirs.parquet"])
     with pytest.raises(FigmentError, match=r"holds files already, such as theirs\.parquet"):
-        export(tmp_path / "run", "hub", "me/pets")
+        export(tmp_path / "run", "parquet", push="me/pets")
     assert not server.commits
     server = hub([], private=False)
     with pytest.raises(FigmentError, match="public.*say --public"):
-        export(tmp_path / "run", "hub", "me/pets")
+        export(tmp_path / "run", "parquet", push="me/pets")
     assert not server.commits
-    export(tmp_path / "run", "hub", "me/pets", public=True)
-    assert not _is_private(server.created[-1][0]) and len(server.commits) == 1
+    export(tmp_path / "run", "parquet", push="me/pets", public=True)
+    assert not hubs.is_private(server.created[-1][0]) and len(server.commits) == 1
 
 
-def test_without_a_network_the_hub_says_what_is_ready(tmp_path):
+def test_without_a_network_the_hub_says_what_is_ready(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
     make_run(tmp_path / "run", PLAIN)
     with pytest.raises(FigmentError, match="did not take me/pets.*hf auth login.*is ready in") as error:
-        export(tmp_path / "run", "hub", "me/pets")
+        export(tmp_path / "run", "parquet", push="me/pets")
     ready = Path(str(error.value).split("is ready in ")[1].split("; ")[0])
     assert len(opened(str(ready), tmp_path=tmp_path)) == 3 * len(PLAIN)
-    with pytest.raises(FigmentError, match="no name of a data set"):
-        export(tmp_path / "run", "hub", "a b/../c")
+    with pytest.raises(FigmentError, match="no name on the Hub"):
+        export(tmp_path / "run", "parquet", push="a b/../c")
+
+
+def test_nothing_is_made_for_a_hub_that_cannot_take_it(tmp_path, monkeypatch):
+    make_run(tmp_path / "run", PLAIN)
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
+    for given, said in (
+        ({"push": "me/pets"}, r"takes a token of the Hub that may write, and there is none here: hf auth login"),
+        ({}, "Say where it goes: --out WHERE, a new folder, or --push"),
+        ({"push": "me/pets", "out": tmp_path / "out"}, "One of them"),
+        ({"out": tmp_path / "out", "public": True}, "--public is of what is pushed"),
+    ):
+        with pytest.raises(FigmentError, match=said):
+            export(tmp_path / "run", "parquet", **given)
+    with pytest.raises(FigmentError, match="pushed to the Hub as --to parquet.*For --to coco give --out"):
+        export(tmp_path / "run", "coco", push="me/pets")
+    assert not (tmp_path / "run/hub").exists() and not (tmp_path / "out").exists()
+
+
+def test_the_hubs_name_in_0_1_is_read(hub, tmp_path, caplog):
+    make_run(tmp_path / "run", PLAIN)
+    server = hub([])
+    export(tmp_path / "run", "hub", "me/pets")
+    assert "now --to parquet --push me/pets" in caplog.text and len(server.commits) == 1
 
 
 # ---- the command -----------------------------------------------------------------------------------------------------

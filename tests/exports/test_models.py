@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+import hubs
 import tiny
 from colours import NAMES, coloured
 from figment.cli import app
@@ -288,6 +289,39 @@ def test_what_does_not_agree_is_not_written(fitted, tmp_path, monkeypatch):
     with pytest.raises(FigmentError, match="does not predict as figment does"):
         export_model(fitted, "safetensors", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_the_hub_gets_a_model_with_its_card_in_one_commit(fitted, tmp_path, monkeypatch):
+    with hubs.taking(monkeypatch, [".gitattributes"]) as server:
+        arguments = ["export", str(fitted), "--to", "safetensors", "--push", "me/pets"]
+        result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0 and f"{server.server_port}/me/pets" in result.output, result.output
+    ((asked, token),) = server.created
+    assert (asked["organization"], asked["name"], asked.get("type", "model")) == ("me", "pets", "model")
+    assert hubs.is_private(asked) and token == "Bearer hf_secret"
+    (files,) = server.commits
+    export_model(fitted, "safetensors", tmp_path / "out")
+    assert files == {name: (tmp_path / "out" / name).read_bytes() for name in ("model.safetensors", "README.md")}
+    assert b"pipeline_tag: image-classification" in files["README.md"]
+
+
+def test_a_model_on_the_hub_is_never_written_over_nor_public_by_accident(fitted, monkeypatch):
+    with hubs.taking(monkeypatch, ["model.safetensors"]) as server:
+        with pytest.raises(FigmentError, match="The model me/pets holds files already, such as model.safetensors"):
+            export_model(fitted, "safetensors", push="me/pets")
+        server.holds, server.private = [], False
+        with pytest.raises(FigmentError, match="The model me/pets is there, empty, and public"):
+            export_model(fitted, "safetensors", push="me/pets")
+        assert not server.commits
+        export_model(fitted, "safetensors", push="me/pets", public=True)
+        assert len(server.commits) == 1 and not hubs.is_private(server.created[-1][0])
+
+
+def test_without_a_token_no_model_is_made_for_the_hub(fitted, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
+    monkeypatch.setattr(export_module, "open_trained", lambda *_: pytest.fail("opened"))
+    with pytest.raises(FigmentError, match="token of the Hub that may write, and there is none here: hf auth login"):
+        export_model(fitted, "safetensors", push="me/pets")
 
 
 def test_a_folder_with_something_in_it_is_left_as_it_is(fitted, tmp_path):

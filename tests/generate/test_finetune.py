@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import sys
 import time
 from pathlib import Path
 
@@ -45,6 +46,7 @@ from figment.status import status
 from figment.studies.arms import run_arms
 from figment.types import Prompt
 from figment.verify import verify
+from test_tracking import TRACKIO
 from warm import python
 
 pytest.importorskip("peft")
@@ -525,6 +527,36 @@ def test_what_was_interrupted_goes_on_to_the_same_weights(sd15, images, tmp_path
     assert weights(resumed) == weights(whole)
     assert not list(resumed.lora.folder.rglob(CHECKPOINT))
     assert len(calls) < (2 * 15 if per_class else 2 * 5)
+
+
+def test_the_loss_is_drawn_and_goes_on_where_it_was_interrupted(sd15, images, tmp_path, monkeypatch):
+    (tmp_path / "trackio.py").write_text(TRACKIO)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "trackio", raising=False)
+    settings = FinetuneSettings(**{**FAST, "steps": 5})
+    plan = Finetuning(generator(sd15), images, tuple(NAMES), settings, tmp_path / "finetune", track="trackio")
+    calls, loss = [], Learner.loss
+
+    def failing(self, index, seed):
+        calls.append(seed)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return loss(self, index, seed)
+
+    monkeypatch.setattr(Learner, "loss", failing)
+    with pytest.raises(KeyboardInterrupt):
+        plan.train(checkpoint_steps=2)
+    plan.train(checkpoint_steps=2)
+    first, second = (json.loads(line) for line in Path("told.json").read_text().splitlines())
+    assert first[0] == second[0] and first[0][1].startswith("finetune 0-")
+    assert [step for step, _ in first[1:]] == [1, 2, 3] and [step for step, _ in second[1:]] == [3, 4, 5]
+    drawn = {step: values["loss"] for step, values in first[1:] + second[1:]}
+    told = json.loads(plan.file(0).with_name("loss.json").read_text())["loss"]
+    assert list(drawn.values()) == pytest.approx(told, abs=1e-6)
+    plain = tune(generator(sd15), images, tmp_path / "plain", steps=5)
+    assert weights(plain) == weights(plan.tuned)
+    sys.modules.pop("trackio", None)
 
 
 KILLED = """

@@ -10,7 +10,7 @@ import yaml
 import figment
 from figment._old_names import NAMES
 from figment.recipe import load_recipe, validate
-from figment.recipe.old_names import FIELDS
+from figment.recipe.old_names import FIELDS, MOVED
 
 TASK = {"class_names": ["cat", "dog"]}
 OLD = {
@@ -46,6 +46,26 @@ def test_a_recipe_of_old_is_todays_and_every_old_name_is_told_with_its_new_one(t
     caplog.clear()
     assert old == load_recipe(written(tmp_path, NEW)) == validate(yaml.safe_load(old.to_yaml()), "it")
     assert warned(caplog) == ""
+
+
+@pytest.mark.parametrize("field", MOVED)
+def test_a_tracker_of_a_part_is_now_the_recipes(field, tmp_path, caplog):
+    network = {"kind": "network", "architecture": "test_resnet", "pretrain": {"kind": "simclr"}}
+    real = {"train": "photos", "test": "photos"}
+    (tmp_path / "photos").mkdir()
+    data = {"task": {**TASK, "real": real}, "train": network}
+    plain = load_recipe(written(tmp_path, data))
+    dotted = load_recipe(written(tmp_path, {**data, "arms": {"other": {field: "wandb"}}}), [f"{field}=trackio"])
+    assert dotted.track == "trackio" and dotted.arms == {"other": {"track": "wandb"}}
+    caplog.clear()
+    inner = network if field == "train.track" else network["pretrain"]
+    inner["track"] = "tensorboard"
+    moved = load_recipe(written(tmp_path, data))
+    assert moved == plain.changed({"track": "tensorboard"}) and f"{field} is now track;" in warned(caplog)
+    assert load_recipe(written(tmp_path, {**data, "track": "mlflow"})).track == "mlflow"
+    caplog.clear()
+    inner["track"] = None  # as resolved recipes have it
+    assert load_recipe(written(tmp_path, data)) == plain and warned(caplog) == ""
 
 
 @pytest.mark.parametrize(

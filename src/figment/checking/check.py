@@ -53,6 +53,7 @@ def check(
     reals: Sequence[str],
     limits: Limits | None = None,
     *,
+    variant: str | None = None,
     test_share: float | None = None,
     val_share: float | None = None,
     split_seed: int = 0,
@@ -63,13 +64,14 @@ def check(
     Args:
         reals: places, each with its split as ``test=photos/b`` or in its name; one place alone that nobody has split; or one recipe.
         limits: beyond them a finding is wrong.
+        variant: one of the recipe's variants.
         test_share, val_share, split_seed: how one place alone is dealt, as in ``task.real``; None: .3, and no validation images.
         encoder: a CLIP, as ``train.encoder`` has it, to ask which images and class names it cannot tell apart. None: nobody is asked.
 
     Raises FigmentError where there is nothing to look at.
     """
     limits = limits or Limits()
-    asked = places_of(reals)
+    asked = places_of(reals, variant)
     shares = {"test_share": test_share, "val_share": val_share, "split_seed": split_seed or None}
     shares = {name: value for name, value in shares.items() if value is not None}
     if shares and UNSPLIT not in asked.places:

@@ -46,13 +46,15 @@ class Opened:
     refused: dict[str, str] = field(default_factory=dict)
 
 
-def places_of(reals: Sequence[str]) -> Places:
+def places_of(reals: Sequence[str], variant: str | None = None) -> Places:
     """What the command line names: one recipe, run or built-in task; or places, each with its split as ``test=photos/b`` or in its name.
 
     A folder that holds ``train`` and ``test`` is these two. One place alone whose name is of no split is one that nobody has split.
-    Raises FigmentError where a split is not known or named twice.
+    Raises FigmentError where a split is not known or named twice, and for a ``variant`` of what is no recipe.
     """
-    if len(reals) == 1 and (task := _task(reals[0])) is not None:
+    if variant is not None and not (len(reals) == 1 and _is_recipe(reals[0])):
+        raise FigmentError("--variant is of a recipe: name one, and nothing else, or leave it out.")
+    if len(reals) == 1 and (task := _task(reals[0], variant)) is not None:
         real = task.real
         own = {split: where for split in RealImages.SPLITS[:3] if (where := getattr(real, split))}
         places = own if real.folder is None else {UNSPLIT: real.folder}
@@ -71,11 +73,15 @@ def places_of(reals: Sequence[str]) -> Places:
     return Places({split: found[split] for split in (*RealImages.SPLITS, UNSPLIT) if split in found})
 
 
-def _task(text: str) -> Task | None:
+def _is_recipe(text: str) -> bool:
     path = as_path(text)
-    if path.suffix.lower() in (".yaml", ".yml") or Run(path).resolved.is_file():
-        return load_recipe(path).task
-    return load_task(text) if text in builtin_names() and not path.exists() else None
+    return path.suffix.lower() in (".yaml", ".yml") or Run(path).resolved.is_file()
+
+
+def _task(text: str, variant: str | None) -> Task | None:
+    if _is_recipe(text):
+        return load_recipe(text, variant=variant).task
+    return load_task(text) if text in builtin_names() and not as_path(text).exists() else None
 
 
 def _splits_in(text: str, alone: bool) -> list[tuple[str, str]]:

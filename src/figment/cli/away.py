@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -15,6 +15,9 @@ from figment.errors import FigmentError
 from figment.progress import console
 from figment.words import one_line, printable
 
+if TYPE_CHECKING:
+    from figment.exports.models.export import ExportedModel
+
 
 def export(
     folder: Folder,
@@ -23,14 +26,20 @@ def export(
         typer.Option(
             "--to",
             metavar="FORMAT",
-            help="of images: imagefolder, webdataset, csv, parquet, coco, ultralytics or hub; of the model: onnx, safetensors, timm or transformers",
+            help="of images: imagefolder, webdataset, csv, parquet, coco or ultralytics; of the model: onnx, safetensors, timm or transformers",
         ),
     ],
-    out: Annotated[
-        str, typer.Option("--out", metavar="WHERE", help="a new folder; for hub the data set's name, owner/name")
-    ],
+    out: Annotated[str | None, typer.Option("--out", metavar="WHERE", help="a new folder")] = None,
+    push: Annotated[
+        str | None,
+        typer.Option(
+            "--push",
+            metavar="OWNER/NAME",
+            help="a new repository on the Hugging Face Hub, in the place of --out: the model, or images as --to parquet",
+        ),
+    ] = None,
     all: Annotated[bool, typer.Option("--all", help="also the images that the filters rejected")] = False,
-    public: Annotated[bool, typer.Option("--public", help="on the hub, for everybody to see")] = False,
+    public: Annotated[bool, typer.Option("--public", help="what is pushed, for everybody to see")] = False,
     sign: Annotated[
         tuple[str, str] | None,
         typer.Option(
@@ -40,16 +49,17 @@ def export(
 ) -> None:
     """Write the kept images of a run, or its trained model, in another format. The same command again finishes what was interrupted."""
     from figment.exports.export import export as export_images
+    from figment.exports.models.export import export_model
     from figment.exports.models.export import formats as of_models
 
     if to in of_models():
-        if all or public or sign is not None:
+        if all or sign is not None:
             raise FigmentError(
-                f"--to {to} writes the trained model, and --all, --public and --sign are of images. Leave them out."
+                f"--to {to} writes the trained model, and --all and --sign are of images. Leave them out."
             )
-        _export_model(folder, to, out)
+        _print_model(export_model(folder, to, out, push=push, public=public), pushed=push is not None)
         return
-    done = export_images(folder, to, out, rejected=all, public=public, sign=sign)
+    done = export_images(folder, to, out, push=push, rejected=all, public=public, sign=sign)
     table = Table("class", "images", box=None, pad_edge=False)
     for name, n in list(done.counts.items())[:20]:
         table.add_row(Text(one_line(name)[:60]), f"{n:,}")
@@ -61,10 +71,7 @@ def export(
     console.print(f"{'Exported to' if done.written else 'All of it was there already:'} {done.where}", soft_wrap=True)
 
 
-def _export_model(folder: Path, to: str, out: str) -> None:
-    from figment.exports.models.export import export_model
-
-    done = export_model(folder, to, out)
+def _print_model(done: ExportedModel, pushed: bool) -> None:
     agreement = done.agreement
     console.print(
         f"A classifier of {len(done.class_names):,} classes, compared with figment's own predictions on {agreement.images:,} images:"
@@ -72,7 +79,8 @@ def _export_model(folder: Path, to: str, out: str) -> None:
         soft_wrap=True,
     )
     console.print(f"{'Exported to' if done.written else 'All of it was there already:'} {done.where}", soft_wrap=True)
-    console.print(f"How it is opened without figment: {done.where.rstrip('/')}/README.md", soft_wrap=True)
+    card = done.where if pushed else f"{done.where.rstrip('/')}/README.md"
+    console.print(f"How it is opened without figment: {card}", soft_wrap=True)
 
 
 def predict(

@@ -23,6 +23,17 @@ if TYPE_CHECKING:
 
 MOST_CLASSES = 20  # shown one by one
 
+Real = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="REAL...",
+        help="photographs: train=DIR test=DIR, a folder that holds both, one place that nobody has split, or a recipe",
+    ),
+]
+JsonFile = Annotated[
+    Path | None, typer.Option("--json", parser=path_of, metavar="FILE", help="write all of it there, and the split")
+]
+
 
 def init(path: Annotated[Path, typer.Argument(help="the recipe to write")] = Path("recipe.yaml")) -> None:
     """Write a commented recipe to start from."""
@@ -48,13 +59,8 @@ def init(path: Annotated[Path, typer.Argument(help="the recipe to write")] = Pat
 
 
 def check(
-    real: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="REAL...",
-            help="photographs: train=DIR test=DIR, a folder that holds both, one place that nobody has split, or a recipe",
-        ),
-    ],
+    real: Real,
+    variant: Variant = None,
     test_share: Annotated[
         float | None,
         typer.Option(min=0.01, max=0.99, help="of one place that nobody has split: what is tested on; default: 0.3"),
@@ -83,9 +89,7 @@ def check(
         float | None,
         typer.Option(metavar="POINTS", help="fail where the test images cannot show a gain of so many points"),
     ] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", parser=path_of, metavar="FILE", help="write all of it there, and the split")
-    ] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Look at real images before anything is spent. Fails (exit code 1) where a study would, or a limit is crossed."""
     from figment import files
@@ -101,7 +105,15 @@ def check(
         max_imbalance=max_imbalance,
         effect=None if effect is None else effect / 100,
     )
-    found = check_real(real, limits, test_share=test_share, val_share=val_share, split_seed=split_seed, encoder=encoder)
+    found = check_real(
+        real,
+        limits,
+        variant=variant,
+        test_share=test_share,
+        val_share=val_share,
+        split_seed=split_seed,
+        encoder=encoder,
+    )
     _print_checked(found)
     if json_file is not None:
         files.write_json(json_file, found.told())

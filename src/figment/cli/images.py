@@ -86,6 +86,7 @@ def generate(
     recipe: RecipePath,
     out: Out = None,
     set: Set = None,
+    variant: Variant = None,
     part: Annotated[
         str | None,
         typer.Option("--part", metavar="I/N", help="make only part I of N, counted from 0, for job arrays"),
@@ -104,10 +105,10 @@ def generate(
 
     if part is not None and launched() is not None:
         raise FigmentError("Each process that a launcher starts makes a part of its own: leave --part out.")
-    loaded = load_recipe(recipe, set or [])
+    loaded = load_recipe(recipe, set or [], variant)
     folder = make_images(
         loaded,
-        out or default_out(recipe),
+        out or default_out(recipe, variant),
         engine=make_engine(engine, workers, address, gpus),
         part=None if part is None else _part(part),
         allow_plugins=allow_plugins,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from figment import claims, files
 from figment.errors import FigmentError, nearest
+from figment.exports import hub
 from figment.exports.credentials import Credentials
 from figment.exports.folder import fill_folder
 from figment.exports.found import found
@@ -18,7 +18,8 @@ from figment.exports.source import Source, open_source
 
 log = logging.getLogger(__name__)
 
-HUB = "hub"  # no format of its own: the Parquet export, uploaded
+PUSHED = "parquet"  # the format that the Hub gets, and `datasets` opens from there
+OLD_HUB = "hub"  # what --push was in version 0.1: a format, whose --out was the repository
 
 
 @dataclass(frozen=True)
@@ -39,60 +40,56 @@ def formats() -> dict[str, Callable[[Path, Source, bool], None]]:
 def export(
     folder: Path | str,
     to: str,
-    out: Path | str,
+    out: Path | str | None = None,
     *,
+    push: str | None = None,
     rejected: bool = False,
     public: bool = False,
     sign: tuple[Path | str, Path | str] | None = None,
 ) -> Exported:
-    """Write the kept images of a run into ``out``, in the format ``to``: one of :func:`formats`, or "hub".
+    """Write the kept images of a run into ``out``, in the format ``to``, one of :func:`formats`; or ``push`` them to the Hub.
 
     ``folder`` is that of a run, or of images alone. With ``rejected`` the images that the filters rejected are written too, with
-    ``kept`` false and their reason; attempts that failed have no image and are never written. For ``hub``, ``out`` is the
-    name of a new data set, ``owner/name``, private unless ``public``. ``sign`` names a certificate and its key, PEM files with which every image is
-    signed (:class:`figment.exports.credentials.Credentials`). Interrupted, the same call goes on where it was.
+    ``kept`` false and their reason; attempts that failed have no image and are never written. ``push`` is the name of a new data set,
+    ``owner/name``, in the place of ``out`` and of Parquet alone, private unless ``public``. ``sign`` names a certificate and its key,
+    PEM files with which every image is signed (:class:`figment.exports.credentials.Credentials`). Interrupted, the same call goes on
+    where it was.
 
-    Raises FigmentError where ``out`` holds anything else or lies among the files of a run, where the run is not finished, where that certificate cannot
-    sign, and where the Hub cannot be reached.
+    Raises FigmentError where ``out`` holds anything else or lies among the files of a run, where the run is not finished, where that
+    certificate cannot sign, and where the Hub cannot be reached, holds such a data set, or there is no token for it.
     """
-    known = [*formats(), HUB]
-    if to not in known:
+    if to == OLD_HUB and push is None:
+        log.warning(
+            "--to hub --out %s is now --to %s --push %s; the old way is read for one version.", out, PUSHED, out
+        )
+        to, out, push = PUSHED, None, str(out)
+    if to not in formats():
         of_models = [*found("figment.exports.models")]
         raise FigmentError(
-            f"There is no format {to!r}.{nearest(to, [*known, *of_models])} Allowed: {', '.join(known)}; for the trained model:"
+            f"There is no format {to!r}.{nearest(to, [*formats(), *of_models])} Allowed: {', '.join(formats())}; for the trained model:"
             f" {', '.join(of_models)}."
         )
+    if push is not None and to != PUSHED:
+        raise FigmentError(
+            f"Images are pushed to the Hub as --to {PUSHED}, which datasets opens from there. For --to {to} give --out."
+        )
+    hub.check_place(out, push, public)
     folder = files.as_path(folder)
     credentials = None if sign is None else Credentials(*sign)
-    if to == HUB:
-        return _to_hub(folder, str(out), rejected, public, credentials)
-    claims.check_outside(files.as_path(out))
+    if out is not None:
+        claims.check_outside(files.as_path(out))
     source = open_source(folder, rejected, credentials)
-    written = _fill(files.as_path(out), source, to)
-    return _exported(str(out), source, written)
+    if push is None:
+        return _exported(str(out), source, _fill(files.as_path(str(out)), source, to))
+    made = hub.ready(folder, push, source.fingerprint)
+    _fill(made, source, to)
+    return _exported(hub.upload(made, push, "dataset", public=public), source, True)
 
 
 def _fill(out: Path, source: Source, to: str) -> bool:
     write = formats()[to]
     identity = {"format": to, "fingerprint": source.fingerprint}
     return fill_folder(out, identity, lambda resuming: write(out, source, resuming))
-
-
-def _to_hub(folder: Path, repo: str, rejected: bool, public: bool, credentials: Credentials | None) -> Exported:
-    from figment.exports import hub
-
-    hub.check_name(repo)
-    source = open_source(folder, rejected, credentials)
-    # Made in full first: it can be looked at, and a second try does not make it again.
-    base = Path(tempfile.gettempdir()) / "figment-hub" if files.is_remote(folder) else folder / "hub"
-    ready = base / f"{repo.replace('/', '--')}-{source.fingerprint}"
-    _fill(ready, source, "parquet")
-    size = sum(p.stat().st_size for p in ready.rglob("*.parquet"))
-    log.info(
-        f"to upload: {len(source):,} images of {len(source.class_names)} classes, {size / 2**20:,.1f} MiB, as the"
-        f" {'public' if public else 'private'} data set {repo}, from {ready}"
-    )
-    return _exported(hub.upload(ready, repo, public=public), source, True)
 
 
 def _exported(where: str, source: Source, written: bool) -> Exported:

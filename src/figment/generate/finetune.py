@@ -44,6 +44,7 @@ from figment.generate.training.families import UNET, trained
 from figment.generate.training.loop import Share, first_says, is_first
 from figment.progress import progress
 from figment.records import Record, Written, fingerprint
+from figment.tracking import Tracker, curves
 from figment.types import Images
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -109,6 +110,7 @@ class Finetuning:
     seed: int = 0
     captions: tuple[str, ...] | None = None  # of each image; None = its class in the template
     validation: Validation | None = None
+    track: Tracker | None = None
 
     @cached_property
     def record(self) -> Record:
@@ -264,7 +266,9 @@ class Finetuning:
                 checkpoint = path.with_name(CHECKPOINT)
                 name = f"finetune {label}"
                 judge = None if self.validation is None else self.validation.distance
-                done = learn(learner, own, steps, name, self.seed, checkpoint, checkpoint_steps, advance, judge)
+                identity = fingerprint([self.record.fingerprint, label])
+                drawn = curves(self.track if writes else None, name, identity, self.root.parent)
+                done = learn(learner, own, steps, name, self.seed, checkpoint, checkpoint_steps, advance, judge, drawn)
                 if writes:
                     write_json(path.with_name(LOSS), _curve(done.losses, done.scores))
                     for file, data in self._packed(learner).items():
@@ -302,18 +306,18 @@ class Finetuning:
 
     def _finish(self, meter: machine.Meter) -> None:
         recorded: dict[str, Written] = {}
-        curves: dict[str, Any] = {}
+        losses: dict[str, Any] = {}
         for label in self.parts:
             files = self.files(label)
             own = {p.relative_to(self.record.folder).as_posix(): Written.of(read_bytes(p)) for p in files}
             recorded |= own
             told = read_json(files[1])
-            curves[next(iter(own))] = told["loss"]
+            losses[next(iter(own))] = told["loss"]
         what = "denoisers" if self.settings.method == "full" else "loras"
         counts = {"images": len(self.images), "steps": self.total_steps, what: len(self.parts)}
         judged = {"frechet": told["frechet"]} if "frechet" in told else {}
         clear(self.record.folder / LATENTS, "*.safetensors")  # first: what is finished is not looked at again
-        self.record.finish(recorded, counts=counts, loss=curves, **judged, **meter.record())
+        self.record.finish(recorded, counts=counts, loss=losses, **judged, **meter.record())
 
 
 def _curve(losses: Sequence[float], scores: Sequence[tuple[int, float]]) -> dict[str, Any]:

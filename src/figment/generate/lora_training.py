@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -28,11 +29,13 @@ from figment.generate.training.latents import (
 )
 from figment.generate.training.loop import Advice, Share, Training, is_first, resume
 from figment.images_in.memory import MemoryImages
+from figment.tracking import Curves, Log, untracked
 from figment.types import Images
 
 #: From one checkpoint to the next. That of a LoRA is megabytes; that of a denoiser is four times its weights, 41 GB for SDXL, which
 #: the disk may take a minute to write.
 LORA_STEPS, FULL_SECONDS = 100, 600.0
+DRAWN = 100  # points of the loss that a tracker is told
 KEPT_BYTES = 2**30  # of latents that stay in memory; more lie on disk while it lasts
 FILE_BYTES = 64 * 2**20  # of latents in a file: what a kill loses of the encoding, at most
 MOST_TIMED, TIMED_PIXELS = 8, 2**20  # images of a forecast's batch, and their pixels
@@ -184,13 +187,14 @@ def learn(
     checkpoint_steps: int | None,
     advance: Callable[[int], None],
     distance: Callable[[Sequence[np.ndarray]], float] | None = None,
+    curves: Curves = untracked,
 ) -> Training:
     """Train what learns in a learner on the images ``own``; returns the finished training. With ``distance`` what is left is what made
     the images that were nearest by it: of many processes in the first alone, which measures it and writes the checkpoints.
 
     Everything random in a step follows from ``seed``, ``name`` and the step's number, so that going on from
     ``checkpoint`` leads to the same weights as never having stopped. It is written every ``checkpoint_steps``; None = as suits
-    its size. Raises FigmentError where the training diverges.
+    its size. ``curves`` are where the loss is drawn, as means of some steps. Raises FigmentError where the training diverges.
     """
     settings, on = learner.settings, learner.on
     learner.reset(sample_seed(seed, name, 0))
@@ -218,10 +222,18 @@ def learn(
         on=on,
     )
     every = checkpoint_steps or (None if settings.method == "full" else LORA_STEPS)
-    known = 0
-    for step in resume(training, Checkpoint(checkpoint, name, seconds=FULL_SECONDS, writes=is_first(on)), every):
-        advance(step.number - known)
-        known = step.number
+    known = drawn = 0
+    with ExitStack() as stack:
+        draw: Log | None = None
+        for step in resume(training, Checkpoint(checkpoint, name, seconds=FULL_SECONDS, writes=is_first(on)), every):
+            if draw is None:  # the first step tells where the checkpoint was
+                drawn = step.number - 1
+                draw = stack.enter_context(curves(drawn))
+            advance(step.number - known)
+            known = step.number
+            if known == steps or known - drawn == max(1, steps // DRAWN):
+                draw(known, {"loss": float(np.mean(training.losses[drawn:known]))})
+                drawn = known
     training.use_best()
     return training
 

@@ -7,7 +7,6 @@ model is done here without it: torch traces, OpenVINO's reader of traces convert
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
@@ -20,6 +19,7 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree  # what torch itself takes nested arguments apart with; it has no other
 
+from figment import files
 from figment.errors import FigmentError, missing_extra
 from figment.records import fingerprint
 
@@ -38,8 +38,8 @@ def version() -> str:
 
 
 def cache_folder() -> Path:
-    """Where converted models lie: ``XDG_CACHE_HOME`` says, as for other programs. All of it may be deleted at any time."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "figment" / "openvino"
+    """Where converted models lie."""
+    return files.cache_folder() / "openvino"
 
 
 class Arguments:

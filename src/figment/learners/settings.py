@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from figment.types import Images, Learner
 
 Share = Annotated[float, Field(gt=0, le=1)]
-Tracker = Literal["tensorboard", "mlflow", "trackio", "wandb"]
-Track = Annotated[Tracker | None, Field(description="show loss curves meanwhile, with what must be installed")]
 
 
 class LearnerSettings(Strict):

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from figment.checkpoint import Checkpoint
 from figment.errors import WEIGHTS, FigmentError, diverged
-from figment.learners.tracking import Curves, untracked
 from figment.progress import progress
+from figment.tracking import Curves, untracked
 
 Select = Literal["last", "validation", "test_best"]
 LOOK_EVERY = 50  # steps between two looks at the losses: a GPU is waited for no more often than that

@@ -220,7 +220,7 @@ class DiffusersSettings(SamplerSettings, GeneratorSettings):
         names = tuple(given.task.class_names)
         captions = tuple(captions_of(train, names, settings)) if settings.has_own_captions else None
         validation = None if settings.validate_steps is None else _validation(given)
-        return Finetuning(generator, train, names, settings, root, given.seed, captions, validation)
+        return Finetuning(generator, train, names, settings, root, given.seed, captions, validation, given.recipe.track)
 
 
 def _validation(given: Given) -> Validation:

@@ -16,6 +16,8 @@ FIELDS = {
     "train.unfrozen.share": "train.unfrozen.trainable_fraction",
     "evaluate.fidelity": "evaluate.measures",
 }
+#: The same, of what went from a part to the recipe itself.
+MOVED = {"train.track": "track", "train.pretrain.track": "track"}
 #: Field (by its name now) -> value then -> value now.
 VALUES: dict[str, dict[Any, Any]] = {
     "train.unfrozen.batch_norm": {"frozen": "eval", "live": "train"},
@@ -30,7 +32,7 @@ def renewed(recipe: Any) -> Any:
     if not isinstance(recipe, dict):
         return recipe
     try:
-        recipe = {name: _value(str(name), value) for name, value in recipe.items()}
+        recipe = _moved({name: _value(str(name), value) for name, value in recipe.items()})
     except RecursionError:  # it holds itself, or is too deep; whoever validates it says so
         return recipe
     if isinstance(arms := recipe.get("arms"), dict):
@@ -63,7 +65,31 @@ def _with_kind(recipe: dict[Any, Any]) -> dict[Any, Any]:
 
 def renewed_changes(changes: dict[Any, Any]) -> dict[Any, Any]:
     """Dotted fields and their values, as ``--set``, arms and rows have them, with today's names."""
-    return dict(_field(field, value) for field, value in changes.items())
+    return _moved(dict(_field(field, value) for field, value in changes.items()))
+
+
+def _moved(renewed: dict[Any, Any]) -> dict[Any, Any]:
+    """Where both places say something, today's wins."""
+    for field, now in MOVED.items():
+        value = _taken(renewed, field)
+        if value is not None:  # a resolved recipe has them all
+            logger.warning("%s is now %s; the old name is read for one version.", field, now)
+            renewed.setdefault(now, value)
+    return renewed
+
+
+def _taken(part: dict[Any, Any], field: str) -> Any:
+    """Take a field out of a part of a recipe, however much of its path is one dotted name; None where it is not there."""
+    for name, inner in part.items():
+        if name == field:
+            return part.pop(name)
+        if (
+            isinstance(inner, dict)
+            and field.startswith(f"{name}.")
+            and (found := _taken(inner, field[len(name) + 1 :]))
+        ):
+            return found
+    return None
 
 
 def _each(named: dict[Any, Any]) -> dict[Any, Any]:

@@ -22,6 +22,7 @@ from figment.recipe.prompts import AttributesSettings, Prompts
 from figment.recipe.table import Table
 from figment.recipe.train import Evaluate, FewShot, Train, WordsAndImagesSettings, learner_kind
 from figment.task import Strict, Task, Text, builtin
+from figment.tracking import Tracker
 
 HEADS = ("words_and_images", "clip_head", "images_only")  # on features of images, which are worked out once
 STARTER = "starter/clip"
@@ -50,6 +51,11 @@ class Recipe(Strict):
     evaluate: Evaluate = Evaluate()
     prices: Prices | None = Field(
         None, description="what an hour of generating and a labelled photograph cost, for forecast and report"
+    )
+    track: Tracker | None = Field(
+        None,
+        description="show losses while something is trained, and results at the end: tensorboard, mlflow, trackio or wandb, which must"
+        " be installed",
     )
     arms: dict[Text, dict[str, JsonValue]] = Field(
         {},

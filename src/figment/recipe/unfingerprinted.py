@@ -50,11 +50,10 @@ UNFINGERPRINTED = {
     "generate.finetune.contexts": "a place; the weights' fingerprint knows the captions",
     "train.allow_pickle": STORED,
     "train.workers": SPEED,
-    "train.track": "what is shown meanwhile",
     "train.compile": SPEED,
-    "train.pretrain.track": "what is shown meanwhile",
     "train.pretrain.compile": SPEED,
     "prices": COST,
+    "track": "what is shown, not what is made",
 }
 #: Field -> the value at which it does not count: it came later, and what was recorded before goes on as it is.
 LATER: dict[str, Any] = {"prompts.articles": "fitting", "generate.speed": {"cache": None, "quantise": None}}

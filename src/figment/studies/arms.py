@@ -15,6 +15,7 @@ from figment.forecast import Forecast, forecast
 from figment.layout import Study, folder_name
 from figment.plugins import permission
 from figment.recipe import Recipe
+from figment.report.tracked import send
 from figment.run import Outcome, run_recipe
 from figment.stages.plans import images_key
 from figment.studies.pilot import look_first
@@ -60,7 +61,10 @@ def run_arms(
     )
     judged = [name for name, outcome in outcomes.items() if "worth" in outcome.results]
     words = dict(zip(judged, among([outcomes[name].results["worth"] for name in judged]), strict=True))
-    return {name: replace(outcome, among=words.get(name, "")) for name, outcome in outcomes.items()}
+    done = {name: replace(outcome, among=words.get(name, "")) for name, outcome in outcomes.items()}
+    for name, outcome in done.items():
+        send(recipe.track, name, outcome.folder, outcome.results, outcome.verdict)
+    return done
 
 
 def forecast_arms(recipe: Recipe, out: Path, *, allow_plugins: bool = False) -> dict[str, Forecast]:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from figment import claims, files, records
 from figment.errors import FigmentError
+from figment.exports import hub
 from figment.exports.folder import fill_folder
 from figment.exports.found import found
 from figment.images_in.shards import open_run_images
@@ -59,22 +60,29 @@ def formats() -> dict[str, Callable[[Path, Portable], Classify]]:
     return found("figment.exports.models")
 
 
-def export_model(folder: Path | str, to: str, out: Path | str) -> ExportedModel:
-    """Write what a run trained into ``out``, which is new or empty, in the format ``to``: one of :func:`formats`.
+def export_model(
+    folder: Path | str, to: str, out: Path | str | None = None, *, push: str | None = None, public: bool = False
+) -> ExportedModel:
+    """Write what a run trained into ``out``, which is new or empty, in the format ``to``: one of :func:`formats`. Or ``push`` it to the
+    Hub, card and all, as the new model ``owner/name``, private unless ``public``.
 
     What is written is opened by the library that it is for, and its probabilities are compared with figment's own on 100 of the run's
     images. Raises FigmentError where they differ by more than 1e-3, and then writes nothing; where the format cannot hold such a
-    model; and where ``out`` holds anything else.
+    model; where ``out`` holds anything else; and where the Hub cannot be reached, holds such a model, or there is no token for it.
     """
     from figment.encoders.clip import no_bars
     from figment.exports.models.card import card, facts
 
-    claims.check_outside(files.as_path(out))
+    hub.check_place(out, push, public)
+    if out is not None:
+        claims.check_outside(files.as_path(out))
     trained = open_trained(folder, "cpu", "float32")
     images = _images(trained)
     told = facts(trained)
     own = {name: file.plain() for name, file in trained.told.files.items()}
     identity = {"format": to, "fingerprint": records.fingerprint(["model", VERSION, own, told])}
+    made_for = f"{to}-{identity['fingerprint']}"
+    place = files.as_path(str(out)) if push is None else hub.ready(files.as_path(folder), push, made_for)
     with tempfile.TemporaryDirectory() as temporary:
         made = Path(temporary)
         portable = trained.saved.elsewhere()
@@ -82,8 +90,11 @@ def export_model(folder: Path | str, to: str, out: Path | str) -> ExportedModel:
         with no_bars():
             agreement = compare(trained.saved, portable, lambda some: classify(temporary, some), images)
         files.write_atomic(made / "README.md", card(to, told, portable.class_names, agreement, classify))
-        written = fill_folder(files.as_path(out), identity, lambda _: _copy(made, files.as_path(out)))
-    return ExportedModel(str(out), portable.class_names, agreement, written)
+        written = fill_folder(place, identity, lambda _: _copy(made, place))
+    if push is None:
+        return ExportedModel(str(out), portable.class_names, agreement, written)
+    where = hub.upload(place, push, "model", public=public)
+    return ExportedModel(where, portable.class_names, agreement, True)
 
 
 def compare(

@@ -23,12 +23,12 @@ from figment.learners.network.loop import NetworkLoop
 from figment.learners.network.model import NetworkModel, predict
 from figment.learners.network.settings import LATER, NOT_PART_OF_A_MODEL, NetworkSettings
 from figment.learners.processes import Processes, processes
-from figment.learners.tracking import curves, needs_tracker
 from figment.learners.training import n_epochs, needs_validation, random_numbers_of, train
 from figment.loading.loader import ImageDataset, Loader, usual_workers
 from figment.loading.orders import Dealt, Mixed, Order, Shuffled
 from figment.memory import enough_memory
 from figment.models import resolve
+from figment.tracking import Tracker, curves, needs_tracker
 from figment.types import Images, Learner, Model
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class NetworkLearner(Learner):
             was finished; None keeps nothing.
         device: torch's name of one; None takes a GPU where there is one.
         checkpoint_seconds: from one writing of the state to the next.
+        track: where losses are drawn meanwhile.
 
     Raises:
         FigmentError: for an architecture that there is not or that does not take such images, for weights that do not fit,
@@ -70,11 +71,12 @@ class NetworkLearner(Learner):
         folder: Path | None = None,
         device: str | None = None,
         checkpoint_seconds: float = 60.0,
+        track: Tracker | None = None,
     ):
         needs_validation(settings.select, val)
-        needs_tracker(settings.track)
+        needs_tracker(track)
         self.settings, self.class_names, self.val, self.folder = settings, list(class_names), val, folder
-        self.device, self.checkpoint_seconds = device, checkpoint_seconds
+        self.device, self.checkpoint_seconds, self.track = device, checkpoint_seconds, track
         self.start = None if settings.pretrained is None else resolve(settings.pretrained)
         with random_numbers_of(0):  # what cannot be made is said before anything is spent
             network = make(settings, len(self.class_names), self.start)
@@ -113,7 +115,8 @@ class NetworkLearner(Learner):
         checkpoint = self._checkpoint(synthetic, real, seed, on)
         test = EvalTransform(network.data)
         description = f"train {s.architecture}, seed {seed}"
-        drawn = curves(s.track if on.rank == 0 else None, f"{s.architecture}-{seed}", checkpoint)
+        known = () if checkpoint is None else (checkpoint.identity, checkpoint.path.parent)
+        drawn = curves(self.track if on.rank == 0 else None, f"{s.architecture}-{seed}", *known)
         with enough_memory(f"{s.architecture} learnt from {batch_size:,} images a step on {on.device}", s.lighter):
             loop = NetworkLoop(network, loader, n_epochs(s.epochs, len(loader), s.min_steps), s, seed, on)
             validate = None if self.val is None else lambda: self._accuracy(loop, test)
@@ -146,9 +149,8 @@ class NetworkLearner(Learner):
             "random_erasing": max(ERASING, self.settings.random_erasing),
         }
         own = self.settings.model_copy(update=more)
-        return NetworkLearner(
-            own, self.class_names, val=self.val, pretrainer=self.pretrainer, folder=self.folder, device=self.device
-        )
+        same = {"val": self.val, "pretrainer": self.pretrainer, "folder": self.folder, "track": self.track}
+        return NetworkLearner(own, self.class_names, device=self.device, **same)
 
     def untrained(self) -> Model | None:
         """None: before training, the classifier is random even where the rest is pre-trained."""

@@ -9,7 +9,7 @@ from pydantic import Field, JsonValue, SerializerFunctionWrapHandler, field_seri
 
 from figment import limits
 from figment.learners.pretrain.settings import AnyMethod, PretrainSettings
-from figment.learners.settings import LearnerSettings, Share, Track, epoch_images
+from figment.learners.settings import LearnerSettings, Share, epoch_images
 from figment.task import PathText
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 NOT_PART_OF_A_MODEL = {
     "kind": "says which settings these are",
     "workers": "batches are the same for any number of them",
-    "track": "what is shown, not what is learnt",
     "seeds": "each training has a seed of its own",
     "images_per_class": "decides what is given to a training, and the images are part of its identity",
     "pretrain": "what pre-trains has a fingerprint of its own, which is part of the identity",
@@ -140,7 +139,6 @@ class NetworkSettings(LearnerSettings):
     workers: int | None = Field(
         None, ge=0, le=1_024, description="processes that prepare images; None = none on a CPU, up to 8 beside a GPU"
     )
-    track: Track = None
 
     @model_validator(mode="before")
     @classmethod
@@ -226,4 +224,5 @@ class NetworkSettings(LearnerSettings):
         own = self.pretraining
         pretrainer = None if own is None else own.build(given)
         folder = given.caches / "networks"
-        return NetworkLearner(self, given.task.class_names, val=val, pretrainer=pretrainer, folder=folder)
+        track = given.recipe.track
+        return NetworkLearner(self, given.task.class_names, val=val, pretrainer=pretrainer, folder=folder, track=track)

@@ -27,13 +27,13 @@ from figment.learners.pretrain.methods import METHODS
 from figment.learners.pretrain.settings import NOT_PART_OF_A_MODEL, PretrainSettings, TextSettings
 from figment.learners.pretrain.tokens import NO_TOKENS, read
 from figment.learners.processes import Processes, processes
-from figment.learners.tracking import curves, needs_tracker
 from figment.learners.training import n_epochs, random_numbers_of, train
 from figment.loading.loader import ImageDataset, Loader, usual_workers
 from figment.loading.orders import OfEachGroup, Order, Shuffled
 from figment.memory import enough_memory
 from figment.models import resolve
 from figment.probe import held_out, knn, linear_probe
+from figment.tracking import Tracker, curves, needs_tracker
 from figment.types import Images, Learner
 
 FORMAT = 2  # of the fingerprint: raise it where the same settings come to train otherwise
@@ -66,6 +66,7 @@ class PretrainLearner(Learner):
             was finished; None keeps nothing.
         device: torch's name of one; None takes a GPU where there is one.
         checkpoint_seconds: from one writing of the state to the next.
+        track: where losses are drawn meanwhile.
 
     Raises:
         FigmentError: for an architecture that there is not or that does not take such images, and weights that do not fit.
@@ -82,11 +83,12 @@ class PretrainLearner(Learner):
         folder: Path | None = None,
         device: str | None = None,
         checkpoint_seconds: float = 60.0,
+        track: Tracker | None = None,
     ):
         self.settings, self.class_names, self.labelled, self.val = settings, list(class_names), labelled, val
         self.template, self.folder, self.reads_captions = template, folder, settings.reads_captions
-        self.device, self.checkpoint_seconds = device, checkpoint_seconds
-        needs_tracker(settings.track)
+        self.device, self.checkpoint_seconds, self.track = device, checkpoint_seconds, track
+        needs_tracker(track)
         self.start = None if settings.pretrained is None else resolve(settings.pretrained)
         self.tokens = read(settings.tokenizer) if isinstance(settings, TextSettings) else NO_TOKENS
         with random_numbers_of(0):  # what cannot be made is said before anything is spent
@@ -135,7 +137,8 @@ class PretrainLearner(Learner):
         loader = self._loader(images, turns, network.data, seed, on)
         epochs = n_epochs(s.epochs, len(loader), s.min_steps)
         checkpoint = self._checkpoint(parts, seed, on)
-        drawn = curves(s.track if on.rank == 0 else None, f"{s.kind}-{seed}", checkpoint)
+        of = () if checkpoint is None else (checkpoint.identity, checkpoint.path.parent)
+        drawn = curves(self.track if on.rank == 0 else None, f"{s.kind}-{seed}", *of)
         description = f"{s.kind} {s.backbone}, seed {seed}"
         a_step = loader.batches.batch_size * on.world_size
         with enough_memory(f"{s.backbone} learnt from {a_step:,} images a step on {on.device}", s.lighter):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field, JsonValue, model_validator
 
 from figment import limits
-from figment.learners.settings import LearnerSettings, Share, Track, epoch_images
+from figment.learners.settings import LearnerSettings, Share, epoch_images
 from figment.task import PathText
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 NOT_PART_OF_A_MODEL = {
     "compile": "the same arithmetic in another order, as on another machine",
     "workers": "batches are the same for any number of them",
-    "track": "what is shown, not what is learnt",
     "seeds": "each training has a seed of its own",
     "images_per_class": "decides what is given to a training, and the images are part of its identity",
 }
@@ -153,7 +152,6 @@ class PretrainSettings(LearnerSettings):
     workers: int | None = Field(
         None, ge=0, le=1_024, description="processes that prepare images; None = none on a CPU, up to 8 beside a GPU"
     )
-    track: Track = None
 
     @property
     def has_placebo(self) -> bool:
@@ -216,6 +214,7 @@ class PretrainSettings(LearnerSettings):
             val=epoch_images(self.select, given),
             template=given.task.templates[0],
             folder=given.caches / "pretrain",
+            track=given.recipe.track,
         )
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from figment.errors import FigmentError
 from figment.files import write_atomic
 from figment.models import ModelFolder
 
+T = TypeVar("T")
 VOCABULARIES = (
     "tokenizer.json",
     "vocab.json",
@@ -92,13 +94,25 @@ def needs_tokenizer(folder: ModelFolder) -> None:
         )
 
 
+def raw(encoder: T) -> T:
+    """The same encoder, whose image features come as its network gives them and not of unit length. `Features` keeps them apart."""
+    own: Any = copy(encoder)  # of the same weights
+    own.unit = False
+    return own
+
+
+def is_raw(encoder: object) -> bool:
+    """Whether its image features are not of unit length."""
+    return not getattr(encoder, "unit", True)
+
+
 def image_features(encoder: ImageTower, images: Sequence[np.ndarray]) -> np.ndarray:
-    """``float32 (B, D)``, L2-normalised."""
+    """``float32 (B, D)``, L2-normalised unless the encoder is `raw`."""
     return _tower_features(encoder, images, encoder.pixels)
 
 
 def prepared_features(encoder: ImageTower, images: Sequence[np.ndarray]) -> np.ndarray:
-    """``float32 (B, D)``, L2-normalised, of images that ``encoder.pixels`` has prepared, ``float32 (3, S, S)`` each."""
+    """The same of images that ``encoder.pixels`` has prepared, ``float32 (3, S, S)`` each."""
     return _tower_features(encoder, images, lambda part: torch.from_numpy(np.stack(part)))
 
 
@@ -109,7 +123,8 @@ def _tower_features(
     parts = [np.zeros((0, encoder.n_features), np.float32)]
     for start in range(0, len(images), encoder.batch_size):
         batch = pixels(images[start : start + encoder.batch_size])
-        parts.append(_unit(encoder.image_tower(batch.to(encoder.device, encoder.dtype))))
+        features = encoder.image_tower(batch.to(encoder.device, encoder.dtype))
+        parts.append(features.float().cpu().numpy() if is_raw(encoder) else _unit(features))
     return np.concatenate(parts)
 
 

@@ -16,8 +16,8 @@ from figment.recipe import Recipe, load_recipe, validate
 from figment.recipe.sweep import DISTANCE, FAST, FID, SCORE
 from figment.report.table import Cell, markdown, render
 from figment.studies.measured import Measured
-from figment.studies.sweep import answer, first_phase, name_of, second_phase
 from figment.studies.phases import first_phase as first_table
+from figment.studies.sweep import answer, first_phase, name_of, second_phase
 from figment.studies.table import forecast_table, read_table, run_table, table_runs
 from figment.types import Result
 from figment.verify import verify

@@ -35,6 +35,7 @@ FLOORS = (
         "hub",
         "claims",
         "checkpoint",
+        "checkpoint_bytes",
     },
     {
         "task",
@@ -84,6 +85,7 @@ READERS = {
     "figment.images_in.folder": "looked at in the same function",
     "figment.integrity": "what was dumped just now",
     "figment.checkpoint": "looked at by whoever names the file; JSON with a checksum of its own",
+    "figment.checkpoint_bytes": "a checkpoint, whose checksum is what is looked at",
     "figment.look.server": "its own page",
     "figment.plugins.load": "code, of a module that Python found",
     "figment.records": "what was dumped just now",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import time
@@ -14,7 +13,8 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from figment.files import is_remote, read_bytes, write_atomic
+from figment.checkpoint_bytes import before, digest_of, header_of
+from figment.files import is_remote, move, read_bytes, remove, write_atomic
 
 log = logging.getLogger(__name__)
 
@@ -27,30 +27,54 @@ class Checkpoint:
         identity: says which training it is of; the state of another one is as good as none.
         seconds: from one writing to the next; 0 writes after every step.
         writes: False in all processes but one, where all read the same file.
+        keeps_previous: whether the one before stays, as ``previous-<name>``: what is lost to a damaged file is then the work between two.
     """
 
-    def __init__(self, path: Path, identity: str, *, seconds: float = 60.0, writes: bool = True):
+    def __init__(
+        self, path: Path, identity: str, *, seconds: float = 60.0, writes: bool = True, keeps_previous: bool = False
+    ):
         self.path, self.identity, self.seconds, self.writes = path, identity, seconds, writes
+        self.keeps_previous = keeps_previous
+        self.is_sound = False  # whether what lies at the path is known to be a state of this training
         self.last = time.monotonic()
 
     def is_due(self) -> bool:
         return self.writes and time.monotonic() - self.last >= self.seconds
 
     def write(self, state: dict[str, Any]) -> None:
-        if self.writes:
-            write_atomic(self.path, packed({"identity": self.identity, "state": state}))
-            self.last = time.monotonic()
+        if not self.writes:
+            return
+        if self.keeps_previous and self.is_sound:  # a damaged one must not push out the good one before it
+            move(self.path, before(self.path))  # first, so that there are never three
+        write_atomic(self.path, packed({"identity": self.identity, "state": state}))
+        self.is_sound, self.last = True, time.monotonic()
 
     def read(self) -> dict[str, Any] | None:
-        """The state, on the CPU; None where there is no file, or a damaged one, or one of another training."""
-        if not self.path.is_file():
+        """The state, on the CPU, of the last one or, where that is gone or damaged, of the one before; None where there is neither, or
+        they are of another training."""
+        state = self._read(self.path)
+        self.is_sound = state is not None
+        if state is not None or not self.keeps_previous:
+            return state
+        state = self._read(before(self.path))
+        if state is not None:
+            log.warning("The training goes on from the checkpoint before that one, %s.", before(self.path).name)
+        return state
+
+    def _read(self, path: Path) -> dict[str, Any] | None:
+        if not path.is_file():
             return None
         try:
-            found = unpacked(self.path)
-        except Exception as error:  # whatever is wrong with it, the training starts again
-            log.warning("%s cannot be read (%s): the training starts again.", self.path, error)
+            found = unpacked(path)
+        except Exception as error:  # whatever is wrong with it, there is no state in it
+            log.warning("%s cannot be read (%s): the training cannot go on from it.", path, error)
             return None
         return found["state"] if found["identity"] == self.identity else None
+
+    def forget(self) -> None:
+        """Take away what was written: the training is over."""
+        for path in (self.path, before(self.path)):
+            remove(path)
 
 
 def packed(value: Any) -> bytes:
@@ -101,13 +125,9 @@ def _local(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
 
 def _remote(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     data = read_bytes(path)
-    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    header, _ = header_of(data)
     return header.get("__metadata__", {}), {name: t for name, t in safetensors.torch.load(data).items() if name}
 
 
 def _digest(text: str, tensors: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256(text.encode())
-    for name in sorted(tensors):
-        digest.update(name.encode())
-        digest.update(tensors[name].flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+    return digest_of(text, {name: t.flatten().view(torch.uint8).numpy().data for name, t in tensors.items()})

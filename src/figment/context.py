@@ -69,7 +69,7 @@ class Context:
         self.unreadable: dict[str, dict[str, str]] = {}  # split -> id of a real image -> why it was left out
         self._generator = generator
         self._readable: dict[str, Images] = {}  # split -> its images without those that cannot be read
-        self._features: dict[str, Features] = {}
+        self._features: dict[tuple[str, bool], Features] = {}
 
     # ---- what settings are built from --------------------------------------------------------------------------------
 
@@ -85,12 +85,18 @@ class Context:
     def caches(self) -> Path:
         return self.run.features
 
-    def features(self, encoder: str | TimmEncoderSettings | None = None) -> Features:
+    def features(self, encoder: str | TimmEncoderSettings | None = None, raw: bool = False) -> Features:
         own = encoder or self.recipe.looks_with
-        key = own if isinstance(own, str) else own.model_dump_json()
+        key = own if isinstance(own, str) else own.model_dump_json(), raw
         if key not in self._features:
-            self._features[key] = _open_features(self, own)
+            self._features[key] = self._raw_features(own) if raw else _open_features(self, own)
         return self._features[key]
+
+    def _raw_features(self, encoder: str | TimmEncoderSettings) -> Features:
+        """Of the same weights, in memory once, as the network gives them."""
+        from figment import encoders
+
+        return encoders.Features(encoders.raw(self.features(encoder).encoder), self.caches)
 
     def real(self, split: str) -> Images | None:
         """The real images that may be looked at: of ``train`` the shots alone, where there is ``few_shot``."""
@@ -258,6 +264,8 @@ class Context:
         if few is None or not few.split or not self.guided:
             _ = self.untuned  # a generator that cannot be had is found out before images are encoded
         measures.check(self.recipe, self.given)
+        if self.recipe.evaluate.encoder is not None:
+            _ = self.features(self.recipe.evaluate.encoder)
         _ = self.learner
         self._check_learner()
         for split in sorted(measures.splits_needed(self.recipe) & set(self.given)):  # the features are kept

@@ -209,6 +209,18 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def move(path: Path, to: Path) -> None:
+    """Give a file of ours another name beside it, in the place of what has that name; where nothing can be renamed it is copied first."""
+    with explained(path):
+        if is_remote(path):
+            from figment.stores import patiently
+
+            store = cast(Any, path).fs
+            patiently(lambda: store.mv(cast(Any, path).path, cast(Any, to).path), path)
+        else:
+            os.replace(path, to)
+
+
 def clear(folder: Path, pattern: str) -> None:
     """Take away what was kept in a folder for a while, what a killed writer left half written there, and the folder itself, unless
     somebody else's file lies in it."""

@@ -53,6 +53,7 @@ NAMES |= {
 }
 NAMES |= {"table.json", "table.md", "best.yaml", "stage.json", ".heartbeat"}
 EXPORT = ".figment-export.json"  # the record of an export; hidden, since readers of others take whatever else lies there for data
+DENOISERS = ("unet", "transformer")  # diffusers' names of the folder of a whole one
 LORA = "pytorch_lora_weights.safetensors"  # the name that diffusers looks for
 OLD_RECIPE = "recipe.yaml"  # what version 0.1 called the resolved recipe; a user's own may be called so
 

@@ -18,7 +18,7 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 
 from figment import measures
 from figment.context import Context
-from figment.encoders import Features, InceptionEncoder, TimmEncoder, identity, inception, open_encoder
+from figment.encoders import Features, InceptionEncoder, TimmEncoder, identity, inception, open_encoder, raw
 from figment.encoders.timm import open_timm
 from figment.errors import FigmentError
 from figment.layout import Run
@@ -179,6 +179,36 @@ def test_features_of_half_precision_are_not_taken_for_whole_ones(state, tmp_path
     assert {path.name for path in tmp_path.glob("timm-*")} == {
         f"timm-test-efficientnet-{whole.fingerprint[:12]}{end}" for end in ("", "-bfloat16")
     }
+
+
+def test_raw_features_are_what_the_network_gives_and_are_kept_apart(network, state, tmp_path):
+    encoder, given = TimmEncoder(NETWORK, saved(tmp_path, state, "w.pth")), colours(2, 0)
+    pixels = encoder.pixels(given.load(range(len(given))))
+    with torch.inference_mode():
+        expected = network.forward_head(network.forward_features(pixels), pre_logits=True).numpy()
+    unit, own = Features(encoder, tmp_path)(given), Features(raw(encoder), tmp_path)(given)
+    assert own == pytest.approx(expected, rel=1e-5, abs=1e-6)
+    assert raw(encoder).images(given.load(range(len(given)))) == pytest.approx(expected, rel=1e-5, abs=1e-6)
+    assert np.linalg.norm(unit, axis=1) == pytest.approx(1) and abs(np.linalg.norm(own[0]) - 1) > 0.1
+    assert np.array_equal(Features(raw(encoder), tmp_path)(given), own)
+    assert np.array_equal(Features(encoder, tmp_path)(given), unit)
+    assert {path.name for path in tmp_path.glob("timm-*")} == {
+        f"timm-test-efficientnet-{encoder.fingerprint[:12]}{end}" for end in ("", "-raw")
+    }
+    assert (identity(encoder)["features"], identity(raw(encoder))["features"]) == ("unit length", "raw")
+    assert identity(encoder)["weights"] == identity(raw(encoder))["weights"]
+
+
+def test_measures_may_look_with_another_encoder_than_the_recipes(state, tmp_path):
+    saved(tmp_path, state, "w.pth")
+    path = recipe_with(tmp_path, "starter/clip")
+    path.write_text(path.read_text() + f"evaluate: {{encoder: {{timm: {NETWORK}, weights: w.pth}}}}\n")
+    recipe = load_recipe(path)
+    assert recipe.evaluate.encoder.weights == str(tmp_path / "w.pth") and recipe.looks_with == "starter/clip"
+    ctx = Context(recipe, Run(tmp_path / "run"))
+    unit, own = ctx.features(recipe.evaluate.encoder), ctx.features(recipe.evaluate.encoder, raw=True)
+    assert unit.encoder.image_tower is own.encoder.image_tower and own is not unit  # one network in memory
+    assert ctx.features(recipe.evaluate.encoder, raw=True) is own and own.folder.name == f"{unit.folder.name}-raw"
 
 
 def recipe_with(folder: Path, encoder: str) -> Path:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -84,6 +86,50 @@ def test_the_interval_holds_the_average_of_other_draws_and_the_excess_is_taken_o
     true = d * shift**2
     assert average > 1.5 * true
     assert np.mean([r.details["without_excess"] for r in results]) == pytest.approx(true, rel=0.15)
+
+
+def at_once(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
+    """The distance and its standard error from whole sets in float64: centred, and their QR decompositions with both factors."""
+    x, y = (one.astype(np.float64) - one.mean(axis=0, dtype=np.float64) for one in (a, b))
+    (q, r), (p, s) = np.linalg.qr(x), np.linalg.qr(y)
+    r, s = r / np.sqrt(len(a) - 1), s / np.sqrt(len(b) - 1)
+    u, values, vt = np.linalg.svd(r @ s.T)
+    gap = a.mean(axis=0, dtype=np.float64) - b.mean(axis=0, dtype=np.float64)
+    of_a = 2 * x @ gap + np.einsum("nd,nd->n", x - np.sqrt(len(a) - 1) * q @ (u @ vt @ s), x)
+    of_b = -2 * y @ gap + np.einsum("nd,nd->n", y - np.sqrt(len(b) - 1) * p @ ((u @ vt).T @ r), y)
+    error = np.sqrt(of_a.var(ddof=1) / len(a) + of_b.var(ddof=1) / len(b))
+    return gap @ gap + np.square(r).sum() + np.square(s).sum() - 2 * values.sum(), error
+
+
+@pytest.mark.parametrize(("n", "m", "scale"), [(5_000, 3_000, 1.3), (5_000, 1_100, 1.0), (40, 3_000, 2.0)])
+def test_a_set_that_is_gone_through_in_parts_is_as_far_as_at_once(n, m, scale):
+    a, b = features(n, 24, 1).astype(np.float32), features(m, 24, 2, shift=0.1, scale=scale).astype(np.float32)
+    value, error = at_once(a, b)
+    assert frechet_distance(a, b) == pytest.approx(value, rel=1e-9)
+    found = frechet(a, b, "x")
+    assert (found.value, found.details["standard_error"]) == pytest.approx((value, error), rel=1e-9)
+
+
+def test_dimensions_that_say_nothing_add_nothing():
+    """As dead units of a network, in more images than are looked at once."""
+    a, b = features(3_000, 12, 3), features(2_500, 12, 4, shift=0.2)
+    wide_a, wide_b = (np.concatenate([x, np.full((len(x), 6), 0.25), x[:, :2]], axis=1) for x in (a, b))
+    doubled_a, doubled_b = (np.concatenate([x, x[:, :2]], axis=1) for x in (a, b))
+    told, plain = frechet(wide_a, wide_b, "x"), frechet(doubled_a, doubled_b, "x")
+    assert told.value == pytest.approx(plain.value, rel=1e-9) == at_once(wide_a, wide_b)[0]
+    assert told.details["standard_error"] == pytest.approx(plain.details["standard_error"], rel=1e-6)
+
+
+def test_large_sets_are_not_copied():
+    rng = np.random.default_rng(5)
+    a, b = (rng.normal(size=(80_000, 48)).astype(np.float32) for _ in range(2))  # 15 MB each, in float64 31
+    tracemalloc.start()
+    try:
+        frechet(a, b, "x")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < a.nbytes / 2
 
 
 def test_the_result_says_what_it_was_measured_with():

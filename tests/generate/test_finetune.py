@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -15,8 +16,10 @@ import safetensors.torch
 import torch
 
 import tiny
+from damage import flip
 from figment import files, records
 from figment.checkpoint import Checkpoint
+from figment.checkpoint_bytes import before
 from figment.context import Context
 from figment.engines import Local
 from figment.errors import FigmentError
@@ -590,6 +593,55 @@ def test_kill_9(sd15, photos, images, tmp_path):
     resumed = tune(generator(sd15), images, tmp_path / "killed", steps=20)
     assert weights(resumed) == weights(whole) and resumed.lora.folder.name == whole.lora.folder.name
     assert not list(folder.glob(".*.tmp"))
+
+
+A_RUN = """
+import sys
+from figment import load_recipe, run_recipe
+from figment.generate import lora_training
+lora_training.LORA_STEPS = 1
+run_recipe(load_recipe(sys.argv[1]), sys.argv[2])
+"""
+
+
+def test_killed_three_times_then_damaged_ends_with_the_same_weights(sd15, clip, photos, tmp_path, caplog):
+    """verify finds the byte; repair, and the same command, go on from the checkpoint before."""
+    own = recipe(sd15, clip, photos, **{"generate.finetune.steps": 30})
+    (tmp_path / "it.yaml").write_text(own.to_yaml())
+    whole = Context(own, Run(tmp_path / "whole")).finetuning
+    whole.train()
+    expected = whole.file(0).read_bytes()
+    folder = tmp_path / "run" / "finetune" / whole.record.folder.name
+    last, previous = folder / CHECKPOINT, before(folder / CHECKPOINT)
+    for _ in range(3):
+        there = last.stat().st_mtime_ns if last.exists() else 0
+        process = python(A_RUN, tmp_path / "it.yaml", tmp_path / "run")
+        deadline = time.monotonic() + 120
+        while not last.exists() or not previous.exists() or last.stat().st_mtime_ns == there:
+            assert time.monotonic() < deadline and process.is_alive()
+            time.sleep(0.005)
+        process.kill()
+        process.join()
+        assert not (folder / "stage.json").exists()
+    if not last.exists():  # killed between two
+        shutil.copy(previous, last)
+    assert "damaged" not in str(verify(tmp_path / "run").findings)
+    flip(last, last.stat().st_size // 2)
+    found = verify(tmp_path / "run")
+    said = [f for f in found.findings if f.severity == "broken"]
+    assert [f.stage for f in said] == [f"finetune/{folder.name}"] and not found.ok
+    assert said[0].text.startswith("checkpoint.safetensors is damaged (its bytes are not those")
+    again = Path(shutil.copytree(tmp_path / "run", tmp_path / "again"))
+
+    mended = repair(tmp_path / "run")
+    assert mended[0].startswith("finetune: took away a damaged checkpoint") and "trained again" in mended[-1]
+    assert (folder / WEIGHTS).read_bytes() == expected and not list(folder.glob("*checkpoint*"))
+
+    caplog.clear()
+    own_again = Context(own, Run(again)).finetuning
+    own_again.train()
+    assert own_again.file(0).read_bytes() == expected
+    assert "goes on from the checkpoint before that one, previous-checkpoint.safetensors" in caplog.text
 
 
 def stages_status(adapted: Path, folder: Path) -> StageStatus:

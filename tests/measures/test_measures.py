@@ -92,6 +92,7 @@ def test_the_splits_that_are_read(own, splits):
     [
         *(
             "frechet",
+            "frechet_raw",
             "recognisability",
             "coverage",
             "density",

@@ -317,7 +317,17 @@ def test_coverage_is_of_the_kept_images_and_all_real_training_images():
     assert "coverage" not in few and "top1/synthetic" in few
 
 
-OF_SETS = ["coverage", "frechet", "cmmd", "mind", "vendi", "diversity", "memorisation", "precision_recall_f1"]
+OF_SETS = [
+    "coverage",
+    "frechet",
+    "frechet_raw",
+    "cmmd",
+    "mind",
+    "vendi",
+    "diversity",
+    "memorisation",
+    "precision_recall_f1",
+]
 OF_INCEPTION = ["fid", "kid", "inception_score"]
 
 
@@ -340,17 +350,32 @@ def asking(*names):
 @pytest.mark.parametrize("name", OF_SETS + OF_INCEPTION)
 def test_what_compares_two_sets_says_what_it_depends_on_and_has_floors(name):
     asked = []
-    own = trial(Means(), asking(name), features=lambda encoder: asked.append(encoder) or Seen())
+    own = trial(Means(), asking(name), features=lambda encoder, raw=False: asked.append((encoder, raw)) or Seen())
     found = [r for r in measures.take(own).results if not r.metric.startswith(("top1", "gain"))]
     assert {r.metric for r in found} == {m.name for m in measures.found()[name].metrics}
-    assert set(asked) == {"inception" if name in OF_INCEPTION else None}
+    assert set(asked) == {("inception" if name in OF_INCEPTION else None, name == "frechet_raw")}
     for result in found:
         assert result.ci[0] <= result.value <= result.ci[1] and np.isfinite(result.value)
         told = {"encoder": "seen", "weights": "abc", "resize": "4 nearest", "dtype": "float32"}
+        told["features"] = "unit length"
         assert told.items() <= result.details.items() and result.details["implementation"].startswith("figment ")
         assert {"floor_real", "floor_generated"} <= result.details.keys()
         json.dumps(result.details, allow_nan=False)
         assert measures.known(result.metric).what.format_map(result.details)
+
+
+def test_what_compares_may_have_an_encoder_of_its_own():
+    named = {"timm": "test_efficientnet", "weights": "w.pth"}
+    own = asking("frechet", "frechet_raw", "fid").changed({"evaluate.encoder": named})
+    asked: list = []
+    results = measures.take(
+        trial(Means(), own, features=lambda encoder, raw=False: asked.append((encoder, raw)) or Seen())
+    )
+    other = own.evaluate.encoder
+    assert [one for one in asked if one[0]] == [("inception", False), (other, False), (other, True)]
+    assert {r.details["extractor"] for r in results.results if r.metric.startswith("frechet")} == {
+        "timm/test_efficientnet"
+    }
 
 
 def test_fid_kid_and_the_inception_score_are_each_of_their_part_of_the_same_features():

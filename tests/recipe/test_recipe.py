@@ -73,6 +73,7 @@ def test_only_documented_fields_are_needed():
         ("table.sweep", "then"),
         ("table.reference", "row"),
         ("encoder", "timm"),
+        ("evaluate.encoder", "timm"),
         ("train.images_only.encoder", "timm"),
         ("generate.folder", "path"),
         ("prompts.chat", "base_url"),

@@ -13,9 +13,10 @@ from scipy.stats import pearsonr, spearmanr
 from figment.cli.show import print_table
 from figment.errors import FigmentError
 from figment.recipe import Recipe, load_recipe, validate
-from figment.recipe.sweep import DISTANCE, FAST, SCORE
+from figment.recipe.sweep import DISTANCE, FAST, FID, SCORE
 from figment.report.table import Cell, markdown, render
 from figment.studies.measured import Measured
+from figment.studies.phases import first_phase as first_table
 from figment.studies.sweep import answer, first_phase, name_of, second_phase
 from figment.studies.table import forecast_table, read_table, run_table, table_runs
 from figment.types import Result
@@ -50,14 +51,33 @@ def test_one_factor_at_a_time_and_every_combination():
         ("one_at_a_time", "frechet", (1, 15), 15),  # its guidance is tried again, and its steps are kept
         ("one_at_a_time", "top1/frozen", (2, 5), 5),
         ("grid", "frechet", (5, 5), 5),
+        ("one_at_a_time", "fid", (2, 5), 5),
         ("grid", "top1/frozen", (1, 15), 15),
     ],
 )
 def test_the_second_phase_has_what_was_best_in_the_first(design, by, best, steps):
     recipe = of_starter(design=design, by=by)
-    sign = -1 if by == "frechet" else 1
+    sign = 1 if by == "top1/frozen" else -1
     judged = {name_of(s): sign * (s == setting(*best)) for s in first_phase(recipe)}
     assert second_phase(recipe, judged) == [setting(g, steps) for g in (1, 2, 5)]
+
+
+def test_a_sweep_by_fid_measures_it_in_the_place_of_the_distance(tmp_path, monkeypatch):
+    recipe = of_starter(by="fid")
+    assert list(first_table(recipe).columns) == [FID, FAST]
+    assert {name for *_, run in table_runs(recipe) for name in run.evaluate.measures} == {"fid", "fast_cas"}
+    assert list(first_table(of_starter(by="top1/frozen")).columns) == [DISTANCE, FAST]
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))  # where no weights are
+    with pytest.raises(FigmentError, match="its weights are not here.*curl -L -o"):
+        run_table(recipe, tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["table1", "figure3", "figure4", "sweep"])
+def test_recipes_whose_printed_numbers_are_fids_measure_it_and_their_scale_models_do_not(name):
+    where = Path(__file__).parents[2] / "recipes" / "azizi2023" / f"{name}.yaml"
+    for variant, metric in ((None, "fid"), ("starter", "frechet")):
+        table = load_recipe(where, variant=variant).table.laid_out()
+        assert [own["metric"] for own in table.columns.values() if own.get("metric") in ("fid", "frechet")] == [metric]
 
 
 def test_fields_of_a_cascades_stages():
@@ -294,6 +314,14 @@ def test_what_a_sweep_says(shares, distances, seconds, parts, absent):
     assert f"fast CAS r = {r:.2f}, of ranks {rank:.2f}".replace("-", "−") in text
     assert "It was chosen on these test images" in text
     assert [dot.kind for dot in told.dots].count("best") == 1
+
+
+def test_what_a_sweep_by_fid_says():
+    rows, *named = planted((0.5, 0.8, 0.7, 0.6), (4, 2, 1, 3), (0.3, 0.6, 0.5, 0.45), (1, 2, 3, 4))
+    cells, shown = ({(row, FID if at == DISTANCE else at): x for (row, at), x in own.items()} for own in named)
+    told = answer(rows, cells, shown)
+    text = " ".join(told.sentences)
+    assert "FID would have chosen c" in text and "FID (its negative) r = " in text and "Fréchet" not in text
 
 
 def test_of_few_settings_no_correlation_is_told():

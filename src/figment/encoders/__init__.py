@@ -8,7 +8,7 @@ from figment.encoders.inception import NAME as INCEPTION
 from figment.encoders.inception import InceptionEncoder
 from figment.encoders.open_clip import OpenClipEncoder
 from figment.encoders.timm import TimmEncoder
-from figment.encoders.towers import Towers
+from figment.encoders.towers import Towers, is_raw, raw
 from figment.errors import FigmentError
 from figment.models import is_open_clip, is_timm, resolve
 from figment.types import Encoder
@@ -24,6 +24,7 @@ __all__ = [
     "class_prototypes",
     "identity",
     "open_encoder",
+    "raw",
 ]
 
 
@@ -52,6 +53,9 @@ def open_encoder(
 
 
 def identity(encoder: Encoder) -> dict[str, str]:
-    """What a number depends on besides the images: which encoder, the hash of its weights, how it resizes, and its precision."""
-    told = {"encoder": "name", "weights": "fingerprint", "resize": "resize", "dtype": "dtype"}
-    return {field: str(getattr(encoder, name, "")).removeprefix("torch.") for field, name in told.items()}
+    """What a number depends on besides the images: which encoder, the hash of its weights, how it resizes, its precision, and
+    whether its features are of unit length or as its network gives them."""
+    named = {"encoder": "name", "weights": "fingerprint", "resize": "resize", "dtype": "dtype"}
+    told = {field: str(getattr(encoder, name, "")).removeprefix("torch.") for field, name in named.items()}
+    as_given = isinstance(encoder, InceptionEncoder) or is_raw(encoder)
+    return {**told, "features": "raw" if as_given else "unit length"}

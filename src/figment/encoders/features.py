@@ -63,15 +63,17 @@ class Features:
     """An encoder that remembers: each image is encoded once, by the hash of its bytes.
 
     With a ``folder`` the features also survive the process, in ``<folder>/<name>-<fingerprint>/*.parquet``. Another
-    encoder, other weights, other preprocessing or half precision is another folder, so stale features cannot be met.
+    encoder, other weights, other preprocessing, half precision or features that are not of unit length is another folder, so
+    stale features cannot be met.
     Of what lies there, ``HELD_BYTES`` stay in memory; the rest is read again, a file at a time, when it is asked for.
     """
 
     def __init__(self, encoder: Encoder, folder: Path | None = None, chunk: int = 1024):
         self.encoder, self.chunk = encoder, chunk
         dtype = str(getattr(encoder, "dtype", "float32")).removeprefix("torch.")
-        own = [_slug(getattr(encoder, "name", "encoder")), encoder.fingerprint[:12], dtype]
-        self.folder = None if folder is None else folder / "-".join(own[: 2 if dtype == "float32" else 3])
+        own = [_slug(getattr(encoder, "name", "encoder")), encoder.fingerprint[:12]]
+        own += [*([] if dtype == "float32" else [dtype]), *([] if getattr(encoder, "unit", True) else ["raw"])]
+        self.folder = None if folder is None else folder / "-".join(own)
         self._parts: list[Path | np.ndarray] = [  # features (n, D), or the file that holds them
             path
             for path in (sorted(self.folder.glob("*.parquet")) if self.folder else [])

@@ -5,8 +5,9 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from figment.models import ModelFolder
 
 #: Where not even one image fits.
 MEND = "Choose a smaller encoder, run it on another device, or end what else uses that memory."
+T = TypeVar("T")
 VOCABULARIES = (
     "tokenizer.json",
     "vocab.json",
@@ -96,14 +98,25 @@ def needs_tokenizer(folder: ModelFolder) -> None:
         )
 
 
+def raw(encoder: T) -> T:
+    """The same encoder, whose image features come as its network gives them and not of unit length. `Features` keeps them apart."""
+    own: Any = copy(encoder)  # of the same weights
+    own.unit = False
+    return own
+
+
+def is_raw(encoder: object) -> bool:
+    """Whether its image features are not of unit length."""
+    return not getattr(encoder, "unit", True)
+
+
 def image_features(encoder: ImageTower, images: Sequence[np.ndarray]) -> np.ndarray:
-    """``float32 (B, D)``, L2-normalised. Raises FigmentError where a single one does not fit into memory."""
+    """``float32 (B, D)``, L2-normalised unless the encoder is `raw`. Raises FigmentError where a single one does not fit into memory."""
     return _tower_features(encoder, images, encoder.pixels)
 
 
 def prepared_features(encoder: ImageTower, images: Sequence[np.ndarray]) -> np.ndarray:
-    """``float32 (B, D)``, L2-normalised, of images that ``encoder.pixels`` has prepared, ``float32 (3, S, S)`` each. Raises as `image_features`
-    does."""
+    """The same of images that ``encoder.pixels`` has prepared, ``float32 (3, S, S)`` each."""
     return _tower_features(encoder, images, lambda part: torch.from_numpy(np.stack(part)))
 
 
@@ -113,30 +126,36 @@ def _tower_features(
     def some(start: int, end: int) -> Any:
         return encoder.image_tower(pixels(images[start:end]).to(encoder.device, encoder.dtype))
 
-    return _features(encoder, some, len(images), "an image")
+    return _features(encoder, some, len(images), "an image", _as_given if is_raw(encoder) else _unit)
 
 
 def text_features(encoder: Towers, texts: Sequence[str]) -> np.ndarray:
     """``float32 (N, D)``, L2-normalised. Raises FigmentError where a single one does not fit into memory."""
     return _features(
-        encoder, lambda start, end: encoder.text_tower(encoder.tokens(texts[start:end])), len(texts), "a text"
+        encoder, lambda start, end: encoder.text_tower(encoder.tokens(texts[start:end])), len(texts), "a text", _unit
     )
 
 
 @torch.inference_mode()
-def _features(encoder: ImageTower, some: Callable[[int, int], Any], n: int, one: str) -> np.ndarray:
-    """``float32 (n, D)`` of unit length, in batches that fit: the encoder remembers how many do."""
+def _features(
+    encoder: ImageTower, some: Callable[[int, int], Any], n: int, one: str, told: Callable[[Any], np.ndarray]
+) -> np.ndarray:
+    """``float32 (n, D)``, in batches that fit: the encoder remembers how many do."""
     none = np.zeros((0, encoder.n_features), np.float32)
     precision = str(encoder.dtype).removeprefix("torch.")
     with enough_memory(f"the encoder {encoder.name} looked at {one} alone, in {precision} on {encoder.device}", MEND):
         parts, encoder.batch_size = in_portions(
-            lambda start, end: _unit(some(start, end)), n, encoder.batch_size, encoder.device
+            lambda start, end: told(some(start, end)), n, encoder.batch_size, encoder.device
         )
     return np.concatenate([none, *parts])
 
 
 def _unit(x: Any) -> np.ndarray:
     return F.normalize(x.float(), dim=-1).cpu().numpy()
+
+
+def _as_given(x: Any) -> np.ndarray:
+    return x.float().cpu().numpy()
 
 
 @contextmanager

@@ -7,14 +7,14 @@ classifier, makes the distance larger. They describe a set; the classification a
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from figment.evaluate.accuracy import Answers, accuracy
-from figment.evaluate.sets import QUANTILE, floor, pair
+from figment.evaluate.sets import QUANTILE, chunks, fitting, floor
 from figment.types import Result
 
 WHAT = "A Fréchet distance"
@@ -27,7 +27,8 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     ``|mean_a - mean_b|^2 + tr(C_a) + tr(C_b) - 2 tr((C_a C_b)^(1/2))``, in float64. A set's centred features, divided by
     the square root of n - 1, are a root of its covariance, and the last trace is the sum of the singular values of the
     product of two such roots. Nothing is squared on the way, so that directions without variance add no noise, and with
-    fewer images than dimensions the product is as small as the sets are.
+    fewer images than dimensions the product is as small as the sets are; with more of them a set is gone through some images at a
+    time, and of the D x D root alone is kept what they add: sets that are mapped from a disk never are in memory whole.
 
     A finite set is always some way from its own kind: the distance is too large by about a constant times
     ``1 / n + 1 / m``, for unit Gaussians ``D + D (D + 1) / 4``. Sets of different sizes are therefore not comparable,
@@ -45,7 +46,7 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     Raises:
         FigmentError: for arrays that do not fit, too few rows, or features that are not finite.
     """
-    a, b = pair(a, b, WHAT, fewest=2)
+    a, b = fitting(a, b, WHAT, fewest=2)
     first, second = _Set.of(a), _Set.of(b)
     overlap = float(np.linalg.svd(first.root @ second.root.T, compute_uv=False).sum())
     return _distance(first, second, overlap)
@@ -75,7 +76,7 @@ def frechet(features_a: np.ndarray, features_b: np.ndarray, extractor: str, seed
     Raises:
         FigmentError: as `frechet_distance` does, and for fewer than `FEWEST` images of either kind.
     """
-    a, b = pair(features_a, features_b, WHAT, FEWEST)
+    a, b = fitting(features_a, features_b, WHAT, FEWEST)
     value, error = _with_error(a, b)
     at = floor(frechet_distance, b, a, seed)
     n_a, n_b, dimensions = len(a), len(b), a.shape[1]
@@ -129,30 +130,39 @@ def recognisability(answers: Answers, labels: np.ndarray, class_names: Sequence[
 
 @dataclass(frozen=True)
 class _Set:
-    """``centred`` (n, D) is ``(n - 1)^(1/2) * basis @ root``, with orthonormal columns in ``basis`` (n, r), r = min(n, D): so
-    ``root^T root`` is the covariance. ``basis`` is None where it is the identity."""
+    """``features`` (n, D) as they were given, and ``root`` (r, D), r = min(n, D): ``root^T root`` is their covariance."""
 
+    features: np.ndarray
     mean: np.ndarray
-    centred: np.ndarray
-    basis: np.ndarray | None
     root: np.ndarray
 
     @classmethod
-    def of(cls, x: np.ndarray, basis: bool = False) -> _Set:
-        mean, scale = x.mean(axis=0), math.sqrt(len(x) - 1)
-        centred = x - mean
-        if len(x) <= x.shape[1]:
-            return cls(mean, centred, None, centred / scale)
-        if not basis:
-            return cls(mean, centred, None, np.asarray(np.linalg.qr(centred, mode="r")) / scale)
-        q, r = np.linalg.qr(centred)
-        return cls(mean, centred, q, r / scale)
+    def of(cls, x: np.ndarray) -> _Set:
+        n, dimensions = x.shape
+        mean = np.zeros(dimensions)
+        for _, some in chunks(x):
+            mean += some.sum(axis=0) / n
+        centred = (some - mean for _, some in chunks(x))
+        if n <= dimensions:
+            root = np.concatenate(list(centred))
+        else:  # of what is above another, R of a QR decomposition is that of R of the first and the second
+            root = np.zeros((0, dimensions))
+            for some in centred:
+                root = np.asarray(np.linalg.qr(np.concatenate([root, some]), mode="r"))
+        return cls(x, mean, root / math.sqrt(n - 1))
 
     def influence(self, gap: np.ndarray, turned: np.ndarray) -> np.ndarray:
-        """The derivative of the distance to the weight of each image, but for a constant: float (n,). ``turned`` (r, D)."""
-        moved = turned if self.basis is None else self.basis @ turned  # (n, D)
-        own = np.einsum("nd,nd->n", self.centred - math.sqrt(len(moved) - 1) * moved, self.centred)
-        return 2 * self.centred @ gap + own
+        """The derivative of the distance to the weight of each image, but for a constant: float (n,). ``turned`` is (r, D)."""
+        return np.concatenate(list(self._influence(gap, turned)))
+
+    def _influence(self, gap: np.ndarray, turned: np.ndarray) -> Iterator[np.ndarray]:
+        n, dimensions = self.features.shape
+        few = n <= dimensions  # then an image is its own row of the root, and else one of the root's rows mixed
+        mixed = math.sqrt(n - 1) * turned if few else np.linalg.pinv(self.root) @ turned
+        for rows, some in chunks(self.features):
+            centred = some - self.mean
+            moved = mixed[rows] if few else centred @ mixed  # (m, D)
+            yield 2 * centred @ gap + np.einsum("nd,nd->n", centred - moved, centred)
 
 
 def _distance(a: _Set, b: _Set, overlap: float) -> float:
@@ -167,7 +177,7 @@ def _with_error(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
     The nuclear norm of ``P = root_a root_b^T`` has the derivative ``U V^T`` (P = U S V^T), so along ``x x^T - C_a`` that of
     its double is ``q^T U V^T root_b x``, where x is ``root_a^T q``, less a constant.
     """
-    first, second = _Set.of(a, basis=True), _Set.of(b, basis=True)
+    first, second = _Set.of(a), _Set.of(b)
     u, s, vt = np.linalg.svd(first.root @ second.root.T, full_matrices=False)
     turn, gap = u @ vt, first.mean - second.mean  # (r_a, r_b)
     of_a = first.influence(gap, turn @ second.root)

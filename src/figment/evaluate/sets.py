@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from figment.errors import FigmentError
 
 QUANTILE = 1.96  # of a 95 % interval
 GROUPS = 20  # of images left out in turn, for an interval
+CHUNK = 1_024  # images at a time, or four times the dimensions where that is more: what is looked through is never copied whole
 FLOOR_MOST = 2_000  # images in each half: more cost time and hardly move a floor
 
 
@@ -23,17 +24,35 @@ def finite(features: np.ndarray, what: str, fewest: int = 1) -> np.ndarray:
         raise FigmentError(
             f"{what} needs features of {fewest:,} images or more, an array of shape (n, D). It was given {x.shape}."
         )
-    if not np.isfinite(x).all():
-        bad = int((~np.isfinite(x)).any(axis=1).sum())
+    _check_finite(x, what)
+    return x
+
+
+def chunks(x: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """The rows of a set (n, D), some at a time as float64 (m, D), and where they are."""
+    size = max(CHUNK, 4 * x.shape[1])
+    for start in range(0, len(x), size):
+        rows = slice(start, start + size)
+        yield rows, np.asarray(x[rows], dtype=np.float64)
+
+
+def _check_finite(x: np.ndarray, what: str) -> None:
+    bad = sum(int((~np.isfinite(some)).any(axis=1).sum()) for _, some in chunks(x))
+    if bad:
         raise FigmentError(
             f"{what}: the features of {bad:,} of {len(x):,} images are NaN or infinite, so no distance can be measured. Check the"
             " encoder: half precision may be too little for it (dtype float32)."
         )
-    return x
 
 
 def pair(real: np.ndarray, generated: np.ndarray, what: str, fewest: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Two sets as float64 (n, D) and (m, D). Raises FigmentError as `finite` does, and where D differs."""
+    real, generated = fitting(real, generated, what, fewest)
+    return np.asarray(real, dtype=np.float64), np.asarray(generated, dtype=np.float64)
+
+
+def fitting(real: np.ndarray, generated: np.ndarray, what: str, fewest: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """`pair` of sets too large to be copied: as they are, in memory or mapped."""
     real, generated = np.asarray(real), np.asarray(generated)
     fits = real.ndim == generated.ndim == 2 and real.shape[1] == generated.shape[1] > 0
     if not fits or min(len(real), len(generated)) < fewest:
@@ -41,7 +60,9 @@ def pair(real: np.ndarray, generated: np.ndarray, what: str, fewest: int = 1) ->
             f"{what} needs two sets of at least {fewest:,} image{'s' * (fewest != 1)}, with features of the same encoder: arrays of"
             f" shape (n, D) and (m, D). It was given {real.shape} and {generated.shape}."
         )
-    return finite(real, what), finite(generated, what)
+    for x in (real, generated):
+        _check_finite(x, what)
+    return real, generated
 
 
 def unit(features: np.ndarray) -> np.ndarray:

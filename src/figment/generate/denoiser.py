@@ -1,7 +1,7 @@
 """A denoiser in the place of a pipeline's own: fine-tuned as a whole, or distilled to few steps.
 
-The folder is as diffusers writes one: ``unet/`` with its configuration and weights, and ``scheduler/`` where it is sampled in another way.
-``UNet2DConditionModel.from_pretrained(folder, subfolder="unet")`` opens it.
+The folder is as diffusers writes one: ``unet/``, or ``transformer/`` of Stable Diffusion 3, with its configuration and weights, and
+``scheduler/`` where it is sampled in another way. ``UNet2DConditionModel.from_pretrained(folder, subfolder="unet")`` opens it.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ import torch
 from figment import records
 from figment.errors import FigmentError
 from figment.files import load_json, read_text
+from figment.generate.training.families import TRANSFORMER, UNET
 from figment.models import ModelFolder, resolve
 
-PART = "unet"
-CONFIG, WEIGHTS = f"{PART}/config.json", f"{PART}/diffusion_pytorch_model.safetensors"
+#: Part of a pipeline -> the class of diffusers that it is here.
+KINDS = {UNET: "UNet2DConditionModel", TRANSFORMER: "SD3Transformer2DModel"}
+CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
 SCHEDULER = "scheduler/scheduler_config.json"
 
 
@@ -49,6 +51,16 @@ class Denoiser:
     scheduler: str | None = None  # the class of the one that it brings along; None where the pipeline's own stays
     distilled: Distilled | None = None
     tuned: bool = False  # on real images
+    part: str = UNET  # of the pipeline, one of `KINDS`
+
+    @property
+    def kind(self) -> str:
+        """Its class in diffusers."""
+        return KINDS[self.part]
+
+    def fits(self, index: Mapping[str, Any]) -> bool:
+        """Whether the pipeline of a model_index.json has such a part."""
+        return index.get(self.part) == ["diffusers", self.kind]
 
     def check_goes_with(
         self, model: ModelFolder, num_inference_steps: int, guidance_scale: float, scheduler: str | None
@@ -109,19 +121,20 @@ class Denoiser:
 def open_denoiser(folder: Path | str) -> Denoiser:
     """The one in a folder. Raises FigmentError where there is none, and for weights that are pickles."""
     folder = Path(folder).expanduser().resolve()
-    if not (folder / CONFIG).is_file():
+    part = next((part for part in KINDS if (folder / part / CONFIG).is_file()), None)
+    if part is None:
         raise FigmentError(
-            f"{folder} holds no denoiser: there is no {CONFIG} in it. Name a folder with the unet/ of a diffusers pipeline, as"
-            " generate.finetune with method: full and distil leave one."
+            f"{folder} holds no denoiser: there is no {' and no '.join(f'{part}/{CONFIG}' for part in KINDS)} in it. Name a folder with"
+            " the unet/ or transformer/ of a diffusers pipeline, as generate.finetune with method: full and distil leave one."
         )
     of = records.read(folder)
     if of.state == "finished" and of.data["kind"] == "finetune":
-        return Denoiser(folder, of.data["fingerprint"], of.data["inputs"]["model"], tuned=True)
+        return Denoiser(folder, of.data["fingerprint"], of.data["inputs"]["model"], tuned=True, part=part)
     text = read_text(folder / SCHEDULER, "model configuration") if (folder / SCHEDULER).is_file() else None
-    own = records.fingerprint([resolve(str(folder / PART)).fingerprint, text])
+    own = records.fingerprint([resolve(str(folder / part)).fingerprint, text])
     scheduler = None if text is None else _scheduler(folder / SCHEDULER)
     if of.state != "finished" or of.data["kind"] != "distil":
-        return Denoiser(folder, own, scheduler=scheduler)
+        return Denoiser(folder, own, scheduler=scheduler, part=part)
     distilled = Distilled.of(of.data["settings"]["distil"])
     # Where the teacher had a denoiser of its own, inputs.model is a fingerprint of both.
     return Denoiser(folder, own, of.data.get("goes_with", of.data["inputs"]["model"]), scheduler, distilled)
@@ -142,10 +155,11 @@ def _scheduler(path: Path) -> str | None:
     return name
 
 
-def pack(unet: torch.nn.Module) -> dict[str, bytes]:
-    """The files of a UNet by their names in the folder, as diffusers reads them."""
+def pack(denoiser: torch.nn.Module, part: str = UNET) -> dict[str, bytes]:
+    """The files of a denoiser by their names in the folder, as diffusers reads them."""
     import safetensors.torch
 
-    model: Any = unet
+    model: Any = denoiser
     weights = {name: tensor.detach().contiguous().cpu() for name, tensor in model.state_dict().items()}
-    return {CONFIG: model.to_json_string().encode(), WEIGHTS: safetensors.torch.save(weights, {"format": "pt"})}
+    config = model.to_json_string().encode()
+    return {f"{part}/{CONFIG}": config, f"{part}/{WEIGHTS}": safetensors.torch.save(weights, {"format": "pt"})}

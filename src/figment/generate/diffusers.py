@@ -31,7 +31,7 @@ from figment.device import (
 from figment.errors import FigmentError
 from figment.generate import samplers
 from figment.generate.decoding import decode_in_slices
-from figment.generate.denoiser import PART, Denoiser, open_denoiser
+from figment.generate.denoiser import Denoiser, open_denoiser
 from figment.generate.families import FAMILIES, Family, is_upscaler, own_noise_level
 from figment.generate.few_steps import few_steps, own_steps, warnings_of
 from figment.generate.fits import check_folder, check_names, check_opened, check_resolved, check_sampler, check_size
@@ -41,7 +41,6 @@ from figment.generate.hasten import check_speed, hasten, put_vae_in
 from figment.generate.lora import Applied, Lora, open_lora
 from figment.generate.loras import merge, resolve_loras
 from figment.generate.opening import (
-    has_unet,
     open_part,
     open_pipeline,
     own_scheduler,
@@ -84,7 +83,7 @@ class DiffusersGenerator:
     An image depends on its prompt, its seed and the settings alone. What else is in its batch changes it by rounding
     only: a grey level in float32 on one machine, more in half precision, where kernels may differ with the batch.
 
-    ``denoiser`` is a folder with a UNet that takes the place of the model's own, and perhaps a scheduler: what fine-tuning with
+    ``denoiser`` is a folder with a UNet, or the transformer of Stable Diffusion 3, that takes the place of the model's own, and perhaps a scheduler: what fine-tuning with
     ``method: full`` and distillation leave. One that was distilled is told ``guidance_scale`` as a number: one pass a step.
 
     ``lora`` is what :func:`figment.generate.finetune.finetune` returned, or its folder. Where that holds a LoRA for each class,
@@ -174,8 +173,8 @@ class DiffusersGenerator:
     def _check(self, index: dict[str, Any]) -> None:
         """Raise FigmentError for what the pipeline, by its configuration, cannot do."""
         name = index["_class_name"]
-        if self.denoiser and not has_unet(index):
-            raise FigmentError(f"The {name} of {self._model} has no UNet. Leave denoiser out.")
+        if self.denoiser and not self.denoiser.fits(index):
+            raise FigmentError(f"The {name} of {self._model} has no {self.denoiser.kind}. Leave denoiser out.")
         place, kind = self._scheduler(index["scheduler"][1])
         check_names(self, name, self.sampling.scheduler or kind)
         check_size(self, name)
@@ -370,9 +369,9 @@ class DiffusersGenerator:
         if self.denoiser is None:
             return open_pipeline(folder, name, self.dtype, self._allow_pickle)
         self.denoiser.check()
-        kind, own = diffusers.UNet2DConditionModel, self.denoiser.folder
-        unet = open_part(kind, own, PART, str(own), self.dtype, self._allow_pickle)
-        pipe = open_pipeline(folder, name, self.dtype, self._allow_pickle, {PART: unet})
+        kind, part, own = getattr(diffusers, self.denoiser.kind), self.denoiser.part, self.denoiser.folder
+        denoiser = open_part(kind, own, part, str(own), self.dtype, self._allow_pickle)
+        pipe = open_pipeline(folder, name, self.dtype, self._allow_pickle, {part: denoiser})
         place, scheduler = self._scheduler(type(pipe.scheduler).__name__)
         if place != folder:
             pipe.scheduler = getattr(diffusers, scheduler).from_pretrained(place / "scheduler", local_files_only=True)

@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 
 from figment import machine
+from figment.checkpoint import Checkpoint
+from figment.checkpoint_bytes import NAME as CHECKPOINT
 from figment.device import free_memory
 from figment.errors import FigmentError, missing_extra
 from figment.files import (
@@ -39,15 +41,14 @@ from figment.generate.denoiser import Denoiser
 from figment.generate.diffusers import DiffusersGenerator
 from figment.generate.finetune_settings import FinetuneSettings
 from figment.generate.lora import UP, WEIGHTS, Lora, pack
-from figment.generate.lora_training import Learner, learn, seconds_a_step
-from figment.generate.training.families import UNET, trained
+from figment.generate.lora_training import FULL_SECONDS, Learner, learn, seconds_a_step
+from figment.generate.training.families import trained
 from figment.generate.training.loop import Share, first_says, is_first
 from figment.progress import progress
 from figment.records import Record, Written, fingerprint
 from figment.tracking import Tracker, curves
 from figment.types import Images
 
-CHECKPOINT = "checkpoint.safetensors"
 LOSS = "loss.json"
 LATENTS = "latents"  # of a large set, while it is trained on
 CURVE = 100  # points of the loss that are kept
@@ -77,7 +78,7 @@ def finetune(
 
     A checkpoint is written every ``checkpoint_steps``; None = every 100 of a LoRA, and every ten minutes of a whole denoiser.
 
-    Raises FigmentError for a pipeline of another family than Stable Diffusion 1 to 3, SDXL and Flux, without peft, and where
+    Raises FigmentError for a pipeline of another family than Stable Diffusion 1 to 3, SDXL and Flux, for all of Flux, without peft, and where
     there is nothing to learn from.
     """
     names, settings = tuple(class_names), settings or FinetuneSettings()
@@ -140,19 +141,27 @@ class Finetuning:
         tuned = copy(self.generator)
         if self.settings.method == "full":
             record, model = self.record, self.generator.folder.fingerprint
-            tuned.denoiser = Denoiser(record.folder, record.fingerprint, model, tuned=True)
+            tuned.denoiser = Denoiser(record.folder, record.fingerprint, model, tuned=True, part=self.part)
         else:
             tuned.lora = self.lora
         return tuned
 
+    @cached_property
+    def part(self) -> str:
+        """The denoiser's name in the pipeline. Raises FigmentError for one that does not learn."""
+        index = load_json(self.generator.folder.path / "model_index.json", "model configuration")
+        return trained(index["_class_name"], self.generator.folder.name).denoiser
+
     def file(self, label: int) -> Path:
         """The weights for images of a class."""
-        return self.record.folder / denoiser.WEIGHTS if self.settings.method == "full" else self.lora.file(label)
+        if self.settings.method == "full":
+            return self.record.folder / self.part / denoiser.WEIGHTS
+        return self.lora.file(label)
 
     def files(self, label: int) -> list[Path]:
         """All that a training leaves of a class, the weights first."""
         path = self.file(label)
-        config = [self.record.folder / denoiser.CONFIG] if self.settings.method == "full" else []
+        config = [path.with_name(denoiser.CONFIG)] if self.settings.method == "full" else []
         return [path, path.with_name(LOSS), *config]
 
     @property
@@ -213,10 +222,10 @@ class Finetuning:
         index = load_json(self.generator.folder.path / "model_index.json", "model configuration")
         name, model = index["_class_name"], self.generator.folder.name
         family = trained(name, model)
-        if self.settings.method == "full" and family.denoiser != UNET:
+        if self.settings.method == "full" and family.only_lora:
             raise FigmentError(
-                f"generate.finetune with method: full trains UNets, and {model} is a {name}, whose denoiser is a {family.denoiser}."
-                " Set finetune.method: lora."
+                f"generate.finetune with method: full trains all of a denoiser, and that of {model} ({family.name}) learns LoRAs alone:"
+                " all of it, with gradients and moments, is more than a GPU holds. Set finetune.method: lora."
             )
         if self.settings.min_snr_gamma is not None and family.flow:
             raise FigmentError(
@@ -263,8 +272,10 @@ class Finetuning:
                     advance(steps)
                     continue
                 learner = learner or self._learner(on)
-                checkpoint = path.with_name(CHECKPOINT)
                 name = f"finetune {label}"
+                checkpoint = Checkpoint(
+                    path.with_name(CHECKPOINT), name, seconds=FULL_SECONDS, writes=writes, keeps_previous=True
+                )
                 judge = None if self.validation is None else self.validation.distance
                 identity = fingerprint([self.record.fingerprint, label])
                 drawn = curves(self.track if writes else None, name, identity, self.root.parent)
@@ -273,7 +284,7 @@ class Finetuning:
                     write_json(path.with_name(LOSS), _curve(done.losses, done.scores))
                     for file, data in self._packed(learner).items():
                         write_atomic(path.with_name(file), data)  # the weights last: what is there is finished
-                    remove(checkpoint)
+                    checkpoint.forget()
         if writes:
             self._finish(meter)
         first_says(on, True)  # nobody goes on before the weights are there
@@ -299,7 +310,7 @@ class Finetuning:
     def _packed(self, learner: Learner) -> dict[str, bytes]:
         """What is finished as files. alpha / rank is multiplied into a LoRA, so that no reader has to know it."""
         if self.settings.method == "full":
-            return {Path(name).name: data for name, data in denoiser.pack(learner.pipe.unet).items()}
+            return {Path(name).name: data for name, data in denoiser.pack(learner.denoiser).items()}
         factor = self.settings.alpha / self.settings.rank
         weights = {name: w * factor if name.endswith(UP) else w for name, w in learner.weights.items()}
         return {WEIGHTS: pack(weights)}

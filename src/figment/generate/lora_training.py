@@ -183,14 +183,14 @@ def learn(
     steps: int,
     name: str,
     seed: int,
-    checkpoint: Path,
+    checkpoint: Checkpoint,
     checkpoint_steps: int | None,
     advance: Callable[[int], None],
     distance: Callable[[Sequence[np.ndarray]], float] | None = None,
     curves: Curves = untracked,
 ) -> Training:
     """Train what learns in a learner on the images ``own``; returns the finished training. With ``distance`` what is left is what made
-    the images that were nearest by it: of many processes in the first alone, which measures it and writes the checkpoints.
+    the images that were nearest by it: of many processes in the first alone, which measures it.
 
     Everything random in a step follows from ``seed``, ``name`` and the step's number, so that going on from
     ``checkpoint`` leads to the same weights as never having stopped. It is written every ``checkpoint_steps``; None = as suits
@@ -225,7 +225,7 @@ def learn(
     known = drawn = 0
     with ExitStack() as stack:
         draw: Log | None = None
-        for step in resume(training, Checkpoint(checkpoint, name, seconds=FULL_SECONDS, writes=is_first(on)), every):
+        for step in resume(training, checkpoint, every):
             if draw is None:  # the first step tells where the checkpoint was
                 drawn = step.number - 1
                 draw = stack.enter_context(curves(drawn))

@@ -17,8 +17,8 @@ from figment import weights
 from figment.device import is_out_of_memory
 from figment.errors import FigmentError
 from figment.files import load_json, read_text
-from figment.generate.denoiser import PART
 from figment.generate.families import FAMILIES
+from figment.generate.training.families import UNET
 
 
 def open_pipeline(
@@ -115,7 +115,7 @@ def read_index(folder: Path) -> dict[str, Any] | None:
 
 
 def has_unet(index: Mapping[str, Any]) -> bool:
-    return index.get(PART) == ["diffusers", "UNet2DConditionModel"]
+    return index.get(UNET) == ["diffusers", "UNet2DConditionModel"]
 
 
 def own_scheduler(folder: Path, kind: str) -> Any:

@@ -50,6 +50,7 @@ def compared(
     *,
     of_each_class: int = 0,
     encoder: str | None = None,
+    raw: bool = False,
 ) -> Measure:
     """A measure of two sets of features.
 
@@ -59,7 +60,8 @@ def compared(
 
     Args:
         compare: gives the results; of their metrics' names only what comes before a "/" counts.
-        encoder: its name; None = the recipe's own.
+        encoder: its name; None = ``evaluate.encoder``, or else the recipe's own.
+        raw: whether its features are compared as its network gives them, and not of unit length.
     """
 
     def check(recipe: Recipe, given: Mapping[str, Images]) -> None:
@@ -85,7 +87,9 @@ def compared(
             if said := _too_few(images, trial.class_names, made):
                 log.warning("%s needs %s, and there are %s: it is left out", name, needed(what), said)
                 return
-        features, extractor = trial.features(encoder), encoder or trial.encoder_name
+        own = encoder or trial.recipe.evaluate.encoder
+        features = trial.features(own, raw=True) if raw else trial.features(own)
+        extractor = trial.encoder_name if own is None else own if isinstance(own, str) else own.name
         both, labels = (features(train), features(kept)), (train.labels, kept.labels)
         sets = Sets(*both, labels, trial.class_names, extractor, trial.recipe.seed)
         told = {"implementation": f"figment {machine.versions()['figment-vision']}", **identity(features.encoder)}

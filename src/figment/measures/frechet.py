@@ -23,8 +23,8 @@ def compare(sets: Sets) -> Iterator[Result]:
 
 MEASURE = compared(
     "frechet",
-    "Fréchet distance between the kept images and all of task.real.train in the encoder's features of unit length; FID only where that"
-    " encoder is its Inception network. It says what images look like, and ranks no set for training.",
+    "Fréchet distance between the kept images and all of task.real.train in the encoder's features of unit length, where it lies in"
+    " [0, 4]: it does not compare with published ones, which are of raw features (`frechet_raw`, `fid`). It says what images look like, and ranks no set for training.",
     (Metric("frechet", "Fréchet distance", "plain", what=OF, lower_is_better=True),),
     compare,
     fewest=4,

@@ -48,7 +48,8 @@ class Trial:
         unlabelled: photographs without labels.
         val: real validation images.
         leaks: what was found of the real images before anything was spent; None where nobody looked.
-        features: of images, by content; of the encoder of that name, or (None) of the recipe's own.
+        features: of images, by content; of the encoder of that name, or (None) of the recipe's own; with ``raw=True`` as its network
+            gives them, else of unit length.
         remember: gives the array that belongs to a JSON-able key, and makes it where it is not known yet. The key holds
             everything the array depends on, so that runs which differ elsewhere can share it.
         baseline: the learner that a name of ``evaluate.baselines`` stands for.
@@ -65,7 +66,7 @@ class Trial:
     test: Images | None
     train: Images | None
     shots: Images | None
-    features: Callable[[str | None], Features]
+    features: Callable[..., Features]
     other_shots: Callable[[int], Images | None] = lambda j: None
     remember: Callable[[Any, Callable[[], np.ndarray]], np.ndarray] = lambda key, make: make()
     baseline: Callable[[str, Learner], Learner] = clip_head_baseline

@@ -148,7 +148,7 @@ class DiffusersSettings(SamplerSettings, GeneratorSettings):
     allow_pickle: bool = Field(False, description="load weights stored as pickles, which can run code")
     denoiser: PathText | None = Field(
         None,
-        description="a folder with unet/, and perhaps scheduler/, in the place of the model's own: distilled, or fine-tuned in full",
+        description="a folder with unet/ or transformer/, and perhaps scheduler/, in the place of the model's own: distilled, or fine-tuned in full",
     )
     loras: list[LoraSettings] = Field(
         [], max_length=limits.FILTERS, description="LoRAs that others made for this model, merged into its weights"

@@ -133,7 +133,11 @@ class Recipe(Strict):
             )
         if not self.prompts.has_classes:
             self._needs_no_classes()
-        if "inception" in (self.encoder, *(getattr(settings, "model", None) for settings in self.filters)):
+        if "inception" in (
+            self.encoder,
+            self.evaluate.encoder,
+            *(getattr(settings, "model", None) for settings in self.filters),
+        ):
             raise ValueError(
                 "inception is FID's network, whose rows are features and logits and not of unit length: it is there for fid, kid and"
                 " inception_score in evaluate.measures. As encoder name a CLIP, or {timm: architecture, weights: file}"

@@ -9,7 +9,8 @@ from pydantic import Field, JsonValue, model_validator
 from figment import limits
 from figment.task import Strict, Text
 
-DISTANCE, FAST, SCORE = "Fréchet distance", "fast CAS", "CAS"
+DISTANCE, FID, FAST, SCORE = "Fréchet distance", "FID", "fast CAS", "CAS"
+DISTANCES = {DISTANCE: "frechet", FID: "fid"}  # column -> metric
 Setting = dict[str, Any]  # field -> value
 
 
@@ -33,8 +34,10 @@ class Sweep(Strict):
     images_per_class: Annotated[int, Field(ge=1, le=limits.IMAGES_A_CLASS)] | None = Field(
         None, description="generated images of each class in the first phase; None = all"
     )
-    by: Literal["frechet", "top1/frozen"] = Field(
-        "frechet", description="what chooses in the first phase: the Fréchet distance, or the fast CAS"
+    by: Literal["frechet", "fid", "top1/frozen"] = Field(
+        "frechet",
+        description="what chooses in the first phase: the Fréchet distance in the encoder's features, or in those of FID's network as in"
+        " the paper, or the fast CAS",
     )
 
     @model_validator(mode="after")
@@ -59,9 +62,20 @@ class Sweep(Strict):
         return self
 
     @property
+    def distance(self) -> str:
+        """The column of the distance, which is shown also where it does not choose."""
+        return FID if self.by == "fid" else DISTANCE
+
+    @property
+    def chooses(self) -> str:
+        """The column that chooses in the first phase."""
+        return FAST if self.by == "top1/frozen" else self.distance
+
+    @property
     def columns(self) -> dict[str, dict[str, Any]]:
         """What a sweep shows of each setting; the second phase's is the last."""
         cheap: dict[str, Any] = {"train": {"kind": "images_only"}}
         if self.images_per_class is not None:
             cheap["generate.images_per_class"] = self.images_per_class
-        return {DISTANCE: {"metric": "frechet", **cheap}, FAST: {"metric": "top1/frozen", **cheap}, SCORE: {}}
+        distance = {"metric": DISTANCES[self.distance], **cheap}
+        return {self.distance: distance, FAST: {"metric": "top1/frozen", **cheap}, SCORE: {}}

@@ -285,6 +285,11 @@ class Evaluate(Strict):
     baselines: list[Baseline] = Field(
         [], description="other ways to learn from the few_shot images alone, measured beside the recipe's"
     )
+    encoder: Encoder | None = Field(
+        None,
+        description="what the measures that compare kept images with real ones look with, such as {timm: vit_large_patch14_dinov2,"
+        " weights: FILE}; None = the recipe's encoder",
+    )
     measures: list[Text] = Field(
         [], description="what else to measure, by name, such as recognisability and frechet: see docs/measures.md"
     )

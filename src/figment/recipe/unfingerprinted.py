@@ -48,6 +48,7 @@ UNFINGERPRINTED = {
     "generate.finetune.gradient_checkpointing": "less memory for more time",
     "generate.finetune.gradient_accumulation_steps": "less memory for more time; up to rounding",
     "generate.finetune.contexts": "a place; the weights' fingerprint knows the captions",
+    "evaluate.encoder": "a place; its weights are an input of the results",
     "train.allow_pickle": STORED,
     "train.workers": SPEED,
     "train.compile": SPEED,

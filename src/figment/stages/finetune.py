@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from figment import layout, records
+from figment import checkpoint_bytes, layout, records
 from figment.errors import FigmentError
 from figment.files import remove
 from figment.layout import Run
@@ -61,6 +61,12 @@ class Finetune(Stage):
     def verify(self, look: Look) -> None:
         super().verify(look)
         run, recipe = look.run, look.recipe
+        for folder in self.folders(run):
+            for path in _checkpoints(folder):
+                look.known.add(path)
+                if problem := checkpoint_bytes.problem(path):
+                    text = f"{path.relative_to(folder)} is damaged ({problem}): the training cannot go on from it"
+                    look.add("broken", folder, text, remedy="repair")
         asked = recipe is not None and recipe.generate.finetunes and run.kind == "run" and run.root == run.folder
         if asked and look.was_whole and not look.old and not self.folders(run):
             look.add("missing", run.finetune, "what the generator was fine-tuned to is not there", remedy="repair")
@@ -71,11 +77,21 @@ class Finetune(Stage):
             if not look.broken(folder):
                 continue
             found = records.read(folder)
+            for path in _checkpoints(folder):
+                if checkpoint_bytes.problem(path):
+                    remove(path)
+                    yield f"finetune: took away a damaged checkpoint, {path.relative_to(ctx.run.finetune)}"
+            if found.state == "none":  # not finished: the rest of its files are looked at by who goes on with it
+                continue
             for name in records.problems(found):
                 remove(folder / name)
             remove(folder / records.NAME)
             if found.state == "damaged":  # then nothing tells which of its files are right
-                names = (layout.LORA, f"[0-9][0-9][0-9][0-9][0-9]/{layout.LORA}", "unet/*")
+                names = (
+                    layout.LORA,
+                    f"[0-9][0-9][0-9][0-9][0-9]/{layout.LORA}",
+                    *(f"{part}/*" for part in layout.DENOISERS),
+                )
                 for path in (path for name in names for path in folder.glob(name)):
                     remove(path)
             yield f"finetune: took away what was damaged in {folder.name}"
@@ -86,9 +102,19 @@ class Finetune(Stage):
             yield "finetune: trained again what was lost"
 
 
+def _checkpoints(folder: Path) -> list[Path]:
+    """Of a training that is not finished: each one's last, and the one before."""
+    name = checkpoint_bytes.NAME
+    places = [folder, *folder.glob("[0-9][0-9][0-9][0-9][0-9]"), *(folder / part for part in layout.DENOISERS)]
+    files = [place / one for place in places for one in (name, checkpoint_bytes.before(Path(name)).name)]
+    return [path for path in files if path.is_file()]
+
+
 def _how_far(folder: Path) -> str:
     """What an unfinished one has come to. It has no record yet, so its files tell what it is to be."""
-    if (folder / "unet").is_dir():  # which a training of all of the denoiser makes first
+    if any(
+        (folder / part).is_dir() for part in layout.DENOISERS
+    ):  # which a training of all of the denoiser makes first
         return "denoiser not finished"
     loras = len(list(folder.glob("**/pytorch_lora_*.safetensors")))
     return f"{loras} LoRAs finished" if loras else "not finished"

@@ -66,6 +66,8 @@ class Results(Stage):
         inputs = {"model": ModelStage().record(ctx).fingerprint}
         if recipe.encoder is not None:  # else it is the learner's own, or the starter's
             inputs["encoder"] = ctx.features().encoder.fingerprint
+        if recipe.evaluate.encoder is not None:
+            inputs["evaluate.encoder"] = ctx.features(recipe.evaluate.encoder).encoder.fingerprint
         for split in sorted(splits & set(ctx.given)):
             images = ctx.readable(split)
             inputs[split] = "" if images is None else shown(images)
@@ -224,7 +226,8 @@ def as_learnt(ctx: Context) -> Images:
 
 def _left_out(recipe: Recipe) -> set[str]:
     """Fields of ``evaluate`` that are in no fingerprint while they are left out: runs from before there were such stay as they are."""
-    return {name for name in ("planned_test", "shot_draws") if getattr(recipe.evaluate, name) is None}
+    later = {name for name in ("planned_test", "shot_draws") if getattr(recipe.evaluate, name) is None}
+    return {*later, "encoder"}  # a place: its weights are an input
 
 
 def _looked_at(ctx: Context) -> list[int]:

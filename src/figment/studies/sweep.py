@@ -9,7 +9,7 @@ from typing import Any
 from figment.errors import FigmentError
 from figment.evaluate.accuracy import paired_difference
 from figment.recipe import Recipe
-from figment.recipe.sweep import DISTANCE, FAST, SCORE, Setting, Sweep
+from figment.recipe.sweep import DISTANCES, FAST, FID, SCORE, Setting, Sweep
 from figment.report.charts import Dot
 from figment.report.table import Answer, Cell
 from figment.report.text import number, percent, plain, points_interval
@@ -60,7 +60,7 @@ def second_phase(recipe: Recipe, judged: Mapping[str, float] | None = None) -> l
         tried = first_phase(recipe)
         for field in sweep.fields:
             among = tried if sweep.design == "grid" else [s for s in tried if s == {**own, field: s[field]}]
-            sign = 1 if sweep.by == "frechet" else -1
+            sign = -1 if sweep.chooses == FAST else 1
             best[field] = min(among, key=lambda s: sign * judged[name_of(s)])[field]
     return _distinct([{**best, sweep.then: value} for value in sweep.fields[sweep.then]])
 
@@ -69,9 +69,8 @@ def plan(recipe: Recipe) -> str:
     """What is going to be tried, before anything is spent."""
     sweep, classes = _sweep_of(recipe), len(recipe.task.class_names)
     few = sweep.images_per_class or recipe.generate.images_per_class
-    by = "Fréchet distance" if sweep.by == "frechet" else "fast CAS"
     return (
-        f"Sweep: {len(first_phase(recipe))} settings with {few * classes:,} images each, judged by {by}; then"
+        f"Sweep: {len(first_phase(recipe))} settings with {few * classes:,} images each, judged by {sweep.chooses}; then"
         f" {len(second_phase(recipe))} values of {sweep.then} at the best of the others, with"
         f" {recipe.generate.images_per_class * classes:,} images and a training of {recipe.train.kind} each."
     )
@@ -83,23 +82,25 @@ def best_of(rows: Iterable[str], cells: Mapping[Place, Measured]) -> str:
 
 
 def answer(rows: Iterable[str], cells: Mapping[Place, Measured], shown: Mapping[Place, Cell]) -> Answer:
-    """What to use, what it costs, and what the Fréchet distance would have chosen."""
+    """What to use, what it costs, and what the distance would have chosen."""
     scored = [row for row in rows if (row, SCORE) in cells]
     best = best_of(scored, cells)
-    prettiest = min(scored, key=lambda row: cells[row, DISTANCE].value)
+    distance = next(column for _, column in cells if column in DISTANCES)
+    prettiest = min(scored, key=lambda row: cells[row, distance].value)
+    chooser = "FID" if distance == FID else "The Fréchet distance"
     score = shown[best, SCORE]
     said = [f"CAS {percent(score.value)} ({number(score.ci[0])} to {number(score.ci[1])}){_cost(cells[best, SCORE])}."]
     if prettiest == best:
-        said += ["The Fréchet distance would have chosen the same."]
+        said += [f"{chooser} would have chosen the same."]
     else:
         said += [
-            f"The Fréchet distance would have chosen {prettiest}: {_against(cells, prettiest, best)}"
+            f"{chooser} would have chosen {prettiest}: {_against(cells, prettiest, best)}"
             f"{_cost(cells[prettiest, SCORE])}."
         ]
-    said += [_cheapest(cells, scored, best), correlations(cells, scored, SCORE, (FAST, DISTANCE)), CHOSEN]
-    dots = tuple(_dot(row, shown, best, prettiest) for row in scored)
+    said += [_cheapest(cells, scored, best), correlations(cells, scored, SCORE, (FAST, distance)), CHOSEN]
+    dots = tuple(_dot(row, shown, distance, best, prettiest) for row in scored)
     question = "Which settings make the best training images?"
-    return Answer(question, f"Use {best}", tuple(s for s in said if s), "helps", dots, (DISTANCE, SCORE), LEAD)
+    return Answer(question, f"Use {best}", tuple(s for s in said if s), "helps", dots, (distance, SCORE), LEAD)
 
 
 def _against(cells: Mapping[Place, Measured], row: str, best: str) -> str:
@@ -128,8 +129,8 @@ def _cheapest(cells: Mapping[Place, Measured], scored: Sequence[str], best: str)
     return f"The fastest that is not surely worse: {cheapest}, {_against(cells, cheapest, best)}{_cost(cells[cheapest, SCORE])}."
 
 
-def _dot(row: str, shown: Mapping[Place, Cell], best: str, prettiest: str) -> Dot:
-    x, y = shown[row, DISTANCE], shown[row, SCORE]
+def _dot(row: str, shown: Mapping[Place, Cell], distance: str, best: str, prettiest: str) -> Dot:
+    x, y = shown[row, distance], shown[row, SCORE]
     kind = "best" if row == best else "rival" if row == prettiest else ""
     return Dot(row, x.value, y.value, x.ci, y.ci, kind)  # type: ignore[arg-type]
 

@@ -213,7 +213,9 @@ def test_what_takes_a_second_pass_is_refused(sd15, tmp_path, asked):
     student(sd15, "consistency", tmp_path, steps=1, trajectories=1)
     with pytest.raises(FigmentError, match=f"was distilled.*{next(iter(asked))}"):
         opened(sd15, denoiser=tmp_path, num_inference_steps=2, **asked)
-    with pytest.raises(FigmentError, match=r"holds no denoiser: there is no unet/config\.json"):
+    with pytest.raises(
+        FigmentError, match=r"holds no denoiser: there is no unet/config\.json and no transformer/config\.json"
+    ):
         opened(sd15, denoiser=tmp_path / "unet")
 
 

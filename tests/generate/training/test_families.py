@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import diffusers
@@ -183,11 +184,38 @@ def test_a_lora_of_a_transformer_is_diffusers_own(folders, photos, tmp_path, fam
     assert per_class == (np.abs(batch[0].astype(int) - made).max() > 1)
 
 
+@pytest.mark.slow
+def test_a_transformer_tuned_in_full_is_a_folder_of_diffusers(folders, photos, tmp_path, sd15):
+    base = generator(folders["sd3"], 64, guidance_scale=2.0)
+    settings = FinetuneSettings(
+        method="full", learning_rate=1e-2, warmup_steps=1, steps=3, batch_size=4, ema_decay=0.5,
+        gradient_checkpointing=True, optimizer="adafactor",
+    )  # fmt: skip
+    tuned = finetune(base, open_images(photos / "train", NAMES), NAMES, settings, folder=tmp_path)
+    folder = tuned.denoiser.folder
+    assert {p.name for p in (folder / "transformer").iterdir()} == {
+        "config.json", "diffusion_pytorch_model.safetensors", "loss.json",
+    }  # fmt: skip
+    transformer = diffusers.SD3Transformer2DModel.from_pretrained(folder, subfolder="transformer")
+    pipe = diffusers.DiffusionPipeline.from_pretrained(folders["sd3"], transformer=transformer)
+    asked = {"height": 64, "width": 64, "num_inference_steps": 2, "guidance_scale": 2.0}
+    plainly = np.asarray(pipe("a dog", generator=torch.Generator().manual_seed(3), **asked).images[0])
+    made, before = tuned(["a dog"], [3])[0], base(["a dog"], [3])[0]
+    assert np.abs(made.astype(int) - plainly).max() <= 1 < 5 < np.abs(made.astype(int) - before).max()
+    later = generator(folders["sd3"], 64, guidance_scale=2.0, denoiser=folder)
+    assert later.fingerprint == tuned.fingerprint and np.array_equal(later(["a dog"], [3])[0], made)
+    plain = shutil.copytree(
+        folder / "transformer", tmp_path / "foreign" / "transformer"
+    ).parent  # nobody vouches for it
+    assert np.array_equal(generator(folders["sd3"], 64, guidance_scale=2.0, denoiser=plain)(["a dog"], [3])[0], made)
+    with pytest.raises(FigmentError, match="The StableDiffusionPipeline of .* has no SD3Transformer2DModel"):
+        generator(sd15, 64, denoiser=plain)
+
+
 @pytest.mark.parametrize(
     ("family", "asked", "said"),
     [
-        ("flux", {"method": "full"}, "is a FluxPipeline, whose denoiser is a transformer"),
-        ("sd3", {"method": "full"}, "is a StableDiffusion3Pipeline, whose denoiser is a transformer"),
+        ("flux", {"method": "full"}, r"\(Flux\) learns LoRAs alone.* Set finetune\.method: lora"),
         ("sd3", {"min_snr_gamma": 5.0}, "learns a flow"),
         ("flux", {"min_snr_gamma": 5.0}, "learns a flow"),
     ],

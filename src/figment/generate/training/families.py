@@ -28,6 +28,7 @@ class Trained:
     flow: bool = False  # rectified flow (Esser et al. 2024) in the place of diffusion
     logit_normal: bool = False  # its times are mostly in the middle (their section 3.1); else they are uniform
     packed: bool = False  # four latent pixels are one token, as in Flux
+    only_lora: bool = False  # twelve billion weights are more than one GPU trains
 
 
 TRAINED = {
@@ -36,7 +37,7 @@ TRAINED = {
     "StableDiffusion3Pipeline": Trained(
         "Stable Diffusion 3", TRANSFORMER, ("text_encoder", "text_encoder_2"), flow=True, logit_normal=True
     ),
-    "FluxPipeline": Trained("Flux", TRANSFORMER, ("text_encoder",), flow=True, packed=True),
+    "FluxPipeline": Trained("Flux", TRANSFORMER, ("text_encoder",), flow=True, packed=True, only_lora=True),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -105,6 +106,18 @@ class Context:
         if few is None:
             return None
         return few.each or int(np.bincount(self.draw(self.given.get("train")).labels).max())
+
+    # ---- what only a forecast does without ---------------------------------------------------------------------------
+
+    @property
+    def absent(self) -> Mapping[str, str]:
+        """Split -> where its real images ought to be, of those that are planned without; a run does without none."""
+        return {}
+
+    @property
+    def seconds_per_image(self) -> float | None:
+        """What the user says that generating one takes; None = a trial tells. Then nothing is timed, and no model is opened."""
+        return None
 
     # ---- what is there already -----------------------------------------------------------------------------------------
 

@@ -84,6 +84,17 @@ def test_a_recipe_without_its_data_and_its_model(tmp_path):
     assert given.costs["images"].seconds == 12 and "in all about 12 s: images 12 s, without the" in given.text[-1]
 
 
+def test_photographs_without_a_model_to_tune_on_them(photos, tmp_path):
+    real = {split: str(photos / split) for split in ("train", "test")}
+    own = recipe(**{"generate.finetune": {"epochs": 4, "batch_size": 6, "warmup_steps": 0}})
+    own = own.changed({"task": {"class_names": ["red thing", "green thing", "blue thing"], "real": real}})
+    told = forecast(own, tmp_path / "out")
+    assert told.count("steps") == 4 * 3 and not told.absent  # of 18 photographs
+    assert "their time is not known" in told.costs["finetune"].text
+    each = own.changed({"generate.finetune.per_class": True})
+    assert forecast(each, tmp_path / "out").count("steps") == 3 * 4 * 1
+
+
 def test_arms_that_share_a_fine_tuning_count_it_once(tmp_path):
     arms = {"two steps more": {"generate.num_inference_steps": 4}, "other tuning": {"generate.finetune.steps": 5}}
     own = recipe(**{"generate.finetune": TUNE, "arms": arms})
@@ -95,7 +106,9 @@ def test_arms_that_share_a_fine_tuning_count_it_once(tmp_path):
 def test_fine_tuning_of_a_table_is_timed_and_counted_once(sd15, photos, tmp_path):
     real = {split: str(photos / split) for split in ("train", "test")}
     own = recipe(**{"generate.model": str(sd15), "generate.images_per_class": 1})
-    own = own.changed({"task": {"class_names": ["red thing", "green thing", "blue thing"], "real": real}, "table": table()})
+    own = own.changed(
+        {"task": {"class_names": ["red thing", "green thing", "blue thing"], "real": real}, "table": table()}
+    )
     said = forecast_table(own, tmp_path / "out")
     assert said.steps == 2 * (3 + 3 + 5) and said.work["fine-tuning"].seconds > 0 and not said.absent
     assert said.seconds == pytest.approx(sum(work.seconds for work in said.work.values()))

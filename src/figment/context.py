@@ -68,6 +68,10 @@ class Context:
         self.first = first  # of the images, so many of each class, for a look at what the rest will be like
         self.reported, self.allow_plugins = reported, allow_plugins  # whether the run gets a page of its own
         self.unreadable: dict[str, dict[str, str]] = {}  # split -> id of a real image -> why it was left out
+        self.absent: Mapping[str, str] = {}  # split -> where its real images ought to be, which a forecast does without
+        self.seconds_per_image: float | None = (
+            None  # that a forecast was told; then no model is opened and nothing timed
+        )
         self._generator = generator
         self._readable: dict[str, Images] = {}  # split -> its images without those that cannot be read
         self._features: dict[str, Features] = {}
@@ -106,18 +110,6 @@ class Context:
         if few is None:
             return None
         return few.each or int(np.bincount(self.draw(self.given.get("train")).labels).max())
-
-    # ---- what only a forecast does without ---------------------------------------------------------------------------
-
-    @property
-    def absent(self) -> Mapping[str, str]:
-        """Split -> where its real images ought to be, of those that are planned without; a run does without none."""
-        return {}
-
-    @property
-    def seconds_per_image(self) -> float | None:
-        """What the user says that generating one takes; None = a trial tells. Then nothing is timed, and no model is opened."""
-        return None
 
     # ---- what is there already -----------------------------------------------------------------------------------------
 

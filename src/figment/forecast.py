@@ -3,66 +3,18 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 from figment import files, records
-from figment.context import Context
-from figment.images_in.labels import listed
-from figment.images_in.provenance import Stored
-from figment.images_in.real import absent, open_real, without
 from figment.layout import Run
-from figment.plugins import permission
 from figment.recipe import Recipe
 from figment.report.beside import worth_in_photographs
+from figment.report.costs import in_all, on_disk
 from figment.report.results import latest_results
-from figment.report.text import duration
 from figment.stages import OF_IMAGES, STAGES
 from figment.stages.stage import Cost
-from figment.types import Images
-
-MIB, GIB = 2**20, 2**30
-SHOWN = 3  # places of real images that are named
-
-
-class Unread(Context):
-    """A run that is only thought of: its real images are taken as they are, since looking for broken ones takes as long as encoding them,
-    and where they are not there it goes on without."""
-
-    told: float | None = None
-
-    @property
-    def seconds_per_image(self) -> float | None:
-        return self.told
-
-    @cached_property
-    def absent(self) -> dict[str, str]:
-        return absent(self.task.real)
-
-    @cached_property
-    def given(self) -> dict[str, Stored]:
-        return open_real(without(self.task, self.absent))
-
-    @cached_property
-    def shots(self) -> Images | None:
-        few = self.recipe.few_shot
-        return None if few is None or "train" in self.absent else self.draw(self.given.get("train"))
-
-    def readable(self, split: str) -> Images | None:
-        return self.given.get(split)
-
-    @cached_property
-    def _temporary(self) -> tempfile.TemporaryDirectory[str]:
-        return tempfile.TemporaryDirectory()
-
-    @property
-    def caches(self) -> Path:
-        """Gone with this object: of random images nobody wants the features."""
-        return Path(self._temporary.name)
-
+from figment.stages.unread import unread
 
 WORK = {"images": "images", "finetune": "fine-tuning", "results": "trainings"}  # stages that take time, and what of
 
@@ -129,46 +81,6 @@ def forecast(
         there = Cost("uses the images of another run of this study", 0.0)
         return Forecast({"images": there, **told}, free_bytes(out), absent=places)
     return Forecast(told, free_bytes(out), _money(recipe, told["images"].seconds, out), places)
-
-
-def unread(recipe: Recipe, run: Run, allow_plugins: bool = False, seconds_per_image: float | None = None) -> Unread:
-    """What a forecast asks the stages about. Raises FigmentError for plug-ins that are not allowed."""
-    permission.check(recipe.plugins, allow_plugins)
-    ctx = Unread(recipe, run, allow_plugins=allow_plugins)
-    ctx.told = seconds_per_image
-    return ctx
-
-
-def in_proportion(seconds: float | None, own: Recipe, recipe: Recipe) -> float | None:
-    """An image of ``own`` where one of ``recipe`` takes so many seconds: as many more as the denoiser is asked oftener, as if it were the
-    same one; the same where the recipes do not say how often."""
-    asked, of = own.generate.passes, recipe.generate.passes
-    return seconds if seconds is None or asked is None or of is None else seconds * asked / of
-
-
-def in_all(seconds: Mapping[str, float | None]) -> str:
-    """The sum in a line, of several kinds of work; what is None is named as not in it."""
-    known = {name: s for name, s in seconds.items() if s}
-    unknown = [name for name, s in seconds.items() if s is None]
-    if not known or len(known) + len(unknown) < 2:
-        return ""
-    parts = ", ".join(f"{name} {duration(s)}" for name, s in known.items())
-    without = f", without the {' and the '.join(unknown)}" if unknown else ""
-    return f"in all about {duration(sum(known.values()))}: {parts}{without}"
-
-
-def on_disk(size: float, free: int | None) -> str:
-    """In a line: how many bytes are needed, and are there."""
-    needed = f"{size / MIB:,.0f} MiB" if size < 10 * GIB else f"{size / GIB:,.0f} GiB"
-    return f"{needed} of disk" if free is None else f"{needed} of disk; {free / GIB:,.0f} GiB are free"
-
-
-def not_there(places: Sequence[str]) -> str:
-    """In a line: which real images are planned without; empty where all are there."""
-    if not places:
-        return ""
-    are, their = ("is", "its") if len(places) == 1 else ("are", "their")
-    return f"{listed(places, SHOWN)} {are} not there: {their} images are not counted"
 
 
 def _money(recipe: Recipe, seconds: float | None, out: Path) -> str:

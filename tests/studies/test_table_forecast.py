@@ -8,9 +8,11 @@ import pytest
 
 import figment
 from figment.errors import FigmentError
-from figment.forecast import forecast, in_all, in_proportion
+from figment.forecast import forecast
 from figment.images_in.real import absent
 from figment.recipe import load_recipe, validate
+from figment.report.costs import in_all
+from figment.stages.unread import in_proportion
 from figment.studies.arms import forecast_arms
 from figment.studies.table_forecast import forecast_table
 from figment.task import RealImages

@@ -164,7 +164,7 @@ def _run_table(recipe: Recipe, folder: Path, engine: Engine, allow_plugins: bool
 def _print_forecast(
     recipe: Recipe, folder: Path, effect: float | None, allow_plugins: bool, seconds: float | None
 ) -> None:
-    from figment.forecast import not_there
+    from figment.report.costs import not_there
     from figment.report.planned import planned
     from figment.studies.arms import forecast_arms
 

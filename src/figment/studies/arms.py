@@ -11,12 +11,13 @@ from figment import files
 from figment.engines import Engine
 from figment.errors import FigmentError
 from figment.evaluate.holm import among
-from figment.forecast import Forecast, forecast, in_proportion
+from figment.forecast import Forecast, forecast
 from figment.layout import Study, folder_name
 from figment.plugins import permission
 from figment.recipe import Recipe
 from figment.run import Outcome, run_recipe
 from figment.stages.plans import finetuning_key, images_key
+from figment.stages.unread import in_proportion
 from figment.studies.pilot import look_first
 
 log = logging.getLogger(__name__)

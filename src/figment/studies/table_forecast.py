@@ -10,9 +10,10 @@ from typing import Any
 
 from figment import records
 from figment.errors import FigmentError
-from figment.forecast import Unread, free_bytes, in_all, in_proportion, not_there, on_disk, unread
+from figment.forecast import free_bytes
 from figment.layout import Run, Study
 from figment.recipe import Recipe
+from figment.report.costs import in_all, not_there, on_disk
 from figment.report.text import duration, plain
 from figment.stages.finetune import seconds_a_step, steps_left
 from figment.stages.images.stage import Price, price_of, rows_there
@@ -20,6 +21,7 @@ from figment.stages.plans import finetuning_key, images_key
 from figment.stages.prompts import Prompts
 from figment.stages.results import learnt_from, trainings_of
 from figment.stages.timing import seconds_of_training
+from figment.stages.unread import Unread, in_proportion, unread
 from figment.studies import reference, scaling, sweep
 from figment.studies.table import Todo, check_plugins, read_table, table_runs
 

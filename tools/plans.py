@@ -17,7 +17,8 @@ from figment.studies.table import table_runs
 from figment.studies.table_forecast import TableForecast, forecast_table
 
 RECIPES = Path(__file__).parents[1] / "recipes"
-PAPERS = {"he2023": ("table1",), "azizi2023": None, "stablerep": None}  # None = every one
+#: Folder -> the tables of it; None = every one.
+PAPERS: dict[str, tuple[str, ...] | None] = {"he2023": ("table1",), "azizi2023": None, "stablerep": None}
 
 A100 = (
     0.8 / 100

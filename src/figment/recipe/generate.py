@@ -75,7 +75,7 @@ class GeneratorSettings(Strict):
     @property
     def size(self) -> tuple[int, int]:
         """Height and width that images are made in, in pixels: as the settings say, or what such a model is known to make."""
-        return (A_SIDE, A_SIDE)
+        return A_SIDE, A_SIDE
 
     @property
     def passes(self) -> float | None:
@@ -215,7 +215,8 @@ class DiffusersSettings(SamplerSettings, GeneratorSettings):
         if self.height is not None and self.width is not None:
             return self.height, self.width
         known = max((name for name in SIDES if name.lower() in self.model.lower()), key=len, default="")
-        return (SIDES.get(known, A_SIDE),) * 2
+        side = SIDES.get(known, A_SIDE)
+        return side, side
 
     @model_validator(mode="after")
     def _lora_beside_speed(self) -> Self:
@@ -322,7 +323,8 @@ class CascadeSettings(GeneratorSettings):
     @property
     def size(self) -> tuple[int, int]:
         times, side = ENLARGED
-        return (side * times ** (len(self.stages) - 1),) * 2
+        last: int = side * times ** (len(self.stages) - 1)
+        return last, last
 
     @property
     def passes(self) -> float | None:

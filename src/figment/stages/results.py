@@ -105,7 +105,7 @@ class Results(Stage):
         test = ctx.given.get("test")
         if test is None and "test" not in ctx.absent:
             return None
-        said = []
+        said: list[str] = []
         if (
             test is not None
             and ctx.recipe.evaluate.evidence

@@ -182,7 +182,8 @@ def _wanted(own: Recipe) -> int:
 
 def _images(sets: Mapping[str, tuple[Recipe, Unread]]) -> tuple[Work, dict[str, tuple[int, Price]]]:
     """What is left to generate, and for each set how many images and the price of one."""
-    tried, each = _Tried(), {}
+    tried = _Tried()
+    each: dict[str, tuple[int, Price]] = {}
     for key, (own, ctx) in sets.items():
         there = rows_there(ctx.run, own.generate.shard_size, _wanted(own))
         shots = own.few_shot and own.generate.guided and own.few_shot.shots
@@ -231,7 +232,8 @@ def _by_row(recipe: Recipe, runs: Sequence[Todo], prices: Mapping[str, Price]) -
 
 def _tuning(tunings: Sequence[Unread]) -> tuple[int, Work]:
     """The steps of all fine-tunings, and what they take."""
-    tried, parts, unknown = _Tried(), [], 0
+    tried, unknown = _Tried(), 0
+    parts: list[tuple[int, Price]] = []
     for ctx in tunings:
         settings = ctx.recipe.generate.model_dump(mode="json")
         kind = {**settings["finetune"], **dict.fromkeys(("steps", "epochs"))}
@@ -259,7 +261,8 @@ def _timed(trial: Callable[[], float], how: str) -> Price:
 
 def _trainings(runs: Sequence[Todo], planned: Callable[[Recipe, Path], Unread], out: Path) -> Work:
     """How much is trained besides. Cells may have some of it in common, so this is the most."""
-    tried, parts, n = _Tried(), [], 0
+    tried, n = _Tried(), 0
+    parts: list[tuple[int, Price]] = []
     for _, _, own in runs:
         k, images = sum(trainings_of(own).values()), learnt_from(own)
         shown = own.train.shown(images)

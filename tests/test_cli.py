@@ -347,3 +347,14 @@ def test_the_time_said_begins_before_anything_is_imported(monkeypatch, tmp_path)
     (tmp_path / "recipe.yaml").write_text("task: {class_names: [a, b]}")
     said = figment("run", tmp_path / "recipe.yaml", "--out", tmp_path / "run")
     assert "Took 17 s." in said.stdout and said.returncode == 0
+
+
+def test_seconds_of_an_image_go_with_a_dry_run_and_are_a_time(recipe):
+    path = recipe()
+    for given, message in (
+        ((".8",), "goes with --dry-run"),
+        (("nan", "--dry-run"), "above 0"),
+        (("0", "--dry-run"), "above 0"),
+    ):
+        told = figment("run", path, "--seconds-per-image", *given)
+        assert told.returncode and message in " ".join(error_of(told).split())

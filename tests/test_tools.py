@@ -340,6 +340,21 @@ def test_each_way_makes_an_image_a_text(name, sd15):
     assert {image.shape for image in images} == {images[0].shape} and images[0].ndim == 3
 
 
+# ---- tools/plans.py --------------------------------------------------------------------------------------------------
+
+
+def test_the_page_of_plans_and_the_readme_say_what_a_dry_run_says_of_table_1():
+    plans, page = tool("plans"), (ROOT / "docs" / "results" / "plans.md").read_text()
+    first = plans.plan("he2023/table1")
+    assert first.told.images == 6_716_000 and first.hours == pytest.approx(6_716_000 * 0.32 / 3600)
+    counted = plans._row(first).rpartition(" | ")[0]  # of its trainings tests make few
+    assert counted in page and plans.SOURCES in page
+    assert f"| every task makes its own | {plans.images_alone(plans.read(first.name)):,} |" in page
+    assert f"{round(first.hours, -2):.0f} hours a seed ([plans]" in (ROOT / "README.md").read_text()
+    header = (ROOT / "recipes" / "he2023" / "table1.yaml").read_text().split("name:")[0]
+    assert f"all 17 rows take about {round(first.hours, -2):.0f} hours a seed" in header
+
+
 # ---- tools/calibration -------------------------------------------------------------------------------------------------
 
 

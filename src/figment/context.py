@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,6 +68,10 @@ class Context:
         self.first = first  # of the images, so many of each class, for a look at what the rest will be like
         self.reported, self.allow_plugins = reported, allow_plugins  # whether the run gets a page of its own
         self.unreadable: dict[str, dict[str, str]] = {}  # split -> id of a real image -> why it was left out
+        self.absent: Mapping[str, str] = {}  # split -> where its real images ought to be, which a forecast does without
+        self.seconds_per_image: float | None = (
+            None  # that a forecast was told; then no model is opened and nothing timed
+        )
         self._generator = generator
         self._readable: dict[str, Images] = {}  # split -> its images without those that cannot be read
         self._features: dict[tuple[str, bool], Features] = {}

@@ -3,37 +3,20 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 from figment import files, records
-from figment.context import Context
 from figment.layout import Run
-from figment.plugins import permission
 from figment.recipe import Recipe
 from figment.report.beside import worth_in_photographs
+from figment.report.costs import in_all, on_disk
 from figment.report.results import latest_results
 from figment.stages import OF_IMAGES, STAGES
 from figment.stages.stage import Cost
-from figment.types import Images
+from figment.stages.unread import unread
 
-
-class _Unread(Context):
-    """A run that is only thought of: its real images are taken as they are, since looking for broken ones takes as long as encoding them."""
-
-    def readable(self, split: str) -> Images | None:
-        return self.given.get(split)
-
-    @cached_property
-    def _temporary(self) -> tempfile.TemporaryDirectory[str]:
-        return tempfile.TemporaryDirectory()
-
-    @property
-    def caches(self) -> Path:
-        """Gone with this object: of random images nobody wants the features."""
-        return Path(self._temporary.name)
+WORK = {"images": "images", "finetune": "fine-tuning", "results": "trainings"}  # stages that take time, and what of
 
 
 @dataclass(frozen=True)
@@ -43,15 +26,17 @@ class Forecast:
     costs: dict[str, Cost]  # by stage
     free_bytes: int | None  # None: remote
     money: str = ""  # what generating costs, and labelling would
+    absent: tuple[str, ...] = ()  # places of real images that are not there, and so are not counted
 
     @property
     def text(self) -> list[str]:
         """In lines."""
         lines = [line for cost in self.costs.values() for line in cost.text.splitlines()]
         if self.bytes is not None:
-            free = "" if self.free_bytes is None else f"; {self.free_bytes / 2**30:,.0f} GiB are free"
-            lines.append(f"{self.bytes / 2**20:,.0f} MiB of disk{free}")
+            lines.append(on_disk(self.bytes, self.free_bytes))
         lines += self.money.splitlines()
+        if total := in_all({WORK[name]: cost.seconds for name, cost in self.costs.items() if name in WORK}):
+            lines.append(total)
         return lines
 
     def count(self, what: str) -> int:
@@ -60,7 +45,9 @@ class Forecast:
 
     @property
     def seconds(self) -> float | None:
-        return self.costs["images"].seconds
+        """Of images, fine-tuning and trainings together; None where those of one are not known."""
+        own = [cost.seconds for name, cost in self.costs.items() if name in WORK]
+        return None if None in own else sum(s for s in own if s is not None)
 
     @property
     def bytes(self) -> int | None:
@@ -74,21 +61,26 @@ def forecast(
     root: Path | None = None,
     *,
     has_images: bool = False,
+    has_finetuning: bool = False,
     allow_plugins: bool = False,
+    seconds_per_image: float | None = None,
 ) -> Forecast:
     """Ask every stage. Prompts of a model are only counted, two trial batches are timed with few steps; nothing is written to disk.
 
-    ``has_images`` says that another run of the study makes the images, which are then not counted once more.
+    ``has_images`` says that another run of the study makes the images, ``has_finetuning`` that it tunes the generator, which are then not
+    counted once more. Real images and models that are not here are gone without. ``seconds_per_image`` is what generating takes on some
+    machine: then no model is opened, and nothing is timed.
     """
-    permission.check(recipe.plugins, allow_plugins)
-    ctx = _Unread(recipe, Run(out, made, root), allow_plugins=allow_plugins)
+    ctx = unread(recipe, Run(out, made, root), allow_plugins, seconds_per_image)
     ctx.check_real()
-    costs = {stage.name: stage.cost(ctx) for stage in STAGES if not (has_images and stage.name in OF_IMAGES)}
-    free = None if files.is_remote(out) else _free_bytes(out)
+    left_out = {*(OF_IMAGES if has_images else ()), *(("finetune",) if has_finetuning else ())}
+    costs = {stage.name: stage.cost(ctx) for stage in STAGES if stage.name not in left_out}
     told = {name: cost for name, cost in costs.items() if cost is not None}
+    places = tuple(dict.fromkeys(ctx.absent.values()))
     if has_images:
-        return Forecast({"images": Cost("uses the images of another run of this study"), **told}, free)
-    return Forecast(told, free, _money(recipe, told["images"].seconds, out))
+        there = Cost("uses the images of another run of this study", 0.0)
+        return Forecast({"images": there, **told}, free_bytes(out), absent=places)
+    return Forecast(told, free_bytes(out), _money(recipe, told["images"].seconds, out), places)
 
 
 def _money(recipe: Recipe, seconds: float | None, out: Path) -> str:
@@ -104,5 +96,8 @@ def _money(recipe: Recipe, seconds: float | None, out: Path) -> str:
     return "\n".join(line for line in lines if line)
 
 
-def _free_bytes(out: Path) -> int:
+def free_bytes(out: Path) -> int | None:
+    """On the disk of a folder that may still have to be made; None: it is remote."""
+    if files.is_remote(out):
+        return None
     return shutil.disk_usage(next(p for p in [out.absolute(), *out.absolute().parents] if p.exists())).free

@@ -201,7 +201,7 @@ def test_a_dry_run_tells_what_does_not_fit(recipe, tmp_path, monkeypatch):
 
     monkeypatch.setattr(diffusers.StableDiffusionPipeline, "to", full)
     (said,) = [line for line in forecast(recipe, tmp_path / "run").text if "not known" in line]
-    assert "time and disk are not known: The model" in said and "does not fit into the memory of cpu" in said
+    assert "their time is not known: The model" in said and "does not fit into the memory of cpu" in said
     assert len(opened) == 1
 
 

@@ -16,7 +16,8 @@ from figment.recipe import Recipe, validate
 from figment.repair import repair
 from figment.run import make_images, run_recipe
 from figment.studies.arms import forecast_arms, run_arms
-from figment.studies.table import forecast_table, run_table
+from figment.studies.table import run_table
+from figment.studies.table_forecast import forecast_table
 from test_cli import error_of, figment
 
 NAMES = ["red thing", "green thing"]

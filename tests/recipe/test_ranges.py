@@ -17,16 +17,15 @@ import figment
 from figment import limits
 from figment.context import Context
 from figment.errors import FigmentError
-from figment.forecast import forecast
 from figment.layout import Run
 from figment.recipe import Recipe, load_recipe, validate
 from figment.saving import PNG
 from figment.stages import timing
 from figment.stages.images import stage as images_stage
-from figment.stages.images.stage import MOST_IMAGES, MOST_PIXELS
-from figment.studies import table
+from figment.stages.images.stage import MOST_IMAGES, MOST_PIXELS, price_of
+from figment.studies import table_forecast
 from figment.studies.arms import forecast_arms
-from figment.studies.table import forecast_table
+from figment.studies.table_forecast import forecast_table
 
 CLASSES = {"class_names": ["red thing", "green thing"]}
 
@@ -257,11 +256,13 @@ ROWS = {f"noise {n}": {"generate.noise": n} for n in range(4)} | {"more": {"gene
 
 def test_a_dry_run_of_a_table_times_few_kinds_of_generation(monkeypatch, clip, photos, tmp_path):
     timed = []
-    monkeypatch.setattr(table, "MOST_TIMED", 3)
-    monkeypatch.setattr(table, "forecast", lambda own, *a, **k: timed.append(own) or forecast(own, *a, **k))
+    monkeypatch.setattr(table_forecast, "MOST_TIMED", 3)
+    monkeypatch.setattr(table_forecast, "price_of", lambda ctx: timed.append(ctx) or price_of(ctx))
     recipe = validate({**base(clip, photos), "table": {**TABLE, "rows": ROWS, "columns": {"x": {}}, "seeds": 2}}, "it")
-    said = forecast_table(recipe, tmp_path / "out")
-    assert said.startswith("10 runs that share 10 sets of 4,854 images in all; about ") and len(timed) == 3
+    said = forecast_table(recipe, tmp_path / "out").text
+    assert (
+        "10 runs that share 10 sets of 4,854 images in all\ngenerating 4,854 images: about " in said and len(timed) == 3
+    )
 
 
 def test_a_dry_run_of_arms_that_share_images_tries_them_once(clip, photos, tmp_path):

@@ -14,7 +14,8 @@ from figment.recipe.table import Table
 from figment.report.table import Cell, markdown, render
 from figment.studies.measured import Measured
 from figment.studies.reference import answer, compared
-from figment.studies.table import forecast_table, read_table, run_table
+from figment.studies.table import read_table, run_table
+from figment.studies.table_forecast import forecast_table
 from figment.types import Result
 
 NAMES = ["red thing", "green thing", "blue thing"]
@@ -148,7 +149,7 @@ def recipe(clip, photos):
 @pytest.mark.slow
 def test_a_run_of_it_says_so_on_the_page_in_markdown_and_when_read_again(recipe, tmp_path):
     asked = recipe()
-    assert "Compared with 'plain': 1 other row;" in forecast_table(asked, tmp_path / "run")
+    assert "Compared with 'plain': 1 other row;" in forecast_table(asked, tmp_path / "run").text
     page = run_table(asked, tmp_path / "run")
     (larger,) = page.compared
     assert larger.row == "larger" and larger.seconds > 0 and larger.times > 0

@@ -16,7 +16,8 @@ from figment.recipe.scaling import Scaling
 from figment.recipe.table import Table
 from figment.studies.measured import Measured
 from figment.studies.scaling import answer, plan
-from figment.studies.table import forecast_table, read_table, run_table, table_runs
+from figment.studies.table import read_table, run_table, table_runs
+from figment.studies.table_forecast import forecast_table
 from figment.types import Result
 from figment.verify import verify
 
@@ -108,7 +109,7 @@ def test_of_what_no_curve_can_be_drawn(recipe, metric):
 @pytest.mark.slow
 def test_a_study_from_its_plan_to_its_page(recipe, tmp_path, capsys):
     own = recipe(scaling={"real": [2], "worth": 5.0, "block": 3})
-    said = forecast_table(own, tmp_path)
+    said = forecast_table(own, tmp_path).text
     assert "6 real images x 0x, 1x, 3x generated ones, nested and balanced by class, each of 4 steps" in said
     assert "enough is where 3 more images bring less than 5 points" in said and "(0, 6, 18 beside" in said
     with counting() as spent:
@@ -127,7 +128,7 @@ def test_a_study_from_its_plan_to_its_page(recipe, tmp_path, capsys):
     assert len(learner) == 1 and f"small_cnn {learner.pop()}" in note
     print_table(page, tmp_path)
     assert page.answer.headline in capsys.readouterr().out
-    assert forecast_table(own, tmp_path).splitlines()[-2:] == [
+    assert forecast_table(own, tmp_path).text.splitlines()[-2:] == [
         sentence,
         chosen,
     ]  # the next plan knows what the last study said

@@ -18,7 +18,8 @@ from figment.report.table import Cell, markdown, render
 from figment.studies.measured import Measured
 from figment.studies.phases import first_phase as first_table
 from figment.studies.sweep import answer, first_phase, name_of, second_phase
-from figment.studies.table import forecast_table, read_table, run_table, table_runs
+from figment.studies.table import read_table, run_table, table_runs
+from figment.studies.table_forecast import forecast_table
 from figment.types import Result
 from figment.verify import verify
 
@@ -215,7 +216,7 @@ def killed_at(places: set[int], monkeypatch) -> list:
 @pytest.mark.slow
 def test_a_sweep_from_its_plan_through_two_kills_to_a_recipe_of_the_best(recipe, tmp_path, capsys, monkeypatch):
     out = tmp_path / "sweep"
-    said = forecast_table(recipe, out)
+    said = forecast_table(recipe, out).text
     assert "Sweep: 3 settings with 6 images each, judged by Fréchet distance; then 2 values of generate.width" in said
     begun = killed_at({2, 8}, monkeypatch)  # in either phase
     for _ in range(2):

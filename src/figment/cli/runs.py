@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
 import time
@@ -74,6 +75,14 @@ def run(
         float | None,
         typer.Option(metavar="POINTS", help="with --dry-run: how many test images a gain of so many points takes"),
     ] = None,
+    seconds_per_image: Annotated[
+        float | None,
+        typer.Option(
+            "--seconds-per-image",
+            metavar="S",
+            help="with --dry-run: what generating an image of this recipe takes on the machine you plan for; no model is opened, nothing timed",
+        ),
+    ] = None,
     engine: EngineName = "local",
     workers: Workers = None,
     address: Address = None,
@@ -85,16 +94,32 @@ def run(
 
     if effect is not None and not dry_run:
         raise FigmentError("--effect plans, and so goes with --dry-run.")
+    _check_seconds(seconds_per_image, dry_run)
     loaded = load_recipe(recipe, set or [], variant)
     folder = out or default_out(recipe, variant)
     if not dry_run:
         _check_is_alone()
     if loaded.table is not None:
-        _run_table(loaded, folder, make_engine(engine, workers, address, gpus), dry_run, allow_plugins)
+        if dry_run:
+            _print_table_forecast(loaded, folder, allow_plugins, seconds_per_image)
+        else:
+            _run_table(loaded, folder, make_engine(engine, workers, address, gpus), allow_plugins)
     elif dry_run:
-        _print_forecast(loaded, folder, effect, allow_plugins)
+        _print_forecast(loaded, folder, effect, allow_plugins, seconds_per_image)
     else:
         _run(loaded, folder, context.obj, make_engine(engine, workers, address, gpus), allow_plugins)
+
+
+def _check_seconds(seconds: float | None, dry_run: bool) -> None:
+    """Raise FigmentError for what is no time, or plans nothing."""
+    if seconds is None:
+        return
+    if not dry_run:
+        raise FigmentError("--seconds-per-image plans, and so goes with --dry-run.")
+    if not 0 < seconds < math.inf:
+        raise FigmentError(
+            f"--seconds-per-image is {seconds:g}. Give the seconds that an image takes, above 0, such as .8."
+        )
 
 
 def _check_is_alone() -> None:
@@ -119,21 +144,27 @@ def _run(recipe: Recipe, folder: Path, began: float, engine: Engine | None = Non
     console.print(f"Took {time.monotonic() - began:.0f} s.")
 
 
-def _run_table(recipe: Recipe, folder: Path, engine: Engine, dry_run: bool, allow_plugins: bool) -> None:
-    from figment.studies.table import forecast_table, run_table
+def _print_table_forecast(recipe: Recipe, folder: Path, allow_plugins: bool, seconds: float | None) -> None:
+    from figment.studies.table_forecast import forecast_table
 
-    if dry_run:
-        said = forecast_table(recipe, folder, allow_plugins=allow_plugins)
-        console.print(said, soft_wrap=True, markup=False)
-        console.print("Nothing was written.")
-        return
+    said = forecast_table(recipe, folder, allow_plugins=allow_plugins, seconds_per_image=seconds)
+    console.print(said.text, soft_wrap=True, markup=False)
+    console.print("Nothing was written.")
+
+
+def _run_table(recipe: Recipe, folder: Path, engine: Engine, allow_plugins: bool) -> None:
+    from figment.studies.table import run_table
+
     command = shlex.join(["figment", *sys.argv[1:]])
     page = run_table(recipe, folder, engine, command, allow_plugins=allow_plugins)
     print_table(page, folder)
     console.print(f"Took {page.seconds:.0f} s.")
 
 
-def _print_forecast(recipe: Recipe, folder: Path, effect: float | None, allow_plugins: bool) -> None:
+def _print_forecast(
+    recipe: Recipe, folder: Path, effect: float | None, allow_plugins: bool, seconds: float | None
+) -> None:
+    from figment.report.costs import not_there
     from figment.report.planned import planned
     from figment.studies.arms import forecast_arms
 
@@ -141,7 +172,10 @@ def _print_forecast(recipe: Recipe, folder: Path, effect: float | None, allow_pl
     takes = [] if effect is None else [plan.takes(effect / 100)]  # a wrong number is told before anything is timed
     if effect is not None and recipe.prices is not None and (n := plan.images(effect / 100)) is not None:
         takes.append(f"So many test images: {recipe.prices.labelling(n)}.")
-    for name, own in forecast_arms(recipe, folder, allow_plugins=allow_plugins).items():
+    forecasts = forecast_arms(recipe, folder, allow_plugins=allow_plugins, seconds_per_image=seconds)
+    if absent := not_there([*dict.fromkeys(place for own in forecasts.values() for place in own.absent)]):
+        console.print(absent, soft_wrap=True, markup=False)
+    for name, own in forecasts.items():
         console.print(name, style="bold")
         for line in own.text:
             console.print(f"  {line}", soft_wrap=True)

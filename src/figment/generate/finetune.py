@@ -172,13 +172,9 @@ class Finetuning:
             return {0: np.arange(len(labels))}
         return {label: np.flatnonzero(labels == label) for label in range(len(self.class_names))}
 
-    def steps(self, images: int) -> int:
-        """Of training, for a LoRA with so many images."""
-        return self.settings.steps or self.settings.epochs * -(-images // self.settings.batch_size)
-
     @property
     def total_steps(self) -> int:
-        return sum(self.steps(len(part)) for part in self.parts.values())
+        return sum(self.settings.steps_of(len(part)) for part in self.parts.values())
 
     def check(self) -> None:
         """Raise FigmentError for what would go wrong later. Opens no model."""
@@ -201,7 +197,7 @@ class Finetuning:
                 "finetune.validate_steps measures the distance to validation images, and there is none to measure. Give finetune a"
                 " validation, or leave validate_steps out."
             )
-        few = min(self.steps(len(own)) for own in self.parts.values())
+        few = min(self.settings.steps_of(len(own)) for own in self.parts.values())
         if self.settings.warmup_steps >= few:
             raise FigmentError(
                 f"finetune.warmup_steps is {self.settings.warmup_steps}, and there are only {few} steps of training. Lower it,"
@@ -234,9 +230,9 @@ class Finetuning:
             )
 
     @property
-    def seconds(self) -> float:
-        """What the steps will take about, timed on two of them. Opens the model; raises FigmentError where it does not learn."""
-        return self.total_steps * seconds_a_step(self.generator, self.settings)
+    def seconds_a_step(self) -> float:
+        """About what one will take, timed on two. Opens the model; raises FigmentError where it does not learn."""
+        return seconds_a_step(self.generator, self.settings)
 
     @property
     def judged_images(self) -> int:
@@ -267,7 +263,7 @@ class Finetuning:
         shown = progress("tune generator", self.total_steps, "steps") if writes else nullcontext(lambda steps: None)
         with shown as advance:
             for label, own in self.parts.items():
-                path, steps = self.file(label), self.steps(len(own))
+                path, steps = self.file(label), self.settings.steps_of(len(own))
                 if first_says(on, all(file.is_file() for file in self.files(label))):
                     advance(steps)
                     continue

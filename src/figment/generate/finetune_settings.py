@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -105,6 +106,14 @@ class FinetuneSettings(Strict):
         without = {*SPEED, *WORDS, *(ONLY_LORA if self.method == "full" else ("scale", "method", *ONLY_FULL))}
         without |= {name for name in LATER if getattr(self, name) == type(self).model_fields[name].default}
         return self.model_dump(exclude=without)
+
+    def steps_of(self, images: int) -> int:
+        """Of training on so many images."""
+        return self.steps or self.epochs * -(-images // self.batch_size)
+
+    def steps_on(self, counts: Sequence[int]) -> int:
+        """The same of everything that is trained, where there are so many images of each class."""
+        return sum(self.steps_of(n) for n in (counts if self.per_class else [sum(counts)]))
 
     def training(self, steps: int, half: bool = False) -> TrainingSettings:
         """How the weights follow from the losses; ``half``: products in bfloat16."""

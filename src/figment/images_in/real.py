@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from figment.files import as_path, is_remote
+from figment.images_in import splits as of_splits
 from figment.images_in.deal import deal
 from figment.images_in.groups import names_of
 from figment.images_in.open import open_images
@@ -32,6 +34,29 @@ def open_real(task: Task, splits: Sequence[str] = RealImages.SPLITS) -> dict[str
         elif where:
             found[split] = open_images(real_folder(where), task.class_names, task.own_names)
     return {split: found[split] for split in splits if split in found}
+
+
+def absent(real: RealImages) -> dict[str, str]:
+    """Split -> the path where its images ought to be, of those where nothing lies on this machine, neither a folder nor a file."""
+    given = {split: where for split in real.SPLITS if (where := getattr(real, split))}
+    if real.folder is not None:
+        given |= dict.fromkeys((*real.shares, "train"), real.folder)
+    return {split: where for split, where in given.items() if not _is_there(where)}
+
+
+def _is_there(where: str) -> bool:
+    """Of what is no path on this machine nobody knows before it is opened, so it is taken to be."""
+    path = real_folder(where)
+    return isinstance(path, str) or is_remote(path) or path.exists() or as_path(of_splits.parted(where)[0]).exists()
+
+
+def without(task: Task, splits: Collection[str]) -> Task:
+    """The task as if it had no real images of these splits."""
+    real = task.real
+    gone: dict[str, None] = dict.fromkeys(splits)
+    if real.folder is not None and "train" in gone:  # what is dealt is there in all of its splits or in none
+        gone |= dict.fromkeys(("folder", "test_share", "val_share"))
+    return task.model_copy(update={"real": real.model_copy(update=gone)})
 
 
 def dealt(task: Task, images: Stored) -> dict[str, Stored]:

@@ -29,7 +29,18 @@ if TYPE_CHECKING:
 
 MANY = 1_000_000  # images of a run, from which on the number of its files matters
 FEW = 256  # images a file
-A_PHOTO = 512**2  # pixels
+A_SIDE = 512
+A_PHOTO = A_SIDE**2  # pixels
+#: What models make that are not here to be asked: pixels of a side, by the longest part that their name has in common with these.
+SIDES = {
+    "starter": 32,
+    "stable-diffusion-2": 768,
+    "stable-diffusion-2-1-base": 512,
+    "stable-diffusion-3": 1_024,
+    "stable-diffusion-xl": 1_024,
+    "FLUX": 1_024,
+}
+ENLARGED = 4, 64  # times by a stage of a cascade, and pixels of a side of the first one's images (DeepFloyd IF)
 BYTES_A_PIXEL: dict[Format, float] = {"png": 1.6, "webp": 1.3, "jpeg": 0.5}  # of photographs, docs/format.md
 ENCODED = 64  # images that an encoder is given at a time
 
@@ -60,6 +71,33 @@ class GeneratorSettings(Strict):
     def saving(self) -> Saving:
         """How images are written."""
         return Saving(self.format, self.save_size)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width that images are made in, in pixels: as the settings say, or what such a model is known to make."""
+        return A_SIDE, A_SIDE
+
+    @property
+    def passes(self) -> float | None:
+        """Of a denoiser for an image, of which guidance takes two a step; None where the settings do not say it."""
+        return None
+
+    @property
+    def assumed_bytes(self) -> float:
+        """Of an image as it is written, where none has been made."""
+        height, width = self.size
+        shrunk = 1.0 if self.save_size is None else min(1.0, self.save_size / min(height, width))
+        return height * width * shrunk**2 * BYTES_A_PIXEL[self.format]
+
+    @property
+    def assumed(self) -> str:
+        """The same in words."""
+        height, width = self.size
+        reduced = f" reduced to {self.save_size}" if self.save_size else ""
+        return (
+            f"an image is taken to be {self.assumed_bytes / 1000:,.0f} KB ({self.format} of {width} x {height} pixels{reduced},"
+            f" {BYTES_A_PIXEL[self.format]:g} bytes a pixel)"
+        )
 
     @property
     def shard_size_of_many(self) -> int:
@@ -120,6 +158,13 @@ class SamplerSettings(Strict):
     )
     negative_prompt: Text = ""
 
+    @property
+    def passes(self) -> float | None:
+        steps, scale = self.num_inference_steps, self.guidance_scale
+        if steps is None or scale is None:
+            return None
+        return steps * (1 + (self.guidance_stop - self.guidance_start if scale > 1 else 0))
+
     @model_validator(mode="after")
     def _interval(self) -> Self:
         if self.guidance_start >= self.guidance_stop:
@@ -164,6 +209,14 @@ class DiffusersSettings(SamplerSettings, GeneratorSettings):
     speed: SpeedSettings = Field(
         SpeedSettings(), description="what makes images sooner, each timed before it is used; {} = nothing"
     )
+
+    @property
+    def size(self) -> tuple[int, int]:
+        if self.height is not None and self.width is not None:
+            return self.height, self.width
+        known = max((name for name in SIDES if name.lower() in self.model.lower()), key=len, default="")
+        side = SIDES.get(known, A_SIDE)
+        return side, side
 
     @model_validator(mode="after")
     def _lora_beside_speed(self) -> Self:
@@ -267,6 +320,17 @@ class CascadeSettings(GeneratorSettings):
     offload: bool = Field(False, description="keep a stage's weights in main memory while another is at work")
     allow_pickle: bool = Field(False, description="load weights stored as pickles, which can run code")
 
+    @property
+    def size(self) -> tuple[int, int]:
+        times, side = ENLARGED
+        last: int = side * times ** (len(self.stages) - 1)
+        return last, last
+
+    @property
+    def passes(self) -> float | None:
+        own = [stage.passes for stage in self.stages]
+        return None if None in own else sum(n for n in own if n is not None)
+
     def build(self, given: Given) -> Generator:
         from figment.generate.cascade import CascadeGenerator
         from figment.generate.diffusers import DiffusersGenerator
@@ -286,6 +350,10 @@ class GlideSettings(GeneratorSettings):
     device: str = "auto"
     batch_size: int = Field(16, ge=1, le=limits.BATCH, description="images at a time")
 
+    @property
+    def size(self) -> tuple[int, int]:
+        return 256, 256
+
     def build(self, given: Given) -> Generator:
         from figment.generate.glide import GlideGenerator
 
@@ -300,6 +368,10 @@ class ProceduralSettings(GeneratorSettings):
     height: int = Field(32, ge=1, le=limits.SIDE, description="in pixels")
     width: int = Field(32, ge=1, le=limits.SIDE, description="in pixels")
     noise: float = Field(8.0, ge=0, le=255, description="standard deviation, in grey levels")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.height, self.width
 
     def build(self, given: Given) -> Generator:
         from figment.generate.procedural import ProceduralGenerator

@@ -93,7 +93,7 @@ def duration(seconds: float) -> str:
         return NOTHING
     if seconds < 120:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:,.1f} hours"
 
 
 def shorten(text: object, cells: int = 40) -> str:

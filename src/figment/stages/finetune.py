@@ -6,15 +6,62 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from figment import checkpoint_bytes, layout, records
 from figment.errors import FigmentError
 from figment.files import remove
 from figment.layout import Run
 from figment.report.text import duration
-from figment.stages.stage import Cost, Look, Stage, StageStatus, status_of
+from figment.stages.stage import NOT_TIMED, Cost, Look, Stage, StageStatus, status_of
 
 if TYPE_CHECKING:
     from figment.context import Context
+
+
+def steps_left(ctx: Context) -> int | None:
+    """Of the recipe's fine-tuning, 0 where it is done or none is asked for, without a model or real images where these are not here; None:
+    their number would tell, and is not known. Raises FigmentError for what cannot be trained."""
+    settings = getattr(ctx.recipe.generate, "finetune", None)
+    if settings is None:
+        return 0
+    if "train" not in ctx.absent and _has_generator(ctx):
+        if ctx.finetuning is None or ctx.finetuning.is_complete():
+            return 0
+        ctx.finetuning.check()
+        return ctx.finetuning.total_steps
+    counts = _images_of_each_class(ctx)
+    if counts is None and settings.steps is None:
+        return None
+    return settings.steps_on(counts or [1] * len(ctx.task.class_names))
+
+
+def _has_generator(ctx: Context) -> bool:
+    if ctx.seconds_per_image is not None:
+        return False
+    try:
+        return ctx.untuned is not None
+    except FigmentError:  # the images need it too, and say why it is not there
+        return False
+
+
+def _images_of_each_class(ctx: Context) -> list[int] | None:
+    """To tune on, as far as that is known."""
+    few, train = ctx.recipe.few_shot, ctx.given.get("train")
+    if train is not None:
+        images = train if few is None else ctx.draw(train)
+        return np.bincount(np.maximum(images.labels, 0), minlength=len(ctx.task.class_names)).tolist()
+    return None if few is None or few.each is None else [few.each] * len(ctx.task.class_names)
+
+
+def seconds_a_step(ctx: Context) -> float:
+    """Timed on two. Raises FigmentError where nothing is to be timed, or can be."""
+    if ctx.seconds_per_image is not None:
+        raise FigmentError(NOT_TIMED)
+    if "train" in ctx.absent:
+        raise FigmentError("the real images are not there.")
+    assert ctx.finetuning is not None
+    return ctx.finetuning.seconds_a_step
 
 
 class Finetune(Stage):
@@ -33,15 +80,19 @@ class Finetune(Stage):
 
     def cost(self, ctx: Context) -> Cost | None:
         """Counted on the real images as they are: looking for broken ones would take as long as encoding them."""
-        if ctx.finetuning is None or ctx.finetuning.is_complete():
+        steps = steps_left(ctx)
+        if steps is None:
+            return Cost(
+                "how many steps of fine-tuning the generator there are is not known: its real images are not there"
+            )
+        if not steps:
             return None
-        ctx.finetuning.check()
-        steps = ctx.finetuning.total_steps
         text, counts = f"{steps:,} steps of fine-tuning the generator on real images", {"steps": steps}
         try:
-            seconds = ctx.finetuning.seconds
+            seconds = steps * seconds_a_step(ctx)
         except FigmentError as error:
             return Cost(f"{text}; their time is not known: {error}", counts=counts)
+        assert ctx.finetuning is not None
         more = ctx.finetuning.judged_images
         judged = f"; besides, {more:,} images are generated to choose among the weights" if more else ""
         return Cost(

@@ -58,6 +58,23 @@ def images_key(recipe: Recipe) -> str:
     return records.fingerprint(parts)
 
 
+def finetuning_key(recipe: Recipe) -> str:
+    """The same for recipes whose generator is tuned on the same real images in the same way, as far as names tell; empty for those that
+    tune none."""
+    g = recipe.generate
+    settings = getattr(g, "finetune", None)
+    if settings is None:
+        return ""
+    real, few = recipe.task.real.places, recipe.few_shot
+    model = identity(g, without=("images_per_class", "finetune"))
+    judged = settings.validate_steps is not None
+    if not judged:  # how images are sampled says nothing of the weights
+        model = {name: model.get(name) for name in ("model", "height", "width", "dtype")}
+    captions = [settings.template or recipe.task.templates[0], settings.contexts, settings.caption_column]
+    on = [real.get("train"), None if few is None else few.model_dump(), recipe.task.class_names, recipe.seed]
+    return records.fingerprint([model, _places(recipe), settings.learned, captions, on])
+
+
 def _places(recipe: Recipe) -> dict[str, Any]:
     """Where there lies what changes the images. Their record knows the bytes; here nothing is opened."""
     g = recipe.generate

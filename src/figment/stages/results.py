@@ -105,27 +105,33 @@ class Results(Stage):
     def cost(self, ctx: Context) -> Cost | None:
         """What so many test images can show, and how much is trained for it, before anything is made."""
         test = ctx.given.get("test")
-        if test is None:
+        if test is None and "test" not in ctx.absent:
             return None
-        n, groups, said = len(test), ctx.test_groups, []
-        if ctx.recipe.evaluate.evidence and ctx.recipe.train.has_placebo and ctx.recipe.prompts.has_classes:
+        said: list[str] = []
+        if (
+            test is not None
+            and ctx.recipe.evaluate.evidence
+            and ctx.recipe.train.has_placebo
+            and ctx.recipe.prompts.has_classes
+        ):
+            n, groups = len(test), ctx.test_groups
             said.append(planned(ctx.run.folder).shows(n) if groups is None else shows_in_groups(n, groups))
         train, images = ctx.recipe.train, learnt_from(ctx.recipe)
         counts = trainings_of(ctx.recipe)
-        n = sum(counts.values())
-        parts = ", ".join(f"{name.replace('_', ' ')} {k:,}" for name, k in counts.items())
-        trainings = f"{n:,} training{'s' if n != 1 else ''} ({parts})"
+        k = sum(counts.values())
+        parts = ", ".join(f"{name.replace('_', ' ')} {own:,}" for name, own in counts.items())
+        trainings = f"{k:,} training{'s' if k != 1 else ''} ({parts})"
         if ":" in train.kind:  # what somebody else's learner does with random images, nobody knows
-            return Cost("\n".join([*said, f"{trainings}, each as long as your learner takes"]), counts={"trainings": n})
+            return Cost("\n".join([*said, f"{trainings}, each as long as your learner takes"]), counts={"trainings": k})
         try:
-            seconds = n * seconds_of_training(ctx, images)
+            seconds = k * seconds_of_training(ctx, images)
         except FigmentError as error:
             said.append(f"{trainings}; their time is not known: {error}")
-            return Cost("\n".join(said), counts={"trainings": n})
+            return Cost("\n".join(said), counts={"trainings": k})
         said.append(
             f"{trainings}, about {duration(max(1.0, seconds))} at most on this machine (measured on random images)"
         )
-        return Cost("\n".join(said), seconds, counts={"trainings": n})
+        return Cost("\n".join(said), seconds, counts={"trainings": k})
 
     # ---- from the disk alone -----------------------------------------------------------------------------------------
 

@@ -164,6 +164,9 @@ class Cost:
     counts: dict[str, int] = field(default_factory=dict)
 
 
+NOT_TIMED = "with --seconds-per-image nothing is timed."
+
+
 # ---- a stage ---------------------------------------------------------------------------------------------------------
 
 

@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from figment.errors import FigmentError
 from figment.images_in.memory import MemoryImages
 from figment.images_in.provenance import Stored
 from figment.learners.settings import LearnerSettings
+from figment.stages.stage import NOT_TIMED
 from figment.task import RealImages
 
 if TYPE_CHECKING:
     from figment.context import Context
 
-#: Random images of a trial, and how many times a cheap learner sees each, whose trainings are over too fast to time otherwise.
-CHEAP, COSTLY, TIMES = 64, 16, 32
+#: Random images of a trial, and how many times a cheap learner sees each, whose trainings are over too fast to time otherwise; and, at
+#: most, one of small images.
+CHEAP, COSTLY, TIMES, MORE = 64, 16, 32, 8
 PIXELS = COSTLY * 256**2  # of a costly learner's trial: fewer images where they are larger, two at least
 FEW_CLASSES = 8  # of a costly learner's trial: the last layer is a small part of it
 SIDE = 64  # pixels
@@ -26,8 +29,11 @@ SIDE = 64  # pixels
 def seconds_of_training(ctx: Context, images: int) -> float:
     """One training of the recipe's learner on so many images: timed on few random ones for an epoch, the better of two.
 
-    About right, and no more: real images take longer to decode. Raises FigmentError where the learner cannot be had.
+    About right, and no more: real images take longer to decode. Raises FigmentError where the learner cannot be had, or nothing is to be
+    timed.
     """
+    if ctx.seconds_per_image is not None:
+        raise FigmentError(NOT_TIMED)
     return sum(_seconds_of(part, ctx, images) for part in ctx.recipe.train.parts)
 
 
@@ -35,7 +41,9 @@ def _seconds_of(train: LearnerSettings, ctx: Context, images: int) -> float:
     n_classes = len(ctx.task.class_names)
     n, times = CHEAP, TIMES
     if not train.is_cheap:
-        n, times = max(2, min(COSTLY, PIXELS // getattr(train, "image_size", 1) ** 2)), 1
+        side = getattr(train, "image_size", SIDE)
+        n = max(2, min(COSTLY, PIXELS // side**2))
+        times = max(1, min(MORE, PIXELS // (n * side**2)))  # what begins and ends a training is no part of a step
         n_classes = min(n_classes, FEW_CLASSES, n)
         task = ctx.task.model_copy(update={"class_names": ctx.task.class_names[:n_classes], "real": RealImages()})
         few = ctx.recipe.model_copy(update={"task": task, "few_shot": None})

@@ -17,7 +17,8 @@ from figment.plugins import permission
 from figment.recipe import Recipe
 from figment.report.tracked import send
 from figment.run import Outcome, run_recipe
-from figment.stages.plans import images_key
+from figment.stages.plans import finetuning_key, images_key
+from figment.stages.unread import in_proportion
 from figment.studies.pilot import look_first
 
 log = logging.getLogger(__name__)
@@ -67,16 +68,34 @@ def run_arms(
     return done
 
 
-def forecast_arms(recipe: Recipe, out: Path, *, allow_plugins: bool = False) -> dict[str, Forecast]:
-    """What every arm and the recipe itself would make and cost. Images that they share are counted once. Writes nothing."""
+def forecast_arms(
+    recipe: Recipe, out: Path, *, allow_plugins: bool = False, seconds_per_image: float | None = None
+) -> dict[str, Forecast]:
+    """What every arm and the recipe itself would make and cost. Images and fine-tunings that they share are counted once. Writes nothing.
+
+    ``seconds_per_image`` as for :func:`figment.forecast.forecast`, of the recipe's own images.
+    """
     arms = arm_runs(recipe, out)
     _check_plugins(recipe, arms, allow_plugins)
     sets = sets_of(recipe, out, arms)
-    forecasts = {}
+    forecasts: dict[str, Forecast] = {}
+    tuned: set[str] = set()
     for name, (arm, folder) in {**arms, recipe.name: (recipe, out)}.items():
         made = sets.get(name, out)
         shared = name in sets and made != folder
-        forecasts[name] = forecast(arm, folder, made, out, has_images=shared, allow_plugins=allow_plugins)
+        key = finetuning_key(arm)
+        forecasts[name] = forecast(
+            arm,
+            folder,
+            made,
+            out,
+            has_images=shared,
+            has_finetuning=key in tuned,
+            allow_plugins=allow_plugins,
+            seconds_per_image=in_proportion(seconds_per_image, arm, recipe),
+        )
+        if not shared:
+            tuned.add(key)
     return forecasts
 
 

@@ -22,7 +22,6 @@ from figment.engines import Engine
 from figment.errors import FigmentError, nearest
 from figment.evaluate.accuracy import interval, paired_difference
 from figment.evaluate.grouped import variance_of_mean
-from figment.forecast import forecast
 from figment.layout import Run, Study, folder_name
 from figment.learners.clip_head.baseline_names import BASELINES
 from figment.measures.measure import OLD_METRICS
@@ -34,10 +33,9 @@ from figment.report.answers import OWN
 from figment.report.charts import Dot
 from figment.report.results import Answers, answers_of
 from figment.report.table import Answer, Cell, Compared, Ordering, Printed, TablePage, conclusion, markdown, write
-from figment.report.text import duration
 from figment.run import run_recipe
 from figment.stages.plans import images_key
-from figment.stages.results import learnt_from, trainings_of, write_resolved
+from figment.stages.results import write_resolved
 from figment.studies import correlation, reference, scaling, sweep
 from figment.studies.measured import Measured, Place
 from figment.studies.phases import first_phase, second_phase, together
@@ -51,7 +49,6 @@ CHOSEN_ON_TEST = (
     "The epoch was chosen on the test images (train.select: test_best), as some papers' programs do: the number is too good, and not"
     " to be compared with one whose epoch was chosen without them."
 )
-MOST_TIMED = 20  # kinds of generation that a forecast tries; others are taken to cost as much as those do
 
 
 @dataclass(frozen=True)
@@ -109,7 +106,7 @@ class _Runs:
         (as far as can be told) ``then``, in the next one."""
         new = _of_other_cells(runs_of(self.recipe, table), self.found.keys())
         later = [] if then is None else runs_of(self.recipe, then)
-        _check_plugins([*new, *later], self.allow_plugins)
+        check_plugins([*new, *later], self.allow_plugins)
         _check_folder(self.out, {images_key(own) for _, _, own in [*self.todo, *new]})
         for number, (group, seed, own) in enumerate([*new, *later], start=len(self.todo)):
             folder, made = _folders(self.out, number // table.seeds, group, seed, own)
@@ -182,60 +179,6 @@ def write_page(page: TablePage, out: Path) -> None:
     records.vouch(out, [Run(out).report.name])
 
 
-def forecast_table(recipe: Recipe, out: Path, *, allow_plugins: bool = False) -> str:
-    """What a recipe's table would make: runs, sets of images that they share, and the time of generation. Writes nothing."""
-    runs = table_runs(recipe)
-    _check_plugins(runs, allow_plugins)
-    sets: dict[str, Recipe] = {}
-    for _, _, own in runs:  # of recipes that share a set, the one that asks for the most images
-        before = sets.setdefault(images_key(own), own)
-        if own.generate.images_per_class > before.generate.images_per_class:
-            sets[images_key(own)] = own
-    images, seconds, size, unknown = 0, 0.0, 0.0, ""
-    timed: dict[str, float | None] = {}  # by what an image costs: the generator's settings
-    sized: dict[str, float] = {}
-    for key, own in sets.items():
-        n = own.generate.images_per_class * own.n_labels
-        images += n
-        costs_alike = own.generate.model_dump(exclude={"images_per_class", "shard_size"})
-        kind = records.fingerprint([costs_alike, own.few_shot and own.few_shot.shots])
-        if kind not in timed and len(timed) >= MOST_TIMED:
-            timed[kind] = _mean([own for own in timed.values() if own is not None])
-        if kind not in timed:
-            one = forecast(own, Study(out).sets / key, allow_plugins=allow_plugins)
-            left = max(1, n - one.count("done"))
-            timed[kind] = None if one.seconds is None else one.seconds / left
-            sized[kind] = (one.bytes or 0) / left
-            unknown = unknown or ("" if one.seconds is not None else one.costs["images"].text.rpartition(": ")[2])
-        seconds += n * (timed[kind] or 0.0)
-        size += n * sized.get(kind, _mean([*sized.values()]) or 0.0)
-    cost = (
-        f"their time is not known: {unknown}"
-        if unknown
-        else f"about {duration(seconds)} of generation on this machine and {size / 2**20:,.0f} MiB of disk"
-    )
-    said = f"{len(runs)} runs that share {len(sets)} sets of {images:,} images in all; {cost}. {_trainings(runs)}"
-    return "\n".join([said, *_plans(recipe, out)])
-
-
-def _trainings(runs: Sequence[Todo]) -> str:
-    """How much is trained besides. Cells may have some of it in common, so this is the most."""
-    counts = [(sum(trainings_of(own).values()), own.train.shown(learnt_from(own))) for _, _, own in runs]
-    n, shown = sum(k for k, _ in counts), sum(k * each for k, each in counts)
-    return f"At most {n:,} trainings come on top, which look at {shown:,} images."
-
-
-def _plans(recipe: Recipe, out: Path) -> list[str]:
-    """What a study is going to compare, and what it said when it was last finished in this folder."""
-    assert recipe.table is not None
-    plans = {scaling.plan: recipe.table.scaling, sweep.plan: recipe.table.sweep, reference.plan: recipe.table.reference}
-    said = [plan(recipe) for plan, asked in plans.items() if asked is not None]
-    if not said or not Study(out).table_json.is_file():
-        return said
-    before = read_table(out).answer
-    return said if before is None else [*said, "So far:", before.headline, *before.sentences]
-
-
 # ---- what there is to run --------------------------------------------------------------------------------------------
 
 
@@ -268,7 +211,7 @@ def _mean(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def _check_plugins(todo: Sequence[Todo], allowed: bool) -> None:
+def check_plugins(todo: Sequence[Todo], allowed: bool) -> None:
     """Those of all cells at once, before the first one costs anything."""
     permission.check((kind for _, _, own in todo for kind in own.plugins), allowed)
 

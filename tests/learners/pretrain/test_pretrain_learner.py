@@ -306,6 +306,16 @@ def test_the_probe_learns_from_the_real_images_of_its_training(few_steps, monkey
     assert seen == [labelled.labels.tolist(), shots.labels.tolist(), shots.labels.tolist(), labelled.labels.tolist()]
 
 
+def test_a_models_rank_is_of_all_classes(few_steps, monkeypatch):
+    """Real images come class by class: of the first of them alone it would be that of one class."""
+    monkeypatch.setattr(module, "LOOKED_AT", 6)
+    mixed = striped(30, 5)
+    by_class = mixed.take(np.argsort(mixed.labels, kind="stable"))
+    model = learner("simclr", by_class).untrained()
+    features = torch.from_numpy(model.encodes(by_class))
+    assert model.facts["rankme"] == pytest.approx(rankme(features[[0, 5, 11, 17, 23, 29]])) != rankme(features[:6])
+
+
 def test_an_image_without_a_caption_is_a_caption_of_its_own(captioned):
     own = learner("stablerep_plus")
     parts = [striped(24), striped(5, 6)]

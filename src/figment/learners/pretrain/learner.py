@@ -166,7 +166,7 @@ class PretrainLearner(Learner):
         probe = linear_probe(features, labelled.labels, len(self.class_names), device=processes(self.device).device)
         told = {
             **learnt.facts,
-            "rankme": rankme(torch.from_numpy(features[:LOOKED_AT])),
+            "rankme": rankme(torch.from_numpy(features[spread(len(features), LOOKED_AT)])),
             "probe_learning_rate": probe.rate,
         }
         return BackboneModel(network, probe, self.class_names, learnt.history, told)
@@ -306,9 +306,14 @@ def _numbered(names: Sequence[Hashable]) -> np.ndarray:
     return np.array([place[name] for name in names], np.int64)
 
 
+def spread(n: int, most: int) -> np.ndarray:
+    """So many places of ``n`` at most, evenly spaced, int64: images come class by class, and the first are of few."""
+    return np.linspace(0, n - 1, min(n, most)).astype(np.int64)
+
+
 def some_of(images: Images, most: int) -> Images:
     """So many at most, evenly spaced, decoded where they fit."""
-    few = images if len(images) <= most else images.take(np.linspace(0, len(images) - 1, most).astype(np.int64))
+    few = images if len(images) <= most else images.take(spread(len(images), most))
     return in_memory(few, MEMORY)
 
 

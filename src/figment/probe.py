@@ -16,7 +16,9 @@ from figment.neighbours import slices
 #: Learning rates of a batch of 256 that are tried at once (Tian et al. 2023, StableRep, appendix).
 RATES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
 EPOCHS, MIN_STEPS, BATCH, MOMENTUM = 90, 1_000, 1_024, 0.9
-EPSILON = 1e-6  # of the BatchNorm, added to the variance: a feature that hardly varies is not blown up to be one that does
+EPSILON = (
+    1e-6  # of the BatchNorm, added to the variance: a feature that hardly varies is not blown up to be one that does
+)
 HELD_OUT = 5  # one image of so many, of each class, chooses the rate
 BLOCK = 2_048  # rows of cosines held at a time
 

@@ -306,6 +306,23 @@ def test_the_probe_learns_from_the_real_images_of_its_training(few_steps, monkey
     assert seen == [labelled.labels.tolist(), shots.labels.tolist(), shots.labels.tolist(), labelled.labels.tolist()]
 
 
+@pytest.mark.parametrize("shape", [(60, 120), (120, 60)])
+def test_photographs_are_seen_to_their_edges(shape: tuple[int, int], few_steps, monkeypatch):
+    """White beside the square in their middle, which was all that was seen of them; square ones beside them are as they were."""
+    image = np.full((*shape, 3), 255, np.uint8)
+    image[tuple(slice(side // 2 - 30, side // 2 + 30) for side in shape)] = 0
+    shown, step = [], module.PretrainLoop._update
+    monkeypatch.setattr(
+        module.PretrainLoop, "_update", lambda loop, *batch: shown.append(batch[0]) or step(loop, *batch)
+    )
+    images = MemoryImages([image, np.zeros((60, 60, 3), np.uint8)] * 6, np.zeros(12, np.int64))
+    learner("simclr", epochs=1).learn(images, None, seed=0)
+    (pixels, sizes), *_ = shown
+    white = (pixels > 128).float().mean((1, 2, 3))
+    assert sorted(white.round(decimals=1).tolist()) == [0.0] * 6 + [0.5] * 6
+    assert {tuple(size) for size in sizes.tolist()} == {(36, 36), tuple(36 * side // 60 for side in shape)}
+
+
 def test_a_models_rank_is_of_all_classes(few_steps, monkeypatch):
     """Real images come class by class: of the first of them alone it would be that of one class."""
     monkeypatch.setattr(module, "LOOKED_AT", 6)

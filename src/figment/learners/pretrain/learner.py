@@ -294,9 +294,9 @@ class _Health:
         few = self.images.take(range(min(len(self.images), 128)))
         size = to_one_size(None, self.loop.s.image_size, self.data)
         assert size is not None
-        x = torch.stack([size(image) for image in few.load(range(len(few)))]).to(self.loop.on.device)
+        shown = [torch.stack(part) for part in zip(*map(size, few.load(range(len(few)))), strict=True)]
         with random_numbers_of(0):
-            first, second = (self.loop.learnt(self.loop.views(x)[0]) for _ in range(2))
+            first, second = (self.loop.learnt(self.loop.seen(shown)[0]) for _ in range(2))
         return alignment(first, second)
 
 
@@ -318,15 +318,20 @@ def some_of(images: Images, most: int) -> Images:
 
 
 class ToOneSize:
-    """``uint8 (H, W, 3)`` to ``uint8 (3, S, S)``: what random crops are then taken of. Can be pickled, for workers."""
+    """``uint8 (H, W, 3)`` to a square ``uint8 (3, S, S)`` of the whole image, and the height and width int64 (2,) that it has
+
+    where its shorter side is S: random crops are drawn of that, so that a photograph loses no edges. Can be pickled, for workers.
+    """
 
     def __init__(self, side: int, interpolation: str):
-        self.transform = v2.Compose(
-            [v2.Resize(side, interpolation=InterpolationMode(interpolation), antialias=True), v2.CenterCrop(side)]
-        )
+        self.side = side
+        self.transform = v2.Resize((side, side), interpolation=InterpolationMode(interpolation), antialias=True)
 
-    def __call__(self, image: np.ndarray) -> torch.Tensor:
-        return self.transform(torch.tensor(image).permute(2, 0, 1)).contiguous()
+    def __call__(self, image: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        height, width = image.shape[:2]
+        shorter = min(height, width)
+        size = torch.tensor([self.side * height // shorter, self.side * width // shorter])
+        return self.transform(torch.tensor(image).permute(2, 0, 1)).contiguous(), size
 
 
 def to_one_size(images: Images | None, image_size: int, data: Mapping[str, Any]) -> ToOneSize | None:

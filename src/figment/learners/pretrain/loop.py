@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,7 +40,8 @@ class Known:
 class PretrainLoop:
     """A `figment.learners.training.Loop`: views of a batch, the method's loss, an update, and what follows.
 
-    ``loader`` gives ``uint8 (B, 3, H, W)`` and the images' positions ``int64 (B,)``. What is learnt is the backbone.
+    ``loader`` gives ``uint8 (B, 3, H, W)``, or a list of these and their sizes (see `ToOneSize`), and the images' positions
+    ``int64 (B,)``. What is learnt is the backbone.
     """
 
     def __init__(
@@ -90,7 +91,7 @@ class PretrainLoop:
                 self.method.done = self.step / self.steps
                 rate, epoch = self.rates[self.step], self.step // len(self.loader) + 1
                 with random_numbers_of(self.seed, self.step, self.on.rank):  # views, masks, dropout
-                    loss = self._update(images.to(self.on.device), rows)
+                    loss = self._update(images, rows)
                     self.method.after_step((self.step + 1) / self.steps)
                 self.step += 1
                 ends = self.step % len(self.loader) == 0 or self.step == self.steps
@@ -98,9 +99,13 @@ class PretrainLoop:
                 if self.step == self.steps:  # in the middle of an epoch, perhaps
                     return
 
-    def _update(self, images: Tensor, rows: Tensor) -> Tensor:
-        """One step on ``uint8 (B, 3, H, W)`` at positions ``int64 (B,)``; returns the loss ()."""
-        batch = self.known.of(self.views(images), rows)
+    def seen(self, shown: Sequence[Tensor]) -> list[Tensor]:
+        """The method's views (B, 3, S, S) of ``uint8 (B, 3, H, W)``, and what sizes (B, 2) these had where they were brought to one."""
+        return self.views(*(part.to(self.on.device) for part in shown))
+
+    def _update(self, images: Tensor | Sequence[Tensor], rows: Tensor) -> Tensor:
+        """One step on images as `seen` takes them, at positions ``int64 (B,)``; returns the loss ()."""
+        batch = self.known.of(self.seen([images] if isinstance(images, Tensor) else images), rows)
         with self.updates.forward():
             loss = self.trained(batch)
         frozen = self.method.frozen(self.step // len(self.loader) + 1)

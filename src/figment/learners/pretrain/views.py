@@ -51,22 +51,28 @@ def view_of(s: PretrainSettings, size: int) -> View:
 
 
 class Views:
-    """``uint8 (B, 3, H, W)`` to one ``float (B, 3, S, S)`` for each view, normalised with ``data``'s mean and std."""
+    """``uint8 (B, 3, H, W)`` to one ``float (B, 3, S, S)`` for each view, normalised with ``data``'s mean and std.
+
+    ``sizes`` (B, 2) are the height and width of each image before it was squeezed into the size of all: crops are drawn of that.
+    """
 
     def __init__(self, views: Sequence[View], data: Mapping[str, Any], device: torch.device):
         self.views = views
         self.mean, self.std = (torch.tensor(data[k], device=device).view(3, 1, 1) for k in ("mean", "std"))
 
-    def __call__(self, images: Tensor) -> list[Tensor]:
+    def __call__(self, images: Tensor, sizes: Tensor | None = None) -> list[Tensor]:
         x = images.float() / 255
-        return [(seen(x, view) - self.mean) / self.std for view in self.views]
+        return [(seen(x, view, sizes) - self.mean) / self.std for view in self.views]
 
 
-def seen(x: Tensor, v: View) -> Tensor:
-    """Float (B, 3, H, W) in [0, 1] to (B, 3, S, S) in [0, 1]."""
+def seen(x: Tensor, v: View, sizes: Tensor | None = None) -> Tensor:
+    """Float (B, 3, H, W) in [0, 1] to (B, 3, S, S) in [0, 1]; ``sizes`` (B, 2) as of `Views`, None = they have their own."""
     if v.downsample:
         x = _some(x, v.downsample, _shrunk_and_enlarged)
-    x = crop(x, boxes(len(x), x.shape[2], x.shape[3], v.crop_scale, x.device), v.size, _chosen(x, v.flip))
+    here = torch.tensor(x.shape[2:], dtype=torch.float32, device=x.device)
+    own = here.expand(len(x), 2) if sizes is None else sizes.float()
+    box = boxes(own, v.crop_scale) * (here / own).repeat(1, 2)
+    x = crop(x, box, v.size, _chosen(x, v.flip))
     if any(v.color):
         x = _some(x, v.color_probability, lambda some: jitter(some, v.color))
     x = _some(x, v.grayscale, lambda some: grey(some).expand_as(some))
@@ -74,23 +80,26 @@ def seen(x: Tensor, v: View) -> Tensor:
     return _some(x, v.solarize, lambda some: torch.where(some >= 128 / 255, 1 - some, some))
 
 
-def boxes(n: int, height: int, width: int, scale: tuple[float, float], device: torch.device) -> Tensor:
-    """Random boxes as RandomResizedCrop draws them: float (n, 4), whole numbers of pixels: top, left, height, width."""
+def boxes(sizes: Tensor, scale: tuple[float, float]) -> Tensor:
+    """Random boxes as RandomResizedCrop draws them of images of the heights and widths ``sizes`` float (n, 2).
+
+    Float (n, 4), whole numbers of pixels: top, left, height, width.
+    """
+    n, device = len(sizes), sizes.device
+    height, width = sizes[:, :1], sizes[:, 1:]
     area = height * width * torch.empty(n, TRIES, device=device).uniform_(*scale)
     aspect = torch.empty(n, TRIES, device=device).uniform_(math.log(3 / 4), math.log(4 / 3)).exp()
     w, h = (area * aspect).sqrt().round(), (area / aspect).sqrt().round()
     fits = (w >= 1) & (w <= width) & (h >= 1) & (h <= height)
     first = fits.int().argmax(1, keepdim=True)
-    w, h, fits = w.gather(1, first)[:, 0], h.gather(1, first)[:, 0], fits.any(1)
-    ratio = width / height  # where none fits: the middle, in the nearest shape that does
-    most = (
-        (min(height, round(width * 4 / 3)), min(width, round(height * 4 / 3)))
-        if not 3 / 4 <= ratio <= 4 / 3
-        else (height, width)
+    # Where none fits: as much as there is, in the nearest shape.
+    most = torch.minimum(height, (width * 4 / 3).round()), torch.minimum(width, (height * 4 / 3).round())
+    h, w = (
+        torch.where(fits.any(1), one.gather(1, first)[:, 0], other[:, 0])
+        for one, other in zip((h, w), most, strict=True)
     )
-    h, w = torch.where(fits, h, most[0]), torch.where(fits, w, most[1])
-    top = (torch.rand(n, device=device) * (height - h + 1)).floor()
-    left = (torch.rand(n, device=device) * (width - w + 1)).floor()
+    top = (torch.rand(n, device=device) * (sizes[:, 0] - h + 1)).floor()
+    left = (torch.rand(n, device=device) * (sizes[:, 1] - w + 1)).floor()
     return torch.stack([top, left, h, w], 1)
 
 

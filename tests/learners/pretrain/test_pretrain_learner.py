@@ -175,6 +175,26 @@ def test_pieces_go_on_too(tmp_path, monkeypatch, few_steps, captioned):
     assert len(taken) == 3 + 2  # two were done
 
 
+@pytest.mark.parametrize("views", [1, 2])
+def test_the_learning_rate_grows_with_the_crops_of_an_image(views: int, few_steps, captioned, monkeypatch):
+    """As StableRep's program has it: 2e-4 of 256 images with two crops of each."""
+    monkeypatch.setattr(module, "LOOKS", 1)
+    own = learner("stablerep", views=views, epochs=2, warmup=0.0, learning_rate=1e-4)
+    assert own.learn(striped(24), None, seed=0).history[0]["learning_rate"] == pytest.approx(
+        2e-4 * 12 / 256 * views / 2
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_adamws_betas_are_the_settings(kind: str, captioned, few_steps, monkeypatch):
+    """And one kernel takes its steps on GPUs alone: its bits are others."""
+    seen, step = [], module.PretrainLoop._update
+    monkeypatch.setattr(module.PretrainLoop, "_update", lambda loop, *batch: seen.append(loop) or step(loop, *batch))
+    learner(kind, epochs=1, betas=(0.8, 0.9)).learn(striped(24), None, seed=0)
+    groups = seen[0].updates.optimizer.param_groups
+    assert {(tuple(group["betas"]), group["fused"]) for group in groups} == {((0.8, 0.9), False)}
+
+
 def test_weight_decay_rises_and_the_last_layer_waits(few_steps, monkeypatch):
     """DINO's published schedules: half a cosine, as its program has it, and no step for the prototypes in the first epoch."""
     seen, step = [], module.PretrainLoop._update
@@ -350,6 +370,10 @@ def test_copies_of_an_image_are_no_negatives_of_it_and_have_turns_of_their_own()
     few = striped(3, 6)
     found, turns = learner("stablerep")._captions([few.take([0, 1, 2, 0, 1]), few])
     assert found.groups.tolist() == [0, 1, 2, 0, 1, 0, 1, 2] and turns.tolist() == list(range(8))
+    for kind in ("simclr", "moco_v3"):  # which do not look at captions
+        known = learner(kind)._known([few.take([0, 1, 2, 0, 1]), few], found)
+        rows = torch.tensor([0, 3, 5, 1])
+        assert known.of([torch.zeros(4)], rows).images.tolist() == [0, 0, 0, 1]
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from warm import launched
 #: MAE draws which patches it hides, each process its own.
 OTHERS = tuple(kind for kind in KINDS if kind != "mae")
 GATHER = ("simclr", "stablerep", "stablerep_plus", "clip")
+SLOTS = ("stablerep", "stablerep_plus")
 
 
 def part(whole: Batch, rank: int) -> Batch:
@@ -101,6 +102,8 @@ synclr.draw_hidden = every_other
 found = {kind: stepped(method(kind, on), part(batch(kind), on.rank)) for kind in OTHERS}
 for kind in GATHER:
     found[f"{kind} in pieces"] = stepped(method(kind, on, gradient_cache=4), part(batch(kind), on.rank))
+for kind in SLOTS:
+    found[f"{kind} by slots"] = stepped(method(kind, on, positives="slots"), part(batch(kind), on.rank))
 torch.save({"norm": normalised(on), **found}, f"{sys.argv[1]}/{on.rank}.pt")
 torch.distributed.destroy_process_group()
 """
@@ -136,6 +139,10 @@ def test_losses_gradients_and_statistics_are_those_of_one(tmp_path, monkeypatch)
             same(found[kind], whole, kind)
             if kind in GATHER:
                 same(found[f"{kind} in pieces"], whole, f"{kind} in pieces")
+    for kind in SLOTS:
+        whole = stepped(method(kind, positives="slots"), batch(kind))
+        for found in two:
+            same(found[f"{kind} by slots"], whole, f"{kind} by slots")
 
 
 @pytest.mark.slow

@@ -35,7 +35,7 @@ from figment.models import resolve
 from figment.probe import held_out, knn, linear_probe
 from figment.types import Images, Learner
 
-FORMAT = 2  # of the fingerprint: raise it where the same settings come to train otherwise
+FORMAT = 3  # of the fingerprint: raise it where the same settings come to train otherwise
 MEMORY = 2**31  # bytes of decoded images that are kept; more are decoded again in every epoch
 LOOKS, LOOKED_AT = 20, 1_000  # at a training's health: so often, at so many images
 
@@ -100,8 +100,7 @@ class PretrainLearner(Learner):
             )
         warn_if_tiny(network)
         self.name = f"{settings.backbone} by {settings.kind}, linear probe"
-        unsaid = {"steps"} if settings.steps is None else set()  # models from before there were such stay as they are
-        own = settings.model_dump(mode="json", exclude=set(NOT_PART_OF_A_MODEL) | unsaid)
+        own = settings.model_dump(mode="json", exclude=set(NOT_PART_OF_A_MODEL))
         probed = [[list(images.digests), images.labels.tolist()] for images in (labelled, val) if images is not None]
         weights = None if self.start is None else self.start.fingerprint
         self.fingerprint = records.fingerprint(
@@ -203,7 +202,8 @@ class PretrainLearner(Learner):
                 f"The labels run from {labels.min()} to {labels.max()}, and there are {len(self.class_names)} classes. Check that"
                 " the images are of the same task."
             )
-        own = torch.from_numpy(captions.groups), torch.from_numpy(labels)
+        images = _numbered([digest for part in parts for digest in part.digests])
+        own = torch.from_numpy(captions.groups), torch.from_numpy(images), torch.from_numpy(labels)
         if self.tokens is NO_TOKENS:
             return Known(*own)
         return Known(

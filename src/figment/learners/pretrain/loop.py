@@ -17,21 +17,22 @@ from figment.learners.training import Step, half_cosine, random_numbers_of, sche
 from figment.learners.updates import Updates
 from figment.loading.loader import Loader
 
-USUAL_BATCH = 256  # images, which a learning rate is given for
-BETAS = (0.9, 0.98)
-
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of each training image, by position: int64 (N,) each; the tokens (T, L) are those of its text."""
+    """What is known of each training image, by position: int64 (N,) each; the tokens (T, L) are those of its text.
+
+    ``images`` are equal for copies of one image.
+    """
 
     captions: Tensor
+    images: Tensor
     labels: Tensor
     texts: Tensor | None = None
     tokens: Tensor | None = None
 
     def of(self, views: list[Tensor], rows: Tensor) -> Batch:
-        own = [self.captions[rows], rows, self.labels[rows]]
+        own = [self.captions[rows], self.images[rows], self.labels[rows]]
         if self.texts is not None and self.tokens is not None:
             own += [self.texts[rows], self.tokens[self.texts[rows]]]
         return Batch(views, *[value.to(views[0].device) for value in own])
@@ -62,7 +63,7 @@ class PretrainLoop:
         self.batch_size = loader.batches.batch_size * self.on.world_size
         self.images = self.steps * self.batch_size
         self.step = 0
-        rate = s.learning_rate * self.batch_size / USUAL_BATCH
+        rate = s.highest_rate(self.batch_size)
         self.rates = schedule(rate, int(s.warmup * self.steps), self.steps)
         self.on.synchronised(method.to(self.on.device))  # in place: a method is no BatchNorm itself
         if s.gradient_checkpointing:
@@ -72,8 +73,10 @@ class PretrainLoop:
         self.method = method.train()
         self.trained = self.on.wrap(method)
         self.views = Views(method.views(), data, self.on.device)
-        betas = {"betas": BETAS} if s.optimizer == "adamw" else {"momentum": 0.9}
-        optimizer = create_optimizer_v2(method, s.optimizer, lr=rate, weight_decay=s.weight_decay, **betas)
+        own: dict[str, Any] = {"momentum": 0.9}
+        if s.optimizer == "adamw":  # in one kernel on GPUs; on a CPU that would be other bits
+            own = {"betas": s.betas, "fused": self.on.device.type == "cuda"}
+        optimizer = create_optimizer_v2(method, s.optimizer, lr=rate, weight_decay=s.weight_decay, **own)
         decays = None if s.weight_decay_end is None else self._decays(s.weight_decay, s.weight_decay_end)
         self.updates = Updates(optimizer, self.rates, s.precision, self.on.device, s.grad_clip, decays)
 

@@ -24,7 +24,7 @@ class Batch:
     """What a step shows, in slots of m: rows ``k * m`` to ``k * m + m - 1`` are images of one caption.
 
     ``views`` are ways in which each image is seen, float (B, 3, S, S) each, normalised. Images of a caption have the same
-    number in ``captions``, also across slots and processes; ``images`` are positions in the training set.
+    number in ``captions``, also across slots and processes; so have copies of an image in ``images``.
     """
 
     views: Sequence[Tensor]

@@ -12,7 +12,7 @@ from torchvision.transforms.v2 import functional as TF
 
 from figment.learners.pretrain import views
 from figment.learners.pretrain.learner import ToOneSize
-from figment.learners.pretrain.views import View, Views, seen
+from figment.learners.pretrain.views import Part, View, Views, seen
 
 BOXES = [(0, 0, 24, 20), (3, 2, 8, 8), (1, 5, 20, 15), (10, 10, 1, 1), (0, 4, 24, 16)]
 HALF = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
@@ -35,7 +35,7 @@ def test_crops(size: int):
 @pytest.mark.parametrize(("height", "width"), [(24, 20), (32, 32), (10, 40), (40, 10)])
 def test_boxes_are_drawn_as_torchvision_draws_them(height: int, width: int):
     torch.manual_seed(0)
-    own = views.boxes(torch.tensor([[height, width]]).float().expand(4000, 2), (0.08, 1.0))
+    own = views.boxes(torch.tensor([[height, width]]).float().expand(4000, 2), (0.08, 1.0), Part.whole(4000))
     image = torch.zeros(3, height, width)
     crop = v2.RandomResizedCrop(8, scale=(0.08, 1.0))
     drawn = [crop.make_params([image]) for _ in range(1500)]

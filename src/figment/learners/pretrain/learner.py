@@ -132,7 +132,7 @@ class PretrainLearner(Learner):
             method = METHODS[s.kind](network.module, s, self._setting(on))
         loader = self._loader(images, turns, network.data, seed, on)
         loop = PretrainLoop(method, loader, known, network.data, n_epochs(s.epochs, len(loader), s.min_steps), s, seed)
-        checkpoint = self._checkpoint(parts, seed, on)
+        checkpoint = self._checkpoint(parts, seed, loop.batch_size, on)
         drawn = curves(s.track if on.rank == 0 else None, f"{s.kind}-{seed}", checkpoint)
         look = _Health(loop, images, self._neighbours(), len(self.class_names), network.data)
         description = f"{s.kind} {s.backbone}, seed {seed}"
@@ -240,11 +240,12 @@ class PretrainLearner(Learner):
             pin_memory=on.device.type == "cuda",
         )
 
-    def _checkpoint(self, parts: Sequence[Images], seed: int, on: Processes) -> Checkpoint | None:
+    def _checkpoint(self, parts: Sequence[Images], seed: int, batch_size: int, on: Processes) -> Checkpoint | None:
+        """For any number of processes that make the same steps."""
         if self.folder is None:
             return None
         given = [shown(part, self.reads_captions) for part in parts]
-        own = records.fingerprint([self.fingerprint, given, seed, on.world_size])
+        own = records.fingerprint([self.fingerprint, given, seed, batch_size])
         path = self.folder / f"{own}.safetensors"
         return Checkpoint(path, own, seconds=self.checkpoint_seconds, writes=on.rank == 0)
 

@@ -9,9 +9,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from figment.learners.pretrain.backbone import with_checkpoints
-from figment.learners.pretrain.method import Batch, Method
+from figment.learners.pretrain.method import SEEN, Batch, Method
 from figment.learners.pretrain.settings import PretrainSettings
-from figment.learners.pretrain.views import Views
+from figment.learners.pretrain.views import Part, Views
 from figment.learners.processes import Processes
 from figment.learners.training import Step, half_cosine, random_numbers_of, schedule
 from figment.learners.updates import Updates
@@ -93,7 +93,9 @@ class PretrainLoop:
                 self.method.train()
                 self.method.done = self.step / self.steps
                 rate, epoch = self.rates[self.step], self.step // len(self.loader) + 1
-                with random_numbers_of(self.seed, self.step, self.on.rank):  # views, masks, dropout
+                self.method.moment = self.seed, self.step
+                # What networks draw is each process's own: dropout, blocks that are skipped.
+                with random_numbers_of(*self.method.moment, self.on.rank, 1):
                     loss = self._update(images, rows)
                     self.method.after_step((self.step + 1) / self.steps)
                 self.step += 1
@@ -102,13 +104,15 @@ class PretrainLoop:
                 if self.step == self.steps:  # in the middle of an epoch, perhaps
                     return
 
-    def seen(self, shown: Sequence[Tensor]) -> list[Tensor]:
+    def seen(self, shown: Sequence[Tensor], part: Part | None = None) -> list[Tensor]:
         """The method's views (B, 3, S, S) of ``uint8 (B, 3, H, W)``, and what sizes (B, 2) these had where they were brought to one."""
-        return self.views(*(part.to(self.on.device) for part in shown))
+        return self.views(*(each.to(self.on.device) for each in shown), part=part)
 
     def _update(self, images: Tensor | Sequence[Tensor], rows: Tensor) -> Tensor:
         """One step on images as `seen` takes them, at positions ``int64 (B,)``; returns the loss ()."""
-        batch = self.known.of(self.seen([images] if isinstance(images, Tensor) else images), rows)
+        with self.method.as_all_do(SEEN):
+            views = self.seen([images] if isinstance(images, Tensor) else images, Part.of(self.on, len(rows)))
+        batch = self.known.of(views, rows)
         with self.updates.forward():
             loss = self.trained(batch)
         frozen = self.method.frozen(self.step // len(self.loader) + 1)

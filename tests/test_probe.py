@@ -49,6 +49,24 @@ def test_features_are_taken_as_they_are_where_they_are_not_normalised(monkeypatc
     assert not np.allclose(own.weight, other.weight, rtol=0.01)
 
 
+@pytest.mark.parametrize("size", [1.0, 1e-3, 1e-5])
+def test_features_are_normalised_as_a_batch_norm_without_weights_does(size: float, monkeypatch):
+    """Those of a backbone that has collapsed hardly vary, and are not to be enlarged into what they are not."""
+    import torch
+
+    from figment import probe
+
+    seen, fit = [], probe._fit
+    monkeypatch.setattr(probe, "_fit", lambda x, *others: seen.append(x) or fit(x, *others))
+    monkeypatch.setattr(probe, "MIN_STEPS", 20)
+    x, y = np.random.default_rng(0).normal(2, size, (40, 6)).astype(np.float32), np.arange(40) % 3
+    own = linear_probe(x, y, 3)
+    theirs = torch.nn.BatchNorm1d(6, eps=1e-6, affine=False)(torch.from_numpy(x))
+    torch.testing.assert_close(seen[-1], theirs, rtol=1e-3, atol=1e-3)
+    weight, bias = fit(theirs, torch.from_numpy(y), 3, (own.rate,), 0)
+    torch.testing.assert_close(torch.from_numpy(own(x)), theirs @ weight[0] + bias[0], rtol=1e-2, atol=1e-2)
+
+
 def test_ten_rates_at_once_are_ten_rates_one_by_one(monkeypatch):
     import torch
 

@@ -16,6 +16,9 @@ from figment.neighbours import slices
 #: Learning rates of a batch of 256 that are tried at once (Tian et al. 2023, StableRep, appendix).
 RATES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
 EPOCHS, MIN_STEPS, BATCH, MOMENTUM = 90, 1_000, 1_024, 0.9
+EPSILON = (
+    1e-6  # of the BatchNorm, added to the variance: a feature that hardly varies is not blown up to be one that does
+)
 HELD_OUT = 5  # one image of so many, of each class, chooses the rate
 BLOCK = 2_048  # rows of cosines held at a time
 
@@ -62,7 +65,7 @@ def linear_probe(
     labels = np.asarray(labels, np.int64)
     mean, std = np.zeros_like(features[0]), np.ones_like(features[0])
     if normalise:
-        mean, std = features.mean(0), features.std(0) + 1e-6
+        mean, std = features.mean(0), np.sqrt(features.var(0) + EPSILON)
     x, y = torch.from_numpy((features - mean) / std).float().to(device), torch.from_numpy(labels).to(device)
     held = torch.from_numpy(held_out(labels, seed)).to(device)
     found: dict[float, float] = {}

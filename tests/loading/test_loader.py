@@ -306,6 +306,20 @@ def test_processes_of_one_world_share_an_epoch(images):
     assert world[0].state_dict() == world[1].state_dict()
 
 
+def test_a_world_of_another_size_goes_on(images):
+    """Two processes with batches of four take up what one with batches of eight has left, and the other way about."""
+    one = loader(images)
+    world = [Loader(ImageDataset(images), Shuffled(N, seed=7), 4, rank=r, world_size=2) for r in range(2)]
+    expected = expected_epochs(images, 1)
+    first = [numbers(b) for _, b in zip(range(2), one, strict=False)]
+    for own in world:
+        own.load_state_dict(one.state_dict())
+    parts = [[numbers(b) for _, b in zip(range(2), own, strict=False)] for own in world]
+    again = loader(images)
+    again.load_state_dict(world[1].state_dict())
+    assert first + [a + b for a, b in zip(*parts, strict=True)] + [numbers(b) for b in again] == expected
+
+
 def test_a_state_of_something_else_is_refused(images):
     state = loader(images).state_dict()
     for other, name in [

@@ -162,6 +162,11 @@ def greatest(number: dict[str, Any]) -> Any:
     return most if "maximum" in number else most - 1 if number["type"] == "integer" else most * 0.999
 
 
+def _of(place: str, value: Any) -> Any:
+    """A value of the field: of a list one, of a pair two."""
+    return [value] * 2 if "prefixItems" in place else [value] if "items" in place else value
+
+
 #: What other tests hold, since a dry run of it is one image, or two, as large as they can be.
 ELSEWHERE = {"image_size", "crop_scale"}
 
@@ -189,7 +194,7 @@ def counted() -> Iterator[Counter[str]]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_dry_run_of_the_greatest_of_each_number_is_bounded(kind, clip, sd15, photos, tmp_path):
     own_numbers = {p: n for p, n in NUMBERS.items() if p.startswith(f"$defs.{kind}.properties.")}
-    fields = {p.split(".")[3]: [greatest(n)] if "items" in p else greatest(n) for p, n in own_numbers.items()}
+    fields = {p.split(".")[3]: _of(p, greatest(n)) for p, n in own_numbers.items()}
     fields = {name: value for name, value in fields.items() if name not in ELSEWHERE}
     ((part, own),) = KINDS[kind].items()
     if own.get("model") == "sd15":

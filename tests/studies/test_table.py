@@ -537,6 +537,19 @@ def test_class_names_and_sentences_about_satellite_images_are_the_same_in_every_
         assert {getattr(p, "template", None) for p in prompts} <= {"a centered satellite photo of {}"}
 
 
+def test_printed_numbers_of_stablerep_are_of_the_setting_that_runs():
+    """Its program's page has four of each: with and without downsampling, with and without normalised features, which the probe has."""
+    tables = {path.stem: read(path, None) for path in RECIPES if path.parent.name == "stablerep"}
+    six, one = tables["table6"], tables["table1"]
+    assert six.table is not None and one.table is not None
+    assert six.train.downsample == one.train.downsample == 0.05  # type: ignore[union-attr]
+    assert six.table.printed["linear probe"] == {"w = 2": 73.5, "three times as long": 75.2}
+    assert one.table.printed["StableRep"]["generated"] == six.table.printed["linear probe"]["w = 2"]
+    three = next(path for path in RECIPES if (path.parent.name, path.stem) == ("stablerep", "figure3"))
+    for variant in (None, "starter"):
+        assert {own.train.kind for *_, own in runs_of(three, variant)} == {"simclr", "mae", "dino", "byol", "moco_v3"}
+
+
 def test_numbers_that_the_paper_prints_in_several_tables_are_the_same_in_all_recipes():
     """Each recipe was typed in from a table of its own."""
     printed = {path.stem: read(path, None).table.printed for path in HE}  # type: ignore[union-attr]

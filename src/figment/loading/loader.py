@@ -86,7 +86,8 @@ class Loader:
     restart. Of ``world_size`` processes, each gets every so many-th batch, from its ``rank`` on.
 
     ``state_dict`` says how many batches were handed out, not how many the workers have in store; a loader like it that
-    loads the state goes on with the very next one. ``options`` are DataLoader's: ``pin_memory``, ``prefetch_factor`` ...
+    loads the state goes on with the very next one, also in a world of another size whose batches together are as large.
+    ``options`` are DataLoader's: ``pin_memory``, ``prefetch_factor`` ...
 
     Raises FigmentError where an epoch does not fill a batch, or a batch does not hold whole slots.
     """
@@ -130,7 +131,7 @@ class Loader:
             yield batch
 
     def state_dict(self) -> dict[str, Any]:
-        """JSON-able, and the same in all processes of a world."""
+        """JSON-able, and the same in all processes of a world, and in another world whose batches together are as large."""
         return {"batches": self.batches.handed_out, **self.batches.identity}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -169,8 +170,7 @@ class _Batches:
     @cached_property
     def identity(self) -> dict[str, Any]:
         first = hashlib.sha256(self.order(0).astype("<i8").tobytes()).hexdigest()[:16]
-        size = {"batch_size": self.batch_size, "world_size": self.world_size}
-        return {**size, "images": len(self.order), "order": first}
+        return {"batch_size": self.batch_size * self.world_size, "images": len(self.order), "order": first}
 
     def __len__(self) -> int:
         return len(self.order) // (self.batch_size * self.world_size)

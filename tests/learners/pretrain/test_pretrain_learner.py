@@ -175,6 +175,26 @@ def test_pieces_go_on_too(tmp_path, monkeypatch, few_steps, captioned):
     assert len(taken) == 3 + 2  # two were done
 
 
+@pytest.mark.parametrize("views", [1, 2])
+def test_the_learning_rate_grows_with_the_crops_of_an_image(views: int, few_steps, captioned, monkeypatch):
+    """As StableRep's program has it: 2e-4 of 256 images with two crops of each."""
+    monkeypatch.setattr(module, "LOOKS", 1)
+    own = learner("stablerep", views=views, epochs=2, warmup=0.0, learning_rate=1e-4)
+    assert own.learn(striped(24), None, seed=0).history[0]["learning_rate"] == pytest.approx(
+        2e-4 * 12 / 256 * views / 2
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_adamws_betas_are_the_settings(kind: str, captioned, few_steps, monkeypatch):
+    """And one kernel takes its steps on GPUs alone: its bits are others."""
+    seen, step = [], module.PretrainLoop._update
+    monkeypatch.setattr(module.PretrainLoop, "_update", lambda loop, *batch: seen.append(loop) or step(loop, *batch))
+    learner(kind, epochs=1, betas=(0.8, 0.9)).learn(striped(24), None, seed=0)
+    groups = seen[0].updates.optimizer.param_groups
+    assert {(tuple(group["betas"]), group["fused"]) for group in groups} == {((0.8, 0.9), False)}
+
+
 def test_weight_decay_rises_and_the_last_layer_waits(few_steps, monkeypatch):
     """DINO's published schedules: half a cosine, as its program has it, and no step for the prototypes in the first epoch."""
     seen, step = [], module.PretrainLoop._update
@@ -306,6 +326,33 @@ def test_the_probe_learns_from_the_real_images_of_its_training(few_steps, monkey
     assert seen == [labelled.labels.tolist(), shots.labels.tolist(), shots.labels.tolist(), labelled.labels.tolist()]
 
 
+@pytest.mark.parametrize("shape", [(60, 120), (120, 60)])
+def test_photographs_are_seen_to_their_edges(shape: tuple[int, int], few_steps, monkeypatch):
+    """White beside the square in their middle, which was all that was seen of them; square ones beside them are as they were."""
+    image = np.full((*shape, 3), 255, np.uint8)
+    image[tuple(slice(side // 2 - 30, side // 2 + 30) for side in shape)] = 0
+    shown, step = [], module.PretrainLoop._update
+    monkeypatch.setattr(
+        module.PretrainLoop, "_update", lambda loop, *batch: shown.append(batch[0]) or step(loop, *batch)
+    )
+    images = MemoryImages([image, np.zeros((60, 60, 3), np.uint8)] * 6, np.zeros(12, np.int64))
+    learner("simclr", epochs=1).learn(images, None, seed=0)
+    (pixels, sizes), *_ = shown
+    white = (pixels > 128).float().mean((1, 2, 3))
+    assert sorted(white.round(decimals=1).tolist()) == [0.0] * 6 + [0.5] * 6
+    assert {tuple(size) for size in sizes.tolist()} == {(36, 36), tuple(36 * side // 60 for side in shape)}
+
+
+def test_a_models_rank_is_of_all_classes(few_steps, monkeypatch):
+    """Real images come class by class: of the first of them alone it would be that of one class."""
+    monkeypatch.setattr(module, "LOOKED_AT", 6)
+    mixed = striped(30, 5)
+    by_class = mixed.take(np.argsort(mixed.labels, kind="stable"))
+    model = learner("simclr", by_class).untrained()
+    features = torch.from_numpy(model.encodes(by_class))
+    assert model.facts["rankme"] == pytest.approx(rankme(features[[0, 5, 11, 17, 23, 29]])) != rankme(features[:6])
+
+
 def test_an_image_without_a_caption_is_a_caption_of_its_own(captioned):
     own = learner("stablerep_plus")
     parts = [striped(24), striped(5, 6)]
@@ -323,6 +370,10 @@ def test_copies_of_an_image_are_no_negatives_of_it_and_have_turns_of_their_own()
     few = striped(3, 6)
     found, turns = learner("stablerep")._captions([few.take([0, 1, 2, 0, 1]), few])
     assert found.groups.tolist() == [0, 1, 2, 0, 1, 0, 1, 2] and turns.tolist() == list(range(8))
+    for kind in ("simclr", "moco_v3"):  # which do not look at captions
+        known = learner(kind)._known([few.take([0, 1, 2, 0, 1]), few], found)
+        rows = torch.tensor([0, 3, 5, 1])
+        assert known.of([torch.zeros(4)], rows).images.tolist() == [0, 0, 0, 1]
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,9 @@ from figment.learners.pretrain.method import rising
 from figment.learners.pretrain.moco import info_nce
 from figment.learners.pretrain.moco_v3 import key_loss
 from figment.learners.pretrain.settings import (
+    CLIPSettings,
     DINOSettings,
+    MAESettings,
     MoCoSettings,
     MoCoV3Settings,
     StableRepPlusSettings,
@@ -82,6 +84,17 @@ def test_stablerep_plus_is_stablerep_and_clip():
     text = own.text(features, shown.captions, shown.tokens[::3], shown.captions[::3])
     torch.testing.assert_close(own(shown), own.image_loss(features, shown.captions) + text)
     assert text > 0.1
+
+
+@pytest.mark.parametrize("kind", ["stablerep", "stablerep_plus"])
+def test_positives_by_slots_take_a_caption_that_a_step_shows_twice_for_two(kind: str):
+    """The published program's: the first and the last slot are of one caption, and it does not look."""
+    own, shown = method(kind, positives="slots"), batch(kind)
+    apart = torch.arange(12).div(3, rounding_mode="floor")
+    by_captions = method(kind)
+    own.load_state_dict(by_captions.state_dict())
+    expected = by_captions(replace(shown, captions=apart, texts=apart))
+    assert torch.equal(own(shown), expected) and not torch.allclose(expected, by_captions(shown))
 
 
 @pytest.mark.parametrize("kind", ["clip", "stablerep_plus"])
@@ -406,9 +419,15 @@ def test_what_is_left_out_is_as_published():
         [4096, 4096, 256],
         0.1,
     )
+    assert own.betas == (0.9, 0.98) and own.highest_rate(8_192) == pytest.approx(0.0032)
+    assert StableRepSettings(views=2).highest_rate(256) == pytest.approx(2e-4)
     own = SynCLRSettings()
+    assert own.betas == (0.9, 0.999) and own.highest_rate(8_192 * 4) == pytest.approx(2e-3) and own.prototypes == 65_536
     assert (own.images_per_caption, own.temperature, own.momentum, own.weight_decay, own.weight_decay_end) == (4, 0.08, 0.994, 0.04, 0.2)  # fmt: skip
     assert (own.local_views, own.crop_scale, own.mask_ratio, own.options) == (4, (0.32, 1.0), 0.5, {"drop_path_rate": 0.1})  # fmt: skip
+    own = CLIPSettings()
+    assert (own.betas, own.weight_decay, own.flip) == ((0.9, 0.98), 0.2, 0) and own.highest_rate(32_768) == pytest.approx(5e-4)  # fmt: skip
+    assert (MAESettings().betas, MoCoV3Settings().betas, DINOSettings().betas) == ((0.9, 0.95), (0.9, 0.999), (0.9, 0.999))  # fmt: skip
     assert (MoCoV3Settings().temperature, MoCoV3Settings().momentum) == (0.2, 0.99)
     assert (DINOSettings().weight_decay_end, DINOSettings().grad_clip, DINOSettings().frozen_epochs) == (0.4, 3.0, 1)
     assert (MoCoSettings().queue, MoCoSettings().temperature, MoCoSettings().crop_scale) == (65_536, 0.2, (0.2, 1.0))

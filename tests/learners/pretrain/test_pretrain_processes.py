@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -11,18 +12,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from figment.learners.pretrain import synclr
+from colours import NAMES
+from figment.learners.pretrain import learner as module
 from figment.learners.pretrain.gather import gather
 from figment.learners.pretrain.heads import BatchNorm
 from figment.learners.pretrain.method import Batch, Method
 from figment.learners.processes import Processes, processes
 from figment.learners.training import random_numbers_of
-from pretrained import KINDS, ONE, batch, method
+from pretrained import KINDS, ONE, batch, method, settings, striped
 from warm import launched
 
-#: MAE draws which patches it hides, each process its own.
-OTHERS = tuple(kind for kind in KINDS if kind != "mae")
 GATHER = ("simclr", "stablerep", "stablerep_plus", "clip")
+SLOTS = ("stablerep", "stablerep_plus")
 
 
 def part(whole: Batch, rank: int) -> Batch:
@@ -30,12 +31,6 @@ def part(whole: Batch, rank: int) -> Batch:
     half = slice(rank * 6, rank * 6 + 6)
     found = {f.name: getattr(whole, f.name) for f in fields(whole)}
     return Batch(**{k: [v[half] for v in x] if isinstance(x, list) else x[half] for k, x in found.items()})
-
-
-def every_other(n: int, n_patches: int, ratio: float, device: torch.device) -> tuple[Tensor, Tensor]:
-    """In place of SynCLR's draw: the same patches of the same images, however many processes there are."""
-    which = torch.arange(0, n, 2, device=device)
-    return which, torch.arange(n_patches // 2, device=device).expand(len(which), -1)
 
 
 def stepped(own: Method, shown: Batch) -> dict[str, Tensor]:
@@ -97,10 +92,11 @@ import sys
 import torch
 from test_pretrain_processes import *
 on = processes("cpu")
-synclr.draw_hidden = every_other
-found = {kind: stepped(method(kind, on), part(batch(kind), on.rank)) for kind in OTHERS}
+found = {kind: stepped(method(kind, on), part(batch(kind), on.rank)) for kind in KINDS}
 for kind in GATHER:
     found[f"{kind} in pieces"] = stepped(method(kind, on, gradient_cache=4), part(batch(kind), on.rank))
+for kind in SLOTS:
+    found[f"{kind} by slots"] = stepped(method(kind, on, positives="slots"), part(batch(kind), on.rank))
 torch.save({"norm": normalised(on), **found}, f"{sys.argv[1]}/{on.rank}.pt")
 torch.distributed.destroy_process_group()
 """
@@ -123,19 +119,22 @@ def of_two(script: str, folder: Path) -> list[dict[str, dict[str, Tensor]]]:
 
 
 @pytest.mark.slow
-def test_losses_gradients_and_statistics_are_those_of_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(synclr, "draw_hidden", every_other)
+def test_losses_gradients_and_statistics_are_those_of_one(tmp_path):
     two, alone = of_two(SCRIPT, tmp_path), normalised(ONE)
     for name in ("mean", "variance"):
         torch.testing.assert_close(two[1]["norm"][name], alone[name])
     for name in ("out", "back"):
         torch.testing.assert_close(torch.cat([part["norm"][name] for part in two]), alone[name], rtol=1e-4, atol=1e-5)
-    for kind in OTHERS:
+    for kind in KINDS:
         whole = stepped(method(kind), batch(kind))
         for found in two:
             same(found[kind], whole, kind)
             if kind in GATHER:
                 same(found[f"{kind} in pieces"], whole, f"{kind} in pieces")
+    for kind in SLOTS:
+        whole = stepped(method(kind, positives="slots"), batch(kind))
+        for found in two:
+            same(found[f"{kind} by slots"], whole, f"{kind} by slots")
 
 
 @pytest.mark.slow
@@ -168,3 +167,69 @@ def test_networks_keep_their_activations_on_many_gpus(backbone: str):
     alone, on_cpu = Processes(0, 1, torch.device("cuda")), Processes(0, 2, torch.device("cpu"))
     assert all(on.synchronised(network) is network for on in (alone, on_cpu))
     assert not any(isinstance(m, nn.SyncBatchNorm) for m in network.modules())
+
+
+class Killed(BaseException):
+    """As a signal is: nobody catches it."""
+
+
+#: By SGD: AdamW makes steps of what is nothing but rounding.
+SHORT = {"steps": 4, "optimizer": "sgd", "learning_rate": 0.4, "grad_clip": None, "warmup": 0.0}
+CONTINUED = ("simclr", "stablerep", "moco", "mae", "synclr")
+
+
+def taken_on(kind: str, folder: Path, steps: int) -> tuple[list[dict[str, Any]], dict[str, Tensor]] | None:
+    """Go on with a training for so many steps, on as many processes as there are; at its end its history and weights."""
+    taken, step = [], module.PretrainLoop._update
+
+    def until(loop: module.PretrainLoop, *shown: Any) -> Tensor:
+        if len(taken) == steps:
+            raise Killed
+        taken.append(0)
+        return step(loop, *shown)
+
+    own = module.PretrainLearner(
+        settings(kind, **SHORT), NAMES, striped(20, 5), folder=folder / kind, device="cpu", checkpoint_seconds=0
+    )
+    module.PretrainLoop._update = until
+    try:
+        model = own.backbone(striped(24), None, 1)
+    except Killed:
+        return None
+    finally:
+        module.PretrainLoop._update = step
+    assert len(taken) == steps  # no more than were left
+    return model.history, model.network.module.state_dict()
+
+
+GO_ON = """
+import sys
+import torch
+from test_pretrain_processes import *
+on = processes("cpu")
+folder, steps = Path(sys.argv[1]), int(sys.argv[2])
+found = {kind: taken_on(kind, folder, steps) for kind in CONTINUED}
+torch.save(found, f"{folder}/{on.rank}.pt")
+torch.distributed.destroy_process_group()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", [1, 2])
+def test_a_training_goes_on_with_another_number_of_processes(first: int, tmp_path):
+    """Killed on one and taken on by two, or the other way about: the same, but for rounding, as on one from start to end."""
+    whole = {kind: taken_on(kind, tmp_path / "whole", 4) for kind in CONTINUED}
+    if first == 1:
+        assert {taken_on(kind, tmp_path, 2) for kind in CONTINUED} == {None}
+        launched(2, GO_ON, tmp_path, 2, path=[Path(__file__).parent])
+        found = torch.load(tmp_path / "1.pt", weights_only=True)
+    else:
+        launched(2, GO_ON, tmp_path, 2, path=[Path(__file__).parent])
+        assert set(torch.load(tmp_path / "0.pt", weights_only=True).values()) == {None}
+        found = {kind: taken_on(kind, tmp_path, 2) for kind in CONTINUED}
+    for kind in CONTINUED:
+        (own, weights), (expected, others) = found[kind], whole[kind]
+        for one, other in zip(own, expected, strict=True):
+            assert one["loss"] == pytest.approx(other["loss"], rel=1e-4), kind
+            assert one["alignment"] == pytest.approx(other["alignment"], rel=1e-2), kind
+        same(weights, others, kind, rounding=1e-5)

@@ -11,7 +11,8 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as TF
 
 from figment.learners.pretrain import views
-from figment.learners.pretrain.views import View, Views, seen
+from figment.learners.pretrain.learner import ToOneSize
+from figment.learners.pretrain.views import Part, View, Views, seen
 
 BOXES = [(0, 0, 24, 20), (3, 2, 8, 8), (1, 5, 20, 15), (10, 10, 1, 1), (0, 4, 24, 16)]
 HALF = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
@@ -34,7 +35,7 @@ def test_crops(size: int):
 @pytest.mark.parametrize(("height", "width"), [(24, 20), (32, 32), (10, 40), (40, 10)])
 def test_boxes_are_drawn_as_torchvision_draws_them(height: int, width: int):
     torch.manual_seed(0)
-    own = views.boxes(4000, height, width, (0.08, 1.0), torch.device("cpu"))
+    own = views.boxes(torch.tensor([[height, width]]).float().expand(4000, 2), (0.08, 1.0), Part.whole(4000))
     image = torch.zeros(3, height, width)
     crop = v2.RandomResizedCrop(8, scale=(0.08, 1.0))
     drawn = [crop.make_params([image]) for _ in range(1500)]
@@ -45,6 +46,30 @@ def test_boxes_are_drawn_as_torchvision_draws_them(height: int, width: int):
     for a, b in zip(own.T, theirs.T, strict=True):
         error = math.sqrt(float(a.var() / len(a) + b.var() / len(b))) + 1e-3
         assert abs(float(a.mean() - b.mean())) < 4 * error + 0.35  # where none fits, torchvision takes the middle
+
+
+@pytest.mark.parametrize(("height", "width"), [(48, 120), (90, 60), (64, 64)])
+def test_crops_are_of_the_whole_photograph(height: int, width: int, monkeypatch):
+    """As torchvision crops the photograph itself, whose shape is none of the batch's: here a slope, which is the same in any size."""
+    slope = torch.stack(
+        torch.broadcast_tensors(torch.arange(height)[:, None] * 2, torch.arange(width) * 2, torch.tensor(9))
+    )
+    square, size = ToOneSize(32, "bilinear")(slope.permute(1, 2, 0).to(torch.uint8).numpy())
+    assert square.shape == (3, 32, 32) and size.tolist() == [
+        32 * height // min(height, width),
+        32 * width // min(height, width),
+    ]
+    drawn, draw = [], views.boxes
+    monkeypatch.setattr(views, "boxes", lambda *given: drawn.append(draw(*given)) or drawn[-1])
+    torch.manual_seed(0)
+    found = seen(square.expand(200, -1, -1, -1) / 255, View(16, (0.2, 1.0), flip=0.0), size.expand(200, 2))
+    for own, box in zip(found, (drawn[0] * height / size[0]).tolist(), strict=True):
+        expected = TF.resized_crop(slope.float() / 255, *map(round, box), [16, 16], antialias=False)
+        assert (own - expected).abs().mean() < 0.02
+    tops, lefts, heights, widths = drawn[0].T
+    assert ((tops + heights).max(), (lefts + widths).max()) == tuple(size)  # edges are seen
+    ratio = widths / heights
+    assert ratio.min() > 0.7 and ratio.max() < 1.45  # of the photograph, not of the square that it was squeezed into
 
 
 @pytest.mark.parametrize("shift", [-0.4, -0.1, 0.0, 0.25, 0.5])

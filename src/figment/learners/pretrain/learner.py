@@ -36,7 +36,7 @@ from figment.probe import held_out, knn, linear_probe
 from figment.tracking import Tracker, curves, needs_tracker
 from figment.types import Images, Learner
 
-FORMAT = 2  # of the fingerprint: raise it where the same settings come to train otherwise
+FORMAT = 3  # of the fingerprint: raise it where the same settings come to train otherwise
 MEMORY = 2**31  # bytes of decoded images that are kept; more are decoded again in every epoch
 LOOKS, LOOKED_AT = 20, 1_000  # at a training's health: so often, at so many images
 
@@ -103,8 +103,7 @@ class PretrainLearner(Learner):
             )
         warn_if_tiny(network)
         self.name = f"{settings.backbone} by {settings.kind}, linear probe"
-        unsaid = {"steps"} if settings.steps is None else set()  # models from before there were such stay as they are
-        own = settings.model_dump(mode="json", exclude=set(NOT_PART_OF_A_MODEL) | unsaid)
+        own = settings.model_dump(mode="json", exclude=set(NOT_PART_OF_A_MODEL))
         probed = [[list(images.digests), images.labels.tolist()] for images in (labelled, val) if images is not None]
         weights = None if self.start is None else self.start.fingerprint
         self.fingerprint = records.fingerprint(
@@ -136,11 +135,11 @@ class PretrainLearner(Learner):
             method = METHODS[s.kind](network.module, s, self._setting(on))
         loader = self._loader(images, turns, network.data, seed, on)
         epochs = n_epochs(s.epochs, len(loader), s.min_steps)
-        checkpoint = self._checkpoint(parts, seed, on)
+        a_step = loader.batches.batch_size * on.world_size
+        checkpoint = self._checkpoint(parts, seed, a_step, on)
         of = () if checkpoint is None else (checkpoint.identity, checkpoint.path.parent)
         drawn = curves(self.track if on.rank == 0 else None, f"{s.kind}-{seed}", *of)
         description = f"{s.kind} {s.backbone}, seed {seed}"
-        a_step = loader.batches.batch_size * on.world_size
         with enough_memory(f"{s.backbone} learnt from {a_step:,} images a step on {on.device}", s.lighter):
             loop = PretrainLoop(method, loader, known, network.data, epochs, s, seed)
             look = _Health(loop, images, self._neighbours(), len(self.class_names), network.data)
@@ -173,7 +172,7 @@ class PretrainLearner(Learner):
         probe = linear_probe(features, labelled.labels, len(self.class_names), device=processes(self.device).device)
         told = {
             **learnt.facts,
-            "rankme": rankme(torch.from_numpy(features[:LOOKED_AT])),
+            "rankme": rankme(torch.from_numpy(features[spread(len(features), LOOKED_AT)])),
             "probe_learning_rate": probe.rate,
         }
         return BackboneModel(network, probe, self.class_names, learnt.history, told)
@@ -210,7 +209,8 @@ class PretrainLearner(Learner):
                 f"The labels run from {labels.min()} to {labels.max()}, and there are {len(self.class_names)} classes. Check that"
                 " the images are of the same task."
             )
-        own = torch.from_numpy(captions.groups), torch.from_numpy(labels)
+        images = _numbered([digest for part in parts for digest in part.digests])
+        own = torch.from_numpy(captions.groups), torch.from_numpy(images), torch.from_numpy(labels)
         if self.tokens is NO_TOKENS:
             return Known(*own)
         return Known(
@@ -244,11 +244,12 @@ class PretrainLearner(Learner):
             pin_memory=on.device.type == "cuda",
         )
 
-    def _checkpoint(self, parts: Sequence[Images], seed: int, on: Processes) -> Checkpoint | None:
+    def _checkpoint(self, parts: Sequence[Images], seed: int, batch_size: int, on: Processes) -> Checkpoint | None:
+        """For any number of processes that make the same steps."""
         if self.folder is None:
             return None
         given = [shown(part, self.reads_captions) for part in parts]
-        own = records.fingerprint([self.fingerprint, given, seed, on.world_size])
+        own = records.fingerprint([self.fingerprint, given, seed, batch_size])
         path = self.folder / f"{own}.safetensors"
         return Checkpoint(path, own, seconds=self.checkpoint_seconds, writes=on.rank == 0)
 
@@ -298,9 +299,9 @@ class _Health:
         few = self.images.take(range(min(len(self.images), 128)))
         size = to_one_size(None, self.loop.s.image_size, self.data)
         assert size is not None
-        x = torch.stack([size(image) for image in few.load(range(len(few)))]).to(self.loop.on.device)
+        shown = [torch.stack(part) for part in zip(*map(size, few.load(range(len(few)))), strict=True)]
         with random_numbers_of(0):
-            first, second = (self.loop.learnt(self.loop.views(x)[0]) for _ in range(2))
+            first, second = (self.loop.learnt(self.loop.seen(shown)[0]) for _ in range(2))
         return alignment(first, second)
 
 
@@ -310,22 +311,32 @@ def _numbered(names: Sequence[Hashable]) -> np.ndarray:
     return np.array([place[name] for name in names], np.int64)
 
 
+def spread(n: int, most: int) -> np.ndarray:
+    """So many places of ``n`` at most, evenly spaced, int64: images come class by class, and the first are of few."""
+    return np.linspace(0, n - 1, min(n, most)).astype(np.int64)
+
+
 def some_of(images: Images, most: int) -> Images:
     """So many at most, evenly spaced, decoded where they fit."""
-    few = images if len(images) <= most else images.take(np.linspace(0, len(images) - 1, most).astype(np.int64))
+    few = images if len(images) <= most else images.take(spread(len(images), most))
     return in_memory(few, MEMORY)
 
 
 class ToOneSize:
-    """``uint8 (H, W, 3)`` to ``uint8 (3, S, S)``: what random crops are then taken of. Can be pickled, for workers."""
+    """``uint8 (H, W, 3)`` to a square ``uint8 (3, S, S)`` of the whole image, and the height and width int64 (2,) that it has
+
+    where its shorter side is S: random crops are drawn of that, so that a photograph loses no edges. Can be pickled, for workers.
+    """
 
     def __init__(self, side: int, interpolation: str):
-        self.transform = v2.Compose(
-            [v2.Resize(side, interpolation=InterpolationMode(interpolation), antialias=True), v2.CenterCrop(side)]
-        )
+        self.side = side
+        self.transform = v2.Resize((side, side), interpolation=InterpolationMode(interpolation), antialias=True)
 
-    def __call__(self, image: np.ndarray) -> torch.Tensor:
-        return self.transform(torch.tensor(image).permute(2, 0, 1)).contiguous()
+    def __call__(self, image: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        height, width = image.shape[:2]
+        shorter = min(height, width)
+        size = torch.tensor([self.side * height // shorter, self.side * width // shorter])
+        return self.transform(torch.tensor(image).permute(2, 0, 1)).contiguous(), size
 
 
 def to_one_size(images: Images | None, image_size: int, data: Mapping[str, Any]) -> ToOneSize | None:

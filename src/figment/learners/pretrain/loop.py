@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
 from figment.learners.pretrain.backbone import with_checkpoints
-from figment.learners.pretrain.method import Batch, Method
+from figment.learners.pretrain.method import SEEN, Batch, Method
 from figment.learners.pretrain.settings import PretrainSettings
-from figment.learners.pretrain.views import Views
+from figment.learners.pretrain.views import Part, Views
 from figment.learners.processes import Processes
 from figment.learners.training import Step, half_cosine, random_numbers_of, schedule
 from figment.learners.updates import Updates
 from figment.loading.loader import Loader
 
-USUAL_BATCH = 256  # images, which a learning rate is given for
-BETAS = (0.9, 0.98)
-
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of each training image, by position: int64 (N,) each; the tokens (T, L) are those of its text."""
+    """What is known of each training image, by position: int64 (N,) each; the tokens (T, L) are those of its text.
+
+    ``images`` are equal for copies of one image.
+    """
 
     captions: Tensor
+    images: Tensor
     labels: Tensor
     texts: Tensor | None = None
     tokens: Tensor | None = None
 
     def of(self, views: list[Tensor], rows: Tensor) -> Batch:
-        own = [self.captions[rows], rows, self.labels[rows]]
+        own = [self.captions[rows], self.images[rows], self.labels[rows]]
         if self.texts is not None and self.tokens is not None:
             own += [self.texts[rows], self.tokens[self.texts[rows]]]
         return Batch(views, *[value.to(views[0].device) for value in own])
@@ -40,7 +41,8 @@ class Known:
 class PretrainLoop:
     """A `figment.learners.training.Loop`: views of a batch, the method's loss, an update, and what follows.
 
-    ``loader`` gives ``uint8 (B, 3, H, W)`` and the images' positions ``int64 (B,)``. What is learnt is the backbone.
+    ``loader`` gives ``uint8 (B, 3, H, W)``, or a list of these and their sizes (see `ToOneSize`), and the images' positions
+    ``int64 (B,)``. What is learnt is the backbone.
     """
 
     def __init__(
@@ -61,7 +63,7 @@ class PretrainLoop:
         self.batch_size = loader.batches.batch_size * self.on.world_size
         self.images = self.steps * self.batch_size
         self.step = 0
-        rate = s.learning_rate * self.batch_size / USUAL_BATCH
+        rate = s.highest_rate(self.batch_size)
         self.rates = schedule(rate, int(s.warmup * self.steps), self.steps)
         self.on.synchronised(method.to(self.on.device))  # in place: a method is no BatchNorm itself
         if s.gradient_checkpointing:
@@ -71,8 +73,10 @@ class PretrainLoop:
         self.method = method.train()
         self.trained = self.on.wrap(method)
         self.views = Views(method.views(), data, self.on.device)
-        betas = {"betas": BETAS} if s.optimizer == "adamw" else {"momentum": 0.9}
-        optimizer = create_optimizer_v2(method, s.optimizer, lr=rate, weight_decay=s.weight_decay, **betas)
+        own: dict[str, Any] = {"momentum": 0.9}
+        if s.optimizer == "adamw":  # in one kernel on GPUs; on a CPU that would be other bits
+            own = {"betas": s.betas, "fused": self.on.device.type == "cuda"}
+        optimizer = create_optimizer_v2(method, s.optimizer, lr=rate, weight_decay=s.weight_decay, **own)
         decays = None if s.weight_decay_end is None else self._decays(s.weight_decay, s.weight_decay_end)
         self.updates = Updates(optimizer, self.rates, s.precision, self.on.device, s.grad_clip, decays)
 
@@ -89,8 +93,10 @@ class PretrainLoop:
                 self.method.train()
                 self.method.done = self.step / self.steps
                 rate, epoch = self.rates[self.step], self.step // len(self.loader) + 1
-                with random_numbers_of(self.seed, self.step, self.on.rank):  # views, masks, dropout
-                    loss = self._update(images.to(self.on.device), rows)
+                self.method.moment = self.seed, self.step
+                # What networks draw is each process's own: dropout, blocks that are skipped.
+                with random_numbers_of(*self.method.moment, self.on.rank, 1):
+                    loss = self._update(images, rows)
                     self.method.after_step((self.step + 1) / self.steps)
                 self.step += 1
                 ends = self.step % len(self.loader) == 0 or self.step == self.steps
@@ -98,9 +104,15 @@ class PretrainLoop:
                 if self.step == self.steps:  # in the middle of an epoch, perhaps
                     return
 
-    def _update(self, images: Tensor, rows: Tensor) -> Tensor:
-        """One step on ``uint8 (B, 3, H, W)`` at positions ``int64 (B,)``; returns the loss ()."""
-        batch = self.known.of(self.views(images), rows)
+    def seen(self, shown: Sequence[Tensor], part: Part | None = None) -> list[Tensor]:
+        """The method's views (B, 3, S, S) of ``uint8 (B, 3, H, W)``, and what sizes (B, 2) these had where they were brought to one."""
+        return self.views(*(each.to(self.on.device) for each in shown), part=part)
+
+    def _update(self, images: Tensor | Sequence[Tensor], rows: Tensor) -> Tensor:
+        """One step on images as `seen` takes them, at positions ``int64 (B,)``; returns the loss ()."""
+        with self.method.as_all_do(SEEN):
+            views = self.seen([images] if isinstance(images, Tensor) else images, Part.of(self.on, len(rows)))
+        batch = self.known.of(views, rows)
         with self.updates.forward():
             loss = self.trained(batch)
         frozen = self.method.frozen(self.step // len(self.loader) + 1)

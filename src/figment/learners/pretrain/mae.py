@@ -8,10 +8,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from figment.learners.pretrain.method import Batch, Method, Setting
+from figment.learners.pretrain.method import HIDDEN, Batch, Method, Setting
 from figment.learners.pretrain.pieces import in_pieces
 from figment.learners.pretrain.settings import MAESettings
-from figment.learners.pretrain.views import View, view_of
+from figment.learners.pretrain.views import Part, View, view_of
 from figment.learners.pretrain.vit import needs_patches, through_blocks
 
 
@@ -50,7 +50,9 @@ class MAE(Method):
     def forward(self, batch: Batch) -> Tensor:
         images = batch.views[0]
         n = cast(Tensor, self.position).shape[0]
-        order = torch.rand(len(images), n, device=images.device).argsort(1)  # (B, P): the first ones are seen
+        with self.as_all_do(HIDDEN):
+            numbers = Part.of(self.on, len(images)).uniform(0, 1, n, device=images.device)
+        order = numbers.argsort(1)  # (B, P): the first ones are seen
         seen = max(1, int(n * (1 - self.s.mask_ratio)))
         of_seen = partial(encode, self.backbone)
         encoded = in_pieces(of_seen, self.backbone, self.s.gradient_cache, images, order[:, :seen])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -14,9 +15,10 @@ from figment.learners.pretrain.pieces import in_pieces
 from figment.learners.pretrain.settings import PretrainSettings
 from figment.learners.pretrain.views import View
 from figment.learners.processes import Processes
-from figment.learners.training import half_cosine
+from figment.learners.training import half_cosine, random_numbers_of
 
 N = TypeVar("N", bound=nn.Module)
+SEEN, HIDDEN = 0, 2  # what is drawn as all processes do
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Batch:
     """What a step shows, in slots of m: rows ``k * m`` to ``k * m + m - 1`` are images of one caption.
 
     ``views`` are ways in which each image is seen, float (B, 3, S, S) each, normalised. Images of a caption have the same
-    number in ``captions``, also across slots and processes; ``images`` are positions in the training set.
+    number in ``captions``, also across slots and processes; so have copies of an image in ``images``.
     """
 
     views: Sequence[Tensor]
@@ -53,7 +55,13 @@ class Method(nn.Module):
     def __init__(self, backbone: nn.Module, s: PretrainSettings, to: Setting):
         super().__init__()
         self.backbone, self.s, self.on = backbone, s, to.on
-        self.done = 0.0  # the share of the training that lies behind, in [0, 1): the loop says it before each step
+        # The loop says both before each step: the share of the training that lies behind, in [0, 1), and the seed and the step.
+        self.done = 0.0
+        self.moment: tuple[int, ...] = (0,)
+
+    def as_all_do(self, what: int) -> AbstractContextManager[None]:
+        """Whoever draws here draws the same in all processes, of the images of all of them: a step is then that of one process."""
+        return random_numbers_of(*self.moment, 0, what)
 
     def encode(self, images: Tensor, by: nn.Module | None = None) -> Tensor:
         """Features (B, D) of images (B, 3, S, S), of the backbone or of another one like it, ``gradient_cache`` at a time."""

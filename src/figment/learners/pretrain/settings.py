@@ -27,6 +27,8 @@ NOT_PART_OF_A_MODEL = {
     "images_per_class": "decides what is given to a training, and the images are part of its identity",
 }
 
+USUAL_BATCH = 256  # images, which a learning rate is given for
+
 # Fields whose defaults are each method's own.
 Optimizer = Annotated[Literal["adamw", "sgd", "lars"], Field(description="sgd is with Nesterov's momentum")]
 Rate = Annotated[
@@ -34,6 +36,12 @@ Rate = Annotated[
     Field(gt=0, le=limits.RATE, description="of a batch of 256 images, at its highest; it grows with the batch"),
 ]
 Decay = Annotated[float, Field(ge=0, le=limits.RATE, description="of weights alone: not of biases and norms")]
+Beta = Annotated[float, Field(ge=0, lt=1)]
+Betas = Annotated[
+    tuple[Beta, Beta],
+    Field(description="of adamw: how much of the gradients' mean, and of their squares', stays each step"),
+]
+Flip = Annotated[float, Field(ge=0, le=1, description="probability of a mirror image")]
 PerCaption = Annotated[
     int, Field(ge=1, le=1_000, description="images of a caption in a step, drawn anew each time (m)")
 ]
@@ -121,6 +129,7 @@ class PretrainSettings(LearnerSettings):
     images_per_caption: PerCaption = 1
     optimizer: Optimizer = "adamw"
     learning_rate: Rate = 1e-4
+    betas: Betas = (0.9, 0.98)
     weight_decay: Decay = 0.1
     weight_decay_end: DecayEnd = None
     warmup: Warmup = 0.05
@@ -142,7 +151,7 @@ class PretrainSettings(LearnerSettings):
     compile: bool = Field(False, description="torch.compile the backbone: faster after minutes of waiting")
 
     crop_scale: Crops = (0.08, 1.0)
-    flip: float = Field(0.5, ge=0, le=1, description="probability of a mirror image")
+    flip: Flip = 0.5
     color: Color = 0.4
     grayscale: Grayscale = 0.2
     blur: Blur = 0.5
@@ -152,6 +161,10 @@ class PretrainSettings(LearnerSettings):
     workers: int | None = Field(
         None, ge=0, le=1_024, description="processes that prepare images; None = none on a CPU, up to 8 beside a GPU"
     )
+
+    def highest_rate(self, images: int) -> float:
+        """The learning rate at its highest, of a step of so many images."""
+        return self.learning_rate * images / USUAL_BATCH
 
     @property
     def has_placebo(self) -> bool:
@@ -234,9 +247,19 @@ class StableRepSettings(PretrainSettings):
 
     kind: Literal["stablerep"] = "stablerep"
     images_per_caption: PerCaption = 6
-    views: int = Field(1, ge=1, le=16, description="crops of each image")
+    views: int = Field(
+        1, ge=1, le=16, description="crops of each image, each of which counts as one for the learning rate"
+    )
+    positives: Literal["captions", "slots"] = Field(
+        "captions",
+        description="what belongs together: all images of a caption, or those that a step has drawn together (the published program's),"
+        " so that a caption it shows twice is two",
+    )
     temperature: Temperature = 0.1
     projector: Projector = [4096, 4096, 256]
+
+    def highest_rate(self, images: int) -> float:
+        return super().highest_rate(images) * self.views
 
 
 class TextSettings(PretrainSettings):
@@ -266,7 +289,10 @@ class CLIPSettings(TextSettings):
     """CLIP: an image and its caption."""
 
     kind: Literal["clip"] = "clip"
-    crop_scale: Crops = (0.5, 1.0)
+    learning_rate: Rate = 5e-4 * USUAL_BATCH / 32_768
+    weight_decay: Decay = 0.2
+    crop_scale: Crops = (0.9, 1.0)
+    flip: Flip = 0.0
     color: Color = 0.0
     grayscale: Grayscale = 0.0
     blur: Blur = 0.0
@@ -309,6 +335,7 @@ class MoCoV3Settings(PretrainSettings):
 
     kind: Literal["moco_v3"] = "moco_v3"
     learning_rate: Rate = 1.5e-4
+    betas: Betas = (0.9, 0.999)
     warmup: Warmup = 0.13
     temperature: Temperature = 0.2
     projector: Projector = [4096, 4096, 256]
@@ -329,6 +356,7 @@ class MAESettings(PretrainSettings):
 
     kind: Literal["mae"] = "mae"
     learning_rate: Rate = 1.5e-4
+    betas: Betas = (0.9, 0.95)
     weight_decay: Decay = 0.05
     crop_scale: Crops = (0.2, 1.0)
     color: Color = 0.0
@@ -349,6 +377,7 @@ class DINOSettings(PretrainSettings):
 
     kind: Literal["dino"] = "dino"
     learning_rate: Rate = 5e-4
+    betas: Betas = (0.9, 0.999)
     weight_decay: Decay = 0.04
     weight_decay_end: DecayEnd = 0.4
     warmup: Warmup = 0.1
@@ -376,7 +405,10 @@ class SynCLRSettings(PretrainSettings):
         description="timm's own arguments of that architecture; those of your own take the place of all",
     )
     images_per_caption: PerCaption = 4
-    learning_rate: Rate = 7.5e-5
+    learning_rate: Rate = (
+        2e-3 * USUAL_BATCH / (8_192 * 4)
+    )  # a step of the paper has four images of each of 8,192 captions
+    betas: Betas = (0.9, 0.999)
     weight_decay: Decay = 0.04
     weight_decay_end: DecayEnd = 0.2
     warmup: Warmup = 0.16
@@ -392,7 +424,7 @@ class SynCLRSettings(PretrainSettings):
         (0.04, 0.07),
         description="of what the teacher says of a patch: at first, and from a fifteenth of the training on",
     )
-    prototypes: int = Field(8_192, ge=2, le=limits.BATCH, description="that patches are assigned to")
+    prototypes: int = Field(65_536, ge=2, le=limits.BATCH, description="that patches are assigned to")
 
 
 #: Any method's, by its kind.

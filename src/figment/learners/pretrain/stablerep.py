@@ -15,7 +15,8 @@ from figment.learners.pretrain.views import View, view_of
 class StableRep(Method):
     """The loss of section 3.2. The projector's BatchNorm takes one image of each caption at a time, as published.
 
-    An image without a caption is a caption of its own: its m images are m views of it.
+    An image without a caption is a caption of its own: its m images are m views of it. With ``positives: slots`` what belongs
+    together is what the batch has in a slot, as in the published program, which takes a caption in two slots for two.
     """
 
     s: StableRepSettings
@@ -28,15 +29,22 @@ class StableRep(Method):
     def views(self) -> list[View]:
         return [view_of(self.s, self.size)] * self.s.views
 
-    def features(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Of the backbone, (V * B, D), view after view, and their captions (V * B,)."""
-        return self.encode(torch.cat(list(batch.views))), batch.captions.repeat(len(batch.views))
+    def belonging(self, names: Tensor) -> Tensor:
+        """What counts as one where images or texts (B,) have these names: the names, or the slots of all processes."""
+        if self.s.positives == "captions":
+            return names
+        slots = torch.arange(len(names), device=names.device).div(self.m, rounding_mode="floor")
+        return slots + self.on.rank * (len(names) // self.m)
 
-    def image_loss(self, features: Tensor, captions: Tensor) -> Tensor:
+    def features(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Of the backbone, (V * B, D), view after view, and what belongs together of them, (V * B,)."""
+        return self.encode(torch.cat(list(batch.views))), self.belonging(batch.captions).repeat(len(batch.views))
+
+    def image_loss(self, features: Tensor, groups: Tensor) -> Tensor:
         slots = features.unflatten(0, (-1, self.m))  # (V * n, m, D)
         n = len(slots) // len(self.views())  # captions in the batch
         projected = [torch.stack([self.projector(one) for one in view.unbind(1)], 1) for view in slots.split(n)]
-        return multi_positive(torch.cat(projected).flatten(0, 1), captions, self.s.temperature, self.on)
+        return multi_positive(torch.cat(projected).flatten(0, 1), groups, self.s.temperature, self.on)
 
     def forward(self, batch: Batch) -> Tensor:
         return self.image_loss(*self.features(batch))

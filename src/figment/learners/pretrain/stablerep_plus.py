@@ -21,8 +21,8 @@ class StableRepPlus(StableRep):
 
     def forward(self, batch: Batch) -> Tensor:
         assert batch.tokens is not None and batch.texts is not None
-        features, captions = self.features(batch)
+        features, groups = self.features(batch)
         once = slice(None, None, self.m)  # slots are of one caption
-        texts = batch.texts.repeat(len(batch.views))
-        text = self.text(features, texts, batch.tokens[once], batch.texts[once])
-        return self.image_loss(features, captions) + text
+        texts = self.belonging(batch.texts)
+        text = self.text(features, texts.repeat(len(batch.views)), batch.tokens[once], texts[once])
+        return self.image_loss(features, groups) + text

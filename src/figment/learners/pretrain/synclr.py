@@ -14,7 +14,7 @@ from figment.learners.pretrain.dino import Prototypes
 from figment.learners.pretrain.gather import gather
 from figment.learners.pretrain.heads import mlp
 from figment.learners.pretrain.loss import contrast
-from figment.learners.pretrain.method import Batch, Method, Setting, follow, rising, teacher_of
+from figment.learners.pretrain.method import HIDDEN, Batch, Method, Setting, follow, rising, teacher_of
 from figment.learners.pretrain.pieces import in_pieces
 from figment.learners.pretrain.settings import SynCLRSettings
 from figment.learners.pretrain.views import View, view_of
@@ -62,7 +62,7 @@ class SynCLR(Method):
 
     def forward(self, batch: Batch) -> Tensor:
         large, small = batch.views[0], list(batch.views[1:])
-        which, patches = draw_hidden(len(large), self.n_patches, self.s.mask_ratio, large.device)
+        which, patches, share = self._hidden(len(large), large.device)
         targets, features = self._teach(large, which, patches)
         tokens = self._tokens(self.backbone, large, hide(which, patches, len(large), self.n_patches))
         student = self.predictor(self.head(pooled(self.backbone, tokens)))
@@ -70,7 +70,15 @@ class SynCLR(Method):
         if small:
             student = self.predictor(self.head(self.encode(torch.cat(small))))
             loss = loss + self._contrast(student, features, batch.captions.repeat(len(small)), itself=False)
-        return loss + patch_loss(self.patch_head(self._at(tokens, which, patches)), targets)
+        return loss + patch_loss(self.patch_head(self._at(tokens, which, patches)), targets).sum() * share
+
+    def _hidden(self, n: int, device: torch.device) -> tuple[Tensor, Tensor, float]:
+        """What `draw_hidden` draws of the images of all processes, where it is of this one's ``n``, and the share of each in a loss whose
+        mean over processes is the mean over images: of some processes there may be more."""
+        with self.as_all_do(HIDDEN):
+            which, patches = draw_hidden(n * self.on.world_size, self.n_patches, self.s.mask_ratio, device)
+        own = which.div(n, rounding_mode="floor") == self.on.rank
+        return which[own] - self.on.rank * n, patches[own], self.on.world_size / len(which)
 
     @torch.no_grad()
     def _teach(self, images: Tensor, which: Tensor, patches: Tensor) -> tuple[Tensor, Tensor]:
@@ -138,5 +146,6 @@ def sinkhorn(scores: Tensor, temperature: float, on: Processes, iterations: int 
 
 
 def patch_loss(student: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy of the student's scores (k, n, K) with the teacher's assignments: the mean (Zhou et al. 2022, iBOT, equation 2)."""
-    return -(targets * (student / STUDENT_TEMPERATURE).log_softmax(-1)).sum(-1).mean()
+    """Cross-entropy of the student's scores (k, n, K) with the teacher's assignments (Zhou et al. 2022, iBOT, equation 2): (k,), the
+    mean over each image's hidden patches."""
+    return -(targets * (student / STUDENT_TEMPERATURE).log_softmax(-1)).sum(-1).mean(1)

@@ -16,9 +16,34 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from figment.learners.pretrain.settings import PretrainSettings
+from figment.learners.processes import Processes
 
 TRIES = 10  # boxes drawn for a crop, as torchvision does
 GREY = (0.299, 0.587, 0.114)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Whose random numbers are drawn, those of ``n`` images, and which of these are here.
+
+    Each process draws the numbers of all images of a step and takes those of its own: so a step sees the same on any number of them.
+    """
+
+    n: int
+    here: slice
+
+    @classmethod
+    def whole(cls, n: int) -> Part:
+        return cls(n, slice(0, n))
+
+    @classmethod
+    def of(cls, on: Processes, n: int) -> Part:
+        """The ``n`` images of this process, of a step in which each has as many."""
+        return cls(n * on.world_size, slice(on.rank * n, (on.rank + 1) * n))
+
+    def uniform(self, low: float, high: float, *shape: int, device: torch.device) -> Tensor:
+        """A number for each image here, or ``shape`` of them."""
+        return torch.empty(self.n, *shape, device=device).uniform_(low, high)[self.here]
 
 
 @dataclass(frozen=True)
@@ -51,46 +76,58 @@ def view_of(s: PretrainSettings, size: int) -> View:
 
 
 class Views:
-    """``uint8 (B, 3, H, W)`` to one ``float (B, 3, S, S)`` for each view, normalised with ``data``'s mean and std."""
+    """``uint8 (B, 3, H, W)`` to one ``float (B, 3, S, S)`` for each view, normalised with ``data``'s mean and std.
+
+    ``sizes`` (B, 2) are the height and width of each image before it was squeezed into the size of all: crops are drawn of that.
+    """
 
     def __init__(self, views: Sequence[View], data: Mapping[str, Any], device: torch.device):
         self.views = views
         self.mean, self.std = (torch.tensor(data[k], device=device).view(3, 1, 1) for k in ("mean", "std"))
 
-    def __call__(self, images: Tensor) -> list[Tensor]:
+    def __call__(self, images: Tensor, sizes: Tensor | None = None, part: Part | None = None) -> list[Tensor]:
         x = images.float() / 255
-        return [(seen(x, view) - self.mean) / self.std for view in self.views]
+        return [(seen(x, view, sizes, part) - self.mean) / self.std for view in self.views]
 
 
-def seen(x: Tensor, v: View) -> Tensor:
-    """Float (B, 3, H, W) in [0, 1] to (B, 3, S, S) in [0, 1]."""
-    if v.downsample:
-        x = _some(x, v.downsample, _shrunk_and_enlarged)
-    x = crop(x, boxes(len(x), x.shape[2], x.shape[3], v.crop_scale, x.device), v.size, _chosen(x, v.flip))
+def seen(x: Tensor, v: View, sizes: Tensor | None = None, part: Part | None = None) -> Tensor:
+    """Float (B, 3, H, W) in [0, 1] to (B, 3, S, S) in [0, 1].
+
+    ``sizes`` (B, 2) are as of `Views`, None = they have their own; ``part`` None = there are no others.
+    """
+    part = part or Part.whole(len(x))
+    x = _some(x, part, v.downsample, lambda some, _: _shrunk_and_enlarged(some))
+    here = torch.tensor(x.shape[2:], dtype=torch.float32, device=x.device)
+    own = here.expand(len(x), 2) if sizes is None else sizes.float()
+    box = boxes(own, v.crop_scale, part) * (here / own).repeat(1, 2)
+    x = crop(x, box, v.size, part.uniform(0, 1, device=x.device) < v.flip)
     if any(v.color):
-        x = _some(x, v.color_probability, lambda some: jitter(some, v.color))
-    x = _some(x, v.grayscale, lambda some: grey(some).expand_as(some))
-    x = _some(x, v.blur, lambda some: blur(some, torch.empty(len(some), device=x.device).uniform_(0.1, 2.0)))
-    return _some(x, v.solarize, lambda some: torch.where(some >= 128 / 255, 1 - some, some))
+        x = _some(x, part, v.color_probability, lambda some, own: jitter(some, v.color, own))
+    x = _some(x, part, v.grayscale, lambda some, _: grey(some).expand_as(some))
+    x = _some(x, part, v.blur, lambda some, own: blur(some, own.uniform(0.1, 2.0, device=x.device)))
+    return _some(x, part, v.solarize, lambda some, _: torch.where(some >= 128 / 255, 1 - some, some))
 
 
-def boxes(n: int, height: int, width: int, scale: tuple[float, float], device: torch.device) -> Tensor:
-    """Random boxes as RandomResizedCrop draws them: float (n, 4), whole numbers of pixels: top, left, height, width."""
-    area = height * width * torch.empty(n, TRIES, device=device).uniform_(*scale)
-    aspect = torch.empty(n, TRIES, device=device).uniform_(math.log(3 / 4), math.log(4 / 3)).exp()
+def boxes(sizes: Tensor, scale: tuple[float, float], part: Part) -> Tensor:
+    """Random boxes as RandomResizedCrop draws them of images of the heights and widths ``sizes`` float (n, 2).
+
+    Float (n, 4), whole numbers of pixels: top, left, height, width.
+    """
+    device = sizes.device
+    height, width = sizes[:, :1], sizes[:, 1:]
+    area = height * width * part.uniform(*scale, TRIES, device=device)
+    aspect = part.uniform(math.log(3 / 4), math.log(4 / 3), TRIES, device=device).exp()
     w, h = (area * aspect).sqrt().round(), (area / aspect).sqrt().round()
     fits = (w >= 1) & (w <= width) & (h >= 1) & (h <= height)
     first = fits.int().argmax(1, keepdim=True)
-    w, h, fits = w.gather(1, first)[:, 0], h.gather(1, first)[:, 0], fits.any(1)
-    ratio = width / height  # where none fits: the middle, in the nearest shape that does
-    most = (
-        (min(height, round(width * 4 / 3)), min(width, round(height * 4 / 3)))
-        if not 3 / 4 <= ratio <= 4 / 3
-        else (height, width)
+    # Where none fits: as much as there is, in the nearest shape.
+    most = torch.minimum(height, (width * 4 / 3).round()), torch.minimum(width, (height * 4 / 3).round())
+    h, w = (
+        torch.where(fits.any(1), one.gather(1, first)[:, 0], other[:, 0])
+        for one, other in zip((h, w), most, strict=True)
     )
-    h, w = torch.where(fits, h, most[0]), torch.where(fits, w, most[1])
-    top = (torch.rand(n, device=device) * (height - h + 1)).floor()
-    left = (torch.rand(n, device=device) * (width - w + 1)).floor()
+    top = (part.uniform(0, 1, device=device) * (sizes[:, 0] - h + 1)).floor()
+    left = (part.uniform(0, 1, device=device) * (sizes[:, 1] - w + 1)).floor()
     return torch.stack([top, left, h, w], 1)
 
 
@@ -109,18 +146,18 @@ def crop(x: Tensor, box: Tensor, size: int, flip: Tensor) -> Tensor:
     return F.grid_sample(x, grid, align_corners=False, padding_mode="border")
 
 
-def jitter(x: Tensor, color: tuple[float, float, float, float]) -> Tensor:
+def jitter(x: Tensor, color: tuple[float, float, float, float], part: Part) -> Tensor:
     """ColorJitter: each image by its own numbers, in an order that is the batch's."""
     brightness, contrast, saturation, hue = color
 
     def factor(strength: float) -> Tensor:
-        return torch.empty(len(x), 1, 1, 1, device=x.device).uniform_(max(0.0, 1 - strength), 1 + strength)
+        return part.uniform(max(0.0, 1 - strength), 1 + strength, 1, 1, 1, device=x.device)
 
     changes: list[tuple[float, Callable[[Tensor], Tensor]]] = [
         (brightness, lambda x: (x * factor(brightness)).clamp(0, 1)),
         (contrast, lambda x: blend(x, grey(x).mean((1, 2, 3), keepdim=True), factor(contrast))),
         (saturation, lambda x: blend(x, grey(x), factor(saturation))),
-        (hue, lambda x: shift_hue(x, torch.empty(len(x), 1, 1, device=x.device).uniform_(-hue, hue))),
+        (hue, lambda x: shift_hue(x, part.uniform(-hue, hue, 1, 1, device=x.device))),
     ]
     for i in torch.randperm(4).tolist():
         strength, change = changes[i]
@@ -172,13 +209,16 @@ def _shrunk_and_enlarged(x: Tensor) -> Tensor:
     return F.interpolate(small, x.shape[2:], mode="bilinear")
 
 
-def _chosen(x: Tensor, probability: float) -> Tensor:
-    return torch.rand(len(x), device=x.device) < probability
-
-
-def _some(x: Tensor, probability: float, change: Callable[[Tensor], Tensor]) -> Tensor:
+def _some(x: Tensor, part: Part, probability: float, change: Callable[[Tensor, Part], Tensor]) -> Tensor:
     """``change`` those images that the dice choose."""
     if not probability:
         return x
-    chosen = _chosen(x, probability).nonzero().squeeze(1)
-    return x.index_copy(0, chosen, change(x[chosen])) if len(chosen) else x
+    chosen = (Part.whole(part.n).uniform(0, 1, device=x.device) < probability).nonzero().squeeze(1)  # of all processes
+    first, end = torch.searchsorted(chosen, torch.tensor([part.here.start, part.here.stop], device=x.device)).tolist()
+    if not len(chosen):
+        return x
+    if first == end:  # others draw numbers, and so does this process
+        change(x[:1], Part(len(chosen), slice(0, 1)))
+        return x
+    own = chosen[first:end] - part.here.start
+    return x.index_copy(0, own, change(x[own], Part(len(chosen), slice(first, end))))

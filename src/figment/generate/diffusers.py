@@ -49,6 +49,7 @@ from figment.generate.opening import (
     read_index,
     tokenizers,
 )
+from figment.generate.pixels import keep_on_device, pixels_of
 from figment.generate.placing import check_offload, place, still_to_come, texts_in_the_way
 from figment.generate.real_guidance import Start, asked_alpha_bar, crop_to, start_of
 from figment.generate.real_guidance_settings import RealGuidanceSettings
@@ -336,6 +337,7 @@ class DiffusersGenerator:
             place(pipe, self.device, self.offload, f"The model {self.folder.name}")
             self.tried = [*small, *hasten(self, pipe)]
         decode_in_slices(pipe, self.device)
+        keep_on_device(pipe)
         pipe.set_progress_bar_config(disable=True)
         return pipe
 
@@ -348,6 +350,7 @@ class DiffusersGenerator:
             twin = diffusers.AutoPipelineForImage2Image.from_pipe(pipe, add_watermarker=False)
         if self.offload == "model":
             twin.enable_model_cpu_offload(device=self.device)  # else its calls would leave behind what they brought
+        keep_on_device(twin)
         twin.set_progress_bar_config(disable=True)
         return twin
 
@@ -503,6 +506,7 @@ class DiffusersGenerator:
                     **{**self._arguments(asked), **start},
                     generator=[torch.Generator().manual_seed(int(seed)) for seed in seeds],
                 )
+                return pixels_of(output.images)
         except ValueError as error:
             raise FigmentError(
                 f"The {type(pipe).__name__} of {self.folder.name} refused these settings: {error}"
@@ -513,7 +517,6 @@ class DiffusersGenerator:
         finally:
             if vae is not None and vae.dtype != precision:  # SDXL decodes in float32, and an error leaves it there
                 vae.to(dtype=precision)
-        return [_image(image) for image in np.asarray(output.images)]
 
     def _raise_what_no_smaller_batch_helps(self, error: Exception, tried: int) -> None:
         """cuDNN and cuBLAS rarely say that it is memory they lack ("unable to find an engine"): whatever fails in a batch is tried in less."""
@@ -645,11 +648,3 @@ class DiffusersGenerator:
         asked, start = self.real_guidance, self.start
         told = {"alpha_bar": asked_alpha_bar(asked), "alpha_bar_reached": start.alpha_bar}
         return {"real_guidance": {**asked.model_dump(), **told, "strength": start.strength, "steps": start.steps}}
-
-
-def _image(image: np.ndarray) -> np.ndarray | None:
-    """``float32 (H, W, C)`` in [0, 1] to ``uint8 (H, W, 3)``; None where it is not finite."""
-    if not np.isfinite(image).all():
-        return None
-    pixels = (image * 255).round().astype(np.uint8)
-    return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels

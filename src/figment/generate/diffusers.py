@@ -50,7 +50,7 @@ from figment.generate.opening import (
     tokenizers,
 )
 from figment.generate.pixels import keep_on_device, pixels_of
-from figment.generate.placing import check_offload, place, still_to_come, texts_in_the_way
+from figment.generate.placing import check_offload, offload_advice, place, still_to_come, texts_in_the_way
 from figment.generate.real_guidance import Start, asked_alpha_bar, crop_to, start_of
 from figment.generate.real_guidance_settings import RealGuidanceSettings
 from figment.generate.sampling import Sampling
@@ -112,6 +112,9 @@ class DiffusersGenerator:
     """
 
     tried: Sequence[Any] = ()  # what was put into the opened pipeline to make it faster
+    cascade: bool | None = (
+        None  # whether the cascade that it is a stage of keeps weights in main memory; None = it is of none
+    )
 
     def __init__(
         self,
@@ -308,6 +311,7 @@ class DiffusersGenerator:
         return {k: v for k, v in self.__dict__.items() if k not in (*OPENED, "device", "dtype")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        """On another machine, which has folders of its own. Raises FigmentError for what is not there and cannot be had."""
         self.__dict__.update(state)
         if not self.folder.path.is_dir():  # another machine, with folders of its own
             here = resolve(self._model, allow_pickle=self._allow_pickle)
@@ -334,7 +338,7 @@ class DiffusersGenerator:
             pipe.scheduler = self._sampler(pipe.scheduler)
             check_opened(self, pipe)
             small = put_vae_in(self, pipe, self._allow_pickle)
-            place(pipe, self.device, self.offload, f"The model {self.folder.name}")
+            place(pipe, self.device, self.offload, f"The model {self.folder.name}", self.cascade)
             self.tried = [*small, *hasten(self, pipe)]
         decode_in_slices(pipe, self.device)
         keep_on_device(pipe)
@@ -408,7 +412,8 @@ class DiffusersGenerator:
         lora = None if self.lora is None else Applied(self.lora, self.pipe)
         aside = texts_in_the_way(self.pipe, self.offload)
         waiting = bool(aside) or self.offload != "none"
-        return Texts(self.pipe, self._family, self.sampling.negative_prompt, lora, aside, waiting)
+        mend = offload_advice(self.offload, self.cascade)
+        return Texts(self.pipe, self._family, self.sampling.negative_prompt, lora, aside, waiting, mend)
 
     @property
     def _family(self) -> Family | None:
@@ -527,10 +532,17 @@ class DiffusersGenerator:
         if not is_out_of_memory(error):
             raise error
         height, width = self.size()
+        aside = offload_advice(self.offload, self.cascade)
+        ways = [
+            "lower generate.height and generate.width, "
+            if self.cascade is None
+            else "",  # a cascade's are its models' own
+            "set generate.dtype to bfloat16 or float16, " if self.dtype == torch.float32 else "",
+            f"set {aside}, " if aside else "",
+        ]
         raise FigmentError(
             f"Out of memory for a single image of {width}x{height} pixels in {str(self.dtype).removeprefix('torch.')} on"
-            f" {self.device}. Lower generate.height and generate.width, set generate.dtype to bfloat16 or float16,"
-            f"{' set generate.offload: model,' if self.offload == 'none' else ''} or choose a smaller model."
+            f" {self.device}. What would help: {''.join(ways)}{'or ' if any(ways) else ''}a smaller model."
         ) from error
 
     def _low(self, init: np.ndarray) -> dict[str, Any]:

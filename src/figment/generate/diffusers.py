@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import platform
 from collections.abc import Sequence
 from contextlib import nullcontext
 from copy import copy
@@ -60,7 +59,7 @@ from figment.generate.speed_settings import SpeedSettings
 from figment.generate.start_images import StartImages
 from figment.generate.texts import Asked, Texts
 from figment.generate.tiny_vae import resolve_tiny
-from figment.models import card_folder, license_of, resolve
+from figment.models import card_folder, here, license_of, resolve
 
 OPENED = (
     "pipe",
@@ -313,13 +312,9 @@ class DiffusersGenerator:
     def __setstate__(self, state: dict[str, Any]) -> None:
         """On another machine, which has folders of its own. Raises FigmentError for what is not there and cannot be had."""
         self.__dict__.update(state)
-        if not self.folder.path.is_dir():  # another machine, with folders of its own
-            here = resolve(self._model, allow_pickle=self._allow_pickle)
-            if here.fingerprint != self.folder.fingerprint:
-                raise FigmentError(
-                    f"The model {self._model} is another one on {platform.node()}. Copy the same weights there."
-                )
-            self.folder = here
+        self.folder = here(self.folder, allow_pickle=self._allow_pickle)
+        self.loras = tuple(lora.here() for lora in self.loras)
+        self.tiny = self.tiny and here(self.tiny, allow_pickle=self._allow_pickle)
 
     def close(self) -> None:
         """Let go of the model, so that its memory is free for what follows. The next call opens it again."""

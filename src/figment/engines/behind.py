@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Thread
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
+Kind = Literal["made", "done", "failed"]
 R_co = TypeVar("R_co", covariant=True)
 
 
@@ -29,14 +30,15 @@ class Bench:
     true. One piece at a time is ended so: memory is that of two, and whoever dies loses two at the most.
     """
 
-    def __init__(self, job: Callable[[Any, Callable[[int], None]], Any], say: Callable[[str, Any], None]):
+    def __init__(self, job: Callable[[Any, Callable[[int], None]], Any], say: Callable[[Kind, Any], None]):
         self.job, self.say = job, say
         self.behind: Thread | None = None
 
     def do(self, piece: Any, advance: Callable[[int], None]) -> None:
         """Raises what is no Exception, such as a Control-C; those are told."""
+        kind: Kind = "done"
         try:
-            kind, value = "done", self.job(piece, advance)
+            value = self.job(piece, advance)
         except Exception as error:
             kind, value = "failed", error
         self.wait()
@@ -49,8 +51,9 @@ class Bench:
         self.behind.start()
 
     def _end(self, later: Later[Any]) -> None:
+        kind: Kind = "done"
         try:
-            kind, value = "done", later.end()
+            value = later.end()
         except BaseException as error:  # in a thread it would stop nothing, and the piece would be waited for for ever
             kind, value = "failed", error
         self.say(kind, value)

@@ -147,7 +147,7 @@ class _Shift:
         """What it was at comes next, and before that what it was ending, which hardly ever is what killed it."""
         self.forget(event.worker)
         at = hand.taken.pop() if hand.taken else None
-        self.todo.lost(at and at.piece, event.value, len(self.hands), node=event.kind == "gone")
+        self.todo.lost(None if at is None else at.piece, event.value, len(self.hands), node=event.kind == "gone")
         for ending in hand.taken:
             self.todo.back(ending.piece)
         for own in (*hand.taken, *([at] if at else [])):

@@ -68,7 +68,7 @@ def values_a_latent(config: Mapping[str, Any]) -> int:
     channels = next((config[name] for name in names if config.get(name)), None)
     if channels is None and config.get("base_dim") and config.get("dim_mult"):  # Wan's, which is Qwen-Image's too
         channels = [config["base_dim"] * times for times in config["dim_mult"]]
-    return 0 if channels is None else max(channels[:2]) * 4 ** (len(channels) - 1)
+    return 0 if channels is None else int(max(channels[:2]) * 4 ** (len(channels) - 1))
 
 
 def decode_in_slices(pipe: Any, device: torch.device) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -112,7 +112,8 @@ def fill(
             before()
         with progress("generate", n) as advance:
             job = ShardJob(images, plan, generator, tuple(class_names), shots)
-            for w, done in (engine or Local())(job, work, advance):
+            results: Iterator[tuple[Work, Done]] = (engine or Local())(job, work, advance)
+            for w, done in results:
                 known[w.shard] = done.sidecar
                 description = done.generator
     elif not known and images.is_finished(there):

@@ -15,9 +15,8 @@ def keep_on_device(pipe: Any) -> None:
     ``output_type="pt"`` means something else in some: DeepFloyd IF's is in [-1, 1]. Those that do without diffusers' processor of images
     still hand over arrays.
     """
-    processor = getattr(pipe, "image_processor", None)
-    if isinstance(processor, VaeImageProcessor):
-        processor.pt_to_numpy = lambda images: images
+    if isinstance(getattr(pipe, "image_processor", None), VaeImageProcessor):
+        pipe.image_processor.pt_to_numpy = lambda images: images
 
 
 def pixels_of(decoded: Any) -> list[np.ndarray | None]:

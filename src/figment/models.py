@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import platform
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from figment.hashes import file_hash
 STARTER = {"starter": "pipeline", "starter/clip": "clip", "starter/clip_rn": "clip_rn"}
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 HUB_ID = re.compile(r"([\w-][\w.-]*/[\w-][\w.-]*)(?:@((?!.*\.\.)[\w./-]+))?", re.ASCII)
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
 
 # What a model is made of. A repository's root often holds the same weights again as one file, and flax or ONNX
 # twins: none of them matches. The safety checker (a GB) is left there too, and half precision where there is more.
@@ -76,6 +79,25 @@ def resolve(
         # The Hub names a snapshot's folder after its commit, which stands for every byte in it.
         return ModelFolder(path, name, records.fingerprint([match[1], path.name, allow_pickle]))
     raise _missing(path, name)
+
+
+def here(model: ModelFolder, *, allow_pickle: bool = False) -> ModelFolder:
+    """The same model on this machine, which may be another than the one that found it: of the Hub the very same commit.
+
+    Raises FigmentError where it is not there and cannot be had, or where what is there by its name is another one.
+    """
+    if model.path.is_dir():
+        return model
+    found = resolve(pinned(model.name, model.path), allow_pickle=allow_pickle)
+    if found.fingerprint != model.fingerprint:
+        raise FigmentError(f"The model {model.name} is another one on {platform.node()}. Copy the same weights there.")
+    return replace(found, name=model.name)
+
+
+def pinned(name: str, folder: Path) -> str:
+    """The Hub id with the commit of the snapshot ``folder`` that it was found in; a name that is none as it is."""
+    match = HUB_ID.fullmatch(name)
+    return f"{match[1]}@{folder.name}" if match and COMMIT.fullmatch(folder.name) else name
 
 
 def variant_of(folder: Path) -> str | None:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import errno
 import re
+import time
 from collections import Counter
+from threading import Event
 from typing import Any
 
 import pytest
 
 from figment import stores
-from figment.engines import Local
+from figment.engines import Later, Local, todo
+from figment.engines.crew import Event as CrewEvent
 from figment.engines.crew import work_on
 from figment.engines.todo import FAULTS
 from figment.errors import FigmentError, NothingMade, Unreachable
 from figment.generate import fill
 from figment.generate.fill import Work, generate_images
 from figment.generate.procedural import ProceduralGenerator
+from figment.shards import ShardFolder
 from figment.types import Prompt
 from names_store import shelf
 from simulated import Cluster, Weather
@@ -171,3 +175,158 @@ def test_a_shard_of_which_nothing_can_be_made_is_said_at_the_end_and_tried_again
     assert [p.name for p in sorted(tmp_path.rglob("*.parquet"))] == [f"train-{i:07d}.parquet" for i in (0, 1, 3, 4)]
     assert not (tmp_path / "stage.json").exists()
     assert len(made(set())) == 5
+
+
+# ---- what is left of a piece is done behind --------------------------------------------------------------------------
+
+
+def test_a_shard_is_written_while_the_next_is_made(tmp_path, monkeypatch):
+    """The writing of the first waits for the second's images, which it would wait for in vain were it not done behind."""
+    begun, order = Event(), []
+    write = ShardFolder.write
+
+    class Watched(ProceduralGenerator):
+        def __call__(self, prompts, seeds, init=None):
+            order.append("made")
+            if order.count("made") == 2:
+                begun.set()
+            return super().__call__(prompts, seeds)
+
+    def waiting(self, index, table):
+        assert index > 0 or begun.wait(20)
+        order.append(f"written {index}")
+        return write(self, index, table)
+
+    monkeypatch.setattr(ShardFolder, "write", waiting)
+    assert len(make(str(tmp_path), Watched(height=4, width=4))) == 12
+    assert order[:2] == ["made", "made"] and [one for one in order if one != "made"] == [
+        f"written {i}" for i in range(6)
+    ]
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_no_more_than_one_piece_waits_and_results_come_in_order_once_they_are_true(place):
+    ending, most, made = [], 0, []
+
+    def job(piece: int, advance) -> Later[int]:
+        nonlocal most
+        most = max(most, len(ending))  # when the third is made the first is no longer being ended, and so on
+        made.append(piece)
+        advance(1)
+        ending.append(piece)
+        return Later(lambda: end(piece))
+
+    def end(piece: int) -> int:
+        time.sleep(0.05 if piece % 2 == place else 0)
+        ending.remove(piece)
+        return piece
+
+    units: list[int] = []
+    told = list(Local()(job, list(range(6)), units.append))
+    assert told == [(i, i) for i in range(6)] and made == list(range(6)) and sum(units) == 6
+    assert most <= 1 and not ending
+
+
+def test_an_error_of_writing_is_the_runs_and_what_was_made_meanwhile_is_written():
+    written, begun = [], Event()
+
+    def job(piece: int, advance) -> Later[int]:
+        if piece == 1:
+            begun.set()
+        return Later(lambda: end(piece))
+
+    def end(piece: int) -> None:
+        assert begun.wait(20)
+        written.append(piece) if piece else _raise(FigmentError("the disk is full"))
+
+    with pytest.raises(FigmentError, match="the disk is full"):
+        list(Local()(job, [0, 1, 2], lambda n: None))
+    assert written == [1]
+
+
+def test_an_error_of_making_leaves_what_was_made_before_written():
+    written = []
+
+    def job(piece: int, advance) -> Later[int]:
+        if piece == 1:
+            raise FigmentError("no such model")
+        return Later(lambda: (time.sleep(0.1), written.append(piece))[0])
+
+    with pytest.raises(FigmentError, match="no such model"):
+        list(Local()(job, [0, 1, 2], lambda n: None))
+    assert written == [0]
+
+
+def test_a_writing_that_fails_for_a_moment_costs_its_piece_another_try(monkeypatch):
+    monkeypatch.setattr(todo, "REST", 0.01)
+    tried: Counter[int] = Counter()
+
+    def job(piece: int, advance) -> Later[int]:
+        advance(1)
+
+        def end() -> int:
+            tried[piece] += 1
+            if piece == 1 and tried[piece] == 1:
+                raise OSError("passing")
+            return piece
+
+        return Later(end)
+
+    units: list[int] = []
+    assert dict(Local()(job, list(range(4)), units.append)) == {i: i for i in range(4)}
+    assert tried == {0: 1, 1: 2, 2: 1, 3: 1} and sum(units) == 4
+
+
+def test_control_c_waits_for_the_shard_that_is_being_written(tmp_path, monkeypatch):
+    write = ShardFolder.write
+    monkeypatch.setattr(ShardFolder, "write", lambda *given: (time.sleep(0.2), write(*given))[1])
+
+    class Stopped(ProceduralGenerator):
+        calls = 0
+
+        def __call__(self, prompts, seeds, init=None):
+            self.calls += 1
+            if self.calls == 2:
+                raise KeyboardInterrupt
+            return super().__call__(prompts, seeds)
+
+    with pytest.raises(KeyboardInterrupt):
+        make(str(tmp_path), Stopped(height=4, width=4))
+    assert [p.name for p in tmp_path.rglob("*.parquet")] == ["train-0000000.parquet"]
+
+
+class TwoAtATime:
+    """A crew of one that is at a second piece when it dies: of the first it had said no more than that it was made."""
+
+    spread = False
+
+    def __init__(self):
+        self.given, self.told, self.n = [], [], 0
+
+    def places(self) -> int:
+        return 1
+
+    def hire(self) -> int:
+        self.n += 1
+        self.told.append(CrewEvent(self.n, "ready"))
+        return self.n
+
+    def give(self, worker, piece, advance) -> None:
+        self.given.append(piece)
+        advance(1)
+        if self.n <= 2:  # the first two die at whatever comes second
+            self.told.append(CrewEvent(worker, "made") if len(self.given) % 2 else CrewEvent(worker, "lost", "killed"))
+        else:
+            self.told.append(CrewEvent(worker, "done", piece))
+
+    def dismiss(self, worker) -> None:
+        pass
+
+    def event(self, timeout) -> CrewEvent:
+        return self.told.pop(0)
+
+
+def test_a_worker_that_dies_at_one_piece_gives_back_the_one_it_was_ending_too(capsys):
+    crew, units = TwoAtATime(), []
+    assert dict(work_on(crew, ["a", "b", "c"], units.append)) == {"a": "a", "b": "b", "c": "c"}
+    assert crew.given == ["a", "b"] * 3 + ["c"] and sum(units) == 3

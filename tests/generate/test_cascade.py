@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
+from types import SimpleNamespace
 
 import diffusers
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from figment.errors import FigmentError
 from figment.generate.cascade import CascadeGenerator
 from figment.generate.diffusers import DiffusersGenerator
+from figment.generate.placing import _does_not_fit
 from figment.generate.seeds import stage_seed
 from figment.recipe.recipe import validate
 from figment.run import make_images
@@ -196,3 +200,42 @@ def test_mistakes(folders, two):
         recipe = validate({"task": {"class_names": ["a", "b"]}, "generate": {"kind": "cascade", "stages": [{}]}}, "it")
         with pytest.raises(FigmentError, match=said):
             recipe.changed({f"generate.{field}": value})
+
+
+def taken(said: str, recipe: dict) -> list[dict]:
+    """The ``generate`` of a recipe after each advice of a message: its settings, ``generate.NAME: VALUE`` or ``to VALUE or VALUE``."""
+    found = re.findall(r"generate\.([\w.]+)(?:: | to )(\w+)", said) + [
+        ("height", "64") for _ in re.findall(r"generate\.height", said)
+    ]
+    return [{**recipe, name: yaml.safe_load(value)} for name, value in found]
+
+
+@pytest.mark.parametrize("offload", [False, True])
+@pytest.mark.parametrize("others", [0, 3 * 2**30])
+def test_advice_on_weights_that_do_not_fit_validates(folders, offload, others):
+    recipe = {"kind": "cascade", "stages": [{"model": str(folders["if_base"])}], "dtype": "float32", "offload": offload}
+    pipe = SimpleNamespace(components={"unet": torch.nn.Linear(1_000, 10**6, device="meta")}, dtype=torch.float32)
+    said = str(_does_not_fit(pipe, torch.device("cuda"), "none", "The model big", 3 * 2**30, offload, others))
+    advice = taken(said, recipe)
+    assert [one["dtype"] for one in advice] == ["bfloat16"] + ["float32"] * (others > 0 and not offload)
+    assert [one["offload"] for one in advice[1:]] == [True] * (others > 0 and not offload)
+    for one in advice:
+        validate({"task": {"class_names": ["cat", "dog"]}, "generate": one}, "it")
+
+
+@pytest.mark.parametrize("offload", [False, True])
+def test_advice_on_an_image_that_does_not_fit_validates(folders, offload):
+    own = stage(folders["if_base"])
+    cascade = CascadeGenerator([own], offload=offload)
+
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    own.pipe.unet.forward = full
+    with pytest.raises(FigmentError, match="for a single image.*What would help: .*or a smaller model") as told:
+        cascade(PROMPTS[:1], SEEDS[:1])
+    recipe = {"kind": "cascade", "stages": [{"model": str(folders["if_base"])}], "dtype": "float32", "offload": offload}
+    advice = taken(str(told.value), recipe)
+    assert len(advice) == 1 + (not offload)
+    for one in advice:
+        validate({"task": {"class_names": ["cat", "dog"]}, "generate": one}, "it")

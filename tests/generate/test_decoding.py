@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import diffusers
 import numpy as np
 import pytest
 import torch
 from diffusers.models.autoencoders.vae import DecoderOutput
 
 from figment.errors import DeviceFailed
-from figment.generate.decoding import Slices
+from figment.generate import decoding
+from figment.generate.decoding import Slices, values_a_latent
 from figment.generate.diffusers import DiffusersGenerator
 
 CPU = torch.device("cpu")
@@ -89,3 +91,69 @@ def test_a_device_that_fails_while_decoding_ends_the_worker(folders):
     generator.pipe.vae.decoder.forward = lost
     with pytest.raises(DeviceFailed):
         generator(["a", "b"], [1, 2])
+
+
+def largest(decoder: torch.nn.Module, decode) -> int:
+    """Values in the largest tensor that any of its modules gives."""
+    seen: list[int] = []
+    hooks = [
+        module.register_forward_hook(lambda _, __, out: seen.append(out.numel() if torch.is_tensor(out) else 0))
+        for module in decoder.modules()
+    ]
+    with torch.inference_mode():
+        decode()
+    for hook in hooks:
+        hook.remove()
+    return max(seen)
+
+
+VAES = {
+    "kl": lambda: diffusers.AutoencoderKL(
+        block_out_channels=(8, 32, 32, 64),
+        norm_num_groups=4,
+        latent_channels=4,
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+    ),
+    "one level": lambda: diffusers.AutoencoderKL(block_out_channels=(8,), norm_num_groups=4, latent_channels=4),
+    "tiny": lambda: diffusers.AutoencoderTiny(
+        encoder_block_out_channels=(16,) * 4, decoder_block_out_channels=(16,) * 4
+    ),
+    "qwen": lambda: diffusers.AutoencoderKLQwenImage(base_dim=8, z_dim=4, dim_mult=[1, 2, 2], num_res_blocks=1),
+}
+
+
+@pytest.mark.parametrize("name", VAES)
+def test_the_largest_tensor_of_a_decoder_is_known_by_its_configuration(name):
+    vae = VAES[name]()
+    latents = torch.randn(1, 4, *([1] if name == "qwen" else []), 8, 8)
+    told = values_a_latent(vae.config) * 64
+    most = largest(vae.decoder, lambda: vae.decode(latents))
+    assert most <= told <= 2 * most
+
+
+def test_no_tensor_of_a_slice_has_more_elements_than_kernels_count(folders, monkeypatch):
+    settings = {"num_inference_steps": 2, "dtype": "float32", "batch_size": 5, "guidance_scale": 1.0}
+    generator = DiffusersGenerator(model=str(folders["sd15"]), **settings)
+    prompts, seeds = ["a dog", "a cat", "a red bird", "a dog", "a tree"], [1, 2, 3, 4, 5]
+    expected = np.stack(generator(prompts, seeds)).astype(int)
+    vae, decoded = generator.pipe.vae, []
+    side = 64 // generator.pipe.vae_scale_factor
+    one = largest(vae.decoder, lambda: vae.decode(torch.randn(1, vae.config.latent_channels, side, side)))
+    monkeypatch.setattr(decoding, "ELEMENTS", 2 * one + 1)
+    vae.decoder.register_forward_pre_hook(lambda module, given: decoded.append(len(given[0])))
+    made: list = []
+    most = largest(vae.decoder, lambda: made.extend(generator(prompts, seeds)))
+    assert most == 2 * one and decoded == [2, 2, 1]
+    assert np.abs(np.stack(made).astype(int) - expected).max() <= 1
+    monkeypatch.setattr(decoding, "ELEMENTS", one - 1)  # a single image is decoded, whatever it takes
+    assert len(generator(prompts, seeds)) == 5 and decoded[3:] == [1] * 5
+    monkeypatch.undo()
+    generator(prompts, seeds)
+    assert decoded[8:] == [5]  # it was no memory that ran out: nothing is remembered
+
+
+def test_512_pixels_of_stable_diffusion_are_31_at_a_time():
+    config = {"block_out_channels": (128, 256, 512, 512)}
+    assert decoding.ELEMENTS // (values_a_latent(config) * 64 * 64) == 31 and 32 * 256 * 512**2 == 2**31
+    assert values_a_latent({}) == 0

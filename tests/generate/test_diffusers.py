@@ -274,7 +274,7 @@ def test_closing_what_was_never_opened_asks_for_no_device(folders):
 def test_out_of_memory_for_one_image_says_what_to_lower(folders):
     generator = make(folders["sd15"], batch_size=4)
     Counter(generator.pipe.unet, largest=0)
-    with pytest.raises(FigmentError, match=r"single image of 64x64 pixels in float32.*Lower"):
+    with pytest.raises(FigmentError, match=r"single image of 64x64 pixels in float32.*lower generate.height"):
         generator(PROMPTS, SEEDS)
 
 

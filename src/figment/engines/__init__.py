@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
+from figment.engines.behind import Later
 from figment.engines.local import Local
 
 T = TypeVar("T")
@@ -19,9 +20,10 @@ class Engine(Protocol):
     """Maps ``job(work, advance)`` over pieces of work."""
 
     def __call__(
-        self, job: Callable[[T, Callable[[int], None]], R], work: Sequence[T], advance: Callable[[int], Any]
+        self, job: Callable[[T, Callable[[int], None]], R | Later[R]], work: Sequence[T], advance: Callable[[int], Any]
     ) -> Iterator[tuple[T, R]]:
-        """Each piece with its result, as they end. ``advance`` is told the units of progress that jobs report.
+        """Each piece with its result, as they end. ``advance`` is told the units of progress that jobs report. A job may hand back a
+        :class:`~figment.engines.behind.Later`: then the worker may begin with its next piece while what is left of this one is done.
 
         A worker that dies costs the piece it was at, which is given to another; one that fails is tried again after a rest, and given up
         after some times. Raises FigmentError as soon as a job does, unless others may do better (see :mod:`figment.engines.todo`), and at the
@@ -30,4 +32,4 @@ class Engine(Protocol):
         ...
 
 
-__all__ = ["Engine", "Local"]
+__all__ = ["Engine", "Later", "Local"]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from figment.engines.todo import Todo
@@ -14,10 +15,12 @@ from figment.words import one_line
 @dataclass(frozen=True)
 class Event:
     """What a worker says, or what is said of it: it asks for its first piece (ready), it made one (done, with what came of it), an
-    error came of it (failed), it died (lost, with how), or the machine that it was on went away (gone)."""
+    error came of it (failed), it died (lost, with how), or the machine that it was on went away (gone). A worker that is needed no
+    more for a piece, while something is left to do of it, asks for the next one (made); what it says after that is of the earlier one,
+    until that is done or has failed."""
 
     worker: Hashable
-    kind: Literal["ready", "done", "failed", "lost", "gone"]
+    kind: Literal["ready", "made", "done", "failed", "lost", "gone"]
     value: Any = None
 
 
@@ -35,7 +38,7 @@ class Crew(Protocol):
         ...
 
     def give(self, worker: Hashable, piece: Any, advance: Callable[[int], Any]) -> None:
-        """A piece for a worker that has none. ``advance`` is told the units of progress it reports."""
+        """A piece for a worker that is at none. ``advance`` is told the units of progress it reports."""
         ...
 
     def dismiss(self, worker: Hashable) -> None:
@@ -48,11 +51,19 @@ class Crew(Protocol):
 
 
 @dataclass
-class _Hand:
-    """What a worker is at."""
+class _Taken:
+    """A piece that a worker has."""
 
-    piece: int | None = None
-    advanced: int = 0  # units of progress of the piece
+    piece: int
+    advanced: int = 0  # units of progress
+
+
+@dataclass
+class _Hand:
+    """What a worker is at, in the order in which it was given: behind the first, which comes to its end, there may be one more."""
+
+    taken: deque[_Taken] = field(default_factory=deque)
+    rests: float = 0.0  # until when, by the clock
 
 
 def work_on(
@@ -88,8 +99,8 @@ class _Shift:
             self.leave(next(reversed(self.starting)))
 
     def patience(self) -> float | None:
-        """Seconds until somebody who rests can go on; None where nobody does."""
-        if not self.idle:
+        """Seconds until somebody who rests can go on; None where nobody does, or all pieces are taken."""
+        if not self.idle or not self.todo.waits:
             return None
         ready = max(min(self.idle.values()), self.todo.ready)  # the first of them, and a piece for it
         return max(0.0, ready - self.todo.clock())
@@ -105,50 +116,56 @@ class _Shift:
         hand = self.hands.get(event.worker)
         if hand is None:  # it was dismissed in the same moment
             return None
-        piece, hand.piece = hand.piece, None
         self.starting.pop(event.worker, None)
         if event.kind in ("lost", "gone"):
-            self.lose(event, hand, piece)
+            self.lose(event, hand)
             return None
-        self.idle[event.worker] = 0.0
+        own = hand.taken.popleft() if hand.taken and event.kind != "made" else None
         if event.kind == "failed":
-            self.fail(event, hand, piece)
-            return None
-        if piece is not None:
-            self.todo.done(piece, event.worker)
-        return piece
+            self.fail(event, hand, own)
+        elif own is not None:
+            self.todo.done(own.piece, event.worker)
+        if event.worker in self.hands and (not hand.taken or event.kind == "made"):
+            self.idle[event.worker] = hand.rests
+        return own.piece if own is not None and event.kind == "done" else None
 
-    def fail(self, event: Event, hand: _Hand, piece: int | None) -> None:
-        if piece is None:  # it could not even load the job
+    def fail(self, event: Event, hand: _Hand, own: _Taken | None) -> None:
+        if own is None:  # it could not even load the job
             if not self.todo.may_differ:
                 raise event.value
             self.leave(event.worker)
             self.todo.lost(None, one_line(str(event.value))[:300], len(self.hands))
             return
-        self.advance(-hand.advanced)
-        until = self.todo.failed(piece, event.value, event.worker, len(self.hands))
-        if until is None:
+        self.advance(-own.advanced)
+        until = self.todo.failed(own.piece, event.value, event.worker, len(self.hands))
+        if until is not None:
+            hand.rests = until
+        elif not hand.taken:  # else what it has made meanwhile would go with it
             self.leave(event.worker)
-        else:
-            self.idle[event.worker] = until
 
-    def lose(self, event: Event, hand: _Hand, piece: int | None) -> None:
-        self.advance(-hand.advanced)
+    def lose(self, event: Event, hand: _Hand) -> None:
+        """What it was at comes next, and before that what it was ending, which hardly ever is what killed it."""
         self.forget(event.worker)
-        self.todo.lost(piece, event.value, len(self.hands), node=event.kind == "gone")
+        at = hand.taken.pop() if hand.taken else None
+        self.todo.lost(None if at is None else at.piece, event.value, len(self.hands), node=event.kind == "gone")
+        for ending in hand.taken:
+            self.todo.back(ending.piece)
+        for own in (*hand.taken, *([at] if at else [])):
+            self.advance(-own.advanced)
 
     def give(self, worker: Hashable) -> None:
-        """The next piece; where there is none, leave to go, unless one that rests will need somebody."""
+        """The next piece; where there is none, leave to go, unless one that rests will need somebody, or it still ends one."""
         hand, piece = self.hands[worker], self.todo.take()
         if piece is not None:
             del self.idle[worker]
-            hand.piece, hand.advanced = piece, 0
-            self.crew.give(worker, self.todo.work[piece], lambda n: self.progress(hand, n))
-        elif len(self.hands) > self.todo.left:
+            own = _Taken(piece)
+            hand.taken.append(own)
+            self.crew.give(worker, self.todo.work[piece], lambda n: self.progress(own, n))
+        elif not hand.taken and len(self.hands) > self.todo.left:
             self.leave(worker)
 
-    def progress(self, hand: _Hand, n: int) -> None:
-        hand.advanced += n
+    def progress(self, own: _Taken, n: int) -> None:
+        own.advanced += n
         self.advance(n)
 
     def leave(self, worker: Hashable) -> None:

@@ -7,15 +7,15 @@ import pickle
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
+from figment.engines.behind import Bench, Later
 from figment.engines.crew import Event, work_on
 from figment.engines.sending import pickled, portable
 from figment.errors import DeviceFailed
@@ -25,6 +25,7 @@ R = TypeVar("R")
 
 GRACE = 5.0  # seconds between the end of a worker's pipe and its own
 THE_END = b""  # told to a worker that is no longer needed
+SAYING = threading.Lock()  # a worker's two threads have one pipe
 
 
 class Local:
@@ -37,7 +38,7 @@ class Local:
         self.workers = workers
 
     def __call__(
-        self, job: Callable[[T, Callable[[int], None]], R], work: Sequence[T], advance: Callable[[int], Any]
+        self, job: Callable[[T, Callable[[int], None]], R | Later[R]], work: Sequence[T], advance: Callable[[int], Any]
     ) -> Iterator[tuple[T, R]]:
         crew = _Processes(pickled(job), self.workers) if self.workers > 1 else _Here(job)
         try:
@@ -52,14 +53,15 @@ class _Here:
     spread = False
 
     def __init__(self, job: Callable[[Any, Callable[[int], None]], Any]):
-        self.job, self.asks = job, False
+        self.told: SimpleQueue[Event] = SimpleQueue()
+        self.bench = Bench(job, lambda kind, value: self.told.put(Event("here", kind, value)))
         self.given: tuple[Any, Callable[[int], Any]] | None = None
 
     def places(self) -> int:
         return 1
 
     def hire(self) -> str:
-        self.asks = True
+        self.told.put(Event("here", "ready"))
         return "here"
 
     def give(self, worker: Hashable, piece: Any, advance: Callable[[int], Any]) -> None:
@@ -69,20 +71,19 @@ class _Here:
         pass
 
     def event(self, timeout: float | None) -> Event | None:
-        if self.asks:
-            self.asks = False
-            return Event("here", "ready")
-        if self.given is None:
-            time.sleep(timeout or 0.0)
-            return None
-        given, self.given = self.given, None
+        if self.given is not None and self.told.empty():
+            given, self.given = self.given, None
+            self.bench.do(*given)
         try:
-            return Event("here", "done", self.job(*given))
-        except Exception as error:
-            return Event("here", "failed", error)
+            event = self.told.get(timeout=timeout)
+        except Empty:
+            return None
+        if event.kind == "failed" and not isinstance(event.value, Exception):
+            raise event.value
+        return event
 
     def end(self) -> None:
-        pass
+        self.bench.wait()  # nothing that was made is lost, and nobody writes any more when the folder's lock is gone
 
 
 # ---- the parent ------------------------------------------------------------------------------------------------------
@@ -240,20 +241,29 @@ def _serve(pipe: Connection) -> None:
     except Exception as error:
         _say(pipe, "failed", portable(error))
         return
-    _say(pipe, "ready")
-    while (piece := told.get()) != THE_END:
-        try:
-            _say(pipe, "done", job(pickle.loads(piece), partial(_say, pipe, "advance")))
-        except DeviceFailed as error:
-            _say(pipe, "lost", str(error).partition(". ")[0])
+    lost: list[DeviceFailed] = []
+
+    def say(kind: str, value: Any) -> None:
+        if isinstance(value, DeviceFailed):
+            lost.append(value)
+            _say(pipe, "lost", str(value).partition(". ")[0])
             return
-        except Exception as error:
+        try:
+            _say(pipe, kind, portable(value) if kind == "failed" else value)
+        except Exception as error:  # a result that cannot travel
             _say(pipe, "failed", portable(error))
+
+    bench = Bench(lambda piece, advance: job(pickle.loads(piece), advance), say)
+    _say(pipe, "ready")
+    while not lost and (piece := told.get()) != THE_END:
+        bench.do(piece, partial(_say, pipe, "advance"))
+    bench.wait()
 
 
 def _say(pipe: Connection, kind: str, value: Any = None) -> None:
     try:
-        pipe.send((kind, value))
+        with SAYING:
+            pipe.send((kind, value))
     except OSError:  # nobody is there any more
         os._exit(1)
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from figment.engines.behind import Later, ended
 from figment.engines.crew import Event, work_on
 from figment.engines.local import same_arithmetic
 from figment.engines.sending import pickled, portable
@@ -56,7 +57,7 @@ class Ray:
         self.workers, self.address, self.gpus = workers, address, gpus
 
     def __call__(
-        self, job: Callable[[T, Callable[[int], None]], R], work: Sequence[T], advance: Callable[[int], Any]
+        self, job: Callable[[T, Callable[[int], None]], R | Later[R]], work: Sequence[T], advance: Callable[[int], Any]
     ) -> Iterator[tuple[T, R]]:
         if not work:
             return
@@ -174,7 +175,7 @@ class _Worker:
         """What happened, the result or the error, and how many units of progress were reported."""
         units: list[int] = []
         try:
-            return "done", self.job(piece, units.append), sum(units)
+            return "done", ended(self.job(piece, units.append)), sum(units)
         except DeviceFailed as error:
             return "lost", str(error).partition(". ")[0], 0
         except Exception as error:

@@ -71,6 +71,11 @@ class Todo:
         return 0.0 if self._open or not self._resting else self._resting[0][0]
 
     @property
+    def waits(self) -> bool:
+        """Whether there is a piece that nobody has."""
+        return bool(self._open or self._resting)
+
+    @property
     def may_differ(self) -> bool:
         """Whether one machine may lack what another has: they are several, and something was made."""
         return self.spread and self._made
@@ -146,6 +151,11 @@ class Todo:
             self._open.appendleft(piece)
         else:
             self._give_up(piece, f"{most} {what}, one after another, died {at}; the last one: {how}")
+
+    def back(self, piece: int) -> None:
+        """A piece comes next, since its worker died of another."""
+        del self._taken[piece]
+        self._open.appendleft(piece)
 
     def _give_up(self, piece: int, why: str, error: BaseException | None = None) -> None:
         log.warning(f"{self.work[piece]} is given up, and the others go on ({why})")

@@ -27,6 +27,8 @@ class CascadeGenerator:
 
     def __init__(self, stages: Sequence[DiffusersGenerator], *, offload: bool = False):
         self.stages, self.offload = tuple(stages), offload
+        for stage in stages:
+            stage.cascade = offload  # so that it advises what a cascade has
         if not stages:
             raise FigmentError(
                 "A cascade has no stages. Give one that makes images from text, and others that enlarge them."

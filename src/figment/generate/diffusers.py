@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import platform
 from collections.abc import Sequence
 from contextlib import nullcontext
 from copy import copy
@@ -48,7 +47,8 @@ from figment.generate.opening import (
     read_index,
     tokenizers,
 )
-from figment.generate.placing import check_offload, place, still_to_come, texts_in_the_way
+from figment.generate.pixels import keep_on_device, pixels_of
+from figment.generate.placing import check_offload, offload_advice, place, still_to_come, texts_in_the_way
 from figment.generate.real_guidance import Start, asked_alpha_bar, crop_to, start_of
 from figment.generate.real_guidance_settings import RealGuidanceSettings
 from figment.generate.sampling import Sampling
@@ -58,7 +58,7 @@ from figment.generate.speed_settings import SpeedSettings
 from figment.generate.start_images import StartImages
 from figment.generate.texts import Asked, Texts
 from figment.generate.tiny_vae import resolve_tiny
-from figment.models import card_folder, license_of, resolve
+from figment.models import card_folder, here, license_of, resolve
 
 OPENED = (
     "pipe",
@@ -110,6 +110,9 @@ class DiffusersGenerator:
     """
 
     tried: Sequence[Any] = ()  # what was put into the opened pipeline to make it faster
+    cascade: bool | None = (
+        None  # whether the cascade that it is a stage of keeps weights in main memory; None = it is of none
+    )
 
     def __init__(
         self,
@@ -306,14 +309,11 @@ class DiffusersGenerator:
         return {k: v for k, v in self.__dict__.items() if k not in (*OPENED, "device", "dtype")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        """On another machine, which has folders of its own. Raises FigmentError for what is not there and cannot be had."""
         self.__dict__.update(state)
-        if not self.folder.path.is_dir():  # another machine, with folders of its own
-            here = resolve(self._model, allow_pickle=self._allow_pickle)
-            if here.fingerprint != self.folder.fingerprint:
-                raise FigmentError(
-                    f"The model {self._model} is another one on {platform.node()}. Copy the same weights there."
-                )
-            self.folder = here
+        self.folder = here(self.folder, allow_pickle=self._allow_pickle)
+        self.loras = tuple(lora.here() for lora in self.loras)
+        self.tiny = self.tiny and here(self.tiny, allow_pickle=self._allow_pickle)
 
     def close(self) -> None:
         """Let go of the model, so that its memory is free for what follows. The next call opens it again."""
@@ -332,9 +332,10 @@ class DiffusersGenerator:
             pipe.scheduler = self._sampler(pipe.scheduler)
             check_opened(self, pipe)
             small = put_vae_in(self, pipe, self._allow_pickle)
-            place(pipe, self.device, self.offload, f"The model {self.folder.name}")
+            place(pipe, self.device, self.offload, f"The model {self.folder.name}", self.cascade)
             self.tried = [*small, *hasten(self, pipe)]
         decode_in_slices(pipe, self.device)
+        keep_on_device(pipe)
         pipe.set_progress_bar_config(disable=True)
         return pipe
 
@@ -347,6 +348,7 @@ class DiffusersGenerator:
             twin = diffusers.AutoPipelineForImage2Image.from_pipe(pipe, add_watermarker=False)
         if self.offload == "model":
             twin.enable_model_cpu_offload(device=self.device)  # else its calls would leave behind what they brought
+        keep_on_device(twin)
         twin.set_progress_bar_config(disable=True)
         return twin
 
@@ -404,7 +406,8 @@ class DiffusersGenerator:
         lora = None if self.lora is None else Applied(self.lora, self.pipe)
         aside = texts_in_the_way(self.pipe, self.offload)
         waiting = bool(aside) or self.offload != "none"
-        return Texts(self.pipe, self._family, self.sampling.negative_prompt, lora, aside, waiting)
+        mend = offload_advice(self.offload, self.cascade)
+        return Texts(self.pipe, self._family, self.sampling.negative_prompt, lora, aside, waiting, mend)
 
     @property
     def _family(self) -> Family | None:
@@ -502,6 +505,7 @@ class DiffusersGenerator:
                     **{**self._arguments(asked), **start},
                     generator=[torch.Generator().manual_seed(int(seed)) for seed in seeds],
                 )
+                return pixels_of(output.images)
         except ValueError as error:
             raise FigmentError(
                 f"The {type(pipe).__name__} of {self.folder.name} refused these settings: {error}"
@@ -512,7 +516,6 @@ class DiffusersGenerator:
         finally:
             if vae is not None and vae.dtype != precision:  # SDXL decodes in float32, and an error leaves it there
                 vae.to(dtype=precision)
-        return [_image(image) for image in np.asarray(output.images)]
 
     def _raise_what_no_smaller_batch_helps(self, error: Exception, tried: int) -> None:
         """cuDNN and cuBLAS rarely say that it is memory they lack ("unable to find an engine"): whatever fails in a batch is tried in less."""
@@ -523,10 +526,17 @@ class DiffusersGenerator:
         if not is_out_of_memory(error):
             raise error
         height, width = self.size()
+        aside = offload_advice(self.offload, self.cascade)
+        ways = [
+            "lower generate.height and generate.width, "
+            if self.cascade is None
+            else "",  # a cascade's are its models' own
+            "set generate.dtype to bfloat16 or float16, " if self.dtype == torch.float32 else "",
+            f"set {aside}, " if aside else "",
+        ]
         raise FigmentError(
             f"Out of memory for a single image of {width}x{height} pixels in {str(self.dtype).removeprefix('torch.')} on"
-            f" {self.device}. Lower generate.height and generate.width, set generate.dtype to bfloat16 or float16,"
-            f"{' set generate.offload: model,' if self.offload == 'none' else ''} or choose a smaller model."
+            f" {self.device}. What would help: {''.join(ways)}{'or ' if any(ways) else ''}a smaller model."
         ) from error
 
     def _low(self, init: np.ndarray) -> dict[str, Any]:
@@ -644,11 +654,3 @@ class DiffusersGenerator:
         asked, start = self.real_guidance, self.start
         told = {"alpha_bar": asked_alpha_bar(asked), "alpha_bar_reached": start.alpha_bar}
         return {"real_guidance": {**asked.model_dump(), **told, "strength": start.strength, "steps": start.steps}}
-
-
-def _image(image: np.ndarray) -> np.ndarray | None:
-    """``float32 (H, W, C)`` in [0, 1] to ``uint8 (H, W, 3)``; None where it is not finite."""
-    if not np.isfinite(image).all():
-        return None
-    pixels = (image * 255).round().astype(np.uint8)
-    return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from figment import claims, machine, records
-from figment.engines import Engine, Local
+from figment.engines import Engine, Later, Local
 from figment.errors import FigmentError, NothingMade
 from figment.files import AGAIN, as_path, is_remote, leftovers, remove, write_atomic
 from figment.generate.plan import Plan, ids_by_class
@@ -86,8 +86,8 @@ def fill(
     What is there is kept, also where it is more than the plan asks for. ``engine`` says where shards are worked on, by
     default in this process; for other processes ``generator`` must survive pickling. ``part`` ``(i, n)`` makes every n-th
     shard from the i-th, counted from 0; whoever then finds nothing missing closes the set. The rows are the same whatever
-    engine makes them, in whatever parts. Memory is that of the shards being worked on. ``shots`` are the images whose ids
-    the plan has, if it has any. ``card`` writes the data set's README from what the record will say. ``before`` is called where
+    engine makes them, in whatever parts. A shard is written while its worker makes the next: memory is that of two a worker.
+    ``shots`` are the images whose ids the plan has, if it has any. ``card`` writes the data set's README from what the record will say. ``before`` is called where
     there is something to make. The folder is listed once, and once more where something was made.
 
     Raises FigmentError where the folder holds images of another set, where nothing can be made at all, and at the end for shards that
@@ -112,7 +112,8 @@ def fill(
             before()
         with progress("generate", n) as advance:
             job = ShardJob(images, plan, generator, tuple(class_names), shots)
-            for w, done in (engine or Local())(job, work, advance):
+            results: Iterator[tuple[Work, Done]] = (engine or Local())(job, work, advance)
+            for w, done in results:
                 known[w.shard] = done.sidecar
                 description = done.generator
     elif not known and images.is_finished(there):
@@ -235,39 +236,45 @@ def read_sidecars(images: ShardFolder, indices: Sequence[int], known: Mapping[in
 
 @dataclass(frozen=True)
 class ShardJob:
-    """Makes a shard and writes it: the function that engines map over the work. Survives pickling if its parts do."""
+    """Makes a shard, and leaves its writing for later: the function that engines map over the work. Survives pickling if its parts do."""
 
     images: ShardFolder
     plan: Plan
     generator: Generator
     class_names: tuple[str, ...]
     shots: Images | None = None
+    made: list[int] = field(default_factory=list)  # shards that this process has made, written or not
 
-    def __call__(self, work: Work, advance: Callable[[int], None] = lambda n: None) -> Done:
-        made = make_rows(
-            self.plan.shard(work.shard), self.generator, work.rows, advance, self.shots, self.images.saving
-        )
+    def __call__(self, work: Work, advance: Callable[[int], None] = lambda n: None) -> Later[Done]:
+        samples = self.plan.shard(work.shard)
+        made = attempt(samples, self.generator, work.rows, advance, self.shots, self.images.saving)
         if work.whole:
-            self._check_some_succeed(work, made)
+            self._check_some_succeed(work, made.errors)
+        self.made.append(work.shard)
+        # What the generator says of itself it says now: it is at the next shard while this one is written.
+        return Later(partial(self._write, work, made, described(self.generator)))
+
+    def _write(self, work: Work, made: Attempts, generator: Mapping[str, Any]) -> Done:
         rows = [] if work.whole else read_shard(self.images.shard(work.shard)).to_pylist()
-        for place, row in zip(work.rows, made, strict=True):
+        for place, row in zip(work.rows, made.encoded(), strict=True):
             rows[place : place + 1] = [row]  # in place of one that failed, or at the end
         self.images.record.forget()  # of a set that grows
-        sidecar = self.images.write(work.shard, sample_table(rows, self.class_names))
-        return Done(sidecar, described(self.generator))
+        return Done(self.images.write(work.shard, sample_table(rows, self.class_names)), generator)
 
-    def _check_some_succeed(self, work: Work, rows: Sequence[Mapping[str, Any]]) -> None:
+    def _check_some_succeed(self, work: Work, errors: Sequence[str]) -> None:
         """Raise FigmentError for a shard without a single image: then it is not the samples that are wrong.
 
         Once there are others, a shard of few rows may be refused for what they ask, and images that a model spoilt (NaN) are its answer.
         """
-        errors = Counter(row["error"] for row in rows if row["error"])
-        excused = len(rows) < TELLING or set(errors) == {NOT_FINITE}
-        if errors.total() < len(rows) or (excused and self.images.listing().shards):
+        n = len(work.rows)
+        if len(errors) < n:
             return
-        said, others = str(errors.most_common(1)[0][0]), self.images.listing().shards
+        others = bool(self.made or self.images.listing().shards)
+        if others and (n < TELLING or set(errors) == {NOT_FINITE}):
+            return
+        said = Counter(errors).most_common(1)[0][0]
         raise NothingMade(
-            f"None of the {len(rows)} images of {work} could be made: {said.rstrip('.')}. {_advice(said, self.generator)}"
+            f"None of the {n} images of {work} could be made: {said.rstrip('.')}. {_advice(said, self.generator)}"
             + (f" {AGAIN}" if others else "")
         )
 
@@ -282,6 +289,18 @@ def _advice(said: str, generator: Generator) -> str:
     return "Lower generate.guidance_scale, raise generate.num_inference_steps, or choose another generate.scheduler or generate.model."
 
 
+@dataclass(frozen=True)
+class Attempts:
+    """Rows of a shard, each with its image, or with the reason there is none. Images may still be in the making into files."""
+
+    errors: tuple[str, ...]  # of the rows without an image
+    rows: tuple[Future[dict[str, Any]], ...]
+
+    def encoded(self) -> list[dict[str, Any]]:
+        """The rows, once their images are files. Raises what encoding raised."""
+        return [row.result() for row in self.rows]
+
+
 def make_rows(
     samples: Sequence[Sample],
     generator: Generator,
@@ -290,7 +309,19 @@ def make_rows(
     shots: Images | None = None,
     saving: Saving = PNG,
 ) -> list[dict[str, Any]]:
-    """The rows of a shard, or the ``wanted`` ones of them: each with its image, or with the reason there is none.
+    """As :func:`attempt`: the rows alone, all of them encoded."""
+    return attempt(samples, generator, wanted, advance, shots, saving).encoded()
+
+
+def attempt(
+    samples: Sequence[Sample],
+    generator: Generator,
+    wanted: Sequence[int] | None = None,
+    advance: Callable[[int], None] = lambda n: None,
+    shots: Images | None = None,
+    saving: Saving = PNG,
+) -> Attempts:
+    """The rows of a shard, or the ``wanted`` ones of them. The images of the last batch are encoded behind.
 
     A sample is always made in the batch in which the whole shard has it, so that a row made again is the row that would
     have been, to the last bit. A sample that fails does not take others with it. Raises FigmentError where one of the
@@ -300,10 +331,10 @@ def make_rows(
     maker.tell(samples)
     chosen = range(len(samples)) if wanted is None else wanted
     rows: list[Future[dict[str, Any]]] = []
+    errors: list[str] = []
     start = 0
-    with ThreadPoolExecutor(
-        machine.cores()
-    ) as pool:  # an image each, so that no core waits for the others at a shard's end
+    pool = ThreadPoolExecutor(machine.cores())  # an image each, so that no core waits for the others at a shard's end
+    try:
         while start < len(samples):
             # 0: the generator has not chosen yet. It may also take less at a time from now on, if memory ran out.
             batch = samples[start : start + (getattr(generator, "batch_size", 0) or len(samples))]
@@ -313,8 +344,11 @@ def make_rows(
                 before, done = len(rows), _attempt_batch(batch, own, maker)
                 wait(rows[:before])  # pixels do not pile up where encoding is the slower part
                 rows += [pool.submit(sample_row, sample, saving) for sample in done]
+                errors += [sample.error for sample in done if sample.error]
                 advance(len(own))
-        return [row.result() for row in rows]
+    finally:
+        pool.shutdown(wait=False)  # whatever it was given it still does
+    return Attempts(tuple(errors), tuple(rows))
 
 
 class _Maker:

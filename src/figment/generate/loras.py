@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import logging
+import platform
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import torch
 from figment import guard, hub, layout, weights
 from figment.errors import FigmentError, missing_extra
 from figment.generate.loras_settings import LoraSettings
-from figment.models import HUB_ID
+from figment.models import HUB_ID, pinned
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,16 @@ class GivenLora:
     def identity(self) -> list[Any]:
         """What an image depends on."""
         return [self.digest, self.scale]
+
+    def here(self) -> GivenLora:
+        """The same on this machine, as of models. Raises FigmentError where it cannot be had, or is another one."""
+        if self.path.is_file():
+            return self
+        own = {"lora": pinned(self.name, self.path.parent), "weight_name": self.path.name, "scale": self.scale}
+        (found,) = resolve_loras([own])
+        if found.digest != self.digest:
+            raise FigmentError(f"The LoRA {self.name} is another one on {platform.node()}. Copy the same file there.")
+        return replace(found, name=self.name)
 
 
 def resolve_loras(given: Sequence[LoraSettings | Mapping[str, Any] | str | Path]) -> tuple[GivenLora, ...]:

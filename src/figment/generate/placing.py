@@ -29,10 +29,22 @@ def check_offload(offload: str, device: str) -> None:
         )
 
 
-def place(pipe: Any, device: torch.device, offload: str, what: str) -> None:
-    """Put a pipeline that was just opened where it is to be. Raises FigmentError where it cannot be, and says what would fit."""
+def offload_advice(offload: str, cascade: bool | None) -> str:
+    """What of a recipe keeps more weights in main memory, as quickly as can be; "" where nothing does.
+
+    ``cascade`` is None for a pipeline of its own. For a stage of a cascade it is that one's ``offload``, which is another: true or false.
+    """
+    if cascade is None:
+        return "generate.offload: model" if offload == "none" else ""
+    return "" if cascade else "generate.offload: true"
+
+
+def place(pipe: Any, device: torch.device, offload: str, what: str, cascade: bool | None = None) -> None:
+    """Put a pipeline that was just opened where it is to be. ``cascade`` is as in :func:`offload_advice`. Raises FigmentError where it
+    cannot be, and says what would fit."""
     check_offload(offload, device.type)
     free = free_bytes(device)
+    others = torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
     try:
         if hasattr(pipe, "unet"):  # convolutions are faster so; transformers have none to speak of
             for part in (pipe.unet, getattr(pipe, "vae", None)):
@@ -46,19 +58,31 @@ def place(pipe: Any, device: torch.device, offload: str, what: str) -> None:
             pipe.enable_sequential_cpu_offload(device=device)
     except (RuntimeError, NotImplementedError, ValueError, MemoryError) as error:
         if is_out_of_memory(error):
-            raise _does_not_fit(pipe, device, offload, what, free) from error
+            raise _does_not_fit(pipe, device, offload, what, free, cascade, others) from error
         reason = " ".join(str(error).split())[:200]
         raise FigmentError(
             f"{what} cannot be placed on {device} in {str(pipe.dtype).removeprefix('torch.')}"
-            f"{'' if offload == 'none' else f' with offload: {offload}'}: {reason.rstrip('.')}. Set generate.device or generate.offload to"
-            " another, or choose another model."
+            f"{'' if offload == 'none' else f' with offload: {offload}'}: {reason.rstrip('.')}. Set generate.device"
+            f"{' or generate.offload' if cascade is None else ''} to another, or choose another model."
         ) from error
 
 
-def _does_not_fit(pipe: Any, device: torch.device, offload: str, what: str, free: int | None) -> FigmentError:
+def _does_not_fit(
+    pipe: Any,
+    device: torch.device,
+    offload: str,
+    what: str,
+    free: int | None,
+    cascade: bool | None = None,
+    others: int = 0,
+) -> FigmentError:
+    """``others`` are bytes of other stages' weights that are there."""
     parts = sorted(((weight_bytes(part), name) for name, part in _networks(pipe)), reverse=True)
     size, dtype = sum(size for size, _ in parts), str(pipe.dtype).removeprefix("torch.")
-    ways = [text for needs, text in _ways(parts, pipe.dtype, offload) if free is None or needs <= ROOM * free]
+    known = (
+        _ways(parts, pipe.dtype, offload) if cascade is None else _ways_of_a_stage(size, pipe.dtype, cascade, others)
+    )
+    ways = [text for needs, text in known if free is None or needs <= ROOM * free]
     would = f"What would fit: {'; or '.join(ways)}; or" if ways else "No setting makes it fit:"
     return FigmentError(
         f"{does_not_fit(f'{what} in {dtype}', size, device, free)} Of these {', '.join(f'{name} {gib(n)}' for n, name in parts[:4])}."
@@ -78,6 +102,14 @@ def _ways(parts: list[tuple[int, str]], dtype: torch.dtype, offload: str) -> Ite
         yield largest // 2, f"both, {gib(largest / 2)} at a time"
     if offload != "sequential":
         yield 0, "generate.offload: sequential, layer by layer, many times slower"
+
+
+def _ways_of_a_stage(size: int, dtype: torch.dtype, cascade: bool, others: int) -> Iterator[tuple[int, str]]:
+    """The same in a cascade, whose other stages can make room."""
+    if dtype == torch.float32:
+        yield size // 2, f"generate.dtype: bfloat16 (or float16), {gib(size / 2)}"
+    if others and not cascade:
+        yield size - others, f"{offload_advice('none', cascade)}, one stage at a time"
 
 
 def _networks(pipe: Any) -> list[tuple[str, torch.nn.Module]]:

@@ -25,7 +25,8 @@ class Texts:
     """Encodes prompts for an opened pipeline, and remembers as many as CACHE_BYTES hold, the most recently used.
 
     ``lora`` is one of a text encoder, perhaps one for each class. ``aside`` are text encoders that lie in main memory but while they
-    are needed; with ``waiting``, where some do or the whole pipeline is offloaded, what is encoded waits there as well.
+    are needed; with ``waiting``, where some do or the whole pipeline is offloaded, what is encoded waits there as well. ``mend`` is the
+    setting that helps where there is no room for them.
     """
 
     def __init__(
@@ -36,9 +37,11 @@ class Texts:
         lora: Applied | None,
         aside: Sequence[torch.nn.Module] = (),
         waiting: bool = False,
+        mend: str = "",
     ):
         self.pipe, self.family, self.negative_prompt, self.lora = pipe, family, negative_prompt, lora
         self.aside, self.waiting, self.device = list(aside), waiting, computes_on(pipe)
+        self.mend = f"Set {mend}." if mend else "Choose a smaller model, or end what else uses that memory."
         self.at_hand = True  # whether what lies aside is where it computes just now
         self._put_aside()
         self.encoded: OrderedDict[Asked, Encoded] = OrderedDict()  # the least recently used first
@@ -107,7 +110,7 @@ class Texts:
         """With the encoders that wait aside where they compute, and all that is done meanwhile finds them there."""
         bring = [] if self.at_hand else self.aside
         for part in bring:
-            put(part, self.device, "The text encoder", "Set generate.offload: model.")
+            put(part, self.device, "The text encoder", self.mend)
         self.at_hand = True
         try:
             yield

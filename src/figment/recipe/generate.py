@@ -55,7 +55,7 @@ class GeneratorSettings(Strict):
         FEW,
         ge=1,
         le=limits.SHARD,
-        description="images a file; an interrupted run loses at most the one it is at; up to 4,096 unless you say it, where there are a"
+        description="images a file; an interrupted run loses at most two; up to 4,096 unless you say it, where there are a"
         " million small ones",
     )
 

@@ -40,7 +40,7 @@ def _state(stat: os.stat_result) -> State:
 def _hash_once(path: Path, state: State) -> str:
     if state[0] < LARGE:
         return _read(path)[0]
-    about = [str(path), *state]
+    about: About = [str(path), *state]
     if (known := _known(about)) is not None:
         return known
     began = time.time_ns()

@@ -149,8 +149,15 @@ class NetworkLearner(Learner):
             "random_erasing": max(ERASING, self.settings.random_erasing),
         }
         own = self.settings.model_copy(update=more)
-        same = {"val": self.val, "pretrainer": self.pretrainer, "folder": self.folder, "track": self.track}
-        return NetworkLearner(own, self.class_names, device=self.device, **same)
+        return NetworkLearner(
+            own,
+            self.class_names,
+            val=self.val,
+            pretrainer=self.pretrainer,
+            folder=self.folder,
+            device=self.device,
+            track=self.track,
+        )
 
     def untrained(self) -> Model | None:
         """None: before training, the classifier is random even where the rest is pre-trained."""

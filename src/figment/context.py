@@ -94,14 +94,8 @@ class Context:
         own = encoder or self.recipe.looks_with
         key = own if isinstance(own, str) else own.model_dump_json(), raw
         if key not in self._features:
-            self._features[key] = self._raw_features(own) if raw else _open_features(self, own)
+            self._features[key] = _raw_features(self, own) if raw else _open_features(self, own)
         return self._features[key]
-
-    def _raw_features(self, encoder: str | TimmEncoderSettings) -> Features:
-        """Of the same weights, in memory once, as the network gives them."""
-        from figment import encoders
-
-        return encoders.Features(encoders.raw(self.features(encoder).encoder), self.caches)
 
     def real(self, split: str) -> Images | None:
         """The real images that may be looked at: of ``train`` the shots alone, where there is ``few_shot``."""
@@ -300,6 +294,13 @@ class Context:
         self.learner.check(synthetic, real)
         if self.recipe.evaluate.baselines:
             _check_baselines(self)
+
+
+def _raw_features(ctx: Context, encoder: str | TimmEncoderSettings) -> Features:
+    """Of the same weights, in memory once, as the network gives them."""
+    from figment import encoders
+
+    return encoders.Features(encoders.raw(ctx.features(encoder).encoder), ctx.caches)
 
 
 def _open_features(ctx: Context, own: str | TimmEncoderSettings) -> Features:

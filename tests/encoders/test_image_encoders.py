@@ -417,6 +417,7 @@ def test_features_are_those_of_torch_fidelitys_network_for_images_of_any_size(ho
         "weights": inception.SHA256[:16],
         "resize": "299 bilinear, as TensorFlow 1 (torch-fidelity)",
         "dtype": "float32",
+        "features": "raw",
     }
     theirs = FeatureExtractorInceptionV3("x", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(home))
     given = images(3, 32, 41)  # of 32 x 41, 41 x 41 and 32 x 41 pixels

@@ -84,7 +84,7 @@ def test_the_page_has_all_results_how_each_came_about_and_why_others_did_not(bac
 
 
 def test_a_failure_is_kept_until_its_evaluation_is_asked_again(backbones, root, tmp_path):
-    first, second = backbones
+    first = backbones[0]
     for backbone in backbones:
         with pytest.raises(FigmentError, match="There is no data set"):
             judge(backbone, f"knn={root}/c", tmp_path)

@@ -19,7 +19,7 @@ from figment.images_in.captions import Captions, captions_of, shown
 from figment.images_in.concat import concatenate
 from figment.images_in.memory import MemoryImages, in_memory
 from figment.learners.network.architectures import Network, has_batch_norm, warn_if_tiny
-from figment.learners.pretrain.backbone import BackboneModel, features_of, make_backbone, with_checkpoints
+from figment.learners.pretrain.backbone import BackboneModel, Words, features_of, make_backbone, with_checkpoints
 from figment.learners.pretrain.health import alignment, rankme, uniformity
 from figment.learners.pretrain.loop import Known, PretrainLoop
 from figment.learners.pretrain.method import Setting
@@ -47,6 +47,7 @@ class Backbone:
     network: Network
     history: list[dict[str, Any]] = field(default_factory=list)
     facts: Mapping[str, Any] = field(default_factory=dict)
+    words: Words | None = None
 
 
 class PretrainLearner(Learner):
@@ -104,9 +105,10 @@ class PretrainLearner(Learner):
         own = settings.model_dump(mode="json", exclude=set(NOT_PART_OF_A_MODEL) | unsaid)
         probed = [[list(images.digests), images.labels.tolist()] for images in (labelled, val) if images is not None]
         weights = None if self.start is None else self.start.fingerprint
-        self.fingerprint = records.fingerprint(
-            ["pretrain", FORMAT, own, self.class_names, template, weights, self.tokens.fingerprint, probed]
-        )
+        parts = ["pretrain", FORMAT, own, self.class_names, template, weights, self.tokens.fingerprint, probed]
+        if self.tokens is not NO_TOKENS:
+            parts.append("with its text tower")  # which models from before are without
+        self.fingerprint = records.fingerprint(parts)
 
     def learn(self, synthetic: Images | None, real: Images | None, seed: int) -> BackboneModel:
         """Pre-train from the start on all images that are given, then fit the probe. ``seed`` decides all chance.
@@ -147,7 +149,9 @@ class PretrainLearner(Learner):
             "batch_size": loop.batch_size,
             "captions": len(np.unique(turns)),
         }
-        return Backbone(replace(network, module=loop.learnt.eval()), history, facts)
+        read = method.words()
+        words = None if read is None else Words(read.eval(), self.tokens)
+        return Backbone(replace(network, module=loop.learnt.eval()), history, facts, words)
 
     def check(self, synthetic: int, real: int) -> None:
         """Too few images for a step, even if each had a caption of its own."""
@@ -169,7 +173,7 @@ class PretrainLearner(Learner):
             "rankme": rankme(torch.from_numpy(features[:LOOKED_AT])),
             "probe_learning_rate": probe.rate,
         }
-        return BackboneModel(network, probe, self.class_names, learnt.history, told)
+        return BackboneModel(network, probe, self.class_names, learnt.history, told, learnt.words)
 
     def _setting(self, on: Processes) -> Setting:
         s, t = self.settings, self.tokens

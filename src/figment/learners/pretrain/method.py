@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,9 @@ from figment.learners.pretrain.settings import PretrainSettings
 from figment.learners.pretrain.views import View
 from figment.learners.processes import Processes
 from figment.learners.training import half_cosine
+
+if TYPE_CHECKING:
+    from figment.learners.pretrain.text import ImageText
 
 N = TypeVar("N", bound=nn.Module)
 
@@ -67,6 +70,10 @@ class Method(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """The loss () of this process's part of the batch, whose mean over processes is the batch's."""
         raise NotImplementedError
+
+    def words(self) -> ImageText | None:
+        """What reads captions, and brings them and images to one space; None in methods that do not read."""
+        return None
 
     def frozen(self, epoch: int) -> list[nn.Parameter]:
         """What no step of this epoch, from 1, may change."""

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from figment import claims, plain_yaml
+from figment.encoders import TimmEncoder
 from figment.errors import FigmentError, nearest
 from figment.files import lock
 from figment.judging import record
@@ -130,6 +131,9 @@ def _told(backbone: Backbone, by: Evaluation, on: str, seed: int) -> dict[str, A
     own = {
         "name": backbone.name,
         "fingerprint": backbone.fingerprint,
+        "weights": backbone.encoder.digest
+        if isinstance(backbone.encoder, TimmEncoder)
+        else "",  # by which cards find it
         "features": backbone.n_features,
         "resize": backbone.encoder.resize,
         "dtype": str(backbone.dtype).removeprefix("torch."),

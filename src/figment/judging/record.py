@@ -31,7 +31,7 @@ def read(folder: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     # An earlier build, whose files held what one command asked for, did not say it of each result.
-    return [one for one in read_json(path)["results"] if "backbone" in one]
+    return [one for one in read_json(path)["results"] if "weights" in one.get("backbone", ())]
 
 
 def _is_same(other: Mapping[str, Any], one: Mapping[str, Any]) -> bool:

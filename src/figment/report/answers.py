@@ -223,11 +223,17 @@ def also_measured(results: dict[str, Result]) -> Iterator[Number]:
 
 
 def conclusion_of(
-    results: dict[str, Result], n_classes: int, judged: Sequence[Judged] = (), cost: str = ""
+    results: dict[str, Result],
+    n_classes: int,
+    judged: Sequence[Judged] = (),
+    cost: str = "",
+    unmeasured: Sequence[str] = (),
 ) -> Conclusion:
-    """The verdict on a recipe, which is one of several where its study has arms: ``judged`` are all of them, its own last."""
+    """The verdict on a recipe, which is one of several where its study has arms: ``judged`` are all of them, its own last.
+
+    ``unmeasured``: what to know where there were no test images."""
     if OWN not in results:
-        return NOT_MEASURED
+        return replace(NOT_MEASURED, notes=unmeasured)
     rate, worth = results.get("exchange_rate"), results.get("worth")
     exchange = "" if rate is None else _exchange(rate)
     rows = ledger(results, n_classes)

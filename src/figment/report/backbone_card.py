@@ -20,6 +20,7 @@ from figment.words import markdown, without_folders
 TAG = "image-feature-extraction"  # the Hub's word for what gives features
 NOT_STATED = "not stated where the weights lie: ask whoever made them"
 TEXT = "text/image_projection.safetensors"  # of what was pre-trained to read
+PROBED = " `probe.safetensors` is a linear one on its features, `weight` (N, D) and `bias` (N,)."
 PROBE, UNTRAINED = "top1/synthetic", "top1/zero_shot"
 
 
@@ -44,6 +45,7 @@ def facts(run: Run, recipe: Mapping[str, Any]) -> dict[str, Any]:
         "learnt": {name: learnt.get(name) for name in ("parameters", "image_size", "steps", "batch_size", "captions")},
         "images": counts.get("kept"),
         "real": recipe["few_shot"] is not None,
+        "probed": "probe.safetensors" in model.files,
         "reads": TEXT in model.files,
         "starts_from": _licensed(train["pretrained"]),
         "generator": [without_folders(str(made_by.get("model") or "not recorded")), licence_of(made_by)],
@@ -76,7 +78,7 @@ def card(told: Mapping[str, Any]) -> bytes:
         f"# {markdown(str(told['name'])[:80])}: a backbone",
         "",
         f"{markdown(str(told['architecture'])[:100])}, pre-trained by figment on generated images. It turns images into features, and has no"
-        " classifier of its own; `probe.safetensors` is a linear one on its features, `weight` (N, D) and `bias` (N,).",
+        " classifier of its own." + (PROBED if told["probed"] else ""),
         "",
         "## Use it",
         "",

@@ -29,6 +29,11 @@ from figment.probe import Probe
 from figment.types import Images
 
 PROBE = "probe.safetensors"
+UNLABELLED = (
+    "This backbone classifies nothing: it was pre-trained where there were no labelled real images to learn a linear probe from. Judge it on"
+    " a data set that has them, figment judge RUN --on linear=PHOTOS; or set task.real.train in its recipe and run that again, which trains"
+    " the probe."
+)
 
 
 def make_backbone(s: PretrainSettings, start: ModelFolder | None) -> Network:
@@ -81,7 +86,7 @@ class BackboneModel:
     """A `figment.types.Model`: a backbone in eval mode, the linear probe that classifies by its features, and what reads, if any does."""
 
     network: Network
-    probe: Probe
+    probe: Probe | None  # None where there was nothing labelled to learn it from
     class_names: Sequence[str]
     history: list[dict[str, Any]] = field(default_factory=list)
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -90,7 +95,7 @@ class BackboneModel:
 
     def __post_init__(self) -> None:
         self.backbone = NetworkModel(self.network, self.class_names)
-        parts = [self.backbone.fingerprint, records.digest(self._probe())]
+        parts = [self.backbone.fingerprint] + ([] if self.probe is None else [records.digest(_packed(self.probe))])
         if self.words is not None:
             state = {name: value.detach().cpu().contiguous() for name, value in self.words.text.state_dict().items()}
             parts.append(records.digest(safetensors.torch.save(state)))
@@ -101,20 +106,25 @@ class BackboneModel:
         return features_of(self.network.module, images, self.network.data)
 
     def logits(self, images: Images) -> np.ndarray:
+        """Raises FigmentError without a probe."""
+        if self.probe is None:
+            raise FigmentError(UNLABELLED)
         return self.probe(self.encodes(images))
 
     def save(self, folder: Path) -> None:
-        """Write the backbone as timm does, ``model.safetensors`` and ``config.json``, its probe, ``weight`` (N, D) and ``bias`` (N,), and
+        """Write the backbone as timm does, ``model.safetensors`` and ``config.json``, its probe if there is one, ``weight`` (N, D) and ``bias`` (N,), and
         of methods that read ``text/``, with which `figment.encoders.open_encoder` opens the folder as a CLIP.
 
         ``timm.create_model("local-dir:FOLDER", pretrained=True, num_classes=0)`` opens the backbone; so does
         ``timm.create_model(NAME, num_classes=0, checkpoint_path="FOLDER/model.safetensors")`` with the options it was made with.
         """
         self.backbone.save(folder)
-        write_atomic(folder / PROBE, self._probe())
+        if self.probe is not None:
+            write_atomic(folder / PROBE, _packed(self.probe))
         if self.words is not None:
             self.words.save(folder)
 
-    def _probe(self) -> bytes:
-        tensors = {"weight": torch.from_numpy(self.probe.weight), "bias": torch.from_numpy(self.probe.bias)}
-        return safetensors.torch.save(tensors, metadata={"format": "pt"})
+
+def _packed(probe: Probe) -> bytes:
+    tensors = {"weight": torch.from_numpy(probe.weight), "bias": torch.from_numpy(probe.bias)}
+    return safetensors.torch.save(tensors, metadata={"format": "pt"})

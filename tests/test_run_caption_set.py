@@ -131,6 +131,20 @@ def test_all_images_of_a_caption_share_a_group_and_have_no_class(recipe, tmp_pat
     assert found.ok and not [f for f in found.findings if "balance" in f.text]
 
 
+def test_so_many_images_of_each_caption_however_many_there_are(recipe, tmp_path):
+    """Six captions are asked for and four are there."""
+    own = recipe(**{"prompts.per_class": 6, "generate.images_per_prompt": 3})
+    assert forecast(own, tmp_path / "run").count("images") == 12
+    make_images(own, tmp_path / "run")
+    assert np.bincount(open_run_images(Run(tmp_path / "run")).groups).tolist() == [3] * 4
+    make_images(own.changed({"generate.images_per_prompt": 5}), tmp_path / "run")
+    assert np.bincount(open_run_images(Run(tmp_path / "run")).groups).tolist() == [5] * 4
+    make_images(own, tmp_path / "run")  # the first of them again
+    assert np.bincount(open_run_images(Run(tmp_path / "run")).groups).tolist() == [3] * 4
+    found = verify(tmp_path / "run")
+    assert found.ok and not [f for f in found.findings if f.severity != "note"]
+
+
 def test_lost_prompts_are_written_again_from_the_captions(recipe, source, tmp_path):
     make_images(recipe(), tmp_path / "run")
     path = tmp_path / "run" / "prompts" / "train.parquet"

@@ -40,6 +40,13 @@ class GeneratorSettings(Strict):
     images_per_class: int = Field(
         200, ge=1, le=limits.IMAGES_A_CLASS, description="attempts for each class, spread evenly over its prompts"
     )
+    images_per_prompt: int | None = Field(
+        None,
+        ge=1,
+        le=limits.IMAGES_A_CLASS,
+        description="attempts for each prompt, in place of images_per_class, which then follows from the number of prompts; None = that says"
+        " how many",
+    )
     shard_size: int = Field(
         FEW,
         ge=1,
@@ -76,6 +83,11 @@ class GeneratorSettings(Strict):
     def once(self) -> bool:
         """Whether the images are there already: each prompt has one, and a class as many as there are."""
         return False
+
+    @property
+    def of_each_prompt(self) -> int | None:
+        """How many images each prompt has, and no more; None where each class has as many, whatever its prompts."""
+        return 1 if self.once else self.images_per_prompt
 
     @property
     def guided(self) -> bool:

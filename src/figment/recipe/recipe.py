@@ -25,6 +25,7 @@ from figment.task import Strict, Task, Text, builtin
 
 HEADS = ("words_and_images", "clip_head", "images_only")  # on features of images, which are worked out once
 STARTER = "starter/clip"
+OF_A_CLASS, OF_A_PROMPT = "generate.images_per_class", "generate.images_per_prompt"  # of which a recipe gives one
 OF_ALL_KINDS = GeneratorSettings.model_fields.keys() | LearnerSettings.model_fields.keys()
 
 
@@ -102,6 +103,32 @@ class Recipe(Strict):
         if isinstance(generate, dict) and generate.get("kind") == "folder":
             return {"prompts": {"kind": "of_images"}, **data}
         return data
+
+    @model_validator(mode="after")
+    def _so_many_of_each_prompt(self) -> Recipe:
+        """``images_per_class`` follows from ``images_per_prompt``: of a class that comes to have all prompts that it is asked for."""
+        generate, of_each = self.generate, self.generate.images_per_prompt
+        if of_each is None:
+            return self
+        prompts = self.prompts.n_prompts(0)
+        if generate.once or not 0 < prompts < sys.maxsize:
+            raise ValueError(
+                f"generate.images_per_prompt needs to know how many prompts there are at most, and {self.prompts.kind} prompts do not say it:"
+                " give prompts.per_class where they have it, or generate.images_per_class in its place"
+            )
+        n = of_each * prompts
+        if "images_per_class" in generate.model_fields_set and generate.images_per_class != n:
+            raise ValueError(
+                f"generate.images_per_prompt: {of_each} of {prompts:,} prompts are {n:,} images of a class, and generate.images_per_class says"
+                f" {generate.images_per_class:,}: give one of the two and leave the other out"
+            )
+        if n > limits.IMAGES_A_CLASS:
+            raise ValueError(
+                f"generate.images_per_prompt: {of_each} of {prompts:,} prompts are {n:,} images of a class, and at most"
+                f" {limits.IMAGES_A_CLASS:,} are allowed: lower one of them"
+            )
+        object.__setattr__(self, "generate", generate.model_copy(update={"images_per_class": n}))
+        return self
 
     @model_validator(mode="after")
     def _goes_together(self) -> Recipe:
@@ -253,6 +280,13 @@ class Recipe(Strict):
         # A thousand class names take long to check again, and a table has hundreds of cells.
         task = self.task.model_dump(mode="json") if of_task else self.task
         data = {**self.model_dump(mode="json", exclude={"task"}), "task": task}
+        if (
+            self.generate.images_per_prompt is not None
+        ):  # the other one followed from it, and follows anew; or takes its place
+            followed = "images_per_prompt" if OF_A_CLASS in changes else "images_per_class"
+            del data["generate"][followed]
+        elif changes.get(OF_A_PROMPT) is not None:
+            del data["generate"]["images_per_class"]
         for field, value in changes.items():
             try:
                 put(data, field, value)

@@ -106,28 +106,10 @@ class Recipe(Strict):
 
     @model_validator(mode="after")
     def _so_many_of_each_prompt(self) -> Recipe:
-        """``images_per_class`` follows from ``images_per_prompt``: of a class that comes to have all prompts that it is asked for."""
-        generate, of_each = self.generate, self.generate.images_per_prompt
-        if of_each is None:
-            return self
-        prompts = self.prompts.n_prompts(0)
-        if generate.once or not 0 < prompts < sys.maxsize:
-            raise ValueError(
-                f"generate.images_per_prompt needs to know how many prompts there are at most, and {self.prompts.kind} prompts do not say it:"
-                " give prompts.per_class where they have it, or generate.images_per_class in its place"
-            )
-        n = of_each * prompts
-        if "images_per_class" in generate.model_fields_set and generate.images_per_class != n:
-            raise ValueError(
-                f"generate.images_per_prompt: {of_each} of {prompts:,} prompts are {n:,} images of a class, and generate.images_per_class says"
-                f" {generate.images_per_class:,}: give one of the two and leave the other out"
-            )
-        if n > limits.IMAGES_A_CLASS:
-            raise ValueError(
-                f"generate.images_per_prompt: {of_each} of {prompts:,} prompts are {n:,} images of a class, and at most"
-                f" {limits.IMAGES_A_CLASS:,} are allowed: lower one of them"
-            )
-        object.__setattr__(self, "generate", generate.model_copy(update={"images_per_class": n}))
+        """``images_per_class`` follows from ``images_per_prompt``, where that is given."""
+        if self.generate.images_per_prompt is not None:
+            counted = self.generate.of_prompts(self.prompts.n_prompts(0), self.prompts.kind)
+            object.__setattr__(self, "generate", counted)
         return self
 
     @model_validator(mode="after")

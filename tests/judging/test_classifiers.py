@@ -98,7 +98,7 @@ def test_so_is_that_of_a_model_that_timm_itself_made_and_saved(tmp_path, monkeyp
     """Nothing of figment's has had a hand in its files: its features are timm's, and the accuracy on them scikit-learn's."""
     monkeypatch.setattr("figment.probe.MIN_STEPS", 1_000)
     torch.manual_seed(2)
-    args = {"img_size": 32, "patch_size": 8, "depth": 2, "embed_dim": 48, "num_heads": 3}
+    args = {"img_size": 32, "patch_size": 8, "depth": 1, "embed_dim": 24, "num_heads": 3}
     small = {"input_size": (3, 32, 32), "crop_pct": 1.0}
     module = timm.create_model("vit_tiny_patch16_224", num_classes=7, pretrained_cfg_overlay=small, **args).eval()
     save_for_hf(module, tmp_path / "model", model_args=args, safe_serialization=True)

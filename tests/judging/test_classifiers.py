@@ -109,7 +109,7 @@ def test_so_is_that_of_a_model_that_timm_itself_made_and_saved(tmp_path, monkeyp
     def by_timm(images: MemoryImages) -> np.ndarray:
         return module(torch.stack([transform(Image.fromarray(image)) for image in images.images])).numpy()
 
-    own = Labelled(["a", "b", "c"], tinted(1_500, 0), tinted(3_000, 1), [])
+    own = Labelled(["a", "b", "c"], tinted(4_000, 0), tinted(4_000, 1), [])
     given = Given(open_backbone(str(tmp_path / "model"), device="cpu"), tmp_path / "judged")
     given._opened["tints"] = own
     x, test = by_timm(own.train), by_timm(own.test)

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from figment import judge_backbone, open_backbone
 from figment.errors import FigmentError
 from figment.exports.export import export
 from figment.forecast import forecast
@@ -21,6 +22,7 @@ from figment.report.folder import report_of
 from figment.run import make_images, run_recipe
 from figment.shards import prompts_in
 from figment.studies.pilot import run_pilot
+from figment.trained import open_trained
 from figment.verify import verify
 from folders import rows
 
@@ -79,6 +81,39 @@ def test_from_captions_without_classes_to_a_report(recipe, tmp_path, monkeypatch
     assert run_recipe(own, tmp_path / "run").results == outcome.results
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["simclr", "stablerep"])
+def test_captions_alone_are_enough_for_a_backbone(kind, recipe, photos, tmp_path, monkeypatch):
+    """No photograph is there: what needs labels is left out and said to be, what needs none is told, and it can be judged."""
+    monkeypatch.setattr("figment.probe.MIN_STEPS", 20)
+    m = {"images_per_caption": 2} if kind == "stablerep" else {}
+    own = recipe(**{"task.real": {}, "train": {"kind": kind, "projector": [16], **SMALL, **m}})
+    forecast(own, tmp_path / "run")
+    outcome = run_recipe(own, tmp_path / "run")
+    assert not outcome.results and verify(tmp_path / "run").ok
+    page = report_of(tmp_path / "run")
+    assert page.verdict.word == "not measured"
+    why, health = page.verdict.notes
+    assert "figment judge" in why and "no linear probe" in why and "RankMe" in health
+    told = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "figment judge" in told and "uniformity of" in told
+    facts = json.loads((tmp_path / "run" / "model" / "stage.json").read_text())["facts"]
+    assert facts["health"].keys() == {"rankme", "alignment", "uniformity"}
+    assert not (tmp_path / "run" / "model" / "probe.safetensors").exists()
+    card = (tmp_path / "run" / "model" / "README.md").read_text(encoding="utf-8")
+    assert "Nobody knows" in card and "probe.safetensors" not in card
+    with pytest.raises(FigmentError, match=r"classifies nothing.*figment judge"):
+        open_trained(tmp_path / "run")
+    (one,) = judge_backbone(open_backbone(str(tmp_path / "run"), device="cpu"), [f"knn={photos}"], tmp_path / "judged")
+    assert one.numbers.n == 36
+
+
+@pytest.mark.parametrize("kind", ["simclr", "clip"])
+def test_a_test_without_anything_to_learn_a_probe_from_is_refused(kind, recipe, photos):
+    with pytest.raises(FigmentError, match=r"Set task.real.train too, or leave task.real.test out"):
+        recipe(**{"task.real": {"test": str(photos / "test")}, "train": {"kind": kind, **SMALL}})
+
+
 def test_all_images_of_a_caption_share_a_group_and_have_no_class(recipe, tmp_path):
     make_images(recipe(), tmp_path / "run")
     images = open_run_images(Run(tmp_path / "run"))
@@ -94,6 +129,20 @@ def test_all_images_of_a_caption_share_a_group_and_have_no_class(recipe, tmp_pat
     assert np.bincount(open_run_images(Run(tmp_path / "run")).groups).tolist() == [5] * 4
     found = verify(tmp_path / "run")
     assert found.ok and not [f for f in found.findings if "balance" in f.text]
+
+
+def test_so_many_images_of_each_caption_however_many_there_are(recipe, tmp_path):
+    """Six captions are asked for and four are there."""
+    own = recipe(**{"prompts.per_class": 6, "generate.images_per_prompt": 3})
+    assert forecast(own, tmp_path / "run").count("images") == 12
+    make_images(own, tmp_path / "run")
+    assert np.bincount(open_run_images(Run(tmp_path / "run")).groups).tolist() == [3] * 4
+    make_images(own.changed({"generate.images_per_prompt": 5}), tmp_path / "run")
+    assert np.bincount(open_run_images(Run(tmp_path / "run")).groups).tolist() == [5] * 4
+    make_images(own, tmp_path / "run")  # the first of them again
+    assert np.bincount(open_run_images(Run(tmp_path / "run")).groups).tolist() == [3] * 4
+    found = verify(tmp_path / "run")
+    assert found.ok and not [f for f in found.findings if f.severity != "note"]
 
 
 def test_lost_prompts_are_written_again_from_the_captions(recipe, source, tmp_path):

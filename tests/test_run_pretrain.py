@@ -229,6 +229,6 @@ def test_the_scale_model_of_a_recipe_runs(tmp_path):
     assert verify(tmp_path / "run").ok
 
 
-def test_real_training_images_are_asked_for(recipe):
-    with pytest.raises(FigmentError, match=r"judged by a linear probe on real training images.*task\.real\.train"):
+def test_real_training_images_are_asked_for_where_there_are_test_images(recipe):
+    with pytest.raises(FigmentError, match=r"the probe learns from real training images\. Set task\.real\.train"):
         recipe(**{"task.real.train": None})

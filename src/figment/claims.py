@@ -53,7 +53,7 @@ RUN = Claim(
 IMAGES = Claim("generated images", re.compile(r"\d{5}|stage\.json", re.ASCII), frozenset({"images"}))
 
 #: What ``figment judge`` writes.
-JUDGED = Claim("a judged backbone", re.compile(r"judge\.json|features|training"), frozenset())
+JUDGED = Claim("a judged backbone", re.compile(r"judge\.(json|html)|features|training"), frozenset())
 CLAIMS = (RUN, IMAGES, JUDGED)
 
 

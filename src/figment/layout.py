@@ -16,7 +16,7 @@ from figment.files import is_remote, load_json, write_json
 
 #: Not worth a record: locks, signs of life, what killed writers left, checkpoints, what was set aside, what an upload is made from.
 SCRATCH = re.compile(
-    r"(^|/)(\.lock[^/]*|\.heartbeat|\.figment|\.[^/]*\.tmp)$|^(set-aside|hub|curves|features/(networks|unfrozen))/"
+    r"(^|/)(\.lock[^/]*|\.heartbeat|\.figment|\.[^/]*\.tmp)$|^(set-aside|hub|curves|features/(networks|unfrozen|pretrain))/"
 )
 #: Everything that a run, a study or a table writes to in its folder: what of it is there already is in the way of a new one.
 NAMES = frozenset(
@@ -151,6 +151,11 @@ class Run:
     @property
     def report(self) -> Path:
         return self.folder / "report.html"
+
+    @property
+    def card(self) -> Path:
+        """Of a backbone."""
+        return self.model / "README.md"
 
     @property
     def data_files(self) -> Path:

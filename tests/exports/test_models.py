@@ -25,13 +25,14 @@ from figment.encoders.timm import open_timm
 from figment.errors import FigmentError
 from figment.exports.models import export as export_module
 from figment.exports.models import onnx, safetensors, timm, transformers
-from figment.exports.models.card import IMPORTS, NOT_STATED, _licensed
+from figment.exports.models.card import IMPORTS, _licensed
 from figment.exports.models.export import compare, export_model, formats
 from figment.learners.clip_head.head import Head, HeadCard
 from figment.learners.network.architectures import make
 from figment.learners.network.model import NetworkModel
 from figment.learners.network.settings import NetworkSettings
 from figment.learners.saved import Saved, SavedHead, SavedNetwork, open_saved
+from figment.report.backbone_card import NOT_STATED
 from figment.trained import open_trained, softmax
 
 DOCS = Path(__file__).parents[2] / "docs" / "export.md"

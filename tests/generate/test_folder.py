@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -133,10 +134,26 @@ def test_the_generator_goes_to_other_processes_and_takes_no_start_images(own):
     assert generator(["a"], [10**6])[0].dtype == np.uint8  # a trial knows no ids
 
 
+def test_a_plan_of_so_many_of_each_prompt_grows_round_by_round():
+    """Also where a class came to have fewer prompts than it was asked for: nothing that was there gets another place."""
+    sizes = (4, 1, 2)
+    prompts = [Prompt(f"{label:03d}-x/{i:05d}", "", label, "") for label, n in enumerate(sizes) for i in range(n)]
+    short, long = (Plan(prompts, 4 * k, 0, per_prompt=k) for k in (2, 3))
+    assert list(long)[: len(short)] == list(short) and len(long) == 3 * 7
+    assert Counter(s.prompt_id for s in long) == dict.fromkeys((p.id for p in prompts), 3)
+    assert [s.id for s in short][7:] == [s.id[:-1] + "1" for s in short][:7]
+    assert list(Plan(prompts, 2, 0, per_prompt=2)) == list(short)[:5]  # the first of it, as a pilot asks
+    grown = short.reaching(20)
+    assert list(grown) == list(long) and len(short.reaching(14)) == 14
+    even = [p for p in prompts if p.label != 1 and p.id[-1] < "2"]
+    assert list(Plan(even, 6, 0, per_prompt=3)) == list(Plan(even, 6, 0))
+
+
 def test_a_plan_without_repeats_grows_at_its_end():
     prompts = [Prompt(f"{label:03d}-x/{i:05d}", "", label, "") for label, n in enumerate((4, 1, 2)) for i in range(n)]
-    short, long = (list(Plan(prompts, n, 0, once=True)) for n in (2, 9))
+    short, long = (list(Plan(prompts, n, 0, per_prompt=1)) for n in (2, 9))
     assert long[: len(short)] == short and [s.label for s in long] == [0, 1, 2, 0, 2, 0, 0]
     assert (
-        len(Plan(prompts, 2, 0, once=True).reaching(6)) == 6 and len(Plan(prompts, 2, 0, once=True).reaching(99)) == 7
+        len(Plan(prompts, 2, 0, per_prompt=1).reaching(6)) == 6
+        and len(Plan(prompts, 2, 0, per_prompt=1).reaching(99)) == 7
     )

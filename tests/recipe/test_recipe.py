@@ -20,6 +20,7 @@ from figment.recipe.filters import ClipFilterSettings
 from figment.recipe.mistakes import _tag, models_in
 from figment.recipe.plugin import Plugin
 from figment.recipe.prompts import AttributesSettings, TemplatesSettings
+from figment.recipe.unfingerprinted import identity
 from figment.stages.plans import images_key, prompts_settings
 from figment.task import Task, builtin_names, load_task
 
@@ -571,3 +572,48 @@ def test_data_that_holds_itself(tmp_path):
 def test_a_task_is_frozen():
     with pytest.raises(ValueError, match="frozen"):
         Task(class_names=["a", "b"]).name = "x"
+
+
+# ---- so many images of each prompt -----------------------------------------------------------------------------------
+
+
+def per_prompt(**generate: Any) -> Recipe:
+    return validate({"task": TASK, "prompts": {"kind": "attributes", "per_class": 5}, "generate": generate}, "it")
+
+
+def test_images_of_a_class_follow_from_those_of_a_prompt():
+    own = per_prompt(images_per_prompt=4)
+    assert own.generate.images_per_class == 20
+    assert validate(yaml.safe_load(own.to_yaml()), "resolved") == own
+    assert own.changed({"generate.images_per_prompt": 6}).generate.images_per_class == 30
+    assert own.changed({"prompts.per_class": 7}).generate.images_per_class == 28
+    other = own.changed({"generate.images_per_class": 9}).generate
+    assert (other.images_per_class, other.images_per_prompt) == (9, None)
+    assert per_prompt(images_per_class=9).changed({"generate.images_per_prompt": 2}).generate.images_per_class == 10
+
+
+def test_how_many_images_a_prompt_has_is_in_no_fingerprint_but_by_the_order_of_classes():
+    assert images_key(per_prompt(images_per_prompt=4)) == images_key(per_prompt(images_per_prompt=6))
+    assert images_key(per_prompt(images_per_prompt=4)) != images_key(per_prompt(images_per_class=20))
+    assert "images_per_prompt" not in identity(per_prompt(images_per_class=20).generate)
+    captions = {"kind": "caption_set", "source": "c.csv", "per_class": 5}
+    filters, train = [{"kind": "blank"}], {"kind": "simclr"}
+    none = [
+        validate({"task": TASK, "prompts": captions, "generate": g, "filters": filters, "train": train}, "it")
+        for g in ({"images_per_prompt": 4}, {"images_per_class": 20})
+    ]
+    assert images_key(none[0]) == images_key(none[1]) and none[0].generate.images_per_class == 20
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"generate": {"images_per_prompt": 4, "images_per_class": 21}}, "give one of the two"),
+        ({"generate": {"images_per_prompt": 4}, "prompts": {"kind": "templates"}}, "how many prompts there are at most"),
+        ({"generate": {"images_per_prompt": 10**6}, "prompts": {"kind": "attributes", "per_class": 10**4}}, "lower one of them"),
+        ({"generate": {"kind": "folder", "path": "x", "images_per_prompt": 2}, "prompts": {"kind": "of_images"}}, "how many prompts"),
+        ({"generate": {"images_per_prompt": 0}}, "generate.images_per_prompt"),
+    ],
+)  # fmt: skip
+def test_so_many_of_each_prompt_where_that_cannot_be(change: dict, told: str):
+    assert told in mistake({"task": TASK, "prompts": {"kind": "attributes", "per_class": 5}, **change})

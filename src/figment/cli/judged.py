@@ -76,7 +76,10 @@ def judge(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", parser=path_of, metavar="DIR", help="folder of judge.json; default: runs/judge-<backbone>"
+            "--out",
+            parser=path_of,
+            metavar="DIR",
+            help="folder of judge.html and judge.json, which keep what was judged before; default: runs/judge-<backbone>",
         ),
     ] = None,
     weights: Annotated[
@@ -95,7 +98,8 @@ def judge(
 ) -> None:
     """Say what a backbone is good for: linear probe, neighbours, few shots, detection, segmentation and more."""
     from figment.judging.backbone import open_backbone
-    from figment.judging.judge import FILE, judge_backbone
+    from figment.judging.judge import judge_backbone
+    from figment.judging.record import PAGE
 
     folder = out or _judged_folder(backbone, weights)
     judged = judge_backbone(open_backbone(backbone, weights, device, dtype), on, folder, set or [], seed)
@@ -110,7 +114,7 @@ def judge(
             first = (one.evaluation, one.on, f"{one.numbers.n:,}", f"{one.seconds:.0f} s") if i == 0 else ("",) * 4
             table.add_row(first[0], Text(printable(first[1])), name, shown, *first[2:])
     console.print(table)
-    console.print(f"\nIn brackets: 95 % intervals. All of it: {folder / FILE}", soft_wrap=True)
+    console.print(f"\nIn brackets: 95 % intervals. All that was judged so far: {folder / PAGE}", soft_wrap=True)
 
 
 def _judged_folder(backbone: str, weights: Path | None) -> Path:

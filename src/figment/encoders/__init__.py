@@ -1,4 +1,5 @@
-"""Images and texts to features, behind one protocol: CLIPs of ``transformers`` and of ``open_clip``; images alone: ``timm``, Inception."""
+"""Images and texts to features, behind one protocol: CLIPs of ``transformers``, of ``open_clip`` and of one's own pre-training; images
+alone: ``timm``, Inception."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from figment.encoders.features import Features, class_prototypes
 from figment.encoders.inception import NAME as INCEPTION
 from figment.encoders.inception import InceptionEncoder
 from figment.encoders.open_clip import OpenClipEncoder
+from figment.encoders.pair import PairEncoder, has_text
 from figment.encoders.timm import TimmEncoder
 from figment.encoders.towers import Towers, is_raw, raw
 from figment.errors import FigmentError
@@ -19,6 +21,7 @@ __all__ = [
     "Features",
     "InceptionEncoder",
     "OpenClipEncoder",
+    "PairEncoder",
     "TimmEncoder",
     "Towers",
     "class_prototypes",
@@ -34,7 +37,7 @@ def open_encoder(
     dtype: str = "auto",
     batch_size: int = 128,
     allow_pickle: bool = False,
-) -> ClipEncoder | OpenClipEncoder | InceptionEncoder:
+) -> ClipEncoder | OpenClipEncoder | PairEncoder | InceptionEncoder:
     """The encoder in a folder, in a Hub repository, or in the starter; its files say of which library it is.
 
     A folder that both libraries can open is opened by ``transformers``. ``inception`` is FID's network, in float32. Raises FigmentError
@@ -43,6 +46,8 @@ def open_encoder(
     if name == INCEPTION:
         return InceptionEncoder(device)
     folder = resolve(name, allow_pickle=allow_pickle)
+    if is_timm(folder.path) and has_text(folder.path):
+        return PairEncoder(folder, device, dtype, batch_size)
     if is_timm(folder.path):
         raise FigmentError(
             f"{name} holds a network of timm, which sees images and reads no words. Where images alone are looked at, write"

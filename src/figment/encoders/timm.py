@@ -75,10 +75,11 @@ class TimmEncoder:
         self.image_tower: nn.Module = put(module.to(self.dtype), self.device, f"The encoder {self.name}").eval()
         self.n_features = int(module.num_features)
         with Path(path).open("rb") as file:
-            self.fingerprint = records.fingerprint(
-                [architecture, hashlib.file_digest(file, "sha256").hexdigest(), self.resize]
-                + ([self.options, [config["mean"], config["std"]]] if options or cfg else [])
-            )[:16]
+            self.digest = hashlib.file_digest(file, "sha256").hexdigest()  # of the weights' file
+        self.fingerprint = records.fingerprint(
+            [architecture, self.digest, self.resize]
+            + ([self.options, [config["mean"], config["std"]]] if options or cfg else [])
+        )[:16]
 
     def network(self, **more: Any) -> nn.Module:
         """The network with its weights, without a classifier, once more and in full precision; ``more`` are further arguments of timm's.

@@ -13,7 +13,8 @@ from figment.types import Images, Prompt, Sample
 
 
 class Plan:
-    """The attempts to make, in order: ``images_per_class`` for each class, spread evenly over its prompts.
+    """The attempts to make, in order: ``images_per_class`` for each class, spread evenly over its prompts; or, with ``per_prompt``, so
+    many of each prompt.
 
     Classes take turns, so that a part of the data set is already a balanced one. Which prompts and seeds there are does
     not depend on ``images_per_class``: asking for more adds to the end.
@@ -21,7 +22,8 @@ class Plan:
     ``shots`` maps labels to the ids of the real images that the images of a class start from. They take turns too: all
     pairs of a prompt and a shot come before any of them comes again. Raises FigmentError for classes without.
 
-    ``once``: each prompt has one image and no more, so a class with fewer prompts has fewer images: those of a set that is there already.
+    With ``per_prompt`` a class with fewer prompts has fewer images, ``images_per_class`` at most: of a set that is there already each
+    prompt has one. Every prompt has an image before any has a second, so a larger ``per_prompt`` adds to the end too.
     """
 
     def __init__(
@@ -31,14 +33,14 @@ class Plan:
         seed: int,
         shard_size: int = 256,
         shots: Mapping[int, Sequence[str]] | None = None,
-        once: bool = False,
+        per_prompt: int | None = None,
     ):
         by_class: dict[int, list[Prompt]] = {}
         for prompt in prompts:
             by_class.setdefault(prompt.label, []).append(prompt)
         self.classes = list(by_class.values())
         self.images_per_class, self.seed, self.shard_size, self.shots = images_per_class, seed, shard_size, shots
-        self.once = once
+        self.per_prompt = per_prompt
         lacking = [own[0] for own in self.classes if shots is not None and not shots.get(own[0].label)]
         if lacking:
             names = ", ".join(f"class {p.label} ({p.text[:40]!r})" for p in lacking[:10])
@@ -48,30 +50,47 @@ class Plan:
             )
 
     def __len__(self) -> int:
-        if self.once:
-            return sum(min(self.images_per_class, len(own)) for own in self.classes)
+        if self.per_prompt is not None:
+            return self._rounds * len(self._in_turn)
         return self.images_per_class * len(self.classes)
 
     @cached_property
-    def _in_turn(self) -> list[Prompt]:
-        """With ``once``, the prompt of each position: classes take turns until they have none left."""
-        own = (prompts[: self.images_per_class] for prompts in self.classes)
-        return [prompt for turn in zip_longest(*own) for prompt in turn if prompt is not None]
+    def _in_turn(self) -> list[tuple[int, int]]:
+        """With ``per_prompt``, class and prompt of each position of a round: classes take turns until they have none left."""
+        own = (
+            [(c, i) for i in range(min(len(prompts), self.images_per_class))] for c, prompts in enumerate(self.classes)
+        )
+        return [place for turn in zip_longest(*own) for place in turn if place is not None]
+
+    @property
+    def _rounds(self) -> int:
+        """Images of a prompt: fewer than ``per_prompt`` where no class may have as many images."""
+        assert self.per_prompt is not None
+        return min(self.per_prompt, -(-self.images_per_class // max(map(len, self.classes))))
 
     def reaching(self, rows: int) -> Plan:
-        """The same for so many images or more: no prompt, no seed and no place is another."""
-        sizes, n = [len(own) for own in self.classes], -(-rows // len(self.classes))
-        while self.once and n < max(sizes) and sum(min(n, size) for size in sizes) < rows:
-            n += 1
+        """The same for so many images or more, where there can be: no prompt, no seed and no place is another."""
+        sizes, n, of_each = [len(own) for own in self.classes], -(-rows // len(self.classes)), self.per_prompt
+        if of_each is not None:
+            while n < max(sizes) and sum(min(n, size) for size in sizes) < rows:
+                n += 1
+            if of_each > 1:
+                of_each = max(of_each, -(-rows // sum(sizes)))
+                n = max(n, of_each * max(sizes))
         prompts = [prompt for own in self.classes for prompt in own]
-        return Plan(prompts, n, self.seed, self.shard_size, self.shots, self.once)
+        return Plan(prompts, n, self.seed, self.shard_size, self.shots, of_each)
 
     def __getitem__(self, position: int) -> Sample:
         if not 0 <= position < len(self):
             raise IndexError(position)
-        turn, label = divmod(position, len(self.classes))
+        if self.per_prompt is None:
+            turn, label = divmod(position, len(self.classes))
+        else:
+            k, place = divmod(position, len(self._in_turn))
+            label, i = self._in_turn[place]
+            turn = k * len(self.classes[label]) + i
         own = self.classes[label]
-        prompt, k = (self._in_turn[position], 0) if self.once else (own[turn % len(own)], turn // len(own))
+        prompt, k = own[turn % len(own)], turn // len(own)
         seed = sample_seed(self.seed, prompt.id, k)
         init = self._shot(turn, prompt.label, len(own)) if self.shots is not None else ""
         return Sample(

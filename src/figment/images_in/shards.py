@@ -437,6 +437,9 @@ def wanted_rows(run: Run) -> int | None:
         return None
     try:
         recipe = plain_yaml.read(run.recipe)
+        if of_each := recipe["generate"].get("images_per_prompt"):
+            prompts = _read_column(run.prompts / ROWS, "label")
+            return None if prompts is None else int(of_each) * len(prompts)
         n = int(recipe["generate"]["images_per_class"])
         if recipe["generate"].get("kind") == "folder":  # has as many of each class as there are
             labels = _read_column(run.prompts / ROWS, "label")

@@ -48,7 +48,7 @@ class Aro(Evaluation):
                 f"{folder} is not laid out as ARO is: there is neither {PARTS['relation'][0]} nor {PARTS['attribution'][0]}. One or both"
                 " lie beside a folder images with those of Visual Genome."
             )
-        given.backbone.texts(["a"])  # who cannot read is told before anything is decoded
+        given.backbone.words()  # who cannot read is told before anything is decoded
         values, ci, n = {}, {}, 0
         for part, path in there.items():
             rows = _rows(path, PARTS[part][1])
@@ -61,12 +61,12 @@ class Aro(Evaluation):
         return Numbers(values, n, ci)
 
     def _right(self, given: Given, images: Path, rows: list[Mapping[str, Any]], part: str) -> np.ndarray:
-        found = []
+        found, words = [], given.backbone.words()
         with progress(f"ARO, {part}", len(rows)) as advance:
             for start in range(0, len(rows), AT_ONCE):
                 some = rows[start : start + AT_ONCE]
-                x = given.backbone.images([_region(images, row) for row in some])  # (B, D)
-                true, false = (given.backbone.texts([row[caption] for row in some]) for caption in CAPTIONS)
+                x = words.images([_region(images, row) for row in some])  # (B, D)
+                true, false = (words.texts([row[caption] for row in some]) for caption in CAPTIONS)
                 found.append((x * true).sum(1) > (x * false).sum(1))
                 advance(len(some))
         return np.concatenate(found)

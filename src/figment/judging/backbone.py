@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from figment import records
-from figment.encoders import TimmEncoder, Towers, open_encoder
+from figment.encoders import PairEncoder, TimmEncoder, Towers, open_encoder
+from figment.encoders.pair import has_text
 from figment.encoders.timm import open_timm
 from figment.errors import FigmentError
 from figment.files import read_json
@@ -25,12 +26,14 @@ class Backbone:
 
     Args:
         encoder: timm's or a CLIP's; a CLIP's features are those of its image tower, projected.
+        reader: what sees images as texts are read, where ``encoder`` is timm's and has a text tower beside.
     """
 
     logit_scale = 1.0
 
-    def __init__(self, encoder: TimmEncoder | Towers, name: str):
+    def __init__(self, encoder: TimmEncoder | Towers, name: str, reader: Towers | None = None):
         self.encoder, self.name = encoder, name
+        self.reader = encoder if reader is None and not isinstance(encoder, TimmEncoder) else reader
         self.device, self.dtype, self.n_features = encoder.device, encoder.dtype, encoder.n_features
         self.fingerprint = records.fingerprint([encoder.fingerprint, "not normalised"])
 
@@ -53,16 +56,20 @@ class Backbone:
     @property
     def reads(self) -> bool:
         """Whether it has a text tower beside."""
-        return not isinstance(self.encoder, TimmEncoder)
+        return self.reader is not None
 
     def texts(self, texts: Sequence[str]) -> np.ndarray:
         """``float32 (N, D)``, L2-normalised. Raises FigmentError where it reads no words."""
-        if not self.reads:
+        return self.words().texts(texts)
+
+    def words(self) -> Towers:
+        """What sees images and reads texts in one space, both of unit length. Raises FigmentError where it reads no words."""
+        if self.reader is None:
             raise FigmentError(
                 f"{self.name} sees images and reads no words, which this evaluation needs. Judge a CLIP: a folder or Hub id that"
-                " transformers or open_clip opens, such as starter/clip. (What stablerep_plus and clip save is their image side alone.)"
+                " transformers or open_clip opens, such as starter/clip, or a run that pre-trained by clip or stablerep_plus."
             )
-        return self.encoder.texts(texts)
+        return self.reader
 
     def pyramid(self) -> Pyramid:
         """Its maps of features at four sizes, with weights of its own to be trained. Raises FigmentError where it has none."""
@@ -92,7 +99,9 @@ def open_backbone(
     _needs_weights(place)
     folder = resolve(place)
     if "architecture" in _config(folder):
-        return Backbone(open_timm(folder, device, dtype, batch_size), name)
+        reader = PairEncoder(folder, device, dtype, batch_size) if has_text(folder.path) else None
+        own = open_timm(folder, device, dtype, batch_size) if reader is None else reader.prepared_by
+        return Backbone(own, name, reader)
     return Backbone(cast(Towers, open_encoder(place, device, dtype, batch_size)), name)
 
 

@@ -42,11 +42,18 @@ class Given:
     def __init__(self, backbone: Backbone, folder: Path, seed: int = 0):
         self.backbone, self.folder, self.seed = backbone, folder, seed
         self._features = Features(backbone, folder / "features")
+        self._beside_words: Features | None = None
         self._opened: dict[str, Labelled] = {}
 
     def features(self, images: Images) -> np.ndarray:
         """``float32 (n, D)``, as the backbone gives them. Raises `figment.images_in.Unreadable`."""
         return self._features(images)
+
+    def beside_words(self, images: Images) -> np.ndarray:
+        """Unit features ``float32 (n, D)``, in the space of its texts. Raises FigmentError where the backbone reads no words."""
+        if self._beside_words is None:
+            self._beside_words = Features(self.backbone.words(), self.folder / "features")
+        return self._beside_words(images)
 
     def labelled(self, where: str) -> Labelled:
         if where not in self._opened:

@@ -12,7 +12,9 @@ from figment.judging.lbfgs import Lbfgs
 from figment.judging.linear import Linear
 from figment.judging.robustness import Robustness
 from figment.judging.segmentation import Segmentation
+from figment.judging.zero_shot import ZeroShot
 
 EVALUATIONS: dict[str, type[Evaluation]] = {
-    own.name: own for own in (Linear, Neighbours, FewShot, Lbfgs, FairFace, Aro, Robustness, Detection, Segmentation)
+    own.name: own
+    for own in (Linear, Neighbours, FewShot, Lbfgs, ZeroShot, FairFace, Aro, Robustness, Detection, Segmentation)
 }

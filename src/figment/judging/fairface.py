@@ -45,11 +45,11 @@ class FairFace(Evaluation):
         test, test_groups = _read(folder, "val")
         names = sorted(set(test_groups))
         labels = np.array([names.index(group) for group in test_groups], np.int64)
-        features = given.features(test)
         by_words = given.backbone.reads if self.by == "auto" else self.by == "words"
         if by_words:
             said = [f"{race.replace('_', ' ').lower()} {GENDERS[gender]}" for race, gender in names]
-            answers = (features @ class_prototypes(given.backbone, said, [self.template]).T).argmax(1)
+            seen = given.beside_words(test)
+            answers = (seen @ class_prototypes(given.backbone.words(), said, [self.template]).T).argmax(1)
         else:
             train, groups = _read(folder, "train")
             if strange := sorted(set(names) - set(groups)):
@@ -58,7 +58,7 @@ class FairFace(Evaluation):
                 )
             own = np.array([names.index(group) if group in names else -1 for group in groups], np.int64)
             known = np.flatnonzero(own >= 0)
-            x = given.features(train.take(known))
+            x, features = given.features(train.take(known)), given.features(test)
             answers = linear_probe(x, own[known], len(names), given.seed, given.backbone.device)(features).argmax(1)
         values, ci = accuracies({"accuracy": answers}, labels, "mean of classes")
         of_class = {" ".join(name): float((answers == labels)[labels == c].mean()) for c, name in enumerate(names)}

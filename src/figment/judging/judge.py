@@ -1,4 +1,4 @@
-"""A backbone and data sets in; a number of each evaluation out, and ``judge.json`` with all of them."""
+"""A backbone and data sets in; a few numbers of each evaluation out, beside all that was judged into the same folder before."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from typing import Any
 from pydantic import ValidationError
 
 from figment import claims, plain_yaml
+from figment.encoders import TimmEncoder
 from figment.errors import FigmentError, nearest
-from figment.files import lock, write_json
+from figment.files import lock
+from figment.judging import record
 from figment.judging.backbone import Backbone
 from figment.judging.evaluation import Evaluation, Given, Numbers
 from figment.judging.evaluations import EVALUATIONS
 
 DEFAULT = ("linear", "knn")  # where a data set is named alone
-FILE = "judge.json"
 
 log = logging.getLogger(__name__)
 
@@ -38,19 +39,20 @@ class Judged:
 def judge_backbone(
     backbone: Backbone, on: Sequence[str], out: Path, changes: Sequence[str] = (), seed: int = 0
 ) -> list[Judged]:
-    """Judge a backbone by each evaluation that is asked for, and write ``out/judge.json`` after each.
+    """Judge a backbone by each evaluation that is asked for. ``out/judge.json`` and its page ``judge.html`` have each as soon as it is done.
 
     Args:
         backbone: see `figment.judging.backbone.open_backbone`.
         on: ``EVALUATION=WHERE`` each, ``EVALUATION,EVALUATION=WHERE``, or ``WHERE`` for a linear probe and nearest neighbours; the
             evaluations are `EVALUATIONS`, and each says how its data set is laid out.
-        out: folder for the numbers. It also keeps features and the state of trainings, so that what was interrupted goes on.
+        out: folder for the numbers, which are added to those that are there, of this backbone or of others: see `figment.judging.record`.
+            It also keeps features and the state of trainings, so that what was interrupted goes on.
         changes: ``EVALUATION.FIELD=VALUE`` each: settings other than the published ones.
         seed: of all chance.
 
     Raises FigmentError for an evaluation or a setting that there is not, before anything is done, and for a data set that is not laid
-    out as its evaluation reads it: what was judged before that is in the file. A folder ``out`` that holds others' files under names
-    of ours is refused.
+    out as its evaluation reads it: what was judged before that is in the file, and so is what went wrong. A folder ``out`` that holds
+    others' files under names of ours is refused, and so is one that another process judges into.
     """
     asked = [(name, where) for text in on for name, where in _asked(text)]
     if not asked:
@@ -64,12 +66,16 @@ def judge_backbone(
         given = Given(backbone, out, seed)
         for name, where in asked:
             log.info("%s on %s", name, where, extra={"heading": True})
+            told = _told(backbone, settings[name], where, seed)
             started = time.monotonic()
-            numbers = settings[name].measure(given, where)
-            judged.append(
-                Judged(name, where, settings[name].model_dump(mode="json"), numbers, time.monotonic() - started)
-            )
-            write_json(out / FILE, _told(backbone, judged, seed))
+            try:
+                numbers = settings[name].measure(given, where)
+            except FigmentError as error:
+                record.add(out, {**told, "failed": str(error)})
+                raise
+            one = Judged(name, where, told["settings"], numbers, time.monotonic() - started)
+            record.add(out, {**told, "numbers": asdict(numbers), "seconds": one.seconds})
+            judged.append(one)
     return judged
 
 
@@ -120,17 +126,28 @@ def _asked(text: str) -> list[tuple[str, str]]:
     return [(name, where) for name in own]
 
 
-def _told(backbone: Backbone, judged: Sequence[Judged], seed: int) -> dict[str, Any]:
+def _told(backbone: Backbone, by: Evaluation, on: str, seed: int) -> dict[str, Any]:
+    """Of which backbone a result is, and how it comes about. ``changed`` are the settings that are not as published."""
     own = {
         "name": backbone.name,
         "fingerprint": backbone.fingerprint,
+        "weights": backbone.encoder.digest
+        if isinstance(backbone.encoder, TimmEncoder)
+        else "",  # by which cards find it
         "features": backbone.n_features,
         "resize": backbone.encoder.resize,
         "dtype": str(backbone.dtype).removeprefix("torch."),
         "device": str(backbone.device),
     }
+    settings = by.model_dump(mode="json")
+    usual = {name: field.default for name, field in type(by).model_fields.items()}
     return {
         "backbone": own,
         "seed": seed,
-        "results": [{**asdict(one), "paper": EVALUATIONS[one.evaluation].paper} for one in judged],
+        "evaluation": by.name,
+        "on": on,
+        "settings": settings,
+        "changed": {name: settings[name] for name, value in usual.items() if getattr(by, name) != value},
+        "protocol": by.protocol,
+        "paper": by.paper,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,12 +20,16 @@ TRAIN, TEST = ("train", "training"), ("test", "val", "validation")  # how the fo
 
 @dataclass(frozen=True)
 class Labelled:
-    """``train`` and ``test``, with labels in the order of ``class_names``; ``own_names`` are what the data set calls the classes."""
+    """``train`` and ``test``, with labels in the order of ``class_names``; ``own_names`` are what the data set calls the classes.
+
+    ``templates``: the task's sentences, with ``{}`` for a class's name.
+    """
 
     class_names: list[str]
     train: Images
     test: Images
     own_names: list[str]
+    templates: Sequence[str] = ("a photo of a {}.",)
 
 
 def open_labelled(where: str) -> Labelled:
@@ -44,7 +49,7 @@ def of_task(task: Task, where: str) -> Labelled:
             " training images and is tested on the test images: write a file with task: {like: ..., real: {train: DIR, test: DIR}}."
         )
     real = open_real(task, ("train", "test"))
-    return Labelled(task.class_names, real["train"], real["test"], task.own_names)
+    return Labelled(task.class_names, real["train"], real["test"], task.own_names, task.templates)
 
 
 def _task(where: str) -> Task:

@@ -23,7 +23,7 @@ from figment.images_in.memory import MemoryImages
 from figment.learners.clip_head.head import ENCODER, HEAD_FILES, Head, HeadCard
 from figment.learners.network.model import NetworkModel, open_network
 from figment.learners.network.small_cnn import NAME as SMALL_CNN
-from figment.learners.pretrain.backbone import PROBE
+from figment.learners.pretrain.backbone import PROBE, UNLABELLED
 
 #: What a head may stand on.
 ImageEncoder = Towers | TimmEncoder
@@ -143,7 +143,7 @@ def open_saved(folder: Path, open_encoder: Callable[[str | None], ImageEncoder],
     """What a learner of figment's saved in ``folder``.
 
     ``open_encoder`` is asked for the encoder in a folder, or (None) for the one that the head was trained on. Raises FigmentError
-    where the folder holds nothing of the kind, or the encoder is another than the head was trained on.
+    where the folder holds nothing of the kind or a backbone that classifies nothing, or the encoder is another than the head was trained on.
     """
     if (folder / HEAD_FILES[0]).is_file():
         head, card = Head.load(folder)
@@ -159,8 +159,10 @@ def open_saved(folder: Path, open_encoder: Callable[[str | None], ImageEncoder],
         return SavedHead(encoder, head, card)
     if not (folder / "config.json").is_file():
         raise FigmentError(f"{folder} holds no model that figment wrote: neither {HEAD_FILES[0]} nor config.json.")
-    model = open_network(folder, str(device))
-    return SavedNetwork(model, _read_probe(folder / PROBE) if (folder / PROBE).is_file() else None)
+    model, has_probe = open_network(folder, str(device)), (folder / PROBE).is_file()
+    if not has_probe and model.network.args.get("num_classes") == 0:
+        raise FigmentError(UNLABELLED)
+    return SavedNetwork(model, _read_probe(folder / PROBE) if has_probe else None)
 
 
 def _read_probe(path: Path) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from math import log2
 from pathlib import Path
@@ -50,6 +51,13 @@ class GeneratorSettings(Strict):
 
     images_per_class: int = Field(
         200, ge=1, le=limits.IMAGES_A_CLASS, description="attempts for each class, spread evenly over its prompts"
+    )
+    images_per_prompt: int | None = Field(
+        None,
+        ge=1,
+        le=limits.IMAGES_A_CLASS,
+        description="attempts for each prompt, in place of images_per_class, which then follows from the number of prompts; None = that says"
+        " how many",
     )
     shard_size: int = Field(
         FEW,
@@ -114,6 +122,31 @@ class GeneratorSettings(Strict):
     def once(self) -> bool:
         """Whether the images are there already: each prompt has one, and a class as many as there are."""
         return False
+
+    @property
+    def of_each_prompt(self) -> int | None:
+        """How many images each prompt has, and no more; None where each class has as many, whatever its prompts."""
+        return 1 if self.once else self.images_per_prompt
+
+    def of_prompts(self, prompts: int, kind: str) -> Self:
+        """The same with ``images_per_class`` of a class that comes to have all ``prompts`` that it is asked for. Raises ValueError."""
+        of_each = self.images_per_prompt
+        if of_each is None:
+            return self
+        if self.once or not 0 < prompts < sys.maxsize:
+            raise ValueError(
+                f"generate.images_per_prompt needs to know how many prompts there are at most, and {kind} prompts do not say it: give"
+                " prompts.per_class where they have it, or generate.images_per_class in its place"
+            )
+        n = of_each * prompts
+        said = f"generate.images_per_prompt: {of_each:,} of {prompts:,} prompts are {n:,} images of a class"
+        if "images_per_class" in self.model_fields_set and self.images_per_class != n:
+            raise ValueError(
+                f"{said}, and generate.images_per_class says {self.images_per_class:,}: give one of the two and leave the other out"
+            )
+        if n > limits.IMAGES_A_CLASS:
+            raise ValueError(f"{said}, and at most {limits.IMAGES_A_CLASS:,} are allowed: lower one of them")
+        return self.model_copy(update={"images_per_class": n})
 
     @property
     def guided(self) -> bool:

@@ -26,6 +26,7 @@ from figment.tracking import Tracker
 
 HEADS = ("words_and_images", "clip_head", "images_only")  # on features of images, which are worked out once
 STARTER = "starter/clip"
+OF_A_CLASS, OF_A_PROMPT = "generate.images_per_class", "generate.images_per_prompt"  # of which a recipe gives one
 OF_ALL_KINDS = GeneratorSettings.model_fields.keys() | LearnerSettings.model_fields.keys()
 
 
@@ -108,6 +109,14 @@ class Recipe(Strict):
         if isinstance(generate, dict) and generate.get("kind") == "folder":
             return {"prompts": {"kind": "of_images"}, **data}
         return data
+
+    @model_validator(mode="after")
+    def _so_many_of_each_prompt(self) -> Recipe:
+        """``images_per_class`` follows from ``images_per_prompt``, where that is given."""
+        if self.generate.images_per_prompt is not None:
+            counted = self.generate.of_prompts(self.prompts.n_prompts(0), self.prompts.kind)
+            object.__setattr__(self, "generate", counted)
+        return self
 
     @model_validator(mode="after")
     def _goes_together(self) -> Recipe:
@@ -263,6 +272,13 @@ class Recipe(Strict):
         # A thousand class names take long to check again, and a table has hundreds of cells.
         task = self.task.model_dump(mode="json") if of_task else self.task
         data = {**self.model_dump(mode="json", exclude={"task"}), "task": task}
+        if (
+            self.generate.images_per_prompt is not None
+        ):  # the other one followed from it, and follows anew; or takes its place
+            followed = "images_per_prompt" if OF_A_CLASS in changes else "images_per_class"
+            del data["generate"][followed]
+        elif changes.get(OF_A_PROMPT) is not None:
+            del data["generate"]["images_per_class"]
         for field, value in changes.items():
             try:
                 put(data, field, value)

@@ -57,7 +57,11 @@ UNFINGERPRINTED = {
     "track": "what is shown, not what is made",
 }
 #: Field -> the value at which it does not count: it came later, and what was recorded before goes on as it is.
-LATER: dict[str, Any] = {"prompts.articles": "fitting", "generate.speed": {"cache": None, "quantise": None}}
+LATER: dict[str, Any] = {
+    "prompts.articles": "fitting",
+    "generate.speed": {"cache": None, "quantise": None},
+    "generate.images_per_prompt": None,
+}
 
 
 def identity(settings: BaseModel, without: Iterable[str] = ()) -> dict[str, Any]:

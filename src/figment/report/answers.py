@@ -69,7 +69,7 @@ def with_class_intervals(result: Result) -> Result:
 def _what(recipe: dict[str, Any]) -> str:
     prompts, train = recipe["prompts"], recipe["train"]
     filters = [f["kind"] for f in recipe["filters"] if f["kind"] != "blank"]
-    parts = [f"{recipe['generate']['images_per_class']:,} images a class", f"{prompts['kind']} prompts"]
+    parts = [images_of(recipe["generate"], "images "), f"{prompts['kind']} prompts"]
     parts.append(f"{' + '.join(filters)} filter" if filters else "no filter")
     soft = train.get("soft_weight", 0)
     closed = train.get("kind") in ("words_and_images", "images_only")
@@ -89,6 +89,12 @@ def _what(recipe: dict[str, Any]) -> str:
     if recipe["generate"].get("finetune"):
         parts.append("generator tuned on them")
     return ", ".join(parts)
+
+
+def images_of(generate: Mapping[str, Any], what: str = "") -> str:
+    """How many images a recipe makes: of each class, or of each prompt."""
+    of_each = generate.get("images_per_prompt")
+    return f"{of_each:,} {what}a prompt" if of_each else f"{generate['images_per_class']:,} {what}a class"
 
 
 def few_images(few: dict[str, Any]) -> str:
@@ -223,11 +229,17 @@ def also_measured(results: dict[str, Result]) -> Iterator[Number]:
 
 
 def conclusion_of(
-    results: dict[str, Result], n_classes: int, judged: Sequence[Judged] = (), cost: str = ""
+    results: dict[str, Result],
+    n_classes: int,
+    judged: Sequence[Judged] = (),
+    cost: str = "",
+    unmeasured: Sequence[str] = (),
 ) -> Conclusion:
-    """The verdict on a recipe, which is one of several where its study has arms: ``judged`` are all of them, its own last."""
+    """The verdict on a recipe, which is one of several where its study has arms: ``judged`` are all of them, its own last.
+
+    ``unmeasured``: what to know where there were no test images."""
     if OWN not in results:
-        return NOT_MEASURED
+        return replace(NOT_MEASURED, notes=unmeasured)
     rate, worth = results.get("exchange_rate"), results.get("worth")
     exchange = "" if rate is None else _exchange(rate)
     rows = ledger(results, n_classes)

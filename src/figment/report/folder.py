@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,11 +30,13 @@ from figment.report.answers import (
     conclusion_of,
     curve_of,
     few_images,
+    images_of,
     judged_of,
     recipe_of,
     with_class_intervals,
 )
 from figment.report.attributes import asked_of
+from figment.report.backbone_card import is_backbone
 from figment.report.beside import cost
 from figment.report.classes import confused_pairs
 from figment.report.lesson import lesson_of
@@ -79,7 +81,13 @@ def report_of(folder: Path) -> Report:
         title=f"{folder.resolve().name}: can generated images stand in?",
         question=_question(folder, recipe, generator, images, class_names, results),
         verdict=replace(
-            conclusion_of(results, len(class_names), judged, _cost(run, recipe, results, len(class_names))),
+            conclusion_of(
+                results,
+                len(class_names),
+                judged,
+                _cost(run, recipe, results, len(class_names)),
+                list(_unmeasured(run, recipe)),
+            ),
             lesson=lesson_of(recipe, results, judged),
         ),
         arms=arms,
@@ -141,7 +149,7 @@ def _question(
             f"{recipe['prompts']['kind']}, {len(set(images.prompts)):,} different ones, such as “{images.prompts[len(images) // 2]}”",
         ),
         ("Generator", f"{generator.get('model', g['kind'])}, {generator.get('sampler', 'its own settings')}"),
-        ("Images", f"{len(images):,} ({g['images_per_class']:,} a class)"),
+        ("Images", f"{len(images):,} ({images_of(g)})"),
         ("Filters", ", ".join(f["kind"] for f in recipe["filters"]) or "none"),
         *([("Few-shot", few_shot)] if few_shot else []),
         ("Classifier", _classifier(folder, recipe) + _seeds(recipe["train"]["seeds"])),
@@ -151,6 +159,24 @@ def _question(
         ),
         *([("Tested on", test_images(results[OWN]))] if OWN in results else []),
     ]
+
+
+def _unmeasured(run: Run, recipe: dict[str, Any]) -> Iterator[str]:
+    """Of a backbone that nothing labelled was there for: what was not measured and how it can be, and what needs no label."""
+    if not is_backbone(recipe):
+        return
+    yield (
+        "There are no labelled real images (task.real.train, task.real.test), so nothing says what the backbone is good for: there is no linear"
+        f" probe, and no gain over the backbone as it starts. figment judge {shlex.quote(str(run.folder))} --on linear,knn=PHOTOS measures it"
+        " on any data set, and so do the other evaluations that it has."
+    )
+    health = (records.read(run.model).data.get("facts") or {}).get("health", {})
+    if {"rankme", "alignment", "uniformity"} <= health.keys():
+        yield (
+            f"What needs no label: features of generated images use {health['rankme']:.1f} dimensions (RankMe), two views of one lie"
+            f" {health['alignment']:.2f} apart (alignment, 0 to 4), and all of them spread with a uniformity of {health['uniformity']:.2f}"
+            " (0 where all are one, lower is more even)."
+        )
 
 
 def _places(recipe: dict[str, Any]) -> dict[str, str]:

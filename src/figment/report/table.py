@@ -27,11 +27,11 @@ NUMBER = re.compile(r"(?<![\w.,-])(\d[\d,]*(?:\.\d+)?|\.\d+)(?:\s?([kM])\b)?")
 
 @dataclass(frozen=True)
 class Cell:
-    """A number of ours: mean over seeds and 95 % interval in the metric's unit, accuracies in [0, 1]. ``n`` counts the
-    test images; ``note`` becomes a footnote."""
+    """A number of ours: mean over seeds and 95 % interval in the metric's unit, accuracies in [0, 1]; some numbers have none. ``n``
+    counts the test images; ``note`` becomes a footnote."""
 
     value: float
-    ci: tuple[float, float]
+    ci: tuple[float, float] | None
     per_seed: tuple[float, ...] = ()
     n: int = 0
     note: str = ""
@@ -125,6 +125,9 @@ class TablePage:
     chart: bool = False  # draw lines over the columns, or else the rows, that are numbers
     answer: Answer | None = None  # of a study that is more than a table
     compared: Sequence[Compared] = ()  # with a row of reference
+    compares: Literal["rows", "columns"] = (
+        "rows"  # columns: each row is a question of its own, and has a best number of its own
+    )
 
     def __post_init__(self) -> None:
         for names in (self.rows, self.columns):
@@ -309,7 +312,8 @@ def _best(page: TablePage, rows: Sequence[str], values: Mapping[tuple[str, str],
 
 
 def _best_of(page: TablePage) -> str:
-    return "row" if page.orderings and all(o.axis == "columns" for o in page.orderings) else "column"
+    of_rows = page.compares == "columns" or (page.orderings and all(o.axis == "columns" for o in page.orderings))
+    return "row" if of_rows else "column"
 
 
 def _column(ordering: Ordering) -> str:
@@ -379,7 +383,8 @@ def _body(page: TablePage) -> list[list[str]]:
             value = page.value(column, cell.value)
             value = f"**{value}**" if (row, column) in best else value
             mark = f" [{footnotes[cell.note]}]" if cell.note else ""
-            texts += [f"{value} ({page.interval(column, cell.ci)}){mark}"]
+            interval = "" if cell.ci is None else f" ({page.interval(column, cell.ci)})"
+            texts += [f"{value}{interval}{mark}"]
         rows += [[_md(row), *texts]]
     best = best_printed(page)
     for printed in page.printed:

@@ -28,8 +28,13 @@ if TYPE_CHECKING:
 
 
 def images_settings(recipe: Recipe) -> dict[str, Any]:
-    """What the images of a recipe depend on. Their number is not in it: a set can grow."""
-    return {"generate": identity(recipe.generate, without=("images_per_class",)), "seed": recipe.seed}
+    """What the images of a recipe depend on. Their number is not in it: a set can grow.
+
+    As many of each prompt come in another order than as many of each class, where classes have unequal numbers of prompts.
+    """
+    g = recipe.generate
+    order = {"order": "by prompt"} if g.images_per_prompt is not None and recipe.prompts.has_classes else {}
+    return {"generate": identity(g, without=("images_per_class", "images_per_prompt")), "seed": recipe.seed, **order}
 
 
 def prompts_settings(recipe: Recipe) -> dict[str, Any]:
@@ -119,7 +124,7 @@ def plan(ctx: Context, prompts: list[Prompt]) -> Plan:
     g = ctx.recipe.generate
     n = g.images_per_class if ctx.first is None else min(ctx.first, g.images_per_class)
     starts = None if ctx.starts is None else ids_by_class(ctx.starts)
-    return Plan(prompts, n, ctx.seed, g.shard_size, starts, g.once)
+    return Plan(prompts, n, ctx.seed, g.shard_size, starts, g.of_each_prompt)
 
 
 def sound_images(folder: Path) -> Iterator[tuple[int, pa.Table]]:

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from figment import records
+from figment import files, records
 from figment.layout import Run
+from figment.report import backbone_card
+from figment.report.answers import recipe_of
 from figment.report.data_files import write_data_files
 from figment.report.folder import report_of
 from figment.report.page import write
@@ -45,4 +47,14 @@ def write_report(run: Run) -> None:
     write(report_of(run.folder), run.report)
     if not run.is_old:
         write_data_files(run)
-        records.vouch(run.folder, [run.report.name, run.data_files.name])
+        records.vouch(run.folder, [run.report.name, run.data_files.name, *_write_card(run)])
+
+
+def _write_card(run: Run) -> list[str]:
+    """The card of a backbone, which needs the numbers, and which the model's own record therefore does not know. Its name, if there
+    is one."""
+    recipe = recipe_of(run.folder)
+    if not backbone_card.is_backbone(recipe):
+        return []
+    files.write_atomic(run.card, backbone_card.card(backbone_card.facts(run, recipe)))
+    return [run.card.relative_to(run.folder).as_posix()]

@@ -10,6 +10,7 @@ from figment import records
 from figment.licences import licence_of, uses
 from figment.models import card_folder, license_of
 from figment.plain_yaml import front_matter
+from figment.report import backbone_card
 from figment.report.answers import arms_of, recipe_of
 from figment.report.results import latest_results
 from figment.report.text import interval, test_images
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from figment.recipe import Recipe
     from figment.trained import Trained
 
-NOT_STATED = "not stated where the weights lie: ask whoever made them"
 LAYOUTS = {
     "onnx": "`model.onnx` takes RGB images `uint8 (B, S, S, 3)`, B any number, and gives `logits` and `probabilities`, float32 `(B, N)`."
     " They are normalised inside; how an image is cut to S x S is said in the file's metadata (`preparation`), beside `class_names`.",
@@ -41,7 +41,7 @@ def facts(trained: Trained) -> dict[str, Any]:
     measured = records.read(run.folder).state in ("finished", "old")
     arms = arms_of(run.folder, recipe_of(run.folder), latest_results(run.folder)) if measured else []
     counts = trained.told.data.get("counts") or {}
-    few = trained.recipe.few_shot
+    few, recipe = trained.recipe.few_shot, trained.recipe.model_dump(mode="json")
     return {
         "task": trained.recipe.task.name,
         "learner": str(trained.told.data.get("learner", trained.recipe.train.kind)),
@@ -51,6 +51,7 @@ def facts(trained: Trained) -> dict[str, Any]:
         "images": counts.get("kept"),
         "few_shot": None if few is None else few.model_dump(mode="json"),
         "numbers": [[arm.name, arm.what, interval(arm.result), test_images(arm.result), arm.verdict] for arm in arms],
+        "backbone": backbone_card.facts(run, recipe) if backbone_card.is_backbone(recipe) else None,
     }
 
 
@@ -66,23 +67,24 @@ def _licensed(name: Any) -> list[str]:
     """Of a model by its name, or of timm's by its settings."""
     shown, place = (name, name) if isinstance(name, str) else (name.name, name.timm)
     folder = card_folder(place)
-    return [shown, (None if folder is None else license_of(folder)) or NOT_STATED]
+    return [shown, (None if folder is None else license_of(folder)) or backbone_card.NOT_STATED]
 
 
 def card(
     to: str, told: Mapping[str, Any], class_names: Sequence[str], agreement: Agreement, classify: Classify
 ) -> bytes:
     """Markdown for ``README.md``."""
-    front = {
-        "library_name": to,
-        "pipeline_tag": "image-classification",
-        "tags": ["image-classification", "synthetic", "figment"],
-    }
+    backbone = told["backbone"]
+    kinds = ["image-classification"] if backbone is None else [backbone_card.TAG, "image-classification"]
+    front = {"library_name": to, "pipeline_tag": kinds[0], "tags": [*kinds, "synthetic", "figment"]}
+    what = (
+        "an image classifier" if backbone is None else "a backbone, and a linear probe that classifies by its features"
+    )
     name = getattr(classify, "__name__", "classify")
     lines = [
         front_matter(front),
         "",
-        f"# {markdown(str(told['task'])[:80])}: an image classifier",
+        f"# {markdown(str(told['task'])[:80])}: {what}",
         "",
         f"It tells {len(class_names):,} classes apart and was trained by figment on generated images. {LAYOUTS[to]}",
         "",
@@ -99,6 +101,7 @@ def card(
         "",
         *_compared(agreement),
         "",
+        *([] if backbone is None else _as_backbone(to, backbone)),
         "## What it is made of",
         "",
         f"- Learner: {markdown(str(told['learner']))}",
@@ -112,6 +115,7 @@ def card(
         "## How good it is",
         "",
         *_numbers(told["numbers"]),
+        *([] if backbone is None else backbone_card.as_judged(backbone)),
         "",
         "## Intended use",
         "",
@@ -127,6 +131,15 @@ def card(
         "",
     ]
     return "\n".join(lines).encode()
+
+
+def _as_backbone(to: str, told: Mapping[str, Any]) -> list[str]:
+    """The features alone, and how they came about."""
+    line = 'backbone = timm.create_model("local-dir:.", pretrained=True, num_classes=0).eval()  # images to features'
+    alone = ["```python", "import timm", "", line, "```"]
+    if to != "timm":
+        alone = ["Features alone come from what `figment export --to timm` writes, or from the run's own `model/`."]
+    return ["## As a backbone", "", *alone, "", *backbone_card.pretrained(told), ""]
 
 
 def _compared(agreement: Agreement) -> list[str]:

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from figment import records
+from figment.encoders.pair import write_text
 from figment.errors import FigmentError
 from figment.files import write_atomic
 from figment.learners.network.architectures import Network, make
@@ -21,11 +22,18 @@ from figment.learners.network.model import NetworkModel, predict
 from figment.learners.network.settings import NetworkSettings
 from figment.learners.network.small_cnn import NAME as SMALL_CNN
 from figment.learners.pretrain.settings import PretrainSettings
+from figment.learners.pretrain.text import ImageText
+from figment.learners.pretrain.tokens import Tokens
 from figment.models import ModelFolder
 from figment.probe import Probe
 from figment.types import Images
 
 PROBE = "probe.safetensors"
+UNLABELLED = (
+    "This backbone classifies nothing: it was pre-trained where there were no labelled real images to learn a linear probe from. Judge it on"
+    " a data set that has them, figment judge RUN --on linear=PHOTOS; or set task.real.train in its recipe and run that again, which trains"
+    " the probe."
+)
 
 
 def make_backbone(s: PretrainSettings, start: ModelFolder | None) -> Network:
@@ -58,37 +66,65 @@ def features_of(module: nn.Module, images: Images, data: Mapping[str, Any]) -> n
     return predict(module, images, range(len(images)), EvalTransform(data))
 
 
+@dataclass(frozen=True)
+class Words:
+    """What a method that reads has learnt beside its backbone."""
+
+    text: ImageText
+    tokens: Tokens
+
+    def save(self, folder: Path) -> None:
+        """Write ``text/``, as `figment.encoders.pair` reads it."""
+        tokenizer: Any = self.tokens.tokenizer
+        names = ("bos_token_id", "eos_token_id", "pad_token_id")
+        side = self.text.text_side(**{name: getattr(tokenizer, name) for name in names})
+        write_text(folder, side, tokenizer, self.text.of_image.weight, self.text.scale.log())
+
+
 @dataclass
 class BackboneModel:
-    """A `figment.types.Model`: a backbone in eval mode, and the linear probe that classifies by its features."""
+    """A `figment.types.Model`: a backbone in eval mode, the linear probe that classifies by its features, and what reads, if any does."""
 
     network: Network
-    probe: Probe
+    probe: Probe | None  # None where there was nothing labelled to learn it from
     class_names: Sequence[str]
     history: list[dict[str, Any]] = field(default_factory=list)
     facts: Mapping[str, Any] = field(default_factory=dict)
+    words: Words | None = None
     fingerprint: str = field(init=False)
 
     def __post_init__(self) -> None:
         self.backbone = NetworkModel(self.network, self.class_names)
-        self.fingerprint = records.fingerprint([self.backbone.fingerprint, records.digest(self._probe())])
+        parts = [self.backbone.fingerprint] + ([] if self.probe is None else [records.digest(_packed(self.probe))])
+        if self.words is not None:
+            state = {name: value.detach().cpu().contiguous() for name, value in self.words.text.state_dict().items()}
+            parts.append(records.digest(safetensors.torch.save(state)))
+        self.fingerprint = records.fingerprint(parts)
 
     def encodes(self, images: Images) -> np.ndarray:
         """Features, ``float32 (n, D)``."""
         return features_of(self.network.module, images, self.network.data)
 
     def logits(self, images: Images) -> np.ndarray:
+        """Raises FigmentError without a probe."""
+        if self.probe is None:
+            raise FigmentError(UNLABELLED)
         return self.probe(self.encodes(images))
 
     def save(self, folder: Path) -> None:
-        """Write the backbone as timm does, ``model.safetensors`` and ``config.json``, and its probe, ``weight`` (N, D) and ``bias`` (N,).
+        """Write the backbone as timm does, ``model.safetensors`` and ``config.json``, its probe if there is one, ``weight`` (N, D) and ``bias`` (N,), and
+        of methods that read ``text/``, with which `figment.encoders.open_encoder` opens the folder as a CLIP.
 
         ``timm.create_model("local-dir:FOLDER", pretrained=True, num_classes=0)`` opens the backbone; so does
         ``timm.create_model(NAME, num_classes=0, checkpoint_path="FOLDER/model.safetensors")`` with the options it was made with.
         """
         self.backbone.save(folder)
-        write_atomic(folder / PROBE, self._probe())
+        if self.probe is not None:
+            write_atomic(folder / PROBE, _packed(self.probe))
+        if self.words is not None:
+            self.words.save(folder)
 
-    def _probe(self) -> bytes:
-        tensors = {"weight": torch.from_numpy(self.probe.weight), "bias": torch.from_numpy(self.probe.bias)}
-        return safetensors.torch.save(tensors, metadata={"format": "pt"})
+
+def _packed(probe: Probe) -> bytes:
+    tensors = {"weight": torch.from_numpy(probe.weight), "bias": torch.from_numpy(probe.bias)}
+    return safetensors.torch.save(tensors, metadata={"format": "pt"})

@@ -23,6 +23,9 @@ class CLIP(Method):
     def views(self) -> list[View]:
         return [view_of(self.s, self.size)]
 
+    def words(self) -> ImageText:
+        return self.text
+
     def forward(self, batch: Batch) -> Tensor:
         assert batch.tokens is not None and batch.texts is not None
         once = slice(None, None, self.m)

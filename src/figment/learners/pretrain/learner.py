@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from torchvision.transforms import InterpolationMode, v2
 
 from figment import records
@@ -19,7 +20,7 @@ from figment.images_in.captions import Captions, captions_of, shown
 from figment.images_in.concat import concatenate
 from figment.images_in.memory import MemoryImages, in_memory
 from figment.learners.network.architectures import Network, has_batch_norm, warn_if_tiny
-from figment.learners.pretrain.backbone import BackboneModel, features_of, make_backbone, with_checkpoints
+from figment.learners.pretrain.backbone import BackboneModel, Words, features_of, make_backbone, with_checkpoints
 from figment.learners.pretrain.health import alignment, rankme, uniformity
 from figment.learners.pretrain.loop import Known, PretrainLoop
 from figment.learners.pretrain.method import Setting
@@ -38,6 +39,7 @@ from figment.types import Images, Learner
 
 FORMAT = 3  # of the fingerprint: raise it where the same settings come to train otherwise
 MEMORY = 2**31  # bytes of decoded images that are kept; more are decoded again in every epoch
+HEALTH = ("knn", "rankme", "alignment", "uniformity")
 LOOKS, LOOKED_AT = 20, 1_000  # at a training's health: so often, at so many images
 
 
@@ -48,6 +50,7 @@ class Backbone:
     network: Network
     history: list[dict[str, Any]] = field(default_factory=list)
     facts: Mapping[str, Any] = field(default_factory=dict)
+    words: Words | None = None
 
 
 class PretrainLearner(Learner):
@@ -59,7 +62,8 @@ class PretrainLearner(Learner):
     Args:
         settings: see `PretrainSettings`.
         class_names: N names, in label order.
-        labelled: real training images, which the probe and the nearest neighbours learn from.
+        labelled: real training images, which the probe and the nearest neighbours learn from; None = there is neither, and a backbone
+            classifies nothing.
         val: real images whose nearest neighbours are looked up during training; None = a fifth of ``labelled``.
         template: with ``{}`` for a class's name: the caption of images that have none.
         folder: where a training keeps its state, so that the same one goes on after a kill and is not repeated when it
@@ -76,7 +80,7 @@ class PretrainLearner(Learner):
         self,
         settings: PretrainSettings,
         class_names: Sequence[str],
-        labelled: Images,
+        labelled: Images | None,
         *,
         val: Images | None = None,
         template: str = "a photo of a {}.",
@@ -106,12 +110,14 @@ class PretrainLearner(Learner):
         own = settings.model_dump(mode="json", exclude=set(NOT_PART_OF_A_MODEL))
         probed = [[list(images.digests), images.labels.tolist()] for images in (labelled, val) if images is not None]
         weights = None if self.start is None else self.start.fingerprint
-        self.fingerprint = records.fingerprint(
-            ["pretrain", FORMAT, own, self.class_names, template, weights, self.tokens.fingerprint, probed]
-        )
+        parts = ["pretrain", FORMAT, own, self.class_names, template, weights, self.tokens.fingerprint, probed]
+        if self.tokens is not NO_TOKENS:
+            parts.append("with its text tower")  # which models from before are without
+        self.fingerprint = records.fingerprint(parts)
 
     def learn(self, synthetic: Images | None, real: Images | None, seed: int) -> BackboneModel:
-        """Pre-train from the start on all images that are given, then fit the probe. ``seed`` decides all chance.
+        """Pre-train from the start on all images that are given, then fit the probe, if anything labelled is there for it. ``seed``
+        decides all chance.
 
         Raises FigmentError for too few images for a step, a loss that is not finite, and memory that does not suffice.
         """
@@ -152,22 +158,29 @@ class PretrainLearner(Learner):
             "steps": loop.steps,
             "batch_size": loop.batch_size,
             "captions": len(np.unique(turns)),
+            "health": {name: history[-1][name] for name in HEALTH if name in history[-1]},
         }
-        return Backbone(replace(network, module=loop.learnt.eval()), history, facts)
+        read = method.words()
+        words = None if read is None else Words(read.eval(), self.tokens)
+        return Backbone(replace(network, module=loop.learnt.eval()), history, facts, words)
 
     def check(self, synthetic: int, real: int) -> None:
         """Too few images for a step, even if each had a caption of its own."""
         self._batch_size(synthetic + real, processes(self.device))
 
-    def untrained(self) -> BackboneModel:
-        """The backbone as it starts, at random or pre-trained, with a probe on the same real images."""
+    def untrained(self) -> BackboneModel | None:
+        """The backbone as it starts, at random or pre-trained, with a probe on the same real images; None without such."""
+        if self.labelled is None:
+            return None
         with random_numbers_of(0):
             network = make_backbone(self.settings, self.start)
         network.module.eval().to(processes(self.device).device)
         return self._probed(Backbone(network), self.labelled)
 
-    def _probed(self, learnt: Backbone, labelled: Images) -> BackboneModel:
+    def _probed(self, learnt: Backbone, labelled: Images | None) -> BackboneModel:
         network = learnt.network
+        if labelled is None:
+            return BackboneModel(network, None, self.class_names, learnt.history, learnt.facts, learnt.words)
         features = features_of(network.module, labelled, network.data)
         probe = linear_probe(features, labelled.labels, len(self.class_names), device=processes(self.device).device)
         told = {
@@ -175,7 +188,7 @@ class PretrainLearner(Learner):
             "rankme": rankme(torch.from_numpy(features[spread(len(features), LOOKED_AT)])),
             "probe_learning_rate": probe.rate,
         }
-        return BackboneModel(network, probe, self.class_names, learnt.history, told)
+        return BackboneModel(network, probe, self.class_names, learnt.history, told, learnt.words)
 
     def _setting(self, on: Processes) -> Setting:
         s, t = self.settings, self.tokens
@@ -253,9 +266,11 @@ class PretrainLearner(Learner):
         path = self.folder / f"{own}.safetensors"
         return Checkpoint(path, own, seconds=self.checkpoint_seconds, writes=on.rank == 0)
 
-    def _neighbours(self) -> tuple[Images, Images]:
-        """Real images whose classes are known, and others that are looked up among them."""
+    def _neighbours(self) -> tuple[Images, Images] | None:
+        """Real images whose classes are known, and others that are looked up among them; None where there are none."""
         bank, queries = self.labelled, self.val
+        if bank is None:
+            return None
         if queries is None:
             held = held_out(bank.labels)
             if held.any():
@@ -269,10 +284,15 @@ class _Health:
     """What is written down of an epoch beside its loss; nothing is chosen by it. See ``health.py`` and `figment.probe.knn`."""
 
     def __init__(
-        self, loop: PretrainLoop, images: Images, real: tuple[Images, Images], n_classes: int, data: Mapping[str, Any]
+        self,
+        loop: PretrainLoop,
+        images: Images,
+        real: tuple[Images, Images] | None,
+        n_classes: int,
+        data: Mapping[str, Any],
     ):
         self.loop, self.data, self.n_classes = loop, data, n_classes
-        self.bank, self.queries = real
+        self.real = real
         self.images = some_of(images, LOOKED_AT)
         self.every = math.ceil(loop.steps / len(loop.loader) / LOOKS)
 
@@ -281,17 +301,21 @@ class _Health:
         if epoch % self.every and loop.step < loop.steps:
             return {}
         module = loop.learnt.eval()
-        features, bank, queries = (
-            features_of(module, images, self.data) for images in (self.images, self.bank, self.queries)
-        )
-        votes = knn(bank, self.bank.labels, queries, self.n_classes)
-        of_images = torch.from_numpy(features)
+        of_images = torch.from_numpy(features_of(module, self.images, self.data))
         return {
-            "knn": float((votes.argmax(1) == self.queries.labels).mean()),
+            **self._knn(module),
             "rankme": rankme(of_images),
             "alignment": self._alignment(),
             "uniformity": uniformity(of_images),
         }
+
+    def _knn(self, module: nn.Module) -> dict[str, float]:
+        if self.real is None:
+            return {}
+        bank, queries = (features_of(module, images, self.data) for images in self.real)
+        of_bank, of_queries = (images.labels for images in self.real)
+        votes = knn(bank, of_bank, queries, self.n_classes)
+        return {"knn": float((votes.argmax(1) == of_queries).mean())}
 
     @torch.inference_mode()
     def _alignment(self) -> float:

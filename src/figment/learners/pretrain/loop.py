@@ -17,6 +17,8 @@ from figment.learners.training import Step, half_cosine, random_numbers_of, sche
 from figment.learners.updates import Updates
 from figment.loading.loader import Loader
 
+WORDS = "words."  # how the names of weights begin that are not the backbone's
+
 
 @dataclass(frozen=True)
 class Known:
@@ -119,10 +121,15 @@ class PretrainLoop:
         return self.updates(self.step, loss, self.method, frozen)
 
     def weights(self) -> Mapping[str, Tensor]:
-        return self.learnt.state_dict()
+        """Of the backbone, and of what reads where there is such."""
+        words = self.method.words()
+        return {**self.learnt.state_dict(), **({} if words is None else words.state_dict(prefix=WORDS))}
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
-        self.learnt.load_state_dict(weights)
+        own = {name: value for name, value in weights.items() if not name.startswith(WORDS)}
+        self.learnt.load_state_dict(own)
+        if (words := self.method.words()) is not None:
+            words.load_state_dict({name.removeprefix(WORDS): weights[name] for name in weights.keys() - own.keys()})
 
     def state_dict(self) -> dict[str, Any]:
         return {

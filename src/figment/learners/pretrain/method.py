@@ -6,7 +6,7 @@ import copy
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,9 @@ from figment.learners.pretrain.settings import PretrainSettings
 from figment.learners.pretrain.views import View
 from figment.learners.processes import Processes
 from figment.learners.training import half_cosine, random_numbers_of
+
+if TYPE_CHECKING:
+    from figment.learners.pretrain.text import ImageText
 
 N = TypeVar("N", bound=nn.Module)
 SEEN, HIDDEN = 0, 2  # what is drawn as all processes do
@@ -75,6 +78,10 @@ class Method(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """The loss () of this process's part of the batch, whose mean over processes is the batch's."""
         raise NotImplementedError
+
+    def words(self) -> ImageText | None:
+        """What reads captions, and brings them and images to one space; None in methods that do not read."""
+        return None
 
     def frozen(self, epoch: int) -> list[nn.Parameter]:
         """What no step of this epoch, from 1, may change."""

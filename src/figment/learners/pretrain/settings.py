@@ -81,7 +81,7 @@ MaskRatio = Annotated[float, Field(gt=0, lt=1, description="share of patches tha
 
 
 class PretrainSettings(LearnerSettings):
-    """A backbone of timm, pre-trained on the kept images, and judged by a linear probe on real training images."""
+    """A backbone of timm, pre-trained on the kept images, and judged by a linear probe on real training images where there are any."""
 
     untrained: ClassVar[Mapping[str, str]] = {
         "called": "untrained backbone",
@@ -200,11 +200,12 @@ class PretrainSettings(LearnerSettings):
         return self
 
     def goes_with(self, recipe: Recipe) -> None:
-        """Only real images can tell what a backbone is good for."""
-        if "train" not in recipe.task.real.places:
+        """A probe can only be tested that was learnt. Without any labelled images there is none, and the backbone is as it is."""
+        places = recipe.task.real.places
+        if "test" in places and "train" not in places:
             raise ValueError(
-                f"train.kind: {self.kind} gives a backbone, which is judged by a linear probe on real training images. Set"
-                " task.real.train"
+                f"train.kind: {self.kind} gives a backbone, which task.real.test can judge by a linear probe alone, and the probe learns from"
+                " real training images. Set task.real.train too, or leave task.real.test out: then nothing is measured that needs labels"
             )
         if recipe.evaluate.exchange_rate and self.steps is None:
             raise ValueError(
@@ -214,16 +215,12 @@ class PretrainSettings(LearnerSettings):
 
     def build(self, given: Given) -> PretrainLearner:
         """The learner. Raises FigmentError for what cannot be trained, before anything is."""
-        from figment.errors import FigmentError
         from figment.learners.pretrain.learner import PretrainLearner
 
-        labelled = given.real("train")
-        if labelled is None:
-            raise FigmentError("A backbone is judged by a linear probe on real training images. Set task.real.train.")
         return PretrainLearner(
             self,
             given.task.class_names,
-            labelled,
+            given.real("train"),
             val=epoch_images(self.select, given),
             template=given.task.templates[0],
             folder=given.caches / "pretrain",

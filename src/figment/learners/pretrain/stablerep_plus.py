@@ -19,6 +19,9 @@ class StableRepPlus(StableRep):
         super().__init__(backbone, s, to)
         self.text = ImageText(backbone.num_features, s.text_tower, to, s.gradient_cache)  # type: ignore[arg-type]
 
+    def words(self) -> ImageText:
+        return self.text
+
     def forward(self, batch: Batch) -> Tensor:
         assert batch.tokens is not None and batch.texts is not None
         features, groups = self.features(batch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,18 @@ from figment.learners.pretrain.method import Setting
 from figment.learners.pretrain.pieces import in_pieces
 from figment.learners.processes import Processes
 
+if TYPE_CHECKING:
+    from transformers import CLIPTextModelWithProjection
+
 HIGHEST = math.log(100)  # of the scale's logarithm
+#: Parts of a layer: torch's name -> transformers'. The weights of query, key and value are one tensor in torch.
+LAYER = {
+    "self_attn.out_proj": "self_attn.out_proj",
+    "linear1": "mlp.fc1",
+    "linear2": "mlp.fc2",
+    "norm1": "layer_norm1",
+    "norm2": "layer_norm2",
+}
 
 
 class TextTower(nn.Module):
@@ -59,7 +71,55 @@ class ImageText(nn.Module):
         """Features (B, D) of images that show the texts ``said`` (B,), and the tokens (T, L) of the texts ``texts`` (T,): ()."""
         image = F.normalize(self.of_image(features).float(), dim=-1)
         text = F.normalize(self.of_text(in_pieces(self.tower, self.tower, self.piece, tokens)).float(), dim=-1)
-        return image_text_loss(image, text, said, texts, self.log_scale.clamp(max=HIGHEST).exp(), self.on)
+        return image_text_loss(image, text, said, texts, self.scale, self.on)
+
+    @property
+    def scale(self) -> Tensor:
+        """What cosines are multiplied by, ()."""
+        return self.log_scale.clamp(max=HIGHEST).exp()
+
+    def text_side(self, **ids: int | None) -> CLIPTextModelWithProjection:
+        """The same tower and its projection as transformers has them, on the CPU. ``ids`` are the tokenizer's, such as ``eos_token_id``."""
+        from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+
+        length, width = self.tower.position.shape
+        config = CLIPTextConfig(
+            vocab_size=self.tower.embedding.num_embeddings,
+            hidden_size=width,
+            intermediate_size=4 * width,
+            num_hidden_layers=len(self.tower.layers.layers),
+            num_attention_heads=width // 64,
+            max_position_embeddings=length,
+            hidden_act="gelu",
+            projection_dim=self.of_text.out_features,
+            **ids,
+        )
+        text = CLIPTextModelWithProjection(config).eval()
+        text.load_state_dict({name: value.detach().cpu() for name, value in self._as_transformers().items()})
+        return text
+
+    def _as_transformers(self) -> dict[str, Tensor]:
+        """The weights of the text's side by transformers' names."""
+        own, to = self.tower, "text_model."
+        named = {
+            "text_projection.weight": self.of_text.weight,
+            f"{to}embeddings.token_embedding.weight": own.embedding.weight,
+            f"{to}embeddings.position_embedding.weight": own.position,
+            **_both(f"{to}final_layer_norm", own.layers.norm),
+        }
+        for i, layer in enumerate(own.layers.layers):
+            here = f"{to}encoder.layers.{i}"
+            for name, theirs in LAYER.items():
+                named |= _both(f"{here}.{theirs}", layer.get_submodule(name))
+            attention: Any = layer.self_attn
+            for kind in ("weight", "bias"):
+                for part, value in zip("qkv", getattr(attention, f"in_proj_{kind}").chunk(3), strict=True):
+                    named[f"{here}.self_attn.{part}_proj.{kind}"] = value
+        return named
+
+
+def _both(name: str, module: Any) -> dict[str, Tensor]:
+    return {f"{name}.weight": module.weight, f"{name}.bias": module.bias}
 
 
 def image_text_loss(

@@ -145,7 +145,7 @@ def _is_a_pilots(run: Run) -> bool:
 def plan_without_starts(ctx: Context) -> Plan:
 
     g = ctx.recipe.generate
-    return Plan(ctx.prompts, g.images_per_class, ctx.seed, g.shard_size, once=g.once)
+    return Plan(ctx.prompts, g.images_per_class, ctx.seed, g.shard_size, per_prompt=g.of_each_prompt)
 
 
 def rows_there(run: Run, shard_size: int, wanted: int) -> int:

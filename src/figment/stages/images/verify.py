@@ -177,7 +177,7 @@ def _plan(look: Look, record: Record, found: Found) -> Plan | None:
     if g.guided and not records.problems(records.read(look.run.folder), {look.run.shots.name}):
         with suppress(FigmentError):  # without the file start images cannot be checked; the next run writes it again
             shots = read_ids(look.run.shots)
-    plan = Plan(prompts, g.images_per_class, look.recipe.seed, g.shard_size, shots, g.once)
+    plan = Plan(prompts, g.images_per_class, look.recipe.seed, g.shard_size, shots, g.of_each_prompt)
     return grown(plan, found)
 
 

@@ -272,19 +272,21 @@ class Recipe(Strict):
         # A thousand class names take long to check again, and a table has hundreds of cells.
         task = self.task.model_dump(mode="json") if of_task else self.task
         data = {**self.model_dump(mode="json", exclude={"task"}), "task": task}
-        if (
-            self.generate.images_per_prompt is not None
-        ):  # the other one followed from it, and follows anew; or takes its place
-            followed = "images_per_prompt" if OF_A_CLASS in changes else "images_per_class"
-            del data["generate"][followed]
-        elif changes.get(OF_A_PROMPT) is not None:
-            del data["generate"]["images_per_class"]
+        _count_anew(data["generate"], changes)
         for field, value in changes.items():
             try:
                 put(data, field, value)
             except FigmentError as error:
                 raise FigmentError(f"{where[:1].upper()}{where[1:]}: {error}") from None
         return validate(data, where)
+
+
+def _count_anew(generate: dict[str, Any], changes: dict[str, Any]) -> None:
+    """Of images of each class and of each prompt one follows from the other: it follows anew, or takes the other's place."""
+    if generate["images_per_prompt"] is not None:
+        del generate["images_per_prompt" if OF_A_CLASS in changes else "images_per_class"]
+    elif changes.get(OF_A_PROMPT) is not None:
+        del generate["images_per_class"]
 
 
 def as_yaml(data: Any) -> str:

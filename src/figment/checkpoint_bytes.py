@@ -59,9 +59,9 @@ def header_of(data: Any) -> tuple[dict[str, Any], int]:
 def _bytes_of(path: Path) -> Iterator[memoryview]:
     """The whole file, which safetensors takes for one of its own. On a disk it is mapped: a denoiser's has gigabytes."""
     if is_remote(path):
-        data = read_bytes(path)
-        safetensors.deserialize(data)
-        yield memoryview(data)
+        whole = read_bytes(path)
+        safetensors.deserialize(whole)
+        yield memoryview(whole)
         return
     with safetensors.safe_open(path, "np"):
         pass

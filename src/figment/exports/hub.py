@@ -72,7 +72,7 @@ def upload(folder: Path, repo: str, kind: Kind, *, public: bool = False) -> str:
     api = HfApi()
     try:
         url = api.create_repo(repo, repo_type=kind, private=not public, exist_ok=True)
-        info = api.repo_info(url.repo_id, repo_type=kind)
+        info = (api.model_info if kind == "model" else api.dataset_info)(url.repo_id)
         found = [file.rfilename for file in info.siblings or []]
         _check_new(f"The {CALLED[kind]} {url.repo_id}", found, bool(info.private), public)
         api.upload_folder(

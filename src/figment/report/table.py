@@ -151,6 +151,11 @@ class TablePage:
     def interval(self, column: str, ci: tuple[float, float]) -> str:
         return f"{self.value(column, ci[0])} to {self.value(column, ci[1])}"
 
+    def told(self, column: str, cell: Cell) -> str:
+        """``61.2 (60.1 to 62.3)``."""
+        interval = "" if cell.ci is None else f" ({self.interval(column, cell.ci)})"
+        return f"{self.value(column, cell.value)}{interval}"
+
     def differs(self, ordering: Ordering, value: float) -> str:
         """A difference of ours with its sign: points, or the cells' unit in a plain column."""
         if not self.is_plain(_column(ordering)):

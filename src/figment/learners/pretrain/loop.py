@@ -108,7 +108,8 @@ class PretrainLoop:
 
     def seen(self, shown: Sequence[Tensor], part: Part | None = None) -> list[Tensor]:
         """The method's views (B, 3, S, S) of ``uint8 (B, 3, H, W)``, and what sizes (B, 2) these had where they were brought to one."""
-        return self.views(*(each.to(self.on.device) for each in shown), part=part)
+        images, *sizes = (each.to(self.on.device) for each in shown)
+        return self.views(images, sizes[0] if sizes else None, part)
 
     def _update(self, images: Tensor | Sequence[Tensor], rows: Tensor) -> Tensor:
         """One step on images as `seen` takes them, at positions ``int64 (B,)``; returns the loss ()."""

@@ -88,6 +88,7 @@ def answer(rows: Iterable[str], cells: Mapping[Place, Measured], shown: Mapping[
     best = best_of(scored, cells)
     prettiest = min(scored, key=lambda row: cells[row, DISTANCE].value)
     score = shown[best, SCORE]
+    assert score.ci is not None  # an accuracy has one
     said = [f"CAS {percent(score.value)} ({number(score.ci[0])} to {number(score.ci[1])}){_cost(cells[best, SCORE])}."]
     if prettiest == best:
         said += ["The Fréchet distance would have chosen the same."]

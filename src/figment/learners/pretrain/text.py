@@ -78,7 +78,7 @@ class ImageText(nn.Module):
         """What cosines are multiplied by, ()."""
         return self.log_scale.clamp(max=HIGHEST).exp()
 
-    def text_side(self, **ids: int | None) -> CLIPTextModelWithProjection:
+    def text_side(self, **ids: Any) -> CLIPTextModelWithProjection:
         """The same tower and its projection as transformers has them, on the CPU. ``ids`` are the tokenizer's, such as ``eos_token_id``."""
         from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 

@@ -26,7 +26,7 @@ def print_table(page: TablePage, folder: Path, report: str = "report.html") -> N
         table.add_column(Text(printable(name)), justify="right" if name else "left", overflow="fold")
     for row in page.rows:
         cells = [(column, page.cells.get((row, column))) for column in page.columns]
-        shown = [NOTHING if cell is None else page.told(column, cell) for column, cell in cells]
+        shown = [NOTHING if cell is None else page.written(c, cell) for c, cell in cells]
         table.add_row(Text(printable(row)), *shown)
     for printed in page.printed:
         shown = [f"{printed.values[c]:g}" if c in printed.values else "–" for c in page.columns]

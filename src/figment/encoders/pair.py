@@ -63,8 +63,8 @@ class PairEncoder:
         try:
             text = weights.load(CLIPTextModelWithProjection, own, what, dtype=self.dtype)
             self.tokenizer = AutoTokenizer.from_pretrained(own, local_files_only=True)
-            n_out, n_in = beside["weight"].shape
-            projection = nn.Linear(n_in, n_out, bias=False)
+            n_features, n_seen = beside["weight"].shape
+            projection = nn.Linear(n_seen, n_features, bias=False)
             projection.load_state_dict({"weight": beside["weight"]})
             self.log_scale = beside["logit_scale"]
         except FigmentError:

@@ -151,10 +151,10 @@ class TablePage:
     def interval(self, column: str, ci: tuple[float, float]) -> str:
         return f"{self.value(column, ci[0])} to {self.value(column, ci[1])}"
 
-    def told(self, column: str, cell: Cell) -> str:
-        """``61.2 (60.1 to 62.3)``."""
-        interval = "" if cell.ci is None else f" ({self.interval(column, cell.ci)})"
-        return f"{self.value(column, cell.value)}{interval}"
+    def written(self, column: str, cell: Cell) -> str:
+        """A number of ours with its interval, if it has one: ``64.4 (60.1 to 68.7)``."""
+        value = self.value(column, cell.value)
+        return value if cell.ci is None else f"{value} ({self.interval(column, cell.ci)})"
 
     def differs(self, ordering: Ordering, value: float) -> str:
         """A difference of ours with its sign: points, or the cells' unit in a plain column."""

@@ -89,7 +89,7 @@ def answer(rows: Iterable[str], cells: Mapping[Place, Measured], shown: Mapping[
     prettiest = min(scored, key=lambda row: cells[row, distance].value)
     chooser = "FID" if distance == FID else "The Fréchet distance"
     score = shown[best, SCORE]
-    assert score.ci is not None  # a share has one
+    assert score.ci is not None  # an accuracy has one
     said = [f"CAS {percent(score.value)} ({number(score.ci[0])} to {number(score.ci[1])}){_cost(cells[best, SCORE])}."]
     if prettiest == best:
         said += [f"{chooser} would have chosen the same."]

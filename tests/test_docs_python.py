@@ -97,7 +97,7 @@ def test_learners():
 
 
 def test_pretraining():
-    run("pretrain.md", 1, {"1000, 1640": "1000, 1064"})
+    run("pretrain.md", 2, {"1000, 1640": "1000, 1064"})
     Path("runs/NAME").mkdir(parents=True)
     Path("byol-fashion").rename("runs/NAME/model")
     options = "num_classes=0, img_size=32, patch_size=8, checkpoint_path"

@@ -15,8 +15,14 @@ def keep_on_device(pipe: Any) -> None:
     ``output_type="pt"`` means something else in some: DeepFloyd IF's is in [-1, 1]. Those that do without diffusers' processor of images
     still hand over arrays.
     """
-    if isinstance(getattr(pipe, "image_processor", None), VaeImageProcessor):
-        pipe.image_processor.pt_to_numpy = lambda images: images
+    processor = getattr(pipe, "image_processor", None)
+    if isinstance(processor, VaeImageProcessor):
+        own = processor.postprocess
+
+        def postprocess(image: Any, output_type: str = "pil", *more: Any, **named: Any) -> Any:
+            return own(image, "pt" if output_type == "np" else output_type, *more, **named)
+
+        processor.postprocess = postprocess
 
 
 def pixels_of(decoded: Any) -> list[np.ndarray | None]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 
-from figment.evaluate.placebo import resample, spread_labels
+from figment.evaluate.placebo import luck_of_names, resample, spread_labels
 
 
 @pytest.mark.parametrize("counts", [(200, 200, 200), (130, 185, 160, 31), (5, 1), (1, 1, 1)])
@@ -72,3 +74,18 @@ def test_the_spread_of_few_prompts_is_seen():
     x = np.repeat(rng.normal(size=10), 10) + 0.1 * rng.normal(size=100)
     by_prompt, by_image = (np.std([x[resample(labels, rng, p)].mean() for _ in range(300)]) for p in (prompts, None))
     assert by_prompt > 2 * by_image
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 5])
+def test_the_luck_of_names_is_the_variance_over_all_exchanges_of_them(n_classes):
+    rng = np.random.default_rng(n_classes)
+    labels, predicted = rng.integers(n_classes, size=300), rng.integers(n_classes, size=(2, 300))
+    predicted[0, :200] = (labels[:200] + 1) % n_classes  # consistently wrong: some exchange makes it right
+    every = np.array(list(permutations(range(n_classes))))
+    naive = [(every[:, own] == labels).mean(1).var() for own in predicted]
+    assert luck_of_names(predicted, labels, n_classes) == pytest.approx(np.mean(naive), rel=1e-12)
+
+
+def test_who_answers_the_same_whatever_is_shown_has_no_luck():
+    labels = np.arange(100) % 5
+    assert luck_of_names(np.zeros((2, 100), int), labels, 5) == pytest.approx(0, abs=1e-15)

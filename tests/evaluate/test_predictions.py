@@ -185,3 +185,24 @@ def test_few_groups_say_little_of_the_mean_over_classes_too():
     d, groups = np.where(np.arange(N) % 5 == 0, 1.0, 0.0), np.arange(N) % 3
     three, many = (mean_over_classes(d, LABELS, groups=g) for g in (groups, np.arange(N)))
     assert three.freedom <= 3 and np.subtract(*three.ci) < 1.4 * np.subtract(*many.ci)  # Student's with two degrees
+
+
+def test_two_placebos_of_a_learner_without_words_do_not_make_luck_of_nothing_or_nothing_of_a_great_deal():
+    """Their accuracies happen to be equal in one case and far apart in the other, which says little of how lucky a shuffle can be; what they
+    confuse says it."""
+    rng = np.random.default_rng(0)
+    n, n_classes = 2_000, 10
+    labels = np.arange(n) % n_classes
+
+    def consistent(hits: int) -> np.ndarray:
+        """Takes most images of a class for one class, right for ``hits`` classes of ten."""
+        names = np.roll(np.arange(n_classes), 1)
+        names[:hits] = np.arange(hits)
+        return np.where(rng.random(n) < 0.6, names[labels], rng.integers(n_classes, size=n))
+
+    own = np.where(rng.random(n) < 0.7, labels, rng.integers(n_classes, size=n))
+    lucky, unlucky = consistent(2), consistent(0)
+    apart = figment.judge(labels, own, {}, np.stack([lucky, unlucky]), own)
+    assert apart.word == "helps"  # by Student's quantile of two accuracies it would have to be 90 points better
+    alike = figment.judge(labels, lucky, {}, np.stack([unlucky, unlucky]), own)
+    assert alike.differences["top1/placebo"].value > 0.1 and alike.word == "not told from a placebo"

@@ -13,10 +13,8 @@ from calibration.cases import drawn_rows
 from calibration.null_images import null_images
 from calibration.rows import Row, rate
 from calibration.world import World
-from figment.evaluate.content import content_gate
-from figment.evaluate.kind import difference
 from figment.evaluate.placebo import spread_labels
-from figment.evaluate.verdict import CHANCE, PLACEBO, judge
+from figment.evaluate.predictions import judge
 from figment.images_in.relabelled import Relabelled
 from figment.learners.clip_head.discriminant import discriminant
 from figment.learners.network.network import NetworkLearner
@@ -67,13 +65,9 @@ def tested(w: World) -> np.ndarray:
 
 def _study(a: Answers, labels: np.ndarray, n_classes: int, chosen: np.ndarray) -> tuple[str, bool]:
     y = labels[chosen]
-    own, placebos = ((a[name][:, chosen] == y).astype(np.float32) for name in ("own", "placebos"))
-    differences = {
-        CHANCE: difference(own[0] - 1 / n_classes),
-        PLACEBO: difference(own[0] - placebos.mean(0), shuffles=placebos),
-    }
-    content = content_gate(a["only"][0, chosen].astype(np.int64), y, n_classes)
-    return judge(differences, content, len(chosen)).word, content.passed
+    own, placebos, only = (a[name][:, chosen].astype(np.int64) for name in ("own", "placebos", "only"))
+    judged = judge(y, own, {}, placebos, only[0], class_names=[str(c) for c in range(n_classes)])
+    return judged.word, judged.content.passed
 
 
 def _answers_of(w: World, kind: str, seed: int, folder: Path) -> Answers:

@@ -31,6 +31,28 @@ def spread_labels(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return spread
 
 
+def luck_of_names(predicted: np.ndarray, labels: np.ndarray, n_classes: int) -> float:
+    """How much the accuracy of placebos varies from one shuffle of labels to another: the variance, in [0, 1].
+
+    A learner that knows no class before it is trained takes its names from the labels, and a shuffle gives them at random. So each
+    placebo would have done as well with the names of its answers exchanged, and the variance over all exchanges is that of Hoeffding
+    (1951): the sum of the doubly centred confusion's squares over N - 1. Two placebos tell it as well as dozens of trainings would,
+    where the spread of their two accuracies tells next to nothing.
+
+    Args:
+        predicted: int (K, n), the classes that K placebos took n test images for.
+        labels: int (n,), the right ones, from 0.
+    """
+    found = []
+    of_class = np.bincount(labels, minlength=n_classes) / len(labels) / n_classes  # the confusion's means over its rows
+    for own in predicted:
+        answered = np.bincount(own, minlength=n_classes) / len(labels) / n_classes
+        share = np.unique(labels.astype(np.int64) * n_classes + own, return_counts=True)[1] / len(labels)
+        centred = share @ share - n_classes * (of_class @ of_class + answered @ answered) + 1 / n_classes**2
+        found.append(float(centred) / (n_classes - 1))
+    return max(0.0, float(np.mean(found)))
+
+
 FEW_PROMPTS = 30  # of a class, below which another set of the kind would differ by its prompts too
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from figment.evaluate.accuracy import wilson
 from figment.evaluate.classes import OfClass, balanced, classes_that_got_worse, mean_over_classes
 from figment.evaluate.content import Content, content_gate
 from figment.evaluate.kind import LEVEL, Difference, difference
+from figment.evaluate.placebo import luck_of_names
 from figment.evaluate.sentences import RIVALS, sentence
 from figment.evaluate.verdict import (
     BIAS_REMOVED,
@@ -30,6 +32,8 @@ from figment.evaluate.verdict import (
 
 #: The baseline is the first of these that there is.
 ORDER = (REAL_ONLY, REAL_REPEATED, UNTUNED, BIAS_REMOVED)
+#: Of fewer, how far a shuffle may come by luck is told from their confusions, where the learner knows no names of its own.
+ENOUGH_PLACEBOS = 6
 MOST_CLASSES = 100_000  # so that a stray number is an error, and not a table of that size
 
 
@@ -123,8 +127,11 @@ def judge(
         d, d_sets = correct - of_rival.mean(0), None
         if sets is not None:
             d_sets = sets - (right(again[metric]) if metric in again else of_rival.mean(0))
-        shuffles = of_rival if metric == PLACEBO and sets is None else None
-        differences[metric] = difference(d, resampled=d_sets, shuffles=shuffles, groups=groups, level=level)
+        luck: dict[str, Any] = {}
+        if metric == PLACEBO and sets is None:
+            by_names = CHANCE in by_metric and predicted is not None and 1 < len(predicted) < ENOUGH_PLACEBOS
+            luck = {"sets": [_luck(predicted, labels, len(names))]} if by_names else {"shuffles": of_rival}
+        differences[metric] = difference(d, resampled=d_sets, groups=groups, level=level, **luck)
         accuracies[metric] = float(of_rival.mean())
         of_baseline = of_baseline or (d, d_sets)
     assert of_baseline is not None
@@ -143,6 +150,13 @@ def judge(
         [] if guessing else classes_that_got_worse(of_baseline[0], labels, names, of_baseline[1], groups),
         unbiased is not None and _guesses(right(unbiased).mean(0), labels, len(names)),
     )
+
+
+def _luck(placebos: np.ndarray, labels: np.ndarray, n_classes: int) -> tuple[float, int]:
+    """The standard error of the difference to so few placebos (K, n) that comes of which names the labels gave, to them and to the
+    classifier itself, and of how many draws it is."""
+    k = len(placebos)
+    return math.sqrt(luck_of_names(placebos, labels, n_classes) * (1 + 1 / k)), k * (n_classes - 1) + 1
 
 
 def _given(

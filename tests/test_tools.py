@@ -380,7 +380,7 @@ def test_a_page_keeps_what_somebody_wrote_below_its_numbers():
 
 
 def test_every_part_of_a_calibration_is_on_the_page():
-    rows = [json.loads(line) for line in (ROOT / "docs/results/evidence.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (ROOT / "docs/results/evidence_first.jsonl").read_text().splitlines()]
     text = calibration("page").page([{**row, "task": "fashion", "generated": 4000} for row in rows], "evidence.jsonl")
     sections = text.split("\n## ")
     assert len(sections) == 1 + len(calibration("notes").NOTES) and all(

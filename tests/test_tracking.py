@@ -6,6 +6,7 @@ import importlib.util
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,7 +18,7 @@ from figment.learners.network.settings import NetworkSettings
 from figment.recipe import validate
 from figment.run import run_recipe
 from figment.studies.arms import run_arms
-from figment.tracking import needs_tracker
+from figment.tracking import curves, needs_tracker
 
 SMALL = {
     "architecture": "test_resnet",
@@ -101,6 +102,7 @@ def test_tensorboard_reads_the_curves(here):
 WANDB = """
 import json
 from pathlib import Path
+from types import SimpleNamespace
 class init:
     def __init__(self, **known):
         Path("known.json").write_text(json.dumps(known))
@@ -124,6 +126,7 @@ MLFLOW = """
 import json
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from types import SimpleNamespace
 told = []
 class MlflowException(Exception):
@@ -234,7 +237,7 @@ def test_a_tracker_that_takes_no_results_costs_no_run(here, recipe, caplog):
     (here / "wandb.py").write_text("def init(**known):\n    raise ConnectionError('no route to the host.')")
     done = run_recipe(recipe(track="wandb"), here / "run")
     assert "top1/synthetic" in done.results
-    assert "The results of figment did not reach wandb: no route to the host. The same command again" in caplog.text
+    assert "The results of figment did not reach wandb: wandb begins no run: no route to the host." in caplog.text
 
 
 def test_a_run_whose_tracker_is_not_there_begins_nothing(here, recipe, monkeypatch):
@@ -257,3 +260,34 @@ def test_tensorboard_has_the_results_in_the_runs_folder(here, recipe):
     assert events.Scalars("top1/synthetic")[0].value == pytest.approx(done.results["top1/synthetic"].value)
     assert "verdict/text_summary" in events.Tags()["tensors"]
     assert verify(here / "run").ok and not [f for f in verify(here / "run").findings if "curves" in f.text]
+
+
+def test_a_tracker_that_fails_meanwhile_costs_the_curve_and_not_the_training(monkeypatch, caplog):
+    class Run:
+        def __init__(self) -> None:
+            self.drawn = 0
+
+        def log(self, values, step) -> None:
+            self.drawn += 1
+            if self.drawn > 1:
+                raise ConnectionError("the server is gone")
+
+        def finish(self) -> None:
+            raise ConnectionError("still gone")
+
+    run = Run()
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=lambda **told: run))
+    with curves("wandb", "a training")(0) as draw:
+        for step in range(4):
+            draw(step, {"loss": 1.0})
+    assert run.drawn == 2 and [r.message.split(" (")[0] for r in caplog.records] == [
+        "wandb takes nothing more",
+        "wandb was not closed",
+    ]
+
+    def not_logged_in(**told):
+        raise RuntimeError("api_key not configured")
+
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=not_logged_in))
+    with pytest.raises(FigmentError, match="wandb begins no run: api_key not configured"), curves("wandb", "x")(0):
+        pass

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any, Literal
 from figment.errors import FigmentError
 from figment.files import is_remote
 
+logger = logging.getLogger(__name__)
 Tracker = Literal["tensorboard", "mlflow", "trackio", "wandb"]
 Log = Callable[[int | None, Mapping[str, float | str]], None]  # step (None: of no step), numbers and words by name
 Curves = Callable[[int], AbstractContextManager[Log]]  # the step that a training goes on from
@@ -70,7 +72,41 @@ def curves(tracker: Tracker | None, name: str, identity: str | None = None, plac
         finally:
             run.finish()
 
-    return {"tensorboard": event_files, "mlflow": lambda step: _mlflow_run(name, identity)}.get(tracker, run)
+    own = {"tensorboard": event_files, "mlflow": lambda step: _mlflow_run(name, identity)}.get(tracker, run)
+    return lambda step: _forgiving(tracker, own(step))
+
+
+@contextmanager
+def _forgiving(tracker: str, drawn: AbstractContextManager[Log]) -> Iterator[Log]:
+    """A tracker that does not begin is told before anything is trained; what fails later costs the curve, and not the training."""
+    with ExitStack() as stack:
+        try:
+            log = stack.enter_context(drawn)
+        except FigmentError:
+            raise
+        except Exception as error:  # each tracker has errors of its own
+            raise FigmentError(f"{tracker} begins no run: {_said(error)}. Mend that, or leave track out.") from error
+        lost = False
+
+        def draw(step: int | None, values: Mapping[str, float | str]) -> None:
+            nonlocal lost
+            if lost:
+                return
+            try:
+                log(step, values)
+            except Exception as error:
+                lost = True
+                logger.warning("%s takes nothing more (%s): the training goes on without it.", tracker, _said(error))
+
+        yield draw
+        try:
+            stack.close()
+        except Exception as error:
+            logger.warning("%s was not closed (%s).", tracker, _said(error))
+
+
+def _said(error: Exception) -> str:
+    return " ".join(str(error).split())[:300].rstrip(".")
 
 
 @contextmanager
@@ -89,8 +125,7 @@ def _mlflow_run(name: str, identity: str | None) -> Iterator[Log]:
         known = before[0].info.run_id if before else None
         started = mlflow.start_run(run_id=known, run_name=name, tags=tags, nested=within)
     except mlflow.exceptions.MlflowException as error:
-        said = " ".join(str(error).split())[:300].rstrip(".")
-        raise FigmentError(f"mlflow begins no run: {said}. Mend that, or leave track out.") from error
+        raise FigmentError(f"mlflow begins no run: {_said(error)}. Mend that, or leave track out.") from error
     with started:
 
         def log(step: int | None, values: Mapping[str, float | str]) -> None:

@@ -263,7 +263,7 @@ def test_a_run_is_exported_with_a_card_and_once(fitted, tmp_path):
 
 def test_licences_are_those_of_the_cards(clip):
     assert _licensed("starter/clip") == ["starter/clip", "apache-2.0"]
-    assert _licensed(str(clip)) == [str(clip), NOT_STATED] and _licensed("owner/of-nothing")[1] == NOT_STATED
+    assert _licensed(str(clip)) == [clip.name, NOT_STATED] and _licensed("owner/of-nothing")[1] == NOT_STATED
 
 
 def test_the_lines_of_the_card_run(fitted, tmp_path, monkeypatch):

@@ -39,6 +39,7 @@ OTHERS = [
     ("DeepFloyd/IF-II-L-v1.0", "IFSuperResolutionPipeline", (50, 4.0)),
     ("stabilityai/stable-diffusion-x4-upscaler", "StableDiffusionUpscalePipeline", (75, 9.0)),
     ("Tongyi-MAI/Z-Image", "ZImagePipeline", (50, 6.0)),  # its 5 is one less
+    ("a/hyper-realism", "StableDiffusionPipeline", (50, 7.5)),
     ("models/turbo/sdxl", "StableDiffusionXLPipeline", (50, 5.0)),  # a folder that models lie in says nothing
     ("Qwen/Qwen-Image", "QwenImagePipeline", (50, 4.0)),  # true_cfg_scale
     ("photos/turbocharged-cars", "StableDiffusionPipeline", (50, 7.5)),

@@ -129,7 +129,8 @@ def judge(
             d_sets = sets - (right(again[metric]) if metric in again else of_rival.mean(0))
         luck: dict[str, Any] = {}
         if metric == PLACEBO and sets is None:
-            by_names = CHANCE in by_metric and predicted is not None and 1 < len(predicted) < ENOUGH_PLACEBOS
+            assert predicted is not None
+            by_names = CHANCE in by_metric and 1 < len(predicted) < ENOUGH_PLACEBOS
             luck = {"sets": [_luck(predicted, labels, len(names))]} if by_names else {"shuffles": of_rival}
         differences[metric] = difference(d, resampled=d_sets, groups=groups, level=level, **luck)
         accuracies[metric] = float(of_rival.mean())

@@ -58,7 +58,7 @@ def export(
     Raises FigmentError where ``out`` holds anything else or lies among the files of a run, where the run is not finished, where that
     certificate cannot sign, and where the Hub cannot be reached, holds such a data set, or there is no token for it.
     """
-    if to == OLD_HUB and push is None:
+    if to == OLD_HUB and push is None and out is not None:
         log.warning(
             "--to hub --out %s is now --to %s --push %s; the old way is read for one version.", out, PUSHED, out
         )

@@ -65,6 +65,8 @@ def few_steps(folder: Path, name: str, index: Mapping[str, Any], loras: Sequence
         return SCHNELL
     named = [name, str(index.get("_name_or_path", "")), *loras]
     words = {word for one in named for word in re.split(r"[^a-z0-9]+", _last(one).lower())}
+    if not any(re.fullmatch(r"sd\w*|\d+steps?", word) for word in words):
+        words.discard("hyper")  # of a model that is hyper-realistic
     if kind.startswith("LatentConsistency") or scheduler == "LCMScheduler" or "lcm" in words:
         return TOLD_LCM if config_of(folder / "unet").get("time_cond_proj_dim") else LCM
     return next((own for asked, begins, own in WORDS if asked <= words and kind.startswith(begins)), None)

@@ -50,9 +50,8 @@ class Plan:
             )
 
     def __len__(self) -> int:
-        if self.per_prompt is not None:
-            return self._rounds * len(self._in_turn)
-        return self.images_per_class * len(self.classes)
+        most = self.images_per_class * len(self.classes)
+        return most if self.per_prompt is None else min(most, self._rounds * len(self._in_turn))
 
     @cached_property
     def _in_turn(self) -> list[tuple[int, int]]:
@@ -74,8 +73,8 @@ class Plan:
         if of_each is not None:
             while n < max(sizes) and sum(min(n, size) for size in sizes) < rows:
                 n += 1
+            of_each = max(of_each, -(-rows // sum(sizes)))  # a set that was made with more of each
             if of_each > 1:
-                of_each = max(of_each, -(-rows // sum(sizes)))
                 n = max(n, of_each * max(sizes))
         prompts = [prompt for own in self.classes for prompt in own]
         return Plan(prompts, n, self.seed, self.shard_size, self.shots, of_each)

@@ -140,8 +140,8 @@ not above its floors has shown nothing. Its details name what it depends on: imp
 precision, counts. Numbers that differ in one of these do not compare.
 
 The encoder is the recipe's: `encoder:` names a CLIP, or `{timm: tf_efficientnet_lite0, weights: file.pth}`, any network of timm with weights from a
-file. `evaluate: {encoder: ...}` takes another for what compares sets, and leaves filters and learners theirs: FD-DINOv2 is `evaluate: {measures:
-[frechet_raw], encoder: {timm: vit_large_patch14_dinov2, weights: FILE}}`. Features are made to unit length, but for `frechet_raw`, FID, KID and the Inception
+file. `evaluate: {encoder: ...}` takes another for what compares sets, and leaves filters and learners theirs: the distance of DINOv2 (at timm's size of it) is
+`evaluate: {measures: [frechet_raw], encoder: {timm: vit_large_patch14_dinov2, weights: FILE}}`. Features are made to unit length, but for `frechet_raw`, FID, KID and the Inception
 score: **what is measured on unit features does not compare with published distances**, whose features are raw. The details say which (`features`), and features of either kind
 are kept apart. FID, KID and the Inception score
 have a network of their own (`pip install 'figment-vision[fid]'`), whose weights are looked for where torch-fidelity keeps them; where they are not, the

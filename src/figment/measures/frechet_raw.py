@@ -22,9 +22,10 @@ def compare(sets: Sets) -> Iterator[Result]:
 
 MEASURE = compared(
     "frechet_raw",
-    "The same Fréchet distance in the features as the encoder's network gives them, which is what published ones are of: FD-DINOv2"
-    " (Stein et al. 2023) where `evaluate.encoder` is DINOv2's ViT-L/14, FD-CLIP where it is a CLIP. In features of unit length, as"
-    " `frechet` takes them, a distance lies in [0, 4]: such values do not compare with published ones, nor with these.",
+    "The same Fréchet distance in the features as the encoder's network gives them, which is what published ones are of. The size counts"
+    " too: FD-DINOv2 (Stein et al. 2023) is of images of 224 x 224 pixels, where timm's DINOv2 takes 518, so its values are not theirs. In"
+    " features of unit length, as `frechet` takes them, a distance lies in [0, 4]: such values do not compare with published ones, nor"
+    " with these.",
     (Metric("frechet_raw", "Fréchet distance, raw features", "plain", what=OF, lower_is_better=True),),
     compare,
     fewest=4,

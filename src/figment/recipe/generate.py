@@ -32,14 +32,17 @@ MANY = 1_000_000  # images of a run, from which on the number of its files matte
 FEW = 256  # images a file
 A_SIDE = 512
 A_PHOTO = A_SIDE**2  # pixels
+STARTER_SIDE = 32
 #: What models make that are not here to be asked: pixels of a side, by the longest part that their name has in common with these.
 SIDES = {
-    "starter": 32,
     "stable-diffusion-2": 768,
+    "stable-diffusion-2-base": 512,
     "stable-diffusion-2-1-base": 512,
     "stable-diffusion-3": 1_024,
     "stable-diffusion-xl": 1_024,
     "FLUX": 1_024,
+    "Qwen-Image": 1_024,
+    "Z-Image": 1_024,
 }
 ENLARGED = 4, 64  # times by a stage of a cascade, and pixels of a side of the first one's images (DeepFloyd IF)
 BYTES_A_PIXEL: dict[Format, float] = {"png": 1.6, "webp": 1.3, "jpeg": 0.5}  # of photographs, docs/format.md
@@ -63,7 +66,7 @@ class GeneratorSettings(Strict):
         FEW,
         ge=1,
         le=limits.SHARD,
-        description="images a file; an interrupted run loses at most two; up to 4,096 unless you say it, where there are a"
+        description="images a file; an interrupted run loses at most two for each worker; up to 4,096 unless you say it, where there are a"
         " million small ones",
     )
 
@@ -248,8 +251,8 @@ class DiffusersSettings(SamplerSettings, GeneratorSettings):
         if self.height is not None and self.width is not None:
             return self.height, self.width
         known = max((name for name in SIDES if name.lower() in self.model.lower()), key=len, default="")
-        side = SIDES.get(known, A_SIDE)
-        return side, side
+        side = STARTER_SIDE if self.model == "starter" else SIDES.get(known, A_SIDE)
+        return self.height or side, self.width or side
 
     @model_validator(mode="after")
     def _lora_beside_speed(self) -> Self:

@@ -70,6 +70,9 @@ def renewed_changes(changes: dict[Any, Any]) -> dict[Any, Any]:
 
 def _moved(renewed: dict[Any, Any]) -> dict[Any, Any]:
     """Where both places say something, today's wins."""
+    train = renewed.get("train")
+    if isinstance(train, dict) and ":" in str(train.get("kind", "")):  # a plug-in's fields are its own
+        return renewed
     for field, now in MOVED.items():
         value = _taken(renewed, field)
         if value is not None:  # a resolved recipe has them all

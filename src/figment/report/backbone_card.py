@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from figment import claims, files, records
@@ -13,6 +14,7 @@ from figment.layout import Run
 from figment.licences import licence_of, uses
 from figment.models import card_folder, license_of
 from figment.plain_yaml import front_matter
+from figment.report import judged as judged_page
 from figment.report.results import latest_results
 from figment.report.text import interval, number, percent, test_images
 from figment.words import markdown, without_folders
@@ -64,7 +66,9 @@ def judged(run: Run, weights: str) -> list[list[str]]:
         with suppress(FigmentError):  # a damaged file is told by whoever judges into it next
             own = [one for one in record.read(folder) if one["backbone"]["weights"] == weights and "numbers" in one]
             found += [
-                [f"{one['evaluation']}, {name}", one["on"], shown] for one in own for name, shown in _numbers(one)
+                [f"{one['evaluation']}, {name}{judged_page.otherwise(one)}", Path(one["on"]).name, shown]
+                for one in own
+                for name, shown in _numbers(one)
             ]
     return found
 
@@ -135,7 +139,7 @@ def as_judged(told: Mapping[str, Any]) -> list[str]:
     """What ``figment judge`` found, as a table of Markdown; nothing where it found nothing."""
     if not told["judged"]:
         return []
-    rows = (f"| {markdown(by)} | {markdown(without_folders(on)[:200])} | {shown} |" for by, on, shown in told["judged"])
+    rows = (f"| {markdown(by)} | {markdown(on[:200])} | {shown} |" for by, on, shown in told["judged"])
     return ["", "| judged by | on | 95 % interval in brackets |", "|---|---|---|", *rows]
 
 
@@ -175,4 +179,4 @@ def _licensed(name: str | None) -> list[list[str]]:
     if name is None:
         return []
     folder = card_folder(name)
-    return [[name, (None if folder is None else license_of(folder)) or NOT_STATED]]
+    return [[without_folders(name), (None if folder is None else license_of(folder)) or NOT_STATED]]

@@ -165,9 +165,14 @@ def _unmeasured(run: Run, recipe: dict[str, Any]) -> Iterator[str]:
     """Of a backbone that nothing labelled was there for: what was not measured and how it can be, and what needs no label."""
     if not is_backbone(recipe):
         return
+    missing = (
+        "test images (task.real.test): the linear probe is trained, and was measured on nothing"
+        if "train" in _places(recipe)
+        else "labelled real images (task.real.train, task.real.test): there is no linear probe"
+    )
     yield (
-        "There are no labelled real images (task.real.train, task.real.test), so nothing says what the backbone is good for: there is no linear"
-        f" probe, and no gain over the backbone as it starts. figment judge {shlex.quote(str(run.folder))} --on linear,knn=PHOTOS measures it"
+        f"There are no {missing}, so nothing says what the backbone is good for, nor what it gained over the backbone as it starts."
+        f" figment judge {shlex.quote(str(run.folder))} --on linear,knn=PHOTOS measures it"
         " on any data set, and so do the other evaluations that it has."
     )
     health = (records.read(run.model).data.get("facts") or {}).get("health", {})

@@ -70,9 +70,14 @@ def _asked(one: Told) -> str:
 
 def _where(one: Told) -> str:
     """What else tells one row from another: settings other than the published ones, the seed, the data set."""
+    return f"{otherwise(one)}: {one['on']}"
+
+
+def otherwise(one: Told) -> str:
+    """`` (k=1, seed 3)``: what of an evaluation is not as published, if anything."""
     changed = [f"{name}={value}" for name, value in one["changed"].items()]
     changed += [f"seed {one['seed']}"] * bool(one["seed"])
-    return f"{' (' * bool(changed)}{', '.join(changed)}{')' * bool(changed)}: {one['on']}"
+    return f" ({', '.join(changed)})" if changed else ""
 
 
 def _headline(done: Sequence[Told], names: Mapping[str, str]) -> str:

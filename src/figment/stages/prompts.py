@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +22,7 @@ from figment.types import Prompt
 
 if TYPE_CHECKING:
     from figment.context import Context
+    from figment.recipe import Recipe
 
 REPEATABLE = ("templates", "attributes", "caption_set", "of_images")  # writers that write the same twice
 STAND_INS = 100  # prompts of each class that a forecast makes up, for its trial batch
@@ -139,6 +140,13 @@ def stand_ins(ctx: Context) -> tuple[list[Prompt], int]:
     if not settings.has_classes:
         prompts = [replace(prompt, label=-1) for prompt in prompts if prompt.label == 0]
     return prompts, n * ctx.recipe.n_labels
+
+
+def stands_in(recipe: Recipe, prompts: Sequence[Prompt]) -> bool:
+    """Whether these prompts are a forecast's own, of which there are fewer than a writer will write."""
+    return recipe.prompts.kind not in REPEATABLE and len(prompts) < recipe.n_labels * recipe.prompts.n_prompts(
+        recipe.generate.images_per_class
+    )
 
 
 def check_not_stale(record: Record) -> None:

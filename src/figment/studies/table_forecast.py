@@ -27,7 +27,15 @@ from figment.studies.table import Todo, check_plugins, read_table, table_runs
 
 MOST_TIMED = 20  # kinds of a work that a forecast tries; others are taken to cost as much as those do
 #: Settings that change an image and not what it costs. Fine-tuning is counted by itself.
-CHANGE_NOTHING = {"images_per_class", "shard_size", "finetune", "log_variance", "noise_level", "negative_prompt"}
+CHANGE_NOTHING = {
+    "images_per_class",
+    "images_per_prompt",
+    "shard_size",
+    "finetune",
+    "log_variance",
+    "noise_level",
+    "negative_prompt",
+}
 HOW_GIVEN = " (as given, those with other steps or guidance in proportion, as if of the same model)"
 LENGTHS = {
     "steps",

@@ -67,7 +67,7 @@ def _licensed(name: Any) -> list[str]:
     """Of a model by its name, or of timm's by its settings."""
     shown, place = (name, name) if isinstance(name, str) else (name.name, name.timm)
     folder = card_folder(place)
-    return [shown, (None if folder is None else license_of(folder)) or backbone_card.NOT_STATED]
+    return [without_folders(shown), (None if folder is None else license_of(folder)) or backbone_card.NOT_STATED]
 
 
 def card(

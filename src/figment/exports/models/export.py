@@ -80,7 +80,11 @@ def export_model(
     images = _images(trained)
     told = facts(trained)
     own = {name: file.plain() for name, file in trained.told.files.items()}
-    identity = {"format": to, "fingerprint": records.fingerprint(["model", VERSION, own, told])}
+    of_model = {
+        **told,
+        "backbone": {**told["backbone"], "judged": []} if told["backbone"] else None,
+    }  # judging makes no other model
+    identity = {"format": to, "fingerprint": records.fingerprint(["model", VERSION, own, of_model])}
     made_for = f"{to}-{identity['fingerprint']}"
     place = files.as_path(str(out)) if push is None else hub.ready(files.as_path(folder), push, made_for)
     with tempfile.TemporaryDirectory() as temporary:

@@ -26,7 +26,7 @@ from figment.learners.clip_head.model import ClipHeadModel, UnitFeatures
 from figment.learners.clip_head.settings import MixSettings, Start, UnfrozenSettings
 from figment.learners.clip_head.tune import Chosen, Tuned, few_shot, tune_few_shot, tune_many
 from figment.learners.clip_head.unbiased import Labelled, unbiased
-from figment.learners.clip_head.unfrozen import UnfrozenTuned, check_unfrozen, tune_unfrozen, wise_ft
+from figment.learners.clip_head.unfrozen import UnfrozenTuned, check_unfrozen, identity_of, tune_unfrozen, wise_ft
 from figment.learners.clip_head.wise_ft import interpolate
 from figment.types import Images, Learner, Model, Training
 
@@ -86,7 +86,7 @@ class ClipHeadLearner(Learner):
 
     @cached_property
     def fingerprint(self) -> str:  # type: ignore[override]
-        unfrozen = None if self.unfrozen is None else self.unfrozen.identity
+        unfrozen = None if self.unfrozen is None else identity_of(self.unfrozen, self.encoder.device)
         val = None if self.val is None else [list(self.val.digests), np.asarray(self.val.labels).tolist()]
         words = [list(self.class_names), list(self.templates)]
         return records.fingerprint(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -147,11 +147,6 @@ class UnfrozenSettings(Strict):
         default="auto",
         description="of the encoder's forward pass, its weights being float32; auto = bfloat16 on a GPU that has it, else float32",
     )
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """For fingerprints. The precision came later: left as it is it changes nothing, and models from before keep their names."""
-        return self.model_dump(exclude={"precision"} if self.precision == "auto" else None)
 
     @property
     def lighter(self) -> str:

@@ -112,7 +112,7 @@ def tune_unfrozen(
 
     of = [None if p is None else [list(p.digests), p.labels.tolist()] for p in (synthetic, real, val)]
     start = [encoder.fingerprint, {name: value.tolist() for name, value in head.state_dict().items()}]
-    identity = records.fingerprint([start, settings.model_dump(), unfrozen.identity, of, seed])
+    identity = records.fingerprint([start, settings.model_dump(), identity_of(unfrozen, encoder.device), of, seed])
     with _seeded(seed), enough_memory(f"{encoder.name} was tuned on {encoder.device}", unfrozen.lighter):
         learner = _Learner(copy.deepcopy(encoder), copy.deepcopy(head), unfrozen)
         made = None if synthetic is None else part(synthetic, settings, 0)
@@ -126,6 +126,13 @@ def tune_unfrozen(
     tuned = UnfrozenTuned(*learner.finished(head.linear.weight.device), history, learner.trainable_fraction)
     tuned.encoder.fingerprint = identity
     return tuned
+
+
+def identity_of(unfrozen: UnfrozenSettings, device: torch.device) -> dict[str, Any]:
+    """For fingerprints: in float32 models keep the names that they had before there was any other precision."""
+    dtype = autocast_dtype(unfrozen.precision, device)
+    own = unfrozen.model_dump(exclude={"precision"})
+    return own if dtype == torch.float32 else {**own, "precision": str(dtype).removeprefix("torch.")}
 
 
 def check_unfrozen(encoder: Towers, unfrozen: UnfrozenSettings) -> None:

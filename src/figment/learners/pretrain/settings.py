@@ -286,7 +286,6 @@ class CLIPSettings(TextSettings):
     """CLIP: an image and its caption."""
 
     kind: Literal["clip"] = "clip"
-    learning_rate: Rate = 5e-4 * USUAL_BATCH / 32_768
     weight_decay: Decay = 0.2
     crop_scale: Crops = (0.9, 1.0)
     flip: Flip = 0.0
@@ -402,9 +401,7 @@ class SynCLRSettings(PretrainSettings):
         description="timm's own arguments of that architecture; those of your own take the place of all",
     )
     images_per_caption: PerCaption = 4
-    learning_rate: Rate = (
-        2e-3 * USUAL_BATCH / (8_192 * 4)
-    )  # a step of the paper has four images of each of 8,192 captions
+    learning_rate: Rate = 7.5e-5
     betas: Betas = (0.9, 0.999)
     weight_decay: Decay = 0.04
     weight_decay_end: DecayEnd = 0.2

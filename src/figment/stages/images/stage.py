@@ -25,6 +25,7 @@ from figment.saving import Saving
 from figment.stages.images.repair import repair_images
 from figment.stages.images.verify import verify_images
 from figment.stages.plans import plan, shard_folder
+from figment.stages.prompts import stands_in
 from figment.stages.stage import Cost, Look, Stage, StageStatus, status_of
 from figment.types import Generator
 
@@ -113,7 +114,7 @@ class Price:
 def price_of(ctx: Context) -> Price:
     """As the user says, or else by a trial where the generator can be had. ``ctx.prompts`` must be there."""
     g = ctx.recipe.generate
-    if ctx.seconds_per_image is not None:
+    if ctx.seconds_per_image is not None and not g.once:
         said = f"at {ctx.seconds_per_image:g} s an image, as given; {g.assumed}"
         return Price(ctx.seconds_per_image, g.assumed_bytes, said)
     try:
@@ -145,7 +146,8 @@ def _is_a_pilots(run: Run) -> bool:
 def plan_without_starts(ctx: Context) -> Plan:
 
     g = ctx.recipe.generate
-    return Plan(ctx.prompts, g.images_per_class, ctx.seed, g.shard_size, per_prompt=g.of_each_prompt)
+    of_each = None if stands_in(ctx.recipe, ctx.prompts) else g.of_each_prompt
+    return Plan(ctx.prompts, g.images_per_class, ctx.seed, g.shard_size, per_prompt=of_each)
 
 
 def rows_there(run: Run, shard_size: int, wanted: int) -> int:

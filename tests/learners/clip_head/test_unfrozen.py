@@ -26,7 +26,7 @@ from figment.learners.clip_head.head import Head, zero_shot_head
 from figment.learners.clip_head.mix import tune_mixed
 from figment.learners.clip_head.settings import MixSettings, UnfrozenSettings
 from figment.learners.clip_head.tune import tune, tune_few_shot
-from figment.learners.clip_head.unfrozen import UnfrozenTuned, from_output, tune_unfrozen, wise_ft
+from figment.learners.clip_head.unfrozen import UnfrozenTuned, from_output, identity_of, tune_unfrozen, wise_ft
 from figment.learners.training import schedule
 
 pytestmark = pytest.mark.slow
@@ -425,8 +425,11 @@ def test_the_forward_pass_alone_is_in_bfloat16_where_that_is_asked_for(vit, made
 
 
 def test_trainings_from_before_there_was_a_precision_keep_their_names():
-    assert "precision" not in UnfrozenSettings().identity and "micro_batch" in UnfrozenSettings().identity
-    assert UnfrozenSettings(precision="float32").identity["precision"] == "float32"
+    """Those in float32, which is what they were in; others are another model, also where nobody said so."""
+    cpu, own = torch.device("cpu"), UnfrozenSettings()
+    assert "precision" not in identity_of(own, cpu) and "micro_batch" in identity_of(own, cpu)
+    assert identity_of(own.model_copy(update={"precision": "float32"}), cpu) == identity_of(own, cpu)
+    assert identity_of(own.model_copy(update={"precision": "bfloat16"}), cpu)["precision"] == "bfloat16"
 
 
 class Small(nn.Module):

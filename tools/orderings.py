@@ -22,7 +22,7 @@ from figment.layout import Run, Study
 from figment.report.table import Ordering, TablePage
 from figment.report.text import duration
 from figment.studies.table import read_table
-from figment.words import markdown
+from figment.words import markdown, without_folders
 
 STATES = ("holds", "reversed", "undecided")
 HEADER = """# What became of the printed orderings
@@ -72,7 +72,7 @@ def rows(sets: dict[str, dict[str, Told]]) -> list[dict[str, Any]]:
     found = []
     for name, tables in sets.items():
         for told in tables.values():
-            found.append({"kind": "table", **told.row(name), "command": told.page.command})
+            found.append({"kind": "table", **told.row(name), "command": without_folders(told.page.command)})
             found += [{"kind": "ordering", "set": name, "table": told.name, **asdict(o)} for o in told.page.orderings]
             found += [
                 {"kind": "cell", "set": name, "table": told.name, "row": row, "column": column, **asdict(cell)}

@@ -82,8 +82,6 @@ def _forgiving(tracker: str, drawn: AbstractContextManager[Log]) -> Iterator[Log
     with ExitStack() as stack:
         try:
             log = stack.enter_context(drawn)
-        except FigmentError:
-            raise
         except Exception as error:  # each tracker has errors of its own
             raise FigmentError(f"{tracker} begins no run: {_said(error)}. Mend that, or leave track out.") from error
         lost = False
@@ -114,19 +112,15 @@ def _mlflow_run(name: str, identity: str | None) -> Iterator[Log]:
     mlflow: Any = import_module("mlflow")
     tags: dict[str, str] = {}
     before: list[Any] = []
-    try:
-        if not {"MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID"} & os.environ.keys():
-            mlflow.set_experiment("figment")
-        if identity is not None:  # an id is mlflow's own to give: a run is found again by its tag
-            tags = {"figment.training": identity}
-            query = f"tags.`figment.training` = '{identity}'"
-            before = mlflow.search_runs(filter_string=query, max_results=1, output_format="list")
-        within = mlflow.active_run() is not None  # of whoever calls figment from Python
-        known = before[0].info.run_id if before else None
-        started = mlflow.start_run(run_id=known, run_name=name, tags=tags, nested=within)
-    except mlflow.exceptions.MlflowException as error:
-        raise FigmentError(f"mlflow begins no run: {_said(error)}. Mend that, or leave track out.") from error
-    with started:
+    if not {"MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID"} & os.environ.keys():
+        mlflow.set_experiment("figment")
+    if identity is not None:  # an id is mlflow's own to give: a run is found again by its tag
+        tags = {"figment.training": identity}
+        query = f"tags.`figment.training` = '{identity}'"
+        before = mlflow.search_runs(filter_string=query, max_results=1, output_format="list")
+    within = mlflow.active_run() is not None  # of whoever calls figment from Python
+    known = before[0].info.run_id if before else None
+    with mlflow.start_run(run_id=known, run_name=name, tags=tags, nested=within):
 
         def log(step: int | None, values: Mapping[str, float | str]) -> None:
             words = {key: value for key, value in values.items() if isinstance(value, str)}

@@ -385,17 +385,23 @@ def test_a_denoiser_tuned_in_full_is_a_folder_of_diffusers(request, builder, ima
     assert {t.dtype for t in safetensors.torch.load_file(folder / WHOLE).values()} == {torch.float32}
 
 
-def test_a_denoiser_that_was_interrupted_goes_on_to_the_same_weights(sd15, images, tmp_path, monkeypatch):
-    whole = (tune_all(generator(sd15), images, tmp_path / "whole").denoiser.folder / WHOLE).read_bytes()
+def interrupted_at(step: int, monkeypatch) -> list[int]:
+    """Control-C at a step of the next training. Returns the seeds of all steps from here on."""
     calls, loss = [], Learner.loss
 
     def failing(self, index, seed):
         calls.append(seed)
-        if len(calls) == 4:
+        if len(calls) == step:
             raise KeyboardInterrupt
         return loss(self, index, seed)
 
     monkeypatch.setattr(Learner, "loss", failing)
+    return calls
+
+
+def test_a_denoiser_that_was_interrupted_goes_on_to_the_same_weights(sd15, images, tmp_path, monkeypatch):
+    whole = (tune_all(generator(sd15), images, tmp_path / "whole").denoiser.folder / WHOLE).read_bytes()
+    calls = interrupted_at(4, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         tune_all(generator(sd15), images, tmp_path / "cut", every=2)
     folder = tune_all(generator(sd15), images, tmp_path / "cut", every=2).denoiser.folder
@@ -539,15 +545,7 @@ def test_the_loss_is_drawn_and_goes_on_where_it_was_interrupted(sd15, images, tm
     monkeypatch.delitem(sys.modules, "trackio", raising=False)
     settings = FinetuneSettings(**{**FAST, "steps": 5})
     plan = Finetuning(generator(sd15), images, tuple(NAMES), settings, tmp_path / "finetune", track="trackio")
-    calls, loss = [], Learner.loss
-
-    def failing(self, index, seed):
-        calls.append(seed)
-        if len(calls) == 4:
-            raise KeyboardInterrupt
-        return loss(self, index, seed)
-
-    monkeypatch.setattr(Learner, "loss", failing)
+    interrupted_at(4, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         plan.train(checkpoint_steps=2)
     plan.train(checkpoint_steps=2)

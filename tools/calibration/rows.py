@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from figment.evaluate.accuracy import wilson
+from figment.words import without_folders
 
 Row = dict[str, Any]
 
@@ -34,7 +35,11 @@ class Rows:
             return
         started = time.monotonic()
         new = [{"part": part, "case": case, **row, **self.facts} for row in found]
-        told = {"commit": self.commit, "command": " ".join(sys.argv), "seconds": round(time.monotonic() - started)}
+        told = {
+            "commit": self.commit,
+            "command": without_folders(" ".join(sys.argv)),
+            "seconds": round(time.monotonic() - started),
+        }
         self.rows += [{**row, **told} for row in new]
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a") as out:

@@ -20,7 +20,7 @@ from figment.device import put
 from figment.encoders.clip import no_bars
 from figment.encoders.elsewhere import Tower
 from figment.encoders.timm import open_timm
-from figment.encoders.towers import image_features, needs_tokenizer, text_features, written_into
+from figment.encoders.towers import cut_by, image_features, needs_tokenizer, text_features, tokens_of, written_into
 from figment.errors import FigmentError
 from figment.files import read_json, write_json
 from figment.models import ModelFolder, resolve
@@ -97,9 +97,7 @@ class PairEncoder:
 
     def tokens(self, texts: Sequence[str]) -> Tensor:
         """``int64 (N, L)`` on the device. The text tower is causal and reads up to the end token: it needs no mask of what pads."""
-        most = self._most_tokens
-        words = self.tokenizer(list(texts), padding=True, truncation=True, max_length=most, return_tensors="pt")
-        return words.input_ids.to(self.device)
+        return tokens_of(self.tokenizer, texts, self._most_tokens).to(self.device)
 
     @property
     def _most_tokens(self) -> int:
@@ -107,9 +105,7 @@ class PairEncoder:
 
     def count_cut(self, texts: Sequence[str]) -> int:
         """How many of the texts :meth:`texts` does not read to the end."""
-        if not texts:
-            return 0
-        return sum(len(ids) > self._most_tokens for ids in self.tokenizer(list(texts), verbose=False).input_ids)
+        return cut_by(self.tokenizer, texts, self._most_tokens)
 
     def elsewhere(self) -> Tower:
         """Raises FigmentError: no library has such a pair as one network."""

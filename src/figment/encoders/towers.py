@@ -98,6 +98,17 @@ def needs_tokenizer(folder: ModelFolder) -> None:
         )
 
 
+def tokens_of(tokenizer: Any, texts: Sequence[str], most: int) -> Tensor:
+    """``int64 (N, L)`` of transformers' tokenizer, padded to the longest text and cut at ``most``."""
+    words = tokenizer(list(texts), padding=True, truncation=True, max_length=most, return_tensors="pt")
+    return words.input_ids  # type: ignore[no-any-return]
+
+
+def cut_by(tokenizer: Any, texts: Sequence[str], most: int) -> int:
+    """How many texts are longer than ``most`` tokens."""
+    return sum(len(ids) > most for ids in tokenizer(list(texts), verbose=False).input_ids) if texts else 0
+
+
 def raw(encoder: T) -> T:
     """The same encoder, whose image features come as its network gives them and not of unit length. `Features` keeps them apart."""
     own: Any = copy(encoder)  # of the same weights
